@@ -1,0 +1,506 @@
+//! The builder: every choice that the simple calls make for you.
+
+use core::fmt;
+use core::marker::PhantomData;
+use std::time::Duration;
+
+use crate::auto::{self, AutoConsumer};
+use crate::backing::{Place, SharedMemory};
+use crate::blocked;
+use crate::consumer::{Consumer, check_id};
+use crate::deadline::Deadline;
+use crate::error::{MultiProcessError, MultiProcessResult};
+use crate::layout::control::ConsumerId;
+use crate::os::cpu;
+use crate::producer::Producer;
+use crate::protocol::expect::Expectation;
+use crate::protocol::lines::{self, Applicant, Place as LinePlace};
+use crate::region::HugePages;
+use crate::segment::{self, Want, current_owner};
+use crate::wait::{AutoWaitStrategy, default_discovery_poll_duration, perform_sleep_wait};
+use crate::{Event, Sequence, env};
+
+/// What a producer waits for before it is handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CoordinationMode {
+    /// Nothing.
+    #[default]
+    Immediate,
+    /// Consumers, registered, for a while: then building fails with
+    /// [`MultiProcessError::CoordinationTimeout`].
+    WaitForConsumers {
+        /// How many.
+        min_consumers: usize,
+        /// How long.
+        timeout: Duration,
+    },
+    /// Nothing, but until a consumer has registered, no more than this many events are taken.
+    BufferUntilConsumers {
+        /// How many events, one ring's worth at the most.
+        max_buffer: usize,
+    },
+}
+
+/// Which consumers a producer expects. Until they have come it fills the ring once and no further, so that even a
+/// late one starts at the first event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DiscoveryMode {
+    /// Nobody: without consumers the producer runs free.
+    #[default]
+    Disabled,
+    /// At least one consumer of any id.
+    Any {
+        /// How many there may be; for information.
+        max_consumers: usize,
+    },
+    /// The consumers `{prefix}_0` to `{prefix}_{max_consumers − 1}`.
+    Prefix {
+        /// How many.
+        max_consumers: usize,
+        /// What their ids start with.
+        prefix: String,
+    },
+    /// The consumers with these ids.
+    Ids(Vec<String>),
+}
+
+/// Where a new consumer starts. One that comes back starts where it was, whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartFrom {
+    /// At the oldest retained event.
+    #[default]
+    Oldest,
+    /// After the newest published event.
+    Latest,
+    /// At this sequence, which must be retained or the next to be published.
+    Sequence(Sequence),
+}
+
+/// Builds the producer or a consumer of a ring. Each setter consumes the builder and returns it.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Deadline, attach_shared_consumer, build_shared_single_producer, portable_shm_segment_name};
+///
+/// let name = portable_shm_segment_name("doc");
+/// let mut tx = build_shared_single_producer::<u64>(&name, 64).build_producer(|| 0)?;
+/// let mut rx = attach_shared_consumer::<u64>(&name, 64).with_consumer_id("reader").build_consumer()?;
+/// tx.publish(|event| *event = 7);
+/// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a builder does nothing until it builds"]
+pub struct DisruptorBuilder<E: Event, B = SharedMemory> {
+    place: Place,
+    want: Want,
+    coordination: CoordinationMode,
+    coordination_timeout: Option<Duration>,
+    discovery: DiscoveryMode,
+    discovery_interval: Duration,
+    id: Option<String>,
+    strategy: AutoWaitStrategy,
+    start: StartFrom,
+    core: Option<usize>,
+    process_core: Option<usize>,
+    types: PhantomData<fn() -> (E, B)>,
+}
+
+/// A builder of a ring in shared memory.
+pub type SharedDisruptorBuilder<E> = DisruptorBuilder<E, SharedMemory>;
+
+impl<E: Event, B> fmt::Debug for DisruptorBuilder<E, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DisruptorBuilder")
+            .field("place", &self.place)
+            .field("want", &self.want)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event, B> DisruptorBuilder<E, B> {
+    pub(crate) fn new(place: Place, capacity: Option<usize>) -> Self {
+        Self {
+            place,
+            want: Want {
+                capacity,
+                ..Want::default()
+            },
+            coordination: CoordinationMode::Immediate,
+            coordination_timeout: None,
+            discovery: DiscoveryMode::Disabled,
+            discovery_interval: default_discovery_poll_duration(),
+            id: None,
+            strategy: AutoWaitStrategy::default(),
+            start: StartFrom::Oldest,
+            core: None,
+            process_core: None,
+            types: PhantomData,
+        }
+    }
+
+    /// What the producer waits for before it is handed out.
+    pub fn with_coordination(mut self, mode: CoordinationMode) -> Self {
+        self.coordination = mode;
+        self
+    }
+
+    /// How long [`CoordinationMode::WaitForConsumers`] waits, in place of its own timeout.
+    pub fn with_coordination_timeout(mut self, timeout: Duration) -> Self {
+        self.coordination_timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for at least `min_consumers` before the producer is handed out.
+    pub fn wait_for_consumers(self, min_consumers: i64, timeout: Duration) -> Self {
+        let min_consumers = usize::try_from(min_consumers).unwrap_or(0);
+        self.with_coordination(CoordinationMode::WaitForConsumers {
+            min_consumers,
+            timeout,
+        })
+    }
+
+    /// Waits for one consumer before the producer is handed out.
+    pub fn wait_for_single_consumer(self, timeout: Duration) -> Self {
+        self.wait_for_consumers(1, timeout)
+    }
+
+    /// Which consumers the producer expects.
+    pub fn with_discovery(mut self, mode: DiscoveryMode) -> Self {
+        self.discovery = mode;
+        self
+    }
+
+    /// Nobody is expected: the default.
+    pub fn disable_discovery(self) -> Self {
+        self.with_discovery(DiscoveryMode::Disabled)
+    }
+
+    /// At least one consumer is expected, of any id.
+    pub fn enable_discovery(self, max_consumers: usize) -> Self {
+        self.with_discovery(DiscoveryMode::Any { max_consumers })
+    }
+
+    /// The consumers `{prefix}_0` to `{prefix}_{max − 1}` are expected.
+    pub fn discover_consumer_with_prefix(self, max: usize, prefix: &str) -> Self {
+        self.with_discovery(DiscoveryMode::Prefix {
+            max_consumers: max,
+            prefix: prefix.to_owned(),
+        })
+    }
+
+    /// How often a waiting builder looks for consumers.
+    pub fn with_discovery_interval(mut self, interval: Duration) -> Self {
+        self.discovery_interval = interval;
+        self
+    }
+
+    /// [`discover_consumer_with_prefix`](Self::discover_consumer_with_prefix) and
+    /// [`with_discovery_interval`](Self::with_discovery_interval).
+    pub fn discover_consumer_with_prefix_and_interval(
+        self,
+        max: usize,
+        prefix: &str,
+        interval: Duration,
+    ) -> Self {
+        self.discover_consumer_with_prefix(max, prefix)
+            .with_discovery_interval(interval)
+    }
+
+    /// An explicit id makes the consumer durable: its position outlives its process, and it gates until it comes
+    /// back or is removed.
+    pub fn with_consumer_id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
+        self
+    }
+
+    /// Pins the thread that builds, or an auto consumer's own thread, to this core.
+    pub fn with_consumer_core(mut self, core: usize) -> Self {
+        self.core = Some(core);
+        self
+    }
+
+    /// Pins the whole process to this core.
+    pub fn with_process_core(mut self, core: usize) -> Self {
+        self.process_core = Some(core);
+        self
+    }
+
+    /// How blocked calls of the handle wait.
+    pub fn with_wait_strategy(mut self, strategy: AutoWaitStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Where a new consumer starts.
+    pub fn with_start(mut self, start: StartFrom) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// The sequence of a new ring's first event; zero unless a test wants to see a wrap.
+    pub fn with_first_sequence(mut self, first: Sequence) -> Self {
+        self.want.first_sequence = first;
+        self
+    }
+
+    /// Permission bits of a new segment, whatever the umask; 0600 unless set.
+    pub fn with_mode(mut self, mode: u32) -> Self {
+        self.want.memory.mode = mode & 0o777;
+        self
+    }
+
+    /// Accepts a segment that another user owns.
+    pub fn allow_any_owner(mut self) -> Self {
+        self.want.memory.any_owner = true;
+        self
+    }
+
+    /// Whether huge pages are asked for.
+    pub fn with_huge_pages(mut self, huge_pages: HugePages) -> Self {
+        self.want.memory.huge_pages = huge_pages;
+        self
+    }
+
+    /// Locks the pages in memory; building fails where the system's limit does not allow it.
+    pub fn with_memory_lock(mut self) -> Self {
+        self.want.memory.lock = true;
+        self
+    }
+
+    /// Replaces a ring of this name that is damaged, of another version or does not fit, as long as its producer is
+    /// not alive. A sound ring that fits is taken over as always.
+    pub fn recreate(mut self) -> Self {
+        self.want.recreate = true;
+        self
+    }
+
+    /// Creates the ring, or takes over a dead producer's. `factory` makes the first lap's slot contents and runs
+    /// only when the ring is created.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`MultiProcessError`]; nothing is left behind then.
+    pub fn build_producer<F: FnMut() -> E>(
+        self,
+        mut factory: F,
+    ) -> MultiProcessResult<Producer<E, B>> {
+        self.produce(&mut || Some(factory()))
+    }
+
+    /// As [`build_producer`](Self::build_producer), with the first lap's slots zeroed.
+    ///
+    /// # Errors
+    ///
+    /// As [`build_producer`](Self::build_producer).
+    pub fn build_zeroed_producer(self) -> MultiProcessResult<Producer<E, B>> {
+        self.produce(&mut || None)
+    }
+
+    fn produce(self, fill: &mut dyn FnMut() -> Option<E>) -> MultiProcessResult<Producer<E, B>> {
+        self.pin(env::producer_core())?;
+        let expectation = self.expectation()?;
+        let (segment, start) = match &self.place {
+            Place::Heap { memory, capacity } => {
+                let segment = segment::open_on_heap(memory, *capacity);
+                let start = segment::produce_on_heap(&segment)?;
+                (segment, start)
+            }
+            place => segment::create_or_take_over(&place.file(true)?, &self.want, fill)?,
+        };
+        let mut producer = Producer::new(segment, start, expectation, self.strategy);
+        self.coordinate(&mut producer)?;
+        Ok(producer)
+    }
+
+    fn expectation(&self) -> MultiProcessResult<Expectation> {
+        let ids: Vec<String> = match &self.discovery {
+            DiscoveryMode::Disabled => Vec::new(),
+            DiscoveryMode::Any { .. } => return Ok(Expectation::new(Vec::new(), true)),
+            DiscoveryMode::Prefix {
+                max_consumers,
+                prefix,
+            } => (0..*max_consumers)
+                .map(|index| format!("{prefix}_{index}"))
+                .collect(),
+            DiscoveryMode::Ids(ids) => ids.clone(),
+        };
+        let ids = ids
+            .iter()
+            .map(|id| check_id(id))
+            .collect::<MultiProcessResult<Vec<ConsumerId>>>()?;
+        Ok(Expectation::new(ids, false))
+    }
+
+    fn coordinate(&self, producer: &mut Producer<E, B>) -> MultiProcessResult<()> {
+        match self.coordination {
+            CoordinationMode::Immediate => Ok(()),
+            CoordinationMode::BufferUntilConsumers { max_buffer } => {
+                let last =
+                    producer.last_published_sequence() + max_buffer.min(producer.capacity()) as i64;
+                producer.core.expectation().expect_any();
+                producer.core.expectation().buffer_until(last);
+                Ok(())
+            }
+            CoordinationMode::WaitForConsumers {
+                min_consumers,
+                timeout,
+            } => {
+                let timeout = self.coordination_timeout.unwrap_or(timeout);
+                self.wait_for(producer, min_consumers, timeout)
+            }
+        }
+    }
+
+    fn wait_for(
+        &self,
+        producer: &mut Producer<E, B>,
+        min_consumers: usize,
+        timeout: Duration,
+    ) -> MultiProcessResult<()> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            let count = producer.get_consumer_count();
+            let control = producer.segment.control();
+            let is_pending = producer.core.expectation().is_pending(control);
+            if count >= min_consumers && !is_pending {
+                return Ok(());
+            }
+            if deadline.has_passed() {
+                let mut missing = producer.core.expectation().missing();
+                if count < min_consumers {
+                    missing.push(format!(
+                        "{} of {min_consumers} consumers",
+                        min_consumers - count
+                    ));
+                }
+                let name = producer.name().to_owned();
+                return Err(MultiProcessError::CoordinationTimeout {
+                    name,
+                    missing,
+                    waited: timeout,
+                });
+            }
+            perform_sleep_wait(self.discovery_interval);
+        }
+    }
+
+    /// Attaches a consumer. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`MultiProcessError`]; nobody else is disturbed then.
+    pub fn build_consumer(self) -> MultiProcessResult<Consumer<E, B>> {
+        self.pin(env::consumer_core())?;
+        self.consume()
+    }
+
+    fn consume(&self) -> MultiProcessResult<Consumer<E, B>> {
+        let (id, is_durable) = match &self.id {
+            Some(id) => (check_id(id)?, true),
+            None => (automatic_id(), false),
+        };
+        let segment = match &self.place {
+            Place::Heap { memory, capacity } => segment::open_on_heap(memory, *capacity),
+            place => segment::open(&place.file(false)?, &self.want)?.0,
+        };
+        let who = Applicant {
+            id: &id,
+            durable: is_durable,
+            owner: current_owner(),
+        };
+        let place = lines::attach(segment.control(), segment.locks(), who)
+            .map_err(|error| blocked::line_error(&segment, &id, error))?;
+        let consumer = Consumer::new(segment, place, id, is_durable, self.strategy);
+        self.start_at(consumer, place)
+    }
+
+    /// Moves a new consumer to where it was asked to start.
+    fn start_at(
+        &self,
+        mut consumer: Consumer<E, B>,
+        place: LinePlace,
+    ) -> MultiProcessResult<Consumer<E, B>> {
+        if place.rejoined {
+            return Ok(consumer);
+        }
+        let newest = consumer.producer_sequence();
+        match self.start {
+            StartFrom::Oldest => {}
+            StartFrom::Latest => consumer.skip_to(newest),
+            StartFrom::Sequence(asked) if (place.next..=newest + 1).contains(&asked) => {
+                consumer.skip_to(asked - 1)
+            }
+            StartFrom::Sequence(asked) => {
+                let name = consumer.name().to_owned();
+                consumer.leave()?;
+                return Err(MultiProcessError::SequenceNotRetained {
+                    name,
+                    asked,
+                    oldest: place.next,
+                    newest,
+                });
+            }
+        }
+        Ok(consumer)
+    }
+
+    /// A thread of its own that hands each event to `handle`.
+    ///
+    /// # Errors
+    ///
+    /// As [`build_consumer`](Self::build_consumer).
+    pub fn handle_events_with<F>(self, handle: F) -> MultiProcessResult<AutoConsumer>
+    where
+        B: 'static,
+        F: FnMut(&E, Sequence, bool) + Send + 'static,
+    {
+        let strategy = self.strategy;
+        self.handle_events_batch(handle, strategy)
+    }
+
+    /// A thread of its own that hands each event to `handle`; the flag is true for the last event that is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`build_consumer`](Self::build_consumer).
+    pub fn handle_events_batch<F>(
+        self,
+        handle: F,
+        strategy: AutoWaitStrategy,
+    ) -> MultiProcessResult<AutoConsumer>
+    where
+        B: 'static,
+        F: FnMut(&E, Sequence, bool) + Send + 'static,
+    {
+        let core = self.core.or(env::auto_consumer_core());
+        let consumer = self.with_wait_strategy(strategy).consume()?;
+        auto::start(consumer, core, handle)
+    }
+
+    fn pin(&self, from_environment: Option<usize>) -> MultiProcessResult<()> {
+        let failed = |source| MultiProcessError::Io {
+            name: self.place.name(),
+            operation: "pin to a core",
+            source,
+        };
+        if let Some(core) = self.process_core.or(env::process_core()) {
+            cpu::pin_process(core).map_err(failed)?;
+        }
+        if let Some(core) = self.core.or(from_environment) {
+            cpu::pin_current_thread(core).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// An id that no other consumer has: the process, and a number within it.
+fn automatic_id() -> ConsumerId {
+    use crate::sync::process::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let id = format!("auto-{}-{number}", std::process::id());
+    ConsumerId::new(&id).unwrap_or_else(|| unreachable!("two numbers fit 48 bytes"))
+}

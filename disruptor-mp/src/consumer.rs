@@ -1,0 +1,549 @@
+//! The consumer's handle: copies, leases, batches, and how a wait ends.
+//!
+//! A consumer owns one line of the segment. With an explicit id the line and the position outlive its process; with
+//! an automatic one they go with it, at the latest when the producer is blocked and looks.
+
+use core::marker::PhantomData;
+use std::time::Duration;
+
+use crate::backing::SharedMemory;
+use crate::blocked::{self, RingState};
+use crate::claim::Lease;
+use crate::deadline::Deadline;
+use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
+use crate::layout::control::{ConsumerId, MAX_ID_BYTES, OPEN};
+use crate::observability::ConsumerCounters;
+use crate::protocol::consume::ConsumerCore;
+use crate::protocol::{PRODUCER_BYTE, lines};
+use crate::region::MemoryReport;
+use crate::segment::Segment;
+use crate::sync::process::{AtomicU64, Ordering};
+use crate::wait::{AutoWaitStrategy, Pause, Waiter};
+use crate::{Event, Sequence};
+
+/// A consumer of a ring in shared memory.
+pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
+
+/// A consumer of a ring: it sees every event, in order. [`SharedConsumer`] and
+/// [`MmapConsumer`](crate::MmapConsumer) are this type.
+///
+/// Dropping it detaches: an automatic id leaves the gate, an explicit one keeps its position and gates until it
+/// comes back or is removed.
+#[derive(Debug)]
+pub struct Consumer<E: Event, B = SharedMemory> {
+    core: ConsumerCore<E>,
+    live: &'static AtomicU64,
+    strategy: AutoWaitStrategy,
+    segment: Segment<E>,
+    id: ConsumerId,
+    is_durable: bool,
+    is_detached: bool,
+    pub(crate) counters: ConsumerCounters,
+    backing: PhantomData<fn() -> B>,
+}
+
+/// Refuses what is no id for a consumer.
+pub(crate) fn check_id(id: &str) -> MultiProcessResult<ConsumerId> {
+    ConsumerId::new(id).ok_or_else(|| MultiProcessError::InvalidConsumerId {
+        id: id.to_owned(),
+        reason: match id.len() {
+            0 => "it is empty",
+            n if n > MAX_ID_BYTES => "it is longer than 48 bytes",
+            _ => "it contains a NUL",
+        },
+    })
+}
+
+impl<E: Event, B> Consumer<E, B> {
+    /// The line is owned and registered.
+    pub(crate) fn new(
+        segment: Segment<E>,
+        place: lines::Place,
+        id: ConsumerId,
+        is_durable: bool,
+        strategy: AutoWaitStrategy,
+    ) -> Self {
+        tracing::debug!(ring = %segment.name, id = %id.text(), next = place.next, rejoined = place.rejoined, "consumer attached");
+        Self {
+            core: ConsumerCore::new(segment.view, place.line, place.next),
+            live: segment.region().live_word(),
+            strategy,
+            segment,
+            id,
+            is_durable,
+            is_detached: false,
+            counters: ConsumerCounters::default(),
+            backing: PhantomData,
+        }
+    }
+
+    /// Whether the next event may be read.
+    #[inline(always)]
+    fn is_ready(&mut self) -> bool {
+        if self.live.load(Ordering::Relaxed) == 0 {
+            forked();
+        }
+        self.core.is_ready()
+    }
+
+    fn is_forked(&self) -> bool {
+        self.live.load(Ordering::Relaxed) == 0
+    }
+
+    /// The next event in place, if there is one. Never waits.
+    ///
+    /// # Panics
+    ///
+    /// In a process forked from the one that made this consumer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// assert!(rx.try_consume_next_leased().is_none());
+    /// tx.publish(|event| *event = 7);
+    /// let lease = rx.try_consume_next_leased().expect("published");
+    /// assert_eq!((lease.sequence(), *lease), (0, 7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_consume_next_leased(&mut self) -> Option<Lease<'_, E>> {
+        if self.is_ready() {
+            Some(Lease::new(&mut self.core))
+        } else {
+            None
+        }
+    }
+
+    /// A copy of the next event and its sequence, if there is one. Never waits.
+    ///
+    /// # Panics
+    ///
+    /// In a forked process.
+    #[inline]
+    pub fn try_consume_next(&mut self) -> Option<(Sequence, E)> {
+        if !self.is_ready() {
+            return None;
+        }
+        let sequence = self.core.next();
+        // SAFETY: the stamp was seen and the event is not released yet (R3, R7); any bytes are an `E`.
+        let event = unsafe { self.core.event(sequence).read() };
+        self.core.commit(sequence);
+        Some((sequence, event))
+    }
+
+    /// The next event in place, waiting for it until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] and [`RecvError::ProducerDead`] after everything published was delivered,
+    /// [`RecvError::Timeout`], [`RecvError::Forked`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing, RecvError};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.publish(|event| *event = 7);
+    /// tx.close()?;
+    /// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
+    /// assert_eq!(rx.recv(Deadline::NEVER).unwrap_err(), RecvError::Closed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn recv(&mut self, deadline: Deadline) -> Result<Lease<'_, E>, RecvError> {
+        if self.is_forked() || !self.core.is_ready() {
+            self.wait_for_event(self.strategy, deadline)?;
+        }
+        Ok(Lease::new(&mut self.core))
+    }
+
+    /// Waits for the next event.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_event(
+        &mut self,
+        strategy: AutoWaitStrategy,
+        deadline: Deadline,
+    ) -> Result<(), RecvError> {
+        if self.is_forked() {
+            return Err(RecvError::Forked);
+        }
+        let mut waiter = Waiter::new(strategy, deadline);
+        self.counters.bring_up_to_date(self.core.next());
+        loop {
+            if self.core.is_ready() {
+                return Ok(());
+            }
+            if self.is_at_end() {
+                self.unlink_if_last();
+                return Err(RecvError::Closed);
+            }
+            match waiter.pause() {
+                Pause::Again => {}
+                Pause::LookAround => self.look_around()?,
+                Pause::TimedOut if self.core.is_ready() => return Ok(()),
+                Pause::TimedOut => return Err(RecvError::Timeout),
+            }
+            self.counters.count_empty();
+        }
+    }
+
+    /// R11: closed, and nothing is left. The closed word says which sequence is the last.
+    fn is_at_end(&self) -> bool {
+        self.core
+            .closed_at()
+            .is_some_and(|last| self.core.next() > last && !self.core.is_ready())
+    }
+
+    /// R11: whether the producer is dead and nothing is left; the stamp and the closed word are looked at again
+    /// after the free lock.
+    fn look_around(&mut self) -> Result<(), RecvError> {
+        let is_alive = self.segment.locks().is_held_by_other(PRODUCER_BYTE);
+        match is_alive {
+            Ok(true) => Ok(()),
+            Ok(false) if self.core.is_ready() || self.core.closed_at().is_some() => Ok(()),
+            Ok(false) => Err(RecvError::ProducerDead {
+                owner: self.segment.producer_text(),
+            }),
+            Err(error) => {
+                tracing::warn!(ring = %self.segment.name, %error, "could not look whether the producer is alive");
+                Ok(())
+            }
+        }
+    }
+
+    /// The last one to drain a closed ring takes its name along (R15).
+    fn unlink_if_last(&self) {
+        let producer = &self.segment.control().producer;
+        let relaxed = crate::sync::Ordering::Relaxed;
+        let may_go = || {
+            let is_closed = producer.closed.load(crate::sync::Ordering::Acquire) != OPEN;
+            is_closed
+                && producer.kept.load(relaxed) == 0
+                && !blocked::is_needed(self.segment.control())
+        };
+        if !may_go() {
+            return;
+        }
+        let locks = self.segment.locks();
+        let result = locks
+            .try_lock(PRODUCER_BYTE)
+            .and_then(|is_locked| match is_locked {
+                true => {
+                    let unlinked = if may_go() {
+                        self.segment.unlink_if_ours()
+                    } else {
+                        Ok(())
+                    };
+                    locks.unlock(PRODUCER_BYTE).and(unlinked)
+                }
+                false => Ok(()),
+            });
+        if let Err(error) = result {
+            tracing::warn!(ring = %self.segment.name, %error, "could not remove the drained ring's name");
+        }
+    }
+
+    /// Waits through a producer's death, and panics with the other ends.
+    fn wait_or_panic(&mut self, strategy: AutoWaitStrategy) {
+        loop {
+            match self.wait_for_event(strategy, Deadline::NEVER) {
+                Ok(()) => return,
+                Err(RecvError::ProducerDead { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// A copy of the next event, waiting for it for as long as it takes, through a producer's death too.
+    /// The twin that returns its errors is [`recv`](Self::recv).
+    ///
+    /// # Panics
+    ///
+    /// When the ring is closed and drained, and in a forked process.
+    pub fn consume_next(&mut self) -> (Sequence, E) {
+        self.consume_next_by(self.strategy)
+    }
+
+    /// As [`consume_next`](Self::consume_next), sleeping for `pause` between two looks.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume_next`](Self::consume_next).
+    pub fn consume_next_with_sleep(&mut self, pause: Duration) -> (Sequence, E) {
+        self.consume_next_by(AutoWaitStrategy::Sleep(pause))
+    }
+
+    fn consume_next_by(&mut self, strategy: AutoWaitStrategy) -> (Sequence, E) {
+        loop {
+            if let Some(next) = self.try_consume_next() {
+                return next;
+            }
+            self.wait_or_panic(strategy);
+        }
+    }
+
+    /// The next event in place, waiting for it for as long as it takes.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume_next`](Self::consume_next).
+    pub fn consume_next_leased(&mut self) -> Lease<'_, E> {
+        if !self.is_ready() {
+            self.wait_or_panic(self.strategy);
+        }
+        Lease::new(&mut self.core)
+    }
+
+    /// As [`consume_next_leased`](Self::consume_next_leased), sleeping for `pause` between two looks.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume_next`](Self::consume_next).
+    pub fn consume_next_leased_with_sleep(&mut self, pause: Duration) -> Lease<'_, E> {
+        if !self.is_ready() {
+            self.wait_or_panic(AutoWaitStrategy::Sleep(pause));
+        }
+        Lease::new(&mut self.core)
+    }
+
+    /// Handles the events that are there, one ring's worth at the most, and returns how many. Never waits.
+    ///
+    /// Events are released together when the call ends, and within it at every eighth of the ring: a consumer that
+    /// dies in the closure sees at most that many again. One whose closure panics has released what came before.
+    ///
+    /// # Panics
+    ///
+    /// In a forked process, and with the closure.
+    #[inline]
+    pub fn process_available<F: FnMut(&E, Sequence)>(&mut self, mut handle: F) -> usize {
+        if !self.is_ready() {
+            return 0;
+        }
+        self.process_ready(|event, sequence, _| handle(event, sequence))
+    }
+
+    /// As [`process_available`](Self::process_available), but waits for the first event, and says of each whether
+    /// it is the last of this call.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume_next`](Self::consume_next), and with the closure.
+    pub fn process_available_blocking<F: FnMut(&E, Sequence, bool)>(&mut self, handle: F) -> usize {
+        if !self.is_ready() {
+            self.wait_or_panic(self.strategy);
+        }
+        self.process_ready(handle)
+    }
+
+    /// Waits for events until the deadline and handles those that are there; the flag is true for the last of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.publish_batch(3, |event, i| *event = i as u64);
+    /// let mut seen = Vec::new();
+    /// rx.process_within(Deadline::NEVER, |event, _, is_last| seen.push((*event, is_last)))?;
+    /// assert_eq!(seen, [(0, false), (1, false), (2, true)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn process_within<F: FnMut(&E, Sequence, bool)>(
+        &mut self,
+        deadline: Deadline,
+        handle: F,
+    ) -> Result<usize, RecvError> {
+        if self.is_forked() || !self.core.is_ready() {
+            self.wait_for_event(self.strategy, deadline)?;
+        }
+        Ok(self.process_ready(handle))
+    }
+
+    /// Waits for one event and handles it in place.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume_next`](Self::consume_next), and with the closure; the event is delivered again then.
+    pub fn process_next_blocking<F: FnOnce(&E, Sequence) -> R, R>(&mut self, handle: F) -> R {
+        let lease = self.consume_next_leased();
+        handle(&lease, lease.sequence())
+    }
+
+    /// Handles ready events; at least one is ready.
+    #[inline(always)]
+    fn process_ready<F: FnMut(&E, Sequence, bool)>(&mut self, mut handle: F) -> usize {
+        let first = self.core.next();
+        let end = first + self.core.capacity() as i64;
+        let commit_every = (self.core.capacity() as i64 / 8).max(1);
+        let mut burst = Burst {
+            core: &mut self.core,
+            done: first - 1,
+            commit_at: first + commit_every - 1,
+        };
+        loop {
+            let sequence = burst.done + 1;
+            let is_last = sequence + 1 == end || !burst.core.is_published(sequence + 1);
+            // SAFETY: the stamp of `sequence` was seen, and it is not released before the burst says so (R3, R7).
+            handle(
+                unsafe { burst.core.event(sequence).as_ref() },
+                sequence,
+                is_last,
+            );
+            burst.done = sequence;
+            if is_last {
+                break;
+            }
+            if sequence == burst.commit_at {
+                burst.core.commit(sequence);
+                burst.commit_at = sequence + commit_every;
+            }
+        }
+        (burst.done + 1 - first) as usize
+    }
+
+    /// Releases everything up to `sequence`, which was published, unread.
+    pub(crate) fn skip_to(&mut self, sequence: Sequence) {
+        self.core.commit(sequence);
+    }
+
+    /// Says that this consumer is ready. Attaching has said so already: kept for programs that call it.
+    pub fn signal_readiness(&mut self) {}
+
+    /// The last sequence this consumer has released.
+    #[inline]
+    pub fn current_sequence(&self) -> Sequence {
+        self.core.next() - 1
+    }
+
+    /// The same as [`current_sequence`](Self::current_sequence).
+    #[inline]
+    pub fn consumer_sequence(&self) -> Sequence {
+        self.current_sequence()
+    }
+
+    /// The last sequence that was published, found by looking at the stamps that follow this consumer's position.
+    pub fn producer_sequence(&self) -> Sequence {
+        if self.is_forked() {
+            self.current_sequence()
+        } else {
+            self.core.newest()
+        }
+    }
+
+    /// This consumer's id; an automatic one names its process.
+    pub fn consumer_id(&self) -> String {
+        self.id.text()
+    }
+
+    /// Number of slots.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.core.capacity()
+    }
+
+    /// The ring's name.
+    pub fn name(&self) -> &str {
+        &self.segment.name
+    }
+
+    /// What memory this consumer's mapping got.
+    pub fn memory_report(&self) -> MemoryReport {
+        self.segment.region().memory()
+    }
+
+    /// Every cursor of the ring, as it is now.
+    pub fn ring_state(&self) -> RingState {
+        blocked::ring_state(&self.segment, self.producer_sequence())
+    }
+
+    /// Detaches, as dropping does, but with its errors. A durable consumer keeps its position.
+    ///
+    /// # Errors
+    ///
+    /// When the system fails, and in a forked process.
+    pub fn detach(mut self) -> MultiProcessResult<()> {
+        if self.is_forked() {
+            return Err(MultiProcessError::Forked);
+        }
+        self.finish().map_err(self.segment.io_error("detach"))
+    }
+
+    /// Detaches for good: a durable consumer gives up its position as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`detach`](Self::detach).
+    pub fn leave(mut self) -> MultiProcessResult<()> {
+        if self.is_forked() {
+            return Err(MultiProcessError::Forked);
+        }
+        let was_durable = core::mem::replace(&mut self.is_durable, false);
+        let left = self.finish();
+        if was_durable {
+            let _ = self
+                .segment
+                .locks()
+                .unlock(crate::protocol::id_byte(&self.id.text()));
+        }
+        left.map_err(self.segment.io_error("leave"))
+    }
+
+    fn finish(&mut self) -> std::io::Result<()> {
+        if core::mem::replace(&mut self.is_detached, true) {
+            return Ok(());
+        }
+        self.counters.bring_up_to_date(self.core.next());
+        let (control, locks) = (self.core.control(), self.segment.locks());
+        let left = if self.is_durable {
+            lines::go_away(control, locks, self.core.line(), &self.id)
+        } else {
+            lines::leave(control, locks, self.core.line())
+        };
+        if self.is_at_end() {
+            self.unlink_if_last();
+        }
+        left
+    }
+}
+
+impl<E: Event, B> Drop for Consumer<E, B> {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
+        if let Err(error) = self.finish() {
+            tracing::warn!(ring = %self.segment.name, %error, "could not detach");
+        }
+    }
+}
+
+/// Releases what was handled, also when the closure panics.
+struct Burst<'a, E: Event> {
+    core: &'a mut ConsumerCore<E>,
+    done: Sequence,
+    commit_at: Sequence,
+}
+
+impl<E: Event> Drop for Burst<'_, E> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.core.commit(self.done);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn forked() -> ! {
+    panic!("{}", RecvError::Forked)
+}

@@ -1,0 +1,56 @@
+//! When a wait ends.
+
+use std::time::{Duration, Instant};
+
+/// The instant up to which a call may wait.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::Deadline;
+///
+/// assert!(!Deadline::NEVER.has_passed());
+/// assert!(Deadline::after(Duration::ZERO).has_passed());
+/// assert!(Deadline::after(Duration::from_secs(60)).remaining() > Some(Duration::from_secs(59)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// Wait for as long as it takes.
+    pub const NEVER: Self = Self(None);
+
+    /// `duration` from now; never, if that lies beyond what the clock can tell.
+    pub fn after(duration: Duration) -> Self {
+        Self(Instant::now().checked_add(duration))
+    }
+
+    /// At `instant`.
+    pub const fn at(instant: Instant) -> Self {
+        Self(Some(instant))
+    }
+
+    /// Whether it lies behind us.
+    pub fn has_passed(&self) -> bool {
+        self.0.is_some_and(|instant| Instant::now() >= instant)
+    }
+
+    /// How long until then; `None` for [`NEVER`](Self::NEVER), zero when it has passed.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.0
+            .map(|instant| instant.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl From<Duration> for Deadline {
+    fn from(duration: Duration) -> Self {
+        Self::after(duration)
+    }
+}
+
+impl From<Instant> for Deadline {
+    fn from(instant: Instant) -> Self {
+        Self::at(instant)
+    }
+}

@@ -1,0 +1,515 @@
+//! Page 0: what a stranger needs to know before it may map the rest.
+//!
+//! Written whole by the creator before the segment has a name, never changed afterwards, but for `state`. Readers
+//! copy the bytes once and validate the copy (R1): [`Header::decode`] trusts nothing.
+
+use super::control::{Control, Owner};
+use super::{CONTROL_OFFSET, LAYOUT_VERSION, LINE_BYTES, align_up};
+use crate::layout::slot::SlotShape;
+
+/// Bytes of the header that carry a meaning; the rest of the page is zero.
+pub(crate) const HEADER_BYTES: usize = 512;
+const CHECKSUM_AT: usize = 480;
+/// Where the state word is.
+pub(crate) const STATE_AT: usize = 488;
+/// The state word of a complete segment.
+pub(crate) const READY: u32 = 0x5245_4459;
+
+const MAGIC: [u8; 8] = *b"DISRPTMP";
+const BYTE_ORDER: u32 = 0x0A0B_0C0D;
+const TYPE_TEXT_BYTES: usize = 256;
+const NAME_BYTES: usize = 64;
+/// Longest mapping this crate makes: half of a 47-bit address space.
+const MAX_SEGMENT_BYTES: u64 = 1 << 46;
+
+/// Where the parts of a segment are, in bytes. Private copy, validated once (R1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) segment_len: u64,
+    pub(crate) slots_offset: u64,
+    pub(crate) slots_len: u64,
+    pub(crate) stride: u64,
+    pub(crate) event_offset: u64,
+    pub(crate) capacity: u64,
+}
+
+impl Geometry {
+    /// The geometry of a new segment, or `None` when it is too large to map. `unit` is the page size of the file
+    /// system; the control lines end with the guard line before the slots, another one follows them.
+    pub(crate) fn new(capacity: usize, shape: SlotShape, unit: u64) -> Option<Self> {
+        let head = CONTROL_OFFSET + size_of::<Control>() + LINE_BYTES;
+        let slots_offset = align_up(head, usize::try_from(unit).ok()?) as u64;
+        let slots_len = (capacity as u64)
+            .checked_mul(shape.stride as u64)?
+            .checked_add(LINE_BYTES as u64)?;
+        let segment_len = slots_offset
+            .checked_add(slots_len)?
+            .checked_next_multiple_of(unit)?;
+        (segment_len <= MAX_SEGMENT_BYTES).then_some(Self {
+            segment_len,
+            slots_offset,
+            slots_len,
+            stride: shape.stride as u64,
+            event_offset: shape.event_offset as u64,
+            capacity: capacity as u64,
+        })
+    }
+}
+
+/// The event type as a header describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EventRecord {
+    pub(crate) id: u64,
+    pub(crate) size: u64,
+    pub(crate) align: u64,
+    /// Name and fields, for messages; cut to 256 bytes.
+    pub(crate) text: String,
+}
+
+impl EventRecord {
+    pub(crate) fn of<E: crate::Event>() -> Self {
+        let mut text = String::from(core::any::type_name::<E>());
+        text.push(' ');
+        let _ = E::describe_layout(&mut text);
+        Self {
+            id: E::LAYOUT_ID,
+            size: size_of::<E>() as u64,
+            align: align_of::<E>() as u64,
+            text,
+        }
+    }
+
+    /// Whether both sides mean the same bytes; the text does not count.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        (self.id, self.size, self.align) == (other.id, other.size, other.align)
+    }
+}
+
+impl core::fmt::Display for EventRecord {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} (layout id {:016x})", self.text, self.id)
+    }
+}
+
+/// The header's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) geometry: Geometry,
+    pub(crate) event: EventRecord,
+    pub(crate) first_sequence: i64,
+    pub(crate) creator: Owner,
+    pub(crate) created_unix_ns: u64,
+    pub(crate) page_size: u32,
+    pub(crate) name: String,
+}
+
+/// Why bytes are not a header that this version can work with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderFault {
+    /// Not a segment at all.
+    Foreign { found: String },
+    /// A segment of another layout version, byte order or feature set.
+    OtherVersion {
+        what: &'static str,
+        expected: String,
+        found: String,
+    },
+    /// A segment whose header does not hold together.
+    Damaged {
+        what: &'static str,
+        expected: String,
+        found: String,
+    },
+}
+
+impl Header {
+    /// The header's bytes, its state word still zero.
+    pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut out = Writer {
+            bytes: [0; HEADER_BYTES],
+            at: 0,
+        };
+        let g = &self.geometry;
+        out.put(&MAGIC);
+        out.put(&BYTE_ORDER.to_ne_bytes());
+        out.put(&LAYOUT_VERSION.to_ne_bytes());
+        out.put(&[0; 16]); // required and optional features: none yet
+        for word in [
+            g.segment_len,
+            CONTROL_OFFSET as u64,
+            size_of::<Control>() as u64,
+            g.slots_offset,
+            g.stride,
+            g.event_offset,
+            g.capacity,
+            self.event.size,
+            self.event.align,
+            self.event.id,
+            self.first_sequence as u64,
+        ] {
+            out.put(&word.to_ne_bytes());
+        }
+        out.put(&(super::DEFAULT_MAX_CONSUMERS as u32).to_ne_bytes());
+        out.put(&self.page_size.to_ne_bytes());
+        out.put(&u64::from(self.creator.pid).to_ne_bytes());
+        out.put(&self.creator.namespace.to_ne_bytes());
+        out.put(&self.creator.start_ticks.to_ne_bytes());
+        out.put(&self.created_unix_ns.to_ne_bytes());
+        out.put_text(&self.event.text, TYPE_TEXT_BYTES);
+        out.put_text(&self.name, NAME_BYTES);
+        debug_assert_eq!(out.at, CHECKSUM_AT);
+        let sum = crc32fast::hash(&out.bytes[..CHECKSUM_AT]);
+        out.put(&sum.to_ne_bytes());
+        out.bytes
+    }
+
+    /// Reads a private copy of page 0. `file_len` is the length of what it was read from.
+    pub(crate) fn decode(bytes: &[u8], file_len: u64) -> Result<Self, HeaderFault> {
+        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(HeaderFault::Foreign {
+                found: format!("a file of {} bytes", bytes.len()),
+            });
+        };
+        let mut input = Reader { bytes, at: 0 };
+        let magic: [u8; 8] = input.take();
+        if magic != MAGIC {
+            return Err(HeaderFault::Foreign {
+                found: format!("a file that starts with {:02x?}", magic),
+            });
+        }
+        check_version(&mut input)?;
+        check_sum(bytes)?;
+        let header = Self::decode_fields(&mut input)?;
+        check_geometry(&header, file_len)?;
+        Ok(header)
+    }
+
+    fn decode_fields(input: &mut Reader<'_>) -> Result<Self, HeaderFault> {
+        let segment_len = input.u64();
+        agree("control offset", CONTROL_OFFSET as u64, input.u64())?;
+        agree("control length", size_of::<Control>() as u64, input.u64())?;
+        let slots_offset = input.u64();
+        let (stride, event_offset, capacity) = (input.u64(), input.u64(), input.u64());
+        let (size, align, id) = (input.u64(), input.u64(), input.u64());
+        let first_sequence = input.u64() as i64;
+        agree(
+            "number of consumer lines",
+            super::DEFAULT_MAX_CONSUMERS as u64,
+            u64::from(input.u32()),
+        )?;
+        let page_size = input.u32();
+        let pid = input.u64() as u32;
+        let creator = Owner {
+            pid,
+            namespace: input.u64(),
+            start_ticks: input.u64(),
+        };
+        let created_unix_ns = input.u64();
+        let text = input.text(TYPE_TEXT_BYTES);
+        let name = input.text(NAME_BYTES);
+        let slots_len = capacity
+            .saturating_mul(stride)
+            .saturating_add(LINE_BYTES as u64);
+        let geometry = Geometry {
+            segment_len,
+            slots_offset,
+            slots_len,
+            stride,
+            event_offset,
+            capacity,
+        };
+        let event = EventRecord {
+            id,
+            size,
+            align,
+            text,
+        };
+        Ok(Self {
+            geometry,
+            event,
+            first_sequence,
+            creator,
+            created_unix_ns,
+            page_size,
+            name,
+        })
+    }
+}
+
+fn check_version(input: &mut Reader<'_>) -> Result<(), HeaderFault> {
+    let other = |what, expected: String, found: String| {
+        Err(HeaderFault::OtherVersion {
+            what,
+            expected,
+            found,
+        })
+    };
+    let order = input.u32();
+    if order != BYTE_ORDER {
+        return other(
+            "byte order",
+            format!("{BYTE_ORDER:08x}"),
+            format!("{order:08x}"),
+        );
+    }
+    let version = input.u32();
+    if version != LAYOUT_VERSION {
+        return other(
+            "layout version",
+            LAYOUT_VERSION.to_string(),
+            version.to_string(),
+        );
+    }
+    let required = input.u64();
+    if required != 0 {
+        return other("required features", "none".into(), format!("{required:#x}"));
+    }
+    let _optional = input.u64();
+    Ok(())
+}
+
+fn check_sum(bytes: &[u8; HEADER_BYTES]) -> Result<(), HeaderFault> {
+    let mut tail = Reader {
+        bytes,
+        at: CHECKSUM_AT,
+    };
+    let found = tail.u32();
+    let sum = crc32fast::hash(&bytes[..CHECKSUM_AT]);
+    if sum != found {
+        return damaged("checksum", format!("{sum:08x}"), format!("{found:08x}"));
+    }
+    tail.at = STATE_AT;
+    let state = tail.u32();
+    if state != READY {
+        return damaged(
+            "state",
+            "a finished segment".into(),
+            format!("state word {state:08x}"),
+        );
+    }
+    Ok(())
+}
+
+/// A checksum can be forged or lucky: nothing below may rest on it.
+fn check_geometry(header: &Header, file_len: u64) -> Result<(), HeaderFault> {
+    let g = &header.geometry;
+    if !g.capacity.is_power_of_two() || g.capacity > 1 << 40 {
+        return damaged("capacity", "a power of two".into(), g.capacity.to_string());
+    }
+    let (Ok(size), Ok(align)) = (
+        usize::try_from(header.event.size),
+        usize::try_from(header.event.align),
+    ) else {
+        return damaged(
+            "event size",
+            "a size this machine can address".into(),
+            header.event.size.to_string(),
+        );
+    };
+    if size == 0 || size > 1 << 40 || !align.is_power_of_two() || align > 4096 || size % align != 0
+    {
+        return damaged(
+            "event size and alignment",
+            "a Rust type's".into(),
+            format!("{size} and {align}"),
+        );
+    }
+    if !(0..=super::stamp::MAX_SEQUENCE).contains(&header.first_sequence) {
+        return damaged(
+            "first sequence",
+            "0 to 2^61 - 1".into(),
+            header.first_sequence.to_string(),
+        );
+    }
+    let shapes = [
+        SlotShape::new(size, align, false),
+        SlotShape::new(size, align, true),
+    ];
+    if !shapes
+        .iter()
+        .any(|shape| (shape.stride as u64, shape.event_offset as u64) == (g.stride, g.event_offset))
+    {
+        return damaged(
+            "slot shape",
+            format!("{:?}", shapes[0]),
+            format!("stride {}, event at {}", g.stride, g.event_offset),
+        );
+    }
+    let head = (CONTROL_OFFSET + size_of::<Control>() + LINE_BYTES) as u64;
+    if g.slots_offset < head || g.slots_offset % 4096 != 0 || g.slots_offset > 1 << 32 {
+        return damaged(
+            "slots offset",
+            "a page boundary after the control lines".into(),
+            g.slots_offset.to_string(),
+        );
+    }
+    if g.segment_len > MAX_SEGMENT_BYTES
+        || g.segment_len < g.slots_offset.saturating_add(g.slots_len)
+    {
+        return damaged(
+            "segment length",
+            format!("at least {}", g.slots_offset.saturating_add(g.slots_len)),
+            g.segment_len.to_string(),
+        );
+    }
+    if file_len != g.segment_len {
+        return damaged(
+            "file length",
+            g.segment_len.to_string(),
+            file_len.to_string(),
+        );
+    }
+    Ok(())
+}
+
+fn damaged<T>(what: &'static str, expected: String, found: String) -> Result<T, HeaderFault> {
+    Err(HeaderFault::Damaged {
+        what,
+        expected,
+        found,
+    })
+}
+
+fn agree(what: &'static str, expected: u64, found: u64) -> Result<(), HeaderFault> {
+    if expected == found {
+        Ok(())
+    } else {
+        damaged(what, expected.to_string(), found.to_string())
+    }
+}
+
+struct Writer {
+    bytes: [u8; HEADER_BYTES],
+    at: usize,
+}
+
+impl Writer {
+    fn put(&mut self, part: &[u8]) {
+        self.bytes[self.at..self.at + part.len()].copy_from_slice(part);
+        self.at += part.len();
+    }
+
+    /// UTF-8, cut at a character, zero padded to `room`.
+    fn put_text(&mut self, text: &str, room: usize) {
+        let end = text.floor_char_boundary(room);
+        self.bytes[self.at..self.at + end].copy_from_slice(&text.as_bytes()[..end]);
+        self.at += room;
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8; HEADER_BYTES],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let mut out = [0; N];
+        out.copy_from_slice(&self.bytes[self.at..self.at + N]);
+        self.at += N;
+        out
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_ne_bytes(self.take())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_ne_bytes(self.take())
+    }
+
+    /// Text from a stranger: replaced where it is not UTF-8, control characters dropped.
+    fn text(&mut self, room: usize) -> String {
+        let bytes = &self.bytes[self.at..self.at + room];
+        self.at += room;
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(room);
+        String::from_utf8_lossy(&bytes[..end])
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn sample() -> Header {
+        let shape = SlotShape::new(8, 8, false);
+        Header {
+            geometry: Geometry::new(16, shape, 4096).expect("fits"),
+            event: EventRecord {
+                id: 7,
+                size: 8,
+                align: 8,
+                text: "u64".into(),
+            },
+            first_sequence: 0,
+            creator: Owner {
+                pid: 1,
+                namespace: 2,
+                start_ticks: 3,
+            },
+            created_unix_ns: 4,
+            page_size: 4096,
+            name: "ticks".into(),
+        }
+    }
+
+    fn ready(header: &Header) -> [u8; HEADER_BYTES] {
+        let mut bytes = header.encode();
+        bytes[STATE_AT..STATE_AT + 4].copy_from_slice(&READY.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn round_trip() {
+        let header = sample();
+        assert_eq!(
+            Header::decode(&ready(&header), header.geometry.segment_len),
+            Ok(header)
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let header = sample();
+        let good = ready(&header);
+        for bit in 0..(STATE_AT + 4) * 8 {
+            if (CHECKSUM_AT + 4..STATE_AT).contains(&(bit / 8)) {
+                continue; // padding
+            }
+            let mut bytes = good;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                Header::decode(&bytes, header.geometry.segment_len).is_err(),
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn forged_checksums_are_not_enough() {
+        for at in (32..128).step_by(8) {
+            for value in [0, 1, 3, u64::MAX, 1 << 63, u64::MAX / 2, 4096, 1 << 40] {
+                let mut bytes = ready(&sample());
+                bytes[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+                let sum = crc32fast::hash(&bytes[..CHECKSUM_AT]);
+                bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_ne_bytes());
+                if let Ok(header) = Header::decode(&bytes, sample().geometry.segment_len) {
+                    let g = header.geometry;
+                    assert!(g.slots_offset + g.slots_len <= g.segment_len);
+                    assert!(g.stride >= g.event_offset + header.event.size);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn too_large_to_map() {
+        assert_eq!(
+            Geometry::new(1 << 60, SlotShape::new(8, 8, false), 4096),
+            None
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! Broadcast rings of fixed-size events between processes on one machine, in shared memory or in a mapped file.
+//!
+//! One producer publishes; up to 64 consumers each see every event, in order. Any process may die at any
+//! instruction: the others go on.
+//!
+//! ```
+//! use disruptor_mp::{Deadline, Event, portable_shm_segment_name};
+//!
+//! #[derive(Clone, Copy, Default, Event)]
+//! #[repr(C)]
+//! struct Tick {
+//!     price: i64,
+//!     quantity: u64,
+//! }
+//!
+//! # let name = &portable_shm_segment_name("doc");
+//! // one process                                           another one
+//! let mut tx = disruptor_mp::publisher::<Tick>(name, 4096)?;
+//! let mut rx = disruptor_mp::subscriber::<Tick>(name)?;
+//! tx.publish(|tick| *tick = Tick { price: 100, quantity: 1 });
+//! assert_eq!(rx.recv(Deadline::NEVER)?.price, 100);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`publisher`], [`subscriber`] and [`subscribe_within`] are the simple case; [`build_shared_single_producer`] and
+//! [`attach_shared_consumer`] return a builder for the rest; [`MmapProducer`] and [`MmapConsumer`] put the ring into a
+//! file of your choice; [`HeapRing`] keeps it in this process.
+
+// The derive writes `::disruptor_mp`, inside this crate, too.
+extern crate self as disruptor_mp;
+
+mod auto;
+mod backing;
+mod blocked;
+mod builder;
+mod claim;
+mod consumer;
+mod deadline;
+mod env;
+mod error;
+mod event;
+mod layout;
+mod liveness;
+mod observability;
+mod os;
+mod producer;
+mod protocol;
+mod region;
+mod segment;
+mod simple;
+mod sync;
+mod wait;
+
+/// The position of an event in its ring: the first is 0, and −1 is none.
+pub type Sequence = i64;
+
+pub use auto::AutoConsumer;
+pub use backing::{
+    Heap, MappedFile, MmapTransportLayout, PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, SharedMemory,
+    portable_shm_segment_name,
+};
+pub use blocked::{BlockedOn, RingState};
+pub use builder::{
+    CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder, StartFrom,
+};
+pub use claim::{Claim, Lease};
+pub use consumer::{Consumer, SharedConsumer};
+pub use deadline::Deadline;
+pub use disruptor_mp_derive::Event;
+pub use error::{
+    MissingFreeSlots, MultiProcessError, MultiProcessResult, RecvError, RingBufferFull, SendError,
+};
+#[doc(hidden)]
+pub use event::derived as __event;
+pub use event::{EVENT_ALIGN_MAX, Event, EventLayout, LayoutId};
+pub use layout::DEFAULT_MAX_CONSUMERS;
+pub use producer::{Producer, SharedProducer};
+pub use region::{HugePages, MemoryReport};
+pub use simple::{
+    HeapRing, MmapConsumer, MmapProducer, attach_shared_consumer, build_shared_single_producer,
+    publisher, subscribe_within, subscriber,
+};
+pub use wait::{
+    AutoWaitStrategy, default_block_strategy_duration, default_consume_sleep_duration,
+    default_discovery_poll_duration, perform_default_block_wait,
+    perform_default_consume_sleep_wait, perform_default_discovery_poll_wait, perform_sleep_wait,
+};

@@ -1,0 +1,5 @@
+//! Required consumers.
+
+/// Liveness.
+#[derive(Debug)]
+pub(crate) struct Liveness {}

@@ -1,0 +1,115 @@
+//! Which cores this process may use, and pinning to one of them.
+
+use std::io;
+
+#[cfg(target_os = "linux")]
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+
+/// How many cores this process can keep busy: its affinity and its cgroup quota, at least 1.
+pub(crate) fn usable_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// The cores that the calling thread may run on, in ascending order.
+#[cfg(target_os = "linux")]
+pub(crate) fn available_cores() -> Vec<usize> {
+    match sched_getaffinity(Pid::from_raw(0)) {
+        Ok(set) => (0..CpuSet::count())
+            .filter(|&core| set.is_set(core).unwrap_or(false))
+            .collect(),
+        // More cores than a fixed set can name.
+        Err(_) => (0..usable_cpus()).collect(),
+    }
+}
+
+/// Runs the calling thread on `core` only. Threads that it starts later inherit this.
+#[cfg(target_os = "linux")]
+pub(crate) fn pin_current_thread(core: usize) -> io::Result<()> {
+    Ok(sched_setaffinity(Pid::from_raw(0), &only(core)?)?)
+}
+
+/// Runs every thread of this process on `core` only.
+#[cfg(target_os = "linux")]
+pub(crate) fn pin_process(core: usize) -> io::Result<()> {
+    let set = only(core)?;
+    sched_setaffinity(Pid::from_raw(0), &set)?;
+    // A thread that is started meanwhile by one not yet pinned is seen by the second pass.
+    for _ in 0..2 {
+        for task in std::fs::read_dir("/proc/self/task")? {
+            let Some(thread) = task?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            match sched_setaffinity(Pid::from_raw(thread), &set) {
+                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The set of one core.
+#[cfg(target_os = "linux")]
+fn only(core: usize) -> io::Result<CpuSet> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    Ok(set)
+}
+
+/// The cores that the calling thread may run on: all of them.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn available_cores() -> Vec<usize> {
+    (0..usable_cpus()).collect()
+}
+
+/// Not possible on this system.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin_current_thread(_core: usize) -> io::Result<()> {
+    Err(no_affinity())
+}
+
+/// Not possible on this system.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin_process(_core: usize) -> io::Result<()> {
+    Err(no_affinity())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn no_affinity() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this system cannot pin a thread to a core",
+    )
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_one_thread_and_only_that() {
+        let before = available_cores();
+        let core = before[before.len() - 1];
+        let inside =
+            std::thread::spawn(move || pin_current_thread(core).map(|()| available_cores())).join();
+        assert_eq!(inside.expect("thread").expect("pinned"), [core]);
+        assert_eq!(available_cores(), before);
+        assert!(usable_cpus() >= 1);
+    }
+
+    #[test]
+    fn an_unknown_core_is_an_error() {
+        let nowhere =
+            std::thread::spawn(|| (pin_current_thread(1_000_000), pin_current_thread(1023))).join();
+        let (beyond, absent) = nowhere.expect("thread");
+        assert!(beyond.is_err());
+        assert!(absent.is_err());
+    }
+}

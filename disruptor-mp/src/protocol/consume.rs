@@ -1,0 +1,90 @@
+//! Consuming: R3 and R7. One consumer's private position, and the word that tells the producer about it.
+//!
+//! Writes: the sequence of its own line, nothing else. When this process dies, the line keeps the last released
+//! sequence: what was read but not released is read again by whoever rejoins.
+
+use core::ptr::NonNull;
+
+use super::view::RingView;
+use crate::layout::control::{Control, OPEN};
+use crate::layout::stamp;
+use crate::sync::Ordering;
+use crate::{Event, Sequence};
+
+/// A registered consumer's position in a ring.
+#[derive(Debug)]
+pub(crate) struct ConsumerCore<E> {
+    view: RingView<E>,
+    line: usize,
+    next: Sequence,
+}
+
+impl<E: Event> ConsumerCore<E> {
+    /// The caller owns `line`, registered, with `next − 1` as its sequence.
+    pub(crate) fn new(view: RingView<E>, line: usize, next: Sequence) -> Self {
+        debug_assert!(line < view.control().consumers.len());
+        Self { view, line, next }
+    }
+
+    #[inline(always)]
+    pub(crate) fn next(&self) -> Sequence {
+        self.next
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.view.capacity()
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        self.view.control()
+    }
+
+    pub(crate) fn line(&self) -> usize {
+        self.line
+    }
+
+    /// R3: whether `sequence` may be read. True stays true until this consumer releases it (R7).
+    #[inline(always)]
+    pub(crate) fn is_published(&self, sequence: Sequence) -> bool {
+        // SYNC POINT publish: pairs with the Release store of the stamp in `ProducerCore`.
+        self.view.stamp(sequence).load(Ordering::Acquire) == stamp::published(sequence)
+    }
+
+    /// Whether the next event may be read.
+    #[inline(always)]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_published(self.next)
+    }
+
+    /// The event of `sequence`, which the caller found published and has not released (R3, R7).
+    #[inline(always)]
+    pub(crate) fn event(&self, sequence: Sequence) -> NonNull<E> {
+        self.view.event(sequence)
+    }
+
+    /// Releases everything up to `sequence`: the producer may reuse those slots.
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, sequence: Sequence) {
+        self.next = sequence + 1;
+        // SAFETY: `new` takes a line below the number of lines (R1).
+        let line = unsafe { self.view.control().consumers.get_unchecked(self.line) };
+        // SYNC POINT release: pairs with the Acquire load in `ProducerCore::scan`.
+        line.sequence.store(sequence, Ordering::Release);
+    }
+
+    /// The newest published sequence, found by looking at one stamp after the other (R2: no shortcuts).
+    pub(crate) fn newest(&self) -> Sequence {
+        let end = self.next.saturating_add(self.view.capacity() as i64);
+        (self.next..end)
+            .take_while(|sequence| self.is_published(*sequence))
+            .last()
+            .unwrap_or(self.next - 1)
+    }
+
+    /// The last sequence of the ring if it was closed. The stamps that precede it are visible afterwards (R11).
+    pub(crate) fn closed_at(&self) -> Option<Sequence> {
+        // SYNC POINT close: pairs with the Release store in `ProducerCore::close`.
+        let word = self.view.control().producer.closed.load(Ordering::Acquire);
+        (word != OPEN).then_some(word)
+    }
+}

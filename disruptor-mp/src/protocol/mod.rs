@@ -1,0 +1,47 @@
+//! The protocol itself: pure steps on typed pointers, no system calls, no allocation.
+//!
+//! The same source runs on a real mapping, on the heap under Miri, and under loom. Who writes what is said where
+//! the words are declared (`layout::control`); the rules R1 to R16 are those of `docs/protocol.md`.
+
+pub(crate) mod consume;
+pub(crate) mod expect;
+pub(crate) mod lines;
+pub(crate) mod publish;
+pub(crate) mod takeover;
+pub(crate) mod view;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+
+use std::io;
+
+/// Byte locks by which the kernel (or, on the heap, this process) says who is alive (R8).
+///
+/// One value belongs to one endpoint: locks of the same value do not exclude each other.
+pub(crate) trait Locks: core::fmt::Debug + Send + Sync {
+    /// Takes the byte if nobody else has it.
+    fn try_lock(&self, byte: u64) -> io::Result<bool>;
+    /// Gives the byte back.
+    fn unlock(&self, byte: u64) -> io::Result<()>;
+    /// Whether another endpoint, alive, has the byte.
+    fn is_held_by_other(&self, byte: u64) -> io::Result<bool>;
+    /// Whether another endpoint, alive, has any byte.
+    fn is_any_held_by_other(&self) -> io::Result<bool>;
+}
+
+/// The producer's lock byte.
+pub(crate) const PRODUCER_BYTE: u64 = 0;
+const ID_BYTES_FROM: u64 = 1 << 40;
+
+/// The lock byte of consumer line `index`.
+pub(crate) const fn line_byte(index: usize) -> u64 {
+    1 + index as u64
+}
+
+/// The lock byte of an explicit consumer id: FNV-1a of its text, above all lines.
+pub(crate) fn id_byte(id: &str) -> u64 {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    ID_BYTES_FROM + (hash >> 4)
+}

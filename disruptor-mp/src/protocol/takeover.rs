@@ -1,0 +1,65 @@
+//! Takeover: R14. A new producer finds where a dead one stopped, and clears what it left half done.
+//!
+//! The caller holds the producer's lock. Dying at any of these steps leaves a ring that the next one takes over by
+//! the same steps.
+
+use super::view::RingView;
+use crate::layout::control::OPEN;
+use crate::layout::stamp;
+use crate::sync::Ordering;
+use crate::{Event, Sequence};
+
+/// Where a successor goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inheritance {
+    /// The first sequence to publish.
+    pub(crate) next: Sequence,
+    /// The floor word.
+    pub(crate) floor: Sequence,
+    /// How many producers this ring has had before.
+    pub(crate) epoch: u64,
+}
+
+/// Makes the ring ready for a successor.
+pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
+    let line = &view.control().producer;
+    line.closed.store(OPEN, Ordering::Relaxed);
+    line.kept.store(0, Ordering::Relaxed);
+    let epoch = line.epoch.load(Ordering::Relaxed).wrapping_add(1);
+    line.epoch.store(epoch, Ordering::Release);
+    let floor = line
+        .floor
+        .load(Ordering::Relaxed)
+        .clamp(-1, stamp::MAX_SEQUENCE);
+    let head = last_contiguous(view, floor);
+    clear_above(view, head);
+    Inheritance {
+        next: head + 1,
+        floor,
+        epoch,
+    }
+}
+
+/// The last sequence with contiguous stamps from the floor on, else the floor.
+fn last_contiguous<E: Event>(view: RingView<E>, floor: Sequence) -> Sequence {
+    (floor + 1..=floor + view.capacity() as i64)
+        .take_while(|sequence| {
+            view.stamp(*sequence).load(Ordering::Acquire) == stamp::published(*sequence)
+        })
+        .last()
+        .unwrap_or(floor)
+}
+
+/// Zeroes every stamp above `head`, and touches none at or below it: a lease may rest on those.
+fn clear_above<E: Event>(view: RingView<E>, head: Sequence) {
+    for index in 0..view.capacity() as i64 {
+        let stamp = view.stamp(index);
+        let above = match stamp::sequence_of(stamp.load(Ordering::Relaxed)) {
+            Some(sequence) => sequence > head,
+            None => false,
+        };
+        if above {
+            stamp.store(0, Ordering::Relaxed);
+        }
+    }
+}

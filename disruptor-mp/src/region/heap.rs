@@ -1,0 +1,178 @@
+//! A segment on this process's heap, byte for byte as in a file: for tests, for Miri, for threads.
+//!
+//! Locks are a table beside the memory. An endpoint that goes drops its entries, as the kernel drops a dead
+//! process's locks.
+
+use core::ptr::NonNull;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::{MemoryReport, Region};
+use crate::layout::CONTROL_OFFSET;
+use crate::layout::control::Control;
+use crate::layout::header::{Geometry, HEADER_BYTES};
+use crate::protocol::Locks;
+use crate::sync::Mutex;
+use crate::sync::process::{AtomicU64, Ordering};
+
+/// On the heap nothing is shared with a forked child: its copy is its own, and stays alive.
+static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
+static NEXT_ENDPOINT: AtomicU64 = AtomicU64::new(1);
+
+/// The memory and the lock table, shared by all endpoints.
+#[derive(Debug)]
+pub(crate) struct HeapMemory {
+    base: NonNull<u8>,
+    layout: Layout,
+    geometry: Geometry,
+    locked: Mutex<BTreeMap<u64, u64>>,
+}
+
+// SAFETY: the memory is accessed as the protocol says (R1 to R3), through atomics and claims, from any thread.
+unsafe impl Send for HeapMemory {}
+// SAFETY: as for Send.
+unsafe impl Sync for HeapMemory {}
+
+impl HeapMemory {
+    /// Zeroed memory of the segment's length.
+    pub(crate) fn new(geometry: Geometry) -> Option<Arc<Self>> {
+        let layout =
+            Layout::from_size_align(usize::try_from(geometry.segment_len).ok()?, 4096).ok()?;
+        // SAFETY: the layout's size is not zero: a segment has a header.
+        let base = unsafe { alloc_zeroed(layout) };
+        let Some(base) = NonNull::new(base) else {
+            handle_alloc_error(layout)
+        };
+        Some(Arc::new(Self {
+            base,
+            layout,
+            geometry,
+            locked: Mutex::new(BTreeMap::new()),
+        }))
+    }
+}
+
+impl Drop for HeapMemory {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout; the last endpoint is gone.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+    }
+}
+
+/// One endpoint's hold on a [`HeapMemory`].
+#[derive(Debug)]
+pub(crate) struct HeapRegion {
+    locks: HeapLocks,
+}
+
+/// The locks of one endpoint.
+#[derive(Debug)]
+struct HeapLocks {
+    memory: Arc<HeapMemory>,
+    endpoint: u64,
+}
+
+impl HeapRegion {
+    pub(crate) fn new(memory: Arc<HeapMemory>) -> Self {
+        Self {
+            locks: HeapLocks {
+                memory,
+                endpoint: NEXT_ENDPOINT.fetch_add(1, Ordering::Relaxed),
+            },
+        }
+    }
+
+    fn at(&self, offset: usize) -> NonNull<u8> {
+        // SAFETY: both callers name an offset within the block, by the geometry it was made with (R1).
+        unsafe { self.locks.memory.base.add(offset) }
+    }
+}
+
+impl Region for HeapRegion {
+    fn control(&self) -> NonNull<Control> {
+        self.at(CONTROL_OFFSET).cast()
+    }
+
+    fn slots(&self) -> NonNull<u8> {
+        self.at(self.locks.memory.geometry.slots_offset as usize)
+    }
+
+    fn locks(&self) -> &dyn Locks {
+        &self.locks
+    }
+
+    fn live_word(&self) -> &'static AtomicU64 {
+        &ALWAYS_LIVE
+    }
+
+    fn write_header(&self, header: &[u8; HEADER_BYTES]) {
+        // SAFETY: the block starts with at least a page, nobody else has it yet, and the header is shorter (R1).
+        unsafe {
+            core::ptr::copy_nonoverlapping(header.as_ptr(), self.at(0).as_ptr(), HEADER_BYTES)
+        };
+    }
+
+    fn is_name_ours(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn unlink(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn memory(&self) -> MemoryReport {
+        MemoryReport {
+            segment_bytes: self.locks.memory.geometry.segment_len,
+            huge_bytes: 0,
+            is_locked: false,
+            is_read_only: false,
+        }
+    }
+}
+
+impl HeapLocks {
+    fn with_table<R>(&self, look: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
+        look(
+            &mut self
+                .memory
+                .locked
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+        )
+    }
+}
+
+impl Locks for HeapLocks {
+    fn try_lock(&self, byte: u64) -> io::Result<bool> {
+        Ok(self.with_table(|table| *table.entry(byte).or_insert(self.endpoint) == self.endpoint))
+    }
+
+    fn unlock(&self, byte: u64) -> io::Result<()> {
+        self.with_table(|table| {
+            if table.get(&byte) == Some(&self.endpoint) {
+                table.remove(&byte);
+            }
+        });
+        Ok(())
+    }
+
+    fn is_held_by_other(&self, byte: u64) -> io::Result<bool> {
+        Ok(self.with_table(|table| {
+            table
+                .get(&byte)
+                .is_some_and(|owner| *owner != self.endpoint)
+        }))
+    }
+
+    fn is_any_held_by_other(&self) -> io::Result<bool> {
+        Ok(self.with_table(|table| table.values().any(|owner| *owner != self.endpoint)))
+    }
+}
+
+impl Drop for HeapLocks {
+    fn drop(&mut self) {
+        self.with_table(|table| table.retain(|_, owner| *owner != self.endpoint));
+    }
+}

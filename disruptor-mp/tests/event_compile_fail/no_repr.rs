@@ -1,0 +1,13 @@
+use disruptor_mp::Event;
+
+#[derive(Clone, Copy, Event)]
+struct Tick {
+    price: i64,
+}
+
+fn publish<E: Event>(_: E) {}
+
+fn main() {
+    // Says nothing about this line: the reason above is enough.
+    publish(Tick { price: 1 });
+}

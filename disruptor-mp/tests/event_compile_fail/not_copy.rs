@@ -1,0 +1,9 @@
+use disruptor_mp::Event;
+
+#[derive(Event)]
+#[repr(C)]
+struct Tick {
+    price: i64,
+}
+
+fn main() {}

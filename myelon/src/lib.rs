@@ -1,0 +1,3 @@
+//! Placeholder.
+
+pub use disruptor_mp::*;

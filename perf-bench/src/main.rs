@@ -1,0 +1,2 @@
+//! perf-bench.
+fn main() {}
