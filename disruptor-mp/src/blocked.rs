@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState};
+use crate::layout::lock_bytes::line_byte;
 use crate::protocol::expect::Expectation;
-use crate::protocol::line_byte;
 use crate::protocol::lines::{self, LineError};
 use crate::segment::{Segment, describe};
 use crate::sync::Ordering;

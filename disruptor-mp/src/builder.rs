@@ -476,6 +476,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         F: FnMut(&E, Sequence, bool) + Send + 'static,
     {
         let core = self.core.or(env::auto_consumer_core());
+        let strategy = env::auto_wait_delay().map_or(strategy, AutoWaitStrategy::Sleep);
         let consumer = self.with_wait_strategy(strategy).consume()?;
         auto::start(consumer, core, handle)
     }

@@ -61,6 +61,7 @@ impl<'a, E: Event> Lease<'a, E> {
     /// The caller has seen that the next event is published.
     #[inline(always)]
     pub(crate) fn new(core: &'a mut ConsumerCore<E>) -> Self {
+        core.prefetch_after(core.next());
         Self { core }
     }
 

@@ -12,9 +12,10 @@ use crate::claim::Lease;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
 use crate::layout::control::{ConsumerId, MAX_ID_BYTES, OPEN};
+use crate::layout::lock_bytes::{PRODUCER_BYTE, id_byte};
 use crate::observability::ConsumerCounters;
 use crate::protocol::consume::ConsumerCore;
-use crate::protocol::{PRODUCER_BYTE, lines};
+use crate::protocol::lines;
 use crate::region::MemoryReport;
 use crate::segment::Segment;
 use crate::sync::process::{AtomicU64, Ordering};
@@ -127,6 +128,7 @@ impl<E: Event, B> Consumer<E, B> {
             return None;
         }
         let sequence = self.core.next();
+        self.core.prefetch_after(sequence);
         // SAFETY: the stamp was seen and the event is not released yet (R3, R7); any bytes are an `E`.
         let event = unsafe { self.core.event(sequence).read() };
         self.core.commit(sequence);
@@ -393,6 +395,7 @@ impl<E: Event, B> Consumer<E, B> {
         };
         loop {
             let sequence = burst.done + 1;
+            burst.core.prefetch_after(sequence);
             let is_last = sequence + 1 == end || !burst.core.is_published(sequence + 1);
             // SAFETY: the stamp of `sequence` was seen, and it is not released before the burst says so (R3, R7).
             handle(
@@ -491,10 +494,7 @@ impl<E: Event, B> Consumer<E, B> {
         let was_durable = core::mem::replace(&mut self.is_durable, false);
         let left = self.finish();
         if was_durable {
-            let _ = self
-                .segment
-                .locks()
-                .unlock(crate::protocol::id_byte(&self.id.text()));
+            let _ = self.segment.locks().unlock(id_byte(&self.id.text()));
         }
         left.map_err(self.segment.io_error("leave"))
     }

@@ -33,7 +33,7 @@ pub(crate) fn discovery_poll() -> Duration {
     *VALUE.get_or_init(|| Duration::from_millis(read("MYELON_DISCOVERY_POLL_MS").unwrap_or(1)))
 }
 
-/// `MYELON_AUTO_WAIT_DELAY_NS`, nanoseconds; none.
+/// `MYELON_AUTO_WAIT_DELAY_NS`, nanoseconds: auto consumers sleep this long between two looks, whatever their strategy.
 pub(crate) fn auto_wait_delay() -> Option<Duration> {
     static VALUE: OnceLock<Option<Duration>> = OnceLock::new();
     *VALUE.get_or_init(|| read("MYELON_AUTO_WAIT_DELAY_NS").map(Duration::from_nanos))

@@ -137,7 +137,6 @@ pub unsafe trait Event: Copy + Send + Sync + 'static {
 /// Refuses at compile time what no ring can hold; call it in a `const` block wherever an `E` enters.
 ///
 /// It reads the layout id, too: that is what makes the checks of a generic event happen at all.
-#[cfg_attr(not(test), expect(dead_code, reason = "called by the ring's builders"))]
 pub(crate) const fn require_event<E: Event>() {
     assert!(
         size_of::<E>() != 0,

@@ -13,15 +13,17 @@ use crate::deadline::Deadline;
 use crate::error::{
     MissingFreeSlots, MultiProcessError, MultiProcessResult, RingBufferFull, SendError,
 };
+use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::liveness::Liveness;
 use crate::observability::ProducerCounters;
 use crate::protocol::expect::Expectation;
+use crate::protocol::lines;
 use crate::protocol::publish::ProducerCore;
 use crate::protocol::takeover::Inheritance;
-use crate::protocol::{PRODUCER_BYTE, lines};
 use crate::region::MemoryReport;
 use crate::segment::Segment;
 use crate::sync::process::{AtomicU64, Ordering};
+use crate::sync::spin_loop;
 use crate::wait::{
     AutoWaitStrategy, Pause, Waiter, default_discovery_poll_duration, perform_sleep_wait,
 };
@@ -61,6 +63,9 @@ pub struct Producer<E: Event, B = SharedMemory> {
     has_ended: bool,
     backing: PhantomData<fn() -> B>,
 }
+
+/// Spin hints between two looks at a full ring, at the most.
+const HINTS_MAX: u32 = 64;
 
 /// What becomes of the ring when its producer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +161,7 @@ impl<E: Event, B> Producer<E, B> {
     /// The caller has seen that there is space.
     #[inline(always)]
     fn write_one<F: FnOnce(&mut E)>(&mut self, write: F) -> Sequence {
-        let mut event = self.core.claimed(0);
+        let mut event = self.core.next_event();
         // SAFETY: the slot is claimed by this producer alone, and no consumer reads it before its stamp (R2, R3);
         // any bytes are an `E` by the contract of `Event`.
         write(unsafe { event.as_mut() });
@@ -318,12 +323,10 @@ impl<E: Event, B> Producer<E, B> {
     /// The caller has seen that there is space.
     #[inline(always)]
     fn write_many<F: FnMut(&mut E, usize)>(&mut self, n: usize, mut write: F) -> Sequence {
-        for index in 0..n {
-            let mut event = self.core.claimed(index);
+        self.core.publish_batch(n, |mut event, index| {
             // SAFETY: as in `write_one`; each slot of the claim is handed out once (R2).
             write(unsafe { event.as_mut() }, index);
-        }
-        self.core.publish_many(n)
+        })
     }
 
     /// Publishes `n` events together, waiting until they fit.
@@ -378,10 +381,16 @@ impl<E: Event, B> Producer<E, B> {
     #[inline(never)]
     pub(crate) fn wait_for_space(&mut self, n: usize, deadline: Deadline) -> Result<(), SendError> {
         let mut waiter = Waiter::new(self.strategy, deadline);
+        let mut hints = 1;
         loop {
             if self.poll_space(n)? {
                 return Ok(());
             }
+            // each look takes the consumers' lines from them: look less and less often
+            for _ in 0..hints {
+                spin_loop();
+            }
+            hints = (hints * 2).min(HINTS_MAX);
             match waiter.pause() {
                 Pause::Again => {}
                 Pause::LookAround => self.look_around(),

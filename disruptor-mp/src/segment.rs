@@ -11,19 +11,21 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{MultiProcessError, MultiProcessResult};
+use crate::event::require_event;
 use crate::layout::CONTROL_OFFSET;
 use crate::layout::control::{Control, Owner};
 use crate::layout::header::{EventRecord, Geometry, HEADER_BYTES, Header, HeaderFault};
+use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::layout::slot::SlotOf;
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::os::lock::LockFile;
 use crate::os::memory::{ReserveError, page_size, reserve};
 use crate::os::names::{self, OpenError};
 use crate::os::process::Identity;
+use crate::protocol::Locks;
 use crate::protocol::lines::away;
 use crate::protocol::takeover::{Inheritance, take_over};
 use crate::protocol::view::RingView;
-use crate::protocol::{Locks, PRODUCER_BYTE};
 use crate::region::file::{FilePlace, FileRegion};
 use crate::region::heap::{HeapMemory, HeapRegion};
 use crate::region::{MemoryOptions, Region};
@@ -67,6 +69,8 @@ pub(crate) struct Segment<E> {
 
 impl<E: Event> Segment<E> {
     fn new(name: &str, region: Box<dyn Region>, capacity: u64) -> Self {
+        // every handle goes through here: what may not live in a slot does not compile
+        const { require_event::<E>() };
         // SAFETY: the region was made for a header that was validated against `E` and this capacity, and the
         // segment keeps it as long as the view; only a producer's region is writable, and only producers write (R1).
         let view = unsafe { RingView::new(region.control(), region.slots(), capacity as usize) };
@@ -190,9 +194,13 @@ pub(crate) fn create_on_heap<E: Event>(
     #[cfg(loom)]
     for slot in 0..capacity {
         // SAFETY: the slot lies within the block; the model checker's atomics must be made, not zeroed.
-        let slot = unsafe { region.slots().add(slot * SlotOf::<E>::SHAPE.stride) };
-        // SAFETY: as above; a slot starts with its stamp.
-        unsafe { slot.cast().write(crate::sync::AtomicU64::new(0)) };
+        let stamp = unsafe {
+            region
+                .slots()
+                .add(slot * SlotOf::<E>::SHAPE.stride + SlotOf::<E>::SHAPE.stamp_offset)
+        };
+        // SAFETY: as above; the stamp is aligned by the slot's shape.
+        unsafe { stamp.cast().write(crate::sync::AtomicU64::new(0)) };
     }
     Ok(memory)
 }
@@ -294,7 +302,9 @@ fn create_new<E: Event>(
         ReserveError::Io(source) => failed("reserve space")(source),
     })?;
     let locks = LockFile::reopen(file.as_fd()).map_err(failed("open the file for its locks"))?;
-    if !LockFile::try_lock(&locks, PRODUCER_BYTE).map_err(failed("lock the file"))? {
+    let is_locked = LockFile::try_lock(&locks, PRODUCER_BYTE).map_err(failed("lock the file"))?;
+    // where it has a temporary name, a cleaner may have taken it before it was locked
+    if !is_locked || !file.is_intact().map_err(failed("look at the new file"))? {
         return Ok(None);
     }
     let mapped = file
@@ -475,13 +485,9 @@ fn check_fit<E: Event>(place: &FilePlace, want: &Want, header: &Header) -> Multi
         );
     }
     let shape = SlotOf::<E>::SHAPE;
-    let (stride, offset) = (header.geometry.stride, header.geometry.event_offset);
-    if (shape.stride as u64, shape.event_offset as u64) != (stride, offset) {
-        return refuse(
-            "the slot shape",
-            format!("{shape:?}"),
-            format!("stride {stride}, event at {offset}"),
-        );
+    if shape != header.geometry.shape {
+        let found = format!("{:?}", header.geometry.shape);
+        return refuse("the slot shape", format!("{shape:?}"), found);
     }
     match want.capacity {
         Some(capacity) if capacity as u64 != header.geometry.capacity => refuse(

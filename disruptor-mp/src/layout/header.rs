@@ -28,8 +28,7 @@ pub(crate) struct Geometry {
     pub(crate) segment_len: u64,
     pub(crate) slots_offset: u64,
     pub(crate) slots_len: u64,
-    pub(crate) stride: u64,
-    pub(crate) event_offset: u64,
+    pub(crate) shape: SlotShape,
     pub(crate) capacity: u64,
 }
 
@@ -49,8 +48,7 @@ impl Geometry {
             segment_len,
             slots_offset,
             slots_len,
-            stride: shape.stride as u64,
-            event_offset: shape.event_offset as u64,
+            shape,
             capacity: capacity as u64,
         })
     }
@@ -139,8 +137,8 @@ impl Header {
             CONTROL_OFFSET as u64,
             size_of::<Control>() as u64,
             g.slots_offset,
-            g.stride,
-            g.event_offset,
+            g.shape.stride as u64,
+            two_words(g.shape.event_offset as u32, g.shape.stamp_offset as u32),
             g.capacity,
             self.event.size,
             self.event.align,
@@ -189,7 +187,13 @@ impl Header {
         agree("control offset", CONTROL_OFFSET as u64, input.u64())?;
         agree("control length", size_of::<Control>() as u64, input.u64())?;
         let slots_offset = input.u64();
-        let (stride, event_offset, capacity) = (input.u64(), input.u64(), input.u64());
+        let stride = input.u64();
+        let shape = SlotShape {
+            stride: usize::try_from(stride).unwrap_or(usize::MAX),
+            event_offset: input.u32() as usize,
+            stamp_offset: input.u32() as usize,
+        };
+        let capacity = input.u64();
         let (size, align, id) = (input.u64(), input.u64(), input.u64());
         let first_sequence = input.u64() as i64;
         agree(
@@ -214,8 +218,7 @@ impl Header {
             segment_len,
             slots_offset,
             slots_len,
-            stride,
-            event_offset,
+            shape,
             capacity,
         };
         let event = EventRecord {
@@ -234,6 +237,12 @@ impl Header {
             name,
         })
     }
+}
+
+/// Two 32-bit fields that lie one after the other.
+fn two_words(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn check_version(input: &mut Reader<'_>) -> Result<(), HeaderFault> {
@@ -306,7 +315,11 @@ fn check_geometry(header: &Header, file_len: u64) -> Result<(), HeaderFault> {
             header.event.size.to_string(),
         );
     };
-    if size == 0 || size > 1 << 40 || !align.is_power_of_two() || align > 4096 || size % align != 0
+    if size == 0
+        || size > 1 << 40
+        || !align.is_power_of_two()
+        || align > 4096
+        || !size.is_multiple_of(align)
     {
         return damaged(
             "event size and alignment",
@@ -325,18 +338,15 @@ fn check_geometry(header: &Header, file_len: u64) -> Result<(), HeaderFault> {
         SlotShape::new(size, align, false),
         SlotShape::new(size, align, true),
     ];
-    if !shapes
-        .iter()
-        .any(|shape| (shape.stride as u64, shape.event_offset as u64) == (g.stride, g.event_offset))
-    {
+    if !shapes.contains(&g.shape) {
         return damaged(
             "slot shape",
             format!("{:?}", shapes[0]),
-            format!("stride {}, event at {}", g.stride, g.event_offset),
+            format!("{:?}", g.shape),
         );
     }
     let head = (CONTROL_OFFSET + size_of::<Control>() + LINE_BYTES) as u64;
-    if g.slots_offset < head || g.slots_offset % 4096 != 0 || g.slots_offset > 1 << 32 {
+    if g.slots_offset < head || !g.slots_offset.is_multiple_of(4096) || g.slots_offset > 1 << 32 {
         return damaged(
             "slots offset",
             "a page boundary after the control lines".into(),
@@ -499,7 +509,7 @@ mod tests {
                 if let Ok(header) = Header::decode(&bytes, sample().geometry.segment_len) {
                     let g = header.geometry;
                     assert!(g.slots_offset + g.slots_len <= g.segment_len);
-                    assert!(g.stride >= g.event_offset + header.event.size);
+                    assert!(g.shape.stride as u64 >= header.event.size + 8);
                 }
             }
         }

@@ -4,6 +4,7 @@
 
 pub(crate) mod control;
 pub(crate) mod header;
+pub(crate) mod lock_bytes;
 pub(crate) mod slot;
 pub(crate) mod stamp;
 

@@ -2,10 +2,10 @@
 //! (`rfcs/0002-slot-shape-and-policies.md`).
 //!
 //! ```text
-//! up to 56 B        | stamp | event .............. pad to 64 |            one line per event
-//! packed            | stamp | event | stamp | event | ...                  tiny events, published in batches
-//! 57 .. 255 B       | stamp | event ........................ |            stride align_up(8 + size, 8)
-//! from 256 B        | stamp, pad to 64 | event, pad to 64 ... |            the body starts on a line of its own
+//! up to 56 B     | event .... | stamp | pad to 64 |                   one line per event
+//! packed         | event | stamp | event | stamp | ...               tiny events, published in batches
+//! 57 .. 248 B    | event ................ | stamp | pad to 32 |      half lines: none is written by two runs of stores
+//! from 249 B     | stamp, pad to 64 | event, pad to 64 ... |         the body starts on a line of its own
 //! ```
 
 use core::marker::PhantomData;
@@ -18,8 +18,10 @@ use crate::sync::AtomicU64;
 const STAMP_BYTES: usize = size_of::<AtomicU64>();
 /// A cache line as the machine moves it.
 const CACHE_LINE: usize = 64;
-/// Events of this size and more start on a cache line of their own.
-const OWN_LINE_FROM: usize = 256;
+/// Stores that cross such a boundary cost more than those that do not.
+const HALF_LINE: usize = 32;
+/// Slots longer than this start with a line for their stamp.
+const STAMP_LAST_UP_TO: usize = 256;
 /// The strictest alignment an event may ask for: a segment's slots start on a page.
 const MAX_ALIGN: usize = 4096;
 
@@ -28,8 +30,10 @@ const MAX_ALIGN: usize = 4096;
 pub(crate) struct SlotShape {
     /// From one slot to the next.
     pub(crate) stride: usize,
-    /// From the slot's start, where the stamp is, to the event.
+    /// From the slot's start to the event.
     pub(crate) event_offset: usize,
+    /// From the slot's start to the stamp.
+    pub(crate) stamp_offset: usize,
 }
 
 impl SlotShape {
@@ -40,33 +44,32 @@ impl SlotShape {
             align <= MAX_ALIGN,
             "an event's alignment may be 4096 at the most"
         );
-        let align = if align < align_of::<AtomicU64>() {
+        let stamp_offset = align_up(size, align_of::<AtomicU64>());
+        let used = stamp_offset + STAMP_BYTES;
+        let unit = if packed {
             align_of::<AtomicU64>()
-        } else {
-            align
-        };
-        let tight = align_up(STAMP_BYTES, align);
-        if packed || (tight + size > CACHE_LINE && size < OWN_LINE_FROM) {
-            return Self {
-                stride: align_up(tight + size, align),
-                event_offset: tight,
-            };
-        }
-        if tight + size <= CACHE_LINE {
-            return Self {
-                stride: align_up(CACHE_LINE, align),
-                event_offset: tight,
-            };
-        }
-        let event_offset = align_up(CACHE_LINE, align);
-        let unit = if align > CACHE_LINE {
-            align
-        } else {
+        } else if used <= CACHE_LINE {
             CACHE_LINE
+        } else if used <= STAMP_LAST_UP_TO {
+            HALF_LINE
+        } else {
+            let event_offset = align_up(CACHE_LINE, align);
+            let unit = if align > CACHE_LINE {
+                align
+            } else {
+                CACHE_LINE
+            };
+            return Self {
+                stride: align_up(event_offset + size, unit),
+                event_offset,
+                stamp_offset: 0,
+            };
         };
+        let unit = if align > unit { align } else { unit };
         Self {
-            stride: align_up(event_offset + size, unit),
-            event_offset,
+            stride: align_up(used, unit),
+            event_offset: 0,
+            stamp_offset,
         }
     }
 }
@@ -85,22 +88,22 @@ impl<E: Event> SlotOf<E> {
 mod tests {
     use super::*;
 
-    const fn shape(size: usize, align: usize, packed: bool) -> (usize, usize) {
+    const fn shape(size: usize, align: usize, packed: bool) -> (usize, usize, usize) {
         let shape = SlotShape::new(size, align, packed);
-        (shape.stride, shape.event_offset)
+        (shape.stride, shape.event_offset, shape.stamp_offset)
     }
 
     #[test]
     fn measured_sizes() {
-        assert_eq!(shape(8, 8, false), (64, 8));
-        assert_eq!(shape(56, 8, false), (64, 8));
-        assert_eq!(shape(64, 8, false), (72, 8));
-        assert_eq!(shape(248, 8, false), (256, 8));
-        assert_eq!(shape(256, 8, false), (320, 64));
-        assert_eq!(shape(1024, 8, false), (1088, 64));
-        assert_eq!(shape(8, 8, true), (16, 8));
-        assert_eq!(shape(1, 1, true), (16, 8));
-        assert_eq!(shape(24, 8, true), (32, 8));
+        assert_eq!(shape(8, 8, false), (64, 0, 8));
+        assert_eq!(shape(56, 8, false), (64, 0, 56));
+        assert_eq!(shape(64, 8, false), (96, 0, 64));
+        assert_eq!(shape(248, 8, false), (256, 0, 248));
+        assert_eq!(shape(256, 8, false), (320, 64, 0));
+        assert_eq!(shape(1024, 8, false), (1088, 64, 0));
+        assert_eq!(shape(8, 8, true), (16, 0, 8));
+        assert_eq!(shape(1, 1, true), (16, 0, 8));
+        assert_eq!(shape(24, 8, true), (32, 0, 24));
     }
 
     #[test]
@@ -113,7 +116,11 @@ mod tests {
                     assert_eq!(shape.event_offset % align, 0);
                     assert_eq!(shape.stride % align, 0);
                     assert_eq!(shape.stride % 8, 0);
-                    assert!(shape.event_offset >= 8 && shape.event_offset + size <= shape.stride);
+                    assert_eq!(shape.stamp_offset % 8, 0);
+                    let stamp = shape.stamp_offset..shape.stamp_offset + 8;
+                    let event = shape.event_offset..shape.event_offset + size;
+                    assert!(stamp.end <= event.start || event.end <= stamp.start);
+                    assert!(stamp.end <= shape.stride && event.end <= shape.stride);
                 }
             }
         }

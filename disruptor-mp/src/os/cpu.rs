@@ -4,19 +4,20 @@ use std::io;
 
 #[cfg(target_os = "linux")]
 use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
 
 /// How many cores this process can keep busy: its affinity and its cgroup quota, at least 1.
+#[cfg(test)]
 pub(crate) fn usable_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
 /// The cores that the calling thread may run on, in ascending order.
-#[cfg(target_os = "linux")]
+#[cfg(all(test, target_os = "linux"))]
 pub(crate) fn available_cores() -> Vec<usize> {
-    match sched_getaffinity(Pid::from_raw(0)) {
+    match nix::sched::sched_getaffinity(Pid::from_raw(0)) {
         Ok(set) => (0..CpuSet::count())
             .filter(|&core| set.is_set(core).unwrap_or(false))
             .collect(),
@@ -64,7 +65,7 @@ fn only(core: usize) -> io::Result<CpuSet> {
 }
 
 /// The cores that the calling thread may run on: all of them.
-#[cfg(not(target_os = "linux"))]
+#[cfg(all(test, not(target_os = "linux")))]
 pub(crate) fn available_cores() -> Vec<usize> {
     (0..usable_cpus()).collect()
 }
@@ -89,7 +90,7 @@ fn no_affinity() -> io::Error {
     )
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
 

@@ -142,7 +142,7 @@ fn wide(value: impl Into<u64>) -> u64 {
     value.into()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
     use std::os::fd::AsFd;

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use core::sync::atomic::Ordering;
 
 use super::fork::{RegisteredFd, live_word, while_registry_is_locked};
-use super::lock::{LockFile, PRODUCER_BYTE, line_byte};
+use super::lock::LockFile;
 use super::memory::{Access, Mapping, ReserveError, page_size, reserve};
 use super::process::Identity;
+use crate::layout::lock_bytes::{PRODUCER_BYTE, line_byte};
 
 /// The file of the case and the way to fork, for the owner.
 const OWNER: &str = "OS_TEST_OWNER";

@@ -13,34 +13,6 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::fork::RegisteredFd;
 
-/// The byte that the producer holds.
-pub(crate) const PRODUCER_BYTE: u64 = 0;
-
-/// The first byte of the explicit consumer ids.
-pub(crate) const ID_BYTES_FROM: u64 = 1 << 40;
-
-/// The end of all lock bytes: nothing is ever locked from here on.
-pub(crate) const LOCK_BYTES_END: u64 = 1 << 62;
-
-/// The byte of consumer line `line`.
-pub(crate) const fn line_byte(line: usize) -> u64 {
-    1 + line as u64
-}
-
-/// The byte of an explicit consumer id: 2^40 plus the upper 61 bits of its FNV-1a 64 hash, so below 2^62.
-///
-/// Two ids may share a byte; the id stored in the line decides. The function is part of the layout and never changes.
-pub(crate) const fn id_byte(id: &str) -> u64 {
-    let bytes = id.as_bytes();
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut i = 0;
-    while i < bytes.len() {
-        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0000_0100_0000_01b3);
-        i += 1;
-    }
-    ID_BYTES_FROM + (hash >> 3)
-}
-
 /// A description of a segment's file that carries locks and nothing else.
 ///
 /// Locks of two `LockFile`s conflict, in one process or in two. Dropping it frees all its locks, at once, even if a child has
@@ -61,6 +33,7 @@ impl LockFile {
     }
 
     /// This is the process that opened it: the locks are ours.
+    #[cfg(test)]
     pub(crate) fn is_ours(&self) -> bool {
         self.file.is_ours()
     }
@@ -266,9 +239,12 @@ mod system {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
+    use crate::layout::lock_bytes::{
+        ID_BYTES_FROM, LOCK_BYTES_END, PRODUCER_BYTE, id_byte, line_byte,
+    };
     use std::os::fd::AsFd;
 
     fn pair() -> (OwnedFd, LockFile, LockFile) {

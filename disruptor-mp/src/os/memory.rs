@@ -86,6 +86,7 @@ impl Mapping {
     }
 
     /// What the mapping allows.
+    #[cfg(test)]
     pub(crate) fn access(&self) -> Access {
         self.access
     }
@@ -247,13 +248,13 @@ fn file_length(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(fstat(fd)?.st_size).unwrap_or(0))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 pub(crate) fn test_memfd() -> std::os::fd::OwnedFd {
     let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
     nix::sys::memfd::memfd_create("os-test", flags).expect("memfd")
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
     use std::os::fd::AsFd;

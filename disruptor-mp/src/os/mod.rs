@@ -23,5 +23,5 @@ mod new_file;
 pub(crate) mod process;
 mod reserve;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod fork_tests;

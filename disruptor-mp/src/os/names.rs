@@ -21,9 +21,10 @@ use super::filesystem::network_kind;
     reason = "re-exported next to the calls they belong to"
 )]
 pub(crate) use super::filesystem::{file_system_page_size, is_hugetlbfs};
-use super::lock::{LockFile, PRODUCER_BYTE};
+use super::lock::LockFile;
 pub(crate) use super::new_file::NewFile;
 use super::new_file::{Temporary, same_file};
+use crate::layout::lock_bytes::PRODUCER_BYTE;
 
 /// The path that means the description behind `fd`, whatever its name.
 pub(super) fn proc_path(fd: BorrowedFd<'_>) -> String {
@@ -354,6 +355,6 @@ fn kind_of(found: &Metadata) -> &'static str {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 #[path = "names_tests.rs"]
 mod tests;

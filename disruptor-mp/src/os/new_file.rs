@@ -36,6 +36,7 @@ impl NewFile {
     }
 
     /// The file was made under a temporary name.
+    #[cfg(test)]
     pub(crate) fn has_temporary_name(&self) -> bool {
         self.temporary.is_some()
     }

@@ -146,7 +146,7 @@ fn allocated_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
         .saturating_mul(512))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::super::memory::test_memfd;
     use super::*;

@@ -62,6 +62,12 @@ impl<E: Event> ConsumerCore<E> {
         self.view.event(sequence)
     }
 
+    /// See [`RingView::prefetch_after`].
+    #[inline(always)]
+    pub(crate) fn prefetch_after(&self, sequence: Sequence) {
+        self.view.prefetch_after(sequence);
+    }
+
     /// Releases everything up to `sequence`: the producer may reuse those slots.
     #[inline(always)]
     pub(crate) fn commit(&mut self, sequence: Sequence) {

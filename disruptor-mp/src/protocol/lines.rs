@@ -6,9 +6,10 @@
 
 use std::io;
 
-use super::{Locks, id_byte, line_byte};
+use super::Locks;
 use crate::Sequence;
 use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState, Owner};
+use crate::layout::lock_bytes::{id_byte, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::sync::{Ordering, fence, yield_now};
 

@@ -28,20 +28,3 @@ pub(crate) trait Locks: core::fmt::Debug + Send + Sync {
     /// Whether another endpoint, alive, has any byte.
     fn is_any_held_by_other(&self) -> io::Result<bool>;
 }
-
-/// The producer's lock byte.
-pub(crate) const PRODUCER_BYTE: u64 = 0;
-const ID_BYTES_FROM: u64 = 1 << 40;
-
-/// The lock byte of consumer line `index`.
-pub(crate) const fn line_byte(index: usize) -> u64 {
-    1 + index as u64
-}
-
-/// The lock byte of an explicit consumer id: FNV-1a of its text, above all lines.
-pub(crate) fn id_byte(id: &str) -> u64 {
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    ID_BYTES_FROM + (hash >> 4)
-}

@@ -69,14 +69,7 @@ impl<E: Event> ProducerCore<E> {
         (self.limit - self.next + 1) as usize
     }
 
-    /// The slot of the next sequence plus `ahead`, for a claim that the gate covers.
-    #[inline(always)]
-    pub(crate) fn claimed(&mut self, ahead: usize) -> NonNull<E> {
-        debug_assert!(ahead < self.free());
-        self.view.event(self.next + ahead as i64)
-    }
-
-    /// The slot of the next sequence, for its claim's guard.
+    /// The slot of the next sequence; to be written only when it is free (R2).
     #[inline(always)]
     pub(crate) fn next_event(&self) -> NonNull<E> {
         self.view.event(self.next)
@@ -95,20 +88,37 @@ impl<E: Event> ProducerCore<E> {
         sequence
     }
 
-    /// R2: publishes `n` claimed events, the first one's stamp last, so that consumers see the batch whole.
+    /// R2: writes and publishes `n` events, which the gate covers. Each stamp follows its event, the first event's
+    /// comes last of all: until then no consumer passes the first slot, so that the batch is seen whole.
     #[inline(always)]
-    pub(crate) fn publish_many(&mut self, n: usize) -> Sequence {
-        let last = self.next + n as i64 - 1;
-        debug_assert!(last <= self.limit);
-        let mut sequence = last;
-        while sequence >= self.next {
+    pub(crate) fn publish_batch(
+        &mut self,
+        n: usize,
+        mut write: impl FnMut(NonNull<E>, usize),
+    ) -> Sequence {
+        debug_assert!(n <= self.free());
+        if n == 0 {
+            return self.next - 1;
+        }
+        let first = self.next;
+        let mut unseen = Unseen {
+            view: self.view,
+            first,
+            written: 0,
+        };
+        write(self.view.event(first), 0);
+        for index in 1..n {
+            unseen.written = index;
+            let sequence = first + index as i64;
+            write(self.view.event(sequence), index);
             self.view
                 .stamp(sequence)
                 .store(stamp::published(sequence), Ordering::Release);
-            sequence -= 1;
         }
-        self.next = last + 1;
-        last
+        core::mem::forget(unseen);
+        self.publish_one();
+        self.next = first + n as i64;
+        self.next - 1
     }
 
     /// R5. Returns whether any slot is free afterwards.
@@ -180,5 +190,23 @@ impl<E: Event> ProducerCore<E> {
     /// Sequences end at 2^61 − 1.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.next > MAX_SEQUENCE
+    }
+}
+
+/// The stamps of a batch whose first one is still missing. If the writer panics they are taken back: the next event
+/// must not make them readable.
+struct Unseen<E: Event> {
+    view: RingView<E>,
+    first: Sequence,
+    written: usize,
+}
+
+impl<E: Event> Drop for Unseen<E> {
+    #[cold]
+    fn drop(&mut self) {
+        for ahead in 1..=self.written {
+            let sequence = self.first + ahead as i64;
+            self.view.stamp(sequence).store(0, Ordering::Relaxed);
+        }
     }
 }

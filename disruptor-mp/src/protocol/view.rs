@@ -73,9 +73,10 @@ impl<E: Event> RingView<E> {
     /// The stamp of the slot that `sequence` falls on.
     #[inline(always)]
     pub(crate) fn stamp(&self, sequence: i64) -> &AtomicU64 {
-        let slot = self.slot(sequence).cast::<AtomicU64>();
-        // SAFETY: a slot starts with its stamp, aligned to 8 by the slot's shape; accessed atomically only (R1).
-        unsafe { slot.as_ref() }
+        // SAFETY: the stamp lies within its slot by the slot's shape (R1).
+        let stamp = unsafe { self.slot(sequence).add(SlotOf::<E>::SHAPE.stamp_offset) };
+        // SAFETY: aligned to 8 by the slot's shape, and accessed atomically only (R1).
+        unsafe { stamp.cast::<AtomicU64>().as_ref() }
     }
 
     /// The event of the slot that `sequence` falls on. Writing needs a claim (R2), reading a lease (R3).
@@ -84,4 +85,28 @@ impl<E: Event> RingView<E> {
         // SAFETY: the event lies within its slot by the slot's shape (R1).
         unsafe { self.slot(sequence).add(SlotOf::<E>::SHAPE.event_offset) }.cast()
     }
+
+    /// Fetches the line of a slot that a reader of `sequence` comes to soon. Pays for slots that share lines only:
+    /// the others are fetched as early by the processor itself.
+    #[inline(always)]
+    pub(crate) fn prefetch_after(&self, sequence: i64) {
+        const AHEAD_BYTES: usize = 256;
+        let stride = SlotOf::<E>::SHAPE.stride;
+        if stride < 64 {
+            prefetch(self.slot(sequence.wrapping_add((AHEAD_BYTES / stride) as i64)));
+        }
+    }
+}
+
+/// A hint; on processors without a stable one, nothing.
+#[inline(always)]
+fn prefetch(at: NonNull<u8>) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that the program can see, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
 }

@@ -1,0 +1,27 @@
+//! Which core each process runs on.
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// The cores of the driver and the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cores {
+    pub(crate) driver: usize,
+    pub(crate) peer: usize,
+}
+
+/// The first two cores that this process may use; `None` with fewer than two.
+pub(crate) fn two_cores() -> Option<Cores> {
+    let allowed = sched_getaffinity(Pid::this()).ok()?;
+    let mut usable = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
+    Some(Cores {
+        driver: usable.next()?,
+        peer: usable.next()?,
+    })
+}
+
+/// Keeps this process on `core`; tells whether it worked.
+pub(crate) fn pin(core: usize) -> bool {
+    let mut set = CpuSet::new();
+    set.set(core).is_ok() && sched_setaffinity(Pid::this(), &set).is_ok()
+}

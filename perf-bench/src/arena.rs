@@ -1,0 +1,142 @@
+//! The memory that both processes share beside the rings: lines to meet at, and the slots of the bare loops.
+//!
+//! ```text
+//! line 0  arrivals of the driver     line 3  ping          page 1 ..  slots of the bare streams
+//! line 1  arrivals of the peer       line 4  pong
+//! line 2  the peer's progress        line 5  abort
+//! ```
+//! Each line (128 B) is written by one party. Whoever dies leaves the other in [`spin_until`], which notices.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::watch::{spin_until, stop};
+
+/// Where the slots begin.
+pub(crate) const SLOTS_AT: usize = 4096;
+const LINE_BYTES: usize = 128;
+
+/// Which of the two processes this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Starts every round and keeps the time.
+    Driver,
+    /// The second process.
+    Peer,
+}
+
+/// The mapping, and this process's place in it.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    map: MmapRaw,
+    file: File,
+    role: Role,
+    meetings: u64,
+}
+
+impl Arena {
+    /// A nameless object with room for `slot_bytes` of slots, all pages present.
+    pub(crate) fn create(slot_bytes: usize) -> io::Result<Self> {
+        // No close-on-exec: the peer inherits the descriptor, the object needs no name.
+        let file = File::from(memfd_create(c"perf-bench", MFdFlags::empty())?);
+        file.set_len((SLOTS_AT + slot_bytes) as u64)?;
+        Self::map(file, Role::Driver)
+    }
+
+    /// The peer's view of what it inherited.
+    pub(crate) fn inherit(descriptor: RawFd) -> io::Result<Self> {
+        // SAFETY: the parent left this descriptor open for us and nothing else in this process owns it.
+        let file = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        Self::map(file, Role::Peer)
+    }
+
+    fn map(file: File, role: Role) -> io::Result<Self> {
+        let map = MmapOptions::new().populate().map_raw(&file)?;
+        if map.len() < SLOTS_AT {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Self {
+            map,
+            file,
+            role,
+            meetings: 0,
+        })
+    }
+
+    /// The descriptor to hand to the peer.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// Which process this is.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Waits until the other process calls it for the same time.
+    pub(crate) fn meet(&mut self) {
+        self.meetings += 1;
+        let (mine, theirs) = match self.role {
+            Role::Driver => (0, 1),
+            Role::Peer => (1, 0),
+        };
+        self.word(mine).store(self.meetings, Ordering::SeqCst);
+        spin_until(|| {
+            if self.word(5).load(Ordering::Relaxed) != 0 {
+                stop("told to stop");
+            }
+            self.word(theirs).load(Ordering::SeqCst) >= self.meetings
+        });
+    }
+
+    /// Tells the peer to leave whatever it waits for.
+    pub(crate) fn abort(&self) {
+        self.word(5).store(1, Ordering::SeqCst);
+    }
+
+    /// Whether the driver gave up.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.word(5).load(Ordering::Relaxed) != 0
+    }
+
+    /// The peer's progress: a sequence, or the number of a finished round.
+    pub(crate) fn progress(&self) -> &AtomicI64 {
+        // SAFETY: as in `word`; a signed atomic has the same size and alignment.
+        unsafe { AtomicI64::from_ptr(self.address(2).cast()) }
+    }
+
+    /// The two lines of the bounces: ping and pong.
+    pub(crate) fn bounce_lines(&self) -> (&AtomicU64, &AtomicU64) {
+        (self.word(3), self.word(4))
+    }
+
+    /// The address of a region of slots; `offset` and `bytes` come from the driver's plan.
+    pub(crate) fn slots(&self, offset: usize, bytes: usize) -> *mut u8 {
+        assert!(SLOTS_AT + offset + bytes <= self.map.len());
+        self.map.as_mut_ptr().wrapping_add(SLOTS_AT + offset)
+    }
+
+    fn address(&self, line: usize) -> *mut u64 {
+        assert!((line + 1) * LINE_BYTES <= SLOTS_AT);
+        self.map.as_mut_ptr().wrapping_add(line * LINE_BYTES).cast()
+    }
+
+    fn word(&self, line: usize) -> &AtomicU64 {
+        // SAFETY: the address is inside the mapping (asserted above, and the mapping is at least a page), aligned to
+        // 128, lives as long as `self`, and both processes access it only as an atomic.
+        unsafe { AtomicU64::from_ptr(self.address(line)) }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if self.role == Role::Driver {
+            self.abort();
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Time stamps cheap enough to take one for each round trip.
+
+use std::time::{Duration, Instant};
+
+/// Reads the processor's counter where it ticks evenly, else the system's monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+    /// Nanoseconds for each tick of the counter; `None`: the counter is not to be trusted.
+    nanos_per_tick: Option<f64>,
+}
+
+impl Clock {
+    /// Calibrates the counter for 20 ms.
+    pub(crate) fn calibrate() -> Self {
+        let origin = Instant::now();
+        let steady = std::fs::read_to_string("/proc/cpuinfo")
+            .is_ok_and(|text| text.contains("constant_tsc") && text.contains("nonstop_tsc"));
+        let nanos_per_tick = steady.then(counter).flatten().and_then(|first| {
+            std::thread::sleep(Duration::from_millis(20));
+            let last = counter()?;
+            Some(origin.elapsed().as_nanos() as f64 / (last.checked_sub(first)? as f64))
+        });
+        Self {
+            origin,
+            nanos_per_tick: nanos_per_tick.filter(|n| n.is_finite() && *n > 0.0),
+        }
+    }
+
+    /// The time now, in ticks.
+    #[inline(always)]
+    pub(crate) fn ticks(&self) -> u64 {
+        match (self.nanos_per_tick, counter()) {
+            (Some(_), Some(ticks)) => ticks,
+            _ => self.origin.elapsed().as_nanos() as u64,
+        }
+    }
+
+    /// The difference of two [`ticks`](Self::ticks) in nanoseconds.
+    pub(crate) fn nanos(&self, ticks: u64) -> u64 {
+        match self.nanos_per_tick {
+            Some(n) => (ticks as f64 * n) as u64,
+            None => ticks,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn counter() -> Option<u64> {
+    // SAFETY: every x86-64 processor has the instruction; Linux leaves it enabled for user space, and a kernel that
+    // does not would deliver a signal, not undefined behaviour.
+    Some(unsafe { core::arch::x86_64::_rdtsc() })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn counter() -> Option<u64> {
+    None
+}

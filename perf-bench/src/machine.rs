@@ -1,0 +1,88 @@
+//! Facts about the machine that a figure means nothing without.
+
+use std::fmt;
+use std::fs;
+
+use crate::affinity::Cores;
+
+/// What is printed above every table.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    lines: Vec<(&'static str, String)>,
+}
+
+impl Machine {
+    /// Reads them; what cannot be read is left out or said to be unknown.
+    pub(crate) fn read(cores: Option<Cores>) -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let field = |name| cpu_field(&cpuinfo, name).unwrap_or_else(|| "unknown".into());
+        let mut lines = vec![("processor", field("model name"))];
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let virtual_machine = field("flags").split(' ').any(|flag| flag == "hypervisor");
+        let placement = match cores {
+            Some(Cores { driver, peer }) => format!("pinned to {driver} and {peer}"),
+            None => "NOT pinned: fewer than two cores, figures mean little".into(),
+        };
+        lines.push((
+            "cores",
+            format!(
+                "{count}{}, {placement}",
+                if virtual_machine { " (virtual)" } else { "" }
+            ),
+        ));
+        if let Ok(system) = nix::sys::utsname::uname() {
+            let text = |s: &std::ffi::OsStr| s.to_string_lossy().into_owned();
+            lines.push((
+                "kernel",
+                format!("{} {}", text(system.sysname()), text(system.release())),
+            ));
+        }
+        for (name, path) in [
+            ("governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            ("huge pages", "/sys/kernel/mm/transparent_hugepage/enabled"),
+            ("huge pages, shared memory", "/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
+        ] {
+            if let Ok(text) = fs::read_to_string(path) {
+                lines.push((name, chosen(text.trim())));
+            }
+        }
+        if cfg!(debug_assertions) {
+            lines.push(("build", "DEBUG: figures mean nothing, use --release".into()));
+        }
+        Self { lines }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.lines {
+            writeln!(f, "{name:<26} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+fn cpu_field(cpuinfo: &str, name: &str) -> Option<String> {
+    cpuinfo.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim().to_owned())
+    })
+}
+
+/// `always [madvise] never` → `madvise`.
+fn chosen(text: &str) -> String {
+    let inside = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    inside.map_or(text, |(choice, _)| choice).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn bracketed_choices_and_cpu_fields() {
+        assert_eq!(super::chosen("always [madvise] never"), "madvise");
+        assert_eq!(super::chosen("performance"), "performance");
+        let text = "processor\t: 0\nmodel name\t: A B\n";
+        assert_eq!(super::cpu_field(text, "model name").as_deref(), Some("A B"));
+        assert_eq!(super::cpu_field(text, "flags"), None);
+    }
+}

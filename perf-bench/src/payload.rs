@@ -1,0 +1,97 @@
+//! What is written into an event, and how the reader proves that it read all of it.
+//!
+//! Floors and scenarios use exactly this code, so a ratio compares transports and nothing else. The hash is
+//! order-dependent twice: each word is mixed with a constant of its place, and the events are folded in sequence.
+
+/// The largest event, in words.
+const WORDS_MAX: usize = 128;
+
+/// One constant for each word of an event.
+const PLACE: [u64; WORDS_MAX + 1] = {
+    let mut place = [0; WORDS_MAX + 1];
+    let mut x = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut i = 0;
+    while i < place.len() {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        place[i] = x;
+        i += 1;
+    }
+    place
+};
+
+/// Marks a reply, so that an echo of the request would not verify.
+pub(crate) const REPLY: u64 = 1 << 63;
+
+/// The key of message `index` of round `round`.
+#[inline]
+pub(crate) fn key(round: u64, index: u64) -> u64 {
+    (round << 40) + index
+}
+
+/// Writes every word of an event.
+#[inline(always)]
+pub(crate) fn fill<const W: usize>(words: &mut [u64; W], key: u64) {
+    for i in 0..W {
+        words[i] = key.wrapping_add(PLACE[i]);
+    }
+}
+
+/// Reads every word of an event and folds it into the hash of those before it.
+#[inline(always)]
+pub(crate) fn fold<const W: usize>(hash: u64, words: &[u64; W]) -> u64 {
+    let mut sum = 0_u64;
+    for i in 0..W {
+        sum = sum.wrapping_add(words[i] ^ PLACE[i + 1]);
+    }
+    (hash.rotate_left(9) ^ sum).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+/// The hash that a reader of `count` messages of `round` must arrive at; `mark` is 0 or [`REPLY`].
+pub(crate) fn expected<const W: usize>(round: u64, count: u64, mark: u64) -> u64 {
+    let mut words = [0; W];
+    (0..count).fold(0, |hash, index| {
+        fill(&mut words, key(round, index) ^ mark);
+        fold(hash, &words)
+    })
+}
+
+/// Runs `$body` with the const `$words` set to the number of words of an event of `$size` bytes.
+macro_rules! for_size {
+    ($size:expr, $words:ident => $body:expr) => {
+        $crate::payload::for_size!(@ $size, $words, $body, 1 3 7 8 31 128)
+    };
+    (@ $size:expr, $words:ident, $body:expr, $($n:literal)*) => {
+        match $size / 8 {
+            $($n => { const $words: usize = $n; $body })*
+            _ => unreachable!("sizes are checked when the options are read"),
+        }
+    };
+}
+pub(crate) use for_size;
+
+/// The sizes that can be measured, in bytes.
+pub(crate) const SIZES: [usize; 6] = [8, 24, 56, 64, 248, 1024];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_swapped_or_repeated_event_changes_the_hash() {
+        let event = |index| {
+            let mut words = [0; 7];
+            fill(&mut words, key(3, index));
+            words
+        };
+        let hash = |order: &[u64]| order.iter().fold(0, |h, &i| fold(h, &event(i)));
+        assert_eq!(hash(&[0, 1, 2]), expected::<7>(3, 3, 0));
+        for wrong in [&[0, 2, 1][..], &[0, 1], &[0, 1, 1, 2]] {
+            assert_ne!(hash(wrong), expected::<7>(3, 3, 0));
+        }
+        let mut torn = event(1);
+        torn.swap(0, 6);
+        assert_ne!(fold(0, &torn), fold(0, &event(1)));
+    }
+}

@@ -1,0 +1,131 @@
+//! The cells of a run, each with an end in both processes.
+//!
+//! The driver opens its end first (so its ring exists), then tells the peer to open, then finishes: a ring from the
+//! peer to the driver exists only by then.
+
+pub(crate) mod ping_pong;
+pub(crate) mod stream;
+
+use std::error::Error;
+
+use myelon::{MappedFile, SharedMemory};
+
+use crate::arena::{Arena, Role};
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::floor;
+use crate::payload::for_size;
+use crate::spec::{Spec, Work};
+
+/// What went wrong, in words.
+pub(crate) type Failure = Box<dyn Error>;
+
+/// What one end knows after a round.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The driver's: how long the round took.
+    pub(crate) ticks: u64,
+    /// The driver's, in a latency scenario: each round trip.
+    pub(crate) trips: Vec<u64>,
+    /// The hash of what this end received.
+    pub(crate) hash: u64,
+    /// What that hash must be.
+    pub(crate) expected: u64,
+}
+
+impl Outcome {
+    /// Whether this end received exactly what was sent.
+    pub(crate) fn is_right(&self) -> bool {
+        self.hash == self.expected
+    }
+}
+
+/// One process's end of a cell.
+pub(crate) trait Endpoint {
+    /// Opens what the other side had to create first.
+    fn finish_opening(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Sends or receives `count` messages; the other process runs the same round.
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome;
+
+    /// Removes what this end has created, by its exact name.
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Opens this process's end of a cell.
+pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure> {
+    match spec.work {
+        Work::OneLineBounce => Ok(Box::new(Bounce { two_lines: false })),
+        Work::TwoLineBounce => Ok(Box::new(Bounce { two_lines: true })),
+        Work::BareStream { batch } => Ok(Box::new(Bare {
+            spec: spec.clone(),
+            batch: batch as u64,
+            next: 0,
+        })),
+        Work::PingPong | Work::Stream { .. } => for_size!(spec.size_bytes, W => match spec.backend {
+            Backend::Shm => open_ring::<W, SharedMemory>(spec, role),
+            Backend::Mmap => open_ring::<W, MappedFile>(spec, role),
+            Backend::None => Err("a ring needs a backend".into()),
+        }),
+    }
+}
+
+fn open_ring<const W: usize, B: crate::backend::Open>(
+    spec: &Spec,
+    role: Role,
+) -> Result<Box<dyn Endpoint>, Failure> {
+    Ok(match (spec.work, role) {
+        (Work::PingPong, Role::Driver) => Box::new(ping_pong::Asking::<W, B>::open(spec)?),
+        (Work::PingPong, Role::Peer) => Box::new(ping_pong::Answering::<W, B>::open(spec)?),
+        (_, Role::Driver) => Box::new(stream::Sending::<W, B>::open(spec)?),
+        (_, Role::Peer) => Box::new(stream::Receiving::<W, B>::open(spec)?),
+    })
+}
+
+struct Bounce {
+    two_lines: bool,
+}
+
+impl Endpoint for Bounce {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, _: u64, count: u64) -> Outcome {
+        arena.meet();
+        floor::bounce::run(arena, clock, self.two_lines, count)
+    }
+}
+
+struct Bare {
+    spec: Spec,
+    batch: u64,
+    next: u64,
+}
+
+impl Endpoint for Bare {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+        if arena.role() == Role::Driver {
+            arena.progress().store(self.next as i64 - 1, std::sync::atomic::Ordering::SeqCst);
+        }
+        arena.meet();
+        let (_, stride) = floor::stream::shape(self.spec.size_bytes);
+        let base = arena.slots(self.spec.arena_offset, stride * self.spec.capacity);
+        let slots = floor::stream::Slots::new(base, self.spec.capacity, arena.progress());
+        let first = std::mem::replace(&mut self.next, self.next + count);
+        for_size!(self.spec.size_bytes, W => match arena.role() {
+            Role::Driver => {
+                let start = clock.ticks();
+                slots.produce::<W>(first, round, count, self.batch);
+                stream::wait_for_progress(arena, first + count - 1);
+                let ticks = clock.ticks().wrapping_sub(start);
+                Outcome { ticks, ..Outcome::default() }
+            }
+            Role::Peer => {
+                let hash = slots.consume::<W>(first, count);
+                let expected = crate::payload::expected::<W>(round, count, 0);
+                Outcome { hash, expected, ..Outcome::default() }
+            }
+        })
+    }
+}

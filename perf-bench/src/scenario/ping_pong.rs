@@ -1,0 +1,114 @@
+//! A message there and a message back, on two rings; each is written and read in full.
+
+use myelon::{Consumer, Producer};
+
+use super::{Endpoint, Failure, Outcome};
+use crate::arena::Arena;
+use crate::backend::{Open, Words};
+use crate::clock::Clock;
+use crate::payload::{REPLY, expected, fill, fold, key};
+use crate::spec::Spec;
+use crate::watch::spin_until;
+
+/// The driver's end: sends a request, waits for its reply.
+pub(crate) struct Asking<const W: usize, B: Open> {
+    spec: Spec,
+    requests: Producer<Words<W>, B>,
+    replies: Option<Consumer<Words<W>, B>>,
+}
+
+impl<const W: usize, B: Open> Asking<W, B> {
+    pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
+        Ok(Self {
+            spec: spec.clone(),
+            requests: B::producer(spec, &spec.name)?,
+            replies: None,
+        })
+    }
+}
+
+impl<const W: usize, B: Open> Endpoint for Asking<W, B> {
+    fn finish_opening(&mut self) -> Result<(), Failure> {
+        self.replies = Some(B::consumer(&self.spec, &self.spec.reply_name())?);
+        Ok(())
+    }
+
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+        let replies = self.replies.as_mut().expect("the driver finishes opening before the first round");
+        let mut trips = Vec::with_capacity(count as usize);
+        let mut hash = 0;
+        arena.meet();
+        let start = clock.ticks();
+        let mut before = start;
+        for index in 0..count {
+            self.requests.publish(|event| fill(&mut event.0, key(round, index)));
+            hash = receive(replies, hash);
+            let now = clock.ticks();
+            trips.push(now.wrapping_sub(before));
+            before = now;
+        }
+        Outcome {
+            ticks: before.wrapping_sub(start),
+            trips,
+            hash,
+            expected: expected::<W>(round, count, REPLY),
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        if let Some(replies) = self.replies {
+            replies.leave()?;
+        }
+        Ok(self.requests.destroy()?)
+    }
+}
+
+/// The peer's end: answers each request.
+pub(crate) struct Answering<const W: usize, B: Open> {
+    requests: Consumer<Words<W>, B>,
+    replies: Producer<Words<W>, B>,
+}
+
+impl<const W: usize, B: Open> Answering<W, B> {
+    pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
+        Ok(Self {
+            requests: B::consumer(spec, &spec.name)?,
+            replies: B::producer(spec, &spec.reply_name())?,
+        })
+    }
+}
+
+impl<const W: usize, B: Open> Endpoint for Answering<W, B> {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+        let mut hash = 0;
+        arena.meet();
+        for index in 0..count {
+            hash = receive(&mut self.requests, hash);
+            self.replies.publish(|event| fill(&mut event.0, key(round, index) ^ REPLY));
+        }
+        Outcome {
+            hash,
+            expected: expected::<W>(round, count, 0),
+            ..Outcome::default()
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        self.requests.leave()?;
+        Ok(self.replies.destroy()?)
+    }
+}
+
+/// Waits for the next event and reads it in its slot.
+#[inline(always)]
+fn receive<const W: usize, B: Open>(ring: &mut Consumer<Words<W>, B>, hash: u64) -> u64 {
+    let mut folded = hash;
+    spin_until(|| match ring.try_consume_next_leased() {
+        Some(event) => {
+            folded = fold(hash, &event.0);
+            true
+        }
+        None => false,
+    });
+    folded
+}

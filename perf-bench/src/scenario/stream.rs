@@ -1,0 +1,100 @@
+//! One way, as fast as it goes: the driver publishes, the peer reads every event in full.
+
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+
+use myelon::{Consumer, Producer};
+
+use super::{Endpoint, Failure, Outcome};
+use crate::arena::Arena;
+use crate::backend::{Open, Words};
+use crate::clock::Clock;
+use crate::payload::{expected, fill, fold, key};
+use crate::spec::{Spec, Work};
+use crate::watch::spin_until;
+
+/// Waits until the peer has reported `progress` or more.
+pub(crate) fn wait_for_progress(arena: &Arena, progress: u64) {
+    spin_until(|| arena.progress().load(Acquire) >= progress as i64);
+}
+
+/// The driver's end.
+pub(crate) struct Sending<const W: usize, B: Open> {
+    ring: Producer<Words<W>, B>,
+    batch: usize,
+}
+
+impl<const W: usize, B: Open> Sending<W, B> {
+    pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
+        let Work::Stream { batch } = spec.work else {
+            return Err("not a stream".into());
+        };
+        let ring = B::producer(spec, &spec.name)?;
+        Ok(Self { ring, batch })
+    }
+}
+
+impl<const W: usize, B: Open> Endpoint for Sending<W, B> {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+        arena.progress().store(0, SeqCst);
+        arena.meet();
+        let start = clock.ticks();
+        if self.batch == 1 {
+            for index in 0..count {
+                self.ring.publish(|event| fill(&mut event.0, key(round, index)));
+            }
+        } else {
+            for first in (0..count).step_by(self.batch) {
+                self.ring
+                    .publish_batch(self.batch, |event, i| fill(&mut event.0, key(round, first + i as u64)));
+            }
+        }
+        wait_for_progress(arena, round + 1);
+        Outcome {
+            ticks: clock.ticks().wrapping_sub(start),
+            ..Outcome::default()
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        Ok(self.ring.destroy()?)
+    }
+}
+
+/// The peer's end.
+pub(crate) struct Receiving<const W: usize, B: Open> {
+    ring: Consumer<Words<W>, B>,
+}
+
+impl<const W: usize, B: Open> Receiving<W, B> {
+    pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
+        let ring = B::consumer(spec, &spec.name)?;
+        Ok(Self { ring })
+    }
+}
+
+impl<const W: usize, B: Open> Endpoint for Receiving<W, B> {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+        arena.meet();
+        let mut hash = 0;
+        let mut seen = 0;
+        while seen < count {
+            spin_until(|| {
+                let events = self.ring.process_available(|event, _| hash = fold(hash, &event.0));
+                seen += events as u64;
+                events > 0
+            });
+        }
+        arena.progress().store(round as i64 + 1, Release);
+        // More than was sent counts as wrong, too.
+        let surplus = seen - count;
+        Outcome {
+            hash: hash ^ surplus,
+            expected: expected::<W>(round, count, 0),
+            ..Outcome::default()
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        Ok(self.ring.leave()?)
+    }
+}

@@ -1,0 +1,84 @@
+//! What one cell of a run measures: enough for both processes to open it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Backend;
+
+/// The work of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// Both processes write the same line in turn.
+    OneLineBounce,
+    /// Each process writes a line that the other polls.
+    TwoLineBounce,
+    /// The bare stamped stream; `batch` events at a time.
+    BareStream { batch: usize },
+    /// A message there, a message back, on two rings.
+    PingPong,
+    /// One way as fast as it goes; `batch` events for each publish.
+    Stream { batch: usize },
+}
+
+/// A cell: the work, on what, how large.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    pub(crate) work: Work,
+    pub(crate) backend: Backend,
+    pub(crate) size_bytes: usize,
+    pub(crate) capacity: usize,
+    /// The name of the ring from driver to peer; the reply ring's is [`Spec::reply_name`].
+    pub(crate) name: String,
+    /// Where a file-backed ring lives.
+    pub(crate) root: String,
+    /// Where a bare stream's slots are in the arena.
+    pub(crate) arena_offset: usize,
+}
+
+impl Spec {
+    /// The scenario's name in reports.
+    pub(crate) fn scenario(&self) -> &'static str {
+        match self.work {
+            Work::OneLineBounce => "one_line_bounce",
+            Work::TwoLineBounce => "two_line_bounce",
+            Work::BareStream { batch: 1 } => "bare_stream",
+            Work::BareStream { .. } => "bare_stream_batch16",
+            Work::PingPong => "ping_pong",
+            Work::Stream { batch: 1 } => "stream",
+            Work::Stream { .. } => "stream_batch16",
+        }
+    }
+
+    /// The layer's name in reports.
+    pub(crate) fn layer(&self) -> &'static str {
+        match self.work {
+            Work::PingPong | Work::Stream { .. } => "raw",
+            _ => "floor",
+        }
+    }
+
+    /// Whether a round's figure is the time of a round trip; else it is a rate.
+    pub(crate) fn is_latency(&self) -> bool {
+        matches!(
+            self.work,
+            Work::OneLineBounce | Work::TwoLineBounce | Work::PingPong
+        )
+    }
+
+    /// The ring from peer to driver.
+    pub(crate) fn reply_name(&self) -> String {
+        format!("{}r", self.name)
+    }
+
+    /// How many messages a round sends.
+    pub(crate) fn messages_per_round(&self, quick: bool) -> u64 {
+        let full: u64 = match self.work {
+            Work::OneLineBounce | Work::TwoLineBounce | Work::PingPong => 4_000,
+            _ if self.size_bytes > 512 => 40_000,
+            _ if self.size_bytes > 128 => 80_000,
+            _ => 240_000,
+        };
+        // Several laps of the ring, whatever its capacity, in whole batches.
+        let enough = full.max(if self.is_latency() { 0 } else { 8 * self.capacity as u64 });
+        (if quick { enough / 8 } else { enough }).next_multiple_of(16)
+    }
+}
