@@ -11,6 +11,7 @@ use crate::blocked::{self, RingState};
 use crate::claim::Lease;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
+use crate::fail::point;
 use crate::layout::control::{ConsumerId, MAX_ID_BYTES, OPEN};
 use crate::layout::lock_bytes::{PRODUCER_BYTE, id_byte};
 use crate::observability::ConsumerCounters;
@@ -73,7 +74,7 @@ impl<E: Event, B> Consumer<E, B> {
             id,
             is_durable,
             is_detached: false,
-            counters: ConsumerCounters::default(),
+            counters: ConsumerCounters::new(place.next, size_of::<E>()),
             backing: PhantomData,
         }
     }
@@ -184,7 +185,9 @@ impl<E: Event, B> Consumer<E, B> {
                 self.unlink_if_last();
                 return Err(RecvError::Closed);
             }
-            match waiter.pause() {
+            let pause = waiter.pause();
+            self.counters.count_parks(waiter.take_sleeps());
+            match pause {
                 Pause::Again => {}
                 Pause::LookAround => self.look_around()?,
                 Pause::TimedOut if self.core.is_ready() => return Ok(()),
@@ -204,6 +207,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// R11: whether the producer is dead and nothing is left; the stamp and the closed word are looked at again
     /// after the free lock.
     fn look_around(&mut self) -> Result<(), RecvError> {
+        self.counters.bring_up_to_date(self.core.next());
         let is_alive = self.segment.locks().is_held_by_other(PRODUCER_BYTE);
         match is_alive {
             Ok(true) => Ok(()),
@@ -236,11 +240,13 @@ impl<E: Event, B> Consumer<E, B> {
             .try_lock(PRODUCER_BYTE)
             .and_then(|is_locked| match is_locked {
                 true => {
+                    point("drain.locked");
                     let unlinked = if may_go() {
                         self.segment.unlink_if_ours()
                     } else {
                         Ok(())
                     };
+                    point("drain.unlinked");
                     locks.unlock(PRODUCER_BYTE).and(unlinked)
                 }
                 false => Ok(()),
@@ -418,6 +424,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// Releases everything up to `sequence`, which was published, unread.
     pub(crate) fn skip_to(&mut self, sequence: Sequence) {
         self.core.commit(sequence);
+        self.counters.start_at(self.core.next());
     }
 
     /// Says that this consumer is ready. Attaching has said so already: kept for programs that call it.
@@ -503,6 +510,8 @@ impl<E: Event, B> Consumer<E, B> {
         if core::mem::replace(&mut self.is_detached, true) {
             return Ok(());
         }
+        self.counters
+            .sample_lag(self.core.newest() + 1 - self.core.next());
         self.counters.bring_up_to_date(self.core.next());
         let (control, locks) = (self.core.control(), self.segment.locks());
         let left = if self.is_durable {

@@ -34,16 +34,20 @@ mod backing;
 mod blocked;
 mod builder;
 mod claim;
-mod consumer;
+#[path = "consumer.rs"]
+mod consumer_handle;
 mod deadline;
 mod env;
 mod error;
 mod event;
+mod facade;
+mod fail;
 mod layout;
 mod liveness;
-mod observability;
+pub mod observability;
 mod os;
-mod producer;
+#[path = "producer.rs"]
+mod producer_handle;
 mod protocol;
 mod region;
 mod segment;
@@ -64,7 +68,7 @@ pub use builder::{
     CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder, StartFrom,
 };
 pub use claim::{Claim, Lease};
-pub use consumer::{Consumer, SharedConsumer};
+pub use consumer_handle::{Consumer, SharedConsumer};
 pub use deadline::Deadline;
 pub use disruptor_mp_derive::Event;
 pub use error::{
@@ -73,8 +77,17 @@ pub use error::{
 #[doc(hidden)]
 pub use event::derived as __event;
 pub use event::{EVENT_ALIGN_MAX, Event, EventLayout, LayoutId};
+#[cfg(feature = "fail-points")]
+#[doc(hidden)]
+pub use fail::FAIL_POINTS;
+pub use facade::{backend, consumer, lock_free, prelude, producer, shared_memory};
 pub use layout::DEFAULT_MAX_CONSUMERS;
-pub use producer::{Producer, SharedProducer};
+pub use liveness::{
+    RequiredConsumerAlert, RequiredConsumerAlertHook, RequiredConsumerError,
+    RequiredConsumerFailureAction, RequiredConsumerLivenessConfig,
+};
+pub use observability::{CounterHandle, CounterId, CounterSnapshot, CountersError, CountersFile};
+pub use producer_handle::{Producer, SharedProducer};
 pub use region::{HugePages, MemoryReport};
 pub use simple::{
     HeapRing, MmapConsumer, MmapProducer, attach_shared_consumer, build_shared_single_producer,

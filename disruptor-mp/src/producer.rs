@@ -13,6 +13,7 @@ use crate::deadline::Deadline;
 use crate::error::{
     MissingFreeSlots, MultiProcessError, MultiProcessResult, RingBufferFull, SendError,
 };
+use crate::fail::point;
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::liveness::Liveness;
 use crate::observability::ProducerCounters;
@@ -57,7 +58,7 @@ pub struct Producer<E: Event, B = SharedMemory> {
     pub(crate) segment: Segment<E>,
     /// Since when the ring has been full without a gate that moved, and where the gate was.
     stalled: Option<(Instant, Sequence)>,
-    pub(crate) liveness: Option<Liveness>,
+    pub(crate) liveness: Liveness,
     pub(crate) counters: ProducerCounters,
     ending: Ending,
     has_ended: bool,
@@ -91,10 +92,10 @@ impl<E: Event, B> Producer<E, B> {
             core: ProducerCore::new(segment.view, start.next, start.floor, expected),
             live: segment.region().live_word(),
             strategy,
+            liveness: Liveness::new(segment.region().live_word()),
             segment,
             stalled: None,
-            liveness: None,
-            counters: ProducerCounters::default(),
+            counters: ProducerCounters::new(start.next, size_of::<E>()),
             ending: Ending::Close,
             has_ended: false,
             backing: PhantomData,
@@ -118,7 +119,7 @@ impl<E: Event, B> Producer<E, B> {
         if has_space {
             self.stalled = None
         } else {
-            self.counters.count_full()
+            self.counters.count_full(self.core.next())
         }
         self.counters.bring_up_to_date(self.core.next());
         has_space
@@ -160,7 +161,8 @@ impl<E: Event, B> Producer<E, B> {
 
     /// The caller has seen that there is space.
     #[inline(always)]
-    fn write_one<F: FnOnce(&mut E)>(&mut self, write: F) -> Sequence {
+    pub(crate) fn write_one<F: FnOnce(&mut E)>(&mut self, write: F) -> Sequence {
+        point("publish.claimed");
         let mut event = self.core.next_event();
         // SAFETY: the slot is claimed by this producer alone, and no consumer reads it before its stamp (R2, R3);
         // any bytes are an `E` by the contract of `Event`.
@@ -322,7 +324,11 @@ impl<E: Event, B> Producer<E, B> {
 
     /// The caller has seen that there is space.
     #[inline(always)]
-    fn write_many<F: FnMut(&mut E, usize)>(&mut self, n: usize, mut write: F) -> Sequence {
+    pub(crate) fn write_many<F: FnMut(&mut E, usize)>(
+        &mut self,
+        n: usize,
+        mut write: F,
+    ) -> Sequence {
         self.core.publish_batch(n, |mut event, index| {
             // SAFETY: as in `write_one`; each slot of the claim is handed out once (R2).
             write(unsafe { event.as_mut() }, index);
@@ -380,26 +386,39 @@ impl<E: Event, B> Producer<E, B> {
     #[cold]
     #[inline(never)]
     pub(crate) fn wait_for_space(&mut self, n: usize, deadline: Deadline) -> Result<(), SendError> {
+        if self.wait_until_space(n, deadline)? {
+            return Ok(());
+        }
+        let blocked_on = self
+            .blocked_on()
+            .map_or_else(String::new, |blocked| blocked.to_string());
+        Err(SendError::Timeout { blocked_on })
+    }
+
+    /// As [`wait_for_space`](Self::wait_for_space), but says false when the deadline has passed.
+    pub(crate) fn wait_until_space(
+        &mut self,
+        n: usize,
+        deadline: Deadline,
+    ) -> Result<bool, SendError> {
         let mut waiter = Waiter::new(self.strategy, deadline);
         let mut hints = 1;
         loop {
             if self.poll_space(n)? {
-                return Ok(());
+                return Ok(true);
             }
+            self.counters.count_full(self.core.next());
             // each look takes the consumers' lines from them: look less and less often
             for _ in 0..hints {
                 spin_loop();
             }
             hints = (hints * 2).min(HINTS_MAX);
-            match waiter.pause() {
+            let pause = waiter.pause();
+            self.counters.count_parks(waiter.take_sleeps());
+            match pause {
                 Pause::Again => {}
                 Pause::LookAround => self.look_around(),
-                Pause::TimedOut => {
-                    let blocked_on = self
-                        .blocked_on()
-                        .map_or_else(String::new, |blocked| blocked.to_string());
-                    return Err(SendError::Timeout { blocked_on });
-                }
+                Pause::TimedOut => return Ok(false),
             }
         }
     }
@@ -429,6 +448,7 @@ impl<E: Event, B> Producer<E, B> {
 
     /// While blocked: dead automatic consumers leave the gate, and the time without progress is noted.
     pub(crate) fn look_around(&mut self) {
+        self.counters.bring_up_to_date(self.core.next());
         let gate = self.core.gate();
         match self.stalled {
             Some((_, at)) if at == gate => {}
@@ -625,6 +645,7 @@ impl<E: Event, B> Producer<E, B> {
             crate::sync::Ordering::Relaxed,
         );
         self.core.close();
+        point("close.closed");
         let removes = match self.ending {
             Ending::Close => !blocked::is_needed(self.segment.control()),
             Ending::Keep => false,
@@ -636,7 +657,9 @@ impl<E: Event, B> Producer<E, B> {
             Ok(())
         };
         tracing::debug!(ring = %self.segment.name, last = self.last_published_sequence(), removes, "producer ends");
+        point("close.unlinked");
         self.segment.locks().unlock(PRODUCER_BYTE)?;
+        point("close.unlocked");
         removed
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::event::require_event;
+use crate::fail::point;
 use crate::layout::CONTROL_OFFSET;
 use crate::layout::control::{Control, Owner};
 use crate::layout::header::{EventRecord, Geometry, HEADER_BYTES, Header, HeaderFault};
@@ -38,7 +39,7 @@ const LOOK: Duration = Duration::from_millis(1);
 const LOOKS: u32 = 20;
 
 /// What a handle wants of its segment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Want {
     /// Number of slots; a consumer may take what it finds.
     pub(crate) capacity: Option<usize>,
@@ -46,17 +47,6 @@ pub(crate) struct Want {
     /// Whether an unreadable or incompatible segment without a live producer is replaced.
     pub(crate) recreate: bool,
     pub(crate) memory: MemoryOptions,
-}
-
-impl Default for Want {
-    fn default() -> Self {
-        Self {
-            capacity: None,
-            first_sequence: 0,
-            recreate: false,
-            memory: MemoryOptions::default(),
-        }
-    }
 }
 
 /// An open segment: the memory, the locks, and typed pointers into it.
@@ -228,8 +218,10 @@ pub(crate) fn produce_on_heap<E: Event>(segment: &Segment<E>) -> MultiProcessRes
 }
 
 fn inherit<E: Event>(segment: &Segment<E>) -> Inheritance {
+    point("takeover.locked");
     let inheritance = take_over(segment.view);
     segment.control().producer.owner.store(current_owner());
+    point("takeover.owner");
     inheritance
 }
 
@@ -291,6 +283,7 @@ fn create_new<E: Event>(
         .directory
         .create_nameless(&place.leaf, want.memory.mode, false)
         .map_err(failed("create a file"))?;
+    point("create.nameless");
     let unit = names::file_system_page_size(file.as_fd());
     let geometry = check_capacity::<E>(capacity, want.first_sequence, unit)?;
     reserve(file.as_fd(), geometry.segment_len).map_err(|error| match error {
@@ -301,12 +294,14 @@ fn create_new<E: Event>(
         },
         ReserveError::Io(source) => failed("reserve space")(source),
     })?;
+    point("create.reserved");
     let locks = LockFile::reopen(file.as_fd()).map_err(failed("open the file for its locks"))?;
     let is_locked = LockFile::try_lock(&locks, PRODUCER_BYTE).map_err(failed("lock the file"))?;
     // where it has a temporary name, a cleaner may have taken it before it was locked
     if !is_locked || !file.is_intact().map_err(failed("look at the new file"))? {
         return Ok(None);
     }
+    point("create.locked");
     let mapped = file
         .as_fd()
         .try_clone_to_owned()
@@ -323,11 +318,13 @@ fn create_new<E: Event>(
         unsafe { segment.view.event(slot).write(event) };
     }
     segment.region.write_header(&header.encode());
+    point("create.written");
     match file.publish() {
         Ok(_) => {}
         Err((error, _)) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
         Err((error, _)) => return Err(failed("name the file")(error)),
     }
+    point("create.linked");
     let floor = want.first_sequence - 1;
     Ok(Some((
         segment,
@@ -377,10 +374,12 @@ fn claim_existing<E: Event>(
     if !want.recreate {
         return Err(misfit);
     }
+    point("replace.locked");
     place
         .directory
         .unlink(&place.leaf)
         .map_err(failed("remove the old segment"))?;
+    point("replace.unlinked");
     Ok(None)
 }
 
@@ -441,7 +440,10 @@ fn may_replace(
             "consumers that are away keep their place: {ids:?}"
         )));
     }
-    region.unlink().map_err(failed("remove the old segment"))
+    point("replace.locked");
+    region.unlink().map_err(failed("remove the old segment"))?;
+    point("replace.unlinked");
+    Ok(())
 }
 
 /// Opens a ring for a consumer.

@@ -65,6 +65,7 @@ pub(crate) struct Waiter {
     deadline: Deadline,
     rounds: u32,
     next_look: Option<Instant>,
+    sleeps: u64,
 }
 
 impl Waiter {
@@ -74,7 +75,13 @@ impl Waiter {
             deadline,
             rounds: 0,
             next_look: None,
+            sleeps: 0,
         }
+    }
+
+    /// How often it has slept since the last call, for the counters.
+    pub(crate) fn take_sleeps(&mut self) -> u64 {
+        core::mem::take(&mut self.sleeps)
     }
 
     /// Passes a moment.
@@ -105,7 +112,8 @@ impl Waiter {
         true
     }
 
-    fn sleep(&self, duration: Duration) -> bool {
+    fn sleep(&mut self, duration: Duration) -> bool {
+        self.sleeps += 1;
         thread::sleep(
             self.deadline
                 .remaining()

@@ -3,7 +3,7 @@
 //! ```text
 //! line 0  arrivals of the driver     line 3  ping          page 1 ..  slots of the bare streams
 //! line 1  arrivals of the peer       line 4  pong
-//! line 2  the peer's progress        line 5  abort
+//! line 2  the peer's progress
 //! ```
 //! Each line (128 B) is written by one party. Whoever dies leaves the other in [`spin_until`], which notices.
 
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::watch::{spin_until, stop};
+use crate::watch::spin_until;
 
 /// Where the slots begin.
 pub(crate) const SLOTS_AT: usize = 4096;
@@ -86,22 +86,7 @@ impl Arena {
             Role::Peer => (1, 0),
         };
         self.word(mine).store(self.meetings, Ordering::SeqCst);
-        spin_until(|| {
-            if self.word(5).load(Ordering::Relaxed) != 0 {
-                stop("told to stop");
-            }
-            self.word(theirs).load(Ordering::SeqCst) >= self.meetings
-        });
-    }
-
-    /// Tells the peer to leave whatever it waits for.
-    pub(crate) fn abort(&self) {
-        self.word(5).store(1, Ordering::SeqCst);
-    }
-
-    /// Whether the driver gave up.
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.word(5).load(Ordering::Relaxed) != 0
+        spin_until(|| self.word(theirs).load(Ordering::SeqCst) >= self.meetings);
     }
 
     /// The peer's progress: a sequence, or the number of a finished round.
@@ -130,13 +115,5 @@ impl Arena {
         // SAFETY: the address is inside the mapping (asserted above, and the mapping is at least a page), aligned to
         // 128, lives as long as `self`, and both processes access it only as an atomic.
         unsafe { AtomicU64::from_ptr(self.address(line)) }
-    }
-}
-
-impl Drop for Arena {
-    fn drop(&mut self) {
-        if self.role == Role::Driver {
-            self.abort();
-        }
     }
 }

@@ -42,17 +42,29 @@ pub(crate) struct Words<const W: usize>(pub(crate) [u64; W]);
 /// How each backend opens its two ends.
 pub(crate) trait Open: Sized + 'static {
     /// Creates the ring `name`.
-    fn producer<const W: usize>(spec: &Spec, name: &str) -> MultiProcessResult<Producer<Words<W>, Self>>;
+    fn producer<const W: usize>(
+        spec: &Spec,
+        name: &str,
+    ) -> MultiProcessResult<Producer<Words<W>, Self>>;
     /// Attaches to it.
-    fn consumer<const W: usize>(spec: &Spec, name: &str) -> MultiProcessResult<Consumer<Words<W>, Self>>;
+    fn consumer<const W: usize>(
+        spec: &Spec,
+        name: &str,
+    ) -> MultiProcessResult<Consumer<Words<W>, Self>>;
 }
 
 impl Open for SharedMemory {
-    fn producer<const W: usize>(spec: &Spec, name: &str) -> MultiProcessResult<Producer<Words<W>, Self>> {
+    fn producer<const W: usize>(
+        spec: &Spec,
+        name: &str,
+    ) -> MultiProcessResult<Producer<Words<W>, Self>> {
         myelon::build_shared_single_producer(name, spec.capacity).build_producer(|| Words([0; W]))
     }
 
-    fn consumer<const W: usize>(spec: &Spec, name: &str) -> MultiProcessResult<Consumer<Words<W>, Self>> {
+    fn consumer<const W: usize>(
+        spec: &Spec,
+        name: &str,
+    ) -> MultiProcessResult<Consumer<Words<W>, Self>> {
         myelon::attach_shared_consumer(name, spec.capacity)
             .with_consumer_id(CONSUMER)
             .build_consumer()
@@ -60,12 +72,18 @@ impl Open for SharedMemory {
 }
 
 impl Open for MappedFile {
-    fn producer<const W: usize>(spec: &Spec, name: &str) -> MultiProcessResult<Producer<Words<W>, Self>> {
+    fn producer<const W: usize>(
+        spec: &Spec,
+        name: &str,
+    ) -> MultiProcessResult<Producer<Words<W>, Self>> {
         let layout = MmapTransportLayout::new(&spec.root, name);
         MmapProducer::create(&layout, spec.capacity, || Words([0; W]))
     }
 
-    fn consumer<const W: usize>(spec: &Spec, name: &str) -> MultiProcessResult<Consumer<Words<W>, Self>> {
+    fn consumer<const W: usize>(
+        spec: &Spec,
+        name: &str,
+    ) -> MultiProcessResult<Consumer<Words<W>, Self>> {
         let layout = MmapTransportLayout::new(&spec.root, name);
         MmapConsumer::attach(&layout, spec.capacity, CONSUMER)
     }

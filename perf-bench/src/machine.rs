@@ -17,7 +17,7 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name| cpu_field(&cpuinfo, name).unwrap_or_else(|| "unknown".into());
         let mut lines = vec![("processor", field("model name"))];
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
         let virtual_machine = field("flags").split(' ').any(|flag| flag == "hypervisor");
         let placement = match cores {
             Some(Cores { driver, peer }) => format!("pinned to {driver} and {peer}"),
@@ -38,9 +38,15 @@ impl Machine {
             ));
         }
         for (name, path) in [
-            ("governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            (
+                "governor",
+                "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+            ),
             ("huge pages", "/sys/kernel/mm/transparent_hugepage/enabled"),
-            ("huge pages, shared memory", "/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
+            (
+                "huge pages, shared memory",
+                "/sys/kernel/mm/transparent_hugepage/shmem_enabled",
+            ),
         ] {
             if let Ok(text) = fs::read_to_string(path) {
                 lines.push((name, chosen(text.trim())));
@@ -71,7 +77,9 @@ fn cpu_field(cpuinfo: &str, name: &str) -> Option<String> {
 
 /// `always [madvise] never` → `madvise`.
 fn chosen(text: &str) -> String {
-    let inside = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    let inside = text
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'));
     inside.map_or(text, |(choice, _)| choice).to_owned()
 }
 

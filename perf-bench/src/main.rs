@@ -1,2 +1,188 @@
-//! perf-bench.
-fn main() {}
+//! What the rings of this family cost, beside the floor of the machine in the same run.
+//!
+//! `perf-bench` alone measures everything of layer 0; `limits` only the floor; `raw` with options. Two processes, each
+//! on a core of its own; every event is written in full, read in full and verified. See `--help`.
+
+use std::io::IsTerminal;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::arena::Arena;
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::measure::Effort;
+use crate::options::{Command, Common, Options, Raw};
+use crate::plan::{Plan, Scenario, Wanted};
+use crate::process::Peer;
+use crate::scenario::Failure;
+use crate::watch::Stopped;
+
+mod affinity;
+mod arena;
+mod backend;
+mod clock;
+mod floor;
+mod machine;
+mod measure;
+mod options;
+mod payload;
+mod plan;
+mod process;
+mod report;
+mod scenario;
+mod spec;
+mod watch;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if options.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    // A wait that has to end unwinds to here; everything on the way is dropped, and names are removed.
+    let result = catch_unwind(AssertUnwindSafe(|| command(options)));
+    let result = result.unwrap_or_else(|thrown| match thrown.downcast::<Stopped>() {
+        Ok(stopped) => Err(stopped.0.into()),
+        Err(thrown) => std::panic::resume_unwind(thrown),
+    });
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("perf-bench: a row could not be verified");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("perf-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs what was asked for; tells whether every row was verified.
+fn command(options: Options) -> Result<bool, Failure> {
+    let (raw, only_floor) = match options.command {
+        Some(Command::Peer { descriptor, core }) => {
+            return process::serve(descriptor, core).map(|()| true);
+        }
+        Some(Command::Raw(raw)) => (raw, false),
+        Some(Command::Limits) => (Raw::default(), true),
+        None => (Raw::default(), false),
+    };
+    let root = MmapRoot::new(raw.mmap_root.as_deref())?;
+    let wanted = Wanted {
+        sizes: raw.sizes,
+        backends: if only_floor { Vec::new() } else { raw.backends },
+        scenarios: raw.scenarios,
+        capacity: raw.capacity,
+        ping_pong_capacity: raw.ping_pong_capacity,
+        mmap_root: root.0.clone(),
+    };
+    measure_and_report(&Plan::new(&wanted), &options.common, only_floor)
+}
+
+fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<bool, Failure> {
+    watch::catch_interrupts();
+    let cores = affinity::two_cores();
+    let cores = cores.filter(|cores| affinity::pin(cores.driver));
+    let clock = Clock::calibrate();
+    println!("{}", machine::Machine::read(cores));
+    let effort = Effort {
+        rounds: common.rounds(),
+        budget: Duration::from_secs(common.budget_s),
+        is_quick: common.quick,
+    };
+    let mut arena = Arena::create(plan.arena_bytes)?;
+    let mut peer = Peer::start(&arena, cores.map(|cores| cores.peer))?;
+    let bar = progress((effort.rounds + 1) * plan.cells.len());
+    let series = measure::run(plan, effort, &clock, &mut arena, &mut peer, || bar.inc(1))?;
+    bar.finish_and_clear();
+    let rows = report::rows(plan, &series);
+    println!("{}", report::table::render(&rows));
+    if only_floor {
+        for size in [64, 4096, 65536] {
+            let rate = floor::memory::copy_bytes_per_s(&clock, size) / 1e9;
+            println!("copying memory, {size:>5} bytes at a time: {rate:.1} GB/s");
+        }
+        println!();
+    }
+    println!("bare stream: {}", floor::stream::POLICY);
+    println!(
+        "ratios: within a round, then the median of {} rounds",
+        rows[0].rounds
+    );
+    if let Some(path) = &common.json {
+        report::json::write(path, &rows)?;
+    }
+    Ok(rows.iter().all(|row| row.verified))
+}
+
+/// Visible on a terminal only.
+fn progress(steps: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(steps as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn list() {
+    let names = |values: Vec<Option<clap::builder::PossibleValue>>| {
+        let names: Vec<String> = values
+            .iter()
+            .flatten()
+            .map(|v| v.get_name().to_owned())
+            .collect();
+        names.join(" ")
+    };
+    println!("floors     one_line_bounce two_line_bounce bare_stream bare_stream_batch16");
+    println!("layers     raw");
+    let scenarios = Scenario::value_variants()
+        .iter()
+        .map(ValueEnum::to_possible_value);
+    println!("scenarios  {}", names(scenarios.collect()));
+    let backends = Backend::value_variants()
+        .iter()
+        .map(ValueEnum::to_possible_value);
+    println!("backends   {}", names(backends.collect()));
+    println!(
+        "sizes      {}",
+        payload::SIZES.map(|size| size.to_string()).join(" ")
+    );
+}
+
+/// The directory of file-backed rings: the user's, or one of our own that is removed at the end.
+struct MmapRoot(PathBuf, bool);
+
+impl MmapRoot {
+    fn new(wanted: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(path) = wanted {
+            return Ok(Self(path.to_owned(), false));
+        }
+        let shared_memory = PathBuf::from("/dev/shm");
+        let parent = if shared_memory.is_dir() {
+            shared_memory
+        } else {
+            std::env::temp_dir()
+        };
+        let path = parent.join(format!("perf-bench-{}", std::process::id()));
+        std::fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path, true))
+    }
+}
+
+impl Drop for MmapRoot {
+    fn drop(&mut self) {
+        if self.1 {
+            // Only if empty: the plan has removed its files by then.
+            let _ = std::fs::remove_dir(&self.0);
+        }
+    }
+}

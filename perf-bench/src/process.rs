@@ -5,7 +5,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +43,7 @@ pub(crate) struct Peer {
     child: Child,
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
+    has_closed: bool,
 }
 
 impl Peer {
@@ -52,7 +52,10 @@ impl Peer {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("peer").arg(arena.descriptor().to_string());
         command.args(core.map(|core| core.to_string()));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let orders = child.stdin.take();
         let answers = child.stdout.take().ok_or("the peer has no output")?;
         watch::set_peer(child.id() as i32);
@@ -60,6 +63,7 @@ impl Peer {
             child,
             orders,
             answers: BufReader::new(answers),
+            has_closed: false,
         })
     }
 
@@ -68,6 +72,14 @@ impl Peer {
         let orders = self.orders.as_mut().ok_or("the peer was told to leave")?;
         writeln!(orders, "{}", serde_json::to_string(order)?)?;
         Ok(orders.flush()?)
+    }
+
+    /// Lets it close its ends and leave.
+    pub(crate) fn close(&mut self) -> Result<(), Failure> {
+        self.order(&Order::Close)?;
+        self.answer()?;
+        self.has_closed = true;
+        Ok(())
     }
 
     /// Waits for the answer to the last order.
@@ -88,14 +100,10 @@ impl Drop for Peer {
     fn drop(&mut self) {
         watch::set_peer(0);
         drop(self.orders.take());
-        let patience = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < patience {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        if !self.has_closed {
+            // It may spin in a round that never ends; the driver removes the names of both.
+            let _ = self.child.kill();
         }
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -111,9 +119,6 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
     let clock = Clock::calibrate();
     let mut cells: Vec<Box<dyn Endpoint>> = Vec::new();
     for line in std::io::stdin().lock().lines() {
-        if arena.is_aborted() {
-            break;
-        }
         let order = serde_json::from_str(&line?)?;
         let is_last = matches!(order, Order::Close);
         let answer = obey(order, &mut arena, &clock, &mut cells).unwrap_or_else(|error| Answer {

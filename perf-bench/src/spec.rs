@@ -78,7 +78,11 @@ impl Spec {
             _ => 240_000,
         };
         // Several laps of the ring, whatever its capacity, in whole batches.
-        let enough = full.max(if self.is_latency() { 0 } else { 8 * self.capacity as u64 });
+        let enough = full.max(if self.is_latency() {
+            0
+        } else {
+            8 * self.capacity as u64
+        });
         (if quick { enough / 8 } else { enough }).next_multiple_of(16)
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting in user space without hanging for ever: a long wait looks for ctrl-C, for a dead peer and for an abort.
+//! Waiting in user space without hanging for ever: a long wait looks for ctrl-C and for a dead peer.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PEER: AtomicI32 = AtomicI32::new(0);
 
-/// Why a measurement stopped; thrown by unwinding, so that every ring is dropped and its name removed.
+/// Why a measurement stopped; thrown by unwinding, so that the run can end the peer and remove every name.
 #[derive(Debug)]
 pub(crate) struct Stopped(pub(crate) &'static str);
 
@@ -63,7 +63,7 @@ pub(crate) fn catch_interrupts() {
     }
 }
 
-/// The peer leaves ctrl-C to its parent, which tells it to stop.
+/// The peer leaves ctrl-C to its parent, which ends it.
 pub(crate) fn ignore_interrupts() {
     // SAFETY: SIG_IGN is a valid disposition for SIGINT.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };

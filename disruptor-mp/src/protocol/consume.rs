@@ -6,6 +6,7 @@
 use core::ptr::NonNull;
 
 use super::view::RingView;
+use crate::fail::point;
 use crate::layout::control::{Control, OPEN};
 use crate::layout::stamp;
 use crate::sync::Ordering;
@@ -71,11 +72,13 @@ impl<E: Event> ConsumerCore<E> {
     /// Releases everything up to `sequence`: the producer may reuse those slots.
     #[inline(always)]
     pub(crate) fn commit(&mut self, sequence: Sequence) {
+        point("commit.before");
         self.next = sequence + 1;
         // SAFETY: `new` takes a line below the number of lines (R1).
         let line = unsafe { self.view.control().consumers.get_unchecked(self.line) };
         // SYNC POINT release: pairs with the Acquire load in `ProducerCore::scan`.
         line.sequence.store(sequence, Ordering::Release);
+        point("commit.after");
     }
 
     /// The newest published sequence, found by looking at one stamp after the other (R2: no shortcuts).

@@ -8,6 +8,7 @@ use std::io;
 
 use super::Locks;
 use crate::Sequence;
+use crate::fail::point;
 use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState, Owner};
 use crate::layout::lock_bytes::{id_byte, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
@@ -97,6 +98,7 @@ fn rejoin(
 ) -> Result<Place, LineError> {
     let line = &control.consumers[index];
     wait_for_line(locks, index, line)?;
+    point("rejoin.locked");
     let next = line
         .sequence
         .load(Ordering::Acquire)
@@ -108,6 +110,7 @@ fn rejoin(
         Ordering::Relaxed,
     );
     line.set_state(LineState::Active);
+    point("rejoin.active");
     Ok(Place {
         line: index,
         next,
@@ -162,11 +165,14 @@ fn is_evictable(line: &ConsumerLine) -> bool {
 pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place {
     let line = &control.consumers[index];
     let floor = &control.producer.floor;
+    point("join.locked");
     control
         .registered
         .bits
         .fetch_or(1 << index, Ordering::AcqRel);
+    point("join.bit");
     line.set_state(LineState::Joining);
+    point("join.joining");
     line.set_id(who.id, who.durable);
     line.owner.store(who.owner);
     line.epoch.store(
@@ -175,12 +181,16 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     );
     line.sequence
         .store(floor.load(Ordering::Acquire), Ordering::Relaxed);
+    point("join.sequence");
     line.set_state(LineState::Settling);
+    point("join.settling");
     // SYNC POINT join: pairs with the fence in `ProducerCore::refresh`.
     fence(Ordering::SeqCst);
     let start = floor.load(Ordering::Acquire).clamp(-1, MAX_SEQUENCE);
     line.sequence.store(start, Ordering::Relaxed);
+    point("join.reread");
     line.set_state(LineState::Active);
+    point("join.active");
     Place {
         line: index,
         next: start + 1,
@@ -191,7 +201,9 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
 /// The owner of an automatic id leaves the gate.
 pub(crate) fn leave(control: &Control, locks: &dyn Locks, index: usize) -> io::Result<()> {
     set_free(control, index);
-    locks.unlock(line_byte(index))
+    let unlocked = locks.unlock(line_byte(index));
+    point("leave.unlocked");
+    unlocked
 }
 
 /// The owner of a durable id goes, its position stays.
@@ -202,17 +214,21 @@ pub(crate) fn go_away(
     id: &ConsumerId,
 ) -> io::Result<()> {
     control.consumers[index].set_state(LineState::Away);
+    point("away.state");
     locks.unlock(line_byte(index))?;
+    point("away.unlocked");
     locks.unlock(id_byte(&id.text()))
 }
 
 /// FREE first, then the hint.
 fn set_free(control: &Control, index: usize) {
     control.consumers[index].set_state(LineState::Free);
+    point("leave.free");
     control
         .registered
         .bits
         .fetch_and(!(1 << index), Ordering::AcqRel);
+    point("leave.bit");
 }
 
 /// Clears every line that a dead owner left without a durable position; says how many.
@@ -224,9 +240,11 @@ pub(crate) fn evict_dead(control: &Control, locks: &dyn Locks) -> io::Result<usi
         if !is_evictable(line) || locks.is_held_by_other(byte)? || !locks.try_lock(byte)? {
             continue;
         }
+        point("evict.locked");
         // a claimer may have come between the look and the lock
         if is_evictable(line) {
             set_free(control, index);
+            point("evict.free");
             evicted += 1;
         }
         locks.unlock(byte)?;

@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 
 use super::expect::Expectation;
 use super::view::RingView;
+use crate::fail::point;
 use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::sync::{Ordering, fence};
 use crate::{Event, Sequence};
@@ -80,10 +81,12 @@ impl<E: Event> ProducerCore<E> {
     pub(crate) fn publish_one(&mut self) -> Sequence {
         let sequence = self.next;
         debug_assert!(sequence <= self.limit);
+        point("publish.written");
         // SYNC POINT publish: pairs with the Acquire load in `ConsumerCore::is_published`.
         self.view
             .stamp(sequence)
             .store(stamp::published(sequence), Ordering::Release);
+        point("publish.stamped");
         self.next = sequence + 1;
         sequence
     }
@@ -111,12 +114,15 @@ impl<E: Event> ProducerCore<E> {
             unseen.written = index;
             let sequence = first + index as i64;
             write(self.view.event(sequence), index);
+            point("batch.written");
             self.view
                 .stamp(sequence)
                 .store(stamp::published(sequence), Ordering::Release);
         }
         core::mem::forget(unseen);
+        point("batch.stamped");
         self.publish_one();
+        point("batch.published");
         self.next = first + n as i64;
         self.next - 1
     }
@@ -125,7 +131,9 @@ impl<E: Event> ProducerCore<E> {
     pub(crate) fn refresh(&mut self) -> bool {
         let last = self.next - 1;
         let pending = self.expectation.is_pending(self.view.control());
-        let m = match self.scan(last) {
+        let scanned = self.scan(last);
+        point("refresh.scanned");
+        let m = match scanned {
             _ if pending => self.floor,
             Some(smallest) => smallest,
             None => self.free_running_floor(last),
@@ -137,6 +145,7 @@ impl<E: Event> ProducerCore<E> {
                 .producer
                 .floor
                 .store(m, Ordering::Relaxed);
+            point("refresh.floor");
         } else if self.gate >= self.floor {
             // nothing to gain; but the end of an expectation may lift a limit that lay below the gate
             self.set_limit();
@@ -144,8 +153,10 @@ impl<E: Event> ProducerCore<E> {
         }
         // SYNC POINT join: pairs with the fence in `lines::join`.
         fence(Ordering::SeqCst);
+        point("refresh.fenced");
         let second = self.scan(last).unwrap_or(self.floor);
         self.gate = self.gate.max(self.floor.min(second));
+        point("refresh.gate");
         self.set_limit();
         self.next <= self.limit
     }

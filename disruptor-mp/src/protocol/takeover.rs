@@ -4,6 +4,7 @@
 //! the same steps.
 
 use super::view::RingView;
+use crate::fail::point;
 use crate::layout::control::OPEN;
 use crate::layout::stamp;
 use crate::sync::Ordering;
@@ -25,14 +26,18 @@ pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
     let line = &view.control().producer;
     line.closed.store(OPEN, Ordering::Relaxed);
     line.kept.store(0, Ordering::Relaxed);
+    point("takeover.opened");
     let epoch = line.epoch.load(Ordering::Relaxed).wrapping_add(1);
     line.epoch.store(epoch, Ordering::Release);
+    point("takeover.epoch");
     let floor = line
         .floor
         .load(Ordering::Relaxed)
         .clamp(-1, stamp::MAX_SEQUENCE);
     let head = last_contiguous(view, floor);
+    point("takeover.head");
     clear_above(view, head);
+    point("takeover.cleared");
     Inheritance {
         next: head + 1,
         floor,
@@ -60,6 +65,7 @@ fn clear_above<E: Event>(view: RingView<E>, head: Sequence) {
         };
         if above {
             stamp.store(0, Ordering::Relaxed);
+            point("takeover.cleared_one");
         }
     }
 }

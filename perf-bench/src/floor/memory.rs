@@ -14,7 +14,10 @@ pub(crate) fn copy_bytes_per_s(clock: &Clock, size_bytes: usize) -> f64 {
     for _ in 0..7 {
         let start = clock.ticks();
         for _ in 0..PASSES {
-            for (to, from) in to.chunks_exact_mut(size_bytes).zip(from.chunks_exact(size_bytes)) {
+            for (to, from) in to
+                .chunks_exact_mut(size_bytes)
+                .zip(from.chunks_exact(size_bytes))
+            {
                 to.copy_from_slice(black_box(from));
             }
             black_box(&mut to);

@@ -34,13 +34,19 @@ impl<'a> Slots<'a> {
     /// `base` has room for `capacity` slots of events of `W` words, a power of two, aligned to 64.
     pub(crate) fn new(base: *mut u8, capacity: usize, committed: &'a AtomicI64) -> Self {
         let mask = capacity as u64 - 1;
-        Self { base, mask, committed }
+        Self {
+            base,
+            mask,
+            committed,
+        }
     }
 
     #[inline(always)]
     fn slot<const W: usize>(&self, sequence: u64) -> (*mut [u64; W], &'a AtomicU64) {
         let (stamp_at, stride) = const { shape(W * 8) };
-        let slot = self.base.wrapping_add((sequence & self.mask) as usize * stride);
+        let slot = self
+            .base
+            .wrapping_add((sequence & self.mask) as usize * stride);
         // SAFETY: masked, so inside the region that `new` was promised; aligned to 8, as region and stride are; the
         // stamp is accessed only as an atomic.
         let stamp = unsafe { AtomicU64::from_ptr(slot.wrapping_add(stamp_at).cast()) };

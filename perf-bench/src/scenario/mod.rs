@@ -66,11 +66,13 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
             batch: batch as u64,
             next: 0,
         })),
-        Work::PingPong | Work::Stream { .. } => for_size!(spec.size_bytes, W => match spec.backend {
-            Backend::Shm => open_ring::<W, SharedMemory>(spec, role),
-            Backend::Mmap => open_ring::<W, MappedFile>(spec, role),
-            Backend::None => Err("a ring needs a backend".into()),
-        }),
+        Work::PingPong | Work::Stream { .. } => {
+            for_size!(spec.size_bytes, W => match spec.backend {
+                Backend::Shm => open_ring::<W, SharedMemory>(spec, role),
+                Backend::Mmap => open_ring::<W, MappedFile>(spec, role),
+                Backend::None => Err("a ring needs a backend".into()),
+            })
+        }
     }
 }
 
@@ -106,13 +108,16 @@ struct Bare {
 impl Endpoint for Bare {
     fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
         if arena.role() == Role::Driver {
-            arena.progress().store(self.next as i64 - 1, std::sync::atomic::Ordering::SeqCst);
+            arena
+                .progress()
+                .store(self.next as i64 - 1, std::sync::atomic::Ordering::SeqCst);
         }
         arena.meet();
         let (_, stride) = floor::stream::shape(self.spec.size_bytes);
         let base = arena.slots(self.spec.arena_offset, stride * self.spec.capacity);
         let slots = floor::stream::Slots::new(base, self.spec.capacity, arena.progress());
-        let first = std::mem::replace(&mut self.next, self.next + count);
+        let first = self.next;
+        self.next += count;
         for_size!(self.spec.size_bytes, W => match arena.role() {
             Role::Driver => {
                 let start = clock.ticks();

@@ -34,14 +34,18 @@ impl<const W: usize, B: Open> Endpoint for Asking<W, B> {
     }
 
     fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
-        let replies = self.replies.as_mut().expect("the driver finishes opening before the first round");
+        let replies = self
+            .replies
+            .as_mut()
+            .expect("the driver finishes opening before the first round");
         let mut trips = Vec::with_capacity(count as usize);
         let mut hash = 0;
         arena.meet();
         let start = clock.ticks();
         let mut before = start;
         for index in 0..count {
-            self.requests.publish(|event| fill(&mut event.0, key(round, index)));
+            self.requests
+                .publish(|event| fill(&mut event.0, key(round, index)));
             hash = receive(replies, hash);
             let now = clock.ticks();
             trips.push(now.wrapping_sub(before));
@@ -84,7 +88,8 @@ impl<const W: usize, B: Open> Endpoint for Answering<W, B> {
         arena.meet();
         for index in 0..count {
             hash = receive(&mut self.requests, hash);
-            self.replies.publish(|event| fill(&mut event.0, key(round, index) ^ REPLY));
+            self.replies
+                .publish(|event| fill(&mut event.0, key(round, index) ^ REPLY));
         }
         Outcome {
             hash,

@@ -40,12 +40,14 @@ impl<const W: usize, B: Open> Endpoint for Sending<W, B> {
         let start = clock.ticks();
         if self.batch == 1 {
             for index in 0..count {
-                self.ring.publish(|event| fill(&mut event.0, key(round, index)));
+                self.ring
+                    .publish(|event| fill(&mut event.0, key(round, index)));
             }
         } else {
             for first in (0..count).step_by(self.batch) {
-                self.ring
-                    .publish_batch(self.batch, |event, i| fill(&mut event.0, key(round, first + i as u64)));
+                self.ring.publish_batch(self.batch, |event, i| {
+                    fill(&mut event.0, key(round, first + i as u64))
+                });
             }
         }
         wait_for_progress(arena, round + 1);
@@ -79,7 +81,9 @@ impl<const W: usize, B: Open> Endpoint for Receiving<W, B> {
         let mut seen = 0;
         while seen < count {
             spin_until(|| {
-                let events = self.ring.process_available(|event, _| hash = fold(hash, &event.0));
+                let events = self
+                    .ring
+                    .process_available(|event, _| hash = fold(hash, &event.0));
                 seen += events as u64;
                 events > 0
             });

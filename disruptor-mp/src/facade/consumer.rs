@@ -1,0 +1,50 @@
+//! Consuming.
+//!
+//! Each of up to [`DEFAULT_MAX_CONSUMERS`] consumers sees every event, in order, at its own pace; a slow one holds the
+//! producer, not the others.
+//!
+//! ```
+//! use disruptor_mp::{Deadline, HeapRing, RecvError};
+//!
+//! let ring = HeapRing::<u64>::new(8)?;
+//! let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+//! tx.publish_batch(3, |event, i| *event = i as u64);
+//! tx.close()?;
+//!
+//! assert_eq!(*rx.recv(Deadline::NEVER)?, 0);                 // in place; released when the lease is dropped
+//! assert_eq!(rx.try_consume_next(), Some((1, 1)));           // a copy
+//! rx.process_within(Deadline::NEVER, |event, sequence, is_last| {
+//!     assert_eq!((*event, sequence, is_last), (2, 2, true)); // all that is there
+//! })?;
+//! assert_eq!(rx.recv(Deadline::NEVER).unwrap_err(), RecvError::Closed);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//!
+//! A consumer has a line of its own in the segment. It polls the stamp of the next slot, reads the event in place, and
+//! says in its line how far it is. Nothing else is written: the slots are mapped read-only.
+//!
+//! A [`Lease`] is an event that is read in place. The producer cannot reuse its slot before the lease ends. Dropping it
+//! releases the event, except in a panic: then, as after [`Lease::release_uncommitted`], it is delivered again.
+//!
+//! # Ids
+//!
+//! With an id of its own (`with_consumer_id`) a consumer is *durable*: its position outlives its process, it gates while
+//! it is away, and whoever attaches with the id goes on there. Without one it gets an automatic id and is gone with its
+//! process. One id is one live consumer; a second attach is refused with the owner's pid.
+//!
+//! # The three ends
+//!
+//! [`RecvError::Closed`]: everything was delivered, no more will come. [`RecvError::ProducerDead`]: everything was
+//! delivered, a successor may come, and calling again waits for it. [`RecvError::Lagged`]: for observers only.
+
+pub use crate::auto::AutoConsumer;
+pub use crate::builder::StartFrom;
+pub use crate::claim::Lease;
+pub(crate) use crate::consumer_handle::check_id;
+pub use crate::consumer_handle::{Consumer, SharedConsumer};
+pub use crate::error::RecvError;
+pub use crate::layout::DEFAULT_MAX_CONSUMERS;
+pub use crate::simple::MmapConsumer;
+pub use crate::wait::AutoWaitStrategy;

@@ -1,0 +1,30 @@
+//! What most programs need: `use disruptor_mp::prelude::*;`.
+//!
+//! ```
+//! use disruptor_mp::prelude::*;
+//!
+//! #[derive(Clone, Copy, Default, Event)]
+//! #[repr(C)]
+//! struct Tick {
+//!     price: i64,
+//!     quantity: u64,
+//! }
+//!
+//! # let name = &disruptor_mp::portable_shm_segment_name("doc");
+//! let mut tx = publisher::<Tick>(name, 4096)?;
+//! let mut rx = subscriber::<Tick>(name)?;
+//! tx.send(Deadline::NEVER, |tick| *tick = Tick { price: 100, quantity: 1 })?;
+//! assert_eq!(rx.recv(Deadline::NEVER)?.price, 100);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub use crate::builder::StartFrom;
+pub use crate::consumer_handle::SharedConsumer;
+pub use crate::deadline::Deadline;
+pub use crate::error::{MultiProcessError, MultiProcessResult, RecvError, SendError};
+pub use crate::producer_handle::SharedProducer;
+pub use crate::simple::{
+    attach_shared_consumer, build_shared_single_producer, publisher, subscribe_within, subscriber,
+};
+pub use crate::wait::AutoWaitStrategy;
+pub use crate::{Event, Sequence};

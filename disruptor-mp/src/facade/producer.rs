@@ -1,0 +1,59 @@
+//! Publishing.
+//!
+//! A ring has one [`Producer`] at a time. It holds a lock that the kernel frees when its process dies, however that
+//! happens; a second one on the same name is refused with the first one's pid, and a dead one's ring is taken over:
+//! its successor goes on with the next sequence.
+//!
+//! ```
+//! use disruptor_mp::{Deadline, HeapRing};
+//!
+//! let ring = HeapRing::<u64>::new(8)?;
+//! let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+//! tx.send(Deadline::NEVER, |event| *event = 1)?;             // writes in place
+//! let mut slot = tx.claim(Deadline::NEVER)?;                 // the same in two steps
+//! *slot = 2;
+//! slot.publish();
+//! tx.send_batch(3, Deadline::NEVER, |event, i| *event = 3 + i as u64)?; // seen together
+//! let mut sum = 0;
+//! rx.process_within(Deadline::NEVER, |event, _, _| sum += event)?;
+//! assert_eq!(sum, 1 + 2 + 3 + 4 + 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//!
+//! Each slot has a *stamp* beside its event. The producer writes the event, then the stamp; a consumer that finds the
+//! stamp it expects may read. No cursor is shared for that, so one message costs one transfer of a cache line.
+//!
+//! A slot may be written again when every registered consumer has released what it held. The smallest sequence they
+//! have released is the *gate*. The producer keeps a private copy and looks at the consumers' lines only when that copy
+//! has run out: once per lap if the consumers keep up.
+//!
+//! # When the ring is full
+//!
+//! | call | full ring |
+//! |---|---|
+//! | `try_publish`, `try_claim`, `try_batch_publish` | returns at once |
+//! | `send`, `send_batch`, `claim`, `publish_with_timeout` | waits until its deadline |
+//! | `publish_managed`, `publish_batch_managed` | waits while the [required consumers](RequiredConsumerLivenessConfig) make progress |
+//! | `publish`, `publish_value`, `publish_batch` | waits; panics on what no waiting heals |
+//!
+//! How it waits is the [`AutoWaitStrategy`]. While it waits, consumers with automatic ids that have died leave the gate;
+//! those with ids of their own keep their place until they come back or [`Producer::remove_consumer`] forgets them.
+//! [`Producer::blocked_on`] names who holds the ring.
+//!
+//! # The end
+//!
+//! Dropping the producer closes the ring: consumers drain it and are told. [`Producer::keep`] leaves the name,
+//! [`Producer::destroy`] takes it away whatever is unread.
+
+pub use crate::blocked::BlockedOn;
+pub use crate::claim::Claim;
+pub use crate::error::{MissingFreeSlots, RingBufferFull, SendError};
+pub use crate::liveness::{
+    RequiredConsumerAlert, RequiredConsumerAlertHook, RequiredConsumerError,
+    RequiredConsumerFailureAction, RequiredConsumerLivenessConfig,
+};
+pub use crate::producer_handle::{Producer, SharedProducer};
+pub use crate::simple::MmapProducer;
+pub use crate::wait::AutoWaitStrategy;

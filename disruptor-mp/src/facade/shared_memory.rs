@@ -1,0 +1,54 @@
+//! The segment and its configuration.
+//!
+//! A ring is one named object, the *segment*: a header, the control lines and the slots. Everything is found in it; there
+//! is no second object for a cursor and nothing to scan for. `docs/segment-layout.md` has every byte.
+//!
+//! ```
+//! use std::time::Duration;
+//! use disruptor_mp::shared_memory::{
+//!     CoordinationMode, attach_shared_consumer, build_shared_single_producer, portable_shm_segment_name,
+//! };
+//!
+//! let name = portable_shm_segment_name("ticks");
+//! let mut tx = build_shared_single_producer::<u64>(&name, 1024)
+//!     .discover_consumer_with_prefix(2, "worker") // worker_0 and worker_1 start at the first event, however late
+//!     .build_producer(|| 0)?;
+//! let rx = attach_shared_consumer::<u64>(&name, 1024).with_consumer_id("worker_0").build_consumer()?;
+//! assert!(tx.discover_consumer_id("worker_0"));
+//!
+//! let second = build_shared_single_producer::<u64>(&name, 1024).build_producer(|| 0);
+//! assert!(second.unwrap_err().to_string().contains("already has a live producer"));
+//! # Ok::<(), disruptor_mp::MultiProcessError>(())
+//! ```
+//!
+//! # Creating and taking over
+//!
+//! A segment is built without a name, complete, and then named: nobody ever sees half of one, and a creator that dies
+//! leaves nothing. Its space is reserved, so that a full file system is an error with two numbers and not a crash later.
+//! It is private to its user unless `with_mode` says otherwise.
+//!
+//! A name that is in use is looked at before anything is changed: a live producer is refused with its pid, a dead one's
+//! ring is taken over, what does not fit is an error that says what was found, and `recreate()` replaces it.
+//!
+//! # Who is waited for
+//!
+//! | | the producer |
+//! |---|---|
+//! | nothing said | runs free while nobody is registered |
+//! | [`DiscoveryMode`] | fills the ring once, and waits there until those announced have come |
+//! | [`CoordinationMode::WaitForConsumers`] | is not handed out before they have come, or fails by naming who is missing |
+//! | [`CoordinationMode::BufferUntilConsumers`] | takes so many events until the first has come |
+
+pub use crate::backing::{
+    PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, SharedMemory, portable_shm_segment_name,
+};
+pub use crate::builder::{
+    CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder, StartFrom,
+};
+pub use crate::consumer_handle::SharedConsumer;
+pub use crate::error::{MultiProcessError, MultiProcessResult};
+pub use crate::producer_handle::SharedProducer;
+pub use crate::region::{HugePages, MemoryReport};
+pub use crate::simple::{
+    attach_shared_consumer, build_shared_single_producer, publisher, subscribe_within, subscriber,
+};

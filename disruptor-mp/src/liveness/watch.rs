@@ -1,0 +1,423 @@
+//! The watch over required consumers, as part of the producer.
+//!
+//! The fast path of a managed publish loads one word, as that of a plain publish does: the live word of this process
+//! while all is well, and a word that is always zero while the start is unchecked or after a failure. So everything
+//! that is not "there is space and all is well" lands in one cold call.
+//!
+//! One wait for space is one episode. It ends well only when every consumer that gated has moved on or has left, so no
+//! state outlives it but the failure.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::{
+    RequiredConsumerAlert, RequiredConsumerError, RequiredConsumerFailureAction,
+    RequiredConsumerLivenessConfig,
+};
+use crate::blocked;
+use crate::deadline::Deadline;
+use crate::error::SendError;
+use crate::layout::control::{Control, Owner};
+use crate::layout::lock_bytes::line_byte;
+use crate::producer::Producer;
+use crate::segment::{Segment, describe};
+use crate::sync::Ordering as Order;
+use crate::sync::process::{AtomicU64, Ordering};
+use crate::wait::{default_discovery_poll_duration, perform_sleep_wait};
+use crate::{Event, Sequence};
+
+/// What the fast path loads while it may not be taken.
+static HALT: AtomicU64 = AtomicU64::new(0);
+
+/// Looks more often than this would only take the consumers' lines from them.
+const INTERVAL_MIN: Duration = Duration::from_micros(100);
+
+/// A producer's watch.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    /// Zero: managed publishes take the cold path.
+    word: &'static AtomicU64,
+    /// The producer's live word.
+    live: &'static AtomicU64,
+    watch: Option<Box<Watch>>,
+    prints: bool,
+}
+
+/// Whom it watches.
+#[derive(Debug)]
+struct Watch {
+    config: RequiredConsumerLivenessConfig,
+    /// One for each required id, in their order.
+    stalls: Vec<Option<Stall>>,
+    has_started: bool,
+    failure: Option<RequiredConsumerError>,
+}
+
+/// A required consumer that gates, and has not moved since.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    sequence: Sequence,
+    since: Instant,
+    owner: Owner,
+    is_attached: bool,
+    alerted: Option<Instant>,
+}
+
+/// A required consumer's line at one look.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    sequence: Sequence,
+    owner: Owner,
+    is_attached: bool,
+}
+
+impl Liveness {
+    pub(crate) fn new(live: &'static AtomicU64) -> Self {
+        Self {
+            word: live,
+            live,
+            watch: None,
+            prints: true,
+        }
+    }
+
+    /// Whether managed publishes may take the fast path.
+    #[inline(always)]
+    fn is_calm(&self) -> bool {
+        self.word.load(Ordering::Relaxed) != 0
+    }
+}
+
+impl Stall {
+    fn begin(sight: Sight, now: Instant) -> Self {
+        Self {
+            sequence: sight.sequence,
+            since: now,
+            owner: sight.owner,
+            is_attached: sight.is_attached,
+            alerted: None,
+        }
+    }
+
+    /// Whether the consumer went on, or came back, since the last look.
+    fn is_healed_by(&self, sight: Sight) -> bool {
+        let came_back = sight.is_attached && (!self.is_attached || sight.owner != self.owner);
+        sight.sequence != self.sequence || came_back
+    }
+}
+
+impl<E: Event, B> Producer<E, B> {
+    /// Names the consumers that this producer depends on; [`publish_managed`](Self::publish_managed) and
+    /// [`publish_batch_managed`](Self::publish_batch_managed) watch them from now on. Calling it again arms it anew
+    /// and forgets a failure.
+    ///
+    /// The first managed publish waits until all of them are registered, attached or away. After that they are looked
+    /// at only while a managed publish finds the ring full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use disruptor_mp::{HeapRing, RequiredConsumerError, RequiredConsumerLivenessConfig};
+    ///
+    /// let ring = HeapRing::<u64>::new(1)?;
+    /// let (mut tx, _stuck) = (ring.producer()?, ring.consumer("risk")?);
+    /// let config = RequiredConsumerLivenessConfig {
+    ///     required_consumer_ids: vec!["risk".into()],
+    ///     progress_timeout: Duration::from_millis(5),
+    ///     shutdown_grace_period: Duration::from_millis(5),
+    ///     ..Default::default()
+    /// };
+    /// tx.enable_required_consumer_liveness(config).print_required_consumer_alerts(false);
+    /// assert_eq!(tx.publish_managed(|event| *event = 1), Ok(0));
+    /// let failed = tx.publish_managed(|event| *event = 2);
+    /// assert!(matches!(failed, Err(RequiredConsumerError::GracefulShutdownTriggered { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn enable_required_consumer_liveness(
+        &mut self,
+        config: RequiredConsumerLivenessConfig,
+    ) -> &mut Self {
+        self.liveness.word = &HALT;
+        self.liveness.watch = Some(Box::new(Watch {
+            stalls: vec![None; config.required_consumer_ids.len()],
+            config,
+            has_started: false,
+            failure: None,
+        }));
+        self
+    }
+
+    /// Whether an alert is also printed, as one line on stderr; it is unless told otherwise. The hook and the
+    /// `tracing` event come in any case.
+    pub fn print_required_consumer_alerts(&mut self, prints: bool) -> &mut Self {
+        self.liveness.prints = prints;
+        self
+    }
+
+    /// Publishes one event, waiting for a free slot for as long as the required consumers make progress.
+    ///
+    /// The slot is handed over as the last lap left it, not cleared. Without required consumers it waits for as long
+    /// as it takes. Costs what [`publish`](Self::publish) costs.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`RequiredConsumerError`] but `BatchTooLarge`; nothing was published then.
+    #[inline]
+    pub fn publish_managed<F: FnOnce(&mut E)>(
+        &mut self,
+        write: F,
+    ) -> Result<Sequence, RequiredConsumerError> {
+        if self.core.free() == 0 || !self.liveness.is_calm() {
+            self.wait_managed(1)?;
+        }
+        Ok(self.write_one(write))
+    }
+
+    /// Publishes `n` events together, waiting until they fit for as long as the required consumers make progress.
+    /// Zero events are no operation and return the last published sequence.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`RequiredConsumerError`]; nothing was published then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(4)?;
+    /// let mut tx = ring.producer()?;
+    /// assert_eq!(tx.publish_batch_managed(3, |event, i| *event = i as u64), Ok(2));
+    /// assert!(tx.publish_batch_managed(5, |_, _| {}).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn publish_batch_managed<F: FnMut(&mut E, usize)>(
+        &mut self,
+        n: usize,
+        write: F,
+    ) -> Result<Sequence, RequiredConsumerError> {
+        if self.core.free() < n || !self.liveness.is_calm() {
+            self.wait_managed(n)?;
+        }
+        Ok(self.write_many(n, write))
+    }
+
+    /// The failure if there is one, then the start, then space.
+    #[cold]
+    #[inline(never)]
+    fn wait_managed(&mut self, n: usize) -> Result<(), RequiredConsumerError> {
+        if self.is_forked() {
+            return Err(RequiredConsumerError::Forked);
+        }
+        if n == 0 {
+            return Ok(());
+        }
+        if n > self.core.capacity() {
+            return Err(RequiredConsumerError::BatchTooLarge {
+                requested: n,
+                capacity: self.core.capacity(),
+            });
+        }
+        let Some(watch) = &self.liveness.watch else {
+            return self.wait_for_space(n, Deadline::NEVER).map_err(from_send);
+        };
+        if let Some(failure) = &watch.failure {
+            return Err(failure.clone());
+        }
+        let interval = watch.config.progress_check_interval.max(INTERVAL_MIN);
+        self.wait_for_start()?;
+        if self.poll_space(n).map_err(from_send)? {
+            return Ok(());
+        }
+        let outcome = loop {
+            match self.wait_until_space(n, Deadline::after(interval)) {
+                Ok(true) => break Ok(()),
+                Ok(false) => {}
+                Err(error) => break Err(from_send(error)),
+            }
+            if let Err(failure) = self.look_at_required(n, Instant::now()) {
+                break Err(failure);
+            }
+        };
+        self.end_episode(outcome.is_ok());
+        outcome
+    }
+
+    /// Waits, once, until all required consumers are registered.
+    fn wait_for_start(&mut self) -> Result<(), RequiredConsumerError> {
+        let (segment, liveness) = (&self.segment, &mut self.liveness);
+        let Some(watch) = liveness.watch.as_mut().filter(|watch| !watch.has_started) else {
+            return Ok(());
+        };
+        let deadline = Deadline::after(watch.config.startup_wait_timeout);
+        loop {
+            let missing = missing(segment.control(), &watch.config.required_consumer_ids);
+            if missing.is_empty() {
+                watch.has_started = true;
+                liveness.word = liveness.live;
+                return Ok(());
+            }
+            if deadline.has_passed() {
+                tracing::warn!(ring = %segment.name, ?missing, "required consumers have not come");
+                return Err(RequiredConsumerError::StartupTimeout { missing });
+            }
+            perform_sleep_wait(default_discovery_poll_duration());
+        }
+    }
+
+    /// One look at every required consumer that keeps `n` slots from being free.
+    fn look_at_required(&mut self, n: usize, now: Instant) -> Result<(), RequiredConsumerError> {
+        // whoever has released less than this gates
+        let needed = self.core.next() + n as i64 - 1 - self.core.capacity() as i64;
+        let last = self.last_published_sequence();
+        let prints = self.liveness.prints;
+        let Some(watch) = &mut self.liveness.watch else {
+            return Ok(());
+        };
+        let config = &watch.config;
+        for (id, stall) in config.required_consumer_ids.iter().zip(&mut watch.stalls) {
+            let sight = find(&self.segment, id).filter(|sight| sight.sequence < needed);
+            let Some(sight) = sight else {
+                clear(&self.segment.name, id, stall);
+                continue;
+            };
+            if stall.is_some_and(|stall| stall.is_healed_by(sight)) {
+                clear(&self.segment.name, id, stall);
+            }
+            let stall = stall.get_or_insert(Stall::begin(sight, now));
+            stall.is_attached = sight.is_attached;
+            let stalled_for = now - stall.since;
+            if stalled_for < config.progress_timeout {
+                continue;
+            }
+            let alert = || RequiredConsumerAlert {
+                consumer_id: id.clone(),
+                last_sequence: stall.sequence,
+                stalled_for,
+                ring: self.segment.name.to_string(),
+                owner: describe(sight.owner),
+                pid: sight.owner.pid,
+                is_alive: sight.is_attached,
+                lag: last.saturating_sub(stall.sequence).max(0) as u64,
+            };
+            match stall.alerted {
+                None => {
+                    let alert = alert();
+                    stall.alerted = Some(now);
+                    raise(&alert, config, prints);
+                }
+                Some(at) if is_over(config, now - at) => {
+                    let failure = failure_of(alert());
+                    tracing::error!(error = %failure, "a required consumer did not come back");
+                    watch.failure = Some(failure.clone());
+                    return Err(failure);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Space means that everybody who gated has gone on.
+    fn end_episode(&mut self, has_space: bool) {
+        if let Some(watch) = &mut self.liveness.watch {
+            for (id, stall) in watch
+                .config
+                .required_consumer_ids
+                .iter()
+                .zip(&mut watch.stalls)
+            {
+                if has_space {
+                    clear(&self.segment.name, id, stall);
+                }
+                *stall = None;
+            }
+            if watch.failure.is_some() {
+                self.liveness.word = &HALT;
+            }
+        }
+    }
+}
+
+/// Those of `ids` that are not registered.
+fn missing(control: &Control, ids: &[String]) -> Vec<String> {
+    let present: Vec<String> = blocked::registered(control)
+        .map(|line| line.id().text())
+        .collect();
+    ids.iter()
+        .filter(|id| !present.contains(id))
+        .cloned()
+        .collect()
+}
+
+/// The registered line of `id`. A lock that cannot be asked counts as held: nobody is declared dead by an error.
+fn find<E: Event>(segment: &Segment<E>, id: &str) -> Option<Sight> {
+    let control = segment.control();
+    let index = control.maybe_registered().find(|index| {
+        let line = &control.consumers[*index];
+        line.state().is_registered() && line.id().text() == id
+    })?;
+    let line = &control.consumers[index];
+    Some(Sight {
+        sequence: line.sequence.load(Order::Acquire),
+        owner: line.owner.load(),
+        is_attached: segment
+            .locks()
+            .is_held_by_other(line_byte(index))
+            .unwrap_or(true),
+    })
+}
+
+/// Ends a stall; says so if there was an alert.
+fn clear(ring: &str, id: &str, stall: &mut Option<Stall>) {
+    if let Some(ended) = stall.take()
+        && ended.alerted.is_some()
+    {
+        tracing::info!(ring, id, "the required consumer goes on");
+    }
+}
+
+/// Whether the grace period has passed and something follows from that.
+fn is_over(config: &RequiredConsumerLivenessConfig, since_alert: Duration) -> bool {
+    config.failure_action == RequiredConsumerFailureAction::GracefulShutdown
+        && since_alert >= config.shutdown_grace_period
+}
+
+/// The one alert of a stall.
+fn raise(alert: &RequiredConsumerAlert, config: &RequiredConsumerLivenessConfig, prints: bool) {
+    tracing::warn!(ring = %alert.ring, id = %alert.consumer_id, pid = alert.pid, lag = alert.lag, "{alert}");
+    if prints {
+        // a closed stderr is no reason to fail
+        let _ = writeln!(std::io::stderr(), "{alert}");
+    }
+    if let Some(hook) = &config.alert_hook {
+        hook(alert);
+    }
+}
+
+fn failure_of(alert: RequiredConsumerAlert) -> RequiredConsumerError {
+    RequiredConsumerError::GracefulShutdownTriggered {
+        consumer_id: alert.consumer_id,
+        last_sequence: alert.last_sequence,
+        stalled_for: alert.stalled_for,
+        ring: alert.ring,
+        owner: alert.owner,
+        is_alive: alert.is_alive,
+    }
+}
+
+/// What waiting for space can say.
+fn from_send(error: SendError) -> RequiredConsumerError {
+    match error {
+        SendError::BatchTooLarge {
+            requested,
+            capacity,
+        } => RequiredConsumerError::BatchTooLarge {
+            requested,
+            capacity,
+        },
+        SendError::SequenceExhausted => RequiredConsumerError::SequenceExhausted,
+        SendError::Forked => RequiredConsumerError::Forked,
+        SendError::Timeout { .. } => unreachable!("a managed wait ends by its watch"),
+    }
+}

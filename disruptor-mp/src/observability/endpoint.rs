@@ -1,0 +1,310 @@
+//! What producers and consumers count: privately, and copied to a counters file when they bring it up to date.
+//!
+//! Nothing here runs in a publish or a consume that does not wait (R12).
+
+use super::file::Slot;
+use super::ids::between;
+use super::slot::COUNTER_LABEL_BYTES_MAX;
+use super::{CounterId, CounterSnapshot, CountersError, CountersFile};
+use crate::consumer::Consumer;
+use crate::producer::Producer;
+use crate::{Event, Sequence};
+
+/// Everything a producer counts.
+const OF_PRODUCERS: [CounterId; 5] = between(0x10, 0x20);
+/// Everything a consumer counts.
+const OF_CONSUMERS: [CounterId; 6] = between(0x20, 0x30);
+
+/// A producer's counters.
+#[derive(Debug)]
+pub(crate) struct ProducerCounters {
+    first: Sequence,
+    event_bytes: u64,
+    full: u64,
+    /// The last sequence that was counted as having found the ring full.
+    full_at: Sequence,
+    parks: u64,
+    copies: Copies,
+}
+
+/// A consumer's counters.
+#[derive(Debug)]
+pub(crate) struct ConsumerCounters {
+    first: Sequence,
+    event_bytes: u64,
+    empty: u64,
+    parks: u64,
+    lag_max: u64,
+    copies: Copies,
+}
+
+/// The slots of a counters file that an endpoint keeps up to date.
+type Copies = Vec<(CounterId, Slot)>;
+
+impl ProducerCounters {
+    /// `next` is the first sequence that this producer will publish.
+    pub(crate) fn new(next: Sequence, event_bytes: usize) -> Self {
+        Self {
+            first: next,
+            event_bytes: event_bytes as u64,
+            full: 0,
+            full_at: Sequence::MIN,
+            parks: 0,
+            copies: Vec::new(),
+        }
+    }
+
+    /// The event `next` found the ring full; however often, it counts once.
+    pub(crate) fn count_full(&mut self, next: Sequence) {
+        if self.full_at != next {
+            self.full_at = next;
+            self.full += 1;
+        }
+    }
+
+    pub(crate) fn count_parks(&mut self, parks: u64) {
+        self.parks += parks;
+    }
+
+    /// Copies every counter to its slot.
+    pub(crate) fn bring_up_to_date(&mut self, next: Sequence) {
+        for (id, slot) in &self.copies {
+            slot.set(self.value(*id, next));
+        }
+    }
+
+    fn value(&self, id: CounterId, next: Sequence) -> u64 {
+        let events = next.wrapping_sub(self.first) as u64;
+        match id {
+            CounterId::EVENTS_PUBLISHED => events,
+            CounterId::BYTES_PUBLISHED => events.wrapping_mul(self.event_bytes),
+            CounterId::PRODUCER_FULL_EVENTS => self.full,
+            CounterId::PRODUCER_PARKS | CounterId::PRODUCER_UNPARKS => self.parks,
+            _ => 0,
+        }
+    }
+}
+
+impl ConsumerCounters {
+    /// `next` is the first sequence that this consumer will read.
+    pub(crate) fn new(next: Sequence, event_bytes: usize) -> Self {
+        Self {
+            first: next,
+            event_bytes: event_bytes as u64,
+            empty: 0,
+            parks: 0,
+            lag_max: 0,
+            copies: Vec::new(),
+        }
+    }
+
+    /// What lies before `next` was skipped, not consumed.
+    pub(crate) fn start_at(&mut self, next: Sequence) {
+        self.first = next;
+    }
+
+    pub(crate) fn count_empty(&mut self) {
+        self.empty += 1;
+    }
+
+    pub(crate) fn count_parks(&mut self, parks: u64) {
+        self.parks += parks;
+    }
+
+    /// So many published events were unread.
+    pub(crate) fn sample_lag(&mut self, lag: Sequence) {
+        self.lag_max = self.lag_max.max(lag.max(0) as u64);
+    }
+
+    /// Copies every counter to its slot.
+    pub(crate) fn bring_up_to_date(&mut self, next: Sequence) {
+        for (id, slot) in &self.copies {
+            slot.set(self.value(*id, next));
+        }
+    }
+
+    fn value(&self, id: CounterId, next: Sequence) -> u64 {
+        let events = next.wrapping_sub(self.first) as u64;
+        match id {
+            CounterId::EVENTS_CONSUMED => events,
+            CounterId::BYTES_CONSUMED => events.wrapping_mul(self.event_bytes),
+            CounterId::CONSUMER_EMPTY_SPINS => self.empty,
+            CounterId::CONSUMER_PARKS | CounterId::CONSUMER_UNPARKS => self.parks,
+            CounterId::CONSUMER_LAG_MAX => self.lag_max,
+            _ => 0,
+        }
+    }
+}
+
+/// Claims a slot for each id; all of them or none.
+fn claim(
+    file: &CountersFile,
+    wanted: &[CounterId],
+    counted: &[CounterId],
+    endpoint: &'static str,
+    label: &str,
+) -> Result<Copies, CountersError> {
+    if let Some(id) = wanted.iter().find(|id| !counted.contains(id)) {
+        return Err(CountersError::NotCounted { id: *id, endpoint });
+    }
+    wanted
+        .iter()
+        .map(|id| Ok((*id, file.claim(*id, label)?)))
+        .collect()
+}
+
+/// As much of the text as a label holds.
+fn label(text: &str) -> String {
+    let mut end = text.len().min(COUNTER_LABEL_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+fn snapshot(
+    counted: &[CounterId],
+    label: String,
+    value: impl Fn(CounterId) -> u64,
+) -> Vec<CounterSnapshot> {
+    counted
+        .iter()
+        .map(|id| CounterSnapshot {
+            id: *id,
+            label: label.clone(),
+            value: value(*id),
+        })
+        .collect()
+}
+
+impl<E: Event, B> Producer<E, B> {
+    /// Shows this producer's counters in `file`, under the ring's name, until it is dropped or attached elsewhere.
+    /// [`observability`](crate::observability) says how fresh they are.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Full`], [`CountersError::Forked`], [`CountersError::Io`]; nothing has changed then.
+    pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
+        self.attach_counters_selected(file, &OF_PRODUCERS)
+    }
+
+    /// As [`attach_counters`](Self::attach_counters), but only these ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach_counters`](Self::attach_counters), and [`CountersError::NotCounted`].
+    pub fn attach_counters_selected(
+        &mut self,
+        file: &CountersFile,
+        ids: &[CounterId],
+    ) -> Result<(), CountersError> {
+        let label = label(self.name());
+        self.counters.copies = claim(file, ids, &OF_PRODUCERS, "producer", &label)?;
+        self.counters.bring_up_to_date(self.core.next());
+        Ok(())
+    }
+
+    /// This producer's own counters as they are now; a file that they are attached to is brought up to date.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let mut tx = ring.producer()?;
+    /// tx.publish_batch(3, |event, i| *event = i as u64);
+    /// assert_eq!((tx.counters()[0].id.get(), tx.counters()[0].value), (0x10, 3));
+    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// ```
+    pub fn counters(&mut self) -> Vec<CounterSnapshot> {
+        let next = self.core.next();
+        self.counters.bring_up_to_date(next);
+        snapshot(&OF_PRODUCERS, label(self.name()), |id| {
+            self.counters.value(id, next)
+        })
+    }
+}
+
+impl<E: Event, B> Consumer<E, B> {
+    /// Shows this consumer's counters in `file`, under the ring's name and its id, until it is dropped or attached
+    /// elsewhere. [`observability`](crate::observability) says how fresh they are.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Full`], [`CountersError::Forked`], [`CountersError::Io`]; nothing has changed then.
+    pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
+        self.attach_counters_selected(file, &OF_CONSUMERS)
+    }
+
+    /// As [`attach_counters`](Self::attach_counters), but only these ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach_counters`](Self::attach_counters), and [`CountersError::NotCounted`].
+    pub fn attach_counters_selected(
+        &mut self,
+        file: &CountersFile,
+        ids: &[CounterId],
+    ) -> Result<(), CountersError> {
+        let label = self.counters_label();
+        self.counters.copies = claim(file, ids, &OF_CONSUMERS, "consumer", &label)?;
+        self.counters.bring_up_to_date(self.current_sequence() + 1);
+        Ok(())
+    }
+
+    /// This consumer's own counters as they are now; a file that they are attached to is brought up to date.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.publish_batch(3, |event, i| *event = i as u64);
+    /// rx.process_available(|_, _| {});
+    /// assert_eq!((rx.counters()[0].id.get(), rx.counters()[0].value), (0x20, 3));
+    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// ```
+    pub fn counters(&mut self) -> Vec<CounterSnapshot> {
+        let released = self.current_sequence();
+        self.counters
+            .sample_lag(self.producer_sequence() - released);
+        self.counters.bring_up_to_date(released + 1);
+        snapshot(&OF_CONSUMERS, self.counters_label(), |id| {
+            self.counters.value(id, released + 1)
+        })
+    }
+
+    fn counters_label(&self) -> String {
+        label(&format!("{}/{}", self.name(), self.consumer_id()))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_of_an_endpoint_has_a_value() {
+        let mut producer = ProducerCounters::new(10, 8);
+        producer.count_full(12);
+        producer.count_full(12);
+        producer.count_parks(3);
+        let values = OF_PRODUCERS.map(|id| producer.value(id, 15));
+        assert_eq!(values, [5, 40, 1, 3, 3]);
+        let mut consumer = ConsumerCounters::new(10, 8);
+        consumer.count_empty();
+        consumer.count_parks(2);
+        consumer.sample_lag(7);
+        consumer.sample_lag(4);
+        consumer.start_at(12);
+        let values = OF_CONSUMERS.map(|id| consumer.value(id, 15));
+        assert_eq!(values, [3, 24, 1, 2, 2, 7]);
+    }
+
+    #[test]
+    fn a_long_label_is_cut_between_characters() {
+        assert_eq!(label("ticks"), "ticks");
+        assert_eq!(label(&"x".repeat(60)).len(), 48);
+        assert_eq!(label(&"ü".repeat(30)), "ü".repeat(24));
+        assert_eq!(label(&format!("x{}", "ü".repeat(30))).len(), 47);
+    }
+}

@@ -1,0 +1,553 @@
+//! The counters file: a header, then slots.
+//!
+//! ```text
+//! +   0  magic        8 bytes, "MYLNCNT\0"
+//! +   8  version      u32, 1
+//! +  12  slot count   u32
+//! +  16  slot bytes   u32, 64
+//! +  20  slots at     u32, 128
+//! + 128  slots
+//! ```
+//!
+//! The header is written once, before the file has its name. Slot i belongs to who holds lock byte 1 + i of the file
+//! (R8): a process that dies frees its bytes, and its slots are taken by whoever needs them.
+
+use core::cell::Cell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::slot::{COUNTER_LABEL_BYTES_MAX, Label, SlotState, SlotWords};
+use super::{CounterId, CounterSnapshot, CountersError};
+use crate::layout::lock_bytes::{PRODUCER_BYTE, line_byte};
+use crate::os::fork;
+use crate::os::lock::LockFile;
+use crate::os::memory::{Access, Mapping, ReserveError, reserve};
+use crate::os::names::{Directory, OpenError};
+use crate::sync::process::{AtomicU64, Ordering};
+
+/// How many counters a file has.
+pub const COUNTERS_FILE_SLOTS: usize = 1024;
+
+/// More than this is not a file of ours.
+const SLOTS_MAX: u32 = 1 << 20;
+const MAGIC: [u8; 8] = *b"MYLNCNT\0";
+const VERSION: u32 = 1;
+const SLOT_BYTES: u32 = size_of::<SlotWords>() as u32;
+const SLOTS_AT: u32 = 128;
+const HEADER_BYTES: usize = 24;
+const MODE: u32 = 0o600;
+
+/// The heap stays with a forked child, as a copy of its own.
+static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
+
+/// A table of counters, in a file that others can open or on this process's heap. Clones are the same table.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::CountersFile;
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("counters");
+///
+/// let mine = CountersFile::create(&path)?;
+/// let orders = mine.counter(0x100, "orders")?;
+/// orders.add(2);
+///
+/// // another process
+/// let theirs = CountersFile::open(&path)?;
+/// assert_eq!(theirs.snapshot()[0].value, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct CountersFile {
+    table: Arc<Table>,
+}
+
+/// The memory of a file and this process's claims on it.
+struct Table {
+    memory: Memory,
+    /// Zero in a forked child that has not inherited the memory.
+    live: &'static AtomicU64,
+    /// Which slots this table's handles have.
+    held: Mutex<Vec<bool>>,
+    path: Option<PathBuf>,
+}
+
+enum Memory {
+    Heap(Box<[SlotWords]>),
+    Mapped {
+        map: Mapping,
+        count: usize,
+        locks: LockFile,
+    },
+}
+
+impl CountersFile {
+    /// Creates the file, or opens the counters file that is there, so that a restarted program finds its own again.
+    /// Nobody removes it but you.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`CountersError`]; what is not a counters file is left as it is.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self, CountersError> {
+        let path = path.as_ref();
+        loop {
+            match Self::open(path) {
+                Err(CountersError::NotFound { .. }) => {}
+                opened => return opened,
+            }
+            match build(path) {
+                Err(CountersError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists => {}
+                built => return built,
+            }
+        }
+    }
+
+    /// Opens the file.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`CountersError`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, CountersError> {
+        let path = path.as_ref();
+        let (directory, leaf) = place(path)?;
+        let fd = directory
+            .open_existing(&leaf, true, true)
+            .map_err(|error| open_error(path, error))?;
+        let count = read_header(path, &fd)?;
+        map(path, fd, count)
+    }
+
+    /// A table on this process's heap: for tests, and for programs that look at their own counters only.
+    pub fn anonymous() -> Self {
+        let slots = (0..COUNTERS_FILE_SLOTS).map(|_| SlotWords::default());
+        Self::new(Memory::Heap(slots.collect()), &ALWAYS_LIVE, None)
+    }
+
+    fn new(memory: Memory, live: &'static AtomicU64, path: Option<PathBuf>) -> Self {
+        let held = Mutex::new(vec![false; memory.slots().len()]);
+        let table = Table {
+            memory,
+            live,
+            held,
+            path,
+        };
+        Self {
+            table: Arc::new(table),
+        }
+    }
+
+    /// The file's path; `None` on the heap.
+    pub fn path(&self) -> Option<&Path> {
+        self.table.path.as_deref()
+    }
+
+    /// A counter of your own, standing at zero. Each call returns another one, with the same id and label too.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::ReservedId`] below 0x100, [`CountersError::LabelTooLong`] over 48 bytes,
+    /// [`CountersError::InvalidLabel`], [`CountersError::Full`], [`CountersError::Forked`].
+    pub fn counter(
+        &self,
+        id: impl Into<CounterId>,
+        label: &str,
+    ) -> Result<CounterHandle, CountersError> {
+        let id = id.into();
+        if !id.is_application() {
+            return Err(CountersError::ReservedId { id });
+        }
+        if label.len() > COUNTER_LABEL_BYTES_MAX {
+            let bytes = label.len();
+            let label = label.to_owned();
+            return Err(CountersError::LabelTooLong { label, bytes });
+        }
+        Ok(CounterHandle {
+            slot: self.claim(id, label)?,
+            one_thread: PhantomData,
+        })
+    }
+
+    /// A slot for any id.
+    pub(super) fn claim(&self, id: CounterId, label: &str) -> Result<Slot, CountersError> {
+        if label.contains('\0') {
+            let label = label.to_owned();
+            return Err(CountersError::InvalidLabel { label });
+        }
+        let mut bytes = [0; COUNTER_LABEL_BYTES_MAX];
+        bytes[..label.len()].copy_from_slice(label.as_bytes());
+        let index = self.table.take(id, &bytes)?;
+        let words = &self.table.slots()[index];
+        words.claim(id, &bytes);
+        Ok(Slot {
+            words: NonNull::from_ref(words),
+            live: self.table.live,
+            index,
+            table: Arc::clone(&self.table),
+        })
+    }
+
+    /// Every counter that is in use, or was when its owner died.
+    pub fn snapshot(&self) -> Vec<CounterSnapshot> {
+        self.table
+            .slots()
+            .iter()
+            .filter_map(SlotWords::read)
+            .collect()
+    }
+
+    /// Frees the slots of owners that have died, and says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Forked`], [`CountersError::Io`].
+    pub fn sweep(&self) -> Result<usize, CountersError> {
+        let table = &self.table;
+        table.check_live()?;
+        let held = table.held();
+        let mut freed = 0;
+        for (index, words) in table.slots().iter().enumerate() {
+            if words.state() != SlotState::Free && !held[index] && table.try_lock(index)? {
+                if words.state() != SlotState::Free {
+                    words.free();
+                    freed += 1;
+                }
+                table.unlock(index);
+            }
+        }
+        Ok(freed)
+    }
+}
+
+impl Memory {
+    fn slots(&self) -> &[SlotWords] {
+        match self {
+            Self::Heap(slots) => slots,
+            Self::Mapped { map, count, .. } => {
+                // SAFETY: the slots begin within the mapping, whose length was made or checked for `count` of them.
+                let first = unsafe { map.as_ptr().add(SLOTS_AT as usize) };
+                // SAFETY: in bounds as above, aligned (a page and 128 bytes), all words atomic, any bytes valid; the
+                // mapping lives as long as `self`, and in a child `Table::slots` does not come here.
+                unsafe { core::slice::from_raw_parts(first.cast().as_ptr(), *count) }
+            }
+        }
+    }
+}
+
+impl Table {
+    /// The slots; none in a forked child, which has not inherited the mapping.
+    fn slots(&self) -> &[SlotWords] {
+        if self.live.load(Ordering::Relaxed) == 0 {
+            return &[];
+        }
+        self.memory.slots()
+    }
+
+    fn check_live(&self) -> Result<(), CountersError> {
+        match self.live.load(Ordering::Relaxed) {
+            0 => Err(CountersError::Forked),
+            _ => Ok(()),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<bool>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a slot's lock: a dead owner's of the same counter if there is one, else a free one, else any dead one's.
+    fn take(&self, id: CounterId, label: &Label) -> Result<usize, CountersError> {
+        self.check_live()?;
+        let mut held = self.held();
+        let slots = self.slots();
+        let wanted: [&dyn Fn(&SlotWords) -> bool; 3] = [
+            &|words| words.state() != SlotState::Free && words.is(id, label),
+            &|words| words.state() == SlotState::Free,
+            &|_| true,
+        ];
+        for is_wanted in wanted {
+            for (index, words) in slots.iter().enumerate() {
+                if held[index] || !is_wanted(words) || !self.try_lock(index)? {
+                    continue;
+                }
+                // somebody may have had it and left between the look and the lock
+                if is_wanted(words) {
+                    held[index] = true;
+                    return Ok(index);
+                }
+                self.unlock(index);
+            }
+        }
+        Err(CountersError::Full { slots: slots.len() })
+    }
+
+    fn try_lock(&self, index: usize) -> Result<bool, CountersError> {
+        match &self.memory {
+            Memory::Heap(_) => Ok(true),
+            Memory::Mapped { locks, .. } => locks
+                .try_lock(line_byte(index))
+                .map_err(|source| self.io_error("lock a slot", source)),
+        }
+    }
+
+    fn unlock(&self, index: usize) {
+        if let Memory::Mapped { locks, .. } = &self.memory
+            && let Err(error) = locks.unlock(line_byte(index))
+        {
+            tracing::warn!(path = ?self.path, %error, "could not unlock a counter");
+        }
+    }
+
+    fn io_error(&self, operation: &'static str, source: io::Error) -> CountersError {
+        io_error(
+            self.path.as_deref().unwrap_or(Path::new("")),
+            operation,
+            source,
+        )
+    }
+}
+
+impl fmt::Debug for CountersFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CountersFile")
+            .field("path", &self.table.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The owner's hold on one slot; dropping it frees the slot.
+pub(super) struct Slot {
+    words: NonNull<SlotWords>,
+    live: &'static AtomicU64,
+    index: usize,
+    table: Arc<Table>,
+}
+
+// SAFETY: the pointer is into the table's memory, which the Arc keeps, and all words are atomic.
+unsafe impl Send for Slot {}
+// SAFETY: as for Send.
+unsafe impl Sync for Slot {}
+
+impl Slot {
+    /// The words; `None` in a forked child, where nothing is mapped there.
+    #[inline(always)]
+    fn words(&self) -> Option<&SlotWords> {
+        if self.live.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        // SAFETY: the table keeps the memory mapped, in this process, as long as this slot lives.
+        Some(unsafe { self.words.as_ref() })
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&self, value: u64) {
+        if let Some(words) = self.words() {
+            words.set(value);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(words) = self.words() else { return };
+        let mut held = self.table.held();
+        words.free();
+        self.table.unlock(self.index);
+        held[self.index] = false;
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.words().map(SlotWords::read).fmt(f)
+    }
+}
+
+/// A counter and the right to change it. Keeps the file mapped; dropping it frees the counter.
+///
+/// It has one writer, so it may move to another thread but not be shared between two:
+///
+/// ```compile_fail
+/// fn shared<T: Sync>(_: T) {}
+/// let file = disruptor_mp::CountersFile::anonymous();
+/// shared(file.counter(0x100, "orders").unwrap());
+/// ```
+#[derive(Debug)]
+pub struct CounterHandle {
+    slot: Slot,
+    one_thread: PhantomData<Cell<()>>,
+}
+
+impl CounterHandle {
+    /// Adds `n`, wrapping: a plain load and a plain store. Does nothing in a forked child.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        if let Some(words) = self.slot.words() {
+            words.add(n);
+        }
+    }
+
+    /// Replaces the value. Does nothing in a forked child.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.slot.set(value);
+    }
+
+    /// The value; zero in a forked child.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.slot.words().map_or(0, SlotWords::get)
+    }
+}
+
+/// Builds a file without a name, complete, then names it.
+fn build(path: &Path) -> Result<CountersFile, CountersError> {
+    let failed = |operation| move |source| io_error(path, operation, source);
+    let (directory, leaf) = place(path)?;
+    directory
+        .remove_leftovers(&leaf)
+        .map_err(failed("remove what a dead creator left"))?;
+    let file = directory
+        .create_nameless(&leaf, MODE, false)
+        .map_err(failed("create it"))?;
+    let builder = LockFile::reopen(file.as_fd()).map_err(failed("open it for its locks"))?;
+    // A builder that comes too late finds its name taken away, and `publish` fails.
+    builder.try_lock(PRODUCER_BYTE).map_err(failed("lock it"))?;
+    let bytes = u64::from(SLOTS_AT) + (COUNTERS_FILE_SLOTS * SLOT_BYTES as usize) as u64;
+    reserve(file.as_fd(), bytes).map_err(|error| match error {
+        ReserveError::NoSpace { needed, free } => CountersError::NoSpace {
+            path: path.display().to_string(),
+            needed_bytes: needed,
+            free_bytes: free,
+        },
+        ReserveError::Io(source) => failed("reserve space")(source),
+    })?;
+    let clone = file
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(failed("duplicate its descriptor"))?;
+    File::from(clone)
+        .write_all_at(&header(), 0)
+        .map_err(failed("write its header"))?;
+    let fd = file
+        .publish()
+        .map_err(|(source, _)| failed("name it")(source))?;
+    map(path, fd, COUNTERS_FILE_SLOTS)
+}
+
+fn header() -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(&MAGIC);
+    let fields = [VERSION, COUNTERS_FILE_SLOTS as u32, SLOT_BYTES, SLOTS_AT];
+    for (bytes, field) in header[8..].as_chunks_mut::<4>().0.iter_mut().zip(fields) {
+        *bytes = field.to_ne_bytes();
+    }
+    header
+}
+
+/// Validates the header against the file's length; returns the number of slots (R1).
+fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
+    let failed = |operation| move |source| io_error(path, operation, source);
+    let foreign = |found: String| CountersError::NotACountersFile {
+        path: path.display().to_string(),
+        found,
+    };
+    let file = File::from(fd.try_clone().map_err(failed("duplicate its descriptor"))?);
+    let length = file.metadata().map_err(failed("look at it"))?.len();
+    if length < u64::from(SLOTS_AT) {
+        return Err(foreign(format!(
+            "it has {length} bytes, too few for a header"
+        )));
+    }
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0)
+        .map_err(failed("read its header"))?;
+    if header[..8] != MAGIC {
+        return Err(foreign("it does not begin as one".into()));
+    }
+    let mut fields = [0; 4];
+    for (field, bytes) in fields.iter_mut().zip(header[8..].as_chunks::<4>().0) {
+        *field = u32::from_ne_bytes(*bytes);
+    }
+    let [version, count, slot_bytes, slots_at] = fields;
+    if version != VERSION {
+        return Err(foreign(format!("its version is {version}, not {VERSION}")));
+    }
+    if (slot_bytes, slots_at) != (SLOT_BYTES, SLOTS_AT) || !(1..=SLOTS_MAX).contains(&count) {
+        return Err(foreign("its header is damaged".into()));
+    }
+    let needed = u64::from(SLOTS_AT) + u64::from(count) * u64::from(SLOT_BYTES);
+    if length < needed {
+        return Err(foreign(format!("it was cut to {length} bytes of {needed}")));
+    }
+    Ok(count as usize)
+}
+
+/// Maps the slots; the file is long enough for `count`.
+fn map(path: &Path, fd: OwnedFd, count: usize) -> Result<CountersFile, CountersError> {
+    let failed = |operation| move |source| io_error(path, operation, source);
+    let locks = LockFile::reopen(fd.as_fd()).map_err(failed("open it for its locks"))?;
+    let bytes = SLOTS_AT as usize + count * SLOT_BYTES as usize;
+    let map = Mapping::map(fd.as_fd(), 0, bytes, Access::ReadWrite).map_err(failed("map it"))?;
+    map.populate().map_err(failed("populate it"))?;
+    let memory = Memory::Mapped { map, count, locks };
+    Ok(CountersFile::new(
+        memory,
+        fork::live_word(),
+        Some(path.to_owned()),
+    ))
+}
+
+/// The directory and the name in it.
+fn place(path: &Path) -> Result<(Directory, String), CountersError> {
+    let text = || path.display().to_string();
+    let Some(leaf) = path.file_name().and_then(|leaf| leaf.to_str()) else {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "it does not end in a name");
+        return Err(io_error(path, "use the path", source));
+    };
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = Directory::open(parent).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => CountersError::NotFound { path: text() },
+        _ => io_error(path, "open its directory", source),
+    })?;
+    Ok((directory, leaf.to_owned()))
+}
+
+fn open_error(path: &Path, error: OpenError) -> CountersError {
+    let (path, reason) = (path.display().to_string(), error.to_string());
+    match error {
+        OpenError::NotFound => CountersError::NotFound { path },
+        OpenError::PermissionDenied | OpenError::ForeignOwner { .. } => {
+            CountersError::PermissionDenied { path, reason }
+        }
+        OpenError::Symlink | OpenError::NotRegular { .. } | OpenError::NetworkFileSystem { .. } => {
+            CountersError::NotACountersFile {
+                path,
+                found: reason,
+            }
+        }
+        OpenError::Io(source) => CountersError::Io {
+            path,
+            operation: "open it",
+            source,
+        },
+    }
+}
+
+fn io_error(path: &Path, operation: &'static str, source: io::Error) -> CountersError {
+    CountersError::Io {
+        path: path.display().to_string(),
+        operation,
+        source,
+    }
+}

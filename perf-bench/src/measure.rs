@@ -1,0 +1,192 @@
+//! Rounds: every round visits every cell once, floors right before what is compared with them, because the machine
+//! changes its pace while we measure. Ratios are taken within a round; the median of the rounds is what is reported.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::arena::{Arena, Role};
+use crate::clock::Clock;
+use crate::plan::Plan;
+use crate::process::{Order, Peer, cpu_seconds};
+use crate::scenario::{self, Endpoint, Failure};
+use crate::watch;
+
+/// No fewer rounds than this make a median.
+pub(crate) const ROUNDS_MIN: usize = 7;
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    pub(crate) rounds: usize,
+    /// After this, no further round once there are [`ROUNDS_MIN`].
+    pub(crate) budget: Duration,
+    /// Fewer messages.
+    pub(crate) is_quick: bool,
+}
+
+/// The middle of several rounds, and how far they went.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// `values` is not empty.
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let count = values.len();
+        Self {
+            median: (values[(count - 1) / 2] + values[count / 2]) / 2.0,
+            min: values[0],
+            max: values[count - 1],
+        }
+    }
+}
+
+/// What was measured of one cell.
+#[derive(Debug)]
+pub(crate) struct Series {
+    /// For each round: the median round trip in ns, or messages per second.
+    pub(crate) figures: Vec<f64>,
+    /// All round trips of all rounds, in ns.
+    pub(crate) trips: Histogram<u64>,
+    pub(crate) messages: u64,
+    pub(crate) seconds: f64,
+    /// User and system time of both processes.
+    pub(crate) cpu: (f64, f64),
+    /// Both ends received exactly what was sent, in every round.
+    pub(crate) is_verified: bool,
+}
+
+impl Series {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            figures: Vec::new(),
+            trips: Histogram::new(3)?,
+            messages: 0,
+            seconds: 0.0,
+            cpu: (0.0, 0.0),
+            is_verified: true,
+        })
+    }
+
+    /// The figure of this cell in each round, divided by that of its floor in the same round.
+    pub(crate) fn ratio(&self, floor: &Self) -> Spread {
+        let pairs = self.figures.iter().zip(&floor.figures);
+        Spread::of(pairs.map(|(figure, floor)| figure / floor).collect())
+    }
+}
+
+/// Runs the plan; `on_step` hears of every finished cell of every round.
+pub(crate) fn run(
+    plan: &Plan,
+    effort: Effort,
+    clock: &Clock,
+    arena: &mut Arena,
+    peer: &mut Peer,
+    mut on_step: impl FnMut(),
+) -> Result<Vec<Series>, Failure> {
+    let mut cells = open(plan, peer)?;
+    let mut series = Vec::new();
+    series.resize_with(plan.cells.len(), Series::new);
+    let mut series = series.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let start = Instant::now();
+    // Round 0 warms up and is checked, but not counted.
+    for round in 0..=effort.rounds {
+        for (index, cell) in cells.iter_mut().enumerate() {
+            watch::check();
+            let count = plan.cells[index].spec.messages_per_round(effort.is_quick);
+            let round = round as u64;
+            step(
+                index,
+                cell.as_mut(),
+                &mut series[index],
+                (round, count),
+                (clock, arena, peer),
+            )?;
+            on_step();
+        }
+        if round >= ROUNDS_MIN && start.elapsed() > effort.budget {
+            break;
+        }
+    }
+    peer.close()?;
+    for cell in cells {
+        cell.close()?;
+    }
+    Ok(series)
+}
+
+/// Opens every cell, each on both sides.
+fn open(plan: &Plan, peer: &mut Peer) -> Result<Vec<Box<dyn Endpoint>>, Failure> {
+    let mut cells = Vec::with_capacity(plan.cells.len());
+    for cell in &plan.cells {
+        let mut end = scenario::open(&cell.spec, Role::Driver)?;
+        peer.order(&Order::Open(cell.spec.clone()))?;
+        peer.answer()?;
+        end.finish_opening()?;
+        cells.push(end);
+    }
+    Ok(cells)
+}
+
+/// One round of one cell.
+fn step(
+    index: usize,
+    end: &mut dyn Endpoint,
+    series: &mut Series,
+    (round, count): (u64, u64),
+    (clock, arena, peer): (&Clock, &mut Arena, &mut Peer),
+) -> Result<(), Failure> {
+    peer.order(&Order::Run {
+        cell: index,
+        round,
+        count,
+    })?;
+    let before = cpu_seconds();
+    let outcome = end.run(arena, clock, round, count);
+    let after = cpu_seconds();
+    let answer = peer.answer()?;
+    series.is_verified &= outcome.is_right() && answer.is_right;
+    if round == 0 {
+        return Ok(());
+    }
+    let seconds = clock.nanos(outcome.ticks).max(1) as f64 / 1e9;
+    if outcome.trips.is_empty() {
+        series.figures.push(count as f64 / seconds);
+    } else {
+        for &trip in &outcome.trips {
+            series.trips.record(clock.nanos(trip).max(1))?;
+        }
+        series.figures.push(typical_trip_ns(&outcome.trips, clock));
+    }
+    series.messages += count;
+    series.seconds += seconds;
+    series.cpu.0 += after.0 - before.0 + answer.cpu.0;
+    series.cpu.1 += after.1 - before.1 + answer.cpu.1;
+    Ok(())
+}
+
+/// The median round trip, finer than the clock: some processors' counters move in steps of 10 ns, so the median is
+/// taken of the means of 16 trips in a row. A block that was disturbed is as far out as a disturbed trip.
+fn typical_trip_ns(trips: &[u64], clock: &Clock) -> f64 {
+    const BLOCK: usize = 16;
+    let blocks = trips.chunks_exact(BLOCK).map(|block| block.iter().sum::<u64>());
+    let sums = Spread::of(blocks.map(|sum| clock.nanos(sum) as f64).collect());
+    (sums.median / BLOCK as f64).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spread;
+
+    #[test]
+    fn the_middle_of_odd_and_even_counts() {
+        let spread = Spread::of(vec![3.0, 1.0, 2.0]);
+        assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 3.0));
+        assert_eq!(Spread::of(vec![4.0, 1.0]).median, 2.5);
+    }
+}

@@ -1,0 +1,130 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::backend::Backend;
+use crate::measure::ROUNDS_MIN;
+use crate::payload::SIZES;
+use crate::plan::Scenario;
+
+/// Measures what the rings cost, beside what the machine itself can do.
+///
+/// Without arguments: the floor, then every scenario of layer 0 on every backend, in under 20 seconds.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// Name the scenarios, backends and sizes, and measure nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Only the floor: bounces of cache lines, the bare stream, copying memory.
+    Limits,
+    /// Layer 0: rings of fixed-size events.
+    Raw(Raw),
+    /// The second process.
+    #[command(hide = true)]
+    Peer {
+        /// Descriptor of the memory to share.
+        descriptor: i32,
+        /// Core to stay on.
+        core: Option<usize>,
+    },
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// Rounds to measure, each of all cells.
+    #[arg(long, global = true, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) rounds: u64,
+
+    /// Fewer rounds of fewer messages, still verified: for continuous integration.
+    #[arg(long, global = true)]
+    pub(crate) quick: bool,
+
+    /// Write one object for each row to this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Seconds after which no further round starts, once there are enough for a median.
+    #[arg(long, global = true, default_value_t = 12)]
+    pub(crate) budget_s: u64,
+}
+
+impl Common {
+    /// How many rounds that makes.
+    pub(crate) fn rounds(&self) -> usize {
+        if self.quick {
+            (self.rounds as usize).min(ROUNDS_MIN)
+        } else {
+            self.rounds as usize
+        }
+    }
+}
+
+/// Options of the raw scenarios.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Raw {
+    /// Bytes of an event.
+    #[arg(long = "size", value_delimiter = ',', default_values_t = [8, 56, 64, 248], value_parser = size)]
+    pub(crate) sizes: Vec<usize>,
+
+    /// What the ring is made of.
+    #[arg(long = "backend", value_delimiter = ',', value_enum, default_values_t = [Backend::Shm, Backend::Mmap])]
+    pub(crate) backends: Vec<Backend>,
+
+    /// What to do with it.
+    #[arg(long = "scenario", value_delimiter = ',', value_enum,
+          default_values_t = [Scenario::PingPong, Scenario::Stream, Scenario::StreamBatch16])]
+    pub(crate) scenarios: Vec<Scenario>,
+
+    /// Slots of a stream's ring.
+    #[arg(long, default_value_t = 4096, value_parser = capacity)]
+    pub(crate) capacity: usize,
+
+    /// Slots of a ping-pong's rings; they are fastest while both fit into the first-level cache.
+    #[arg(long, default_value_t = 64, value_parser = capacity)]
+    pub(crate) ping_pong_capacity: usize,
+
+    /// Directory of file-backed rings [default: shared memory's, else the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mmap_root: Option<PathBuf>,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        /// A parser of these options alone, so that the defaults are said once.
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            raw: Raw,
+        }
+        Only::parse_from(["raw"]).raw
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size) if SIZES.contains(&size) => Ok(size),
+        _ => Err(format!("one of {SIZES:?}")),
+    }
+}
+
+fn capacity(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n) if n.is_power_of_two() && (16..=1 << 20).contains(&n) => Ok(n),
+        _ => Err("a power of two from 16 to 1048576".into()),
+    }
+}

@@ -1,0 +1,18 @@
+//! `--json FILE`: an array with one object for each row.
+
+use std::fs;
+use std::path::Path;
+
+use super::Row;
+use crate::scenario::Failure;
+
+/// Writes the file whole or not at all.
+pub(crate) fn write(path: &Path, rows: &[Row]) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(rows)?;
+    text.push('\n');
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    fs::write(&partial, text)
+        .and_then(|()| fs::rename(&partial, path))
+        .map_err(|error| format!("{}: {error}", path.display()).into())
+}

@@ -1,0 +1,90 @@
+//! What a run found, as a table for people and as JSON for programs.
+
+pub(crate) mod json;
+pub(crate) mod table;
+
+use serde::Serialize;
+
+use crate::measure::{Series, Spread};
+use crate::plan::Plan;
+
+/// One measured cell; the serialised names are a contract with programs that read them.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) scenario: &'static str,
+    pub(crate) layer: &'static str,
+    pub(crate) backend: &'static str,
+    pub(crate) wait: &'static str,
+    pub(crate) size_bytes: usize,
+    pub(crate) capacity: usize,
+    pub(crate) consumers: usize,
+    pub(crate) rounds: usize,
+    /// All messages of all counted rounds; in a latency scenario, round trips.
+    pub(crate) messages: u64,
+    /// Round trip; absent from rates.
+    pub(crate) p50_ns: Option<f64>,
+    pub(crate) p90_ns: Option<f64>,
+    pub(crate) p99_ns: Option<f64>,
+    pub(crate) p999_ns: Option<f64>,
+    pub(crate) max_ns: Option<f64>,
+    pub(crate) msgs_per_s: f64,
+    pub(crate) bytes_per_s: f64,
+    pub(crate) floor_one_line_ns: f64,
+    pub(crate) floor_two_line_ns: f64,
+    /// The bare stream of the same size, capacity and batch; absent where none was run.
+    pub(crate) floor_stream_msgs_per_s: Option<f64>,
+    /// Latency: p50 over the two-line bounce, lower is better. Rate: over the bare stream, higher is better.
+    pub(crate) ratio_to_floor: f64,
+    pub(crate) cpu_user_s: f64,
+    pub(crate) cpu_sys_s: f64,
+    pub(crate) verified: bool,
+    /// For the table only.
+    #[serde(skip)]
+    pub(crate) ratio: Spread,
+}
+
+/// The rows of a run, in the order of its plan.
+pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
+    let bounce = |index: usize| Spread::of(series[index].figures.clone()).median;
+    let (one_line, two_line) = (bounce(0), bounce(1));
+    let row = |index: usize| {
+        let (cell, own) = (&plan.cells[index], &series[index]);
+        let floor = &series[cell.floor];
+        let figure = Spread::of(own.figures.clone()).median;
+        let is_latency = cell.spec.is_latency();
+        let quantile = |q| is_latency.then(|| own.trips.value_at_quantile(q) as f64);
+        let rate = if is_latency {
+            own.messages as f64 / own.seconds
+        } else {
+            figure
+        };
+        let ratio = own.ratio(floor);
+        Row {
+            scenario: cell.spec.scenario(),
+            layer: cell.spec.layer(),
+            backend: cell.spec.backend.name(),
+            wait: "busy_spin",
+            size_bytes: cell.spec.size_bytes,
+            capacity: cell.spec.capacity,
+            consumers: 1,
+            rounds: own.figures.len(),
+            messages: own.messages,
+            p50_ns: is_latency.then_some(figure),
+            p90_ns: quantile(0.9),
+            p99_ns: quantile(0.99),
+            p999_ns: quantile(0.999),
+            max_ns: is_latency.then(|| own.trips.max() as f64),
+            msgs_per_s: rate,
+            bytes_per_s: rate * cell.spec.size_bytes as f64,
+            floor_one_line_ns: one_line,
+            floor_two_line_ns: two_line,
+            floor_stream_msgs_per_s: (!is_latency).then(|| bounce(cell.floor)),
+            ratio_to_floor: ratio.median,
+            cpu_user_s: own.cpu.0,
+            cpu_sys_s: own.cpu.1,
+            verified: own.is_verified,
+            ratio,
+        }
+    };
+    (0..series.len()).map(row).collect()
+}

@@ -1,0 +1,100 @@
+//! The table on standard output.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, Table};
+
+use super::Row;
+
+/// Latencies and rates in a table each; floors are rows like any other.
+pub(crate) fn render(rows: &[Row]) -> String {
+    let (latencies, rates): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().partition(|row| row.p50_ns.is_some());
+    let mut text = String::new();
+    if !latencies.is_empty() {
+        let heads = [
+            "round trip, ns",
+            "on",
+            "bytes",
+            "capacity",
+            "p50",
+            "p90",
+            "p99",
+            "p99.9",
+            "max",
+            "x two-line",
+            "min - max",
+            "cpu s",
+            "verified",
+        ];
+        text += &table(&heads, latencies, latency);
+    }
+    if !rates.is_empty() {
+        let heads = [
+            "stream, one way",
+            "on",
+            "bytes",
+            "capacity",
+            "M/s",
+            "GB/s",
+            "x bare",
+            "min - max",
+            "cpu s",
+            "verified",
+        ];
+        text.push('\n');
+        text += &table(&heads, rates, rate);
+    }
+    text
+}
+
+fn table(heads: &[&str], rows: Vec<&Row>, cells: fn(&Row) -> Vec<String>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(heads);
+    for row in rows {
+        let mut all = vec![
+            row.scenario.to_owned(),
+            row.backend.to_owned(),
+            row.size_bytes.to_string(),
+            row.capacity.to_string(),
+        ];
+        all.extend(cells(row));
+        all.push(format!("{:.3}+{:.3}", row.cpu_user_s, row.cpu_sys_s));
+        all.push(if row.verified { "yes" } else { "NO" }.to_owned());
+        table.add_row(all.into_iter().enumerate().map(|(column, text)| {
+            let side = if column < 2 {
+                CellAlignment::Left
+            } else {
+                CellAlignment::Right
+            };
+            Cell::new(text).set_alignment(side)
+        }));
+    }
+    format!("{table}\n")
+}
+
+fn latency(row: &Row) -> Vec<String> {
+    let quantiles = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns];
+    let shown = quantiles.map(|value| value.map_or(String::new(), |ns| format!("{ns:.0}")));
+    let mut cells = Vec::from(shown);
+    cells.extend(ratio(row));
+    cells
+}
+
+fn rate(row: &Row) -> Vec<String> {
+    let mut cells = vec![
+        format!("{:.1}", row.msgs_per_s / 1e6),
+        format!("{:.2}", row.bytes_per_s / 1e9),
+    ];
+    cells.extend(ratio(row));
+    cells
+}
+
+fn ratio(row: &Row) -> [String; 2] {
+    if row.layer == "floor" {
+        return [String::from("floor"), String::new()];
+    }
+    [
+        format!("{:.2}", row.ratio_to_floor),
+        format!("{:.2} - {:.2}", row.ratio.min, row.ratio.max),
+    ]
+}

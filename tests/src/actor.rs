@@ -1,0 +1,238 @@
+//! An actor as its test sees it: a process, its input and its answers.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long an actor may take for one line before its test fails. Far more than any needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an actor may take to end once its input has.
+const LEAVE: Duration = Duration::from_secs(20);
+
+/// A process that does what it is told, a line at a time.
+#[derive(Debug)]
+pub struct Actor {
+    child: Child,
+    input: Option<ChildStdin>,
+    answers: Receiver<String>,
+    has_ended: bool,
+}
+
+/// An answer: `ok …`, or `err Kind … | text`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply(String);
+
+impl Actor {
+    pub(crate) fn start(program: &Path, backend: &str, directory: &Path, name: &str) -> Self {
+        let mut child = Command::new(program)
+            .arg(backend)
+            .arg(directory)
+            .arg(name)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the actor starts");
+        let input = child.stdin.take();
+        let output = child.stdout.take().expect("piped");
+        let (lines, answers) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            input,
+            answers,
+            has_ended: false,
+        }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to do something, without waiting for the answer.
+    #[track_caller]
+    pub fn tell(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("the actor's input");
+        writeln!(input, "{line}").expect("the actor reads");
+    }
+
+    /// The answer to the oldest line that has none yet.
+    #[track_caller]
+    pub fn answer(&mut self) -> Reply {
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(line) => Reply(line),
+            Err(RecvTimeoutError::Timeout) => panic!("the actor did not answer in {PATIENCE:?}"),
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("the actor died: {:?}", self.child.wait())
+            }
+        }
+    }
+
+    /// Whether it has nothing to say for this long: it waits.
+    pub fn is_silent_for(&mut self, duration: Duration) -> bool {
+        matches!(
+            self.answers.recv_timeout(duration),
+            Err(RecvTimeoutError::Timeout)
+        )
+    }
+
+    /// Tells it something that must succeed.
+    #[track_caller]
+    pub fn ok(&mut self, line: &str) -> Reply {
+        self.tell(line);
+        self.expect_ok()
+    }
+
+    /// The next answer, which must be a success.
+    #[track_caller]
+    pub fn expect_ok(&mut self) -> Reply {
+        let reply = self.answer();
+        assert!(reply.0.starts_with("ok"), "{}", reply.0);
+        reply
+    }
+
+    /// Tells it something that must fail with this kind of error.
+    #[track_caller]
+    pub fn err(&mut self, kind: &str, line: &str) -> Reply {
+        self.tell(line);
+        self.expect_err(kind)
+    }
+
+    /// The next answer, which must be this kind of error.
+    #[track_caller]
+    pub fn expect_err(&mut self, kind: &str) -> Reply {
+        let reply = self.answer();
+        assert_eq!(reply.kind(), Some(kind), "{}", reply.0);
+        reply
+    }
+
+    /// `kill -9`, and the corpse is taken away: its locks are free afterwards.
+    pub fn kill(&mut self) {
+        self.has_ended = true;
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// Stops it where it is.
+    pub fn stop(&mut self) {
+        self.signal(Signal::SIGSTOP);
+        let status = format!("/proc/{}/stat", self.pid());
+        wait_until("the actor is stopped", || {
+            let text = std::fs::read_to_string(&status).expect("its status");
+            text.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.trim_start().starts_with('T'))
+        });
+    }
+
+    /// Lets it go on.
+    pub fn resume(&mut self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).expect("signal");
+    }
+
+    /// Ends its input, so that it drops what it holds and exits; asserts that it does so in good order.
+    #[track_caller]
+    pub fn leave(mut self) {
+        self.has_ended = true;
+        self.input = None;
+        let status = self.wait_for_exit().expect("the actor did not end");
+        assert!(status.success(), "{status}");
+    }
+
+    fn wait_for_exit(&mut self) -> Option<std::process::ExitStatus> {
+        let end = Instant::now() + LEAVE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        self.input = None;
+        if thread::panicking() || self.wait_for_exit().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Reply {
+    /// The error's kind.
+    pub fn kind(&self) -> Option<&str> {
+        self.0.strip_prefix("err ")?.split_whitespace().next()
+    }
+
+    /// Everything that was said.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The value of `key=value`.
+    #[track_caller]
+    pub fn word(&self, key: &str) -> &str {
+        let head = self.0.split(" | ").next().unwrap_or_default();
+        let mut values = head
+            .split_whitespace()
+            .filter_map(|part| part.split_once('='));
+        let found = values.find(|(name, _)| *name == key);
+        found
+            .unwrap_or_else(|| panic!("no '{key}' in: {}", self.0))
+            .1
+    }
+
+    /// The number of `key=number`.
+    #[track_caller]
+    pub fn number(&self, key: &str) -> i64 {
+        self.word(key)
+            .parse()
+            .unwrap_or_else(|_| panic!("no number '{key}' in: {}", self.0))
+    }
+
+    /// Asserts that a tally covers exactly these sequences, in order.
+    #[track_caller]
+    pub fn assert_saw(&self, first: i64, last: i64) {
+        let count = last - first + 1;
+        let found = (
+            self.number("count"),
+            self.number("first"),
+            self.number("last"),
+        );
+        assert_eq!(found, (count, first, last), "{}", self.0);
+        let hash: u64 = self.word("hash").parse().expect("a hash");
+        assert_eq!(hash, crate::hash_of(first..=last), "{}", self.0);
+    }
+}
+
+/// Waits for something that must come.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}

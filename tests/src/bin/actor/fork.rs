@@ -1,0 +1,125 @@
+//! What becomes of handles in a forked child.
+
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use disruptor_mp::{Consumer, Deadline, DisruptorBuilder, Producer};
+use myelon_tests::Record;
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork};
+
+use crate::Answer;
+
+type Tx<B> = Option<Producer<Record, B>>;
+type Rx<B> = Option<Consumer<Record, B>>;
+
+/// Forks; the child does `work` and says what came of it.
+fn in_child(work: impl FnOnce() -> String) -> Answer {
+    let (mut reader, writer) = std::io::pipe()?;
+    // SAFETY: this process has one thread.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            let text = work();
+            let _ = nix::unistd::write(&writer, text.as_bytes());
+            // SAFETY: ends the child without running what belongs to the parent.
+            unsafe { libc::_exit(0) }
+        }
+        ForkResult::Parent { child } => {
+            drop(writer);
+            let mut text = String::new();
+            reader.read_to_string(&mut text)?;
+            let status = waitpid(child, None)?;
+            Ok(format!("{text} {status:?}"))
+        }
+    }
+}
+
+/// The text of the panic, `no panic` without one.
+fn panic_of<R>(work: impl FnOnce() -> R) -> String {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(_) => String::from("no panic"),
+        Err(payload) => payload
+            .downcast::<String>()
+            .map_or_else(|_| String::from("?"), |text| *text),
+    }
+}
+
+/// The child uses the parent's handles in every way, then drops them; the parent gets them back.
+pub(crate) fn use_in_child<B>(
+    mut tx: Tx<B>,
+    mut rx: Rx<B>,
+    give_back: impl FnOnce(Tx<B>, Rx<B>),
+) -> Answer {
+    let answer = in_child(|| {
+        std::panic::set_hook(Box::new(|_| {}));
+        let mut said = Vec::new();
+        if let Some(mut rx) = rx.take() {
+            said.push(format!("recv: {:?}", rx.recv(Deadline::NEVER).err()));
+            said.push(format!(
+                "try_consume_next: {}",
+                panic_of(|| rx.try_consume_next())
+            ));
+            said.push(format!(
+                "leased: {}",
+                panic_of(|| rx.try_consume_next_leased().is_some())
+            ));
+            said.push(format!(
+                "process: {}",
+                panic_of(|| rx.process_available(|_, _| {}))
+            ));
+            said.push(format!("newest: {}", rx.producer_sequence()));
+            drop(rx);
+        }
+        if let Some(mut tx) = tx.take() {
+            let sent = tx.send(Deadline::NEVER, |record| record.write(0));
+            said.push(format!("send: {:?}", sent.err()));
+            said.push(format!(
+                "try_publish: {}",
+                panic_of(|| tx.try_publish(|r| r.write(0)))
+            ));
+            said.push(format!(
+                "try_claim: {}",
+                panic_of(|| tx.try_claim().is_ok())
+            ));
+            drop(tx);
+        }
+        said.join("; ")
+    });
+    give_back(tx, rx);
+    answer
+}
+
+/// A child that inherits everything and stays. Its alarm sees to it that no test leaves it behind.
+pub(crate) fn child_that_stays() -> Answer {
+    // SAFETY: this process has one thread.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(format!("child={child}")),
+        ForkResult::Child => {
+            nix::unistd::alarm::set(300);
+            // the parent's pipes, or the test would take the child's for the parent's
+            for fd in [std::io::stdin().as_raw_fd(), std::io::stdout().as_raw_fd()] {
+                // SAFETY: the child uses neither again.
+                unsafe { libc::close(fd) };
+            }
+            loop {
+                nix::unistd::pause();
+            }
+        }
+    }
+}
+
+/// The child attaches anew: a fork is no obstacle to that.
+pub(crate) fn attach_in_child<B>(builder: &dyn Fn(usize) -> DisruptorBuilder<Record, B>) -> Answer {
+    let parent = Pid::this();
+    in_child(|| {
+        let consumer = builder(8).with_consumer_id("child").build_consumer();
+        match consumer {
+            Ok(mut rx) => {
+                let first = rx.recv(Deadline::NEVER).map(|lease| lease.sequence());
+                format!("child-of={parent} first={first:?}")
+            }
+            Err(error) => format!("child-of={parent} {error}"),
+        }
+    })
+}

@@ -1,0 +1,81 @@
+//! A loop that publishes and consumes without waiting, in a process that the kernel kills at its first system call.
+
+use std::time::Instant;
+
+use disruptor_mp::{DisruptorBuilder, Sequence};
+use myelon_tests::{Record, Tally};
+
+use crate::Answer;
+use crate::options::Words;
+
+const ROUNDS: Sequence = 100_000;
+const CAPACITY: usize = 64;
+
+/// `hot-loop control=none|syscall|clock`: never returns. Exits with 0 if every event was seen.
+///
+/// In `SECCOMP_MODE_STRICT` any call but read, write, exit and sigreturn is SIGKILL; with the time stamp counter off, a
+/// look at the clock is SIGSEGV. The controls do what must not go unnoticed.
+pub(crate) fn run<B>(
+    builder: &dyn Fn(usize) -> DisruptorBuilder<Record, B>,
+    words: &Words<'_>,
+) -> Answer {
+    let mut tx = builder(CAPACITY).build_producer(Record::default)?;
+    let mut rx = builder(CAPACITY).with_consumer_id("hot").build_consumer()?;
+    let mut tally = Tally::new();
+    let control = words.word("control");
+    forbid_calls();
+    let mut next = 0;
+    while next < ROUNDS {
+        // one by one, as a batch, through a claim, by value; leased, copied, in a burst
+        let one = tx.try_publish(|record| record.write(next)).is_ok();
+        let many = tx
+            .try_batch_publish(16, |record, index| {
+                record.write(next + 1 + index as Sequence)
+            })
+            .is_ok();
+        let claimed = tx.try_claim().map(|mut claim| {
+            claim.write(next + 17);
+            claim.publish()
+        });
+        if !(one && many && claimed.is_ok()) {
+            exit(2);
+        }
+        next += 18;
+        let leased = rx
+            .try_consume_next_leased()
+            .is_some_and(|lease| tally.add(lease.sequence(), &lease).is_ok());
+        let copied = rx
+            .try_consume_next()
+            .is_some_and(|(sequence, record)| tally.add(sequence, &record).is_ok());
+        let mut is_right = leased && copied;
+        let count = rx.process_available(|record, sequence| {
+            is_right &= tally.add(sequence, record).is_ok();
+        });
+        if !is_right || count != 16 {
+            exit(3);
+        }
+        match control {
+            "syscall" => drop(nix::unistd::getppid()),
+            "clock" => drop(std::hint::black_box(Instant::now())),
+            _ => {}
+        }
+    }
+    exit(i32::from(tally.count != next as u64))
+}
+
+fn forbid_calls() {
+    // SAFETY: plain numbers; the thread's time stamp counter is switched off.
+    let tsc = unsafe { libc::prctl(libc::PR_SET_TSC, libc::PR_TSC_SIGSEGV, 0, 0, 0) };
+    // where the processor has no such switch the clock may be read; the test's control then says so
+    let _ = tsc;
+    // SAFETY: plain numbers; strict mode needs no filter.
+    let strict = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT, 0, 0, 0) };
+    assert_eq!(strict, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The one exit that strict mode allows.
+fn exit(status: i32) -> ! {
+    // SAFETY: ends the only thread.
+    unsafe { libc::syscall(libc::SYS_exit, status) };
+    unreachable!("the process has ended")
+}

@@ -1,0 +1,334 @@
+//! The actor: a process that plays producer or consumer as its test tells it, a line at a time.
+//!
+//! Started as `actor shm|mmap DIRECTORY NAME`. Each line of input is a verb and `key=value` words; each is answered with
+//! one line, `ok …` or `err Kind … | text`. At the end of its input it drops what it holds and exits.
+
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use disruptor_mp::{
+    AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, MmapProducer, MmapTransportLayout,
+    Producer, Sequence, build_shared_single_producer,
+};
+use myelon_tests::{Record, Tally};
+
+mod fork;
+mod hot;
+mod options;
+mod system;
+
+use options::Words;
+
+/// An answer, or an error's kind and text.
+type Answer = Result<String, Failure>;
+
+/// What went wrong: the kind, what was achieved before, and the text.
+struct Failure {
+    kind: String,
+    before: String,
+    text: String,
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            kind: kind_of(&error),
+            before: String::new(),
+            text: error.to_string(),
+        }
+    }
+}
+
+/// The name of the variant.
+fn kind_of(error: &dyn std::error::Error) -> String {
+    let debug = format!("{error:?}");
+    let end = debug
+        .find(|c: char| !c.is_alphanumeric())
+        .unwrap_or(debug.len());
+    debug[..end].to_owned()
+}
+
+/// A process with at most one producer and one consumer.
+struct Actor<B> {
+    builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B>>,
+    directory: String,
+    tx: Option<Producer<Record, B>>,
+    rx: Option<Consumer<Record, B>>,
+}
+
+fn main() {
+    system::die_with_parent();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [backend, directory, name] = &words[..] else {
+        panic!("actor shm|mmap DIRECTORY NAME");
+    };
+    let (directory, name) = (directory.clone(), name.clone());
+    if backend == "shm" {
+        let builder = move |capacity| build_shared_single_producer(&name, capacity);
+        Actor::new(Box::new(builder), directory).run();
+    } else {
+        let layout = MmapTransportLayout::new(&directory, name);
+        let builder = move |capacity| MmapProducer::builder(&layout, capacity);
+        Actor::new(Box::new(builder), directory).run();
+    }
+}
+
+/// The next line of input, none at its end.
+fn next_line() -> Option<String> {
+    let mut line = String::new();
+    let count = std::io::stdin().lock().read_line(&mut line).expect("input");
+    (count > 0).then_some(line)
+}
+
+fn reply(answer: &Answer) {
+    let line = match answer {
+        Ok(text) => format!("ok {text}"),
+        Err(Failure { kind, before, text }) => format!("err {kind} {before} | {text}"),
+    };
+    let mut output = std::io::stdout().lock();
+    // a test that has ended listens no more
+    let _ = writeln!(output, "{}", line.replace('\n', " "));
+    let _ = output.flush();
+}
+
+impl<B> Actor<B> {
+    fn new(builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B>>, directory: String) -> Self {
+        Self {
+            builder,
+            directory,
+            tx: None,
+            rx: None,
+        }
+    }
+
+    fn run(mut self) {
+        while let Some(line) = next_line() {
+            let words = Words::parse(&line);
+            reply(&self.answer(&words));
+        }
+    }
+
+    fn answer(&mut self, words: &Words<'_>) -> Answer {
+        match words.verb {
+            "produce" => self.produce(words),
+            "consume" => self.consume(words),
+            "publish" | "fill" | "send" | "batch" | "close" | "keep" | "destroy" | "drop-tx"
+            | "remove" | "blocked" | "count" | "wait-consumed" => self.as_producer(words),
+            "recv" | "recv-copies" | "recv-batches" | "drain" | "lease" | "detach" | "leave"
+            | "drop-rx" | "lag" => self.as_consumer(words),
+            "state" => self.state(),
+            "fork-use" => fork::use_in_child(self.tx.take(), self.rx.take(), |tx, rx| {
+                (self.tx, self.rx) = (tx, rx);
+            }),
+            "fork-stay" => fork::child_that_stays(),
+            "fork-attach" => fork::attach_in_child(&self.builder),
+            "umask" => system::umask(words),
+            "user" => system::become_user(words),
+            "tmpfs" => system::mount_tmpfs(&self.directory, words),
+            "hot-loop" => hot::run(&self.builder, words),
+            other => panic!("no such verb: {other}"),
+        }
+    }
+
+    fn produce(&mut self, words: &Words<'_>) -> Answer {
+        let builder = options::for_producer((self.builder)(words.number("cap") as usize), words);
+        let tx = builder.build_producer(Record::default)?;
+        let next = tx.last_published_sequence() + 1;
+        self.tx = Some(tx);
+        Ok(format!("next={next}"))
+    }
+
+    fn consume(&mut self, words: &Words<'_>) -> Answer {
+        let builder = options::for_consumer((self.builder)(words.number("cap") as usize), words);
+        let rx = builder.build_consumer()?;
+        let answer = format!("next={} id={}", rx.current_sequence() + 1, rx.consumer_id());
+        self.rx = Some(rx);
+        Ok(answer)
+    }
+
+    fn state(&mut self) -> Answer {
+        let state = match (&self.tx, &self.rx) {
+            (Some(tx), _) => tx.ring_state(),
+            (_, Some(rx)) => rx.ring_state(),
+            _ => panic!("no endpoint"),
+        };
+        let consumers: Vec<String> = state
+            .consumers
+            .iter()
+            .map(|(id, sequence)| format!("{id}:{sequence}"))
+            .collect();
+        Ok(format!(
+            "published={} floor={} epoch={} consumers={}",
+            state.published,
+            state.floor,
+            state.epoch,
+            consumers.join(",")
+        ))
+    }
+
+    fn as_producer(&mut self, words: &Words<'_>) -> Answer {
+        let tx = self.tx.as_mut().expect("a producer");
+        match words.verb {
+            "publish" => {
+                for _ in 0..words.number("n") {
+                    let next = tx.last_published_sequence() + 1;
+                    tx.send(Deadline::NEVER, |record| record.write(next))?;
+                }
+            }
+            "fill" => {
+                let mut count = 0;
+                while count < words.number_or("max", 1 << 20) {
+                    let next = tx.last_published_sequence() + 1;
+                    if tx.try_publish(|record| record.write(next)).is_err() {
+                        break;
+                    }
+                    count += 1;
+                }
+                return Ok(format!(
+                    "count={count} last={}",
+                    tx.last_published_sequence()
+                ));
+            }
+            "send" => {
+                let next = tx.last_published_sequence() + 1;
+                tx.send(words.deadline(), |record| record.write(next))?;
+            }
+            "batch" => {
+                for _ in 0..words.number_or("times", 1) {
+                    let next = tx.last_published_sequence() + 1;
+                    let write = |record: &mut Record, index| record.write(next + index as Sequence);
+                    tx.send_batch(words.number("n") as usize, words.deadline(), write)?;
+                }
+            }
+            "remove" => tx.remove_consumer(words.word("id"))?,
+            "blocked" => {
+                let blocked = tx.blocked_on().map(|on| on.to_string());
+                return Ok(blocked.unwrap_or_else(|| String::from("free")));
+            }
+            "count" => return Ok(format!("consumers={}", tx.get_consumer_count())),
+            "wait-consumed" => {
+                let patience = Duration::from_millis(words.number("ms") as u64);
+                let strategy = AutoWaitStrategy::Block;
+                let sequence = words.number("seq");
+                let consumed = tx.wait_until_consumed_with_strategy(sequence, patience, strategy);
+                return Ok(format!("consumed={consumed}"));
+            }
+            "close" => self.tx.take().expect("a producer").close()?,
+            "keep" => self.tx.take().expect("a producer").keep()?,
+            "destroy" => self.tx.take().expect("a producer").destroy()?,
+            _ => self.tx = None,
+        }
+        let last = self.tx.as_ref().map(Producer::last_published_sequence);
+        Ok(format!("last={}", last.unwrap_or(-1)))
+    }
+
+    fn as_consumer(&mut self, words: &Words<'_>) -> Answer {
+        let rx = self.rx.as_mut().expect("a consumer");
+        match words.verb {
+            "recv" => receive(rx, words, |rx, deadline, tally| {
+                let lease = rx.recv(deadline)?;
+                count_in(tally, lease.sequence(), &lease)
+            }),
+            "recv-copies" => receive(rx, words, |rx, _, tally| {
+                let (sequence, record) = rx.consume_next();
+                count_in(tally, sequence, &record)
+            }),
+            "recv-batches" => receive(rx, words, |rx, deadline, tally| {
+                let mut last_flags = 0;
+                let mut fault = Ok(());
+                let count = rx.process_within(deadline, |record, sequence, is_last| {
+                    last_flags += u32::from(is_last);
+                    fault = core::mem::replace(&mut fault, Ok(()))
+                        .and_then(|()| count_in(tally, sequence, record));
+                })?;
+                assert!(
+                    count > 0 && last_flags == 1,
+                    "{count} events, {last_flags} ends"
+                );
+                fault
+            }),
+            "drain" => drain(rx, words),
+            "lease" => lease(rx, words),
+            "lag" => Ok(format!("newest={}", rx.producer_sequence())),
+            "detach" => Ok(self
+                .rx
+                .take()
+                .expect("a consumer")
+                .detach()
+                .map(|()| String::new())?),
+            "leave" => Ok(self
+                .rx
+                .take()
+                .expect("a consumer")
+                .leave()
+                .map(|()| String::new())?),
+            _ => {
+                self.rx = None;
+                Ok(String::new())
+            }
+        }
+    }
+}
+
+/// A wrong event is the end of the test.
+fn count_in(tally: &mut Tally, sequence: Sequence, record: &Record) -> Result<(), Failure> {
+    tally.add(sequence, record).map_err(|text| Failure {
+        kind: String::from("Wrong"),
+        before: String::new(),
+        text,
+    })
+}
+
+/// Receives until `n` events have come; an error comes with what was received before it.
+fn receive<B>(
+    rx: &mut Consumer<Record, B>,
+    words: &Words<'_>,
+    mut step: impl FnMut(&mut Consumer<Record, B>, Deadline, &mut Tally) -> Result<(), Failure>,
+) -> Answer {
+    let mut tally = Tally::new();
+    let pause = Duration::from_micros(words.number_or("pause_us", 0) as u64);
+    while tally.count < words.number_or("n", 1) as u64 {
+        step(rx, words.deadline(), &mut tally).map_err(|failure| Failure {
+            before: tally.to_string(),
+            ..failure
+        })?;
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
+    }
+    Ok(tally.to_string())
+}
+
+/// Receives until an error says that there is no more.
+fn drain<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
+    let mut tally = Tally::new();
+    loop {
+        match rx.recv(words.deadline()) {
+            Ok(lease) => count_in(&mut tally, lease.sequence(), &lease)?,
+            Err(end) => return Ok(format!("end={} {tally} | {end}", kind_of(&end))),
+        }
+    }
+}
+
+/// Holds a lease while it answers further lines, until one of them ends it.
+fn lease<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
+    let lease = rx.recv(words.deadline())?;
+    let sequence = lease.sequence();
+    reply(&Ok(format!("sequence={sequence}")));
+    while let Some(line) = next_line() {
+        let is_whole = *lease == Record::of(sequence);
+        match line.trim() {
+            "peek" => reply(&Ok(format!("whole={is_whole}"))),
+            "commit" => {
+                lease.commit();
+                return Ok(format!("whole={is_whole}"));
+            }
+            "uncommit" => {
+                lease.release_uncommitted();
+                return Ok(format!("whole={is_whole}"));
+            }
+            other => panic!("'{other}' while a lease is held"),
+        }
+    }
+    Ok(String::from("input ended"))
+}

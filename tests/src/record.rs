@@ -1,0 +1,110 @@
+//! The event that actors exchange, and the tally that proves that each came whole, once and in order.
+
+use disruptor_mp::{Event, Sequence};
+
+/// An event of one line whose words all follow from its number: a torn or foreign one shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Event)]
+#[repr(C)]
+pub struct Record {
+    /// The event's sequence.
+    pub number: u64,
+    /// Words that follow from it.
+    pub words: [u64; 6],
+}
+
+impl Record {
+    /// The event of this sequence.
+    pub fn of(sequence: Sequence) -> Self {
+        let number = sequence as u64;
+        Self {
+            number,
+            words: [1, 2, 3, 4, 5, 6].map(|salt| word(number, salt)),
+        }
+    }
+
+    /// Writes the event of this sequence over whatever is there.
+    pub fn write(&mut self, sequence: Sequence) {
+        *self = Self::of(sequence);
+    }
+}
+
+fn word(number: u64, salt: u64) -> u64 {
+    (number.wrapping_add(salt)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ number.rotate_left(salt as u32 * 8)
+}
+
+/// A step of the hash that depends on order.
+fn mix(hash: u64, record: &Record) -> u64 {
+    let folded = record
+        .words
+        .iter()
+        .fold(record.number, |sum, word| sum.rotate_left(5) ^ word);
+    (hash.rotate_left(7) ^ folded).wrapping_mul(0xff51_afd7_ed55_8ccd)
+}
+
+/// The hash of a consumer that saw exactly these sequences, in order.
+pub fn hash_of(sequences: impl IntoIterator<Item = Sequence>) -> u64 {
+    sequences
+        .into_iter()
+        .fold(0, |hash, sequence| mix(hash, &Record::of(sequence)))
+}
+
+/// What a consumer has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many events.
+    pub count: u64,
+    /// The first one's sequence, −1 before that.
+    pub first: Sequence,
+    /// The last one's sequence.
+    pub last: Sequence,
+    /// A hash of all of them that depends on their order.
+    pub hash: u64,
+}
+
+impl Tally {
+    /// Nothing seen.
+    pub fn new() -> Self {
+        Self {
+            count: 0,
+            first: -1,
+            last: -1,
+            hash: 0,
+        }
+    }
+
+    /// Counts an event in. Says what is wrong with one that is torn, foreign, repeated or out of order.
+    ///
+    /// # Errors
+    ///
+    /// The fault in words.
+    pub fn add(&mut self, sequence: Sequence, record: &Record) -> Result<(), String> {
+        if *record != Record::of(sequence) {
+            return Err(format!(
+                "torn or foreign event at sequence {sequence}: {record:?}"
+            ));
+        }
+        if self.count > 0 && sequence != self.last + 1 {
+            return Err(format!("sequence {sequence} came after {}", self.last));
+        }
+        if self.count == 0 {
+            self.first = sequence;
+        }
+        self.last = sequence;
+        self.count += 1;
+        self.hash = mix(self.hash, record);
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            count,
+            first,
+            last,
+            hash,
+        } = self;
+        write!(f, "count={count} first={first} last={last} hash={hash}")
+    }
+}
