@@ -4,7 +4,7 @@ use core::fmt;
 use std::time::Duration;
 
 use crate::error::{MultiProcessError, MultiProcessResult};
-use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState};
+use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState, OPEN};
 use crate::layout::lock_bytes::line_byte;
 use crate::protocol::expect::Expectation;
 use crate::protocol::lines::{self, LineError};
@@ -137,6 +137,12 @@ pub(crate) fn is_needed(control: &Control) -> bool {
         let has_position = matches!(line.state(), LineState::Active | LineState::Away);
         has_position && line.is_durable() && line.sequence.load(Ordering::Acquire) < last
     })
+}
+
+/// Whether the ring was closed, its name was not kept, and no durable consumer has unread events.
+pub(crate) fn is_drained(control: &Control) -> bool {
+    let is_closed = control.producer.closed.load(Ordering::Acquire) != OPEN;
+    is_closed && control.producer.kept.load(Ordering::Relaxed) == 0 && !is_needed(control)
 }
 
 /// Names what blocks a full ring.

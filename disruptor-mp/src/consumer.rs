@@ -11,8 +11,7 @@ use crate::blocked::{self, RingState};
 use crate::claim::Lease;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
-use crate::fail::point;
-use crate::layout::control::{ConsumerId, MAX_ID_BYTES, OPEN};
+use crate::layout::control::{ConsumerId, MAX_ID_BYTES};
 use crate::layout::lock_bytes::{PRODUCER_BYTE, id_byte};
 use crate::observability::ConsumerCounters;
 use crate::protocol::consume::ConsumerCore;
@@ -224,34 +223,7 @@ impl<E: Event, B> Consumer<E, B> {
 
     /// The last one to drain a closed ring takes its name along (R15).
     fn unlink_if_last(&self) {
-        let producer = &self.segment.control().producer;
-        let relaxed = crate::sync::Ordering::Relaxed;
-        let may_go = || {
-            let is_closed = producer.closed.load(crate::sync::Ordering::Acquire) != OPEN;
-            is_closed
-                && producer.kept.load(relaxed) == 0
-                && !blocked::is_needed(self.segment.control())
-        };
-        if !may_go() {
-            return;
-        }
-        let locks = self.segment.locks();
-        let result = locks
-            .try_lock(PRODUCER_BYTE)
-            .and_then(|is_locked| match is_locked {
-                true => {
-                    point("drain.locked");
-                    let unlinked = if may_go() {
-                        self.segment.unlink_if_ours()
-                    } else {
-                        Ok(())
-                    };
-                    point("drain.unlinked");
-                    locks.unlock(PRODUCER_BYTE).and(unlinked)
-                }
-                false => Ok(()),
-            });
-        if let Err(error) = result {
+        if let Err(error) = self.segment.unlink_if_drained() {
             tracing::warn!(ring = %self.segment.name, %error, "could not remove the drained ring's name");
         }
     }
@@ -332,7 +304,7 @@ impl<E: Event, B> Consumer<E, B> {
         if !self.is_ready() {
             return 0;
         }
-        self.process_ready(|event, sequence, _| handle(event, sequence))
+        self.process_ready::<false, _>(|event, sequence, _| handle(event, sequence))
     }
 
     /// As [`process_available`](Self::process_available), but waits for the first event, and says of each whether
@@ -345,7 +317,7 @@ impl<E: Event, B> Consumer<E, B> {
         if !self.is_ready() {
             self.wait_or_panic(self.strategy);
         }
-        self.process_ready(handle)
+        self.process_ready::<true, _>(handle)
     }
 
     /// Waits for events until the deadline and handles those that are there; the flag is true for the last of them.
@@ -375,7 +347,7 @@ impl<E: Event, B> Consumer<E, B> {
         if self.is_forked() || !self.core.is_ready() {
             self.wait_for_event(self.strategy, deadline)?;
         }
-        Ok(self.process_ready(handle))
+        Ok(self.process_ready::<true, _>(handle))
     }
 
     /// Waits for one event and handles it in place.
@@ -388,34 +360,40 @@ impl<E: Event, B> Consumer<E, B> {
         handle(&lease, lease.sequence())
     }
 
-    /// Handles ready events; at least one is ready.
+    /// Handles ready events; at least one is ready. `TELLS_LAST`: the closure is told which one is the last, so the
+    /// next stamp is looked at before an event is handled. Otherwise it is looked at afterwards: its line is more
+    /// likely to be complete by then, and is not taken from the producer half written.
     #[inline(always)]
-    fn process_ready<F: FnMut(&E, Sequence, bool)>(&mut self, mut handle: F) -> usize {
+    fn process_ready<const TELLS_LAST: bool, F>(&mut self, mut handle: F) -> usize
+    where
+        F: FnMut(&E, Sequence, bool),
+    {
         let first = self.core.next();
-        let end = first + self.core.capacity() as i64;
+        let last_of_call = first + self.core.capacity() as i64 - 1;
         let commit_every = (self.core.capacity() as i64 / 8).max(1);
         let mut burst = Burst {
             core: &mut self.core,
             done: first - 1,
-            commit_at: first + commit_every - 1,
         };
+        let mut commit_at = first + commit_every - 1;
         loop {
             let sequence = burst.done + 1;
+            let is_last = TELLS_LAST
+                && (sequence == last_of_call || !burst.core.is_published(sequence + 1));
             burst.core.prefetch_after(sequence);
-            let is_last = sequence + 1 == end || !burst.core.is_published(sequence + 1);
             // SAFETY: the stamp of `sequence` was seen, and it is not released before the burst says so (R3, R7).
-            handle(
-                unsafe { burst.core.event(sequence).as_ref() },
-                sequence,
-                is_last,
-            );
+            let event = unsafe { burst.core.event(sequence).as_ref() };
+            handle(event, sequence, is_last);
             burst.done = sequence;
-            if is_last {
-                break;
-            }
-            if sequence == burst.commit_at {
+            if sequence == commit_at {
+                if sequence == last_of_call {
+                    break;
+                }
                 burst.core.commit(sequence);
-                burst.commit_at = sequence + commit_every;
+                commit_at = sequence + commit_every;
+            }
+            if is_last || (!TELLS_LAST && !burst.core.is_published(sequence + 1)) {
+                break;
             }
         }
         (burst.done + 1 - first) as usize
@@ -541,7 +519,6 @@ impl<E: Event, B> Drop for Consumer<E, B> {
 struct Burst<'a, E: Event> {
     core: &'a mut ConsumerCore<E>,
     done: Sequence,
-    commit_at: Sequence,
 }
 
 impl<E: Event> Drop for Burst<'_, E> {

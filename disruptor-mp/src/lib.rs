@@ -77,10 +77,10 @@ pub use error::{
 #[doc(hidden)]
 pub use event::derived as __event;
 pub use event::{EVENT_ALIGN_MAX, Event, EventLayout, LayoutId};
+pub use facade::{backend, consumer, lock_free, prelude, producer, shared_memory};
 #[cfg(feature = "fail-points")]
 #[doc(hidden)]
 pub use fail::FAIL_POINTS;
-pub use facade::{backend, consumer, lock_free, prelude, producer, shared_memory};
 pub use layout::DEFAULT_MAX_CONSUMERS;
 pub use liveness::{
     RequiredConsumerAlert, RequiredConsumerAlertHook, RequiredConsumerError,

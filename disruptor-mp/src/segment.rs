@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::blocked;
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::event::require_event;
 use crate::fail::point;
@@ -71,7 +72,20 @@ impl<E: Event> Segment<E> {
         }
     }
 
+    /// Not for hot calls, which know that they were not forked.
+    ///
+    /// # Panics
+    ///
+    /// In a forked process, where nothing is mapped (R8): a question is answered by this, not by a signal.
     pub(crate) fn control(&self) -> &Control {
+        if self
+            .region
+            .live_word()
+            .load(crate::sync::process::Ordering::Relaxed)
+            == 0
+        {
+            panic!("{}", MultiProcessError::Forked);
+        }
         self.view.control()
     }
 
@@ -93,6 +107,25 @@ impl<E: Event> Segment<E> {
     /// The producer that has or had this ring, in words.
     pub(crate) fn producer_text(&self) -> String {
         describe(self.control().producer.owner.load())
+    }
+
+    /// Takes the name of a closed and drained ring along (R15). Who finds the producer's lock taken leaves it at
+    /// that: its holder looks again once it has let go, so that of two who race one sees what the other did.
+    pub(crate) fn unlink_if_drained(&self) -> io::Result<()> {
+        let locks = self.locks();
+        while blocked::is_drained(self.control()) && self.region.is_name_ours()? {
+            if !locks.try_lock(PRODUCER_BYTE)? {
+                break;
+            }
+            point("drain.locked");
+            let unlinked = match blocked::is_drained(self.control()) {
+                true => self.unlink_if_ours(),
+                false => Ok(()),
+            };
+            point("drain.unlinked");
+            locks.unlock(PRODUCER_BYTE).and(unlinked)?;
+        }
+        Ok(())
     }
 
     /// Removes the name if it is still this segment's. The caller holds the producer's lock (R15).

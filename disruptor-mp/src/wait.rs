@@ -38,14 +38,14 @@ pub enum AutoWaitStrategy {
 }
 
 /// How often a blocked call looks whether those it waits for are alive.
-const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
 /// Spins between two looks at the clock.
 const SPINS_PER_LOOK: u32 = 256;
 const BLOCK_SPINS: u32 = 200;
 const BLOCK_YIELDS: u32 = 32;
 const BLOCK_SLEEP_MAX: Duration = Duration::from_millis(1);
 /// Until then a wait is taken for short, and nobody's life is doubted.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
+pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(1);
 
 /// What a waiting call does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,3 +1,30 @@
-//! Placeholder.
+//! The fastest trusted way to move messages between processes on one machine.
+//!
+//! ```
+//! use myelon::prelude::*;
+//!
+//! #[derive(Clone, Copy, Default, myelon::Event)]
+//! #[repr(C)]
+//! struct Tick {
+//!     price: i64,
+//!     quantity: u64,
+//! }
+//!
+//! # let name = &myelon::portable_shm_segment_name("doc");
+//! // one process                                           another one
+//! let mut tx = myelon::publisher::<Tick>(name, 4096)?;
+//! let mut rx = myelon::subscriber::<Tick>(name)?;
+//! tx.send(Deadline::NEVER, |tick| *tick = Tick { price: 100, quantity: 1 })?;
+//! assert_eq!(rx.recv(Deadline::NEVER)?.price, 100);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Layer 0, rings of events, is the crate `disruptor-mp`; all of it is here under the same names, and the types are the
+//! same: a `disruptor_mp::SharedConsumer` is a [`SharedConsumer`]. The crate itself is not a path of this one:
+//!
+//! ```compile_fail,E0433
+//! let _ = myelon::disruptor_mp::portable_shm_segment_name("ticks");
+//! ```
 
+#[doc(inline)]
 pub use disruptor_mp::*;

@@ -3,7 +3,7 @@
 //! ```text
 //! line 0  arrivals of the driver     line 3  ping          page 1 ..  slots of the bare streams
 //! line 1  arrivals of the peer       line 4  pong
-//! line 2  the peer's progress
+//! line 2  the peer's progress        line 5  the driver's progress
 //! ```
 //! Each line (128 B) is written by one party. Whoever dies leaves the other in [`spin_until`], which notices.
 
@@ -93,6 +93,12 @@ impl Arena {
     pub(crate) fn progress(&self) -> &AtomicI64 {
         // SAFETY: as in `word`; a signed atomic has the same size and alignment.
         unsafe { AtomicI64::from_ptr(self.address(2).cast()) }
+    }
+
+    /// The driver's progress, where it receives.
+    pub(crate) fn driver_progress(&self) -> &AtomicI64 {
+        // SAFETY: as in `progress`.
+        unsafe { AtomicI64::from_ptr(self.address(5).cast()) }
     }
 
     /// The two lines of the bounces: ping and pong.

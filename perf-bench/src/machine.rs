@@ -17,7 +17,10 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name| cpu_field(&cpuinfo, name).unwrap_or_else(|| "unknown".into());
         let mut lines = vec![("processor", field("model name"))];
-        let count = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+        let count = cpuinfo
+            .lines()
+            .filter(|line| line.starts_with("processor"))
+            .count();
         let virtual_machine = field("flags").split(' ').any(|flag| flag == "hypervisor");
         let placement = match cores {
             Some(Cores { driver, peer }) => format!("pinned to {driver} and {peer}"),

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::arena::Arena;
 use crate::backend::Backend;
 use crate::clock::Clock;
-use crate::measure::Effort;
+use crate::measure::{Bench, Effort};
 use crate::options::{Command, Common, Options, Raw};
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::process::Peer;
@@ -96,10 +96,17 @@ fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<
         budget: Duration::from_secs(common.budget_s),
         is_quick: common.quick,
     };
-    let mut arena = Arena::create(plan.arena_bytes)?;
-    let mut peer = Peer::start(&arena, cores.map(|cores| cores.peer))?;
+    let arena = Arena::create(plan.arena_bytes)?;
+    let peer = Peer::start(&arena, cores.map(|cores| cores.peer))?;
     let bar = progress((effort.rounds + 1) * plan.cells.len());
-    let series = measure::run(plan, effort, &clock, &mut arena, &mut peer, || bar.inc(1))?;
+    let bench = Bench {
+        plan,
+        effort,
+        clock,
+        arena,
+        peer,
+    };
+    let series = bench.run(|| bar.inc(1))?;
     bar.finish_and_clear();
     let rows = report::rows(plan, &series);
     println!("{}", report::table::render(&rows));
@@ -110,7 +117,7 @@ fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<
         }
         println!();
     }
-    println!("bare stream: {}", floor::stream::POLICY);
+    println!("bare stream: {}", floor::STREAM_POLICY);
     println!(
         "ratios: within a round, then the median of {} rounds",
         rows[0].rounds
@@ -142,7 +149,9 @@ fn list() {
             .collect();
         names.join(" ")
     };
-    println!("floors     one_line_bounce two_line_bounce bare_stream bare_stream_batch16");
+    println!(
+        "floors     one_line_bounce two_line_bounce bare_ping_pong bare_stream bare_stream_batch16"
+    );
     println!("layers     raw");
     let scenarios = Scenario::value_variants()
         .iter()

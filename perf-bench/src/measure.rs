@@ -54,7 +54,6 @@ pub(crate) struct Series {
     /// All round trips of all rounds, in ns.
     pub(crate) trips: Histogram<u64>,
     pub(crate) messages: u64,
-    pub(crate) seconds: f64,
     /// User and system time of both processes.
     pub(crate) cpu: (f64, f64),
     /// Both ends received exactly what was sent, in every round.
@@ -67,7 +66,6 @@ impl Series {
             figures: Vec::new(),
             trips: Histogram::new(3)?,
             messages: 0,
-            seconds: 0.0,
             cpu: (0.0, 0.0),
             is_verified: true,
         })
@@ -80,101 +78,105 @@ impl Series {
     }
 }
 
-/// Runs the plan; `on_step` hears of every finished cell of every round.
-pub(crate) fn run(
-    plan: &Plan,
-    effort: Effort,
-    clock: &Clock,
-    arena: &mut Arena,
-    peer: &mut Peer,
-    mut on_step: impl FnMut(),
-) -> Result<Vec<Series>, Failure> {
-    let mut cells = open(plan, peer)?;
-    let mut series = Vec::new();
-    series.resize_with(plan.cells.len(), Series::new);
-    let mut series = series.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let start = Instant::now();
-    // Round 0 warms up and is checked, but not counted.
-    for round in 0..=effort.rounds {
-        for (index, cell) in cells.iter_mut().enumerate() {
-            watch::check();
-            let count = plan.cells[index].spec.messages_per_round(effort.is_quick);
-            let round = round as u64;
-            step(
-                index,
-                cell.as_mut(),
-                &mut series[index],
-                (round, count),
-                (clock, arena, peer),
-            )?;
-            on_step();
-        }
-        if round >= ROUNDS_MIN && start.elapsed() > effort.budget {
-            break;
-        }
-    }
-    peer.close()?;
-    for cell in cells {
-        cell.close()?;
-    }
-    Ok(series)
+/// Both processes, ready to measure.
+#[derive(Debug)]
+pub(crate) struct Bench<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) effort: Effort,
+    pub(crate) clock: Clock,
+    pub(crate) arena: Arena,
+    pub(crate) peer: Peer,
 }
 
-/// Opens every cell, each on both sides.
-fn open(plan: &Plan, peer: &mut Peer) -> Result<Vec<Box<dyn Endpoint>>, Failure> {
-    let mut cells = Vec::with_capacity(plan.cells.len());
-    for cell in &plan.cells {
-        let mut end = scenario::open(&cell.spec, Role::Driver)?;
-        peer.order(&Order::Open(cell.spec.clone()))?;
-        peer.answer()?;
-        end.finish_opening()?;
-        cells.push(end);
+impl Bench<'_> {
+    /// Runs the plan; `on_step` hears of every finished cell of every round.
+    pub(crate) fn run(mut self, mut on_step: impl FnMut()) -> Result<Vec<Series>, Failure> {
+        let mut cells = self.open()?;
+        let series: Result<Vec<_>, _> = cells.iter().map(|_| Series::new()).collect();
+        let mut series = series?;
+        let start = Instant::now();
+        // Round 0 warms up and is checked, but not counted.
+        for round in 0..=self.effort.rounds {
+            for (index, cell) in cells.iter_mut().enumerate() {
+                watch::check();
+                self.step(index, round as u64, cell.as_mut(), &mut series[index])?;
+                on_step();
+            }
+            if round >= ROUNDS_MIN && start.elapsed() > self.effort.budget {
+                break;
+            }
+        }
+        self.peer.close()?;
+        for cell in cells {
+            cell.close()?;
+        }
+        Ok(series)
     }
-    Ok(cells)
+
+    /// Opens every cell, each on both sides.
+    fn open(&mut self) -> Result<Vec<Box<dyn Endpoint>>, Failure> {
+        let mut cells = Vec::with_capacity(self.plan.cells.len());
+        for cell in &self.plan.cells {
+            let mut end = scenario::open(&cell.spec, Role::Driver)?;
+            self.peer.order(&Order::Open(cell.spec.clone()))?;
+            self.peer.answer()?;
+            end.finish_opening()?;
+            cells.push(end);
+        }
+        Ok(cells)
+    }
+
+    /// One round of one cell.
+    fn step(
+        &mut self,
+        cell: usize,
+        round: u64,
+        end: &mut dyn Endpoint,
+        series: &mut Series,
+    ) -> Result<(), Failure> {
+        let spec = &self.plan.cells[cell].spec;
+        let count = spec.messages_per_round(self.effort.is_quick);
+        self.peer.order(&Order::Run { cell, round, count })?;
+        let before = cpu_seconds();
+        let outcome = end.run(&mut self.arena, &self.clock, round, count);
+        let after = cpu_seconds();
+        let answer = self.peer.answer()?;
+        series.is_verified &= outcome.is_right() && answer.is_right;
+        if round == 0 {
+            return Ok(());
+        }
+        if spec.is_latency() {
+            for &trip in &outcome.ticks {
+                series.trips.record(self.clock.nanos(trip).max(1))?;
+            }
+            series
+                .figures
+                .push(typical_trip_ns(&outcome.ticks, &self.clock));
+        } else {
+            series
+                .figures
+                .push(typical_rate(&outcome.ticks, count, &self.clock));
+        }
+        series.messages += count;
+        series.cpu.0 += after.0 - before.0 + answer.cpu.0;
+        series.cpu.1 += after.1 - before.1 + answer.cpu.1;
+        Ok(())
+    }
 }
 
-/// One round of one cell.
-fn step(
-    index: usize,
-    end: &mut dyn Endpoint,
-    series: &mut Series,
-    (round, count): (u64, u64),
-    (clock, arena, peer): (&Clock, &mut Arena, &mut Peer),
-) -> Result<(), Failure> {
-    peer.order(&Order::Run {
-        cell: index,
-        round,
-        count,
-    })?;
-    let before = cpu_seconds();
-    let outcome = end.run(arena, clock, round, count);
-    let after = cpu_seconds();
-    let answer = peer.answer()?;
-    series.is_verified &= outcome.is_right() && answer.is_right;
-    if round == 0 {
-        return Ok(());
-    }
-    let seconds = clock.nanos(outcome.ticks).max(1) as f64 / 1e9;
-    if outcome.trips.is_empty() {
-        series.figures.push(count as f64 / seconds);
-    } else {
-        for &trip in &outcome.trips {
-            series.trips.record(clock.nanos(trip).max(1))?;
-        }
-        series.figures.push(typical_trip_ns(&outcome.trips, clock));
-    }
-    series.messages += count;
-    series.seconds += seconds;
-    series.cpu.0 += after.0 - before.0 + answer.cpu.0;
-    series.cpu.1 += after.1 - before.1 + answer.cpu.1;
-    Ok(())
+/// Messages per second in the middle one of a round's blocks.
+fn typical_rate(blocks: &[u64], count: u64, clock: &Clock) -> f64 {
+    let nanos = blocks.iter().map(|&ticks| clock.nanos(ticks).max(1) as f64);
+    count as f64 / blocks.len() as f64 * 1e9 / Spread::of(nanos.collect()).median
 }
 
 /// The median round trip, finer than the clock: some processors' counters move in steps of 10 ns, so the median is
 /// taken of the means of 16 trips in a row. A block that was disturbed is as far out as a disturbed trip.
 fn typical_trip_ns(trips: &[u64], clock: &Clock) -> f64 {
     const BLOCK: usize = 16;
-    let blocks = trips.chunks_exact(BLOCK).map(|block| block.iter().sum::<u64>());
+    let blocks = trips
+        .chunks_exact(BLOCK)
+        .map(|block| block.iter().sum::<u64>());
     let sums = Spread::of(blocks.map(|sum| clock.nanos(sum) as f64).collect());
     (sums.median / BLOCK as f64).max(1.0)
 }

@@ -47,7 +47,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
     /// Rounds to measure, each of all cells.
-    #[arg(long, global = true, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, global = true, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) rounds: u64,
 
     /// Fewer rounds of fewer messages, still verified: for continuous integration.
@@ -59,7 +59,7 @@ pub(crate) struct Common {
     pub(crate) json: Option<PathBuf>,
 
     /// Seconds after which no further round starts, once there are enough for a median.
-    #[arg(long, global = true, default_value_t = 12)]
+    #[arg(long, global = true, default_value_t = 10)]
     pub(crate) budget_s: u64,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Raw {
     pub(crate) scenarios: Vec<Scenario>,
 
     /// Slots of a stream's ring.
-    #[arg(long, default_value_t = 4096, value_parser = capacity)]
+    #[arg(long, default_value_t = 1024, value_parser = capacity)]
     pub(crate) capacity: usize,
 
     /// Slots of a ping-pong's rings; they are fastest while both fit into the first-level cache.

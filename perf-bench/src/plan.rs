@@ -6,10 +6,8 @@ use myelon::portable_shm_segment_name;
 
 use crate::backend::Backend;
 use crate::floor::stream::shape;
+use crate::scenario::BATCH;
 use crate::spec::{Spec, Work};
-
-/// Events published together in the batch scenario.
-const BATCH: usize = 16;
 
 /// What the options ask for.
 #[derive(Clone, Debug)]
@@ -78,11 +76,14 @@ impl Plan {
                 wanted.ping_pong_capacity,
             ),
             Scenario::Stream => stream(1, wanted.capacity),
-            Scenario::StreamBatch16 => stream(BATCH, wanted.capacity),
+            Scenario::StreamBatch16 => stream(BATCH as usize, wanted.capacity),
         };
-        // One bounce is enough for all ping-pongs of a round.
+        // One bounce is enough for all ping-pongs of a round; the bare one shows what two rings add to it.
         let floor = match floor {
-            Work::TwoLineBounce => 1,
+            Work::TwoLineBounce => {
+                self.add_floor(Work::BarePingPong, size, capacity);
+                1
+            }
             _ => self.add_floor(floor, size, capacity),
         };
         for &backend in &wanted.backends {
@@ -103,8 +104,9 @@ impl Plan {
 
     fn add_floor(&mut self, work: Work, size: usize, capacity: usize) -> usize {
         let index = self.cells.len();
+        let is_ping_pong = matches!(work, Work::BarePingPong);
         self.cells.push(Cell {
-            floor: index,
+            floor: if is_ping_pong { 1 } else { index },
             spec: Spec {
                 work,
                 backend: Backend::None,
@@ -115,10 +117,13 @@ impl Plan {
                 arena_offset: self.arena_bytes,
             },
         });
-        if let Work::BareStream { .. } = work {
-            // A page boundary for each, as a segment has.
-            self.arena_bytes += (shape(size).1 * capacity).next_multiple_of(4096);
-        }
+        let streams = match work {
+            Work::BareStream { .. } => 1,
+            Work::BarePingPong => 2,
+            _ => 0,
+        };
+        // A page boundary for each, as a segment has.
+        self.arena_bytes += streams * (shape(size).1 * capacity).next_multiple_of(4096);
         index
     }
 }
@@ -166,7 +171,7 @@ mod tests {
             ping_pong_capacity: 16,
             mmap_root: "no-such-directory".into(),
         });
-        assert_eq!(plan.cells.len(), 2 + 4 + 2 * 3 + 2 * 3);
+        assert_eq!(plan.cells.len(), 2 + 2 * 3 + 2 * 3 + 2 * 3);
         let mut end = 0;
         for (index, cell) in plan.cells.iter().enumerate() {
             assert!(cell.floor <= index);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
+use crate::scenario::{BATCH, BLOCKS};
 
 /// The work of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,8 @@ pub(crate) enum Work {
     TwoLineBounce,
     /// The bare stamped stream; `batch` events at a time.
     BareStream { batch: usize },
+    /// A message there, a message back, on two bare streams.
+    BarePingPong,
     /// A message there, a message back, on two rings.
     PingPong,
     /// One way as fast as it goes; `batch` events for each publish.
@@ -30,7 +33,7 @@ pub(crate) struct Spec {
     pub(crate) name: String,
     /// Where a file-backed ring lives.
     pub(crate) root: String,
-    /// Where a bare stream's slots are in the arena.
+    /// Where the slots of a bare loop are in the arena.
     pub(crate) arena_offset: usize,
 }
 
@@ -40,6 +43,7 @@ impl Spec {
         match self.work {
             Work::OneLineBounce => "one_line_bounce",
             Work::TwoLineBounce => "two_line_bounce",
+            Work::BarePingPong => "bare_ping_pong",
             Work::BareStream { batch: 1 } => "bare_stream",
             Work::BareStream { .. } => "bare_stream_batch16",
             Work::PingPong => "ping_pong",
@@ -60,7 +64,7 @@ impl Spec {
     pub(crate) fn is_latency(&self) -> bool {
         matches!(
             self.work,
-            Work::OneLineBounce | Work::TwoLineBounce | Work::PingPong
+            Work::OneLineBounce | Work::TwoLineBounce | Work::BarePingPong | Work::PingPong
         )
     }
 
@@ -71,18 +75,16 @@ impl Spec {
 
     /// How many messages a round sends.
     pub(crate) fn messages_per_round(&self, quick: bool) -> u64 {
-        let full: u64 = match self.work {
-            Work::OneLineBounce | Work::TwoLineBounce | Work::PingPong => 4_000,
-            _ if self.size_bytes > 512 => 40_000,
-            _ if self.size_bytes > 128 => 80_000,
-            _ => 240_000,
-        };
-        // Several laps of the ring, whatever its capacity, in whole batches.
-        let enough = full.max(if self.is_latency() {
-            0
+        if self.is_latency() {
+            return if quick { 512 } else { 4_096 };
+        }
+        // Two laps of the ring in each block, whatever its capacity.
+        let laps = 2 * BLOCKS * self.capacity as u64;
+        let full = laps.max(if self.size_bytes > 128 {
+            65_536
         } else {
-            8 * self.capacity as u64
+            262_144
         });
-        (if quick { enough / 8 } else { enough }).next_multiple_of(16)
+        if quick { full / 8 } else { full }.next_multiple_of(BLOCKS * BATCH)
     }
 }

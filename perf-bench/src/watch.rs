@@ -15,11 +15,23 @@ pub(crate) struct Stopped(pub(crate) &'static str);
 /// Polls `ready` with a pause in between.
 #[inline(always)]
 pub(crate) fn spin_until(mut ready: impl FnMut() -> bool) {
-    let mut polls = 0_u32;
+    let mut patience = Patience::default();
     while !ready() {
+        patience.pause();
+    }
+}
+
+/// Counts the polls of one wait.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(u32);
+
+impl Patience {
+    /// Between two polls.
+    #[inline(always)]
+    pub(crate) fn pause(&mut self) {
         core::hint::spin_loop();
-        polls = polls.wrapping_add(1);
-        if polls & 0xFFFF == 0 {
+        self.0 = self.0.wrapping_add(1);
+        if self.0 & 0xFFFF == 0 {
             long_wait();
         }
     }

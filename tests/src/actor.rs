@@ -29,8 +29,15 @@ pub struct Actor {
 pub struct Reply(String);
 
 impl Actor {
-    pub(crate) fn start(program: &Path, backend: &str, directory: &Path, name: &str) -> Self {
+    pub(crate) fn start(
+        program: &Path,
+        backend: &str,
+        directory: &Path,
+        name: &str,
+        fail_point: Option<&str>,
+    ) -> Self {
         let mut child = Command::new(program)
+            .envs(fail_point.map(|arming| ("MYELON_FAIL_POINT", arming)))
             .arg(backend)
             .arg(directory)
             .arg(name)
@@ -125,9 +132,26 @@ impl Actor {
         self.child.wait().expect("wait");
     }
 
+    /// Waits until it has killed itself, as a fail point does.
+    pub fn wait_until_dead(&mut self) {
+        wait_until("the actor is dead", || self.end().is_some());
+    }
+
+    /// How it ended, if it has.
+    pub fn end(&mut self) -> Option<std::process::ExitStatus> {
+        let end = self.child.try_wait().expect("wait");
+        self.has_ended |= end.is_some();
+        end
+    }
+
     /// Stops it where it is.
     pub fn stop(&mut self) {
         self.signal(Signal::SIGSTOP);
+        self.wait_until_stopped();
+    }
+
+    /// Waits until it has stopped, by itself or by somebody.
+    pub fn wait_until_stopped(&self) {
         let status = format!("/proc/{}/stat", self.pid());
         wait_until("the actor is stopped", || {
             let text = std::fs::read_to_string(&status).expect("its status");

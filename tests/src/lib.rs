@@ -72,8 +72,24 @@ impl World {
 
     /// Starts another process.
     pub fn actor(&self) -> Actor {
+        self.start(None)
+    }
+
+    /// Starts another process that dies or stops at a step of the protocol: `name:n:kill` or `name:n:stop`. Only debug
+    /// builds have these points.
+    pub fn actor_with(&self, fail_point: &str) -> Actor {
+        self.start(Some(fail_point))
+    }
+
+    fn start(&self, fail_point: Option<&str>) -> Actor {
         let backend = if self.is_shared_memory { "shm" } else { "mmap" };
-        Actor::start(&self.program, backend, &self.directory, &self.name)
+        Actor::start(
+            &self.program,
+            backend,
+            &self.directory,
+            &self.name,
+            fail_point,
+        )
     }
 
     /// Says that the name is meant to be there when the test ends.

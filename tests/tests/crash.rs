@@ -38,8 +38,7 @@ fn killed_under_load_nothing_is_lost() {
     for world in both() {
         let mut tx = world.actor();
         tx.ok("produce cap=256");
-        tx.ok("publish n=0");
-        let total = 200_000;
+        let total = 2_000_000;
         let mut next = 0;
         let mut rx = world.actor();
         rx.ok("consume cap=256 id=reader");
@@ -314,4 +313,32 @@ fn dead_ring_can_be_attached_and_drained() {
         successor.ok("close");
         rx.err("Closed", "recv");
     }
+}
+
+#[test]
+fn producer_that_panics_leaves_its_ring_as_a_death_would() {
+    let name = disruptor_mp::portable_shm_segment_name("panic");
+    let producer = name.clone();
+    let mut tx = disruptor_mp::publisher::<u64>(&producer, 8).expect("create");
+    let mut rx = disruptor_mp::subscriber::<u64>(&name).expect("attach");
+    let thread = std::thread::spawn(move || {
+        tx.publish(|event| *event = 1);
+        tx.publish(|_| panic!("in the closure"));
+    });
+    assert!(thread.join().is_err());
+    let deadline = disruptor_mp::Deadline::after(Duration::from_secs(60));
+    assert_eq!(*rx.recv(deadline).expect("published before"), 1);
+    let dead = rx.recv(deadline).map(|lease| *lease);
+    assert!(
+        matches!(dead, Err(disruptor_mp::RecvError::ProducerDead { .. })),
+        "{dead:?}"
+    );
+    let mut successor = disruptor_mp::publisher::<u64>(&name, 8).expect("take over");
+    successor.publish_value(2);
+    assert_eq!(
+        successor.last_published_sequence(),
+        1,
+        "what was claimed was not published"
+    );
+    assert_eq!(*rx.recv(deadline).expect("published"), 2);
 }

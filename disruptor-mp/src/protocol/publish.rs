@@ -127,6 +127,17 @@ impl<E: Event> ProducerCore<E> {
         self.next - 1
     }
 
+    /// Whether a refresh would free an eighth of the ring, and `n` slots at least. Reads, and writes nothing.
+    pub(crate) fn is_refresh_worthwhile(&self, n: usize) -> bool {
+        let capacity = self.view.capacity() as i64;
+        let last = self.next - 1;
+        let gain = match self.scan(last) {
+            Some(smallest) => smallest.saturating_sub(self.gate),
+            None => capacity,
+        };
+        gain >= (capacity / 8).max(n as i64)
+    }
+
     /// R5. Returns whether any slot is free afterwards.
     pub(crate) fn refresh(&mut self) -> bool {
         let last = self.next - 1;

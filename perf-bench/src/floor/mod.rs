@@ -2,4 +2,8 @@
 
 pub(crate) mod bounce;
 pub(crate) mod memory;
+pub(crate) mod ping_pong;
 pub(crate) mod stream;
+
+/// The bare stream's policy, said in every report.
+pub(crate) const STREAM_POLICY: &str = "stamp behind the event, commit per event, gate reread when out (pause), batches from last to first";

@@ -5,15 +5,12 @@
 //! it has run out; one pause for each look at an unready stamp; a batch is written from its last event to its first,
 //! each stamp right after its event, so that the consumer sees the batch whole and each line is written once.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use crate::payload::{fill, fold, key};
+use crate::payload::{fill, fold};
 use crate::watch::spin_until;
-
-/// Said in every report that shows the floor.
-pub(crate) const POLICY: &str = "stamp behind the event, commit per event, gate reread when out (pause), batches \
-                                 from last to first";
 
 /// Where the stamp of an event of `size` bytes is, and the distance of two slots.
 pub(crate) const fn shape(size: usize) -> (usize, usize) {
@@ -53,37 +50,83 @@ impl<'a> Slots<'a> {
         (slot.cast(), stamp)
     }
 
-    /// Publishes `first .. first + count`, `batch` at a time; everything before `first` is consumed.
-    pub(crate) fn produce<const W: usize>(&self, first: u64, round: u64, count: u64, batch: u64) {
-        let capacity = self.mask + 1;
-        let (mut at, end, mut limit) = (first, first + count, first + capacity);
-        while at < end {
-            if at + batch > limit {
-                spin_until(|| {
-                    limit = (self.committed.load(Acquire) + 1) as u64 + capacity;
-                    at + batch <= limit
-                });
+    /// Publishes `range` one at a time, with `key + sequence` as each one's key. Takes and returns the limit, the first
+    /// sequence for which there is no room yet: a ring beyond what is known to be consumed.
+    #[inline(always)]
+    pub(crate) fn produce<const W: usize>(
+        &self,
+        range: Range<u64>,
+        key: u64,
+        mut limit: u64,
+    ) -> u64 {
+        for sequence in range {
+            if sequence >= limit {
+                limit = self.refill(sequence + 1);
             }
-            for sequence in (at..at + batch).rev() {
-                let (event, stamp) = self.slot::<W>(sequence);
-                // SAFETY: the gate says that the consumer has left this slot; it looks again only after the stamp.
-                fill(unsafe { &mut *event }, key(round, sequence - first));
-                stamp.store((sequence + 1) << 2, Release);
-            }
-            at += batch;
+            self.write::<W>(sequence, key);
         }
+        limit
     }
 
-    /// Consumes as many and returns their hash.
-    pub(crate) fn consume<const W: usize>(&self, first: u64, count: u64) -> u64 {
-        let mut hash = 0;
-        for sequence in first..first + count {
+    /// The same, `BATCH` at a time: a constant, so that nothing but the slots is stored to in the loop.
+    pub(crate) fn produce_batches<const W: usize, const BATCH: u64>(
+        &self,
+        range: Range<u64>,
+        key: u64,
+        mut limit: u64,
+    ) -> u64 {
+        for at in range.step_by(BATCH as usize) {
+            if at + BATCH > limit {
+                limit = self.refill(at + BATCH);
+            }
+            for back in 1..=BATCH {
+                self.write::<W>(at + BATCH - back, key);
+            }
+        }
+        limit
+    }
+
+    /// The slot's stamp is behind its event, so the stores go upwards through its lines.
+    #[inline(always)]
+    fn write<const W: usize>(&self, sequence: u64, key: u64) {
+        let (event, stamp) = self.slot::<W>(sequence);
+        // SAFETY: the gate says that the consumer has left this slot; it looks again only after the stamp.
+        fill(unsafe { &mut *event }, key.wrapping_add(sequence));
+        stamp.store((sequence + 1) << 2, Release);
+    }
+
+    /// Waits until sequences below `end` fit; returns how far they fit now. Apart, so that the loops above keep all
+    /// they need in registers: on some processors each private store between slots costs a fifth.
+    #[cold]
+    #[inline(never)]
+    fn refill(&self, end: u64) -> u64 {
+        let mut limit = 0;
+        spin_until(|| {
+            limit = (self.committed.load(Acquire) + 1) as u64 + self.mask + 1;
+            end <= limit
+        });
+        limit
+    }
+
+    /// Consumes `range` and folds it into `hash`.
+    #[inline(always)]
+    pub(crate) fn consume_into<const W: usize>(&self, mut hash: u64, range: Range<u64>) -> u64 {
+        for sequence in range {
             let (event, stamp) = self.slot::<W>(sequence);
-            spin_until(|| stamp.load(Acquire) == (sequence + 1) << 2);
+            if stamp.load(Acquire) != (sequence + 1) << 2 {
+                wait(stamp, (sequence + 1) << 2);
+            }
             // SAFETY: the stamp says that the event is complete; the producer leaves it alone until the commit below.
             hash = fold(hash, unsafe { &*event });
             self.committed.store(sequence as i64, Release);
         }
         hash
     }
+}
+
+/// Apart for the same reason.
+#[cold]
+#[inline(never)]
+fn wait(stamp: &AtomicU64, expected: u64) {
+    spin_until(|| stamp.load(Acquire) == expected);
 }

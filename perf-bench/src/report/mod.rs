@@ -27,6 +27,7 @@ pub(crate) struct Row {
     pub(crate) p99_ns: Option<f64>,
     pub(crate) p999_ns: Option<f64>,
     pub(crate) max_ns: Option<f64>,
+    /// Of a round trip: how many fit into a second one after the other.
     pub(crate) msgs_per_s: f64,
     pub(crate) bytes_per_s: f64,
     pub(crate) floor_one_line_ns: f64,
@@ -53,11 +54,7 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
         let figure = Spread::of(own.figures.clone()).median;
         let is_latency = cell.spec.is_latency();
         let quantile = |q| is_latency.then(|| own.trips.value_at_quantile(q) as f64);
-        let rate = if is_latency {
-            own.messages as f64 / own.seconds
-        } else {
-            figure
-        };
+        let rate = if is_latency { 1e9 / figure } else { figure };
         let ratio = own.ratio(floor);
         Row {
             scenario: cell.spec.scenario(),

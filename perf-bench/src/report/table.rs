@@ -90,7 +90,7 @@ fn rate(row: &Row) -> Vec<String> {
 }
 
 fn ratio(row: &Row) -> [String; 2] {
-    if row.layer == "floor" {
+    if row.layer == "floor" && row.scenario != "bare_ping_pong" {
         return [String::from("floor"), String::new()];
     }
     [

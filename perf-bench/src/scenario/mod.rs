@@ -7,6 +7,7 @@ pub(crate) mod ping_pong;
 pub(crate) mod stream;
 
 use std::error::Error;
+use std::ops::Range;
 
 use myelon::{MappedFile, SharedMemory};
 
@@ -17,16 +18,20 @@ use crate::floor;
 use crate::payload::for_size;
 use crate::spec::{Spec, Work};
 
+/// Events published together in the batch scenarios.
+pub(crate) const BATCH: u64 = 16;
+
+/// A stream's round is timed in so many parts, so that one that was disturbed does not spoil the round.
+pub(crate) const BLOCKS: u64 = 64;
+
 /// What went wrong, in words.
 pub(crate) type Failure = Box<dyn Error>;
 
 /// What one end knows after a round.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// The driver's: how long the round took.
-    pub(crate) ticks: u64,
-    /// The driver's, in a latency scenario: each round trip.
-    pub(crate) trips: Vec<u64>,
+    /// The driver's: each round trip, or each of the [`BLOCKS`] of a stream.
+    pub(crate) ticks: Vec<u64>,
     /// The hash of what this end received.
     pub(crate) hash: u64,
     /// What that hash must be.
@@ -63,7 +68,11 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
         Work::TwoLineBounce => Ok(Box::new(Bounce { two_lines: true })),
         Work::BareStream { batch } => Ok(Box::new(Bare {
             spec: spec.clone(),
-            batch: batch as u64,
+            batch,
+            next: 0,
+        })),
+        Work::BarePingPong => Ok(Box::new(BarePingPong {
+            spec: spec.clone(),
             next: 0,
         })),
         Work::PingPong | Work::Stream { .. } => {
@@ -88,6 +97,24 @@ fn open_ring<const W: usize, B: crate::backend::Open>(
     })
 }
 
+/// Sends `count` messages, a multiple of [`BLOCKS`], block by block. The ring is much smaller than a block, so the time
+/// to publish one is the time that the reader takes, too.
+#[inline(always)]
+pub(crate) fn in_blocks(clock: &Clock, count: u64, mut send: impl FnMut(Range<u64>)) -> Outcome {
+    let mut ticks = Vec::with_capacity(BLOCKS as usize);
+    let mut before = clock.ticks();
+    for block in 0..BLOCKS {
+        send(block * count / BLOCKS..(block + 1) * count / BLOCKS);
+        let now = clock.ticks();
+        ticks.push(now.wrapping_sub(before));
+        before = now;
+    }
+    Outcome {
+        ticks,
+        ..Outcome::default()
+    }
+}
+
 struct Bounce {
     two_lines: bool,
 }
@@ -101,7 +128,7 @@ impl Endpoint for Bounce {
 
 struct Bare {
     spec: Spec,
-    batch: u64,
+    batch: usize,
     next: u64,
 }
 
@@ -120,17 +147,38 @@ impl Endpoint for Bare {
         self.next += count;
         for_size!(self.spec.size_bytes, W => match arena.role() {
             Role::Driver => {
-                let start = clock.ticks();
-                slots.produce::<W>(first, round, count, self.batch);
+                let key = crate::payload::key(round, 0).wrapping_sub(first);
+                let mut limit = first + self.spec.capacity as u64;
+                let outcome = in_blocks(clock, count, |block| {
+                    let range = first + block.start..first + block.end;
+                    limit = match self.batch {
+                        1 => slots.produce::<W>(range, key, limit),
+                        _ => slots.produce_batches::<W, BATCH>(range, key, limit),
+                    };
+                });
                 stream::wait_for_progress(arena, first + count - 1);
-                let ticks = clock.ticks().wrapping_sub(start);
-                Outcome { ticks, ..Outcome::default() }
+                outcome
             }
             Role::Peer => {
-                let hash = slots.consume::<W>(first, count);
+                let hash = slots.consume_into::<W>(0, first..first + count);
                 let expected = crate::payload::expected::<W>(round, count, 0);
                 Outcome { hash, expected, ..Outcome::default() }
             }
+        })
+    }
+}
+
+struct BarePingPong {
+    spec: Spec,
+    next: u64,
+}
+
+impl Endpoint for BarePingPong {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+        let first = self.next;
+        self.next += count;
+        for_size!(self.spec.size_bytes, W => {
+            floor::ping_pong::run::<W>(arena, clock, &self.spec, first, (round, count))
         })
     }
 }

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
 use myelon::{Consumer, Producer};
 
-use super::{Endpoint, Failure, Outcome};
+use super::{Endpoint, Failure, Outcome, in_blocks};
 use crate::arena::Arena;
 use crate::backend::{Open, Words};
 use crate::clock::Clock;
 use crate::payload::{expected, fill, fold, key};
 use crate::spec::{Spec, Work};
-use crate::watch::spin_until;
+use crate::watch::{Patience, spin_until};
 
 /// Waits until the peer has reported `progress` or more.
 pub(crate) fn wait_for_progress(arena: &Arena, progress: u64) {
@@ -37,24 +37,22 @@ impl<const W: usize, B: Open> Endpoint for Sending<W, B> {
     fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
         arena.progress().store(0, SeqCst);
         arena.meet();
-        let start = clock.ticks();
-        if self.batch == 1 {
-            for index in 0..count {
-                self.ring
-                    .publish(|event| fill(&mut event.0, key(round, index)));
+        let outcome = in_blocks(clock, count, |block| {
+            if self.batch == 1 {
+                for index in block {
+                    self.ring
+                        .publish(|event| fill(&mut event.0, key(round, index)));
+                }
+            } else {
+                for first in block.step_by(self.batch) {
+                    self.ring.publish_batch(self.batch, |event, i| {
+                        fill(&mut event.0, key(round, first + i as u64))
+                    });
+                }
             }
-        } else {
-            for first in (0..count).step_by(self.batch) {
-                self.ring.publish_batch(self.batch, |event, i| {
-                    fill(&mut event.0, key(round, first + i as u64))
-                });
-            }
-        }
+        });
         wait_for_progress(arena, round + 1);
-        Outcome {
-            ticks: clock.ticks().wrapping_sub(start),
-            ..Outcome::default()
-        }
+        outcome
     }
 
     fn close(self: Box<Self>) -> Result<(), Failure> {
@@ -79,14 +77,17 @@ impl<const W: usize, B: Open> Endpoint for Receiving<W, B> {
         arena.meet();
         let mut hash = 0;
         let mut seen = 0;
+        let mut patience = Patience::default();
         while seen < count {
-            spin_until(|| {
-                let events = self
-                    .ring
-                    .process_available(|event, _| hash = fold(hash, &event.0));
-                seen += events as u64;
-                events > 0
-            });
+            let mut burst = hash;
+            let events = self
+                .ring
+                .process_available(|event, _| burst = fold(burst, &event.0));
+            hash = burst;
+            seen += events as u64;
+            if events == 0 {
+                patience.pause();
+            }
         }
         arena.progress().store(round as i64 + 1, Release);
         // More than was sent counts as wrong, too.

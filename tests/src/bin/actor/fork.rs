@@ -90,6 +90,51 @@ pub(crate) fn use_in_child<B>(
     answer
 }
 
+/// The child asks one question of a handle that is its parent's, or ends a guard that the parent holds.
+pub(crate) fn ask_in_child<B>(tx: &mut Tx<B>, rx: &mut Rx<B>, what: &str) -> Answer {
+    if what == "claim" {
+        let mut claim = tx.as_mut().expect("a producer").claim(Deadline::NEVER)?;
+        claim.write(0);
+        return in_child(|| {
+            drop(claim);
+            String::from("dropped")
+        });
+    }
+    in_child(|| {
+        std::panic::set_hook(Box::new(|_| {}));
+        match (tx.as_mut(), rx.take()) {
+            (Some(tx), _) => panic_of(|| ask_producer(tx, what)),
+            (None, Some(rx)) => panic_of(|| ask_consumer(rx, what)),
+            (None, None) => panic!("no endpoint"),
+        }
+    })
+}
+
+fn ask_producer<B>(tx: &mut Producer<Record, B>, what: &str) {
+    match what {
+        "state" => drop(tx.ring_state()),
+        "count" => assert!(tx.get_consumer_count() < 65),
+        "gate" => assert!(tx.min_gating_sequence() < 1 << 40),
+        "consumed" => assert!(!tx.is_consumed(1 << 40)),
+        "find" => drop((
+            tx.consumer_sequence("reader"),
+            tx.discover_consumer_id("reader"),
+        )),
+        "remove" => assert!(tx.remove_consumer("reader").is_err()),
+        "blocked" => assert!(tx.blocked_on().is_none()),
+        other => panic!("no such question: {other}"),
+    }
+}
+
+fn ask_consumer<B>(rx: Consumer<Record, B>, what: &str) {
+    match what {
+        "state" => drop(rx.ring_state()),
+        "newest" => assert!(rx.producer_sequence() < 1 << 40),
+        "leave" => assert!(rx.leave().is_err()),
+        other => panic!("no such question: {other}"),
+    }
+}
+
 /// A child that inherits everything and stays. Its alarm sees to it that no test leaves it behind.
 pub(crate) fn child_that_stays() -> Answer {
     // SAFETY: this process has one thread.

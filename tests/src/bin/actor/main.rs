@@ -120,10 +120,13 @@ impl<B> Actor<B> {
             "fork-use" => fork::use_in_child(self.tx.take(), self.rx.take(), |tx, rx| {
                 (self.tx, self.rx) = (tx, rx);
             }),
+            "fork-ask" => fork::ask_in_child(&mut self.tx, &mut self.rx, words.word("what")),
             "fork-stay" => fork::child_that_stays(),
             "fork-attach" => fork::attach_in_child(&self.builder),
             "umask" => system::umask(words),
             "user" => system::become_user(words),
+            "list" => system::list(&self.directory),
+            "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
             "hot-loop" => hot::run(&self.builder, words),
             other => panic!("no such verb: {other}"),

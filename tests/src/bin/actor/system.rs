@@ -52,3 +52,16 @@ pub(crate) fn mount_tmpfs(directory: &str, words: &Words<'_>) -> Answer {
     )?;
     Ok(String::new())
 }
+
+/// How many entries the ring's directory has, as this process sees it.
+pub(crate) fn list(directory: &str) -> Answer {
+    let entries = std::fs::read_dir(directory)?.count();
+    Ok(format!("entries={entries}"))
+}
+
+/// `fill-disk bytes=1000`: a file of that length beside the ring.
+pub(crate) fn fill_disk(directory: &str, words: &Words<'_>) -> Answer {
+    let bytes = vec![1; words.number("bytes") as usize];
+    std::fs::write(format!("{directory}/filler"), bytes)?;
+    Ok(String::new())
+}

@@ -1,0 +1,473 @@
+//! Required consumers, on every backing: what is noticed, in which order, and what is left alone.
+//!
+//! No test asserts how long anything takes: alerts and ends come in an order, and a patient limit catches a hang.
+
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use disruptor_mp::{
+    AutoWaitStrategy, Consumer, DisruptorBuilder, HeapRing, MmapProducer, MmapTransportLayout,
+    Producer, RequiredConsumerAlert, RequiredConsumerError, RequiredConsumerFailureAction,
+    RequiredConsumerLivenessConfig, build_shared_single_producer, portable_shm_segment_name,
+};
+
+const CAPACITY: usize = 4;
+const SHORT: Duration = Duration::from_millis(20);
+/// No test comes near it.
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// A ring that does not exist yet.
+struct Ring<'a, B> {
+    builder: &'a dyn Fn() -> DisruptorBuilder<u64, B>,
+}
+
+impl<B: Send + 'static> Ring<'_, B> {
+    fn producer(&self) -> Producer<u64, B> {
+        let mut tx = (self.builder)().build_producer(|| 0).expect("producer");
+        tx.print_required_consumer_alerts(false);
+        tx
+    }
+
+    fn consumer(&self, id: &str) -> Consumer<u64, B> {
+        (self.builder)()
+            .with_consumer_id(id)
+            .build_consumer()
+            .expect("consumer")
+    }
+}
+
+/// Makes a test of `$name::<B>(Ring<B>)` for the heap, shared memory and a mapped file.
+macro_rules! on_every_backing {
+    ($($name:ident)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn heap() {
+                let ring = HeapRing::<u64>::new(CAPACITY).expect("ring");
+                super::scenarios::$name(Ring { builder: &|| ring.builder() });
+            }
+
+            #[test]
+            fn shared_memory() {
+                let name = portable_shm_segment_name("live");
+                super::scenarios::$name(Ring { builder: &|| build_shared_single_producer(&name, CAPACITY) });
+                let _ = std::fs::remove_file(format!("/dev/shm/{name}"));
+            }
+
+            #[test]
+            fn mapped_file() {
+                let directory = tempfile::tempdir().expect("directory");
+                let layout = MmapTransportLayout::new(directory.path(), "live");
+                super::scenarios::$name(Ring { builder: &|| MmapProducer::builder(&layout, CAPACITY) });
+            }
+        }
+    )*};
+}
+
+on_every_backing! {
+    an_absent_one_is_named
+    one_that_comes_late_is_waited_for
+    a_stall_ends_publishing_for_good
+    progress_within_the_grace_heals
+    the_same_id_coming_back_heals
+    another_id_heals_nothing
+    an_idle_ring_raises_no_alarm
+    alert_only_goes_on_waiting
+    progress_within_a_batch_counts
+    others_may_be_as_slow_as_they_like
+    a_long_sleep_is_no_excuse
+    batches
+}
+
+/// Alerts as they come.
+fn watch(action: RequiredConsumerFailureAction) -> (Config, Receiver<RequiredConsumerAlert>) {
+    let (send, alerts) = channel();
+    let send = Mutex::new(send);
+    let config = Config {
+        required_consumer_ids: vec!["risk".into()],
+        startup_wait_timeout: SHORT,
+        progress_timeout: SHORT,
+        progress_check_interval: Duration::from_millis(1),
+        shutdown_grace_period: SHORT,
+        failure_action: action,
+        alert_hook: Some(Arc::new(move |alert: &RequiredConsumerAlert| {
+            let send = send.lock().expect("not poisoned");
+            let _ = send.send(alert.clone());
+        })),
+    };
+    (config, alerts)
+}
+
+type Config = RequiredConsumerLivenessConfig;
+
+fn graceful() -> (Config, Receiver<RequiredConsumerAlert>) {
+    watch(RequiredConsumerFailureAction::GracefulShutdown)
+}
+
+fn fill<B>(tx: &mut Producer<u64, B>) {
+    for value in 0..CAPACITY as u64 {
+        tx.publish_managed(|event| *event = value)
+            .expect("there is space");
+    }
+}
+
+fn is_triggered(result: Result<i64, RequiredConsumerError>) -> bool {
+    matches!(result, Err(RequiredConsumerError::GracefulShutdownTriggered { consumer_id, last_sequence: -1, .. })
+        if consumer_id == "risk")
+}
+
+mod scenarios {
+    use super::*;
+
+    pub(super) fn an_absent_one_is_named<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let _present = ring.consumer("risk");
+        let (mut config, _alerts) = graceful();
+        config.required_consumer_ids = vec!["risk".into(), "audit".into()];
+        tx.enable_required_consumer_liveness(config);
+        let missing = vec![String::from("audit")];
+        for _ in 0..2 {
+            let absent = tx.publish_managed(|_| panic!("nothing is published"));
+            let missing = missing.clone();
+            assert_eq!(
+                absent,
+                Err(RequiredConsumerError::StartupTimeout { missing })
+            );
+        }
+        assert_eq!(tx.last_published_sequence(), -1);
+        let _late = ring.consumer("audit");
+        assert_eq!(tx.publish_managed(|event| *event = 7), Ok(0));
+    }
+
+    pub(super) fn one_that_comes_late_is_waited_for<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let (mut config, _alerts) = graceful();
+        config.startup_wait_timeout = PATIENT;
+        tx.enable_required_consumer_liveness(config);
+        let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 7), tx));
+        thread::sleep(SHORT);
+        let mut late = ring.consumer("risk");
+        let (published, _tx) = publishing.join().expect("no panic");
+        assert_eq!(published, Ok(0));
+        assert_eq!(late.try_consume_next(), Some((0, 7)), "it misses nothing");
+    }
+
+    pub(super) fn a_stall_ends_publishing_for_good<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let mut risk = ring.consumer("risk");
+        let (config, alerts) = graceful();
+        tx.enable_required_consumer_liveness(config.clone());
+        fill(&mut tx);
+        assert!(is_triggered(
+            tx.publish_managed(|_| panic!("nothing is published"))
+        ));
+        let alert = alerts.try_recv().expect("an alert came before the end");
+        assert_eq!(alerts.try_iter().count(), 0, "one stall, one alert");
+        assert_eq!(
+            (alert.consumer_id.as_str(), alert.last_sequence),
+            ("risk", -1)
+        );
+        assert_eq!((alert.lag, alert.is_alive), (CAPACITY as u64, true));
+        assert_eq!(
+            (alert.pid, alert.ring.as_str()),
+            (std::process::id(), tx.name())
+        );
+        assert!(alert.stalled_for >= SHORT);
+
+        // it is final, whatever the consumer does, and only for managed publishes
+        assert_eq!(risk.process_available(|_, _| {}), CAPACITY);
+        assert!(is_triggered(
+            tx.publish_managed(|_| panic!("nothing is published"))
+        ));
+        assert!(is_triggered(tx.publish_batch_managed(2, |_, _| panic!(
+            "nothing is published"
+        ))));
+        assert_eq!(tx.last_published_sequence(), CAPACITY as i64 - 1);
+        tx.publish(|event| *event = 8);
+        assert!(is_triggered(
+            tx.publish_managed(|_| panic!("there would be space"))
+        ));
+        assert_eq!(alerts.try_iter().count(), 0);
+
+        tx.enable_required_consumer_liveness(config);
+        assert_eq!(
+            tx.publish_managed(|event| *event = 9),
+            Ok(CAPACITY as i64 + 1)
+        );
+    }
+
+    pub(super) fn progress_within_the_grace_heals<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let mut risk = ring.consumer("risk");
+        let (mut config, alerts) = graceful();
+        config.shutdown_grace_period = PATIENT;
+        tx.enable_required_consumer_liveness(config);
+        fill(&mut tx);
+        let slow = thread::spawn(move || {
+            // twice: an alert that was cleared does not keep the next one from coming
+            for sequence in 0..2 {
+                let alert = alerts.recv_timeout(PATIENT).expect("an alert");
+                assert_eq!(alert.last_sequence, sequence - 1);
+                assert_eq!(risk.try_consume_next().map(|(at, _)| at), Some(sequence));
+            }
+            assert_eq!(alerts.try_iter().count(), 0);
+            risk
+        });
+        for sequence in [CAPACITY as i64, CAPACITY as i64 + 1] {
+            assert_eq!(tx.publish_managed(|event| *event = 9), Ok(sequence));
+        }
+        drop(slow.join().expect("no panic"));
+    }
+
+    pub(super) fn the_same_id_coming_back_heals<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        drop(ring.consumer("risk"));
+        let (mut config, alerts) = graceful();
+        config.shutdown_grace_period = Duration::from_secs(5);
+        tx.enable_required_consumer_liveness(config);
+        // being away is no reason not to start: its position is kept
+        fill(&mut tx);
+        let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
+        let first = alerts.recv_timeout(PATIENT).expect("an alert");
+        assert!(!first.is_alive);
+        let mut back = ring.consumer("risk");
+        // coming back ended the stall: holding the ring still is another one
+        let second = alerts.recv_timeout(PATIENT).expect("another alert");
+        assert!(second.is_alive);
+        assert_eq!(second.last_sequence, -1);
+        assert_eq!(
+            back.try_consume_next(),
+            Some((0, 0)),
+            "it goes on where it was"
+        );
+        let (published, _tx) = publishing.join().expect("no panic");
+        assert_eq!(published, Ok(CAPACITY as i64));
+    }
+
+    pub(super) fn another_id_heals_nothing<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        drop(ring.consumer("risk"));
+        let (config, alerts) = graceful();
+        tx.enable_required_consumer_liveness(config);
+        fill(&mut tx);
+        let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
+        alerts.recv_timeout(PATIENT).expect("an alert");
+        let mut other = ring.consumer("risk2");
+        other.process_available(|_, _| {});
+        let (published, _tx) = publishing.join().expect("no panic");
+        assert!(is_triggered(published));
+    }
+
+    pub(super) fn an_idle_ring_raises_no_alarm<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        drop(ring.consumer("risk"));
+        let (config, alerts) = graceful();
+        tx.enable_required_consumer_liveness(config);
+        for value in 0..CAPACITY as u64 {
+            assert_eq!(tx.publish_managed(|event| *event = value), Ok(value as i64));
+            thread::sleep(SHORT * 3);
+        }
+        assert_eq!(alerts.try_iter().count(), 0);
+    }
+
+    pub(super) fn alert_only_goes_on_waiting<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let mut risk = ring.consumer("risk");
+        let (config, alerts) = watch(RequiredConsumerFailureAction::AlertOnly);
+        tx.enable_required_consumer_liveness(config);
+        fill(&mut tx);
+        let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
+        alerts.recv_timeout(PATIENT).expect("an alert");
+        thread::sleep(SHORT * 5);
+        assert!(!publishing.is_finished());
+        assert_eq!(alerts.try_iter().count(), 0, "one stall, one alert");
+        risk.process_available(|_, _| {});
+        let (published, _tx) = publishing.join().expect("no panic");
+        assert_eq!(published, Ok(CAPACITY as i64));
+    }
+
+    pub(super) fn progress_within_a_batch_counts<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let mut risk = ring.consumer("risk");
+        let (mut config, alerts) = graceful();
+        config.progress_timeout = Duration::from_secs(2);
+        tx.enable_required_consumer_liveness(config);
+        fill(&mut tx);
+        let slow = thread::spawn(move || {
+            // all of it takes longer than the timeout, no step does
+            for _ in 0..CAPACITY {
+                thread::sleep(Duration::from_millis(600));
+                risk.try_consume_next().expect("published");
+            }
+            risk
+        });
+        let published = tx.publish_batch_managed(CAPACITY, |event, i| *event = i as u64);
+        assert_eq!(published, Ok(2 * CAPACITY as i64 - 1));
+        assert_eq!(alerts.try_iter().count(), 0);
+        drop(slow.join().expect("no panic"));
+    }
+
+    pub(super) fn others_may_be_as_slow_as_they_like<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let (mut risk, mut other) = (ring.consumer("risk"), ring.consumer("other"));
+        let (config, alerts) = graceful();
+        tx.enable_required_consumer_liveness(config);
+        fill(&mut tx);
+        // required, and not the one that gates
+        risk.try_consume_next().expect("published");
+        let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
+        thread::sleep(SHORT * 5);
+        assert!(!publishing.is_finished());
+        other.process_available(|_, _| {});
+        let (published, _tx) = publishing.join().expect("no panic");
+        assert_eq!(published, Ok(CAPACITY as i64));
+        assert_eq!(alerts.try_iter().count(), 0);
+    }
+
+    pub(super) fn a_long_sleep_is_no_excuse<B: Send + 'static>(ring: Ring<'_, B>) {
+        let sleepy = || (ring.builder)().with_wait_strategy(AutoWaitStrategy::Sleep(PATIENT * 60));
+        let mut tx = Ring { builder: &sleepy }.producer();
+        let _risk = ring.consumer("risk");
+        let (config, alerts) = graceful();
+        tx.enable_required_consumer_liveness(config);
+        fill(&mut tx);
+        assert!(is_triggered(
+            tx.publish_managed(|_| panic!("nothing is published"))
+        ));
+        assert_eq!(alerts.try_iter().count(), 1);
+    }
+
+    pub(super) fn batches<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let mut risk = ring.consumer("risk");
+        let too_large = |tx: &mut Producer<u64, B>| {
+            let requested = CAPACITY + 1;
+            let result = tx.publish_batch_managed(requested, |_, _| panic!("nothing is published"));
+            let capacity = CAPACITY;
+            assert_eq!(
+                result,
+                Err(RequiredConsumerError::BatchTooLarge {
+                    requested,
+                    capacity
+                })
+            );
+        };
+        too_large(&mut tx);
+        tx.enable_required_consumer_liveness(graceful().0);
+        too_large(&mut tx);
+        assert_eq!(
+            tx.publish_batch_managed(0, |_, _| panic!("no events")),
+            Ok(-1)
+        );
+        assert_eq!(
+            tx.publish_batch_managed(3, |event, i| *event = i as u64),
+            Ok(2)
+        );
+        assert_eq!(
+            tx.publish_batch_managed(0, |_, _| panic!("no events")),
+            Ok(2)
+        );
+        let mut seen = Vec::new();
+        risk.process_available(|event, _| seen.push(*event));
+        assert_eq!(seen, [0, 1, 2]);
+    }
+}
+
+/// A subscriber that keeps the level and the ring of each event.
+mod events {
+    use std::sync::{Arc, Mutex};
+    use tracing::field::{Field, Visit};
+    use tracing::{Event, Level, Metadata, Subscriber, span};
+
+    pub(super) type Seen = Arc<Mutex<Vec<(Level, String)>>>;
+
+    pub(super) struct Keep(pub(super) Seen);
+
+    struct Text(String);
+
+    impl Visit for Text {
+        fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
+            self.0 += &format!("{value:?} ");
+        }
+    }
+
+    impl Subscriber for Keep {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            let mut seen = self.0.lock().expect("not poisoned");
+            seen.push((*event.metadata().level(), text.0));
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+}
+
+/// Runs one heap ring into a failure.
+fn fail_once(prints: bool) {
+    let ring = HeapRing::<u64>::new(CAPACITY).expect("ring");
+    let (mut tx, _risk) = (
+        ring.producer().expect("producer"),
+        ring.consumer("risk").expect("consumer"),
+    );
+    tx.enable_required_consumer_liveness(graceful().0)
+        .print_required_consumer_alerts(prints);
+    fill(&mut tx);
+    assert!(is_triggered(tx.publish_managed(|event| *event = 9)));
+}
+
+#[test]
+fn an_alert_is_one_warning() {
+    let seen = events::Seen::default();
+    tracing::subscriber::with_default(events::Keep(Arc::clone(&seen)), || fail_once(false));
+    let seen = seen.lock().expect("not poisoned");
+    let warnings: Vec<_> = seen
+        .iter()
+        .filter(|(level, text)| *level == tracing::Level::WARN && text.contains("'risk'"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{seen:?}");
+}
+
+const CHILD: &str = "LIVENESS_TEST_PRINTS";
+
+#[test]
+fn an_alert_is_one_line_on_stderr_unless_switched_off() {
+    if let Ok(prints) = std::env::var(CHILD) {
+        return fail_once(prints == "true");
+    }
+    for (prints, lines) in [("true", 1), ("false", 0)] {
+        let output = Command::new(std::env::current_exe().expect("own path"))
+            .args([
+                "--exact",
+                "--nocapture",
+                "an_alert_is_one_line_on_stderr_unless_switched_off",
+            ])
+            .env(CHILD, prints)
+            .output()
+            .expect("a child");
+        assert!(output.status.success());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let alerts = stderr
+            .lines()
+            .filter(|line| line.contains("waits for required consumer 'risk'"));
+        assert_eq!(alerts.count(), lines, "{stderr}");
+    }
+}

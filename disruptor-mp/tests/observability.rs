@@ -1,0 +1,434 @@
+//! Counters: files, slots and what endpoints count.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use disruptor_mp::observability::{
+    COUNTERS_FILE_SLOTS, CounterId, CounterSnapshot, CountersError, CountersFile,
+};
+use disruptor_mp::{
+    AutoWaitStrategy, Deadline, HeapRing, MmapConsumer, MmapProducer, MmapTransportLayout,
+};
+
+fn value(counters: &[CounterSnapshot], id: CounterId) -> Option<u64> {
+    counters
+        .iter()
+        .find(|counter| counter.id == id)
+        .map(|counter| counter.value)
+}
+
+fn text(error: CountersError) -> String {
+    error.to_string()
+}
+
+#[test]
+fn a_file_is_seen_by_all_who_open_it() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("counters");
+    let mine = CountersFile::create(&path).expect("create");
+    let theirs = CountersFile::open(&path).expect("open");
+    let orders = mine.counter(0x100, "orders").expect("counter");
+    let trades = theirs.counter(0x101, "trades").expect("counter");
+    orders.add(2);
+    orders.add(3);
+    trades.set(7);
+    for file in [&mine, &theirs] {
+        let seen: Vec<_> = file
+            .snapshot()
+            .into_iter()
+            .map(|counter| (counter.id.get(), counter.label, counter.value))
+            .collect();
+        assert_eq!(
+            seen,
+            [(0x100, "orders".into(), 5), (0x101, "trades".into(), 7)]
+        );
+    }
+    assert_eq!((orders.get(), mine.path()), (5, Some(path.as_path())));
+    let again = CountersFile::create(&path).expect("what is there is opened");
+    assert_eq!(again.snapshot().len(), 2);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path).expect("file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn a_handle_outlives_the_file_and_its_name() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("counters");
+    let file = CountersFile::create(&path).expect("create");
+    let orders = file.counter(0x100, "orders").expect("counter");
+    drop(file);
+    std::fs::remove_file(&path).expect("remove");
+    orders.add(5);
+    assert_eq!(orders.get(), 5);
+    let moved = std::thread::spawn(move || {
+        orders.add(1);
+        orders.get()
+    });
+    assert_eq!(moved.join().expect("no panic"), 6);
+}
+
+#[test]
+fn a_dropped_handle_frees_its_slot() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("counters");
+    for file in [
+        CountersFile::anonymous(),
+        CountersFile::create(&path).expect("create"),
+    ] {
+        let mut handles: Vec<_> = (0..COUNTERS_FILE_SLOTS)
+            .map(|n| file.counter(0x100, &format!("number {n}")).expect("free"))
+            .collect();
+        let full = file.counter(0x100, "one more").expect_err("full");
+        assert_eq!(
+            text(full),
+            "all 1024 counters are in use by processes that are alive; drop some handles, or use another file"
+        );
+        assert_eq!(file.snapshot().len(), COUNTERS_FILE_SLOTS);
+        handles[17].add(9);
+        drop(handles.remove(17));
+        let reused = file.counter(0x200, "another").expect("free again");
+        assert_eq!(reused.get(), 0, "the last owner's value is gone");
+        let seen = &file.snapshot()[17];
+        assert_eq!((seen.id.get(), seen.label.as_str()), (0x200, "another"));
+        assert_eq!(file.sweep().expect("sweep"), 0, "nobody has died");
+        drop((handles, reused));
+        assert!(file.snapshot().is_empty());
+    }
+}
+
+#[test]
+fn two_of_a_name_are_two_counters() {
+    let file = CountersFile::anonymous();
+    let (a, b) = (
+        file.counter(0x100, "x").expect("counter"),
+        file.counter(0x100, "x").expect("counter"),
+    );
+    a.add(1);
+    b.add(2);
+    let values: Vec<_> = file
+        .snapshot()
+        .iter()
+        .map(|counter| counter.value)
+        .collect();
+    assert_eq!(values, [1, 2]);
+}
+
+#[test]
+fn bad_input_is_named() {
+    let file = CountersFile::anonymous();
+    let reserved = file.counter(CounterId::EVENTS_PUBLISHED, "mine");
+    assert_eq!(
+        text(reserved.expect_err("reserved")),
+        "counter id events_published (0x10) is reserved: a program's own begin at 0x100"
+    );
+    assert!(matches!(
+        file.counter(0xff, "mine"),
+        Err(CountersError::ReservedId { .. })
+    ));
+    let long = "x".repeat(49);
+    assert_eq!(
+        text(file.counter(0x100, &long).expect_err("too long")),
+        format!("a counter's label has at most 48 bytes, and '{long}' has 49")
+    );
+    assert_eq!(
+        text(file.counter(0x100, "a\0b").expect_err("a NUL")),
+        "a counter's label cannot contain a NUL: \"a\\0b\""
+    );
+    assert!(file.counter(0x100, &"x".repeat(48)).is_ok());
+    let ring = HeapRing::<u64>::new(8).expect("ring");
+    let mut tx = ring.producer().expect("producer");
+    let foreign = tx.attach_counters_selected(&file, &[CounterId::EVENTS_CONSUMED]);
+    assert_eq!(
+        text(foreign.expect_err("a consumer's")),
+        "a producer does not count events_consumed (0x20)"
+    );
+    assert!(file.snapshot().is_empty(), "nothing was claimed");
+}
+
+#[test]
+fn what_is_no_counters_file_is_left_alone() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("counters");
+    let refused = |what: &str| {
+        let before = std::fs::read(&path).ok();
+        for error in [
+            CountersFile::open(&path).expect_err(what),
+            CountersFile::create(&path).expect_err(what),
+        ] {
+            assert!(
+                matches!(error, CountersError::NotACountersFile { .. }),
+                "{what}: {error:?}"
+            );
+            let text = error.to_string();
+            assert!(text.contains(what) && text.contains("counters"), "{text}");
+        }
+        assert_eq!(std::fs::read(&path).ok(), before);
+    };
+    let absent = CountersFile::open(&path).expect_err("absent");
+    assert!(matches!(absent, CountersError::NotFound { .. }));
+    let nowhere = CountersFile::create(Path::new("/nowhere/at/all")).expect_err("no directory");
+    assert!(
+        matches!(nowhere, CountersError::NotFound { .. }),
+        "{nowhere:?}"
+    );
+
+    std::fs::write(&path, b"").expect("write");
+    refused("it has 0 bytes, too few for a header");
+    std::fs::write(&path, [b'x'; 4096]).expect("write");
+    refused("it does not begin as one");
+
+    let good_path = directory.path().join("good");
+    drop(CountersFile::create(&good_path).expect("create"));
+    let good = std::fs::read(&good_path).expect("read");
+    std::fs::write(&path, &good[..200]).expect("write");
+    refused("it was cut to 200 bytes of 65664");
+    for (at, what) in [
+        (8, "its version is"),
+        (12, "its header is damaged"),
+        (16, "its header is damaged"),
+        (20, "its header is damaged"),
+    ] {
+        let mut bad = good.clone();
+        bad[at..at + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
+        std::fs::write(&path, bad).expect("write");
+        refused(what);
+    }
+    std::fs::remove_file(&path).expect("remove");
+    std::os::unix::fs::symlink(&good_path, &path).expect("symlink");
+    refused("symbolic link");
+    std::fs::remove_file(&path).expect("remove");
+    std::fs::create_dir(&path).expect("directory");
+    refused("directory");
+}
+
+#[test]
+fn a_new_file_has_the_documented_bytes() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("counters");
+    let file = CountersFile::create(&path).expect("create");
+    let orders = file.counter(0x100, "orders").expect("counter");
+    orders.set(5);
+    let bytes = std::fs::read(&path).expect("read");
+    assert_eq!(bytes.len(), 128 + COUNTERS_FILE_SLOTS * 64);
+    assert_eq!(&bytes[..8], b"MYLNCNT\0");
+    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four"));
+    assert_eq!([word(8), word(12), word(16), word(20)], [1, 1024, 64, 128]);
+    assert_eq!((word(128), word(132) & 3, word(136)), (0x100, 2, 5));
+    assert_eq!(&bytes[144..151], b"orders\0");
+}
+
+#[test]
+fn a_producer_counts() {
+    let file = CountersFile::anonymous();
+    let ring = HeapRing::<u64>::new(4).expect("ring");
+    let mut tx = ring
+        .builder()
+        .with_wait_strategy(AutoWaitStrategy::Sleep(Duration::from_millis(1)))
+        .build_zeroed_producer()
+        .expect("producer");
+    let mut rx = ring.consumer("reader").expect("consumer");
+    tx.attach_counters(&file).expect("attach");
+    tx.publish_batch(4, |event, i| *event = i as u64);
+    assert!(tx.try_publish(|_| {}).is_err());
+    assert!(tx.try_publish(|_| {}).is_err());
+    let timeout = tx.publish_with_timeout(Duration::from_millis(5), |_| {});
+    assert!(timeout.is_err());
+    let counters = tx.counters();
+    assert_eq!(value(&counters, CounterId::EVENTS_PUBLISHED), Some(4));
+    assert_eq!(value(&counters, CounterId::BYTES_PUBLISHED), Some(32));
+    assert_eq!(
+        value(&counters, CounterId::PRODUCER_FULL_EVENTS),
+        Some(1),
+        "one event, however often it was tried"
+    );
+    assert!(value(&counters, CounterId::PRODUCER_PARKS) > Some(0));
+    assert_eq!(file.snapshot(), counters, "the file was brought up to date");
+
+    // without counters(): the file follows when the gate is looked at
+    rx.process_available(|_, _| {});
+    tx.publish(|_| {});
+    assert_eq!(
+        value(&file.snapshot(), CounterId::EVENTS_PUBLISHED),
+        Some(4)
+    );
+    tx.attach_counters_selected(&file, &[CounterId::EVENTS_PUBLISHED])
+        .expect("attach anew");
+    let selected = file.snapshot();
+    assert_eq!(selected.len(), 1, "the former slots are free");
+    assert_eq!((selected[0].value, selected[0].label.as_str()), (5, "heap"));
+    drop(tx);
+    assert!(file.snapshot().is_empty(), "its slots went with it");
+}
+
+#[test]
+fn a_consumer_counts() {
+    let file = CountersFile::anonymous();
+    let ring = HeapRing::<u64>::new(8).expect("ring");
+    let (mut tx, mut rx) = (
+        ring.producer().expect("producer"),
+        ring.consumer("reader").expect("consumer"),
+    );
+    rx.attach_counters(&file).expect("attach");
+    tx.publish_batch(6, |event, i| *event = i as u64);
+    assert_eq!(value(&rx.counters(), CounterId::CONSUMER_LAG_MAX), Some(6));
+    rx.process_available(|_, _| {});
+    assert!(rx.recv(Deadline::after(Duration::from_millis(5))).is_err());
+    // the wait brought the file up to date
+    let seen = file.snapshot();
+    assert_eq!(value(&seen, CounterId::EVENTS_CONSUMED), Some(6));
+    assert_eq!(value(&seen, CounterId::BYTES_CONSUMED), Some(48));
+    assert_eq!(value(&seen, CounterId::CONSUMER_LAG_MAX), Some(6));
+    assert_eq!(seen[0].label, "heap/reader");
+    let counters = rx.counters();
+    assert!(value(&counters, CounterId::CONSUMER_EMPTY_SPINS) > Some(0));
+    assert!(value(&counters, CounterId::CONSUMER_PARKS) > Some(0));
+    assert_eq!(
+        value(&counters, CounterId::CONSUMER_PARKS),
+        value(&counters, CounterId::CONSUMER_UNPARKS)
+    );
+    drop(rx);
+    assert!(file.snapshot().is_empty());
+
+    // a rejoin counts from where it joined, and what is skipped is not consumed
+    let mut rx = ring.consumer("reader").expect("rejoin");
+    assert_eq!(value(&rx.counters(), CounterId::EVENTS_CONSUMED), Some(0));
+    let mut latest = ring
+        .builder()
+        .with_start(disruptor_mp::StartFrom::Latest)
+        .build_consumer()
+        .expect("consumer");
+    assert_eq!(latest.current_sequence(), 5);
+    assert_eq!(
+        value(&latest.counters(), CounterId::EVENTS_CONSUMED),
+        Some(0)
+    );
+}
+
+#[test]
+fn a_full_table_changes_nothing() {
+    let file = CountersFile::anonymous();
+    let ring = HeapRing::<u64>::new(8).expect("ring");
+    let mut tx = ring.producer().expect("producer");
+    tx.attach_counters_selected(&file, &[CounterId::BYTES_PUBLISHED])
+        .expect("attach");
+    let _others: Vec<_> = (0..COUNTERS_FILE_SLOTS - 3)
+        .map(|_| file.counter(0x100, "other").expect("free"))
+        .collect();
+    let full = tx.attach_counters(&file);
+    assert!(matches!(full, Err(CountersError::Full { .. })));
+    let seen = file.snapshot();
+    assert_eq!(seen.len(), COUNTERS_FILE_SLOTS - 2);
+    assert_eq!(value(&seen, CounterId::BYTES_PUBLISHED), Some(0));
+}
+
+const CHILD: &str = "OBSERVABILITY_TEST_FILE";
+
+/// As a child: claims counters, says so, and hangs until it is killed.
+fn child(path: &str) {
+    let file = CountersFile::open(path).expect("open");
+    let orders = file.counter(0x100, "orders").expect("counter");
+    let _trades = file.counter(0x101, "trades").expect("counter");
+    orders.add(42);
+    let ready = file.counter(0x1ff, "ready").expect("counter");
+    ready.set(1);
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_dead_owners_slots_are_readable_and_then_reused() {
+    if let Ok(path) = std::env::var(CHILD) {
+        return child(&path);
+    }
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("counters");
+    let file = CountersFile::create(&path).expect("create");
+    let mut child = Command::new(std::env::current_exe().expect("own path"))
+        .args([
+            "--exact",
+            "a_dead_owners_slots_are_readable_and_then_reused",
+        ])
+        .env(CHILD, &path)
+        .spawn()
+        .expect("a child");
+    let deadline = Deadline::after(Duration::from_secs(60));
+    while value(&file.snapshot(), CounterId::from(0x1ff)) != Some(1) {
+        assert!(!deadline.has_passed(), "the child has not started");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(file.sweep().expect("sweep"), 0, "it is alive");
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    assert_eq!(
+        value(&file.snapshot(), CounterId::from(0x100)),
+        Some(42),
+        "readable after the death"
+    );
+    let orders = file.counter(0x100, "orders").expect("counter");
+    assert_eq!(orders.get(), 0);
+    assert_eq!(
+        file.snapshot().len(),
+        3,
+        "its successor has taken the same slot"
+    );
+    assert_eq!(file.sweep().expect("sweep"), 2);
+    let left: Vec<_> = file
+        .snapshot()
+        .iter()
+        .map(|counter| counter.id.get())
+        .collect();
+    assert_eq!(left, [0x100]);
+}
+
+#[test]
+fn a_forked_child_writes_nothing() {
+    let directory = tempfile::tempdir().expect("directory");
+    let file = CountersFile::create(directory.path().join("counters")).expect("create");
+    let orders = file.counter(0x100, "orders").expect("counter");
+    orders.add(1);
+    // SAFETY: the child calls what needs no lock, and leaves by _exit.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        orders.add(10);
+        let is_inert = orders.get() == 0 && file.snapshot().is_empty();
+        drop(orders);
+        // SAFETY: ends the child without running anything of the parent's.
+        unsafe { libc::_exit(if is_inert { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: our own child, and a place for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0, "the child saw nothing");
+    assert_eq!((orders.get(), file.snapshot().len()), (1, 1));
+}
+
+#[test]
+fn endpoints_of_two_attaches_have_slots_of_their_own() {
+    let directory = tempfile::tempdir().expect("directory");
+    let file = CountersFile::create(directory.path().join("counters")).expect("create");
+    let layout = MmapTransportLayout::new(directory.path(), "ticks");
+    let mut tx = MmapProducer::<u64>::create(&layout, 8, || 0).expect("producer");
+    let mut a = MmapConsumer::<u64>::attach(&layout, 8, "a").expect("consumer");
+    let mut b = MmapConsumer::<u64>::attach(&layout, 8, "b").expect("consumer");
+    tx.attach_counters(&file).expect("attach");
+    a.attach_counters(&file).expect("attach");
+    b.attach_counters(&file).expect("attach");
+    tx.publish_batch(3, |event, i| *event = i as u64);
+    a.process_available(|_, _| {});
+    tx.counters();
+    a.counters();
+    b.counters();
+    let consumed: Vec<_> = file
+        .snapshot()
+        .into_iter()
+        .filter(|counter| counter.id == CounterId::EVENTS_CONSUMED)
+        .map(|counter| (counter.label, counter.value))
+        .collect();
+    assert_eq!(consumed, [("ticks/a".into(), 3), ("ticks/b".into(), 0)]);
+}

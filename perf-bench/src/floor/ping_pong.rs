@@ -1,0 +1,64 @@
+//! What two rings add to a two-line bounce: a message there and back on two bare streams.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::stream::{Slots, shape};
+use crate::arena::{Arena, Role};
+use crate::clock::Clock;
+use crate::payload::{REPLY, expected, key};
+use crate::scenario::Outcome;
+use crate::spec::Spec;
+
+/// `count` round trips from sequence `first` on.
+pub(crate) fn run<const W: usize>(
+    arena: &mut Arena,
+    clock: &Clock,
+    spec: &Spec,
+    first: u64,
+    (round, count): (u64, u64),
+) -> Outcome {
+    if arena.role() == Role::Driver {
+        arena.progress().store(first as i64 - 1, SeqCst);
+        arena.driver_progress().store(first as i64 - 1, SeqCst);
+    }
+    arena.meet();
+    let bytes = (shape(spec.size_bytes).1 * spec.capacity).next_multiple_of(4096);
+    let base = arena.slots(spec.arena_offset, 2 * bytes);
+    let there = Slots::new(base, spec.capacity, arena.progress());
+    let back = Slots::new(
+        base.wrapping_add(bytes),
+        spec.capacity,
+        arena.driver_progress(),
+    );
+    let key = key(round, 0).wrapping_sub(first);
+    let mut limit = first + spec.capacity as u64;
+    let mut hash = 0;
+    if arena.role() == Role::Peer {
+        for sequence in first..first + count {
+            hash = there.consume_into::<W>(hash, sequence..sequence + 1);
+            let reply = (key.wrapping_add(sequence) ^ REPLY).wrapping_sub(sequence);
+            limit = back.produce::<W>(sequence..sequence + 1, reply, limit);
+        }
+        let expected = expected::<W>(round, count, 0);
+        return Outcome {
+            hash,
+            expected,
+            ..Outcome::default()
+        };
+    }
+    let mut ticks = Vec::with_capacity(count as usize);
+    let mut before = clock.ticks();
+    for sequence in first..first + count {
+        limit = there.produce::<W>(sequence..sequence + 1, key, limit);
+        hash = back.consume_into::<W>(hash, sequence..sequence + 1);
+        let now = clock.ticks();
+        ticks.push(now.wrapping_sub(before));
+        before = now;
+    }
+    let expected = expected::<W>(round, count, REPLY);
+    Outcome {
+        ticks,
+        hash,
+        expected,
+    }
+}

@@ -1,0 +1,211 @@
+//! The program as a user runs it: it ends well, verifies every row, writes the promised keys and leaves nothing behind.
+//! No test looks at a time.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages p50_ns p90_ns p99_ns p999_ns \
+                    max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
+                    ratio_to_floor cpu_user_s cpu_sys_s verified";
+
+fn bench() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_perf-bench"))
+}
+
+fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// Runs it with `--quick --json` and returns the rows.
+fn rows(arguments: &[&str]) -> Vec<Value> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("rows.json");
+    let output = bench()
+        .args(arguments)
+        .arg("--quick")
+        .arg("--json")
+        .arg(&file)
+        .output()
+        .expect("perf-bench starts");
+    assert!(output.status.success(), "{}", text(&output));
+    let json = std::fs::read_to_string(&file).expect("the file is written");
+    serde_json::from_str(&json).expect("an array of objects")
+}
+
+fn is(row: &Value, key: &str, value: &str) -> bool {
+    row[key].as_str() == Some(value)
+}
+
+#[test]
+fn every_row_of_the_default_run_has_the_promised_keys_and_is_verified() {
+    let rows = rows(&[]);
+    let promised: BTreeSet<&str> = KEYS.split(' ').collect();
+    for row in &rows {
+        let keys: BTreeSet<&str> = row
+            .as_object()
+            .expect("an object")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(keys, promised);
+        assert_eq!(row["verified"], true, "{row}");
+        assert!(row["messages"].as_u64() > Some(0), "{row}");
+        assert!(row["rounds"].as_u64() >= Some(7), "{row}");
+        assert!(
+            row["ratio_to_floor"].as_f64().is_some_and(f64::is_finite),
+            "{row}"
+        );
+        assert_eq!(
+            row["p50_ns"].is_null(),
+            row["scenario"]
+                .as_str()
+                .is_some_and(|s| s.contains("stream")),
+            "{row}"
+        );
+    }
+    for scenario in ["ping_pong", "stream", "stream_batch16"] {
+        for backend in ["shm", "mmap"] {
+            for size in [8, 56, 64, 248] {
+                let found = rows
+                    .iter()
+                    .filter(|row| is(row, "scenario", scenario) && is(row, "backend", backend))
+                    .filter(|row| is(row, "layer", "raw") && row["size_bytes"] == size);
+                assert_eq!(found.count(), 1, "{scenario} {backend} {size}");
+            }
+        }
+    }
+    assert!(
+        rows.iter()
+            .any(|row| is(row, "scenario", "one_line_bounce") && is(row, "layer", "floor"))
+    );
+}
+
+#[test]
+fn raw_measures_only_what_was_asked_for() {
+    let rows = rows(&[
+        "raw",
+        "--size",
+        "24,1024",
+        "--backend",
+        "mmap",
+        "--scenario",
+        "stream",
+        "--rounds",
+        "1",
+    ]);
+    let raw: Vec<_> = rows.iter().filter(|row| is(row, "layer", "raw")).collect();
+    assert_eq!(raw.len(), 2);
+    assert!(
+        raw.iter()
+            .all(|row| is(row, "backend", "mmap") && row["rounds"] == 1)
+    );
+}
+
+#[test]
+fn limits_measures_no_ring() {
+    let rows = rows(&["limits"]);
+    assert!(
+        rows.iter()
+            .all(|row| is(row, "layer", "floor") && row["verified"] == true)
+    );
+}
+
+#[test]
+fn bad_options_are_refused_and_say_what_is_possible() {
+    for (arguments, says) in [
+        (&["raw", "--size", "9"][..], "56"),
+        (&["raw", "--capacity", "1000"], "power of two"),
+        (&["raw", "--backend", "floppy"], "mmap"),
+        (&["--rounds", "0"], "1"),
+    ] {
+        let output = bench().args(arguments).output().expect("perf-bench starts");
+        assert!(!output.status.success());
+        assert!(text(&output).contains(says), "{}", text(&output));
+    }
+    let list = bench().arg("--list").output().expect("perf-bench starts");
+    assert!(text(&list).contains("stream_batch16"));
+}
+
+/// What is left in the directories where rings live: ours are found by the directory that belongs to the process.
+fn own_directory(process: u32) -> std::path::PathBuf {
+    let shared_memory = Path::new("/dev/shm");
+    let parent = if shared_memory.is_dir() {
+        shared_memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
+    parent.join(format!("perf-bench-{process}"))
+}
+
+/// Starts a run that would take minutes and calls `stop` with the ids of the program and its second process.
+fn interrupted(stop: impl FnOnce(i32, i32)) {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let mut child = bench()
+        .args([
+            "raw",
+            "--rounds",
+            "10000",
+            "--budget-s",
+            "600",
+            "--backend",
+            "mmap",
+            "--mmap-root",
+        ])
+        .arg(root.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("perf-bench starts");
+    let id = child.id();
+    let patience = Instant::now() + Duration::from_secs(60);
+    let is_measuring = || std::fs::read_dir(root.path()).is_ok_and(|files| files.count() > 12);
+    while !is_measuring() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(is_measuring(), "no ring has appeared");
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))
+        .expect("a list of children");
+    let peer = children
+        .split_whitespace()
+        .next()
+        .expect("a second process")
+        .parse()
+        .expect("an id");
+    stop(id as i32, peer);
+    let status = child.wait().expect("it ends");
+    assert!(!status.success());
+    assert_eq!(
+        std::fs::read_dir(root.path())
+            .expect("the directory")
+            .count(),
+        0,
+        "files are left"
+    );
+    assert!(!own_directory(id).exists());
+    assert!(
+        !Path::new(&format!("/proc/{peer}")).exists(),
+        "the second process is left"
+    );
+}
+
+fn signal(process: i32, signal: i32) {
+    // SAFETY: sends a signal to a process that this test has started.
+    unsafe { libc::kill(process, signal) };
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupt_ends_both_processes_and_leaves_no_file() {
+    interrupted(|driver, _| signal(driver, libc::SIGINT));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_death_of_the_second_process_ends_the_run_and_leaves_no_file() {
+    interrupted(|_, peer| signal(peer, libc::SIGKILL));
+}

@@ -1,0 +1,133 @@
+//! The hot calls, each in a function of its own, for `tests/codegen.rs` to look at: what a user's program compiles to.
+//!
+//! Every function returns in a register whether it succeeded, and only success writes to memory.
+
+use disruptor_mp::{Deadline, Event, SharedConsumer, SharedProducer};
+
+/// An event of eight bytes.
+#[derive(Clone, Copy, Debug, Default, Event)]
+#[repr(C)]
+pub struct Small {
+    word: u64,
+}
+
+/// An event that fills a line with its stamp.
+#[derive(Clone, Copy, Debug, Default, Event)]
+#[repr(C)]
+pub struct Line {
+    words: [u64; 7],
+}
+
+/// The hot calls for one type of event.
+macro_rules! hot_paths {
+    ($event:ty, $try_publish:ident, $publish:ident, $publish_value:ident, $send:ident, $claim:ident,
+     $try_consume:ident, $leased:ident, $recv:ident) => {
+        #[doc = "`try_publish`"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $try_publish(tx: &mut SharedProducer<$event>, value: &$event) -> bool {
+            tx.try_publish(|event| *event = *value).is_ok()
+        }
+
+        #[doc = "`publish`"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $publish(tx: &mut SharedProducer<$event>, value: &$event) {
+            tx.publish(|event| *event = *value);
+        }
+
+        #[doc = "`publish_value`"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $publish_value(tx: &mut SharedProducer<$event>, value: &$event) {
+            tx.publish_value(*value);
+        }
+
+        #[doc = "`send`"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $send(tx: &mut SharedProducer<$event>, value: &$event) -> bool {
+            tx.send(Deadline::NEVER, |event| *event = *value).is_ok()
+        }
+
+        #[doc = "`try_claim` and `publish`"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $claim(tx: &mut SharedProducer<$event>, value: &$event) -> bool {
+            let Ok(mut claim) = tx.try_claim() else {
+                return false;
+            };
+            *claim = *value;
+            claim.publish();
+            true
+        }
+
+        #[doc = "`try_consume_next`"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $try_consume(rx: &mut SharedConsumer<$event>, out: &mut $event) -> bool {
+            match rx.try_consume_next() {
+                Some((_, event)) => {
+                    *out = event;
+                    true
+                }
+                None => false,
+            }
+        }
+
+        #[doc = "`try_consume_next_leased`, read and commit"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $leased(rx: &mut SharedConsumer<$event>, out: &mut $event) -> bool {
+            match rx.try_consume_next_leased() {
+                Some(lease) => {
+                    *out = *lease;
+                    lease.commit();
+                    true
+                }
+                None => false,
+            }
+        }
+
+        #[doc = "`recv`, read and commit"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $recv(rx: &mut SharedConsumer<$event>, out: &mut $event) -> bool {
+            match rx.recv(Deadline::NEVER) {
+                Ok(lease) => {
+                    *out = *lease;
+                    lease.commit();
+                    true
+                }
+                Err(_) => false,
+            }
+        }
+    };
+}
+
+hot_paths!(
+    Small,
+    hot_try_publish_8,
+    hot_publish_8,
+    hot_publish_value_8,
+    hot_send_8,
+    hot_claim_8,
+    hot_try_consume_next_8,
+    hot_try_consume_next_leased_8,
+    hot_recv_8
+);
+hot_paths!(
+    Line,
+    hot_try_publish_56,
+    hot_publish_56,
+    hot_publish_value_56,
+    hot_send_56,
+    hot_claim_56,
+    hot_try_consume_next_56,
+    hot_try_consume_next_leased_56,
+    hot_recv_56
+);
+
+fn main() {
+    println!("nothing to run: tests/codegen.rs reads what this compiles to");
+}

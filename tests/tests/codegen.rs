@@ -1,0 +1,273 @@
+//! What the hot calls compile to: no call, no locked instruction, no fence, no division and no panic on the way from the
+//! entry of `publish` or `consume` to its end.
+//!
+//! The functions of `src/bin/hot_paths.rs` are compiled as a release build would. Of each, the *fast path* is the longest
+//! way from entry to `ret` that calls nothing: it must do what the function is for, which shows in what it writes, and
+//! the rest of the function may call nothing but the slow halves that are known by name.
+#![cfg(not(miri))]
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The slow halves: they wait, refresh the gate, report a fork, or free an error.
+const SLOW_HALVES: [&str; 8] = [
+    "refill",
+    "wait_or_panic",
+    "wait_for_space",
+    "wait_for_event",
+    "6forked",
+    "is_zero_slow_path", // a lease that ends during a panic is not released
+    "__rust_dealloc",
+    "drop_in_place",
+];
+/// Half as much again as the longest fast path has today.
+const MOST_INSTRUCTIONS: usize = 64;
+const OPERATIONS: [&str; 8] = [
+    "try_publish",
+    "publish",
+    "publish_value",
+    "send",
+    "claim",
+    "try_consume_next",
+    "try_consume_next_leased",
+    "recv",
+];
+
+#[test]
+fn fast_paths_are_straight() {
+    if !cfg!(target_arch = "x86_64") {
+        myelon_tests::skip("fast_paths_are_straight", "needs x86-64");
+        return;
+    }
+    let assembly = std::fs::read_to_string(compile()).expect("the assembly");
+    println!("{:36} {:>12} {:>8}", "function", "instructions", "stores");
+    for operation in OPERATIONS {
+        for size in [8, 56] {
+            let name = format!("hot_{operation}_{size}");
+            let function = Function::find(&assembly, &name);
+            let path = function.fast_path();
+            let stores = path.iter().filter(|line| writes_memory(line)).count();
+            println!("{name:36} {:>12} {stores:>8}", path.len());
+            check(&name, &path, stores);
+            for target in function.calls() {
+                let is_known = SLOW_HALVES.iter().any(|half| target.contains(half));
+                assert!(is_known, "{name} calls {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_check_can_fail() {
+    let assembly = "f:\n\tmovq\t%rax, (%rdi)\n\tlock\n\txaddq\t%rax, (%rdi)\n\ttestb\t%al, %al\n\tje\t.L1\n\tretq\n\
+                    .L1:\n\tcallq\tpanic\n\tretq\n.Lfunc_end0:\n";
+    let function = Function::find(assembly, "f");
+    let path = function.fast_path();
+    assert_eq!(path.len(), 6);
+    assert!(forbidden(&path).is_some_and(|line| line.starts_with("lock")));
+    assert_eq!(function.calls(), BTreeSet::from(["panic"]));
+    let calls_always = Function::find("g:\n\tcallq\tmemcpy\n\tretq\n.Lfunc_end0:\n", "g");
+    assert!(calls_always.fast_path().is_empty());
+    for line in [
+        "lock\txaddq\t%rax, (%rdi)",
+        "mfence",
+        "divq\t%rcx",
+        "idivl\t%ecx",
+        "xchgq\t%rax, (%rdi)",
+    ] {
+        assert!(forbidden(&[line]).is_some(), "{line}");
+    }
+    for line in [
+        "movq\t%rax, 8(%rdi)",
+        "movups\t%xmm0, (%rdx,%rcx)",
+        "movq\t$1, (%rax)",
+    ] {
+        assert!(writes_memory(line), "{line}");
+    }
+    for line in [
+        "movq\t(%rax), %rcx",
+        "movq\t%rax, 8(%rsp)",
+        "pushq\t%rax",
+        "leaq\t4(,%rax,4), %rsi",
+        "cmpq\t%rax, (%rdi)",
+    ] {
+        assert!(!writes_memory(line), "{line}");
+    }
+}
+
+#[track_caller]
+fn check(name: &str, path: &[&str], stores: usize) {
+    let text = path.join("\n");
+    assert!(
+        !path.is_empty(),
+        "{name}: no way through it that calls nothing"
+    );
+    if let Some(line) = forbidden(path) {
+        panic!("{name}: '{line}' on the fast path:\n{text}");
+    }
+    // the event, the stamp or the released sequence, and the private position
+    assert!(stores >= 3, "{name}: that is not what it is for:\n{text}");
+    assert!(
+        path.len() <= MOST_INSTRUCTIONS,
+        "{name}: {} instructions:\n{text}",
+        path.len()
+    );
+}
+
+/// The first instruction that has no place on a fast path.
+fn forbidden<'a>(path: &[&'a str]) -> Option<&'a str> {
+    let is_forbidden = |line: &&&str| {
+        let (name, operands) = split(line);
+        let is_locked =
+            name.starts_with("lock") || name.starts_with("xchg") && operands.contains('(');
+        let is_fence = name.ends_with("fence");
+        let is_division = name.starts_with("div") || name.starts_with("idiv");
+        is_locked
+            || is_fence
+            || is_division
+            || name.starts_with("call")
+            || operands.contains("panic_fmt")
+    };
+    path.iter().find(is_forbidden).copied()
+}
+
+/// Whether the instruction writes to memory that is not the stack.
+fn writes_memory(line: &str) -> bool {
+    let (name, operands) = split(line);
+    let destination = operands.rsplit_once(", ").map_or("", |(_, last)| last);
+    // an operand with an index has commas of its own
+    let is_memory =
+        operands.ends_with(')') && !destination.starts_with('%') || destination.ends_with(')');
+    let compares = name.starts_with("cmp") || name.starts_with("test");
+    is_memory && name.starts_with("mov") && !compares && !operands.ends_with("(%rsp)")
+}
+
+fn split(line: &str) -> (&str, &str) {
+    line.split_once(char::is_whitespace).unwrap_or((line, ""))
+}
+
+/// A function's instructions, and where its labels are.
+struct Function<'a> {
+    lines: Vec<&'a str>,
+    labels: HashMap<&'a str, usize>,
+}
+
+impl<'a> Function<'a> {
+    fn find(assembly: &'a str, name: &str) -> Self {
+        // two functions that compile to the same are one, under two names
+        let alias = format!("{name} = ");
+        if let Some(other) = assembly.lines().find_map(|line| line.strip_prefix(&alias)) {
+            return Self::find(assembly, other);
+        }
+        let start = format!("{name}:");
+        let mut function = Self {
+            lines: Vec::new(),
+            labels: HashMap::new(),
+        };
+        let body = assembly.lines().skip_while(|line| *line != start).skip(1);
+        for line in body.take_while(|line| !line.starts_with(".Lfunc_end")) {
+            let line = line.split('#').next().unwrap_or_default().trim_end();
+            if let Some(label) = line.strip_suffix(':') {
+                function.labels.insert(label, function.lines.len());
+            } else if line.starts_with('\t') && !line.starts_with("\t.") {
+                function.lines.push(line.trim_start());
+            }
+        }
+        assert!(
+            !function.lines.is_empty(),
+            "no function {name} in the assembly"
+        );
+        function
+    }
+
+    /// Where control goes from `at`: nowhere at the end, and nowhere from a call.
+    fn successors(&self, at: usize) -> Vec<usize> {
+        let (name, operand) = split(self.lines[at]);
+        let target = self.labels.get(operand).copied();
+        match name {
+            "ud2" => Vec::new(),
+            "jmp" => target.into_iter().collect(),
+            _ if name.starts_with("ret") => Vec::new(),
+            _ if name.starts_with('j') => target.into_iter().chain([at + 1]).collect(),
+            _ => vec![at + 1],
+        }
+    }
+
+    /// The longest way from entry to `ret` without a call and without a loop.
+    fn fast_path(&self) -> Vec<&'a str> {
+        let mut longest = Vec::new();
+        let mut unfinished = vec![vec![0]];
+        while let Some(path) = unfinished.pop() {
+            let at = *path.last().expect("a path starts somewhere");
+            let (name, _) = split(self.lines[at]);
+            if name.starts_with("call") {
+                continue;
+            }
+            if name.starts_with("ret") && path.len() > longest.len() {
+                longest = path;
+                continue;
+            }
+            for next in self.successors(at) {
+                if !path.contains(&next) && next < self.lines.len() {
+                    unfinished.push(path.iter().copied().chain([next]).collect());
+                }
+            }
+        }
+        longest.into_iter().map(|at| self.lines[at]).collect()
+    }
+
+    /// Whatever the function may call, short of unwinding.
+    fn calls(&self) -> BTreeSet<&'a str> {
+        let mut seen = BTreeSet::new();
+        let mut unfinished = vec![0];
+        let mut targets = BTreeSet::new();
+        while let Some(at) = unfinished.pop() {
+            if at >= self.lines.len() || !seen.insert(at) {
+                continue;
+            }
+            let (name, operand) = split(self.lines[at]);
+            let leaves = name == "jmp" && !self.labels.contains_key(operand);
+            if name.starts_with("call") || leaves {
+                targets.insert(operand);
+            }
+            // a call that does not return is followed by another function's half: its calls count as well
+            unfinished.extend(self.successors(at));
+        }
+        targets
+    }
+}
+
+/// Compiles the functions as a release build would; returns the assembly's path.
+fn compile() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("codegen");
+    let assembly = target.join("hot_paths.s");
+    let output = Command::new(env!("CARGO"))
+        .current_dir(workspace)
+        .args([
+            "rustc",
+            "--release",
+            "--offline",
+            "--color",
+            "never",
+            "-p",
+            "myelon-tests",
+        ])
+        .args(["--bin", "hot_paths", "--target-dir"])
+        .arg(&target)
+        .args(["--", "-C", "debuginfo=0"])
+        .arg(format!("--emit=asm={}", assembly.display()))
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assembly
+}
