@@ -11,19 +11,21 @@ use crate::{Event, Sequence};
 #[must_use = "an event is published by `publish()`"]
 pub struct Claim<'a, E: Event> {
     core: &'a mut ProducerCore<E>,
+    sequence: Sequence,
 }
 
 impl<'a, E: Event> Claim<'a, E> {
-    /// The caller has seen that there is space.
+    /// The caller has seen that the slot of `sequence` is free.
     #[inline(always)]
-    pub(crate) fn new(core: &'a mut ProducerCore<E>) -> Self {
-        Self { core }
+    pub(crate) fn new(core: &'a mut ProducerCore<E>, sequence: Sequence) -> Self {
+        Self { core, sequence }
     }
 
     /// Publishes the event and returns its sequence.
     #[inline]
     pub fn publish(self) -> Sequence {
-        self.core.publish_one()
+        self.core.publish_one(self.sequence);
+        self.sequence
     }
 }
 
@@ -32,7 +34,7 @@ impl<E: Event> Deref for Claim<'_, E> {
 
     #[inline]
     fn deref(&self) -> &E {
-        let event = self.core.next_event();
+        let event = self.core.event(self.sequence);
         // SAFETY: the slot is claimed by this producer alone (R2); any bytes are an `E`.
         unsafe { event.as_ref() }
     }
@@ -41,7 +43,7 @@ impl<E: Event> Deref for Claim<'_, E> {
 impl<E: Event> DerefMut for Claim<'_, E> {
     #[inline]
     fn deref_mut(&mut self) -> &mut E {
-        let mut event = self.core.next_event();
+        let mut event = self.core.event(self.sequence);
         // SAFETY: as in `deref`, and the claim is borrowed mutably.
         unsafe { event.as_mut() }
     }

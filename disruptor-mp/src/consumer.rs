@@ -378,8 +378,8 @@ impl<E: Event, B> Consumer<E, B> {
         let mut commit_at = first + commit_every - 1;
         loop {
             let sequence = burst.done + 1;
-            let is_last = TELLS_LAST
-                && (sequence == last_of_call || !burst.core.is_published(sequence + 1));
+            let is_last =
+                TELLS_LAST && (sequence == last_of_call || !burst.core.is_published(sequence + 1));
             burst.core.prefetch_after(sequence);
             // SAFETY: the stamp of `sequence` was seen, and it is not released before the burst says so (R3, R7).
             let event = unsafe { burst.core.event(sequence).as_ref() };

@@ -109,32 +109,40 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Whether `n` slots may be written now. The gate is refreshed only when it has run out (R4).
+    /// The next sequence if `n` slots may be written now, without a refresh of the gate (R4), in the process that
+    /// made this producer.
     #[inline(always)]
-    pub(crate) fn has_space(&mut self, n: usize) -> bool {
-        (self.core.free() >= n && self.live.load(Ordering::Relaxed) != 0) || self.refill(n)
+    fn vacant(&self, n: usize) -> Option<Sequence> {
+        self.core
+            .vacant(n)
+            .filter(|_| self.live.load(Ordering::Relaxed) != 0)
+    }
+
+    /// As [`vacant`](Self::vacant), after a refresh if need be.
+    #[inline(always)]
+    fn try_vacant(&mut self, n: usize) -> Option<Sequence> {
+        self.vacant(n).or_else(|| self.refill(n))
     }
 
     #[cold]
     #[inline(never)]
-    fn refill(&mut self, n: usize) -> bool {
+    fn refill(&mut self, n: usize) -> Option<Sequence> {
         if self.is_forked() {
             panic!("{}", SendError::Forked);
         }
-        self.core.refresh();
-        if self.core.free() < n && self.is_look_due() {
+        if !self.core.refresh(n) && self.is_look_due() {
             self.look_around();
-            self.core.refresh();
+            self.core.refresh(n);
         }
-        let has_space = self.core.free() >= n;
-        if has_space {
+        let vacant = self.core.vacant(n);
+        if vacant.is_some() {
             self.stalled = None;
             self.next_look = None;
         } else {
             self.counters.count_full(self.core.next());
         }
         self.counters.bring_up_to_date(self.core.next());
-        has_space
+        vacant
     }
 
     /// Calls that never wait look around, too, when the ring has been full for a while: a program that only tries
@@ -177,21 +185,26 @@ impl<E: Event, B> Producer<E, B> {
     /// ```
     #[inline]
     pub fn try_publish<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
-        if !self.has_space(1) {
-            return Err(RingBufferFull);
+        match self.try_vacant(1) {
+            Some(sequence) => Ok(self.write_one(sequence, write)),
+            None => Err(RingBufferFull),
         }
-        Ok(self.write_one(write))
     }
 
     /// The caller has seen that there is space.
     #[inline(always)]
-    pub(crate) fn write_one<F: FnOnce(&mut E)>(&mut self, write: F) -> Sequence {
+    pub(crate) fn write_one<F: FnOnce(&mut E)>(
+        &mut self,
+        sequence: Sequence,
+        write: F,
+    ) -> Sequence {
         point("publish.claimed");
-        let mut event = self.core.next_event();
+        let mut event = self.core.event(sequence);
         // SAFETY: the slot is claimed by this producer alone, and no consumer reads it before its stamp (R2, R3);
         // any bytes are an `E` by the contract of `Event`.
         write(unsafe { event.as_mut() });
-        self.core.publish_one()
+        self.core.publish_one(sequence);
+        sequence
     }
 
     /// Publishes one event, waiting for a free slot for as long as it takes.
@@ -204,10 +217,11 @@ impl<E: Event, B> Producer<E, B> {
     /// When sequences are exhausted, and in a forked process.
     #[inline]
     pub fn publish<F: FnOnce(&mut E)>(&mut self, write: F) {
-        if !self.has_space_or_forked(1) {
-            self.wait_or_panic(1);
-        }
-        self.write_one(write);
+        let sequence = match self.vacant(1) {
+            Some(sequence) => sequence,
+            None => self.wait_or_panic(1),
+        };
+        self.write_one(sequence, write);
     }
 
     /// Publishes a whole event by value, waiting for a free slot for as long as it takes.
@@ -246,16 +260,11 @@ impl<E: Event, B> Producer<E, B> {
         deadline: Deadline,
         write: F,
     ) -> Result<Sequence, SendError> {
-        if !self.has_space_or_forked(1) {
-            self.wait_for_space(1, deadline)?;
-        }
-        Ok(self.write_one(write))
-    }
-
-    /// As [`has_space`](Self::has_space), but a fork is left for the waiting call to report.
-    #[inline(always)]
-    fn has_space_or_forked(&mut self, n: usize) -> bool {
-        self.core.free() >= n && self.live.load(Ordering::Relaxed) != 0
+        let sequence = match self.vacant(1) {
+            Some(sequence) => sequence,
+            None => self.wait_for_space(1, deadline)?,
+        };
+        Ok(self.write_one(sequence, write))
     }
 
     /// [`send`](Self::send) with a timeout in place of a deadline.
@@ -290,10 +299,11 @@ impl<E: Event, B> Producer<E, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn claim(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
-        if !self.has_space_or_forked(1) {
-            self.wait_for_space(1, deadline)?;
-        }
-        Ok(Claim::new(&mut self.core))
+        let sequence = match self.vacant(1) {
+            Some(sequence) => sequence,
+            None => self.wait_for_space(1, deadline)?,
+        };
+        Ok(Claim::new(&mut self.core, sequence))
     }
 
     /// Claims the next slot if it is free. Never waits.
@@ -302,10 +312,9 @@ impl<E: Event, B> Producer<E, B> {
     ///
     /// [`RingBufferFull`].
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
-        if self.has_space(1) {
-            Ok(Claim::new(&mut self.core))
-        } else {
-            Err(RingBufferFull)
+        match self.try_vacant(1) {
+            Some(sequence) => Ok(Claim::new(&mut self.core, sequence)),
+            None => Err(RingBufferFull),
         }
     }
 
@@ -331,10 +340,10 @@ impl<E: Event, B> Producer<E, B> {
         n: usize,
         write: F,
     ) -> Result<Sequence, MissingFreeSlots> {
-        if !self.has_space(n) {
-            return Err(self.missing(n));
+        match self.try_vacant(n) {
+            Some(first) => Ok(self.write_many(first, n, write)),
+            None => Err(self.missing(n)),
         }
-        Ok(self.write_many(n, write))
     }
 
     #[cold]
@@ -350,10 +359,11 @@ impl<E: Event, B> Producer<E, B> {
     #[inline(always)]
     pub(crate) fn write_many<F: FnMut(&mut E, usize)>(
         &mut self,
+        first: Sequence,
         n: usize,
         mut write: F,
     ) -> Sequence {
-        self.core.publish_batch(n, |mut event, index| {
+        self.core.publish_batch(first, n, |mut event, index| {
             // SAFETY: as in `write_one`; each slot of the claim is handed out once (R2).
             write(unsafe { event.as_mut() }, index);
         })
@@ -366,10 +376,11 @@ impl<E: Event, B> Producer<E, B> {
     /// When the batch is larger than the ring, when sequences are exhausted, and in a forked process.
     #[inline]
     pub fn publish_batch<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
-        if !self.has_space_or_forked(n) {
-            self.wait_or_panic(n);
-        }
-        self.write_many(n, write)
+        let first = match self.vacant(n) {
+            Some(first) => first,
+            None => self.wait_or_panic(n),
+        };
+        self.write_many(first, n, write)
     }
 
     /// The same as [`publish_batch`](Self::publish_batch), under its older name.
@@ -392,26 +403,32 @@ impl<E: Event, B> Producer<E, B> {
         deadline: Deadline,
         write: F,
     ) -> Result<Sequence, SendError> {
-        if !self.has_space_or_forked(n) {
-            self.wait_for_space(n, deadline)?;
-        }
-        Ok(self.write_many(n, write))
+        let first = match self.vacant(n) {
+            Some(first) => first,
+            None => self.wait_for_space(n, deadline)?,
+        };
+        Ok(self.write_many(first, n, write))
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_or_panic(&mut self, n: usize) {
-        if let Err(error) = self.wait_for_space(n, Deadline::NEVER) {
-            panic!("{error}");
+    fn wait_or_panic(&mut self, n: usize) -> Sequence {
+        match self.wait_for_space(n, Deadline::NEVER) {
+            Ok(first) => first,
+            Err(error) => panic!("{error}"),
         }
     }
 
-    /// Waits until `n` slots may be written.
+    /// Waits until `n` slots may be written, and returns the first one's sequence.
     #[cold]
     #[inline(never)]
-    pub(crate) fn wait_for_space(&mut self, n: usize, deadline: Deadline) -> Result<(), SendError> {
+    pub(crate) fn wait_for_space(
+        &mut self,
+        n: usize,
+        deadline: Deadline,
+    ) -> Result<Sequence, SendError> {
         if self.wait_until_space(n, deadline)? {
-            return Ok(());
+            return Ok(self.core.next());
         }
         // a batch can be blocked while some slots are free
         let blocked_on = self
@@ -426,13 +443,17 @@ impl<E: Event, B> Producer<E, B> {
         n: usize,
         deadline: Deadline,
     ) -> Result<bool, SendError> {
+        if self.is_forked() {
+            return Err(SendError::Forked);
+        }
         let mut waiter = Waiter::new(self.strategy, deadline);
         let mut hints = 1;
-        for look in 0_u32.. {
-            if (look >= PATIENCE || self.core.is_refresh_worthwhile(n)) && self.poll_space(n)? {
+        let mut looks = 0_u32;
+        loop {
+            looks = looks.saturating_add(1);
+            if (looks > PATIENCE || self.core.is_refresh_worthwhile(n)) && self.poll_space(n)? {
                 return Ok(true);
             }
-            self.counters.count_full(self.core.next());
             // each look takes the consumers' lines from them: look less and less often
             for _ in 0..hints {
                 spin_loop();
@@ -446,7 +467,6 @@ impl<E: Event, B> Producer<E, B> {
                 Pause::TimedOut => return self.poll_space(n),
             }
         }
-        unreachable!("the looks of a call do not reach 2^32: each waits")
     }
 
     /// One look for space; errors are those that no waiting heals.
@@ -460,8 +480,7 @@ impl<E: Event, B> Producer<E, B> {
                 capacity: self.core.capacity(),
             });
         }
-        self.core.refresh();
-        if self.core.free() >= n {
+        if self.core.refresh(n) {
             self.stalled = None;
             self.counters.bring_up_to_date(self.core.next());
             return Ok(true);
@@ -469,6 +488,7 @@ impl<E: Event, B> Producer<E, B> {
         if self.core.is_exhausted() {
             return Err(SendError::SequenceExhausted);
         }
+        self.counters.count_full(self.core.next());
         Ok(false)
     }
 
@@ -494,7 +514,7 @@ impl<E: Event, B> Producer<E, B> {
     /// Who keeps the next event from being published; `None` when a slot is free. Looks at the lines and the locks:
     /// for diagnosis, not for a hot loop.
     pub fn blocked_on(&mut self) -> Option<BlockedOn> {
-        if self.is_forked() || self.core.refresh() {
+        if self.is_forked() || self.core.refresh(1) {
             return None;
         }
         self.diagnose()

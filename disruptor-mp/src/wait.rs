@@ -41,6 +41,8 @@ pub enum AutoWaitStrategy {
 pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
 /// Spins between two looks at the clock.
 const SPINS_PER_LOOK: u32 = 256;
+/// Yields between two looks at the clock: each can last as long as somebody else's turn.
+const YIELDS_PER_LOOK: u32 = 16;
 const BLOCK_SPINS: u32 = 200;
 const BLOCK_YIELDS: u32 = 32;
 const BLOCK_SLEEP_MAX: Duration = Duration::from_millis(1);
@@ -100,7 +102,10 @@ impl Waiter {
             AutoWaitStrategy::BusySpin => {}
             AutoWaitStrategy::BusySpinWithSpinLoopHint => spin_loop(),
             AutoWaitStrategy::SpinThenYield { spins } if self.rounds <= spins => spin_loop(),
-            AutoWaitStrategy::SpinThenYield { .. } => yield_now(),
+            AutoWaitStrategy::SpinThenYield { .. } => {
+                yield_now();
+                return !self.rounds.is_multiple_of(YIELDS_PER_LOOK);
+            }
             AutoWaitStrategy::Sleep(duration) => return self.sleep(duration),
             AutoWaitStrategy::Block if self.rounds <= BLOCK_SPINS => spin_loop(),
             AutoWaitStrategy::Block if self.rounds <= BLOCK_SPINS + BLOCK_YIELDS => yield_now(),

@@ -39,6 +39,15 @@ impl<B: Send + 'static> Ring<'_, B> {
     }
 }
 
+/// Takes a ring's file along, passed or failed: durable consumers have unread events, so it would stay.
+struct Removed(String);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Makes a test of `$name::<B>(Ring<B>)` for the heap, shared memory and a mapped file.
 macro_rules! on_every_backing {
     ($($name:ident)*) => {$(
@@ -54,8 +63,8 @@ macro_rules! on_every_backing {
             #[test]
             fn shared_memory() {
                 let name = portable_shm_segment_name("live");
+                let _removed = Removed(format!("/dev/shm/{name}"));
                 super::scenarios::$name(Ring { builder: &|| build_shared_single_producer(&name, CAPACITY) });
-                let _ = std::fs::remove_file(format!("/dev/shm/{name}"));
             }
 
             #[test]

@@ -328,6 +328,23 @@ fn a_full_table_changes_nothing() {
 
 const CHILD: &str = "OBSERVABILITY_TEST_FILE";
 
+/// A child that does not outlive its test, passed or failed.
+struct Killed(std::process::Child);
+
+impl Killed {
+    fn kill(&mut self) {
+        self.0.kill().expect("kill");
+        self.0.wait().expect("wait");
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// As a child: claims counters, says so, and hangs until it is killed.
 fn child(path: &str) {
     let file = CountersFile::open(path).expect("open");
@@ -336,9 +353,7 @@ fn child(path: &str) {
     orders.add(42);
     let ready = file.counter(0x1ff, "ready").expect("counter");
     ready.set(1);
-    loop {
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    std::thread::sleep(Duration::from_secs(60));
 }
 
 #[test]
@@ -349,7 +364,7 @@ fn a_dead_owners_slots_are_readable_and_then_reused() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("counters");
     let file = CountersFile::create(&path).expect("create");
-    let mut child = Command::new(std::env::current_exe().expect("own path"))
+    let child = Command::new(std::env::current_exe().expect("own path"))
         .args([
             "--exact",
             "a_dead_owners_slots_are_readable_and_then_reused",
@@ -357,14 +372,14 @@ fn a_dead_owners_slots_are_readable_and_then_reused() {
         .env(CHILD, &path)
         .spawn()
         .expect("a child");
+    let mut child = Killed(child);
     let deadline = Deadline::after(Duration::from_secs(60));
     while value(&file.snapshot(), CounterId::from(0x1ff)) != Some(1) {
         assert!(!deadline.has_passed(), "the child has not started");
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(file.sweep().expect("sweep"), 0, "it is alive");
-    child.kill().expect("kill");
-    child.wait().expect("wait");
+    child.kill();
     assert_eq!(
         value(&file.snapshot(), CounterId::from(0x100)),
         Some(42),

@@ -262,8 +262,11 @@ fn sending_ends_at_its_deadline_and_says_who_holds_the_ring() {
                 &[world.name(), "'slow-one'", &pid, "alive", "4 events behind"],
             );
         }
-        let late = tx.err("Timeout", "send ms=100");
-        assert_names(late.text(), &["no progress for"]);
+        // a wait that looked around at least once says for how long nothing has moved
+        wait_until("it says for how long", || {
+            let late = tx.err("Timeout", "send ms=100");
+            late.text().contains("no progress for")
+        });
         tx.ok("destroy");
     }
 }

@@ -168,10 +168,11 @@ impl<E: Event, B> Producer<E, B> {
         &mut self,
         write: F,
     ) -> Result<Sequence, RequiredConsumerError> {
-        if self.core.free() == 0 || !self.liveness.is_calm() {
-            self.wait_managed(1)?;
-        }
-        Ok(self.write_one(write))
+        let sequence = match self.core.vacant(1) {
+            Some(sequence) if self.liveness.is_calm() => sequence,
+            _ => self.wait_managed(1)?,
+        };
+        Ok(self.write_one(sequence, write))
     }
 
     /// Publishes `n` events together, waiting until they fit for as long as the required consumers make progress.
@@ -196,21 +197,22 @@ impl<E: Event, B> Producer<E, B> {
         n: usize,
         write: F,
     ) -> Result<Sequence, RequiredConsumerError> {
-        if self.core.free() < n || !self.liveness.is_calm() {
-            self.wait_managed(n)?;
-        }
-        Ok(self.write_many(n, write))
+        let first = match self.core.vacant(n) {
+            Some(first) if self.liveness.is_calm() => first,
+            _ => self.wait_managed(n)?,
+        };
+        Ok(self.write_many(first, n, write))
     }
 
     /// The failure if there is one, then the start, then space.
     #[cold]
     #[inline(never)]
-    fn wait_managed(&mut self, n: usize) -> Result<(), RequiredConsumerError> {
+    fn wait_managed(&mut self, n: usize) -> Result<Sequence, RequiredConsumerError> {
         if self.is_forked() {
             return Err(RequiredConsumerError::Forked);
         }
         if n == 0 {
-            return Ok(());
+            return Ok(self.core.next());
         }
         if n > self.core.capacity() {
             return Err(RequiredConsumerError::BatchTooLarge {
@@ -226,8 +228,9 @@ impl<E: Event, B> Producer<E, B> {
         }
         let interval = watch.config.progress_check_interval.max(INTERVAL_MIN);
         self.wait_for_start()?;
-        if self.poll_space(n).map_err(from_send)? {
-            return Ok(());
+        // as a plain publish would, and without a look at the clock
+        if self.core.is_refresh_worthwhile(n) && self.poll_space(n).map_err(from_send)? {
+            return Ok(self.core.next());
         }
         let outcome = loop {
             match self.wait_until_space(n, Deadline::after(interval)) {
@@ -240,7 +243,7 @@ impl<E: Event, B> Producer<E, B> {
             }
         };
         self.end_episode(outcome.is_ok());
-        outcome
+        outcome.map(|()| self.core.next())
     }
 
     /// Waits, once, until all required consumers are registered.

@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use super::expect::Expectation;
 use super::view::RingView;
 use crate::fail::point;
+use crate::layout::slot::SlotOf;
 use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::sync::{Ordering, fence};
 use crate::{Event, Sequence};
@@ -16,8 +17,10 @@ use crate::{Event, Sequence};
 #[derive(Debug)]
 pub(crate) struct ProducerCore<E> {
     view: RingView<E>,
-    /// The next sequence to publish.
-    next: Sequence,
+    /// The next sequence to publish is found from here on, within `step`: see [`next`](Self::next).
+    base: Sequence,
+    /// How many events share one store of the position; no more than the ring has slots.
+    step: i64,
     /// The highest sequence that may be written: gate + capacity (R4), or less.
     limit: Sequence,
     /// Private copy of the highest gate seen (R4).
@@ -39,7 +42,8 @@ impl<E: Event> ProducerCore<E> {
         let gate = next - 1 - view.capacity() as i64;
         Self {
             view,
-            next,
+            base: next,
+            step: Self::STEP.min(view.capacity() as i64),
             limit: next - 1,
             gate,
             floor,
@@ -51,9 +55,37 @@ impl<E: Event> ProducerCore<E> {
         self.view.capacity()
     }
 
+    /// The next sequence to publish.
+    ///
+    /// A store to private memory after each event costs a third of the throughput of small events while their lines
+    /// are taken from the other core (`rfcs/0002`). So the position is stored at every `step`-th event only; in
+    /// between, this producer's own stamps tell: only it writes them, a stamp equals its own sequence only, and a
+    /// takeover has zeroed what a dead one left above the head (R14). Whatever a hostile peer may have stored there,
+    /// the result lies within `step` of the base, and slots are masked (R1).
     #[inline(always)]
     pub(crate) fn next(&self) -> Sequence {
-        self.next
+        let mut sequence = self.base;
+        let last = self.base + self.step - 1;
+        while sequence < last
+            && self.view.stamp(sequence).load(Ordering::Relaxed) == stamp::published(sequence)
+        {
+            sequence += 1;
+        }
+        sequence
+    }
+
+    /// What `step` is in a ring that is large enough; measured.
+    const STEP: i64 = match SlotOf::<E>::SHAPE.stride {
+        ..=64 if size_of::<E>() <= 24 => 8,
+        ..=128 => 4,
+        _ => 1,
+    };
+
+    /// The next sequence, if `n` events from it on may be written without a refresh.
+    #[inline(always)]
+    pub(crate) fn vacant(&self, n: usize) -> Option<Sequence> {
+        let next = self.next();
+        ((self.limit - next + 1) as usize >= n).then_some(next)
     }
 
     pub(crate) fn gate(&self) -> Sequence {
@@ -67,19 +99,18 @@ impl<E: Event> ProducerCore<E> {
     /// How many slots may be claimed without a refresh.
     #[inline(always)]
     pub(crate) fn free(&self) -> usize {
-        (self.limit - self.next + 1) as usize
+        (self.limit - self.next() + 1) as usize
     }
 
-    /// The slot of the next sequence; to be written only when it is free (R2).
+    /// The slot of `sequence`, which [`vacant`](Self::vacant) said is free; or whose claim the caller has (R2).
     #[inline(always)]
-    pub(crate) fn next_event(&self) -> NonNull<E> {
-        self.view.event(self.next)
+    pub(crate) fn event(&self, sequence: Sequence) -> NonNull<E> {
+        self.view.event(sequence)
     }
 
-    /// R2: publishes the event whose bytes were written to the claimed slot.
+    /// R2: publishes the event whose bytes were written to the slot of `sequence`, the next one.
     #[inline(always)]
-    pub(crate) fn publish_one(&mut self) -> Sequence {
-        let sequence = self.next;
+    pub(crate) fn publish_one(&mut self, sequence: Sequence) {
         debug_assert!(sequence <= self.limit);
         point("publish.written");
         // SYNC POINT publish: pairs with the Acquire load in `ConsumerCore::is_published`.
@@ -87,23 +118,24 @@ impl<E: Event> ProducerCore<E> {
             .stamp(sequence)
             .store(stamp::published(sequence), Ordering::Release);
         point("publish.stamped");
-        self.next = sequence + 1;
-        sequence
+        if sequence == self.base + self.step - 1 {
+            self.base = sequence + 1;
+        }
     }
 
-    /// R2: writes and publishes `n` events, which the gate covers. Each stamp follows its event, the first event's
+    /// R2: writes and publishes `n` events from `first` on, which [`vacant`](Self::vacant) said may be written. Each stamp follows its event, the first event's
     /// comes last of all: until then no consumer passes the first slot, so that the batch is seen whole.
     #[inline(always)]
     pub(crate) fn publish_batch(
         &mut self,
+        first: Sequence,
         n: usize,
         mut write: impl FnMut(NonNull<E>, usize),
     ) -> Sequence {
         debug_assert!(n <= self.free());
         if n == 0 {
-            return self.next - 1;
+            return first - 1;
         }
-        let first = self.next;
         let mut unseen = Unseen {
             view: self.view,
             first,
@@ -121,16 +153,16 @@ impl<E: Event> ProducerCore<E> {
         }
         core::mem::forget(unseen);
         point("batch.stamped");
-        self.publish_one();
+        self.publish_one(first);
         point("batch.published");
-        self.next = first + n as i64;
-        self.next - 1
+        self.base = first + n as i64;
+        self.base - 1
     }
 
     /// Whether a refresh would free an eighth of the ring, and `n` slots at least. Reads, and writes nothing.
     pub(crate) fn is_refresh_worthwhile(&self, n: usize) -> bool {
         let capacity = self.view.capacity() as i64;
-        let last = self.next - 1;
+        let last = self.next() - 1;
         let gain = match self.scan(last) {
             Some(smallest) => smallest.saturating_sub(self.gate),
             None => capacity,
@@ -138,16 +170,16 @@ impl<E: Event> ProducerCore<E> {
         gain >= (capacity / 8).max(n as i64)
     }
 
-    /// R5. Returns whether any slot is free afterwards.
-    pub(crate) fn refresh(&mut self) -> bool {
-        let last = self.next - 1;
+    /// R5, for a claim of `n` slots. Returns whether they may be written afterwards.
+    pub(crate) fn refresh(&mut self, n: usize) -> bool {
+        let last = self.next() - 1;
         let pending = self.expectation.is_pending(self.view.control());
         let scanned = self.scan(last);
         point("refresh.scanned");
         let m = match scanned {
             _ if pending => self.floor,
             Some(smallest) => smallest,
-            None => self.free_running_floor(last),
+            None => self.free_running_floor(last, n),
         };
         if m > self.floor {
             self.floor = m;
@@ -159,8 +191,8 @@ impl<E: Event> ProducerCore<E> {
             point("refresh.floor");
         } else if self.gate >= self.floor {
             // nothing to gain; but the end of an expectation may lift a limit that lay below the gate
-            self.set_limit();
-            return self.next <= self.limit;
+            self.set_limit(last);
+            return self.vacant(n).is_some();
         }
         // SYNC POINT join: pairs with the fence in `lines::join`.
         fence(Ordering::SeqCst);
@@ -168,23 +200,21 @@ impl<E: Event> ProducerCore<E> {
         let second = self.scan(last).unwrap_or(self.floor);
         self.gate = self.gate.max(self.floor.min(second));
         point("refresh.gate");
-        self.set_limit();
-        self.next <= self.limit
+        self.set_limit(last);
+        self.vacant(n).is_some()
     }
 
-    /// With nobody registered the producer runs free, yet keeps all but an eighth of the ring for joiners.
-    fn free_running_floor(&self, last: Sequence) -> Sequence {
+    /// With nobody registered the producer runs free, yet keeps for joiners all but an eighth of the ring, or what
+    /// the claim at hand takes: after it everything above the floor is retained again.
+    fn free_running_floor(&self, last: Sequence, n: usize) -> Sequence {
         let capacity = self.view.capacity() as i64;
-        self.floor.max(last - capacity + (capacity / 8).max(1))
+        let gives = (capacity / 8).max(n as i64).clamp(1, capacity);
+        self.floor.max(last - capacity + gives)
     }
 
-    fn set_limit(&mut self) {
+    fn set_limit(&mut self, last: Sequence) {
         let most = self.gate + self.view.capacity() as i64;
-        self.limit = self
-            .expectation
-            .limit(most)
-            .min(MAX_SEQUENCE)
-            .max(self.next - 1);
+        self.limit = self.expectation.limit(most).min(MAX_SEQUENCE).max(last);
     }
 
     /// The smallest sequence of all registered consumers; none of them can have released what was not published.
@@ -202,16 +232,17 @@ impl<E: Event> ProducerCore<E> {
     /// R11: no event will follow the last one published.
     pub(crate) fn close(&mut self) {
         // SYNC POINT close: pairs with the Acquire load in `ConsumerCore::closed_at`.
+        let last = self.next() - 1;
         self.view
             .control()
             .producer
             .closed
-            .store(self.next - 1, Ordering::Release);
+            .store(last, Ordering::Release);
     }
 
     /// Sequences end at 2^61 − 1.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.next > MAX_SEQUENCE
+        self.next() > MAX_SEQUENCE
     }
 }
 
