@@ -113,9 +113,11 @@ impl<E: Event, B> Producer<E, B> {
     /// made this producer.
     #[inline(always)]
     fn vacant(&self, n: usize) -> Option<Sequence> {
-        self.core
-            .vacant(n)
-            .filter(|_| self.live.load(Ordering::Relaxed) != 0)
+        // first of all: the position is read from the ring, which a forked child has not mapped (R8)
+        if self.live.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.core.vacant(n)
     }
 
     /// As [`vacant`](Self::vacant), after a refresh if need be.
@@ -535,6 +537,9 @@ impl<E: Event, B> Producer<E, B> {
     /// The last sequence that was published, −1 before the first (or one less than a configured first sequence).
     #[inline]
     pub fn last_published_sequence(&self) -> Sequence {
+        if self.is_forked() {
+            panic!("{}", SendError::Forked);
+        }
         self.core.next() - 1
     }
 

@@ -36,6 +36,7 @@ pub(crate) struct FileRegion {
     /// A consumer's read-only view of the slots.
     slots: Option<Mapping>,
     is_locked: bool,
+    is_read_only: bool,
     locks: LockFile,
     fd: OwnedFd,
     live_word: &'static AtomicU64,
@@ -57,6 +58,7 @@ impl FileRegion {
             head,
             slots: None,
             is_locked: options.lock,
+            is_read_only: false,
             locks,
             fd,
             live_word: fork::live_word(),
@@ -80,7 +82,11 @@ impl FileRegion {
             &fd,
             geometry.slots_offset,
             length,
-            Access::ReadOnly,
+            if options.writable_slots {
+                Access::ReadWrite
+            } else {
+                Access::ReadOnly
+            },
             options,
         )?;
         Ok(Self {
@@ -89,6 +95,7 @@ impl FileRegion {
             head,
             slots: Some(slots),
             is_locked: options.lock,
+            is_read_only: !options.writable_slots,
             locks,
             fd,
             live_word: fork::live_word(),
@@ -176,7 +183,7 @@ impl Region for FileRegion {
                 .filter_map(Mapping::huge_bytes)
                 .sum(),
             is_locked: self.is_locked,
-            is_read_only: self.slots.is_some(),
+            is_read_only: self.is_read_only,
         }
     }
 }

@@ -52,7 +52,8 @@ pub struct MemoryReport {
     pub huge_bytes: u64,
     /// Whether the pages are locked in memory.
     pub is_locked: bool,
-    /// Whether a consumer's slots are mapped read-only: always, but on hugetlbfs, which cannot be split, and on the heap.
+    /// Whether the slots are mapped read-only: a consumer's are, but on hugetlbfs, which cannot be split, on the heap,
+    /// and when writable ones were asked for.
     pub is_read_only: bool,
 }
 
@@ -73,6 +74,8 @@ pub(crate) struct MemoryOptions {
     pub(crate) mode: u32,
     pub(crate) huge_pages: HugePages,
     pub(crate) lock: bool,
+    /// Whether a consumer's slots are mapped writable.
+    pub(crate) writable_slots: bool,
     /// Whether a segment that another user owns is accepted.
     pub(crate) any_owner: bool,
 }
@@ -83,6 +86,7 @@ impl Default for MemoryOptions {
             mode: 0o600,
             huge_pages: HugePages::No,
             lock: false,
+            writable_slots: false,
             any_owner: false,
         }
     }
