@@ -53,6 +53,8 @@ impl<E: Event> DerefMut for Claim<'_, E> {
 ///
 /// Dropping the lease releases the event, except during a panic: then it is delivered again. A lease that is
 /// forgotten releases nothing either; the same event is delivered next.
+///
+/// A lease does not survive a fork: the child must neither read nor drop it, as the ring is not mapped there.
 #[derive(Debug)]
 #[must_use = "dropping a lease releases its event"]
 pub struct Lease<'a, E: Event> {

@@ -4,7 +4,7 @@
 //! an automatic one they go with it, at the latest when the producer is blocked and looks.
 
 use core::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::backing::SharedMemory;
 use crate::blocked::{self, RingState};
@@ -19,7 +19,7 @@ use crate::protocol::lines;
 use crate::region::MemoryReport;
 use crate::segment::Segment;
 use crate::sync::process::{AtomicU64, Ordering};
-use crate::wait::{AutoWaitStrategy, Pause, Waiter};
+use crate::wait::{AutoWaitStrategy, LIVENESS_INTERVAL, Pause, Waiter};
 use crate::{Event, Sequence};
 
 /// A consumer of a ring in shared memory.
@@ -39,6 +39,8 @@ pub struct Consumer<E: Event, B = SharedMemory> {
     id: ConsumerId,
     is_durable: bool,
     is_detached: bool,
+    /// When a call that times out is to look around next.
+    next_look: Option<Instant>,
     pub(crate) counters: ConsumerCounters,
     backing: PhantomData<fn() -> B>,
 }
@@ -73,6 +75,7 @@ impl<E: Event, B> Consumer<E, B> {
             id,
             is_durable,
             is_detached: false,
+            next_look: None,
             counters: ConsumerCounters::new(place.next, size_of::<E>()),
             backing: PhantomData,
         }
@@ -190,10 +193,24 @@ impl<E: Event, B> Consumer<E, B> {
                 Pause::Again => {}
                 Pause::LookAround => self.look_around()?,
                 Pause::TimedOut if self.core.is_ready() => return Ok(()),
+                Pause::TimedOut if self.is_look_due() => {
+                    self.look_around()?;
+                    return Err(RecvError::Timeout);
+                }
                 Pause::TimedOut => return Err(RecvError::Timeout),
             }
             self.counters.count_empty();
         }
+    }
+
+    /// Calls that time out at once look around, too, when nothing has come for a while.
+    fn is_look_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.next_look.is_some_and(|at| now >= at);
+        if is_due || self.next_look.is_none() {
+            self.next_look = Some(now + LIVENESS_INTERVAL);
+        }
+        is_due
     }
 
     /// R11: closed, and nothing is left. The closed word says which sequence is the last.

@@ -516,7 +516,7 @@ impl<E: Event, B> Producer<E, B> {
     /// Who keeps the next event from being published; `None` when a slot is free. Looks at the lines and the locks:
     /// for diagnosis, not for a hot loop.
     pub fn blocked_on(&mut self) -> Option<BlockedOn> {
-        if self.is_forked() || self.core.refresh(1) {
+        if self.is_forked() || self.core.is_obtainable(1) {
             return None;
         }
         self.diagnose()

@@ -277,6 +277,8 @@ impl Bench {
         if self.expected == Some(who) {
             assert_eq!(position, self.first - 1, "expected, so it misses nothing");
             self.expected = None;
+            // one that comes and leaves between two looks of the producer was never seen
+            assert!(self.tx().discover_consumer_id(DURABLE[who]));
         }
     }
 

@@ -342,3 +342,30 @@ fn producer_that_panics_leaves_its_ring_as_a_death_would() {
     );
     assert_eq!(*rx.recv(deadline).expect("published"), 2);
 }
+
+#[test]
+fn consumer_that_never_waits_learns_of_a_death() {
+    let name = disruptor_mp::portable_shm_segment_name("poll");
+    let mut tx = disruptor_mp::publisher::<u64>(&name, 8).expect("create");
+    let mut rx = disruptor_mp::subscriber::<u64>(&name).expect("attach");
+    let thread = std::thread::spawn(move || tx.publish(|_| panic!("in the closure")));
+    assert!(thread.join().is_err());
+    let deadline = disruptor_mp::Deadline::after(Duration::from_secs(60));
+    loop {
+        match rx
+            .recv(disruptor_mp::Deadline::after(Duration::ZERO))
+            .map(|lease| *lease)
+        {
+            Err(disruptor_mp::RecvError::Timeout) => assert!(!deadline.has_passed(), "never told"),
+            end => {
+                assert!(
+                    matches!(end, Err(disruptor_mp::RecvError::ProducerDead { .. })),
+                    "{end:?}"
+                );
+                break;
+            }
+        }
+    }
+    let successor = disruptor_mp::publisher::<u64>(&name, 8).expect("take over");
+    successor.close().expect("close");
+}

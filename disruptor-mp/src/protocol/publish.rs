@@ -136,6 +136,8 @@ impl<E: Event> ProducerCore<E> {
         if n == 0 {
             return first - 1;
         }
+        // the batch may reuse the very slots by whose stamps `next` finds the position
+        self.base = first;
         let mut unseen = Unseen {
             view: self.view,
             first,
@@ -170,17 +172,17 @@ impl<E: Event> ProducerCore<E> {
         gain >= (capacity / 8).max(n as i64)
     }
 
-    /// R5, for a claim of `n` slots. Returns whether they may be written afterwards.
+    /// R5, for a claim of `n` slots. Returns whether they may be written afterwards. The floor moves only if that
+    /// makes the claim possible: an attempt that fails takes nothing from joiners.
     pub(crate) fn refresh(&mut self, n: usize) -> bool {
         let last = self.next() - 1;
-        let pending = self.expectation.is_pending(self.view.control());
-        let scanned = self.scan(last);
+        let m = self.obtainable(last, n);
         point("refresh.scanned");
-        let m = match scanned {
-            _ if pending => self.floor,
-            Some(smallest) => smallest,
-            None => self.free_running_floor(last, n),
-        };
+        if m < self.needed(last, n) || (m <= self.floor && self.gate >= self.floor) {
+            // nothing to gain; but the end of an expectation may lift a limit that lay below the gate
+            self.set_limit(last);
+            return self.vacant(n).is_some();
+        }
         if m > self.floor {
             self.floor = m;
             self.view
@@ -189,10 +191,6 @@ impl<E: Event> ProducerCore<E> {
                 .floor
                 .store(m, Ordering::Relaxed);
             point("refresh.floor");
-        } else if self.gate >= self.floor {
-            // nothing to gain; but the end of an expectation may lift a limit that lay below the gate
-            self.set_limit(last);
-            return self.vacant(n).is_some();
         }
         // SYNC POINT join: pairs with the fence in `lines::join`.
         fence(Ordering::SeqCst);
@@ -202,6 +200,33 @@ impl<E: Event> ProducerCore<E> {
         point("refresh.gate");
         self.set_limit(last);
         self.vacant(n).is_some()
+    }
+
+    /// Whether a refresh would make a claim of `n` slots possible. Reads, and writes nothing shared.
+    pub(crate) fn is_obtainable(&mut self, n: usize) -> bool {
+        let last = self.next() - 1;
+        self.vacant(n).is_some()
+            || (self.obtainable(last, n) >= self.needed(last, n)
+                && self.expectation.limit(MAX_SEQUENCE) > last)
+    }
+
+    /// R5 (1): where the floor may move to.
+    fn obtainable(&mut self, last: Sequence, n: usize) -> Sequence {
+        let pending = self.expectation.is_pending(self.view.control());
+        match self.scan(last) {
+            _ if pending => self.floor,
+            Some(smallest) => smallest.max(self.floor),
+            None => self.free_running_floor(last, n),
+        }
+    }
+
+    /// Where the gate must be for a claim of `n` slots; beyond reach for more than the ring has.
+    fn needed(&self, last: Sequence, n: usize) -> Sequence {
+        let capacity = self.view.capacity();
+        if n > capacity {
+            return Sequence::MAX;
+        }
+        last + n as i64 - capacity as i64
     }
 
     /// With nobody registered the producer runs free, yet keeps for joiners all but an eighth of the ring, or what
