@@ -28,3 +28,8 @@
 
 #[doc(inline)]
 pub use disruptor_mp::*;
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
