@@ -1,8 +1,8 @@
 //! What a ring's segment is made of: opening a producer and a consumer on each kind.
 
 use clap::ValueEnum;
-use myelon::{Consumer, MultiProcessResult, Producer};
-use myelon::{MappedFile, MmapConsumer, MmapProducer, MmapTransportLayout, SharedMemory};
+use myelon::{Consumer, DisruptorBuilder, Event, MultiProcessResult, Producer};
+use myelon::{MappedFile, MmapProducer, MmapTransportLayout, SharedMemory};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Spec;
@@ -34,57 +34,36 @@ impl Backend {
     }
 }
 
-/// The event of every scenario: `W` words and nothing else.
-#[derive(Clone, Copy, Debug, myelon::Event)]
-#[repr(C)]
-pub(crate) struct Words<const W: usize>(pub(crate) [u64; W]);
-
 /// How each backend opens its two ends.
 pub(crate) trait Open: Sized + 'static {
+    /// For either end of the ring `name`.
+    fn builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self>;
+
     /// Creates the ring `name`.
-    fn producer<const W: usize>(
-        spec: &Spec,
-        name: &str,
-    ) -> MultiProcessResult<Producer<Words<W>, Self>>;
+    fn producer<E: Event>(spec: &Spec, name: &str) -> MultiProcessResult<Producer<E, Self>> {
+        Self::builder(spec, name).build_zeroed_producer()
+    }
+
     /// Attaches to it.
-    fn consumer<const W: usize>(
-        spec: &Spec,
-        name: &str,
-    ) -> MultiProcessResult<Consumer<Words<W>, Self>>;
+    fn consumer<E: Event>(spec: &Spec, name: &str) -> MultiProcessResult<Consumer<E, Self>> {
+        let builder = Self::builder(spec, name).with_consumer_id(CONSUMER);
+        if spec.maps_writable() {
+            builder.with_writable_slots().build_consumer()
+        } else {
+            builder.build_consumer()
+        }
+    }
 }
 
 impl Open for SharedMemory {
-    fn producer<const W: usize>(
-        spec: &Spec,
-        name: &str,
-    ) -> MultiProcessResult<Producer<Words<W>, Self>> {
-        myelon::build_shared_single_producer(name, spec.capacity).build_producer(|| Words([0; W]))
-    }
-
-    fn consumer<const W: usize>(
-        spec: &Spec,
-        name: &str,
-    ) -> MultiProcessResult<Consumer<Words<W>, Self>> {
-        myelon::attach_shared_consumer(name, spec.capacity)
-            .with_consumer_id(CONSUMER)
-            .build_consumer()
+    fn builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
+        myelon::build_shared_single_producer(name, spec.capacity)
     }
 }
 
 impl Open for MappedFile {
-    fn producer<const W: usize>(
-        spec: &Spec,
-        name: &str,
-    ) -> MultiProcessResult<Producer<Words<W>, Self>> {
+    fn builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
         let layout = MmapTransportLayout::new(&spec.root, name);
-        MmapProducer::create(&layout, spec.capacity, || Words([0; W]))
-    }
-
-    fn consumer<const W: usize>(
-        spec: &Spec,
-        name: &str,
-    ) -> MultiProcessResult<Consumer<Words<W>, Self>> {
-        let layout = MmapTransportLayout::new(&spec.root, name);
-        MmapConsumer::attach(&layout, spec.capacity, CONSUMER)
+        MmapProducer::builder(&layout, spec.capacity)
     }
 }

@@ -76,13 +76,22 @@ fn command(options: Options) -> Result<bool, Failure> {
     let root = MmapRoot::new(raw.mmap_root.as_deref())?;
     let wanted = Wanted {
         sizes: raw.sizes,
-        backends: if only_floor { Vec::new() } else { raw.backends },
+        backends: if only_floor {
+            Some(Vec::new())
+        } else {
+            raw.backends
+        },
         scenarios: raw.scenarios,
         capacity: raw.capacity,
         ping_pong_capacity: raw.ping_pong_capacity,
         mmap_root: root.0.clone(),
     };
-    measure_and_report(&Plan::new(&wanted), &options.common, only_floor)
+    let plan = Plan::new(&wanted);
+    if !only_floor && !plan.has_rings() {
+        let sizes = payload::PACKED_SIZES;
+        return Err(format!("nothing to measure: packed streams are for {sizes:?} bytes").into());
+    }
+    measure_and_report(&plan, &options.common, only_floor)
 }
 
 fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<bool, Failure> {
@@ -110,6 +119,9 @@ fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<
     bar.finish_and_clear();
     let rows = report::rows(plan, &series);
     println!("{}", report::table::render(&rows));
+    if let Some(line) = report::batches(plan, &series) {
+        println!("{line}\n");
+    }
     if only_floor {
         for size in [64, 4096, 65536] {
             let rate = floor::memory::copy_bytes_per_s(&clock, size) / 1e9;
@@ -150,7 +162,8 @@ fn list() {
         names.join(" ")
     };
     println!(
-        "floors     one_line_bounce two_line_bounce bare_ping_pong bare_stream bare_stream_batch16"
+        "floors     one_line_bounce two_line_bounce bare_ping_pong bare_stream bare_stream_batch16 \
+         bare_stream_packed bare_stream_packed_batch16"
     );
     println!("layers     raw");
     let scenarios = Scenario::value_variants()

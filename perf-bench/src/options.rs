@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Backend;
 use crate::measure::ROUNDS_MIN;
@@ -11,7 +11,7 @@ use crate::plan::Scenario;
 
 /// Measures what the rings cost, beside what the machine itself can do.
 ///
-/// Without arguments: the floor, then every scenario of layer 0 on every backend, in under 20 seconds.
+/// Without arguments: the floor, then every scenario of layer 0, in under 20 seconds.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Options {
@@ -77,17 +77,16 @@ impl Common {
 /// Options of the raw scenarios.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Raw {
-    /// Bytes of an event.
-    #[arg(long = "size", value_delimiter = ',', default_values_t = [8, 56, 64, 248], value_parser = size)]
-    pub(crate) sizes: Vec<usize>,
+    /// Bytes of an event [default: 8,56,64,248; read-only ping-pong 56; packed streams 8].
+    #[arg(long = "size", value_delimiter = ',', value_parser = size)]
+    pub(crate) sizes: Option<Vec<usize>>,
 
-    /// What the ring is made of.
-    #[arg(long = "backend", value_delimiter = ',', value_enum, default_values_t = [Backend::Shm, Backend::Mmap])]
-    pub(crate) backends: Vec<Backend>,
+    /// What the ring is made of [default: both; read-only ping-pong and packed streams shm].
+    #[arg(long = "backend", value_delimiter = ',', value_enum)]
+    pub(crate) backends: Option<Vec<Backend>>,
 
     /// What to do with it.
-    #[arg(long = "scenario", value_delimiter = ',', value_enum,
-          default_values_t = [Scenario::PingPong, Scenario::Stream, Scenario::StreamBatch16])]
+    #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = Scenario::value_variants().to_vec())]
     pub(crate) scenarios: Vec<Scenario>,
 
     /// Slots of a stream's ring.

@@ -3,6 +3,42 @@
 //! Floors and scenarios use exactly this code, so a ratio compares transports and nothing else. The hash is
 //! order-dependent twice: each word is mixed with a constant of its place, and the events are folded in sequence.
 
+/// An event that is `W` words and nothing else.
+pub(crate) trait OfWords<const W: usize>: myelon::Event {
+    /// To be read.
+    fn words(&self) -> &[u64; W];
+    /// To be written.
+    fn words_mut(&mut self) -> &mut [u64; W];
+}
+
+/// The event of every scenario that does not say otherwise.
+#[derive(Clone, Copy, Debug, myelon::Event)]
+#[repr(C)]
+pub(crate) struct Words<const W: usize>([u64; W]);
+
+/// The same in dense slots: several tiny events to a line.
+#[derive(Clone, Copy, Debug, myelon::Event)]
+#[repr(C)]
+#[event(packed_slots)]
+pub(crate) struct PackedWords<const W: usize>([u64; W]);
+
+macro_rules! of_words {
+    ($($event:ident)*) => {$(
+        impl<const W: usize> OfWords<W> for $event<W> {
+            #[inline(always)]
+            fn words(&self) -> &[u64; W] {
+                &self.0
+            }
+
+            #[inline(always)]
+            fn words_mut(&mut self) -> &mut [u64; W] {
+                &mut self.0
+            }
+        }
+    )*};
+}
+of_words!(Words PackedWords);
+
 /// The largest event, in words.
 const WORDS_MAX: usize = 128;
 
@@ -73,6 +109,9 @@ pub(crate) use for_size;
 
 /// The sizes that can be measured, in bytes.
 pub(crate) const SIZES: [usize; 6] = [8, 24, 56, 64, 248, 1024];
+
+/// Those of them that are measured in packed slots: of the others no two share a line.
+pub(crate) const PACKED_SIZES: [usize; 2] = [8, 24];
 
 #[cfg(test)]
 mod tests {

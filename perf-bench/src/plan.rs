@@ -6,14 +6,17 @@ use myelon::portable_shm_segment_name;
 
 use crate::backend::Backend;
 use crate::floor::stream::shape;
+use crate::payload::{PACKED_SIZES, SIZES};
 use crate::scenario::BATCH;
 use crate::spec::{Spec, Work};
 
 /// What the options ask for.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    pub(crate) sizes: Vec<usize>,
-    pub(crate) backends: Vec<Backend>,
+    /// In place of each scenario's own.
+    pub(crate) sizes: Option<Vec<usize>>,
+    /// In place of each scenario's own.
+    pub(crate) backends: Option<Vec<Backend>>,
     pub(crate) scenarios: Vec<Scenario>,
     /// For streams.
     pub(crate) capacity: usize,
@@ -25,16 +28,68 @@ pub(crate) struct Wanted {
 /// What can be asked for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
-    /// A message there, a message back: the time of a round trip.
+    /// A message there, a message back: the time of a round trip, with slots that consumers map writable.
     #[value(name = "ping_pong")]
     PingPong,
+    /// The same with the default mapping, in which consumers cannot write slots.
+    #[value(name = "ping_pong_read_only")]
+    PingPongReadOnly,
     /// One way, one publish for each event.
     #[value(name = "stream")]
     Stream,
     /// One way, sixteen events for each publish.
     #[value(name = "stream_batch16")]
     StreamBatch16,
+    /// One way, one publish for each event, in packed slots; 8 and 24 bytes only.
+    #[value(name = "stream_packed")]
+    StreamPacked,
+    /// One way, sixteen events for each publish, in packed slots; 8 and 24 bytes only.
+    #[value(name = "stream_packed_batch16")]
+    StreamPackedBatch16,
 }
+
+impl Scenario {
+    fn work(self) -> Work {
+        let (batch, packed) = match self {
+            Self::PingPong => return Work::PingPong { writable: true },
+            Self::PingPongReadOnly => return Work::PingPong { writable: false },
+            Self::Stream => (1, false),
+            Self::StreamBatch16 => (BATCH as usize, false),
+            Self::StreamPacked => (1, true),
+            Self::StreamPackedBatch16 => (BATCH as usize, true),
+        };
+        Work::Stream { batch, packed }
+    }
+
+    fn is_ping_pong(self) -> bool {
+        matches!(self, Self::PingPong | Self::PingPongReadOnly)
+    }
+
+    /// The sizes that it is measured at: of those `asked` for the ones that suit it, or else its own.
+    fn sizes(self, asked: Option<&[usize]>) -> Vec<usize> {
+        let own: &[usize] = match self {
+            Self::PingPong | Self::Stream | Self::StreamBatch16 => &SIZES_BY_DEFAULT,
+            Self::PingPongReadOnly => &[56],
+            Self::StreamPacked | Self::StreamPackedBatch16 => &[8],
+        };
+        let is_packed = matches!(self, Self::StreamPacked | Self::StreamPackedBatch16);
+        let mut sizes = asked.unwrap_or(own).to_vec();
+        sizes.retain(|size| !is_packed || PACKED_SIZES.contains(size));
+        sizes
+    }
+
+    /// The backends that it is measured on.
+    fn backends(self, asked: Option<&[Backend]>) -> Vec<Backend> {
+        let own: &[Backend] = match self {
+            Self::PingPong | Self::Stream | Self::StreamBatch16 => &[Backend::Shm, Backend::Mmap],
+            _ => &[Backend::Shm],
+        };
+        asked.unwrap_or(own).to_vec()
+    }
+}
+
+/// What most scenarios are measured at.
+const SIZES_BY_DEFAULT: [usize; 4] = [8, 56, 64, 248];
 
 /// A cell and the floor that it is compared with.
 #[derive(Clone, Debug)]
@@ -52,7 +107,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The two bounces come first; each group of rings follows its floor.
+    /// The two bounces come first, then what is compared with them; each group of rings follows its floor, and all
+    /// groups of a size are neighbours, as they are compared with each other.
     pub(crate) fn new(wanted: &Wanted) -> Self {
         let mut plan = Self {
             cells: Vec::new(),
@@ -60,33 +116,44 @@ impl Plan {
         };
         plan.add_floor(Work::OneLineBounce, 8, 1);
         plan.add_floor(Work::TwoLineBounce, 8, 1);
-        for &scenario in &wanted.scenarios {
-            for &size in &wanted.sizes {
-                plan.add_group(wanted, scenario, size);
+        for is_ping_pong in [true, false] {
+            for size in SIZES {
+                for &scenario in &wanted.scenarios {
+                    let is_due = scenario.is_ping_pong() == is_ping_pong;
+                    if is_due && scenario.sizes(wanted.sizes.as_deref()).contains(&size) {
+                        plan.add_group(wanted, scenario, size);
+                    }
+                }
             }
         }
         plan
     }
 
+    /// Whether there is more than floors.
+    pub(crate) fn has_rings(&self) -> bool {
+        self.cells
+            .iter()
+            .any(|cell| cell.spec.backend != Backend::None)
+    }
+
     fn add_group(&mut self, wanted: &Wanted, scenario: Scenario, size: usize) {
-        let (floor, work, capacity) = match scenario {
-            Scenario::PingPong => (
-                Work::TwoLineBounce,
-                Work::PingPong,
-                wanted.ping_pong_capacity,
-            ),
-            Scenario::Stream => stream(1, wanted.capacity),
-            Scenario::StreamBatch16 => stream(BATCH as usize, wanted.capacity),
-        };
-        // One bounce is enough for all ping-pongs of a round; the bare one shows what two rings add to it.
-        let floor = match floor {
-            Work::TwoLineBounce => {
-                self.add_floor(Work::BarePingPong, size, capacity);
-                1
+        let work = scenario.work();
+        let (capacity, floor) = match work {
+            Work::Stream { batch, packed } => {
+                let floor =
+                    self.add_floor(Work::BareStream { batch, packed }, size, wanted.capacity);
+                (wanted.capacity, floor)
             }
-            _ => self.add_floor(floor, size, capacity),
+            // One bounce is enough for all ping-pongs of a round; the bare one shows what two rings add to it.
+            _ => {
+                let capacity = wanted.ping_pong_capacity;
+                if scenario == Scenario::PingPong {
+                    self.add_floor(Work::BarePingPong, size, capacity);
+                }
+                (capacity, 1)
+            }
         };
-        for &backend in &wanted.backends {
+        for backend in scenario.backends(wanted.backends.as_deref()) {
             self.cells.push(Cell {
                 floor,
                 spec: Spec {
@@ -117,13 +184,13 @@ impl Plan {
                 arena_offset: self.arena_bytes,
             },
         });
-        let streams = match work {
-            Work::BareStream { .. } => 1,
-            Work::BarePingPong => 2,
-            _ => 0,
+        let (streams, packed) = match work {
+            Work::BareStream { packed, .. } => (1, packed),
+            Work::BarePingPong => (2, false),
+            _ => (0, false),
         };
         // A page boundary for each, as a segment has.
-        self.arena_bytes += streams * (shape(size).1 * capacity).next_multiple_of(4096);
+        self.arena_bytes += streams * (shape(size, packed).1 * capacity).next_multiple_of(4096);
         index
     }
 }
@@ -149,38 +216,63 @@ impl Drop for Plan {
     }
 }
 
-fn stream(batch: usize, capacity: usize) -> (Work, Work, usize) {
-    (Work::BareStream { batch }, Work::Stream { batch }, capacity)
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
-    #[test]
-    fn every_ring_follows_its_floor_and_regions_do_not_overlap() {
-        let plan = Plan::new(&Wanted {
-            sizes: vec![8, 1024],
-            backends: vec![Backend::Shm, Backend::Mmap],
-            scenarios: vec![
-                Scenario::PingPong,
-                Scenario::Stream,
-                Scenario::StreamBatch16,
-            ],
+    fn plan(sizes: Option<Vec<usize>>, backends: Option<Vec<Backend>>) -> Plan {
+        Plan::new(&Wanted {
+            sizes,
+            backends,
+            scenarios: Scenario::value_variants().to_vec(),
             capacity: 64,
             ping_pong_capacity: 16,
             mmap_root: "no-such-directory".into(),
-        });
-        assert_eq!(plan.cells.len(), 2 + 2 * 3 + 2 * 3 + 2 * 3);
+        })
+    }
+
+    fn count(plan: &Plan, scenario: &str) -> usize {
+        let is_it = |cell: &&Cell| cell.spec.scenario() == scenario;
+        plan.cells.iter().filter(is_it).count()
+    }
+
+    #[test]
+    fn every_ring_follows_its_floor_and_regions_do_not_overlap() {
+        let plan = plan(Some(vec![8, 1024]), Some(vec![Backend::Shm, Backend::Mmap]));
+        // Two bounces; two sizes of five groups, one of which has no floor of its own; one size of two packed groups.
+        assert_eq!(plan.cells.len(), 2 + 2 * (3 * 3 + 2) + 2 * 3);
         let mut end = 0;
         for (index, cell) in plan.cells.iter().enumerate() {
             assert!(cell.floor <= index);
             assert_eq!(plan.cells[cell.floor].spec.layer(), "floor");
-            if let Work::BareStream { .. } = cell.spec.work {
+            if let Work::BareStream { packed, .. } = cell.spec.work {
                 assert!(cell.spec.arena_offset >= end);
-                end = cell.spec.arena_offset + shape(cell.spec.size_bytes).1 * cell.spec.capacity;
+                let stride = shape(cell.spec.size_bytes, packed).1;
+                end = cell.spec.arena_offset + stride * cell.spec.capacity;
             }
         }
         assert!(end <= plan.arena_bytes);
+    }
+
+    #[test]
+    fn some_scenarios_have_fewer_sizes_and_backends_unless_asked() {
+        let by_default = plan(None, None);
+        assert_eq!(count(&by_default, "ping_pong"), 4 * 2);
+        for scenario in [
+            "ping_pong_read_only",
+            "stream_packed",
+            "stream_packed_batch16",
+        ] {
+            assert_eq!(count(&by_default, scenario), 1, "{scenario}");
+        }
+        let asked = plan(
+            Some(vec![8, 24, 56]),
+            Some(vec![Backend::Shm, Backend::Mmap]),
+        );
+        assert_eq!(count(&asked, "ping_pong_read_only"), 3 * 2);
+        assert_eq!(count(&asked, "stream_packed"), 2 * 2);
+        assert!(!plan(None, Some(Vec::new())).has_rings());
     }
 }

@@ -13,13 +13,13 @@ pub(crate) enum Work {
     /// Each process writes a line that the other polls.
     TwoLineBounce,
     /// The bare stamped stream; `batch` events at a time.
-    BareStream { batch: usize },
+    BareStream { batch: usize, packed: bool },
     /// A message there, a message back, on two bare streams.
     BarePingPong,
-    /// A message there, a message back, on two rings.
-    PingPong,
+    /// A message there, a message back, on two rings; with `writable` slots in the consumers' mappings.
+    PingPong { writable: bool },
     /// One way as fast as it goes; `batch` events for each publish.
-    Stream { batch: usize },
+    Stream { batch: usize, packed: bool },
 }
 
 /// A cell: the work, on what, how large.
@@ -44,18 +44,27 @@ impl Spec {
             Work::OneLineBounce => "one_line_bounce",
             Work::TwoLineBounce => "two_line_bounce",
             Work::BarePingPong => "bare_ping_pong",
-            Work::BareStream { batch: 1 } => "bare_stream",
-            Work::BareStream { .. } => "bare_stream_batch16",
-            Work::PingPong => "ping_pong",
-            Work::Stream { batch: 1 } => "stream",
-            Work::Stream { .. } => "stream_batch16",
+            Work::BareStream { batch, packed } => match (batch, packed) {
+                (1, false) => "bare_stream",
+                (1, true) => "bare_stream_packed",
+                (_, false) => "bare_stream_batch16",
+                (_, true) => "bare_stream_packed_batch16",
+            },
+            Work::PingPong { writable: true } => "ping_pong",
+            Work::PingPong { writable: false } => "ping_pong_read_only",
+            Work::Stream { batch, packed } => match (batch, packed) {
+                (1, false) => "stream",
+                (1, true) => "stream_packed",
+                (_, false) => "stream_batch16",
+                (_, true) => "stream_packed_batch16",
+            },
         }
     }
 
     /// The layer's name in reports.
     pub(crate) fn layer(&self) -> &'static str {
         match self.work {
-            Work::PingPong | Work::Stream { .. } => "raw",
+            Work::PingPong { .. } | Work::Stream { .. } => "raw",
             _ => "floor",
         }
     }
@@ -64,8 +73,13 @@ impl Spec {
     pub(crate) fn is_latency(&self) -> bool {
         matches!(
             self.work,
-            Work::OneLineBounce | Work::TwoLineBounce | Work::BarePingPong | Work::PingPong
+            Work::OneLineBounce | Work::TwoLineBounce | Work::BarePingPong | Work::PingPong { .. }
         )
+    }
+
+    /// Whether consumers map the slots writable. Streams keep the default: to them it makes no difference.
+    pub(crate) fn maps_writable(&self) -> bool {
+        matches!(self.work, Work::PingPong { writable: true })
     }
 
     /// The ring from peer to driver.

@@ -23,6 +23,11 @@ fn text(output: &Output) -> String {
 
 /// Runs it with `--quick --json` and returns the rows.
 fn rows(arguments: &[&str]) -> Vec<Value> {
+    run(arguments).0
+}
+
+/// The same, and what it printed.
+fn run(arguments: &[&str]) -> (Vec<Value>, String) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("rows.json");
     let output = bench()
@@ -34,7 +39,16 @@ fn rows(arguments: &[&str]) -> Vec<Value> {
         .expect("perf-bench starts");
     assert!(output.status.success(), "{}", text(&output));
     let json = std::fs::read_to_string(&file).expect("the file is written");
-    serde_json::from_str(&json).expect("an array of objects")
+    let rows = serde_json::from_str(&json).expect("an array of objects");
+    (rows, text(&output))
+}
+
+/// How many rows there are of a scenario on a backend at a size.
+fn count(rows: &[Value], scenario: &str, backend: &str, size: usize) -> usize {
+    rows.iter()
+        .filter(|row| is(row, "scenario", scenario) && is(row, "backend", backend))
+        .filter(|row| is(row, "layer", "raw") && row["size_bytes"] == size)
+        .count()
 }
 
 fn is(row: &Value, key: &str, value: &str) -> bool {
@@ -43,7 +57,7 @@ fn is(row: &Value, key: &str, value: &str) -> bool {
 
 #[test]
 fn every_row_of_the_default_run_has_the_promised_keys_and_is_verified() {
-    let rows = rows(&[]);
+    let (rows, printed) = run(&[]);
     let promised: BTreeSet<&str> = KEYS.split(' ').collect();
     for row in &rows {
         let keys: BTreeSet<&str> = row
@@ -71,13 +85,26 @@ fn every_row_of_the_default_run_has_the_promised_keys_and_is_verified() {
     for scenario in ["ping_pong", "stream", "stream_batch16"] {
         for backend in ["shm", "mmap"] {
             for size in [8, 56, 64, 248] {
-                let found = rows
-                    .iter()
-                    .filter(|row| is(row, "scenario", scenario) && is(row, "backend", backend))
-                    .filter(|row| is(row, "layer", "raw") && row["size_bytes"] == size);
-                assert_eq!(found.count(), 1, "{scenario} {backend} {size}");
+                let found = count(&rows, scenario, backend, size);
+                assert_eq!(found, 1, "{scenario} {backend} {size}");
             }
         }
+    }
+    for (scenario, size) in [
+        ("ping_pong_read_only", 56),
+        ("stream_packed", 8),
+        ("stream_packed_batch16", 8),
+    ] {
+        let all = rows.iter().filter(|row| is(row, "scenario", scenario));
+        assert_eq!(all.count(), 1, "{scenario}");
+        assert_eq!(count(&rows, scenario, "shm", size), 1, "{scenario}");
+    }
+    let gains = printed
+        .lines()
+        .find(|line| line.starts_with("batches of 16 against one publish per event"))
+        .expect("a line about batches");
+    for part in ["8 B x", "(packed batch", "56 B x", "64 B x", "248 B x"] {
+        assert!(gains.contains(part), "{part} in {gains}");
     }
     assert!(
         rows.iter()
@@ -107,6 +134,30 @@ fn raw_measures_only_what_was_asked_for() {
 }
 
 #[test]
+fn packed_streams_are_measured_at_the_sizes_that_share_lines() {
+    let (rows, printed) = run(&[
+        "raw",
+        "--size",
+        "8,24,56",
+        "--scenario",
+        "stream_packed,stream_packed_batch16",
+        "--rounds",
+        "1",
+    ]);
+    for scenario in ["stream_packed", "stream_packed_batch16"] {
+        for (size, expected) in [(8, 1), (24, 1), (56, 0)] {
+            assert_eq!(count(&rows, scenario, "shm", size), expected);
+        }
+    }
+    assert!(rows.iter().all(|row| row["verified"] == true));
+    let floors = rows
+        .iter()
+        .filter(|row| is(row, "scenario", "bare_stream_packed"));
+    assert_eq!(floors.count(), 2);
+    assert!(!printed.contains("batches of 16"), "nothing to compare");
+}
+
+#[test]
 fn limits_measures_no_ring() {
     let rows = rows(&["limits"]);
     assert!(
@@ -122,6 +173,10 @@ fn bad_options_are_refused_and_say_what_is_possible() {
         (&["raw", "--capacity", "1000"], "power of two"),
         (&["raw", "--backend", "floppy"], "mmap"),
         (&["--rounds", "0"], "1"),
+        (
+            &["raw", "--scenario", "stream_packed", "--size", "56"],
+            "[8, 24]",
+        ),
     ] {
         let output = bench().args(arguments).output().expect("perf-bench starts");
         assert!(!output.status.success());

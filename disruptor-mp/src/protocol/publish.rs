@@ -43,7 +43,11 @@ impl<E: Event> ProducerCore<E> {
         Self {
             view,
             base: next,
-            step: Self::STEP.min(view.capacity() as i64),
+            step: if view.capacity() < Self::STEPS_FROM_CAPACITY {
+                1
+            } else {
+                Self::STEP
+            },
             limit: next - 1,
             gate,
             floor,
@@ -74,7 +78,11 @@ impl<E: Event> ProducerCore<E> {
         sequence
     }
 
-    /// What `step` is in a ring that is large enough; measured.
+    /// Smaller rings are for round trips, whose lines are all in the other core's cache when the next event is
+    /// written: there a look at the own stamps costs what the store saves elsewhere.
+    const STEPS_FROM_CAPACITY: usize = 512;
+
+    /// What `step` is in a ring that is large enough; measured. No more than the ring has slots.
     const STEP: i64 = match SlotOf::<E>::SHAPE.stride {
         ..=64 if size_of::<E>() <= 24 => 8,
         ..=128 => 4,

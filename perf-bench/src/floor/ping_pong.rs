@@ -22,10 +22,10 @@ pub(crate) fn run<const W: usize>(
         arena.driver_progress().store(first as i64 - 1, SeqCst);
     }
     arena.meet();
-    let bytes = (shape(spec.size_bytes).1 * spec.capacity).next_multiple_of(4096);
+    let bytes = (shape(spec.size_bytes, false).1 * spec.capacity).next_multiple_of(4096);
     let base = arena.slots(spec.arena_offset, 2 * bytes);
-    let there = Slots::new(base, spec.capacity, arena.progress());
-    let back = Slots::new(
+    let there = Slots::<false>::new(base, spec.capacity, arena.progress());
+    let back = Slots::<false>::new(
         base.wrapping_add(bytes),
         spec.capacity,
         arena.driver_progress(),

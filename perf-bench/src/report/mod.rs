@@ -5,8 +5,12 @@ pub(crate) mod table;
 
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::measure::{Series, Spread};
+use crate::payload::SIZES;
 use crate::plan::Plan;
+use crate::scenario::BATCH;
+use crate::spec::Work;
 
 /// One measured cell; the serialised names are a contract with programs that read them.
 #[derive(Clone, Debug, Serialize)]
@@ -84,4 +88,43 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
         }
     };
     (0..series.len()).map(row).collect()
+}
+
+/// What batches gain at each size, in one line; on the first backend on which both were measured.
+pub(crate) fn batches(plan: &Plan, series: &[Series]) -> Option<String> {
+    [Backend::Shm, Backend::Mmap]
+        .into_iter()
+        .find_map(|backend| {
+            let gains: Vec<String> = SIZES
+                .into_iter()
+                .filter_map(|size| batches_of(plan, series, backend, size))
+                .collect();
+            let gains = (!gains.is_empty()).then(|| gains.join(", "))?;
+            let on = backend.name();
+            Some(format!(
+                "batches of {BATCH} against one publish per event ({on}): {gains}"
+            ))
+        })
+}
+
+fn batches_of(plan: &Plan, series: &[Series], backend: Backend, size: usize) -> Option<String> {
+    let stream = |batch, packed| {
+        let work = Work::Stream { batch, packed };
+        let is_it = |spec: &crate::spec::Spec| {
+            spec.work == work && spec.backend == backend && spec.size_bytes == size
+        };
+        let index = plan.cells.iter().position(|cell| is_it(&cell.spec))?;
+        Some(&series[index])
+    };
+    let batch = BATCH as usize;
+    let single = stream(1, false)?;
+    let gain = |batches: &Series| format!("x{:.2}", batches.ratio(single).median);
+    let unpacked = stream(batch, false).map(gain);
+    let packed = stream(batch, true).map(gain);
+    let packed = packed.map(|gain| format!("packed batch against unpacked single: {gain}"));
+    Some(match (unpacked, packed) {
+        (Some(unpacked), Some(packed)) => format!("{size} B {unpacked} ({packed})"),
+        (Some(unpacked), None) => format!("{size} B {unpacked}"),
+        (None, packed) => format!("{size} B ({})", packed?),
+    })
 }

@@ -15,7 +15,7 @@ use crate::arena::{Arena, Role};
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::floor;
-use crate::payload::for_size;
+use crate::payload::{OfWords, PackedWords, Words, for_size};
 use crate::spec::{Spec, Work};
 
 /// Events published together in the batch scenarios.
@@ -66,16 +66,19 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
     match spec.work {
         Work::OneLineBounce => Ok(Box::new(Bounce { two_lines: false })),
         Work::TwoLineBounce => Ok(Box::new(Bounce { two_lines: true })),
-        Work::BareStream { batch } => Ok(Box::new(Bare {
-            spec: spec.clone(),
+        Work::BareStream {
             batch,
-            next: 0,
-        })),
+            packed: false,
+        } => Ok(Box::new(Bare::<false>::new(spec, batch))),
+        Work::BareStream {
+            batch,
+            packed: true,
+        } => Ok(Box::new(Bare::<true>::new(spec, batch))),
         Work::BarePingPong => Ok(Box::new(BarePingPong {
             spec: spec.clone(),
             next: 0,
         })),
-        Work::PingPong | Work::Stream { .. } => {
+        Work::PingPong { .. } | Work::Stream { .. } => {
             for_size!(spec.size_bytes, W => match spec.backend {
                 Backend::Shm => open_ring::<W, SharedMemory>(spec, role),
                 Backend::Mmap => open_ring::<W, MappedFile>(spec, role),
@@ -90,10 +93,20 @@ fn open_ring<const W: usize, B: crate::backend::Open>(
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
     Ok(match (spec.work, role) {
-        (Work::PingPong, Role::Driver) => Box::new(ping_pong::Asking::<W, B>::open(spec)?),
-        (Work::PingPong, Role::Peer) => Box::new(ping_pong::Answering::<W, B>::open(spec)?),
-        (_, Role::Driver) => Box::new(stream::Sending::<W, B>::open(spec)?),
-        (_, Role::Peer) => Box::new(stream::Receiving::<W, B>::open(spec)?),
+        (Work::PingPong { .. }, Role::Driver) => Box::new(ping_pong::Asking::<W, B>::open(spec)?),
+        (Work::PingPong { .. }, Role::Peer) => Box::new(ping_pong::Answering::<W, B>::open(spec)?),
+        (Work::Stream { packed: true, .. }, _) => open_stream::<W, PackedWords<W>, B>(spec, role)?,
+        _ => open_stream::<W, Words<W>, B>(spec, role)?,
+    })
+}
+
+fn open_stream<const W: usize, E: OfWords<W>, B: crate::backend::Open>(
+    spec: &Spec,
+    role: Role,
+) -> Result<Box<dyn Endpoint>, Failure> {
+    Ok(match role {
+        Role::Driver => Box::new(stream::Sending::<W, E, B>::open(spec)?),
+        Role::Peer => Box::new(stream::Receiving::<W, E, B>::open(spec)?),
     })
 }
 
@@ -126,13 +139,23 @@ impl Endpoint for Bounce {
     }
 }
 
-struct Bare {
+struct Bare<const PACKED: bool> {
     spec: Spec,
     batch: usize,
     next: u64,
 }
 
-impl Endpoint for Bare {
+impl<const PACKED: bool> Bare<PACKED> {
+    fn new(spec: &Spec, batch: usize) -> Self {
+        Self {
+            spec: spec.clone(),
+            batch,
+            next: 0,
+        }
+    }
+}
+
+impl<const PACKED: bool> Endpoint for Bare<PACKED> {
     fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
         if arena.role() == Role::Driver {
             arena
@@ -140,9 +163,9 @@ impl Endpoint for Bare {
                 .store(self.next as i64 - 1, std::sync::atomic::Ordering::SeqCst);
         }
         arena.meet();
-        let (_, stride) = floor::stream::shape(self.spec.size_bytes);
+        let (_, stride) = floor::stream::shape(self.spec.size_bytes, PACKED);
         let base = arena.slots(self.spec.arena_offset, stride * self.spec.capacity);
-        let slots = floor::stream::Slots::new(base, self.spec.capacity, arena.progress());
+        let slots = floor::stream::Slots::<PACKED>::new(base, self.spec.capacity, arena.progress());
         let first = self.next;
         self.next += count;
         for_size!(self.spec.size_bytes, W => match arena.role() {

@@ -4,9 +4,9 @@ use myelon::{Consumer, Producer};
 
 use super::{Endpoint, Failure, Outcome};
 use crate::arena::Arena;
-use crate::backend::{Open, Words};
+use crate::backend::Open;
 use crate::clock::Clock;
-use crate::payload::{REPLY, expected, fill, fold, key};
+use crate::payload::{OfWords, REPLY, Words, expected, fill, fold, key};
 use crate::spec::Spec;
 use crate::watch::Patience;
 
@@ -44,7 +44,7 @@ impl<const W: usize, B: Open> Endpoint for Asking<W, B> {
         let mut before = clock.ticks();
         for index in 0..count {
             self.requests
-                .publish(|event| fill(&mut event.0, key(round, index)));
+                .publish(|event| fill(event.words_mut(), key(round, index)));
             hash = receive(replies, hash);
             let now = clock.ticks();
             trips.push(now.wrapping_sub(before));
@@ -87,7 +87,7 @@ impl<const W: usize, B: Open> Endpoint for Answering<W, B> {
         for index in 0..count {
             hash = receive(&mut self.requests, hash);
             self.replies
-                .publish(|event| fill(&mut event.0, key(round, index) ^ REPLY));
+                .publish(|event| fill(event.words_mut(), key(round, index) ^ REPLY));
         }
         Outcome {
             hash,
@@ -108,7 +108,7 @@ fn receive<const W: usize, B: Open>(ring: &mut Consumer<Words<W>, B>, hash: u64)
     let mut patience = Patience::default();
     loop {
         if let Some(event) = ring.try_consume_next_leased() {
-            return fold(hash, &event.0);
+            return fold(hash, event.words());
         }
         patience.pause();
     }

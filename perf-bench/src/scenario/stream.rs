@@ -6,9 +6,9 @@ use myelon::{Consumer, Producer};
 
 use super::{Endpoint, Failure, Outcome, in_blocks};
 use crate::arena::Arena;
-use crate::backend::{Open, Words};
+use crate::backend::Open;
 use crate::clock::Clock;
-use crate::payload::{expected, fill, fold, key};
+use crate::payload::{OfWords, expected, fill, fold, key};
 use crate::spec::{Spec, Work};
 use crate::watch::{Patience, spin_until};
 
@@ -18,14 +18,14 @@ pub(crate) fn wait_for_progress(arena: &Arena, progress: u64) {
 }
 
 /// The driver's end.
-pub(crate) struct Sending<const W: usize, B: Open> {
-    ring: Producer<Words<W>, B>,
+pub(crate) struct Sending<const W: usize, E: OfWords<W>, B: Open> {
+    ring: Producer<E, B>,
     batch: usize,
 }
 
-impl<const W: usize, B: Open> Sending<W, B> {
+impl<const W: usize, E: OfWords<W>, B: Open> Sending<W, E, B> {
     pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
-        let Work::Stream { batch } = spec.work else {
+        let Work::Stream { batch, .. } = spec.work else {
             return Err("not a stream".into());
         };
         let ring = B::producer(spec, &spec.name)?;
@@ -33,7 +33,7 @@ impl<const W: usize, B: Open> Sending<W, B> {
     }
 }
 
-impl<const W: usize, B: Open> Endpoint for Sending<W, B> {
+impl<const W: usize, E: OfWords<W>, B: Open> Endpoint for Sending<W, E, B> {
     fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
         arena.progress().store(0, SeqCst);
         arena.meet();
@@ -41,12 +41,12 @@ impl<const W: usize, B: Open> Endpoint for Sending<W, B> {
             if self.batch == 1 {
                 for index in block {
                     self.ring
-                        .publish(|event| fill(&mut event.0, key(round, index)));
+                        .publish(|event| fill(event.words_mut(), key(round, index)));
                 }
             } else {
                 for first in block.step_by(self.batch) {
                     self.ring.publish_batch(self.batch, |event, i| {
-                        fill(&mut event.0, key(round, first + i as u64))
+                        fill(event.words_mut(), key(round, first + i as u64))
                     });
                 }
             }
@@ -61,18 +61,18 @@ impl<const W: usize, B: Open> Endpoint for Sending<W, B> {
 }
 
 /// The peer's end.
-pub(crate) struct Receiving<const W: usize, B: Open> {
-    ring: Consumer<Words<W>, B>,
+pub(crate) struct Receiving<const W: usize, E: OfWords<W>, B: Open> {
+    ring: Consumer<E, B>,
 }
 
-impl<const W: usize, B: Open> Receiving<W, B> {
+impl<const W: usize, E: OfWords<W>, B: Open> Receiving<W, E, B> {
     pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
         let ring = B::consumer(spec, &spec.name)?;
         Ok(Self { ring })
     }
 }
 
-impl<const W: usize, B: Open> Endpoint for Receiving<W, B> {
+impl<const W: usize, E: OfWords<W>, B: Open> Endpoint for Receiving<W, E, B> {
     fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
         arena.meet();
         let mut hash = 0;
@@ -82,7 +82,7 @@ impl<const W: usize, B: Open> Endpoint for Receiving<W, B> {
             let mut burst = hash;
             let events = self
                 .ring
-                .process_available(|event, _| burst = fold(burst, &event.0));
+                .process_available(|event, _| burst = fold(burst, event.words()));
             hash = burst;
             seen += events as u64;
             if events == 0 {
