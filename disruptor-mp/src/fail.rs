@@ -5,12 +5,18 @@
 //! process comes to the point, `kill`, `stop` or `delay` happens there.
 
 /// Marks a step. Nothing in ordinary builds.
-#[cfg(not(all(feature = "fail-points", debug_assertions, not(loom))))]
+#[cfg(not(any(
+    all(feature = "fail-points", debug_assertions, not(loom)),
+    all(test, loom)
+)))]
 #[inline(always)]
 pub(crate) fn point(_name: &'static str) {}
 
 #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
 pub(crate) use armed::point;
+
+#[cfg(all(test, loom))]
+pub(crate) use crate::protocol::loom_tests::point;
 
 /// Every fail point there is, in the order of the protocol's steps. A sweep goes through this list.
 #[cfg(feature = "fail-points")]

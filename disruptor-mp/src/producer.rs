@@ -487,7 +487,7 @@ impl<E: Event, B> Producer<E, B> {
             self.counters.bring_up_to_date(self.core.next());
             return Ok(true);
         }
-        if self.core.is_exhausted() {
+        if self.core.is_exhausted(n) {
             return Err(SendError::SequenceExhausted);
         }
         self.counters.count_full(self.core.next());
@@ -528,7 +528,7 @@ impl<E: Event, B> Producer<E, B> {
             .stalled
             .map(|(since, _)| since.elapsed())
             .unwrap_or_default();
-        let is_exhausted = self.core.is_exhausted();
+        let is_exhausted = self.core.is_exhausted(1);
         let last = self.last_published_sequence();
         let expectation = self.core.expectation().clone();
         blocked::find(&self.segment, last, &expectation, is_exhausted, since)

@@ -22,7 +22,8 @@ mod imp {
 
 pub(crate) use imp::*;
 
-/// Atomics that live and die with this process: never in a segment, never in a model.
+/// Atomics that no model sees: those that live and die with this process, and the words of a segment that are for
+/// messages only, or reserved.
 pub(crate) mod process {
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 }

@@ -485,7 +485,9 @@ mod tests {
     fn every_flipped_bit_is_found() {
         let header = sample();
         let good = ready(&header);
-        for bit in 0..(STATE_AT + 4) * 8 {
+        // under Miri, which takes minutes for all of them, one bit of each byte
+        let step = if cfg!(miri) { 9 } else { 1 };
+        for bit in (0..(STATE_AT + 4) * 8).step_by(step) {
             if (CHECKSUM_AT + 4..STATE_AT).contains(&(bit / 8)) {
                 continue; // padding
             }

@@ -18,7 +18,11 @@ pub(crate) const CONTROL_OFFSET: usize = 4096;
 pub(crate) const LINE_BYTES: usize = 128;
 
 /// How many consumers one ring can have, attached and away together.
+#[cfg(not(loom))]
 pub const DEFAULT_MAX_CONSUMERS: usize = 64;
+/// As many as a model needs: each word costs the model checker time.
+#[cfg(loom)]
+pub const DEFAULT_MAX_CONSUMERS: usize = 3;
 
 /// Rounds `value` up to a multiple of `to`, a power of two.
 pub(crate) const fn align_up(value: usize, to: usize) -> usize {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -27,8 +27,9 @@ use super::new_file::{Temporary, same_file};
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 
 /// The path that means the description behind `fd`, whatever its name.
+#[cfg(target_os = "linux")]
 pub(super) fn proc_path(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+    format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))
 }
 
 /// What to say when [`proc_path`] leads nowhere.

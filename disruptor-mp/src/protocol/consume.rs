@@ -77,7 +77,7 @@ impl<E: Event> ConsumerCore<E> {
         // SAFETY: `new` takes a line below the number of lines (R1).
         let line = unsafe { self.view.control().consumers.get_unchecked(self.line) };
         // SYNC POINT release: pairs with the Acquire load in `ProducerCore::scan`.
-        line.sequence.store(sequence, Ordering::Release);
+        line.sequence.store(sequence, release!(CommitRelease));
         point("commit.after");
     }
 

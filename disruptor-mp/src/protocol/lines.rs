@@ -179,15 +179,21 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
         control.producer.epoch.load(Ordering::Relaxed),
         Ordering::Relaxed,
     );
+    // SYNC POINT release: a producer that still takes this line for its last owner's must see what that one has read
     line.sequence
-        .store(floor.load(Ordering::Acquire), Ordering::Relaxed);
+        .store(floor.load(Ordering::Acquire), release!(JoinRelease));
     point("join.sequence");
     line.set_state(LineState::Settling);
     point("join.settling");
     // SYNC POINT join: pairs with the fence in `ProducerCore::refresh`.
-    fence(Ordering::SeqCst);
-    let start = floor.load(Ordering::Acquire).clamp(-1, MAX_SEQUENCE);
-    line.sequence.store(start, Ordering::Relaxed);
+    if !left_out!(JoinFence) {
+        fence(Ordering::SeqCst);
+    }
+    let start = match left_out!(JoinReread) {
+        false => floor.load(Ordering::Acquire).clamp(-1, MAX_SEQUENCE),
+        true => line.sequence.load(Ordering::Relaxed),
+    };
+    line.sequence.store(start, release!(JoinRelease));
     point("join.reread");
     line.set_state(LineState::Active);
     point("join.active");
@@ -242,7 +248,7 @@ pub(crate) fn evict_dead(control: &Control, locks: &dyn Locks) -> io::Result<usi
         }
         point("evict.locked");
         // a claimer may have come between the look and the lock
-        if is_evictable(line) {
+        if left_out!(EvictLook) || is_evictable(line) {
             set_free(control, index);
             point("evict.free");
             evicted += 1;

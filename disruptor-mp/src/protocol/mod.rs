@@ -3,6 +3,38 @@
 //! The same source runs on a real mapping, on the heap under Miri, and under loom. Who writes what is said where
 //! the words are declared (`layout::control`); the rules R1 to R16 are those of `docs/protocol.md`.
 
+/// Whether a negative control of the loom models leaves a step out: in every other build `false`.
+#[cfg(not(all(test, loom)))]
+macro_rules! left_out {
+    ($step:ident) => {
+        false
+    };
+}
+#[cfg(all(test, loom))]
+macro_rules! left_out {
+    ($step:ident) => {
+        crate::protocol::loom_tests::is_left_out(crate::protocol::loom_tests::Step::$step)
+    };
+}
+
+/// `Ordering::Release`, unless a negative control of the loom models weakens it.
+#[cfg(not(all(test, loom)))]
+macro_rules! release {
+    ($step:ident) => {
+        crate::sync::Ordering::Release
+    };
+}
+#[cfg(all(test, loom))]
+macro_rules! release {
+    ($step:ident) => {
+        if left_out!($step) {
+            crate::sync::Ordering::Relaxed
+        } else {
+            crate::sync::Ordering::Release
+        }
+    };
+}
+
 pub(crate) mod consume;
 pub(crate) mod expect;
 pub(crate) mod lines;
@@ -11,7 +43,7 @@ pub(crate) mod takeover;
 pub(crate) mod view;
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+pub(crate) mod loom_tests;
 
 use std::io;
 

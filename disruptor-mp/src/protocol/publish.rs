@@ -39,14 +39,17 @@ impl<E: Event> ProducerCore<E> {
         floor: Sequence,
         expectation: Expectation,
     ) -> Self {
-        let gate = next - 1 - view.capacity() as i64;
+        let gate = match left_out!(TakeoverGate) {
+            false => next - 1 - view.capacity() as i64,
+            true => floor,
+        };
         Self {
             view,
             base: next,
             step: if view.capacity() < Self::STEPS_FROM_CAPACITY {
                 1
             } else {
-                Self::STEP
+                Self::STEP.min(view.capacity() as i64)
             },
             limit: next - 1,
             gate,
@@ -79,11 +82,17 @@ impl<E: Event> ProducerCore<E> {
     }
 
     /// Smaller rings are for round trips, whose lines are all in the other core's cache when the next event is
-    /// written: there a look at the own stamps costs what the store saves elsewhere.
-    const STEPS_FROM_CAPACITY: usize = 512;
+    /// written: there a look at the own stamps costs what the store saves elsewhere. Models and debug builds go that
+    /// way in small rings, too, so that tests see it.
+    const STEPS_FROM_CAPACITY: usize = if cfg!(any(loom, debug_assertions)) {
+        2
+    } else {
+        512
+    };
 
     /// What `step` is in a ring that is large enough; measured. No more than the ring has slots.
     const STEP: i64 = match SlotOf::<E>::SHAPE.stride {
+        _ if cfg!(loom) => 2,
         ..=64 if size_of::<E>() <= 24 => 8,
         ..=128 => 4,
         _ => 1,
@@ -124,7 +133,7 @@ impl<E: Event> ProducerCore<E> {
         // SYNC POINT publish: pairs with the Acquire load in `ConsumerCore::is_published`.
         self.view
             .stamp(sequence)
-            .store(stamp::published(sequence), Ordering::Release);
+            .store(stamp::published(sequence), release!(StampRelease));
         point("publish.stamped");
         if sequence == self.base + self.step - 1 {
             self.base = sequence + 1;
@@ -159,7 +168,7 @@ impl<E: Event> ProducerCore<E> {
             point("batch.written");
             self.view
                 .stamp(sequence)
-                .store(stamp::published(sequence), Ordering::Release);
+                .store(stamp::published(sequence), release!(StampRelease));
         }
         core::mem::forget(unseen);
         point("batch.stamped");
@@ -201,9 +210,14 @@ impl<E: Event> ProducerCore<E> {
             point("refresh.floor");
         }
         // SYNC POINT join: pairs with the fence in `lines::join`.
-        fence(Ordering::SeqCst);
+        if !left_out!(RefreshFence) {
+            fence(Ordering::SeqCst);
+        }
         point("refresh.fenced");
-        let second = self.scan(last).unwrap_or(self.floor);
+        let second = match left_out!(RefreshRescan) {
+            false => self.scan(last).unwrap_or(self.floor),
+            true => self.floor,
+        };
         self.gate = self.gate.max(self.floor.min(second));
         point("refresh.gate");
         self.set_limit(last);
@@ -273,9 +287,9 @@ impl<E: Event> ProducerCore<E> {
             .store(last, Ordering::Release);
     }
 
-    /// Sequences end at 2^61 − 1.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.next() > MAX_SEQUENCE
+    /// Sequences end at 2^61 − 1: whether `n` more are too many.
+    pub(crate) fn is_exhausted(&self, n: usize) -> bool {
+        self.next() + n as i64 - 1 > MAX_SEQUENCE
     }
 }
 
@@ -290,6 +304,9 @@ struct Unseen<E: Event> {
 impl<E: Event> Drop for Unseen<E> {
     #[cold]
     fn drop(&mut self) {
+        if left_out!(BatchUndo) {
+            return;
+        }
         for ahead in 1..=self.written {
             let sequence = self.first + ahead as i64;
             self.view.stamp(sequence).store(0, Ordering::Relaxed);
