@@ -237,7 +237,7 @@ pub struct RingBufferFull;
 pub struct MissingFreeSlots {
     /// How many events the batch has.
     pub requested: usize,
-    /// How many slots were free.
+    /// How many slots were free at the last look at the consumers; a refused batch takes no closer one.
     pub available: usize,
     /// How many the ring has: a larger batch never fits.
     pub capacity: usize,

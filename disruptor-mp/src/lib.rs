@@ -26,6 +26,11 @@
 //! [`attach_shared_consumer`] return a builder for the rest; [`MmapProducer`] and [`MmapConsumer`] put the ring into a
 //! file of your choice; [`HeapRing`] keeps it in this process.
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "disruptor-mp needs a 64-bit target: mappings, lock bytes and sequences are 64 bits wide"
+);
+
 // The derive writes `::disruptor_mp`, inside this crate, too.
 extern crate self as disruptor_mp;
 

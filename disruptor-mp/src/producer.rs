@@ -321,6 +321,7 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// Publishes `n` events together if that many slots are free; consumers see all of them or none. Never waits.
+    /// The closure is handed memory of unspecified content for each event, the lowest index first: write every field.
     /// Zero events are no operation and return the last published sequence.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Writes: the slots it has claimed, and the producer line. When this process dies in a claim, the slots above the
 //! last contiguous stamp are nobody's: a takeover (R14) clears their stamps.
 
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use super::expect::Expectation;
@@ -140,8 +141,12 @@ impl<E: Event> ProducerCore<E> {
         }
     }
 
-    /// R2: writes and publishes `n` events from `first` on, which [`vacant`](Self::vacant) said may be written. Each stamp follows its event, the first event's
-    /// comes last of all: until then no consumer passes the first slot, so that the batch is seen whole.
+    /// R2: writes and publishes `n` events from `first` on, which [`vacant`](Self::vacant) said may be written. Each
+    /// stamp follows its event, the first event's comes last of all: until then no consumer passes the first slot, so
+    /// that the batch is seen whole.
+    ///
+    /// A small first event is written apart and moved into its slot at the end, so that its line, too, is taken from
+    /// the other core once.
     #[inline(always)]
     pub(crate) fn publish_batch(
         &mut self,
@@ -153,14 +158,23 @@ impl<E: Event> ProducerCore<E> {
         if n == 0 {
             return first - 1;
         }
-        // the batch may reuse the very slots by whose stamps `next` finds the position
-        self.base = first;
+        let end = first + n as i64;
+        if end - self.base > self.view.capacity() as i64 {
+            // the batch reuses the very slots by whose stamps `next` finds the position
+            self.base = first;
+        }
+        let mut apart = MaybeUninit::<E>::zeroed();
+        let holds_apart = const { SlotOf::<E>::SHAPE.stride <= Self::APART_UP_TO_BYTES };
+        if holds_apart {
+            write(NonNull::from(&mut apart).cast(), 0);
+        } else {
+            write(self.view.event(first), 0);
+        }
         let mut unseen = Unseen {
             view: self.view,
             first,
             written: 0,
         };
-        write(self.view.event(first), 0);
         for index in 1..n {
             unseen.written = index;
             let sequence = first + index as i64;
@@ -172,11 +186,20 @@ impl<E: Event> ProducerCore<E> {
         }
         core::mem::forget(unseen);
         point("batch.stamped");
+        if holds_apart {
+            // SAFETY: whatever was written, any bytes are an `E` by the contract of `Event`.
+            let apart = unsafe { apart.assume_init() };
+            // SAFETY: the slot is part of the claim (R2).
+            unsafe { self.view.event(first).write(apart) };
+        }
         self.publish_one(first);
         point("batch.published");
-        self.base = first + n as i64;
-        self.base - 1
+        self.base = end;
+        end - 1
     }
+
+    /// Slots up to this size have the first event of a batch written apart: above, the copy costs more.
+    const APART_UP_TO_BYTES: usize = 256;
 
     /// Whether a refresh would free an eighth of the ring, and `n` slots at least. Reads, and writes nothing.
     pub(crate) fn is_refresh_worthwhile(&self, n: usize) -> bool {
