@@ -3,32 +3,29 @@
 //! One process has the ring's producer at a time; it holds lock byte 0. When it dies the byte falls, consumers drain
 //! what was published and are told, and the next producer on the name takes over (R14).
 
+#[path = "producer/ending.rs"]
+mod ending;
+#[path = "producer/queries.rs"]
+mod queries;
+#[path = "producer/waiting.rs"]
+mod waiting;
+
 use core::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::backing::SharedMemory;
-use crate::blocked::{self, BlockedOn, RingState};
 use crate::claim::Claim;
 use crate::deadline::Deadline;
-use crate::error::{
-    MissingFreeSlots, MultiProcessError, MultiProcessResult, RingBufferFull, SendError,
-};
+use crate::error::{MissingFreeSlots, RingBufferFull, SendError};
 use crate::fail::point;
-use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::liveness::Liveness;
 use crate::observability::ProducerCounters;
 use crate::protocol::expect::Expectation;
-use crate::protocol::lines;
 use crate::protocol::publish::ProducerCore;
 use crate::protocol::takeover::Inheritance;
-use crate::region::MemoryReport;
 use crate::segment::Segment;
 use crate::sync::process::{AtomicU64, Ordering};
-use crate::sync::spin_loop;
-use crate::wait::{
-    AutoWaitStrategy, FIRST_LOOK, LIVENESS_INTERVAL, Pause, Waiter,
-    default_discovery_poll_duration, perform_sleep_wait,
-};
+use crate::wait::{AutoWaitStrategy, FIRST_LOOK, LIVENESS_INTERVAL};
 use crate::{Event, Sequence};
 
 /// The producer of a ring in shared memory.
@@ -67,12 +64,6 @@ pub struct Producer<E: Event, B = SharedMemory> {
     has_ended: bool,
     backing: PhantomData<fn() -> B>,
 }
-
-/// Spin hints between two looks at a full ring, at the most.
-const HINTS_MAX: u32 = 64;
-/// A refresh drains the processor's store buffer (R5). So a blocked call looks this often, a few microseconds in all,
-/// for an eighth of the ring to be gained by it, before it takes what there is.
-const PATIENCE: u32 = 12;
 
 /// What becomes of the ring when its producer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -411,325 +402,5 @@ impl<E: Event, B> Producer<E, B> {
             None => self.wait_for_space(n, deadline)?,
         };
         Ok(self.write_many(first, n, write))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wait_or_panic(&mut self, n: usize) -> Sequence {
-        match self.wait_for_space(n, Deadline::NEVER) {
-            Ok(first) => first,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Waits until `n` slots may be written, and returns the first one's sequence.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn wait_for_space(
-        &mut self,
-        n: usize,
-        deadline: Deadline,
-    ) -> Result<Sequence, SendError> {
-        if self.wait_until_space(n, deadline)? {
-            return Ok(self.core.next());
-        }
-        // a batch can be blocked while some slots are free
-        let blocked_on = self
-            .diagnose()
-            .map_or_else(String::new, |blocked| blocked.to_string());
-        Err(SendError::Timeout { blocked_on })
-    }
-
-    /// As [`wait_for_space`](Self::wait_for_space), but says false when the deadline has passed.
-    pub(crate) fn wait_until_space(
-        &mut self,
-        n: usize,
-        deadline: Deadline,
-    ) -> Result<bool, SendError> {
-        if self.is_forked() {
-            return Err(SendError::Forked);
-        }
-        let mut waiter = Waiter::new(self.strategy, deadline);
-        let mut hints = 1;
-        let mut looks = 0_u32;
-        loop {
-            looks = looks.saturating_add(1);
-            if (looks > PATIENCE || self.core.is_refresh_worthwhile(n)) && self.poll_space(n)? {
-                return Ok(true);
-            }
-            // each look takes the consumers' lines from them: look less and less often
-            for _ in 0..hints {
-                spin_loop();
-            }
-            hints = (hints * 2).min(HINTS_MAX);
-            let pause = waiter.pause();
-            self.counters.count_parks(waiter.take_sleeps());
-            match pause {
-                Pause::Again => {}
-                Pause::LookAround => self.look_around(),
-                Pause::TimedOut => return self.poll_space(n),
-            }
-        }
-    }
-
-    /// One look for space; errors are those that no waiting heals.
-    pub(crate) fn poll_space(&mut self, n: usize) -> Result<bool, SendError> {
-        if self.is_forked() {
-            return Err(SendError::Forked);
-        }
-        if n > self.core.capacity() {
-            return Err(SendError::BatchTooLarge {
-                requested: n,
-                capacity: self.core.capacity(),
-            });
-        }
-        if self.core.refresh(n) {
-            self.stalled = None;
-            self.counters.bring_up_to_date(self.core.next());
-            return Ok(true);
-        }
-        if self.core.is_exhausted(n) {
-            return Err(SendError::SequenceExhausted);
-        }
-        self.counters.count_full(self.core.next());
-        Ok(false)
-    }
-
-    /// While blocked: dead automatic consumers leave the gate, and the time without progress is noted.
-    pub(crate) fn look_around(&mut self) {
-        self.counters.bring_up_to_date(self.core.next());
-        let gate = self.core.gate();
-        match self.stalled {
-            Some((_, at)) if at == gate => {}
-            _ => self.stalled = Some((Instant::now(), gate)),
-        }
-        match lines::evict_dead(self.segment.control(), self.segment.locks()) {
-            Ok(0) => {}
-            Ok(evicted) => {
-                tracing::info!(ring = %self.segment.name, evicted, "dead consumers left the gate")
-            }
-            Err(error) => {
-                tracing::warn!(ring = %self.segment.name, %error, "could not look who is alive")
-            }
-        }
-    }
-
-    /// Who keeps the next event from being published; `None` when a slot is free. Looks at the lines and the locks:
-    /// for diagnosis, not for a hot loop.
-    pub fn blocked_on(&mut self) -> Option<BlockedOn> {
-        if self.is_forked() || self.core.is_obtainable(1) {
-            return None;
-        }
-        self.diagnose()
-    }
-
-    /// Who would have to move for more slots to become free.
-    fn diagnose(&mut self) -> Option<BlockedOn> {
-        let since = self
-            .stalled
-            .map(|(since, _)| since.elapsed())
-            .unwrap_or_default();
-        let is_exhausted = self.core.is_exhausted(1);
-        let last = self.last_published_sequence();
-        let expectation = self.core.expectation().clone();
-        blocked::find(&self.segment, last, &expectation, is_exhausted, since)
-    }
-
-    /// The last sequence that was published, −1 before the first (or one less than a configured first sequence).
-    #[inline]
-    pub fn last_published_sequence(&self) -> Sequence {
-        if self.is_forked() {
-            panic!("{}", SendError::Forked);
-        }
-        self.core.next() - 1
-    }
-
-    /// The smallest sequence among all registered consumers; the last published one when there is none.
-    pub fn min_gating_sequence(&self) -> Sequence {
-        blocked::smallest(self.segment.control()).unwrap_or(self.last_published_sequence())
-    }
-
-    /// Whether every registered consumer has released `sequence`. Without consumers: whether it was published, and
-    /// nobody is expected.
-    pub fn is_consumed(&mut self, sequence: Sequence) -> bool {
-        let is_pending = self.core.expectation().is_pending(self.segment.control());
-        let released = self
-            .min_gating_sequence()
-            .min(self.last_published_sequence());
-        !is_pending && sequence <= released
-    }
-
-    /// Waits until [`is_consumed`](Self::is_consumed), for `timeout` at the most; says whether it is.
-    pub fn wait_until_consumed_with_strategy(
-        &mut self,
-        sequence: Sequence,
-        timeout: Duration,
-        strategy: AutoWaitStrategy,
-    ) -> bool {
-        let mut waiter = Waiter::new(strategy, Deadline::after(timeout));
-        loop {
-            if self.is_consumed(sequence) {
-                return true;
-            }
-            match waiter.pause() {
-                Pause::Again => {}
-                Pause::LookAround => self.look_around(),
-                Pause::TimedOut => return self.is_consumed(sequence),
-            }
-        }
-    }
-
-    /// Whether a consumer with this id is registered now, attached or away. It counts as seen from then on.
-    pub fn discover_consumer_id(&mut self, id: &str) -> bool {
-        let control = self.segment.control();
-        self.core.expectation().is_pending(control);
-        self.consumer_sequence(id).is_some()
-    }
-
-    /// Waits up to `timeout` for a consumer with this id; says whether it is registered.
-    pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
-        let deadline = Deadline::after(timeout);
-        while !self.discover_consumer_id(id) {
-            if deadline.has_passed() {
-                return false;
-            }
-            perform_sleep_wait(default_discovery_poll_duration());
-        }
-        true
-    }
-
-    /// Expects a consumer with this id from now on: until it has come, the ring is filled once and no further.
-    ///
-    /// # Errors
-    ///
-    /// [`MultiProcessError::InvalidConsumerId`].
-    pub fn expect_consumer_id(&mut self, id: &str) -> MultiProcessResult<()> {
-        let id = crate::consumer::check_id(id)?;
-        self.core.expectation().add(id);
-        Ok(())
-    }
-
-    /// The last sequence that the consumer with this id has released; `None` when nobody has the id.
-    pub fn consumer_sequence(&self, id: &str) -> Option<Sequence> {
-        blocked::registered(self.segment.control())
-            .find(|line| line.id().text() == id)
-            .map(|line| line.sequence.load(crate::sync::Ordering::Acquire))
-    }
-
-    /// How many consumers are registered, attached and away.
-    pub fn get_consumer_count(&self) -> usize {
-        blocked::registered(self.segment.control()).count()
-    }
-
-    /// Every cursor of the ring, as it is now.
-    pub fn ring_state(&self) -> RingState {
-        blocked::ring_state(&self.segment, self.last_published_sequence())
-    }
-
-    /// Forgets a durable consumer that will not come back: its place in the gate and its position.
-    ///
-    /// # Errors
-    ///
-    /// [`MultiProcessError::ConsumerAlreadyAttached`] while it is attached,
-    /// [`MultiProcessError::NoSuchConsumer`] when nobody has the id.
-    pub fn remove_consumer(&mut self, id: &str) -> MultiProcessResult<()> {
-        let id = crate::consumer::check_id(id)?;
-        blocked::remove(&self.segment, &id)
-    }
-
-    /// Number of slots.
-    #[inline]
-    pub fn capacity(&self) -> usize {
-        self.core.capacity()
-    }
-
-    /// The ring's name.
-    pub fn name(&self) -> &str {
-        &self.segment.name
-    }
-
-    /// What memory the ring got.
-    pub fn memory_report(&self) -> MemoryReport {
-        self.segment.region().memory()
-    }
-
-    /// Closes the ring: consumers drain what is left and see the end. The same as dropping the producer, but with
-    /// its errors.
-    ///
-    /// # Errors
-    ///
-    /// When the system does not let the name go.
-    pub fn close(self) -> MultiProcessResult<()> {
-        self.end(Ending::Close)
-    }
-
-    /// Closes the ring and keeps its name and its retained events: who subscribes later drains those, and the next
-    /// producer goes on with the sequence.
-    ///
-    /// # Errors
-    ///
-    /// When the system fails.
-    pub fn keep(self) -> MultiProcessResult<()> {
-        self.end(Ending::Keep)
-    }
-
-    /// Closes the ring and removes its name, whatever is unread. Attached consumers still drain.
-    ///
-    /// # Errors
-    ///
-    /// When the system does not let the name go.
-    pub fn destroy(self) -> MultiProcessResult<()> {
-        self.end(Ending::Destroy)
-    }
-
-    fn end(mut self, ending: Ending) -> MultiProcessResult<()> {
-        self.ending = ending;
-        if self.is_forked() {
-            return Err(MultiProcessError::Forked);
-        }
-        self.finish().map_err(self.segment.io_error("end the ring"))
-    }
-
-    /// Close, then the name, then the lock: who waits for the lock finds everything said.
-    fn finish(&mut self) -> std::io::Result<()> {
-        if core::mem::replace(&mut self.has_ended, true) {
-            return Ok(());
-        }
-        self.counters.bring_up_to_date(self.core.next());
-        let control = self.segment.control();
-        control.producer.kept.store(
-            u32::from(self.ending == Ending::Keep),
-            crate::sync::Ordering::Relaxed,
-        );
-        self.core.close();
-        point("close.closed");
-        let removes = match self.ending {
-            Ending::Close => !blocked::is_needed(self.segment.control()),
-            Ending::Keep => false,
-            Ending::Destroy => true,
-        };
-        let removed = if removes {
-            self.segment.unlink_if_ours()
-        } else {
-            Ok(())
-        };
-        tracing::debug!(ring = %self.segment.name, last = self.last_published_sequence(), removes, "producer ends");
-        point("close.unlinked");
-        self.segment.locks().unlock(PRODUCER_BYTE)?;
-        point("close.unlocked");
-        removed?;
-        // the last one to drain may have come while the lock was ours
-        self.segment.unlink_if_drained()
-    }
-}
-
-impl<E: Event, B> Drop for Producer<E, B> {
-    fn drop(&mut self) {
-        if self.is_forked() || std::thread::panicking() {
-            return;
-        }
-        if let Err(error) = self.finish() {
-            tracing::warn!(ring = %self.segment.name, %error, "could not end the ring");
-        }
     }
 }

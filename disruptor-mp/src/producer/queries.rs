@@ -1,0 +1,155 @@
+//! What a producer can say of its ring: who holds it, how far the consumers are, who is there. Reads lines and locks,
+//! off the hot path.
+
+use std::time::Duration;
+
+use super::Producer;
+use crate::blocked::{self, BlockedOn, RingState};
+use crate::deadline::Deadline;
+use crate::error::{MultiProcessResult, SendError};
+use crate::region::MemoryReport;
+use crate::wait::{
+    AutoWaitStrategy, Pause, Waiter, default_discovery_poll_duration, perform_sleep_wait,
+};
+use crate::{Event, Sequence};
+
+impl<E: Event, B> Producer<E, B> {
+    /// Who keeps the next event from being published; `None` when a slot is free. Looks at the lines and the locks:
+    /// for diagnosis, not for a hot loop.
+    pub fn blocked_on(&mut self) -> Option<BlockedOn> {
+        if self.is_forked() || self.core.is_obtainable(1) {
+            return None;
+        }
+        self.diagnose()
+    }
+
+    /// Who would have to move for more slots to become free.
+    pub(super) fn diagnose(&mut self) -> Option<BlockedOn> {
+        let since = self
+            .stalled
+            .map(|(since, _)| since.elapsed())
+            .unwrap_or_default();
+        let is_exhausted = self.core.is_exhausted(1);
+        let last = self.last_published_sequence();
+        let expectation = self.core.expectation().clone();
+        blocked::find(&self.segment, last, &expectation, is_exhausted, since)
+    }
+
+    /// The last sequence that was published, −1 before the first (or one less than a configured first sequence).
+    #[inline]
+    pub fn last_published_sequence(&self) -> Sequence {
+        if self.is_forked() {
+            panic!("{}", SendError::Forked);
+        }
+        self.core.next() - 1
+    }
+
+    /// The smallest sequence among all registered consumers; the last published one when there is none.
+    pub fn min_gating_sequence(&self) -> Sequence {
+        blocked::smallest(self.segment.control()).unwrap_or(self.last_published_sequence())
+    }
+
+    /// Whether every registered consumer has released `sequence`. Without consumers: whether it was published, and
+    /// nobody is expected.
+    pub fn is_consumed(&mut self, sequence: Sequence) -> bool {
+        let is_pending = self.core.expectation().is_pending(self.segment.control());
+        let released = self
+            .min_gating_sequence()
+            .min(self.last_published_sequence());
+        !is_pending && sequence <= released
+    }
+
+    /// Waits until [`is_consumed`](Self::is_consumed), for `timeout` at the most; says whether it is.
+    pub fn wait_until_consumed_with_strategy(
+        &mut self,
+        sequence: Sequence,
+        timeout: Duration,
+        strategy: AutoWaitStrategy,
+    ) -> bool {
+        let mut waiter = Waiter::new(strategy, Deadline::after(timeout));
+        loop {
+            if self.is_consumed(sequence) {
+                return true;
+            }
+            match waiter.pause() {
+                Pause::Again => {}
+                Pause::LookAround => self.look_around(),
+                Pause::TimedOut => return self.is_consumed(sequence),
+            }
+        }
+    }
+
+    /// Whether a consumer with this id is registered now, attached or away. It counts as seen from then on.
+    pub fn discover_consumer_id(&mut self, id: &str) -> bool {
+        let control = self.segment.control();
+        self.core.expectation().is_pending(control);
+        self.consumer_sequence(id).is_some()
+    }
+
+    /// Waits up to `timeout` for a consumer with this id; says whether it is registered.
+    pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
+        let deadline = Deadline::after(timeout);
+        while !self.discover_consumer_id(id) {
+            if deadline.has_passed() {
+                return false;
+            }
+            perform_sleep_wait(default_discovery_poll_duration());
+        }
+        true
+    }
+
+    /// Expects a consumer with this id from now on: until it has come, the ring is filled once and no further.
+    ///
+    /// # Errors
+    ///
+    /// [`MultiProcessError::InvalidConsumerId`](crate::MultiProcessError::InvalidConsumerId).
+    pub fn expect_consumer_id(&mut self, id: &str) -> MultiProcessResult<()> {
+        let id = crate::consumer::check_id(id)?;
+        self.core.expectation().add(id);
+        Ok(())
+    }
+
+    /// The last sequence that the consumer with this id has released; `None` when nobody has the id.
+    pub fn consumer_sequence(&self, id: &str) -> Option<Sequence> {
+        blocked::registered(self.segment.control())
+            .find(|line| line.id().text() == id)
+            .map(|line| line.sequence.load(crate::sync::Ordering::Acquire))
+    }
+
+    /// How many consumers are registered, attached and away.
+    pub fn get_consumer_count(&self) -> usize {
+        blocked::registered(self.segment.control()).count()
+    }
+
+    /// Every cursor of the ring, as it is now.
+    pub fn ring_state(&self) -> RingState {
+        blocked::ring_state(&self.segment, self.last_published_sequence())
+    }
+
+    /// Forgets a durable consumer that will not come back: its place in the gate and its position.
+    ///
+    /// # Errors
+    ///
+    /// [`MultiProcessError::ConsumerAlreadyAttached`](crate::MultiProcessError::ConsumerAlreadyAttached) while it is attached,
+    /// [`MultiProcessError::NoSuchConsumer`](crate::MultiProcessError::NoSuchConsumer) when nobody has the id.
+    pub fn remove_consumer(&mut self, id: &str) -> MultiProcessResult<()> {
+        let id = crate::consumer::check_id(id)?;
+        blocked::remove(&self.segment, &id)
+    }
+
+    /// Number of slots.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.core.capacity()
+    }
+
+    /// The ring's name.
+    pub fn name(&self) -> &str {
+        &self.segment.name
+    }
+
+    /// What memory the ring got.
+    pub fn memory_report(&self) -> MemoryReport {
+        self.segment.region().memory()
+    }
+}

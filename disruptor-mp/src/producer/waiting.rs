@@ -1,0 +1,120 @@
+//! How a producer waits for space, and what it does meanwhile (R4, R5, R8). Reached only when the gate has run out.
+
+use std::time::Instant;
+
+use super::Producer;
+use crate::deadline::Deadline;
+use crate::error::SendError;
+use crate::protocol::lines;
+use crate::sync::spin_loop;
+use crate::wait::{Pause, Waiter};
+use crate::{Event, Sequence};
+
+/// Spin hints between two looks at a full ring, at the most.
+const HINTS_MAX: u32 = 64;
+/// A refresh drains the processor's store buffer (R5). So a blocked call looks this often, a few microseconds in all,
+/// for an eighth of the ring to be gained by it, before it takes what there is.
+const PATIENCE: u32 = 12;
+
+impl<E: Event, B> Producer<E, B> {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn wait_or_panic(&mut self, n: usize) -> Sequence {
+        match self.wait_for_space(n, Deadline::NEVER) {
+            Ok(first) => first,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Waits until `n` slots may be written, and returns the first one's sequence.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wait_for_space(
+        &mut self,
+        n: usize,
+        deadline: Deadline,
+    ) -> Result<Sequence, SendError> {
+        if self.wait_until_space(n, deadline)? {
+            return Ok(self.core.next());
+        }
+        // a batch can be blocked while some slots are free
+        let blocked_on = self
+            .diagnose()
+            .map_or_else(String::new, |blocked| blocked.to_string());
+        Err(SendError::Timeout { blocked_on })
+    }
+
+    /// As [`wait_for_space`](Self::wait_for_space), but says false when the deadline has passed.
+    pub(crate) fn wait_until_space(
+        &mut self,
+        n: usize,
+        deadline: Deadline,
+    ) -> Result<bool, SendError> {
+        if self.is_forked() {
+            return Err(SendError::Forked);
+        }
+        let mut waiter = Waiter::new(self.strategy, deadline);
+        let mut hints = 1;
+        let mut looks = 0_u32;
+        loop {
+            looks = looks.saturating_add(1);
+            if (looks > PATIENCE || self.core.is_refresh_worthwhile(n)) && self.poll_space(n)? {
+                return Ok(true);
+            }
+            // each look takes the consumers' lines from them: look less and less often
+            for _ in 0..hints {
+                spin_loop();
+            }
+            hints = (hints * 2).min(HINTS_MAX);
+            let pause = waiter.pause();
+            self.counters.count_parks(waiter.take_sleeps());
+            match pause {
+                Pause::Again => {}
+                Pause::LookAround => self.look_around(),
+                Pause::TimedOut => return self.poll_space(n),
+            }
+        }
+    }
+
+    /// One look for space; errors are those that no waiting heals.
+    pub(crate) fn poll_space(&mut self, n: usize) -> Result<bool, SendError> {
+        if self.is_forked() {
+            return Err(SendError::Forked);
+        }
+        if n > self.core.capacity() {
+            return Err(SendError::BatchTooLarge {
+                requested: n,
+                capacity: self.core.capacity(),
+            });
+        }
+        if self.core.refresh(n) {
+            self.stalled = None;
+            self.counters.bring_up_to_date(self.core.next());
+            return Ok(true);
+        }
+        if self.core.is_exhausted(n) {
+            return Err(SendError::SequenceExhausted);
+        }
+        self.counters.count_full(self.core.next());
+        Ok(false)
+    }
+
+    /// While blocked: dead automatic consumers leave the gate, and the time without progress is noted.
+    pub(crate) fn look_around(&mut self) {
+        self.counters.bring_up_to_date(self.core.next());
+        let gate = self.core.gate();
+        match self.stalled {
+            Some((_, at)) if at == gate => {}
+            _ => self.stalled = Some((Instant::now(), gate)),
+        }
+        match lines::evict_dead(self.segment.control(), self.segment.locks()) {
+            Ok(0) => {}
+            Ok(evicted) => {
+                tracing::info!(ring = %self.segment.name, evicted, "dead consumers left the gate")
+            }
+            Err(error) => {
+                tracing::warn!(ring = %self.segment.name, %error, "could not look who is alive")
+            }
+        }
+    }
+}
