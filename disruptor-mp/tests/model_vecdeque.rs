@@ -534,7 +534,7 @@ fn runs_free_without_consumers() {
     }
 }
 
-/// API.md, behaviour 1: expected and absent, exactly one ring's worth.
+/// Expected and absent, exactly one ring's worth.
 #[test]
 fn expected_consumers_get_exactly_one_ring() {
     for capacity in [1, 8] {
@@ -553,7 +553,7 @@ fn expected_consumers_get_exactly_one_ring() {
     }
 }
 
-/// API.md, behaviour 2: after at most one ring's worth of publishes a joiner starts at the first event, whatever the
+/// After at most one ring's worth of publishes a joiner starts at the first event, whatever the
 /// producer tried or asked meanwhile.
 #[test]
 fn joiner_gets_the_first_lap_whole() {
