@@ -12,8 +12,8 @@ use crate::{Event, Sequence};
 
 /// Spin hints between two looks at a full ring, at the most.
 const HINTS_MAX: u32 = 64;
-/// A refresh drains the processor's store buffer (R5). So a blocked call looks this often, a few microseconds in all,
-/// for an eighth of the ring to be gained by it, before it takes what there is.
+/// A refresh drains the processor's store buffer (R5). So a blocked call that spins looks this often, a few
+/// microseconds in all, for an eighth of the ring to be gained by it, before it takes what there is.
 const PATIENCE: u32 = 12;
 
 impl<E: Event, B> Producer<E, B> {
@@ -55,7 +55,12 @@ impl<E: Event, B> Producer<E, B> {
         }
         let mut waiter = Waiter::new(self.strategy, deadline);
         let mut hints = 1;
-        let mut looks = 0_u32;
+        // a batch that never fits is refused at once
+        let mut looks = if n > self.core.capacity() {
+            PATIENCE
+        } else {
+            0
+        };
         loop {
             looks = looks.saturating_add(1);
             if (looks > PATIENCE || self.core.is_refresh_worthwhile(n)) && self.poll_space(n)? {
@@ -67,7 +72,12 @@ impl<E: Event, B> Producer<E, B> {
             }
             hints = (hints * 2).min(HINTS_MAX);
             let pause = waiter.pause();
-            self.counters.count_parks(waiter.take_sleeps());
+            let sleeps = waiter.take_sleeps();
+            self.counters.count_parks(sleeps);
+            if sleeps > 0 {
+                // who has slept has been patient: not for so many sleeps
+                looks = PATIENCE;
+            }
             match pause {
                 Pause::Again => {}
                 Pause::LookAround => self.look_around(),
