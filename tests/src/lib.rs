@@ -7,9 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod actor;
+pub mod checker;
+mod ledger;
 mod record;
 
 pub use actor::{Actor, Reply, wait_until};
+pub use ledger::{Entry, Ledger};
 pub use record::{Record, Tally, hash_of};
 
 /// Where the actors of one test meet. Dropping it checks that nothing of the ring is left behind.
@@ -20,8 +23,8 @@ pub struct World {
     name: String,
     is_shared_memory: bool,
     is_name_left: bool,
-    /// Removed last.
-    _files: Option<tempfile::TempDir>,
+    /// Holds ledgers, and the ring if that is a file. Removed last.
+    files: tempfile::TempDir,
 }
 
 impl World {
@@ -33,7 +36,7 @@ impl World {
             name: disruptor_mp::portable_shm_segment_name("test"),
             is_shared_memory: true,
             is_name_left: false,
-            _files: None,
+            files: tempfile::tempdir().expect("a temporary directory"),
         }
     }
 
@@ -46,7 +49,7 @@ impl World {
             name: String::from("ring"),
             is_shared_memory: false,
             is_name_left: false,
-            _files: Some(files),
+            files,
         }
     }
 
@@ -58,6 +61,11 @@ impl World {
     /// The ring's file.
     pub fn path(&self) -> PathBuf {
         self.directory.join(&self.name)
+    }
+
+    /// Where a ledger of this name is kept, for an actor's `log=`.
+    pub fn ledger(&self, name: &str) -> PathBuf {
+        self.files.path().join(format!("{name}.ledger"))
     }
 
     /// The directory of the ring's file.

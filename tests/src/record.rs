@@ -2,35 +2,60 @@
 
 use disruptor_mp::{Event, Sequence};
 
-/// An event of one line whose words all follow from its number: a torn or foreign one shows.
+/// An event of one line whose last words follow from its first: a torn or foreign one shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Event)]
 #[repr(C)]
 pub struct Record {
     /// The event's sequence.
     pub number: u64,
-    /// Words that follow from it.
-    pub words: [u64; 6],
+    /// Which producer wrote it, as the test numbers them; 0 where the test has no use for that.
+    pub writer: u64,
+    /// The first sequence of the batch that it was published with; its own if there was none.
+    pub batch_first: u64,
+    /// How many events that batch has.
+    pub batch_len: u64,
+    /// Words that follow from those.
+    pub words: [u64; 3],
 }
 
 impl Record {
-    /// The event of this sequence.
+    /// The event of this sequence, by nobody in particular.
     pub fn of(sequence: Sequence) -> Self {
-        let number = sequence as u64;
-        Self {
-            number,
-            words: [1, 2, 3, 4, 5, 6].map(|salt| word(number, salt)),
-        }
+        Self::by(0, sequence, (sequence, 1))
+    }
+
+    /// The event of this sequence by a writer, as part of the batch that starts at `batch.0` and has `batch.1` events.
+    pub fn by(writer: u64, sequence: Sequence, batch: (Sequence, u64)) -> Self {
+        let mut record = Self {
+            number: sequence as u64,
+            writer,
+            batch_first: batch.0 as u64,
+            batch_len: batch.1,
+            words: [0; 3],
+        };
+        record.words = record.expected_words();
+        record
     }
 
     /// Writes the event of this sequence over whatever is there.
     pub fn write(&mut self, sequence: Sequence) {
         *self = Self::of(sequence);
     }
-}
 
-fn word(number: u64, salt: u64) -> u64 {
-    (number.wrapping_add(salt)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ number.rotate_left(salt as u32 * 8)
+    /// Whether all its words belong together.
+    pub fn is_whole(&self) -> bool {
+        self.words == self.expected_words()
+    }
+
+    fn expected_words(&self) -> [u64; 3] {
+        [1, 2, 3].map(|salt| {
+            let mixed = [self.number, self.writer, self.batch_first, self.batch_len];
+            let sum = mixed.iter().fold(salt, |sum: u64, word| {
+                (sum.rotate_left(11) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            });
+            sum ^ self.number.rotate_left(salt as u32 * 8)
+        })
+    }
 }
 
 /// A step of the hash that depends on order.
@@ -79,7 +104,7 @@ impl Tally {
     ///
     /// The fault in words.
     pub fn add(&mut self, sequence: Sequence, record: &Record) -> Result<(), String> {
-        if *record != Record::of(sequence) {
+        if record.number != sequence as u64 || !record.is_whole() {
             return Err(format!(
                 "torn or foreign event at sequence {sequence}: {record:?}"
             ));

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use disruptor_mp::{
     AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, MmapProducer, MmapTransportLayout,
-    Producer, Sequence, build_shared_single_producer,
+    Producer, build_shared_single_producer,
 };
 use myelon_tests::{Record, Tally};
 
+mod books;
 mod fork;
 mod hot;
 mod options;
 mod system;
 
+use books::{Books, Sightings};
 use options::Words;
 
 /// An answer, or an error's kind and text.
@@ -54,6 +56,8 @@ struct Actor<B> {
     directory: String,
     tx: Option<Producer<Record, B>>,
     rx: Option<Consumer<Record, B>>,
+    books: Books,
+    sightings: Sightings,
 }
 
 fn main() {
@@ -98,6 +102,8 @@ impl<B> Actor<B> {
             directory,
             tx: None,
             rx: None,
+            books: Books::default(),
+            sightings: Sightings::default(),
         }
     }
 
@@ -138,14 +144,17 @@ impl<B> Actor<B> {
         let tx = builder.build_producer(Record::default)?;
         let next = tx.last_published_sequence() + 1;
         self.tx = Some(tx);
+        self.books = Books::open(words, next);
         Ok(format!("next={next}"))
     }
 
     fn consume(&mut self, words: &Words<'_>) -> Answer {
         let builder = options::for_consumer((self.builder)(words.number("cap") as usize), words);
         let rx = builder.build_consumer()?;
-        let answer = format!("next={} id={}", rx.current_sequence() + 1, rx.consumer_id());
+        let next = rx.current_sequence() + 1;
+        let answer = format!("next={next} id={}", rx.consumer_id());
         self.rx = Some(rx);
+        self.sightings = Sightings::open(words, next);
         Ok(answer)
     }
 
@@ -171,20 +180,25 @@ impl<B> Actor<B> {
 
     fn as_producer(&mut self, words: &Words<'_>) -> Answer {
         let tx = self.tx.as_mut().expect("a producer");
+        let books = &mut self.books;
         match words.verb {
             "publish" => {
                 for _ in 0..words.number("n") {
                     let next = tx.last_published_sequence() + 1;
-                    tx.send(Deadline::NEVER, |record| record.write(next))?;
+                    let batch = books.intend(next, 1);
+                    tx.send(Deadline::NEVER, |record| *record = batch.event(0))?;
+                    books.acknowledge(next);
                 }
             }
             "fill" => {
                 let mut count = 0;
                 while count < words.number_or("max", 1 << 20) {
                     let next = tx.last_published_sequence() + 1;
-                    if tx.try_publish(|record| record.write(next)).is_err() {
+                    let batch = books.intend(next, 1);
+                    if tx.try_publish(|record| *record = batch.event(0)).is_err() {
                         break;
                     }
+                    books.acknowledge(next);
                     count += 1;
                 }
                 return Ok(format!(
@@ -194,13 +208,18 @@ impl<B> Actor<B> {
             }
             "send" => {
                 let next = tx.last_published_sequence() + 1;
-                tx.send(words.deadline(), |record| record.write(next))?;
+                let batch = books.intend(next, 1);
+                tx.send(words.deadline(), |record| *record = batch.event(0))?;
+                books.acknowledge(next);
             }
             "batch" => {
                 for _ in 0..words.number_or("times", 1) {
                     let next = tx.last_published_sequence() + 1;
-                    let write = |record: &mut Record, index| record.write(next + index as Sequence);
-                    tx.send_batch(words.number("n") as usize, words.deadline(), write)?;
+                    let batch = books.intend(next, words.number("n") as u64);
+                    let write = |record: &mut Record, index| *record = batch.event(index);
+                    let last =
+                        tx.send_batch(words.number("n") as usize, words.deadline(), write)?;
+                    books.acknowledge(last);
                 }
             }
             "remove" => tx.remove_consumer(words.word("id"))?,
@@ -227,14 +246,15 @@ impl<B> Actor<B> {
 
     fn as_consumer(&mut self, words: &Words<'_>) -> Answer {
         let rx = self.rx.as_mut().expect("a consumer");
+        let sightings = &mut self.sightings;
         match words.verb {
             "recv" => receive(rx, words, |rx, deadline, tally| {
                 let lease = rx.recv(deadline)?;
-                count_in(tally, lease.sequence(), &lease)
+                sightings.count_in(tally, lease.sequence(), &lease)
             }),
             "recv-copies" => receive(rx, words, |rx, _, tally| {
                 let (sequence, record) = rx.consume_next();
-                count_in(tally, sequence, &record)
+                sightings.count_in(tally, sequence, &record)
             }),
             "recv-batches" => receive(rx, words, |rx, deadline, tally| {
                 let mut last_flags = 0;
@@ -242,7 +262,7 @@ impl<B> Actor<B> {
                 let count = rx.process_within(deadline, |record, sequence, is_last| {
                     last_flags += u32::from(is_last);
                     fault = core::mem::replace(&mut fault, Ok(()))
-                        .and_then(|()| count_in(tally, sequence, record));
+                        .and_then(|()| sightings.count_in(tally, sequence, record));
                 })?;
                 assert!(
                     count > 0 && last_flags == 1,
@@ -250,8 +270,8 @@ impl<B> Actor<B> {
                 );
                 fault
             }),
-            "drain" => drain(rx, words),
-            "lease" => lease(rx, words),
+            "drain" => drain(rx, words, sightings),
+            "lease" => lease(rx, words, sightings),
             "lag" => Ok(format!("newest={}", rx.producer_sequence())),
             "detach" => Ok(self
                 .rx
@@ -259,27 +279,17 @@ impl<B> Actor<B> {
                 .expect("a consumer")
                 .detach()
                 .map(|()| String::new())?),
-            "leave" => Ok(self
-                .rx
-                .take()
-                .expect("a consumer")
-                .leave()
-                .map(|()| String::new())?),
+            "leave" => {
+                sightings.leave();
+                let rx = self.rx.take().expect("a consumer");
+                Ok(rx.leave().map(|()| String::new())?)
+            }
             _ => {
                 self.rx = None;
                 Ok(String::new())
             }
         }
     }
-}
-
-/// A wrong event is the end of the test.
-fn count_in(tally: &mut Tally, sequence: Sequence, record: &Record) -> Result<(), Failure> {
-    tally.add(sequence, record).map_err(|text| Failure {
-        kind: String::from("Wrong"),
-        before: String::new(),
-        text,
-    })
 }
 
 /// Receives until `n` events have come; an error comes with what was received before it.
@@ -303,23 +313,25 @@ fn receive<B>(
 }
 
 /// Receives until an error says that there is no more.
-fn drain<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
+fn drain<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>, sightings: &mut Sightings) -> Answer {
     let mut tally = Tally::new();
     loop {
         match rx.recv(words.deadline()) {
-            Ok(lease) => count_in(&mut tally, lease.sequence(), &lease)?,
+            Ok(lease) => sightings.count_in(&mut tally, lease.sequence(), &lease)?,
             Err(end) => return Ok(format!("end={} {tally} | {end}", kind_of(&end))),
         }
     }
 }
 
 /// Holds a lease while it answers further lines, until one of them ends it.
-fn lease<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
+fn lease<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>, sightings: &mut Sightings) -> Answer {
     let lease = rx.recv(words.deadline())?;
     let sequence = lease.sequence();
+    let record = *lease;
+    sightings.count_in(&mut Tally::new(), sequence, &record)?;
     reply(&Ok(format!("sequence={sequence}")));
     while let Some(line) = next_line() {
-        let is_whole = *lease == Record::of(sequence);
+        let is_whole = *lease == record && record.is_whole();
         match line.trim() {
             "peek" => reply(&Ok(format!("whole={is_whole}"))),
             "commit" => {

@@ -1,0 +1,103 @@
+//! What the actor writes down for the checker, if its test names a ledger with `log=`.
+
+use std::path::Path;
+
+use disruptor_mp::Sequence;
+use myelon_tests::{Entry, Ledger, Record, Tally};
+
+use crate::Failure;
+use crate::options::Words;
+
+/// A producer's books: `log=PATH writer=NUMBER`.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    ledger: Option<Ledger>,
+    writer: u64,
+}
+
+/// Events that are published together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch {
+    writer: u64,
+    first: Sequence,
+    len: u64,
+}
+
+impl Batch {
+    /// The event at this place of the batch. Without books it is the same however it was published.
+    pub(crate) fn event(&self, index: usize) -> Record {
+        let sequence = self.first + index as Sequence;
+        match self.writer {
+            0 => Record::of(sequence),
+            writer => Record::by(writer, sequence, (self.first, self.len)),
+        }
+    }
+}
+
+impl Books {
+    pub(crate) fn open(words: &Words<'_>, next: Sequence) -> Self {
+        let writer = words.number_or("writer", 0) as u64;
+        let ledger = words.get("log").map(|path| {
+            let mut ledger = Ledger::append_to(Path::new(path));
+            ledger.enter(&Entry::Began { writer, next });
+            ledger
+        });
+        Self { ledger, writer }
+    }
+
+    /// Before `len` events from `first` on are published.
+    pub(crate) fn intend(&mut self, first: Sequence, len: u64) -> Batch {
+        let writer = self.writer;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.enter(&Entry::Intends { writer, first, len });
+        }
+        Batch { writer, first, len }
+    }
+
+    /// After everything up to `last` was published.
+    pub(crate) fn acknowledge(&mut self, last: Sequence) {
+        let writer = self.writer;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.enter(&Entry::Published { writer, last });
+        }
+    }
+}
+
+/// A consumer's sightings: `log=PATH`.
+#[derive(Debug, Default)]
+pub(crate) struct Sightings(Option<Ledger>);
+
+impl Sightings {
+    pub(crate) fn open(words: &Words<'_>, next: Sequence) -> Self {
+        Self(words.get("log").map(|path| {
+            let mut ledger = Ledger::append_to(Path::new(path));
+            ledger.enter(&Entry::Attached { next });
+            ledger
+        }))
+    }
+
+    /// Before the event is released. A wrong event is the end of the test.
+    pub(crate) fn count_in(
+        &mut self,
+        tally: &mut Tally,
+        sequence: Sequence,
+        record: &Record,
+    ) -> Result<(), Failure> {
+        if let Some(ledger) = &mut self.0 {
+            let record = *record;
+            ledger.enter(&Entry::Saw { sequence, record });
+        }
+        tally.add(sequence, record).map_err(|text| Failure {
+            kind: String::from("Wrong"),
+            before: String::new(),
+            text,
+        })
+    }
+
+    /// Before the position is given up.
+    pub(crate) fn leave(&mut self) {
+        if let Some(ledger) = &mut self.0 {
+            ledger.enter(&Entry::Left);
+        }
+    }
+}

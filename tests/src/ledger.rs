@@ -1,0 +1,155 @@
+//! What a process did and saw, written down so that its death cannot take it away.
+//!
+//! Every entry is one `write` to a file opened for appending: it is in the file when the call returns, whatever happens
+//! to the process afterwards. A producer writes its intent before it publishes and the acknowledgement afterwards; a
+//! consumer writes what it sees before it commits. So the ledgers of all processes, dead or alive, are what the
+//! [checker](crate::checker) judges.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use disruptor_mp::Sequence;
+
+use crate::Record;
+
+/// One line of a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A consumer attached; this is the first sequence that it will see.
+    Attached {
+        /// The sequence.
+        next: Sequence,
+    },
+    /// A consumer saw an event, and has not released it yet.
+    Saw {
+        /// Under which sequence.
+        sequence: Sequence,
+        /// The event.
+        record: Record,
+    },
+    /// A consumer gives its position up: what it has not seen by now it need not see.
+    Left,
+    /// A producer began; this is the first sequence that it will publish.
+    Began {
+        /// Its number.
+        writer: u64,
+        /// The sequence.
+        next: Sequence,
+    },
+    /// A producer is about to publish these together.
+    Intends {
+        /// Its number.
+        writer: u64,
+        /// The first sequence.
+        first: Sequence,
+        /// How many.
+        len: u64,
+    },
+    /// A producer's call to publish everything up to here returned.
+    Published {
+        /// Its number.
+        writer: u64,
+        /// The last sequence.
+        last: Sequence,
+    },
+}
+
+/// A ledger that is being written.
+#[derive(Debug)]
+pub struct Ledger(File);
+
+impl Ledger {
+    /// Opens the ledger at `path`, after what is in it.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be opened.
+    pub fn append_to(path: &Path) -> Self {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Self(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    /// Writes an entry down.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn enter(&mut self, entry: &Entry) {
+        let line = match entry {
+            Entry::Attached { next } => format!("attached {next}\n"),
+            Entry::Saw { sequence, record } => {
+                let Record {
+                    number,
+                    writer,
+                    batch_first,
+                    batch_len,
+                    words: [a, b, c],
+                } = record;
+                format!("saw {sequence} {number} {writer} {batch_first} {batch_len} {a} {b} {c}\n")
+            }
+            Entry::Left => String::from("left\n"),
+            Entry::Began { writer, next } => format!("began {writer} {next}\n"),
+            Entry::Intends { writer, first, len } => format!("intends {writer} {first} {len}\n"),
+            Entry::Published { writer, last } => format!("published {writer} {last}\n"),
+        };
+        let written = self.0.write(line.as_bytes()).expect("the ledger takes it");
+        assert_eq!(written, line.len(), "the ledger takes all of it");
+    }
+
+    /// Everything in the ledger at `path`; nothing if there is none.
+    ///
+    /// # Panics
+    ///
+    /// When a line is not one of ours.
+    pub fn read(path: &Path) -> Vec<Entry> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            text.is_empty() || text.ends_with('\n'),
+            "half a line in {}",
+            path.display()
+        );
+        text.lines()
+            .map(|line| parse(line).unwrap_or_else(|| panic!("no entry: {line}")))
+            .collect()
+    }
+}
+
+fn parse(line: &str) -> Option<Entry> {
+    let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let words: Option<Vec<i128>> = rest
+        .split_whitespace()
+        .map(|word| word.parse().ok())
+        .collect();
+    let entry = match (kind, &words?[..]) {
+        ("attached", [next]) => Entry::Attached {
+            next: *next as Sequence,
+        },
+        ("saw", [sequence, number, writer, batch_first, batch_len, a, b, c]) => Entry::Saw {
+            sequence: *sequence as Sequence,
+            record: Record {
+                number: *number as u64,
+                writer: *writer as u64,
+                batch_first: *batch_first as u64,
+                batch_len: *batch_len as u64,
+                words: [*a as u64, *b as u64, *c as u64],
+            },
+        },
+        ("left", []) => Entry::Left,
+        ("began", [writer, next]) => Entry::Began {
+            writer: *writer as u64,
+            next: *next as Sequence,
+        },
+        ("intends", [writer, first, len]) => Entry::Intends {
+            writer: *writer as u64,
+            first: *first as Sequence,
+            len: *len as u64,
+        },
+        ("published", [writer, last]) => Entry::Published {
+            writer: *writer as u64,
+            last: *last as Sequence,
+        },
+        _ => return None,
+    };
+    Some(entry)
+}
