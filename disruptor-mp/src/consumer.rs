@@ -183,7 +183,7 @@ impl<E: Event, B> Consumer<E, B> {
             if self.core.is_ready() {
                 return Ok(());
             }
-            if self.is_at_end() {
+            if self.core.is_at_end() {
                 self.unlink_if_last();
                 return Err(RecvError::Closed);
             }
@@ -213,24 +213,16 @@ impl<E: Event, B> Consumer<E, B> {
         is_due
     }
 
-    /// R11: closed, and nothing is left. The closed word says which sequence is the last.
-    fn is_at_end(&self) -> bool {
-        self.core
-            .closed_at()
-            .is_some_and(|last| self.core.next() > last && !self.core.is_ready())
-    }
-
     /// R11: whether the producer is dead and nothing is left; the stamp and the closed word are looked at again
     /// after the free lock.
     fn look_around(&mut self) -> Result<(), RecvError> {
         self.counters.bring_up_to_date(self.core.next());
         let is_alive = self.segment.locks().is_held_by_other(PRODUCER_BYTE);
         match is_alive {
-            Ok(true) => Ok(()),
-            Ok(false) if self.core.is_ready() || self.core.closed_at().is_some() => Ok(()),
-            Ok(false) => Err(RecvError::ProducerDead {
+            Ok(false) if self.core.is_abandoned() => Err(RecvError::ProducerDead {
                 owner: self.segment.producer_text(),
             }),
+            Ok(_) => Ok(()),
             Err(error) => {
                 tracing::warn!(ring = %self.segment.name, %error, "could not look whether the producer is alive");
                 Ok(())
@@ -514,7 +506,7 @@ impl<E: Event, B> Consumer<E, B> {
         } else {
             lines::leave(control, locks, self.core.line())
         };
-        if self.is_at_end() {
+        if self.core.is_at_end() {
             self.unlink_if_last();
         }
         left

@@ -24,10 +24,10 @@ use crate::os::lock::LockFile;
 use crate::os::memory::{ReserveError, page_size, reserve};
 use crate::os::names::{self, OpenError};
 use crate::os::process::Identity;
-use crate::protocol::Locks;
 use crate::protocol::lines::away;
 use crate::protocol::takeover::{Inheritance, take_over};
 use crate::protocol::view::RingView;
+use crate::protocol::{Locks, left_out};
 use crate::region::file::{FilePlace, FileRegion};
 use crate::region::heap::{HeapMemory, HeapRegion};
 use crate::region::{MemoryOptions, Region};
@@ -59,7 +59,7 @@ pub(crate) struct Segment<E> {
 }
 
 impl<E: Event> Segment<E> {
-    fn new(name: &str, region: Box<dyn Region>, capacity: u64) -> Self {
+    pub(crate) fn new(name: &str, region: Box<dyn Region>, capacity: u64) -> Self {
         // every handle goes through here: what may not live in a slot does not compile
         const { require_event::<E>() };
         // SAFETY: the region was made for a header that was validated against `E` and this capacity, and the
@@ -118,12 +118,16 @@ impl<E: Event> Segment<E> {
                 break;
             }
             point("drain.locked");
-            let unlinked = match blocked::is_drained(self.control()) {
+            // a successor may have opened the ring again between the look and the lock
+            let unlinked = match left_out!(DrainLook) || blocked::is_drained(self.control()) {
                 true => self.unlink_if_ours(),
                 false => Ok(()),
             };
             point("drain.unlinked");
             locks.unlock(PRODUCER_BYTE).and(unlinked)?;
+            if left_out!(DrainAgain) {
+                break;
+            }
         }
         Ok(())
     }

@@ -96,4 +96,18 @@ impl<E: Event> ConsumerCore<E> {
         let word = self.view.control().producer.closed.load(Ordering::Acquire);
         (word != OPEN).then_some(word)
     }
+
+    /// R11: closed, and nothing is left. The closed word says which sequence is the last.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.closed_at()
+            .is_some_and(|last| left_out!(ClosedLook) || (self.next > last && !self.is_ready()))
+    }
+
+    /// R11, for a caller that saw the producer's lock free: whether nothing is left, and the ring was not closed. The
+    /// stamp and the closed word are looked at after the lock.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let is_left = !left_out!(DeadLook) && self.is_ready();
+        let is_closed = !left_out!(DeadClosedLook) && self.closed_at().is_some();
+        !is_left && !is_closed
+    }
 }

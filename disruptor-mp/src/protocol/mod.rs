@@ -35,6 +35,8 @@ macro_rules! release {
     };
 }
 
+pub(crate) use left_out;
+
 pub(crate) mod consume;
 pub(crate) mod expect;
 pub(crate) mod lines;

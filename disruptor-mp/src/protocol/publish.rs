@@ -159,7 +159,7 @@ impl<E: Event> ProducerCore<E> {
             return first - 1;
         }
         let end = first + n as i64;
-        if end - self.base > self.view.capacity() as i64 {
+        if !left_out!(BatchBase) && end - self.base > self.view.capacity() as i64 {
             // the batch reuses the very slots by whose stamps `next` finds the position
             self.base = first;
         }

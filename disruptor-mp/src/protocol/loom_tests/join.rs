@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use loom::thread;
 
-use super::{Model, OVERTAKEN, RACE, Ring, Step, Tx, WRONG};
+use super::{Model, OVERTAKEN, RACE, Ring, Rx, Step, Tx, WRONG, while_at};
 use crate::layout::control::ConsumerId;
 use crate::protocol::expect::Expectation;
+use crate::sync::Ordering;
 
 /// What a joiner that starts too early meets.
 const OVERWRITTEN: &[&str] = &[RACE, WRONG, OVERTAKEN];
@@ -20,13 +21,23 @@ fn publish_as_it_goes(tx: &mut Tx, count: i64) {
 
 /// A producer that runs free, `joiners` that come at any moment, take `takes` events each and go.
 fn joiners_come(capacity: usize, count: i64, joiners: usize, takes: usize) {
+    joiners_come_by(capacity, count, joiners, takes, Ring::rx);
+}
+
+fn joiners_come_by(
+    capacity: usize,
+    count: i64,
+    joiners: usize,
+    takes: usize,
+    join: fn(&Ring) -> Rx,
+) {
     let ring = Ring::new(capacity);
     let mut tx = ring.tx();
     let joiners: Vec<_> = (0..joiners)
         .map(|_| {
             let ring = ring.clone();
             thread::spawn(move || {
-                let mut rx = ring.rx();
+                let mut rx = join(&ring);
                 match rx.core.next() {
                     0 => super::reached("joined at the start"),
                     _ => super::reached("joined later"),
@@ -99,6 +110,25 @@ fn loom_two_joiners_against_refresh() {
 fn loom_control_join_without_fence() {
     Model::with_preemptions(3)
         .fails_without(Step::JoinFence, OVERWRITTEN, || joiners_come(2, 5, 1, 2));
+}
+
+/// The bit is a superset of who is counted: set after the second look, it hides a joiner that looked too early.
+#[test]
+fn loom_control_bit_set_after_the_second_look() {
+    Model::with_preemptions(3).fails_without(Step::JoinBit, OVERWRITTEN, || {
+        joiners_come_by(2, 5, 1, 2, |ring| {
+            let other = ring.clone();
+            let set = move || {
+                let control = other.open();
+                control
+                    .control()
+                    .registered
+                    .bits
+                    .fetch_or(1, Ordering::AcqRel);
+            };
+            while_at("join.reread", set, || ring.rx())
+        });
+    });
 }
 
 #[test]

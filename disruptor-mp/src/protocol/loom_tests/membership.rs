@@ -3,9 +3,16 @@
 
 use loom::thread::{self, yield_now};
 
-use super::{Model, Ring, Rx, Step};
-use crate::layout::control::ConsumerId;
-use crate::protocol::lines::{self, LineError};
+use super::ring::OWNER;
+use super::{Model, OVERTAKEN, RACE, Ring, Rx, Step, WRONG};
+use crate::layout::control::{ConsumerId, Control, LineState};
+use crate::layout::lock_bytes::{id_byte, line_byte};
+use crate::protocol::lines::{self, Applicant, LineError, Place};
+use crate::segment::Segment;
+use crate::sync::Ordering;
+
+/// What somebody says whose line, position or unread event was taken.
+const FOUND: &[&str] = &[RACE, WRONG, OVERTAKEN];
 
 /// Attaches as soon as whoever has the id lets go of it.
 fn attach(ring: &Ring, id: &'static str) -> Rx {
@@ -60,100 +67,279 @@ fn loom_evict_against_claim() {
 
 #[test]
 fn loom_control_evict_without_a_second_look() {
-    Model::with_preemptions(3).fails_without(
-        Step::EvictLook,
-        &["found", "overtaken", "Causality"],
-        eviction_against_claim,
-    );
+    Model::with_preemptions(3).fails_without(Step::EvictLook, FOUND, eviction_against_claim);
 }
 
 /// A durable consumer that was away goes on after what it had released, however full the ring is.
+fn rejoin(how: fn(&Ring) -> Rx) {
+    let ring = Ring::new(2);
+    let mut tx = ring.tx();
+    let mut rx = attach(&ring, "d");
+    tx.publish();
+    rx.take();
+    assert_eq!(rx.go_away(), 0);
+    let other = ring.clone();
+    let back = thread::spawn(move || {
+        let mut rx = how(&other);
+        assert_eq!(rx.core.next(), 1, "found another position");
+        rx.take_to(3);
+    });
+    while tx.core.next() < 4 {
+        if tx.try_publish().is_none() {
+            super::reached("full while away");
+            yield_now();
+        }
+    }
+    back.join().expect("the consumer");
+}
+
 #[test]
 fn loom_rejoin_against_refresh() {
     Model::with_preemptions(3)
         .reaches(&["full while away"])
         .holds(|| {
-            let ring = Ring::new(2);
-            let mut tx = ring.tx();
-            let mut rx = attach(&ring, "d");
-            tx.publish();
-            rx.take();
-            assert_eq!(rx.go_away(), 0);
-            let other = ring.clone();
-            let back = thread::spawn(move || {
-                let mut rx = attach(&other, "d");
+            rejoin(|ring| {
+                let rx = attach(ring, "d");
                 assert!(rx.place.rejoined);
-                assert_eq!(rx.core.next(), 1);
-                rx.take_to(3);
+                rx
             });
-            while tx.core.next() < 4 {
-                if tx.try_publish().is_none() {
-                    super::reached("full while away");
-                    yield_now();
-                }
-            }
-            back.join().expect("the consumer");
         });
 }
 
-/// One id, two that want it at once: one gets it.
+/// An endpoint that holds the bytes of durable consumer "d" and its line 0, and comes back in its own way.
+fn come_back(ring: &Ring, way: impl Fn(&Control, Applicant<'_>) -> Place) -> Rx {
+    let segment = ring.open();
+    let id = ConsumerId::new("d").expect("an id");
+    for byte in [id_byte("d"), line_byte(0)] {
+        assert!(segment.locks().try_lock(byte).expect("a lock"));
+    }
+    let who = Applicant {
+        id: &id,
+        durable: true,
+        owner: OWNER,
+    };
+    let place = way(segment.control(), who);
+    Rx::new(ring, segment, place, "d")
+}
+
 #[test]
-fn loom_one_id_twice() {
-    Model::with_preemptions(3).holds(|| {
-        let ring = Ring::new(1);
-        let other = ring.clone();
-        let second = thread::spawn(move || other.attach("d", true).ok());
-        let first = ring.attach("d", true).ok();
-        let second = second.join().expect("the other one");
-        assert_eq!(
-            usize::from(first.is_some()) + usize::from(second.is_some()),
-            1
-        );
+fn loom_control_rejoin_through_joining() {
+    Model::with_preemptions(2).fails(FOUND, || {
+        rejoin(|ring| come_back(ring, |control, who| lines::join(control, 0, who)));
     });
 }
 
+/// The floor lies below what the consumer had released: it may not be read again.
+#[test]
+fn loom_control_rejoin_at_the_floor() {
+    Model::with_preemptions(2).fails(FOUND, || {
+        rejoin(|ring| {
+            come_back(ring, |control, _| {
+                let floor = control.producer.floor.load(Ordering::Acquire);
+                let line = &control.consumers[0];
+                line.sequence.store(floor, Ordering::Release);
+                line.set_state(LineState::Active);
+                Place {
+                    line: 0,
+                    next: floor + 1,
+                    rejoined: true,
+                }
+            })
+        });
+    });
+}
+
+/// One id, two that want it at once: one gets it.
+fn one_id_twice() {
+    let ring = Ring::new(1);
+    let other = ring.clone();
+    let second = thread::spawn(move || other.attach("d", true).ok());
+    let first = ring.attach("d", true).ok();
+    let second = second.join().expect("the other one");
+    let count = usize::from(first.is_some()) + usize::from(second.is_some());
+    assert_eq!(count, 1, "found attached");
+}
+
+#[test]
+fn loom_one_id_twice() {
+    Model::with_preemptions(3).holds(one_id_twice);
+}
+
+#[test]
+fn loom_control_one_id_twice_without_its_byte() {
+    Model::with_preemptions(2).fails_without(Step::AttachIdByte, FOUND, one_id_twice);
+}
+
 /// Removed, or back: never both, and never neither.
+fn remove_against_rejoin() {
+    let ring = Ring::new(2);
+    let mut tx = ring.tx();
+    let mut rx = attach(&ring, "d");
+    tx.publish();
+    rx.take();
+    rx.go_away();
+    let other = ring.clone();
+    let back = thread::spawn(move || attach(&other, "d"));
+    let removed = remove(&tx.segment, "d");
+    let rx = back.join().expect("the consumer");
+    match removed {
+        Ok(()) => super::reached("removed"),
+        Err(LineError::AlreadyAttached { .. }) => super::reached("refused"),
+        Err(error) => panic!("found {error:?}"),
+    }
+    let state = tx.segment.control().consumers[rx.place.line].state();
+    assert_eq!(state, LineState::Active, "found removed under its owner");
+    assert_eq!(rx.place.rejoined, removed.is_err(), "found back");
+    assert_eq!(rx.core.next(), if removed.is_err() { 1 } else { 0 });
+}
+
+fn remove(segment: &Segment<u64>, id: &str) -> Result<(), LineError> {
+    let id = ConsumerId::new(id).expect("an id");
+    lines::remove(segment.control(), segment.locks(), &id)
+}
+
 #[test]
 fn loom_remove_against_rejoin() {
     Model::with_preemptions(3)
         .reaches(&["removed", "refused"])
-        .holds(|| {
-            let ring = Ring::new(2);
-            let mut tx = ring.tx();
-            let mut rx = attach(&ring, "d");
-            tx.publish();
-            rx.take();
-            rx.go_away();
-            let other = ring.clone();
-            let back = thread::spawn(move || attach(&other, "d"));
-            let id = ConsumerId::new("d").expect("an id");
-            let removed = lines::remove(tx.segment.control(), tx.segment.locks(), &id);
-            let rx = back.join().expect("the consumer");
-            match removed {
-                Ok(()) => super::reached("removed"),
-                Err(LineError::AlreadyAttached { .. }) => super::reached("refused"),
-                Err(error) => panic!("{error:?}"),
-            }
-            assert_eq!(rx.place.rejoined, removed.is_err());
-            assert_eq!(rx.core.next(), if removed.is_err() { 1 } else { 0 });
+        .holds(remove_against_rejoin);
+}
+
+#[test]
+fn loom_control_remove_without_the_id_byte() {
+    Model::with_preemptions(3).fails_without(Step::RemoveIdByte, FOUND, remove_against_rejoin);
+}
+
+/// Who is away is removed, and somebody else takes the line at once; the producer goes on without the one and with
+/// the other.
+fn remove_against_claim() {
+    let ring = Ring::new(1);
+    let rx = attach(&ring, "d");
+    let mut tx = ring.tx();
+    tx.publish();
+    rx.go_away();
+    let other = ring.clone();
+    let claimer = thread::spawn(move || {
+        let rx = other.rx();
+        match rx.place.line {
+            0 => super::reached("took the removed one's line"),
+            _ => super::reached("took another line"),
+        }
+        rx
+    });
+    remove(&tx.segment, "d").expect("removed");
+    let mut rx = claimer.join().expect("the claimer");
+    tx.publish_some(2);
+    rx.take_to(tx.core.next() - 1);
+}
+
+#[test]
+fn loom_remove_against_claim() {
+    Model::with_preemptions(3)
+        .reaches(&["took the removed one's line", "took another line"])
+        .holds(remove_against_claim);
+}
+
+#[test]
+fn loom_control_remove_without_the_line_lock() {
+    Model::with_preemptions(3).fails_without(Step::RemoveLineLock, FOUND, remove_against_claim);
+}
+
+/// One leaves and another one takes its line at once. `leaves`: as production does it, or not.
+fn leave_against_claim(leaves: fn(Rx)) {
+    let ring = Ring::new(1);
+    let rx = ring.rx();
+    let mut tx = ring.tx();
+    tx.publish();
+    let other = ring.clone();
+    let claimer = thread::spawn(move || {
+        let rx = other.rx();
+        match rx.place.line {
+            0 => super::reached("took the left line"),
+            _ => super::reached("took another line"),
+        }
+        rx
+    });
+    leaves(rx);
+    let mut rx = claimer.join().expect("the claimer");
+    tx.publish_some(2);
+    rx.take_to(tx.core.next() - 1);
+}
+
+#[test]
+fn loom_leave_against_claim() {
+    Model::with_preemptions(3)
+        .reaches(&["took the left line", "took another line"])
+        .holds(|| leave_against_claim(Rx::leave));
+}
+
+#[test]
+fn loom_control_bit_cleared_after_the_lock() {
+    Model::with_preemptions(3).fails_without(Step::LineBit, FOUND, || {
+        leave_against_claim(|rx| {
+            rx.leaves();
+            let bits = &rx.segment.control().registered.bits;
+            bits.fetch_and(!(1 << rx.place.line), Ordering::AcqRel);
         });
+    });
 }
 
 /// Two claim the one line that is left: one gets it, the other hears that all are taken.
+fn last_line_twice() {
+    let ring = Ring::new(1);
+    let _others: Vec<_> = (1..crate::DEFAULT_MAX_CONSUMERS)
+        .map(|_| ring.rx())
+        .collect();
+    let other = ring.clone();
+    let second = thread::spawn(move || other.attach("b", false).ok());
+    let first = ring.attach("a", false).ok();
+    let second = second.join().expect("the other one");
+    let count = usize::from(first.is_some()) + usize::from(second.is_some());
+    assert_eq!(count, 1, "found attached");
+}
+
 #[test]
 fn loom_last_line_twice() {
-    Model::with_preemptions(3).holds(|| {
-        let ring = Ring::new(1);
-        let _others: Vec<_> = (1..crate::DEFAULT_MAX_CONSUMERS)
-            .map(|_| ring.rx())
-            .collect();
-        let other = ring.clone();
-        let second = thread::spawn(move || other.attach("b", false).ok());
-        let first = ring.attach("a", false).ok();
-        let second = second.join().expect("the other one");
-        assert_eq!(
-            usize::from(first.is_some()) + usize::from(second.is_some()),
-            1
-        );
-    });
+    Model::with_preemptions(3).holds(last_line_twice);
+}
+
+#[test]
+fn loom_control_last_line_twice_without_its_lock() {
+    Model::with_preemptions(2).fails_without(Step::ClaimLock, FOUND, last_line_twice);
+}
+
+/// A durable consumer takes the free line, reads and goes away; an automatic one wants a line at the same time.
+fn claim_against_durable() {
+    let ring = Ring::new(1);
+    let mut tx = ring.tx();
+    tx.publish();
+    let other = ring.clone();
+    let claimer = thread::spawn(move || other.rx());
+    let mut rx = attach(&ring, "d");
+    rx.take_some(1);
+    match rx.place.line {
+        0 => super::reached("the durable one took the first line"),
+        _ => super::reached("the claimer took the first line"),
+    }
+    let position = rx.go_away();
+    let claimer = claimer.join().expect("the claimer");
+    let rx = attach(&ring, "d");
+    assert!(rx.place.rejoined, "found without its position");
+    assert_eq!(rx.position(), position, "found another position");
+    assert_ne!(rx.place.line, claimer.place.line);
+}
+
+#[test]
+fn loom_claim_against_durable() {
+    Model::with_preemptions(3)
+        .reaches(&[
+            "the durable one took the first line",
+            "the claimer took the first line",
+        ])
+        .holds(claim_against_durable);
+}
+
+#[test]
+fn loom_control_claim_without_a_second_look() {
+    Model::with_preemptions(3).fails_without(Step::ClaimLook, FOUND, claim_against_durable);
 }

@@ -116,81 +116,9 @@ fn loom_full_and_empty_two_slots() {
         .holds(|| full_and_empty(2));
 }
 
-/// R11: closed is reported after the last event, through the handles.
-#[test]
-fn loom_drain_before_closed() {
-    Model::with_preemptions(3).holds(|| {
-        let ring = crate::HeapRing::<u64>::new(2).expect("a ring");
-        let mut tx = ring.producer().expect("a producer");
-        let mut rx = ring
-            .builder()
-            .with_consumer_id("d")
-            .with_wait_strategy(crate::AutoWaitStrategy::SpinThenYield { spins: 0 })
-            .build_consumer()
-            .expect("a consumer");
-        let reader = thread::spawn(move || {
-            let mut count = 0;
-            while let Ok(event) = rx.recv(crate::Deadline::NEVER) {
-                assert_eq!(*event, count);
-                event.commit();
-                count += 1;
-            }
-            assert_eq!(count, 2, "closed before the last event");
-        });
-        for event in 0..2 {
-            tx.publish_value(event);
-        }
-        tx.close().expect("closed");
-        reader.join().expect("the reader");
-    });
-}
-
-/// A consumer that sees the first event of a batch sees all of it. `whole`: as production does it, or one by one.
-fn batches(whole: bool) {
-    let ring = Ring::new(4);
-    let mut rx = ring.rx();
-    let mut tx = ring.tx();
-    let reader = thread::spawn(move || {
-        for (first, n) in [(0, 3), (3, 2)] {
-            while !rx.core.is_ready() {
-                thread::yield_now();
-            }
-            for sequence in first..first + n {
-                assert!(rx.core.is_published(sequence), "{sequence} found missing");
-            }
-            rx.take_to(first + n - 1);
-        }
-    });
-    for n in [3, 2] {
-        if whole {
-            tx.publish_batch(n);
-        } else {
-            (0..n).for_each(|_| {
-                tx.publish();
-            });
-        }
-    }
-    reader.join().expect("the reader");
-}
-
-#[test]
-fn loom_batch_is_seen_whole() {
-    Model::with_preemptions(2).holds(|| batches(true));
-}
-
-#[test]
-fn loom_control_stamps_in_ascending_order() {
-    Model::with_preemptions(2).fails(&[WRONG], || batches(false));
-}
-
 #[test]
 fn loom_control_relaxed_stamp() {
     Model::with_preemptions(2).fails_without(Step::StampRelease, &[RACE], || stream(2, 3));
-}
-
-#[test]
-fn loom_control_relaxed_stamps_of_a_batch() {
-    Model::with_preemptions(2).fails_without(Step::StampRelease, &[RACE, WRONG], || batches(true));
 }
 
 #[test]

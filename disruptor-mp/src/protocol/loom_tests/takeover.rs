@@ -60,12 +60,7 @@ fn succession(at: &'static str, times: u32) {
 
 #[test]
 fn loom_takeover_with_a_slow_consumer() {
-    for &(at, times) in DEATHS {
-        println!("killed at {at}, {times}");
-        Model::with_preemptions(2)
-            .reaches(core::slice::from_ref(Box::leak(Box::new(at))))
-            .holds(move || succession(at, times));
-    }
+    Model::holds_for_deaths(2, DEATHS, succession);
 }
 
 #[test]
@@ -101,11 +96,14 @@ fn joiner_meanwhile(at: &'static str, times: u32) {
 
 #[test]
 fn loom_takeover_with_a_joiner() {
-    for at in ["refresh.floor", "refresh.fenced", "publish.written"] {
-        Model::with_preemptions(2)
-            .reaches(core::slice::from_ref(Box::leak(Box::new(at))))
-            .holds(move || joiner_meanwhile(at, 1));
-    }
+    let deaths = [
+        ("refresh.scanned", 1),
+        ("refresh.floor", 1),
+        ("refresh.fenced", 1),
+        ("refresh.gate", 1),
+        ("publish.written", 1),
+    ];
+    Model::holds_for_deaths(2, &deaths, joiner_meanwhile);
 }
 
 #[test]
@@ -144,36 +142,35 @@ fn loom_takeover_under_a_lease() {
 /// The successor dies as well, at each step of its takeover; the next one repeats it.
 #[test]
 fn loom_takeover_of_a_takeover() {
-    for at in [
-        "takeover.opened",
-        "takeover.epoch",
-        "takeover.head",
-        "takeover.cleared_one",
-        "takeover.cleared",
-    ] {
-        Model::with_preemptions(2)
-            .reaches(core::slice::from_ref(Box::leak(Box::new(at))))
-            .holds(move || {
-                let ring = Ring::new(2);
-                let mut rx = ring.attach("slow", true).expect("a line");
-                let mut first = ring.tx();
-                let reader = thread::spawn(move || rx.take_to(2));
-                killed_at("batch.stamped", 1, || {
-                    first.publish();
-                    first.publish_batch(2);
-                });
-                drop(first);
-                let second = ring.lock_producer();
-                killed_at(at, 1, || {
-                    take_over(second.view);
-                });
-                drop(second);
-                let mut third = ring.producer(2, Expectation::default());
-                assert!(third.core.next() >= 1, "what was published is lost");
-                while third.core.next() <= 2 {
-                    third.publish();
-                }
-                reader.join().expect("the reader");
-            });
+    let deaths = [
+        ("takeover.opened", 1),
+        ("takeover.epoch", 1),
+        ("takeover.head", 1),
+        ("takeover.cleared_one", 1),
+        ("takeover.cleared", 1),
+    ];
+    Model::holds_for_deaths(2, &deaths, takeover_of_a_takeover);
+}
+
+fn takeover_of_a_takeover(at: &'static str, times: u32) {
+    let ring = Ring::new(2);
+    let mut rx = ring.attach("slow", true).expect("a line");
+    let mut first = ring.tx();
+    let reader = thread::spawn(move || rx.take_to(2));
+    killed_at("batch.stamped", 1, || {
+        first.publish();
+        first.publish_batch(2);
+    });
+    drop(first);
+    let second = ring.lock_producer();
+    killed_at(at, times, || {
+        take_over(second.view);
+    });
+    drop(second);
+    let mut third = ring.producer(2, Expectation::default());
+    assert!(third.core.next() >= 1, "what was published is lost");
+    while third.core.next() <= 2 {
+        third.publish();
     }
+    reader.join().expect("the reader");
 }

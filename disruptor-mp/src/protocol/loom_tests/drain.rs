@@ -1,0 +1,281 @@
+//! Who takes a closed ring's name along: R15, through the handles. In the end the name is there if and only if a
+//! durable consumer has unread events.
+//!
+//! The ring lies on the heap; its name is a flag beside it, which those who look at it and remove it find as they find
+//! a directory entry. Two preemptions: the models are made of few, long steps.
+
+use std::sync::Arc;
+
+use loom::thread::{self, yield_now};
+
+use super::{Model, Ring, Step, apply, killed_at};
+use crate::backing::Heap;
+use crate::layout::control::{ConsumerId, Control};
+use crate::layout::header::HEADER_BYTES;
+use crate::layout::lock_bytes::PRODUCER_BYTE;
+use crate::protocol::Locks;
+use crate::protocol::expect::Expectation;
+use crate::protocol::takeover::take_over;
+use crate::region::heap::HeapRegion;
+use crate::region::{MemoryReport, Region};
+use crate::segment::Segment;
+use crate::sync::{Mutex, process};
+use crate::{AutoWaitStrategy, Consumer, Deadline, Producer, RecvError, blocked};
+
+/// An endpoint of a ring on the heap that has a name. The locks are apart: they fall when the model says so, also
+/// those of a party that dies.
+#[derive(Clone, Debug)]
+struct NamedRegion {
+    heap: Arc<HeapRegion>,
+    is_named: Arc<Mutex<bool>>,
+}
+
+impl Region for NamedRegion {
+    fn control(&self) -> core::ptr::NonNull<Control> {
+        self.heap.control()
+    }
+
+    fn slots(&self) -> core::ptr::NonNull<u8> {
+        self.heap.slots()
+    }
+
+    fn locks(&self) -> &dyn Locks {
+        self.heap.locks()
+    }
+
+    fn live_word(&self) -> &'static process::AtomicU64 {
+        self.heap.live_word()
+    }
+
+    fn write_header(&self, header: &[u8; HEADER_BYTES]) {
+        self.heap.write_header(header);
+    }
+
+    fn is_name_ours(&self) -> std::io::Result<bool> {
+        Ok(*self.is_named.lock().expect("the name"))
+    }
+
+    fn unlink(&self) -> std::io::Result<()> {
+        *self.is_named.lock().expect("the name") = false;
+        Ok(())
+    }
+
+    fn memory(&self) -> MemoryReport {
+        self.heap.memory()
+    }
+}
+
+type Tx = Producer<u64, Heap>;
+type Rx = Consumer<u64, Heap>;
+
+/// A ring with a name.
+#[derive(Clone)]
+struct Named {
+    ring: Ring,
+    is_named: Arc<Mutex<bool>>,
+}
+
+impl Named {
+    fn new() -> Self {
+        Self {
+            ring: Ring::new(2),
+            is_named: Arc::new(Mutex::new(true)),
+        }
+    }
+
+    /// Memory and locks of one endpoint.
+    fn region(&self) -> NamedRegion {
+        NamedRegion {
+            heap: Arc::new(HeapRegion::new(Arc::clone(&self.ring.memory))),
+            is_named: Arc::clone(&self.is_named),
+        }
+    }
+
+    fn open(&self, region: &NamedRegion) -> Segment<u64> {
+        let capacity = self.ring.capacity() as u64;
+        Segment::new("named", Box::new(region.clone()), capacity)
+    }
+
+    /// A producer, or a successor; the steps of `segment::claim_existing`. None without a name, or while somebody has
+    /// the lock.
+    fn try_producer(&self, region: &NamedRegion) -> Option<Tx> {
+        let segment = self.open(region);
+        if !segment.locks().try_lock(PRODUCER_BYTE).expect("a lock") {
+            return None;
+        }
+        if !region.is_name_ours().expect("the name") {
+            segment.locks().unlock(PRODUCER_BYTE).expect("a lock");
+            return None;
+        }
+        let start = take_over(segment.view);
+        let expected = Expectation::default();
+        Some(Producer::new(
+            segment,
+            start,
+            expected,
+            AutoWaitStrategy::BusySpin,
+        ))
+    }
+
+    fn producer(&self, region: &NamedRegion) -> Tx {
+        self.try_producer(region).expect("the producer's lock")
+    }
+
+    fn durable(&self, id: &'static str) -> Rx {
+        let segment = self.open(&self.region());
+        let place = apply(&segment, id, true).expect("a line");
+        let id = ConsumerId::new(id).expect("an id");
+        Consumer::new(segment, place, id, true, AutoWaitStrategy::BusySpin)
+    }
+
+    /// When everybody is done: the name is there if it is needed.
+    fn settled(&self) {
+        let segment = self.open(&self.region());
+        let is_needed = blocked::is_needed(segment.control());
+        let is_named = *self.is_named.lock().expect("the name");
+        assert_eq!(is_named, is_needed, "found a name that is or is not needed");
+        super::reached(if is_needed { "needed" } else { "gone" });
+    }
+}
+
+/// Takes what there is and detaches; the producer closes at any moment.
+fn drain(mut rx: Rx, looks: usize) {
+    for _ in 0..looks {
+        if rx.try_consume_next().is_none() {
+            yield_now();
+        }
+    }
+    rx.detach().expect("detached");
+}
+
+/// `ids` drain and detach while the producer closes.
+fn close_against_drain(ids: &[&'static str], looks: usize) {
+    let named = Named::new();
+    let region = named.region();
+    let mut tx = named.producer(&region);
+    let readers: Vec<_> = ids.iter().map(|id| named.durable(id)).collect();
+    tx.publish_value(0);
+    let readers: Vec<_> = readers
+        .into_iter()
+        .map(|rx| thread::spawn(move || drain(rx, looks)))
+        .collect();
+    tx.close().expect("closed");
+    for reader in readers {
+        reader.join().expect("a reader");
+    }
+    named.settled();
+}
+
+#[test]
+fn loom_close_against_drain() {
+    Model::with_preemptions(3)
+        .reaches(&["gone"])
+        .holds(|| close_against_drain(&["d"], 1));
+}
+
+#[test]
+fn loom_close_against_two_that_drain() {
+    Model::with_preemptions(2)
+        .reaches(&["gone"])
+        .holds(|| close_against_drain(&["d", "e"], 1));
+}
+
+#[test]
+fn loom_control_close_without_a_look_after_the_lock() {
+    Model::with_preemptions(2).fails_without(Step::EndLook, &["found a name"], || {
+        close_against_drain(&["d"], 1);
+    });
+}
+
+/// A producer that closed dies before or after its look at the name. A durable consumer drains.
+fn closer_dies(at: &'static str) {
+    let named = Named::new();
+    let region = named.region();
+    let mut tx = named.producer(&region);
+    let reader = named.durable("d");
+    tx.publish_value(0);
+    let reader = thread::spawn(move || drain(reader, 1));
+    let has_died = killed_at(at, 1, || {
+        let _ = tx.close();
+    });
+    assert!(has_died, "never came to {at}");
+    // its locks fall
+    region.locks().unlock(PRODUCER_BYTE).expect("a lock");
+    reader.join().expect("the reader");
+    // whoever comes back finds nothing unread, sees the end and takes the name along
+    if *named.is_named.lock().expect("the name") {
+        super::reached("left to the next one");
+        drain(named.durable("d"), 0);
+    }
+    named.settled();
+}
+
+#[test]
+fn loom_close_killed() {
+    let deaths = [
+        ("close.closed", 1),
+        ("close.unlinked", 1),
+        ("close.unlocked", 1),
+    ];
+    Model::holds_for_deaths(3, &deaths, |at, _| closer_dies(at));
+}
+
+/// A closed ring, drained, whose producer died before it looked at the name. One takes the name along, while a
+/// successor goes on with the ring and closes it with an event unread; then that one is drained, too.
+fn drain_against_successor() {
+    let named = Named::new();
+    let region = named.region();
+    let tx = named.producer(&region);
+    let reader = named.durable("d");
+    killed_at("close.closed", 1, || {
+        let _ = tx.close();
+    });
+    region.locks().unlock(PRODUCER_BYTE).expect("a lock");
+    let other = named.clone();
+    let successor = thread::spawn(move || succeed(&other, reader));
+    let segment = named.open(&named.region());
+    segment.unlink_if_drained().expect("looked");
+    let _attached = successor.join().expect("the successor");
+    named.settled();
+}
+
+/// Publishes an event, closes, and reads it; if the name is there and nobody looks at it just now.
+fn succeed(named: &Named, mut reader: Rx) -> Rx {
+    let Some(mut tx) = named.try_producer(&named.region()) else {
+        super::reached("the name was gone or locked");
+        return reader;
+    };
+    tx.publish_value(0);
+    tx.close().expect("closed");
+    let is_named = *named.is_named.lock().expect("the name");
+    assert!(is_named, "found the name of an unread event gone");
+    super::reached("went on");
+    assert!(reader.try_consume_next().is_some());
+    assert_eq!(reader.recv(Deadline::NEVER).err(), Some(RecvError::Closed));
+    reader
+}
+
+#[test]
+fn loom_drain_against_successor() {
+    Model::with_preemptions(3)
+        .reaches(&["gone", "went on", "the name was gone or locked"])
+        .holds(drain_against_successor);
+}
+
+#[test]
+fn loom_control_drain_without_a_look_under_the_lock() {
+    Model::with_preemptions(3).fails_without(
+        Step::DrainLook,
+        &["found the name"],
+        drain_against_successor,
+    );
+}
+
+#[test]
+fn loom_control_drain_without_a_look_after_the_lock() {
+    Model::with_preemptions(3).fails_without(
+        Step::DrainAgain,
+        &["found a name"],
+        drain_against_successor,
+    );
+}
