@@ -31,6 +31,7 @@ use crate::protocol::{Locks, left_out};
 use crate::region::file::{FilePlace, FileRegion};
 use crate::region::heap::{HeapMemory, HeapRegion};
 use crate::region::{MemoryOptions, Region};
+use crate::sync::{Ordering, fence};
 use crate::{Event, Sequence};
 
 /// How often a name that changes hands under our eyes is looked at again.
@@ -113,6 +114,10 @@ impl<E: Event> Segment<E> {
     /// that: its holder looks again once it has let go, so that of two who race one sees what the other did.
     pub(crate) fn unlink_if_drained(&self) -> io::Result<()> {
         let locks = self.locks();
+        // SYNC POINT drain: pairs with itself. Of two who have just released their last event one sees the other's.
+        if !left_out!(DrainFence) {
+            fence(Ordering::SeqCst);
+        }
         while blocked::is_drained(self.control()) && self.region.is_name_ours()? {
             if !locks.try_lock(PRODUCER_BYTE)? {
                 break;

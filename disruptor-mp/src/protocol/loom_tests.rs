@@ -12,7 +12,7 @@
 //! | `batch` | batches (R2) | seen whole, killed at each stamp, a writer that panics, a batch that laps | 4 | first stamp first, ascending, relaxed; not cleared, not undone, the base of the position not moved | 6 |
 //! | `commit` | commit and redelivery (R7, R16) | killed before and after the commit | 1 | released before it was handled, a dead durable line evicted | 2 |
 //! | `ends` | ends (R11) | closed and dead after the drain, closed is not dead, a successor | 4 | no other look: at the position after the closed word, at the stamp or the closed word after the free lock | 3 |
-//! | `drain` | names of drained rings (R15) | close against one and two that drain, killed closers, a successor meanwhile | 4 | no look under the lock, none after it, none after the end | 3 |
+//! | `drain` | names of drained rings (R15) | close against one and two that drain, killed closers, a successor meanwhile | 5 | no fence, no look under the lock, none after it, none after the end | 4 |
 //! | `join` | join against refresh (R5, R6) | one and two joiners, a leaver, a line that changes hands, an expected one | 7 | each fence, the second look, the second scan, Release, the bit set late | 6 |
 //! | `membership` | lines (R16) | evict, claim, rejoin, remove and leave against each other, one id and the last line twice | 8 | each look and each lock left out, rejoin through JOINING or at the floor, the bit cleared late | 9 |
 //! | `deaths` | deaths on lines (R6, R16) | killed at each step of a join, then reclaimed or evicted, or beside another joiner; of rejoin, away, leave, remove and evict | 7 | half-joined lines kept, no second look or scan, no look of the evicter, durable ones evicted, the bit cleared before FREE | 6 |
@@ -92,6 +92,8 @@ pub(crate) enum Step {
     DeadLook,
     /// After the producer's free lock a consumer looks at the closed word again.
     DeadClosedLook,
+    /// The fence between the last commit and the look whether anybody else has unread events.
+    DrainFence,
     /// Who takes a drained ring's name along looks again under the lock.
     DrainLook,
     /// Who found the ring not drained under the lock looks again after it.

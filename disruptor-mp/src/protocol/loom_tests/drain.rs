@@ -187,6 +187,37 @@ fn loom_control_close_without_a_look_after_the_lock() {
     });
 }
 
+/// Two have seen the end and stay attached: of two that see each other's last commit too late, none would remove it.
+fn two_at_the_end() {
+    let named = Named::new();
+    let region = named.region();
+    let mut tx = named.producer(&region);
+    let readers = ["d", "e"].map(|id| named.durable(id));
+    tx.publish_value(0);
+    tx.close().expect("closed");
+    let readers = readers.map(|mut rx| {
+        thread::spawn(move || {
+            assert!(rx.try_consume_next().is_some());
+            assert_eq!(rx.recv(Deadline::NEVER).err(), Some(RecvError::Closed));
+            rx
+        })
+    });
+    let _attached = readers.map(|reader| reader.join().expect("a reader"));
+    named.settled();
+}
+
+#[test]
+fn loom_two_at_the_end() {
+    Model::with_preemptions(3)
+        .reaches(&["gone"])
+        .holds(two_at_the_end);
+}
+
+#[test]
+fn loom_control_drain_without_fence() {
+    Model::with_preemptions(2).fails_without(Step::DrainFence, &["found a name"], two_at_the_end);
+}
+
 /// A producer that closed dies before or after its look at the name. A durable consumer drains.
 fn closer_dies(at: &'static str) {
     let named = Named::new();
