@@ -1,0 +1,312 @@
+//! The search: breadth first, every state once, a shortest way to each; then from every state the way to an end.
+
+use core::fmt::Debug;
+use core::hash::Hash;
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
+
+use super::cpu::Buffer;
+use super::{Cpu, End, Failure, Flow, Halt, Life, Memory, Model, Outcome};
+
+/// How many processes a model may have.
+const PROCESSES: usize = 5;
+/// More states than this are a failure: the model is too large to say anything.
+const LIMIT: usize = 4_000_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Running<L> {
+    local: L,
+    life: Life,
+    buffer: Buffer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State<L, W> {
+    memory: Memory,
+    world: W,
+    deaths: u8,
+    running: ArrayVec<Running<L>, PROCESSES>,
+}
+
+type StateOf<M> = State<<M as Model>::Local, <M as Model>::World>;
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    /// A store of a process reaches memory.
+    Arrive(u8, u8),
+    /// A process takes a step, with this choice.
+    Run(u8, u8),
+    Kill(u8),
+    Reap(u8),
+}
+
+struct Search<'m, M: Model> {
+    model: &'m M,
+    names: Vec<&'static str>,
+    begin: Vec<M::Local>,
+    states: IndexSet<StateOf<M>, FxBuildHasher>,
+    /// How each state was reached first.
+    from: Vec<(u32, Action)>,
+    /// Steps without kills, as (to, from).
+    edges: Vec<(u32, u32)>,
+    ends: Vec<u32>,
+}
+
+/// Goes through every state that the model can reach.
+pub(crate) fn explore<M: Model>(model: &M) -> Outcome {
+    let started = Instant::now();
+    let mut search = Search::new(model);
+    let failure = search.run().err();
+    Outcome {
+        states: search.states.len(),
+        ends: search.ends.len(),
+        took: started.elapsed(),
+        failure,
+    }
+}
+
+impl<'m, M: Model> Search<'m, M> {
+    fn new(model: &'m M) -> Self {
+        let (names, begin): (Vec<_>, Vec<_>) = model.processes().into_iter().unzip();
+        let running = begin.iter().map(|local| Running {
+            local: *local,
+            life: Life::Alive,
+            buffer: Buffer::default(),
+        });
+        let first = State {
+            memory: model.memory(),
+            world: model.world(),
+            deaths: 0,
+            running: running.collect(),
+        };
+        let mut states = IndexSet::default();
+        states.insert(first);
+        Self {
+            model,
+            names,
+            begin,
+            states,
+            from: vec![(0, Action::Kill(0))],
+            edges: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Failure> {
+        let mut at = 0;
+        while at < self.states.len() {
+            if self.states.len() > LIMIT {
+                return Err(self.failure("the state limit was reached".into(), at, None));
+            }
+            self.expand(at)?;
+            at += 1;
+        }
+        match self.no_way_out() {
+            None => Ok(()),
+            Some(at) => Err(self.failure("no way to an end".into(), at, None)),
+        }
+    }
+
+    /// Finds all that may follow one state.
+    fn expand(&mut self, at: usize) -> Result<(), Failure> {
+        let state = self.states[at].clone();
+        let mut is_end = true;
+        for (who, process) in state.running.iter().enumerate() {
+            let id = who as u8;
+            for place in process.buffer.arriving(self.model.order()) {
+                is_end &= !self.follow(at, &state, Action::Arrive(id, place as u8))?.0;
+            }
+            match process.life {
+                Life::Dying if process.buffer.is_empty() => {
+                    is_end &= !self.follow(at, &state, Action::Reap(id))?.0;
+                }
+                Life::Alive => {
+                    let (mut choice, mut choices) = (0, 1);
+                    while choice < choices {
+                        let (moves, of) = self.follow(at, &state, Action::Run(id, choice))?;
+                        is_end &= !moves;
+                        choices = of;
+                        choice += 1;
+                    }
+                    let mortal = self.model.is_mortal(who, &process.local);
+                    if mortal && state.deaths < self.model.deaths() {
+                        self.follow(at, &state, Action::Kill(id))?;
+                    }
+                }
+                Life::Dying | Life::Ended | Life::Dead => {}
+            }
+        }
+        if is_end {
+            self.ends.push(at as u32);
+            self.check_end(&state)
+                .map_err(|what| self.failure(what, at, None))?;
+        }
+        Ok(())
+    }
+
+    /// One action: whether it leads elsewhere, and how many choices there were.
+    fn follow(
+        &mut self,
+        at: usize,
+        state: &StateOf<M>,
+        action: Action,
+    ) -> Result<(bool, u8), Failure> {
+        let mut next = state.clone();
+        let (happened, choices) = self.apply(&mut next, action, None);
+        match happened {
+            Err(Halt::Waits) => return Ok((false, choices)),
+            Err(Halt::Broken(what)) => return Err(self.failure(what, at, Some(action))),
+            Ok(()) if next == *state => return Ok((false, choices)),
+            Ok(()) => {}
+        }
+        let (to, is_new) = self.states.insert_full(next);
+        if is_new {
+            self.from.push((at as u32, action));
+        }
+        if !matches!(action, Action::Kill(_)) {
+            self.edges.push((to as u32, at as u32));
+        }
+        Ok((true, choices))
+    }
+
+    fn apply(
+        &self,
+        state: &mut StateOf<M>,
+        action: Action,
+        log: Option<&mut Vec<String>>,
+    ) -> (Result<(), Halt>, u8) {
+        let State {
+            memory,
+            world,
+            deaths,
+            running,
+        } = state;
+        match action {
+            Action::Arrive(who, place) => {
+                let buffer = &mut running[usize::from(who)].buffer;
+                let (address, value) = buffer.arrive(usize::from(place), memory);
+                if let Some(log) = log {
+                    log.push(format!("{} is {value} in memory", self.model.word(address)));
+                }
+            }
+            Action::Kill(who) => {
+                *deaths += 1;
+                let process = &mut running[usize::from(who)];
+                process.life = Life::Dying;
+                // nobody asks the dead: states that differ by it alone are one
+                process.local = self.begin[usize::from(who)];
+            }
+            Action::Reap(who) => {
+                running[usize::from(who)].life = Life::Dead;
+                self.model.reap(usize::from(who), world);
+            }
+            Action::Run(who, choice) => {
+                let busy = running
+                    .iter()
+                    .enumerate()
+                    .map(|(i, process)| u8::from(!process.buffer.is_empty()) << i)
+                    .sum();
+                let process = &mut running[usize::from(who)];
+                let mut cpu = Cpu {
+                    me: usize::from(who),
+                    world,
+                    deaths: *deaths,
+                    memory,
+                    buffer: &mut process.buffer,
+                    busy,
+                    order: self.model.order(),
+                    choice,
+                    choices: 1,
+                    operations: 0,
+                    log,
+                    names: &|address| self.model.word(address),
+                };
+                let step = self.model.step(&mut process.local, &mut cpu);
+                let choices = cpu.choices;
+                if step == Ok(Flow::Ends) {
+                    process.life = Life::Ended;
+                }
+                return (step.map(|_| ()), choices);
+            }
+        }
+        (Ok(()), 1)
+    }
+
+    fn check_end(&self, state: &StateOf<M>) -> Result<(), String> {
+        let stuck = |process: &&Running<_>| !matches!(process.life, Life::Ended | Life::Dead);
+        if let Some(at) = state.running.iter().position(|process| stuck(&process)) {
+            let local = &state.running[at].local;
+            return Err(format!("stuck: {} waits for ever at {}", self.names[at], self.model.at(local)));
+        }
+        self.model.check_end(&End {
+            memory: &state.memory,
+            world: &state.world,
+            deaths: state.deaths,
+        })
+    }
+
+    /// A state from which no end can be reached unless somebody is killed.
+    fn no_way_out(&self) -> Option<usize> {
+        let count = self.states.len();
+        let mut start = vec![0_u32; count + 2];
+        for (to, _) in &self.edges {
+            start[*to as usize + 2] += 1;
+        }
+        for i in 2..start.len() {
+            start[i] += start[i - 1];
+        }
+        let mut before = vec![0_u32; self.edges.len()];
+        for (to, from) in &self.edges {
+            let place = &mut start[*to as usize + 1];
+            before[*place as usize] = *from;
+            *place += 1;
+        }
+        let mut ends = vec![false; count];
+        let mut todo = self.ends.clone();
+        for at in &todo {
+            ends[*at as usize] = true;
+        }
+        while let Some(at) = todo.pop() {
+            let (from, to) = (start[at as usize], start[at as usize + 1]);
+            for earlier in &before[from as usize..to as usize] {
+                if !core::mem::replace(&mut ends[*earlier as usize], true) {
+                    todo.push(*earlier);
+                }
+            }
+        }
+        ends.iter().position(|ends| !ends)
+    }
+
+    /// Walks the way to a state once more, and writes down what happens.
+    fn failure(&self, what: String, mut at: usize, last: Option<Action>) -> Failure {
+        let mut way: Vec<Action> = last.into_iter().collect();
+        while at != 0 {
+            let (before, action) = self.from[at];
+            way.push(action);
+            at = before as usize;
+        }
+        let mut state = self.states[0].clone();
+        let mut trace = Vec::new();
+        for (number, action) in way.iter().rev().enumerate() {
+            let mut log = Vec::new();
+            let before = state.clone();
+            let _ = self.apply(&mut state, *action, Some(&mut log));
+            let (who, did) = match *action {
+                Action::Arrive(who, _) => (who, "  store arrives: ".into()),
+                Action::Kill(who) => (who, String::from("IS KILLED")),
+                Action::Reap(who) => (who, String::from("is reaped: its locks fall")),
+                Action::Run(who, _) => {
+                    let before = &before.running[usize::from(who)].local;
+                    (who, format!("{}: ", self.model.at(before)))
+                }
+            };
+            let name = self.names[usize::from(who)];
+            trace.push(format!("{number:3} {name:<12} {did}{}", log.join(", ")));
+        }
+        Failure { what, trace }
+    }
+}

@@ -1,0 +1,98 @@
+//! All models, with their configurations and controls.
+
+use crate::checker::{Model, Outcome, explore};
+
+mod ring;
+
+/// What a case must come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Every state was reached and nothing is wrong.
+    Holds,
+    /// A control: one of these words is in what is found to be wrong. Any other failure is none of its own.
+    Fails(&'static [&'static str]),
+}
+
+/// One configuration of a model, or one control.
+pub struct Case {
+    /// What is special about it.
+    pub name: String,
+    /// What must come of it.
+    pub expect: Expect,
+    run: Box<dyn Fn() -> Outcome>,
+}
+
+impl core::fmt::Debug for Case {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .field("expect", &self.expect)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Case {
+    /// Searches all its states.
+    pub fn run(&self) -> Outcome {
+        (self.run)()
+    }
+
+    /// Whether an outcome is the expected one.
+    pub fn is_met_by(&self, outcome: &Outcome) -> bool {
+        match (self.expect, &outcome.failure) {
+            (Expect::Holds, None) => outcome.ends > 0,
+            (Expect::Fails(words), Some(failure)) => {
+                words.iter().any(|word| failure.what.contains(word))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A model, its good configurations and its controls.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name, as the documentation has it.
+    pub name: &'static str,
+    /// The rules that it holds.
+    pub rules: &'static str,
+    /// Good ones first.
+    pub cases: Vec<Case>,
+}
+
+impl Family {
+    fn new(name: &'static str, rules: &'static str) -> Self {
+        Self {
+            name,
+            rules,
+            cases: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, name: &str, expect: Expect, model: impl Model + 'static) {
+        self.cases.push(Case {
+            name: name.into(),
+            expect,
+            run: Box::new(move || explore(&model)),
+        });
+    }
+
+    fn holds(&mut self, name: &str, model: impl Model + 'static) {
+        self.add(name, Expect::Holds, model);
+    }
+
+    fn fails(&mut self, name: &str, with: &'static [&'static str], model: impl Model + 'static) {
+        self.add(name, Expect::Fails(with), model);
+    }
+}
+
+/// Every model of the crate.
+pub fn families() -> Vec<Family> {
+    vec![
+        ring::join(),
+        ring::batch(),
+        ring::takeover(),
+        ring::lines(),
+        ring::bitmap(),
+    ]
+}

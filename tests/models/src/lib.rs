@@ -1,0 +1,9 @@
+//! Explicit-state models of the protocol.
+#![cfg_attr(not(test), warn(dead_code))]
+
+mod checker;
+mod families;
+mod ring;
+
+pub use checker::{Failure, Outcome};
+pub use families::{Case, Expect, Family, families};
