@@ -2,7 +2,10 @@
 
 use crate::checker::{Model, Outcome, explore};
 
+mod ends;
+mod names;
 mod ring;
+mod wake;
 
 /// What a case must come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,5 +97,9 @@ pub fn families() -> Vec<Family> {
         ring::takeover(),
         ring::lines(),
         ring::bitmap(),
+        ends::ends(),
+        names::names(),
+        names::locks(),
+        wake::wake(),
     ]
 }

@@ -3,7 +3,11 @@
 
 mod checker;
 mod families;
+mod ends;
+mod locks;
+mod names;
 mod ring;
+mod wake;
 
 pub use checker::{Failure, Outcome};
 pub use families::{Case, Expect, Family, families};

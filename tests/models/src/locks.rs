@@ -1,0 +1,289 @@
+//! What the kernel's lock says of a party's life (R8). A lock belongs to an open file description; a description lives
+//! as long as any descriptor or mapping in any process refers to it. The kernel's part is modelled, the program's is
+//! `os/lock.rs` and `os/fork.rs`.
+//!
+//! An owner maps a segment, locks, forks, and dies or detaches. Its child lives on for ever. Somebody else wants the
+//! lock: it must get it once the owner is gone, and not before.
+
+use crate::checker::{
+    Address, Cpu, Flow, Halt, Memory, Model, Process, Step, broken,
+};
+
+/// What a control leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeftOut {
+    /// The lock is on a description of its own, never mapped.
+    OwnDescription,
+    /// Mappings are not inherited; shown with the lock on the mapped description, whose descriptors the child closes.
+    DontFork,
+    /// The child closes the lock's descriptor.
+    ChildCloses,
+    /// The child only closes; here it unlocks, as detaching would.
+    ChildOnlyCloses,
+    /// The lock's description is opened through the mapped one's descriptor; here by name.
+    ByDescriptor,
+    /// Detaching unlocks; here it closes the descriptors, while a child that is about to close still has them.
+    Unlock,
+}
+
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub(crate) struct Locks {
+    /// The owner detaches, and its process goes on; else it dies.
+    pub(crate) detaches: bool,
+    /// Somebody replaces the name while the owner attaches.
+    pub(crate) replaced: bool,
+    pub(crate) left_out: Option<LeftOut>,
+}
+
+const OWNER: usize = 0;
+const CHILD: usize = 1;
+const OTHER: usize = 2;
+
+/// An open file description: which file, and who refers to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Description {
+    file: u8,
+    /// Bit i: process i has a descriptor.
+    descriptors: u8,
+    /// Bit i: process i has a mapping.
+    mappings: u8,
+    has_lock: bool,
+}
+
+const MAPPED: usize = 0;
+const LOCKED: usize = 1;
+const OTHERS: usize = 2;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    /// The owner's mapped one, its lock's, and the other's lock's.
+    descriptions: [Description; 3],
+    /// Which file the name refers to.
+    name: u8,
+    is_forked: bool,
+    /// The owner takes itself for one, in a live process; so does the other.
+    owns: [bool; 2],
+}
+
+impl World {
+    /// What nobody refers to goes, and with it its lock.
+    fn release(&mut self) {
+        for description in &mut self.descriptions {
+            if description.descriptors | description.mappings == 0 {
+                *description = Description::default();
+            }
+        }
+    }
+
+    fn try_lock(&mut self, which: usize) -> bool {
+        let file = self.descriptions[which].file;
+        let others = (0..3).filter(|i| *i != which);
+        let is_taken = others
+            .map(|i| self.descriptions[i])
+            .any(|other| other.has_lock && other.file == file);
+        self.descriptions[which].has_lock |= !is_taken;
+        !is_taken
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Local {
+    /// The owner.
+    Open,
+    Reopen,
+    Lock,
+    Map,
+    Fork,
+    Own,
+    Disown,
+    Unlock,
+    CloseLock,
+    CloseMapped,
+    /// Its process goes on, the mapping stays for other endpoints.
+    Detached,
+    /// The child.
+    Born,
+    ChildDetaches,
+    Lives,
+    /// The other.
+    Wants,
+    Has,
+    /// Somebody replaces the name.
+    Replaces,
+}
+
+impl Locks {
+    fn lacks(&self, step: LeftOut) -> bool {
+        self.left_out == Some(step)
+    }
+
+    /// Which of the owner's descriptions the lock is on.
+    fn lock_is_on(&self) -> usize {
+        match self.lacks(LeftOut::OwnDescription) || self.lacks(LeftOut::DontFork) {
+            true => MAPPED,
+            false => LOCKED,
+        }
+    }
+
+    fn own(&self, local: Local, world: &mut World) -> Result<Local, Halt> {
+        let lock = self.lock_is_on();
+        let mine = 1 << OWNER;
+        Ok(match local {
+            Local::Open => {
+                world.descriptions[MAPPED].file = world.name;
+                world.descriptions[MAPPED].descriptors = mine;
+                Local::Reopen
+            }
+            Local::Reopen => {
+                if lock == LOCKED {
+                    let by_name = self.lacks(LeftOut::ByDescriptor);
+                    let mapped = world.descriptions[MAPPED].file;
+                    let file = if by_name { world.name } else { mapped };
+                    world.descriptions[LOCKED].file = file;
+                    world.descriptions[LOCKED].descriptors = mine;
+                }
+                Local::Lock
+            }
+            Local::Lock => match world.try_lock(lock) {
+                true if world.descriptions[lock].file != world.descriptions[MAPPED].file => {
+                    return broken("the lock is on another file than the mapping");
+                }
+                true => Local::Map,
+                false => return Err(Halt::Waits),
+            },
+            Local::Map => {
+                world.descriptions[MAPPED].mappings |= mine;
+                world.owns[0] = true;
+                Local::Fork
+            }
+            Local::Fork => {
+                world.is_forked = true;
+                let inherits = self.lacks(LeftOut::DontFork);
+                for description in &mut world.descriptions {
+                    description.descriptors |= (description.descriptors & mine) << CHILD;
+                    if inherits {
+                        description.mappings |= (description.mappings & mine) << CHILD;
+                    }
+                }
+                Local::Own
+            }
+            Local::Own if self.detaches => Local::Disown,
+            // it lives until it is killed, which the search does; here it exits, for the kernel the same
+            Local::Own => {
+                for description in &mut world.descriptions {
+                    description.descriptors &= !mine;
+                    description.mappings &= !mine;
+                }
+                world.owns[0] = false;
+                world.release();
+                Local::Detached
+            }
+            Local::Disown => {
+                world.owns[0] = false;
+                match self.lacks(LeftOut::Unlock) || self.lacks(LeftOut::OwnDescription) {
+                    true => Local::CloseLock,
+                    false => Local::Unlock,
+                }
+            }
+            Local::Unlock => {
+                world.descriptions[lock].has_lock = false;
+                Local::CloseLock
+            }
+            Local::CloseLock => {
+                world.descriptions[LOCKED].descriptors &= !mine;
+                world.release();
+                Local::CloseMapped
+            }
+            _ => {
+                // other endpoints of this process still use the mapping
+                world.descriptions[MAPPED].descriptors &= !mine;
+                world.release();
+                Local::Detached
+            }
+        })
+    }
+
+    fn live(&self, local: Local, world: &mut World) -> Result<Local, Halt> {
+        let mine = 1 << CHILD;
+        let lock = self.lock_is_on();
+        Ok(match local {
+            Local::Born if !world.is_forked => return Err(Halt::Waits),
+            Local::Born if self.lacks(LeftOut::ChildOnlyCloses) => {
+                world.descriptions[lock].has_lock = false;
+                Local::ChildDetaches
+            }
+            Local::Born if self.lacks(LeftOut::ChildCloses) => Local::Lives,
+            // a child that is stopped before its handler ran: it has the descriptors as long as it pleases
+            Local::Born if self.lacks(LeftOut::Unlock) => Local::Lives,
+            _ => {
+                world.descriptions[MAPPED].descriptors &= !mine;
+                world.descriptions[LOCKED].descriptors &= !mine;
+                world.release();
+                Local::Lives
+            }
+        })
+    }
+}
+
+impl Model for Locks {
+    type Local = Local;
+    type World = World;
+
+    fn processes(&self) -> Vec<Process<Local>> {
+        let mut all = vec![
+            ("owner", Local::Open),
+            ("child", Local::Born),
+            ("other", Local::Wants),
+        ];
+        if self.replaced {
+            all.push(("replacer", Local::Replaces));
+        }
+        all
+    }
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
+    fn world(&self) -> World {
+        World {
+            name: 1,
+            ..World::default()
+        }
+    }
+    fn word(&self, _: Address) -> String {
+        String::new()
+    }
+
+    fn step(&self, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
+        let me = cpu.me;
+        let ends = matches!(*local, Local::Detached | Local::Lives | Local::Replaces | Local::Has);
+        let world = cpu.system(&format!("{local:?}"))?;
+        *local = match (*local, me) {
+            (Local::Detached | Local::Lives, _) => return Ok(Flow::Ends),
+            (Local::Replaces, _) => {
+                world.name = 2;
+                return Ok(Flow::Ends);
+            }
+            (now, OWNER) => self.own(now, world)?,
+            (now, CHILD) => self.live(now, world)?,
+            // it wants the file that the owner has mapped, after the owner
+            (Local::Wants, _) if !world.is_forked => return Err(Halt::Waits),
+            (Local::Wants, _) => {
+                world.descriptions[OTHERS].file = 1;
+                world.descriptions[OTHERS].descriptors = 1 << OTHER;
+                match world.try_lock(OTHERS) {
+                    true => Local::Has,
+                    false => return Err(Halt::Waits),
+                }
+            }
+            (now, _) => now,
+        };
+        if *local == Local::Has && world.owns[0] && world.descriptions[MAPPED].file == 1 {
+            return broken("two live owners");
+        }
+        match ends {
+            true => Ok(Flow::Ends),
+            false => Ok(Flow::Goes),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Sleeping and waking (R9), the specification of what is to be built: this version sleeps by the clock.
+//!
+//! Consumers sleep on one futex word, with a bit for each sleeper; the producer sleeps on another, and says which
+//! sequence it waits for. Who wakes either has a fence between its store and its look for sleepers, or has none because
+//! each sleeper makes the others' processors fence (`membarrier`). Stamps are one counter here: how much was published.
+//!
+//! A wake-up by timeout does not count: nobody's sleep ends by itself, so that a lost wake-up is a wait without an end. Only
+//! after a death may a sleeper look around, as the waker may have died between its store and the wake.
+
+mod consumer;
+mod producer;
+
+use crate::checker::{Address, Cpu, Halt, Lock, Memory, Model, Process, Step, Word};
+use consumer::Consumer;
+use producer::Producer;
+
+const PUBLISHED: Address = 0;
+const CLOSED: Address = 1;
+const WORD: Address = 2;
+const BITS: Address = 3;
+const WANTED: Address = 4;
+const SPACE: Address = 5;
+const SEQUENCES: Address = 6;
+const COUNTED: Address = 8;
+
+/// What a control leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeftOut {
+    /// The fence between a store and the look for sleepers, or the sleeper's membarrier in its place.
+    Fence,
+    /// A sleeper looks again after it has said that it sleeps.
+    LookAgain,
+    /// The futex word is read before the sleeper says so.
+    WordFirst,
+    /// The futex word is bumped before the wake.
+    Bump,
+    /// The bits are swapped before the word is bumped.
+    SwapFirst,
+    /// All are woken.
+    WakeAll,
+    /// Closing wakes.
+    CloseWakes,
+    /// A takeover wakes.
+    TakeoverWakes,
+    /// A consumer that is about to wait wakes the producer if it has released anything.
+    AboutToWait,
+    /// Detaching wakes the producer.
+    DetachWakes,
+    /// Removing a consumer wakes the producer.
+    RemoveWakes,
+    /// A consumer whose release reaches the wanted sequence wakes the producer.
+    ReleaseWakes,
+    /// After a death, sleepers look around.
+    Looks,
+}
+
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub(crate) struct Wake {
+    pub(crate) slots: Word,
+    /// max(1, N/4): how much more than it has the producer waits for.
+    pub(crate) quarter: Word,
+    pub(crate) batch: Word,
+    pub(crate) last: Word,
+    /// How many events each consumer reads before it detaches; all: to the end.
+    pub(crate) readers: &'static [Word],
+    /// The second line is a durable consumer's that is away, and somebody removes it.
+    pub(crate) removes: bool,
+    pub(crate) has_successor: bool,
+    pub(crate) deaths: u8,
+    /// Consumers, too, may be killed.
+    pub(crate) mortal_consumers: bool,
+    /// Wakers have a fence; else sleepers have a membarrier.
+    pub(crate) fences: bool,
+    pub(crate) left_out: Option<LeftOut>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    producer: Lock,
+    /// Bit i: process i sleeps in the kernel.
+    asleep: u8,
+    /// Bit i: process i is dead.
+    dead: u8,
+}
+
+/// The remover's steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Removing {
+    Free,
+    Look,
+    Wake(Waking),
+}
+
+/// Somebody wakes the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Waking {
+    Swap,
+    Bump,
+    Call,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Local {
+    Producer(Producer),
+    Consumer(Consumer),
+    Remover(Removing),
+}
+
+impl Wake {
+    fn lacks(&self, step: LeftOut) -> bool {
+        self.left_out == Some(step)
+    }
+
+    fn producers(&self) -> usize {
+        1 + usize::from(self.has_successor)
+    }
+
+    fn lines(&self) -> Address {
+        self.readers.len() as Address + Address::from(self.removes)
+    }
+
+    /// Before a waker looks for sleepers.
+    fn waker_fence(&self, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
+        match self.fences && !self.lacks(LeftOut::Fence) {
+            true => cpu.fence(),
+            false => Ok(()),
+        }
+    }
+
+    /// `membarrier`: waits until each of `others` has been seen without waiting stores; bits of those still to be seen.
+    fn barrier(&self, others: &mut u8, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
+        cpu.fence()?;
+        if self.fences || self.lacks(LeftOut::Fence) {
+            *others = 0;
+        }
+        for who in 0..8 {
+            if *others & (1 << who) != 0 && cpu.has_drained(who) {
+                *others &= !(1 << who);
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of waking the producer; `None` after the last.
+    fn wake_producer(
+        &self,
+        at: Waking,
+        cpu: &mut Cpu<'_, World>,
+    ) -> Result<Option<Waking>, Halt> {
+        Ok(match at {
+            Waking::Swap => {
+                cpu.update(WANTED, |_| 0)?;
+                match self.lacks(LeftOut::Bump) {
+                    true => Some(Waking::Call),
+                    false => Some(Waking::Bump),
+                }
+            }
+            Waking::Bump => {
+                cpu.update(SPACE, |word| word + 1)?;
+                Some(Waking::Call)
+            }
+            Waking::Call => {
+                let producers = (1 << self.producers()) - 1;
+                cpu.system("wakes the producer")?.asleep &= !producers;
+                None
+            }
+        })
+    }
+
+    /// FUTEX_WAIT: whether it sleeps now.
+    fn wait(cpu: &mut Cpu<'_, World>, word: Address, read: Word) -> Result<bool, Halt> {
+        let me = cpu.me;
+        let sleeps = cpu.peek(word) == read;
+        let world = cpu.system("waits on the futex word")?;
+        if sleeps {
+            world.asleep |= 1 << me;
+        }
+        Ok(sleeps)
+    }
+
+    /// Asleep until woken; after a death, until the next look around.
+    fn sleep(&self, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
+        let mine = 1 << cpu.me;
+        let may_look = cpu.deaths > 0 && !self.has_successor && !self.lacks(LeftOut::Looks);
+        if cpu.world.asleep & mine != 0 && !may_look {
+            return Err(Halt::Waits);
+        }
+        cpu.system("is awake")?.asleep &= !mine;
+        Ok(())
+    }
+
+    fn remove(&self, at: &mut Removing, cpu: &mut Cpu<'_, World>) -> Step {
+        use crate::checker::Flow;
+        *at = match *at {
+            Removing::Free => {
+                cpu.store(COUNTED + self.lines() - 1, 0)?;
+                match self.lacks(LeftOut::RemoveWakes) {
+                    true => return Ok(Flow::Ends),
+                    false => Removing::Look,
+                }
+            }
+            Removing::Look => {
+                self.waker_fence(cpu)?;
+                match cpu.load(WANTED) {
+                    0 => return Ok(Flow::Ends),
+                    _ => Removing::Wake(Waking::Swap),
+                }
+            }
+            Removing::Wake(waking) => match self.wake_producer(waking, cpu)? {
+                None => return Ok(Flow::Ends),
+                Some(waking) => Removing::Wake(waking),
+            },
+        };
+        Ok(Flow::Goes)
+    }
+}
+
+impl Model for Wake {
+    type Local = Local;
+    type World = World;
+
+    fn processes(&self) -> Vec<Process<Local>> {
+        let producers = ["producer", "successor"].into_iter().take(self.producers());
+        let mut all: Vec<_> = producers
+            .map(|name| (name, Local::Producer(Producer::new())))
+            .collect();
+        for (name, _) in ["consumer 0", "consumer 1"].into_iter().zip(self.readers) {
+            all.push((name, Local::Consumer(Consumer::new())));
+        }
+        if self.removes {
+            all.push(("remover", Local::Remover(Removing::Free)));
+        }
+        all
+    }
+    fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        for line in 0..self.lines() {
+            memory.set(COUNTED + line, 1);
+        }
+        memory
+    }
+    fn world(&self) -> World {
+        World::default()
+    }
+    fn word(&self, address: Address) -> String {
+        match address {
+            PUBLISHED => "published".into(),
+            CLOSED => "closed".into(),
+            WORD => "futex word".into(),
+            BITS => "sleeper bits".into(),
+            WANTED => "space wanted".into(),
+            SPACE => "space futex".into(),
+            at if at >= COUNTED => format!("line {} counted", at - COUNTED),
+            at => format!("line {} sequence", at - SEQUENCES),
+        }
+    }
+    fn at(&self, local: &Local) -> String {
+        match local {
+            Local::Producer(producer) => producer.at(),
+            Local::Consumer(consumer) => consumer.at(),
+            Local::Remover(at) => format!("{at:?}"),
+        }
+    }
+    fn deaths(&self) -> u8 {
+        self.deaths
+    }
+    fn is_mortal(&self, who: usize, local: &Local) -> bool {
+        match local {
+            Local::Producer(_) => who == 0,
+            Local::Consumer(_) => self.mortal_consumers,
+            Local::Remover(_) => false,
+        }
+    }
+    fn reap(&self, who: usize, world: &mut World) {
+        world.producer.unlock(who);
+        world.asleep &= !(1 << who);
+        world.dead |= 1 << who;
+    }
+    fn step(&self, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
+        match local {
+            Local::Producer(producer) => producer.step(self, cpu),
+            Local::Consumer(consumer) => consumer.step(self, cpu),
+            Local::Remover(at) => self.remove(at, cpu),
+        }
+    }
+}
