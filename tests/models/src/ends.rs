@@ -85,7 +85,7 @@ pub(crate) struct World {
 
 /// A walk through `unlink_if_drained`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Drain {
+pub(crate) enum Drain {
     /// What was released and said before is seen by whoever else looks: of two who are last, one sees both.
     Fence,
     Closed(bool),
@@ -102,7 +102,7 @@ enum Drain {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Making {
+pub(crate) enum Making {
     Open,
     Lock,
     Compare,
@@ -123,7 +123,7 @@ enum Making {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Taking {
+pub(crate) enum Taking {
     Poll,
     Commit,
     Closed,
@@ -199,11 +199,13 @@ impl Ends {
                 _ if self.lacks(LeftOut::Compare) => Drain::Lock,
                 _ => Drain::Done,
             },
-            Drain::Lock => match cpu.system("tries the producer's byte")?.producer[0].try_lock(me) {
-                true if self.lacks(LeftOut::DrainedAgain) => Drain::Unlink,
-                true => Drain::Closed(true),
-                false => Drain::Done,
-            },
+            Drain::Lock => {
+                match cpu.system("tries the producer's byte")?.producer[0].try_lock(me) {
+                    true if self.lacks(LeftOut::DrainedAgain) => Drain::Unlink,
+                    true => Drain::Closed(true),
+                    false => Drain::Done,
+                }
+            }
             Drain::Unlink => {
                 self.unlink(cpu)?;
                 Drain::Unlock
@@ -279,7 +281,8 @@ impl Ends {
                 }
                 _ => return Ok(Flow::Ends),
             },
-            Making::Lock => match cpu.system("locks the producer's byte")?.producer[0].try_lock(me) {
+            Making::Lock => match cpu.system("locks the producer's byte")?.producer[0].try_lock(me)
+            {
                 true => Making::Compare,
                 false => return Err(Halt::Waits),
             },
@@ -309,7 +312,9 @@ impl Ends {
             }
             Making::Head => {
                 // its own part from here on: nobody else writes stamps
-                *next = (1..=LAST).find(|s| cpu.peek(STAMPS + *s as Address) == 0).unwrap_or(LAST + 1);
+                *next = (1..=LAST)
+                    .find(|s| cpu.peek(STAMPS + *s as Address) == 0)
+                    .unwrap_or(LAST + 1);
                 cpu.store(KEPT, 0)?;
                 *last = LAST;
                 Making::Claim
@@ -381,9 +386,8 @@ impl Ends {
     ) -> Step {
         let line = (cpu.me - 1 - usize::from(self.has_successor)) as Address;
         let next = *position + 1;
-        let is_ready = |cpu: &mut Cpu<'_, World>| {
-            next <= LAST && cpu.load(STAMPS + next as Address) == next
-        };
+        let is_ready =
+            |cpu: &mut Cpu<'_, World>| next <= LAST && cpu.load(STAMPS + next as Address) == next;
         *at = match *at {
             Taking::Poll => match is_ready(cpu) {
                 true => Taking::Commit,

@@ -4,6 +4,7 @@ use crate::checker::{Model, Outcome, explore};
 
 mod ends;
 mod names;
+mod reserved;
 mod ring;
 mod wake;
 
@@ -101,5 +102,7 @@ pub fn families() -> Vec<Family> {
         names::names(),
         names::locks(),
         wake::wake(),
+        reserved::observers(),
+        reserved::producers(),
     ]
 }

@@ -5,9 +5,7 @@
 //! An owner maps a segment, locks, forks, and dies or detaches. Its child lives on for ever. Somebody else wants the
 //! lock: it must get it once the owner is gone, and not before.
 
-use crate::checker::{
-    Address, Cpu, Flow, Halt, Memory, Model, Process, Step, broken,
-};
+use crate::checker::{Address, Cpu, Flow, Halt, Memory, Model, Process, Step, broken};
 
 /// What a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +254,10 @@ impl Model for Locks {
 
     fn step(&self, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
         let me = cpu.me;
-        let ends = matches!(*local, Local::Detached | Local::Lives | Local::Replaces | Local::Has);
+        let ends = matches!(
+            *local,
+            Local::Detached | Local::Lives | Local::Replaces | Local::Has
+        );
         let world = cpu.system(&format!("{local:?}"))?;
         *local = match (*local, me) {
             (Local::Detached | Local::Lives, _) => return Ok(Flow::Ends),

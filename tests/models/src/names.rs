@@ -4,9 +4,7 @@
 //! Where nameless files are missing, a segment is built under a temporary name, and creators remove the leftovers of
 //! the dead: `remove_leftovers` and `NewFile::is_intact`.
 
-use crate::checker::{
-    Address, Cpu, End, Flow, Halt, Lock, Memory, Model, Process, Step, broken,
-};
+use crate::checker::{Address, Cpu, End, Flow, Halt, Lock, Memory, Model, Process, Step, broken};
 
 /// How many segments there may be: the one that is there at first, and one or two of each creator.
 const SEGMENTS: usize = 6;
@@ -145,7 +143,8 @@ impl Names {
         Ok(match local.at {
             At::Clean(from) => {
                 let world = cpu.system("looks for leftovers")?;
-                let leftover = (from..=SEGMENTS as u8).find(|i| world.files[usize::from(*i)].is_temporary);
+                let leftover =
+                    (from..=SEGMENTS as u8).find(|i| world.files[usize::from(*i)].is_temporary);
                 match leftover {
                     None => At::Build,
                     Some(i) => match self.lacks(LeftOut::CleanLock)
@@ -185,7 +184,10 @@ impl Names {
                     false => At::LockNew,
                 }
             }
-            At::LockNew => match cpu.system("locks the new file")?.files[at].producer.try_lock(me) {
+            At::LockNew => match cpu.system("locks the new file")?.files[at]
+                .producer
+                .try_lock(me)
+            {
                 true if self.is_fallback && !self.lacks(LeftOut::Intact) => At::Intact,
                 true => At::Link,
                 // a cleaner has it: build anew
@@ -215,7 +217,10 @@ impl Names {
                     false => At::Running,
                 }
             }
-            At::LateLock => match cpu.system("locks the new file")?.files[at].producer.try_lock(me) {
+            At::LateLock => match cpu.system("locks the new file")?.files[at]
+                .producer
+                .try_lock(me)
+            {
                 true => At::Running,
                 false => return broken("a creator lost its own new ring"),
             },
@@ -237,7 +242,10 @@ impl Names {
                 At::Compare
             }
             At::Compare => {
-                let lacks = (self.lacks(LeftOut::Compare), self.lacks(LeftOut::ReplaceLock));
+                let lacks = (
+                    self.lacks(LeftOut::Compare),
+                    self.lacks(LeftOut::ReplaceLock),
+                );
                 let layout = self.creators[me];
                 let world = cpu.system("compares the name")?;
                 let is_ours = world.name == local.file || lacks.0;
@@ -278,7 +286,10 @@ impl Model for Names {
             is_locked: false,
         };
         let names = ["creator 0", "creator 1", "creator 2"].into_iter();
-        names.zip(self.creators).map(|(name, _)| (name, begin)).collect()
+        names
+            .zip(self.creators)
+            .map(|(name, _)| (name, begin))
+            .collect()
     }
 
     fn memory(&self) -> Memory {

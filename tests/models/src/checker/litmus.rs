@@ -34,7 +34,11 @@ impl Model for Litmus {
 
     fn processes(&self) -> Vec<Process<At>> {
         let names = ["first", "second"];
-        names.into_iter().zip(self.programs.iter()).map(|(name, _)| (name, At(0))).collect()
+        names
+            .into_iter()
+            .zip(self.programs.iter())
+            .map(|(name, _)| (name, At(0)))
+            .collect()
     }
     fn memory(&self) -> Memory {
         Memory::default()
@@ -65,7 +69,9 @@ impl Model for Litmus {
             Some(Do::Release(address, value)) => cpu.store_release(*address, *value)?,
             Some(Do::Fence) => cpu.fence()?,
             Some(Do::Load(address)) => cpu.world.0[cpu.me] = cpu.load(*address),
-            Some(Do::Await(address, value)) if cpu.load(*address) != *value => return Ok(Flow::Goes),
+            Some(Do::Await(address, value)) if cpu.load(*address) != *value => {
+                return Ok(Flow::Goes);
+            }
             Some(Do::Await(..)) => {}
             Some(Do::Sleep) if !cpu.world.1.is_free() => return Err(Halt::Waits),
             Some(Do::Sleep) => {}
@@ -98,15 +104,24 @@ fn litmus(order: Order, forbidden: &[Word], programs: &[&[Do]]) -> Outcome {
 }
 
 fn says(outcome: &Outcome, what: &str) -> bool {
-    outcome.failure.as_ref().is_some_and(|failure| failure.what.contains(what))
+    outcome
+        .failure
+        .as_ref()
+        .is_some_and(|failure| failure.what.contains(what))
 }
 
 #[test]
 fn a_load_overtakes_an_earlier_store_without_a_fence() {
     let run = |first: &[Do], second: &[Do]| litmus(Order::Total, &[0, 0], &[first, second]);
-    let plain = run(&[Do::Store(X, 1), Do::Load(Y)], &[Do::Store(Y, 1), Do::Load(X)]);
+    let plain = run(
+        &[Do::Store(X, 1), Do::Load(Y)],
+        &[Do::Store(Y, 1), Do::Load(X)],
+    );
     assert!(says(&plain, "loaded [0, 0]"), "{plain:?}");
-    let one = run(&[Do::Store(X, 1), Do::Fence, Do::Load(Y)], &[Do::Store(Y, 1), Do::Load(X)]);
+    let one = run(
+        &[Do::Store(X, 1), Do::Fence, Do::Load(Y)],
+        &[Do::Store(Y, 1), Do::Load(X)],
+    );
     assert!(says(&one, "loaded [0, 0]"), "{one:?}");
     let both = run(
         &[Do::Store(X, 1), Do::Fence, Do::Load(Y)],
@@ -126,38 +141,72 @@ fn stores_overtake_each_other_only_where_the_order_is_per_word() {
     let reader: &[Do] = &[Do::Await(Y, 1), Do::Load(X)];
     let plain: &[Do] = &[Do::Store(X, 1), Do::Store(Y, 1)];
     let release: &[Do] = &[Do::Store(X, 1), Do::Release(Y, 1)];
-    assert!(litmus(Order::Total, &[0, 0], &[plain, reader]).failure.is_none());
-    assert!(says(&litmus(Order::PerWord, &[0, 0], &[plain, reader]), "loaded"));
-    assert!(litmus(Order::PerWord, &[0, 0], &[release, reader]).failure.is_none());
+    assert!(
+        litmus(Order::Total, &[0, 0], &[plain, reader])
+            .failure
+            .is_none()
+    );
+    assert!(says(
+        &litmus(Order::PerWord, &[0, 0], &[plain, reader]),
+        "loaded"
+    ));
+    assert!(
+        litmus(Order::PerWord, &[0, 0], &[release, reader])
+            .failure
+            .is_none()
+    );
 }
 
 #[test]
 fn a_wait_without_an_end_is_found() {
     let asleep = litmus(Order::Total, &[], &[&[], &[Do::Sleep]]);
     assert!(says(&asleep, "stuck: second"), "{asleep:?}");
-    let circling = litmus(Order::Total, &[], &[&[], &[Do::Load(X), Do::Load(Y), Do::Again]]);
+    let circling = litmus(
+        Order::Total,
+        &[],
+        &[&[], &[Do::Load(X), Do::Load(Y), Do::Again]],
+    );
     assert!(says(&circling, "no way to an end"), "{circling:?}");
 }
 
 #[test]
 fn the_stores_of_the_dead_arrive_before_their_locks_fall() {
     let outcome = explore(&Litmus {
-        programs: vec![vec![Do::Store(X, 1), Do::Store(Y, 1), Do::Await(X, 2)], vec![Do::Sleep]],
+        programs: vec![
+            vec![Do::Store(X, 1), Do::Store(Y, 1), Do::Await(X, 2)],
+            vec![Do::Sleep],
+        ],
         order: Order::Total,
         mortal: true,
         forbidden: vec![],
     });
     // the first waits for ever unless it is killed: its death is no way to an end
-    assert!(says(&outcome, "stuck: first") || says(&outcome, "no way to an end"), "{outcome:?}");
+    assert!(
+        says(&outcome, "stuck: first") || says(&outcome, "no way to an end"),
+        "{outcome:?}"
+    );
 }
 
 #[test]
 fn a_trace_is_the_shortest_and_names_words() {
     let plain: &[Do] = &[Do::Store(X, 1), Do::Store(Y, 1)];
-    let outcome = litmus(Order::PerWord, &[0, 0], &[plain, &[Do::Await(Y, 1), Do::Load(X)]]);
+    let outcome = litmus(
+        Order::PerWord,
+        &[0, 0],
+        &[plain, &[Do::Await(Y, 1), Do::Load(X)]],
+    );
     let trace = outcome.failure.expect("a failure").trace;
-    assert!(trace.iter().any(|line| line.contains("y is 1 in memory")), "{trace:#?}");
-    let arrives = trace.iter().position(|line| line.contains("y is 1")).expect("y");
-    let last = trace.iter().position(|line| line.contains("x = 0")).expect("x");
+    assert!(
+        trace.iter().any(|line| line.contains("y is 1 in memory")),
+        "{trace:#?}"
+    );
+    let arrives = trace
+        .iter()
+        .position(|line| line.contains("y is 1"))
+        .expect("y");
+    let last = trace
+        .iter()
+        .position(|line| line.contains("x = 0"))
+        .expect("x");
     assert!(arrives < last, "{trace:#?}");
 }

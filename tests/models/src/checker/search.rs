@@ -31,6 +31,83 @@ struct State<L, W> {
     running: ArrayVec<Running<L>, PROCESSES>,
 }
 
+/// A state as it is kept: the number of each of its parts, which many states share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Packed {
+    memory: u32,
+    world: u32,
+    running: [u32; PROCESSES],
+}
+
+type Set<T> = IndexSet<T, FxBuildHasher>;
+
+/// All parts of states that have been seen.
+struct Parts<L, W> {
+    memories: Set<Memory>,
+    /// With the number of deaths.
+    worlds: Set<(W, u8)>,
+    running: Set<Running<L>>,
+}
+
+impl<L: Copy + Eq + Hash, W: Copy + Eq + Hash> Parts<L, W> {
+    fn new() -> Self {
+        Self {
+            memories: Set::default(),
+            worlds: Set::default(),
+            running: Set::default(),
+        }
+    }
+
+    fn pack(&mut self, state: &State<L, W>) -> Packed {
+        let mut running = [0; PROCESSES];
+        for (place, process) in running.iter_mut().zip(&state.running) {
+            *place = number(&mut self.running, process);
+        }
+        Packed {
+            memory: number(&mut self.memories, &state.memory),
+            world: number(&mut self.worlds, &(state.world, state.deaths)),
+            running,
+        }
+    }
+
+    /// As [`pack`](Self::pack), for a state that differs little from one whose parts are known.
+    fn pack_next(&mut self, state: &State<L, W>, from: &State<L, W>, known: Packed) -> Packed {
+        let mut packed = known;
+        if state.memory != from.memory {
+            packed.memory = number(&mut self.memories, &state.memory);
+        }
+        if state.world != from.world || state.deaths != from.deaths {
+            packed.world = number(&mut self.worlds, &(state.world, state.deaths));
+        }
+        let pairs = state.running.iter().zip(&from.running);
+        for (place, (process, old)) in packed.running.iter_mut().zip(pairs) {
+            if process != old {
+                *place = number(&mut self.running, process);
+            }
+        }
+        packed
+    }
+
+    fn unpack(&self, packed: Packed, processes: usize) -> State<L, W> {
+        let (world, deaths) = self.worlds[packed.world as usize];
+        let running = packed.running[..processes].iter();
+        State {
+            memory: self.memories[packed.memory as usize],
+            world,
+            deaths,
+            running: running
+                .map(|at| self.running[*at as usize].clone())
+                .collect(),
+        }
+    }
+}
+
+/// The number of a part, which is new or known.
+fn number<T: Clone + Eq + Hash>(parts: &mut Set<T>, part: &T) -> u32 {
+    let known = parts.get_index_of(part);
+    known.unwrap_or_else(|| parts.insert_full(part.clone()).0) as u32
+}
+
 type StateOf<M> = State<<M as Model>::Local, <M as Model>::World>;
 
 /// What may happen next.
@@ -48,7 +125,8 @@ struct Search<'m, M: Model> {
     model: &'m M,
     names: Vec<&'static str>,
     begin: Vec<M::Local>,
-    states: IndexSet<StateOf<M>, FxBuildHasher>,
+    parts: Parts<M::Local, M::World>,
+    states: Set<Packed>,
     /// How each state was reached first.
     from: Vec<(u32, Action)>,
     /// Steps without kills, as (to, from).
@@ -83,17 +161,23 @@ impl<'m, M: Model> Search<'m, M> {
             deaths: 0,
             running: running.collect(),
         };
-        let mut states = IndexSet::default();
-        states.insert(first);
+        let mut parts = Parts::new();
+        let mut states = Set::default();
+        states.insert(parts.pack(&first));
         Self {
             model,
             names,
             begin,
+            parts,
             states,
             from: vec![(0, Action::Kill(0))],
             edges: Vec::new(),
             ends: Vec::new(),
         }
+    }
+
+    fn state(&self, at: usize) -> StateOf<M> {
+        self.parts.unpack(self.states[at], self.begin.len())
     }
 
     fn run(&mut self) -> Result<(), Failure> {
@@ -113,7 +197,7 @@ impl<'m, M: Model> Search<'m, M> {
 
     /// Finds all that may follow one state.
     fn expand(&mut self, at: usize) -> Result<(), Failure> {
-        let state = self.states[at].clone();
+        let state = self.state(at);
         let mut is_end = true;
         for (who, process) in state.running.iter().enumerate() {
             let id = who as u8;
@@ -163,7 +247,8 @@ impl<'m, M: Model> Search<'m, M> {
             Ok(()) if next == *state => return Ok((false, choices)),
             Ok(()) => {}
         }
-        let (to, is_new) = self.states.insert_full(next);
+        let packed = self.parts.pack_next(&next, state, self.states[at]);
+        let (to, is_new) = self.states.insert_full(packed);
         if is_new {
             self.from.push((at as u32, action));
         }
@@ -240,7 +325,11 @@ impl<'m, M: Model> Search<'m, M> {
         let stuck = |process: &&Running<_>| !matches!(process.life, Life::Ended | Life::Dead);
         if let Some(at) = state.running.iter().position(|process| stuck(&process)) {
             let local = &state.running[at].local;
-            return Err(format!("stuck: {} waits for ever at {}", self.names[at], self.model.at(local)));
+            return Err(format!(
+                "stuck: {} waits for ever at {}",
+                self.names[at],
+                self.model.at(local)
+            ));
         }
         self.model.check_end(&End {
             memory: &state.memory,
@@ -289,7 +378,7 @@ impl<'m, M: Model> Search<'m, M> {
             way.push(action);
             at = before as usize;
         }
-        let mut state = self.states[0].clone();
+        let mut state = self.state(0);
         let mut trace = Vec::new();
         for (number, action) in way.iter().rev().enumerate() {
             let mut log = Vec::new();

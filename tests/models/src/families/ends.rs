@@ -20,11 +20,20 @@ pub(super) fn ends() -> Family {
     };
     let (close, keep, destroy) = (Ending::Close, Ending::Keep, Ending::Destroy);
     family.holds("closed, two drain", plan(close, false, 2, 0));
-    family.holds("closed, two drain, a death", all_mortal(plan(close, false, 2, 1)));
+    family.holds(
+        "closed, two drain, a death",
+        all_mortal(plan(close, false, 2, 1)),
+    );
     family.holds("closed, a successor meanwhile", plan(close, true, 1, 0));
-    family.holds("a successor meanwhile, deaths", all_mortal(plan(close, true, 1, 2)));
+    family.holds(
+        "a successor meanwhile, deaths",
+        all_mortal(plan(close, true, 1, 2)),
+    );
     family.holds("kept, a successor takes over", plan(keep, true, 1, 1));
-    family.holds("destroyed, a successor creates another", plan(destroy, true, 1, 0));
+    family.holds(
+        "destroyed, a successor creates another",
+        plan(destroy, true, 1, 0),
+    );
 
     let without = |step, plan: Ends| Ends {
         left_out: Some(step),
@@ -33,7 +42,11 @@ pub(super) fn ends() -> Family {
     let alone = plan(close, false, 1, 1);
     let after = plan(close, true, 1, 1);
     let dead_unread = &["dead was reported with an unread event"];
-    family.fails("stamp not looked at again after the lock", dead_unread, without(LeftOut::StampAfterLock, alone.clone()));
+    family.fails(
+        "stamp not looked at again after the lock",
+        dead_unread,
+        without(LeftOut::StampAfterLock, alone.clone()),
+    );
     family.fails(
         "closed word not looked at again after the lock",
         &["dead was reported of a producer that closed"],
@@ -41,8 +54,16 @@ pub(super) fn ends() -> Family {
     );
     let closed_for_dead = &["dead was reported of a producer that closed"];
     let kept = plan(keep, true, 1, 0);
-    family.fails("epoch not looked at again", closed_for_dead, without(LeftOut::EpochAgain, kept.clone()));
-    family.fails("closed word cleared before the epoch moves", closed_for_dead, without(LeftOut::EpochFirst, kept));
+    family.fails(
+        "epoch not looked at again",
+        closed_for_dead,
+        without(LeftOut::EpochAgain, kept.clone()),
+    );
+    family.fails(
+        "closed word cleared before the epoch moves",
+        closed_for_dead,
+        without(LeftOut::EpochFirst, kept),
+    );
     family.fails(
         "stamp not looked at again after the closed word",
         &["closed was reported with an unread event"],
@@ -54,11 +75,35 @@ pub(super) fn ends() -> Family {
         without(LeftOut::ClearClosed, plan(keep, true, 1, 0)),
     );
     let open = &["the name of an open ring", "somebody else's live ring"];
-    family.fails("name removed without the lock", open, without(LeftOut::UnlinkLock, after.clone()));
-    family.fails("drained not looked at again under the lock", &["the name of an open ring", "unread events"], without(LeftOut::DrainedAgain, plan(close, true, 1, 2)));
-    family.fails("name not compared", &["somebody else's live ring"], without(LeftOut::Compare, plan(destroy, true, 1, 0)));
-    family.fails("not looked again after the lock", &["stays for ever"], without(LeftOut::AfterUnlock, plan(close, false, 2, 0)));
-    family.fails("no fence before the look whether it is drained", &["stays for ever"], without(LeftOut::DrainFence, plan(close, false, 2, 0)));
-    family.fails("name removed though it is needed", &["has unread events"], without(LeftOut::Needed, plan(close, false, 1, 0)));
+    family.fails(
+        "name removed without the lock",
+        open,
+        without(LeftOut::UnlinkLock, after.clone()),
+    );
+    family.fails(
+        "drained not looked at again under the lock",
+        &["the name of an open ring", "unread events"],
+        without(LeftOut::DrainedAgain, plan(close, true, 1, 2)),
+    );
+    family.fails(
+        "name not compared",
+        &["somebody else's live ring"],
+        without(LeftOut::Compare, plan(destroy, true, 1, 0)),
+    );
+    family.fails(
+        "not looked again after the lock",
+        &["stays for ever"],
+        without(LeftOut::AfterUnlock, plan(close, false, 2, 0)),
+    );
+    family.fails(
+        "no fence before the look whether it is drained",
+        &["stays for ever"],
+        without(LeftOut::DrainFence, plan(close, false, 2, 0)),
+    );
+    family.fails(
+        "name removed though it is needed",
+        &["has unread events"],
+        without(LeftOut::Needed, plan(close, false, 1, 0)),
+    );
     family
 }

@@ -30,7 +30,10 @@ pub(super) fn names() -> Family {
     };
     family.holds("somebody is away", away.clone());
     family.holds("temporary names", fallback(plan(&[0, 0], None, 1)));
-    family.holds("temporary names, three", fallback(plan(&[0, 0, 1], Some(1), 1)));
+    family.holds(
+        "temporary names, three",
+        fallback(plan(&[0, 0, 1], Some(1), 1)),
+    );
 
     let without = |step, plan: Names| Names {
         left_out: Some(step),
@@ -38,19 +41,43 @@ pub(super) fn names() -> Family {
     };
     let live = &["a live ring has no name", "somebody else's live ring"];
     let three = plan(&[0, 1, 0], Some(1), 1);
-    family.fails("name not compared after the lock", live, without(LeftOut::Compare, three.clone()));
-    family.fails("replaced without the lock", live, without(LeftOut::ReplaceLock, three));
+    family.fails(
+        "name not compared after the lock",
+        live,
+        without(LeftOut::Compare, three.clone()),
+    );
+    family.fails(
+        "replaced without the lock",
+        live,
+        without(LeftOut::ReplaceLock, three),
+    );
     family.fails(
         "named before it is locked",
         &["lost its own new ring", "live ring"],
         without(LeftOut::LockBeforeLink, plan(&[0, 0], None, 0)),
     );
-    family.fails("link replaces", live, without(LeftOut::Exclusive, plan(&[0, 0], None, 0)));
-    family.fails("replaced while somebody is away", &["is away was replaced"], without(LeftOut::InUse, away));
+    family.fails(
+        "link replaces",
+        live,
+        without(LeftOut::Exclusive, plan(&[0, 0], None, 0)),
+    );
+    family.fails(
+        "replaced while somebody is away",
+        &["is away was replaced"],
+        without(LeftOut::InUse, away),
+    );
     let leftover = &["taken for a leftover"];
     let temporary = fallback(plan(&[0, 0], None, 1));
-    family.fails("leftover removed without its lock", leftover, without(LeftOut::CleanLock, temporary.clone()));
-    family.fails("temporary name not looked at", leftover, without(LeftOut::Intact, temporary));
+    family.fails(
+        "leftover removed without its lock",
+        leftover,
+        without(LeftOut::CleanLock, temporary.clone()),
+    );
+    family.fails(
+        "temporary name not looked at",
+        leftover,
+        without(LeftOut::Intact, temporary),
+    );
     family
 }
 
@@ -71,11 +98,35 @@ pub(super) fn locks() -> Family {
         ..plan
     };
     let held = &["no way to an end", "stuck"];
-    family.fails("lock on the mapped description", held, without(LeftOut::OwnDescription, plan(true, false)));
-    family.fails("inherited mapping of a locked description", held, without(LeftOut::DontFork, plan(false, false)));
-    family.fails("child keeps the lock's descriptor", held, without(LeftOut::ChildCloses, plan(false, false)));
-    family.fails("child unlocks", &["two live owners"], without(LeftOut::ChildOnlyCloses, plan(false, false)));
-    family.fails("opened by name", &["two live owners", "another file"], without(LeftOut::ByDescriptor, plan(false, true)));
-    family.fails("no explicit unlock", held, without(LeftOut::Unlock, plan(true, false)));
+    family.fails(
+        "lock on the mapped description",
+        held,
+        without(LeftOut::OwnDescription, plan(true, false)),
+    );
+    family.fails(
+        "inherited mapping of a locked description",
+        held,
+        without(LeftOut::DontFork, plan(false, false)),
+    );
+    family.fails(
+        "child keeps the lock's descriptor",
+        held,
+        without(LeftOut::ChildCloses, plan(false, false)),
+    );
+    family.fails(
+        "child unlocks",
+        &["two live owners"],
+        without(LeftOut::ChildOnlyCloses, plan(false, false)),
+    );
+    family.fails(
+        "opened by name",
+        &["two live owners", "another file"],
+        without(LeftOut::ByDescriptor, plan(false, true)),
+    );
+    family.fails(
+        "no explicit unlock",
+        held,
+        without(LeftOut::Unlock, plan(true, false)),
+    );
     family
 }

@@ -27,7 +27,10 @@ pub(super) fn join() -> Family {
     family.holds("2 slots, batches of 2", one(2, 6, &[2]));
     family.holds("4 slots, batches of 3", one(4, 9, &[3]));
     family.holds("2 slots, two joiners", Plan::new(4, &[joiner, joiner]));
-    family.holds("2 slots, one there, one joins", Plan::new(4, &[Reader::PRESENT, joiner]));
+    family.holds(
+        "2 slots, one there, one joins",
+        Plan::new(4, &[Reader::PRESENT, joiner]),
+    );
     let expecting = |slots| Plan {
         slots,
         ..Plan::new(2 * slots + 1, &[Reader::EXPECTED])
@@ -78,7 +81,11 @@ pub(super) fn batch() -> Family {
         panics: false,
         ..plan(4, 8, &[3], false)
     };
-    family.fails("first stamp first", &["in part"], without(LeftOut::FirstStampLast, &whole));
+    family.fails(
+        "first stamp first",
+        &["in part"],
+        without(LeftOut::FirstStampLast, &whole),
+    );
     let panics = plan(4, 8, &[3], true);
     family.fails(
         "stamps of a panicked batch stay",
@@ -105,24 +112,43 @@ pub(super) fn takeover() -> Family {
     };
     let (slow, joiner) = (Reader::PRESENT, Reader::JOINER);
     family.holds("1 slot, slow consumer", plan(1, 3, &[1, 1], &[slow]));
-    family.holds("batch 2 of 2, slow consumer and joiner", plan(2, 3, &[2, 1], &[slow, joiner]));
-    family.holds("batch 2 of 2, in place", Plan {
-        apart: false,
-        ..plan(2, 5, &[2, 1], &[slow])
-    });
-    family.holds("batch 2 of 2, two deaths", Plan {
-        deaths: 2,
-        ..plan(2, 3, &[2, 2, 1], &[slow])
-    });
+    family.holds(
+        "batch 2 of 2, slow consumer and joiner",
+        plan(2, 3, &[2, 1], &[slow, joiner]),
+    );
+    family.holds(
+        "batch 2 of 2, in place",
+        Plan {
+            apart: false,
+            ..plan(2, 5, &[2, 1], &[slow])
+        },
+    );
+    family.holds(
+        "batch 2 of 2, two deaths",
+        Plan {
+            deaths: 2,
+            ..plan(2, 3, &[2, 2, 1], &[slow])
+        },
+    );
     family.holds("batch 2 of 2, joiner only", plan(2, 5, &[2, 1], &[joiner]));
-    family.holds("batch 3 of 4, successor batch 2", plan(4, 7, &[3, 2], &[slow]));
-    family.holds("expected consumer after the takeover", plan(2, 3, &[1, 1], &[Reader::EXPECTED]));
+    family.holds(
+        "batch 3 of 4, successor batch 2",
+        plan(4, 7, &[3, 2], &[slow]),
+    );
+    family.holds(
+        "expected consumer after the takeover",
+        plan(2, 3, &[1, 1], &[Reader::EXPECTED]),
+    );
 
     let slow2 = plan(2, 5, &[2, 1], &[slow]);
     let four = plan(4, 7, &[3, 1], &[slow]);
     let join = plan(2, 5, &[1, 1], &[joiner]);
     let wrong = &["never published", "lost its position"];
-    family.fails("stamps above the head stay", wrong, without(LeftOut::Clear, &four));
+    family.fails(
+        "stamps above the head stay",
+        wrong,
+        without(LeftOut::Clear, &four),
+    );
     family.fails(
         "stamps below the head zeroed, too",
         &["stuck", "no way to an end"],
@@ -133,13 +159,28 @@ pub(super) fn takeover() -> Family {
         &["stuck", "no way to an end", "another event"],
         without(LeftOut::Contiguous, &slow2),
     );
-    family.fails("gate starts at the floor", OVERWRITTEN, without(LeftOut::GateBehind, &join));
-    family.fails("no refresh before the first write", OVERWRITTEN, without(LeftOut::FirstRefresh, &join));
-    family.fails("no fence in refresh", OVERWRITTEN, without(LeftOut::RefreshFence, &join));
+    family.fails(
+        "gate starts at the floor",
+        OVERWRITTEN,
+        without(LeftOut::GateBehind, &join),
+    );
+    family.fails(
+        "no refresh before the first write",
+        OVERWRITTEN,
+        without(LeftOut::FirstRefresh, &join),
+    );
+    family.fails(
+        "no fence in refresh",
+        OVERWRITTEN,
+        without(LeftOut::RefreshFence, &join),
+    );
     family.fails(
         "floor of a free run while somebody is expected",
         &["no way to an end", "stuck", "came too late"],
-        without(LeftOut::ExpectedFloor, &plan(2, 3, &[1, 1], &[Reader::EXPECTED])),
+        without(
+            LeftOut::ExpectedFloor,
+            &plan(2, 3, &[1, 1], &[Reader::EXPECTED]),
+        ),
     );
     family
 }
@@ -156,23 +197,105 @@ pub(super) fn lines() -> Family {
     };
     let automatic = Reader::JOINER.reads(1).mortal();
     let claimed = [automatic, Reader::durable(1).reads(1), Reader::durable(1)];
-    family.holds("rejoin", Plan { evicts: false, ..plan(4, &away) });
+    family.holds(
+        "rejoin",
+        Plan {
+            evicts: false,
+            ..plan(4, &away)
+        },
+    );
     family.holds("rejoin, with evictions", plan(4, &away));
-    family.holds("1 slot, rejoin", Plan { slots: 1, ..plan(3, &away) });
-    family.holds("an automatic one dies, a durable one claims its line", plan(3, &claimed));
+    family.holds(
+        "1 slot, rejoin",
+        Plan {
+            slots: 1,
+            ..plan(3, &away)
+        },
+    );
+    family.holds(
+        "an automatic one dies, a durable one claims its line",
+        plan(3, &claimed),
+    );
     family.holds("two automatic ones", plan(5, &[automatic, Reader::JOINER]));
-    family.holds("remove", Plan { removes: Some(1), deaths: 2, ..plan(4, &away) });
+    family.holds(
+        "remove",
+        Plan {
+            removes: Some(1),
+            deaths: 2,
+            ..plan(4, &away)
+        },
+    );
 
-    let rejoin = Plan { evicts: false, ..plan(4, &away) };
-    family.fails("active before it has a position", &["overwritten", "position", "stuck", "no way"], without(LeftOut::Settling, &rejoin));
-    family.fails("rejoin at the floor", POSITION, without(LeftOut::OwnSequence, &rejoin));
-    family.fails("rejoin through joining", POSITION, without(LeftOut::StraightRejoin, &Plan { deaths: 2, ..plan(4, &[Reader::durable(1).reads(1), Reader::durable(1).reads(1).mortal(), Reader::durable(1)]) }));
-    family.fails("durable ones evicted", POSITION, without(LeftOut::DurableStays, &plan(4, &away)));
+    let rejoin = Plan {
+        evicts: false,
+        ..plan(4, &away)
+    };
+    family.fails(
+        "active before it has a position",
+        &["overwritten", "position", "stuck", "no way"],
+        without(LeftOut::Settling, &rejoin),
+    );
+    family.fails(
+        "rejoin at the floor",
+        POSITION,
+        without(LeftOut::OwnSequence, &rejoin),
+    );
+    family.fails(
+        "rejoin through joining",
+        POSITION,
+        without(
+            LeftOut::StraightRejoin,
+            &Plan {
+                deaths: 2,
+                ..plan(
+                    4,
+                    &[
+                        Reader::durable(1).reads(1),
+                        Reader::durable(1).reads(1).mortal(),
+                        Reader::durable(1),
+                    ],
+                )
+            },
+        ),
+    );
+    family.fails(
+        "durable ones evicted",
+        POSITION,
+        without(LeftOut::DurableStays, &plan(4, &away)),
+    );
     let evict = plan(3, &claimed);
-    family.fails("evicted without the lock", &["another event", "overwritten", "position"], without(LeftOut::EvictLock, &evict));
-    family.fails("evicted without a second look", &["overwritten", "position"], without(LeftOut::EvictLook, &evict));
-    family.fails("claimed without a second look", POSITION, without(LeftOut::ClaimLook, &plan(4, &[automatic, Reader::durable(1).reads(1), Reader::durable(1)])));
-    family.fails("removed without the id's byte", POSITION, without(LeftOut::RemoveIdLock, &Plan { removes: Some(1), ..plan(4, &away) }));
+    family.fails(
+        "evicted without the lock",
+        &["another event", "overwritten", "position"],
+        without(LeftOut::EvictLock, &evict),
+    );
+    family.fails(
+        "evicted without a second look",
+        &["overwritten", "position"],
+        without(LeftOut::EvictLook, &evict),
+    );
+    family.fails(
+        "claimed without a second look",
+        POSITION,
+        without(
+            LeftOut::ClaimLook,
+            &plan(
+                4,
+                &[automatic, Reader::durable(1).reads(1), Reader::durable(1)],
+            ),
+        ),
+    );
+    family.fails(
+        "removed without the id's byte",
+        POSITION,
+        without(
+            LeftOut::RemoveIdLock,
+            &Plan {
+                removes: Some(1),
+                ..plan(4, &away)
+            },
+        ),
+    );
     family
 }
 
@@ -186,14 +309,42 @@ pub(super) fn bitmap() -> Family {
         evicts: true,
         ..Plan::new(last, readers)
     };
-    family.holds("one line, two come and go", plan(1, 4, &[short, Reader::JOINER]));
-    family.holds("two lines, two come and go", plan(2, 3, &[short, Reader::JOINER]));
-    family.holds("two lines, a durable one finds its own", plan(2, 4, &[Reader::durable(1).reads(1).mortal(), Reader::durable(1)]));
+    family.holds(
+        "one line, two come and go",
+        plan(1, 4, &[short, Reader::JOINER]),
+    );
+    family.holds(
+        "two lines, two come and go",
+        plan(2, 3, &[short, Reader::JOINER]),
+    );
+    family.holds(
+        "two lines, a durable one finds its own",
+        plan(
+            2,
+            4,
+            &[Reader::durable(1).reads(1).mortal(), Reader::durable(1)],
+        ),
+    );
     let pair = plan(1, 5, &[short, Reader::JOINER]);
-    let removed = Plan { removes: Some(1), ..plan(1, 4, &[Reader::durable(1).reads(1), Reader::durable(1)]) };
+    let removed = Plan {
+        removes: Some(1),
+        ..plan(1, 4, &[Reader::durable(1).reads(1), Reader::durable(1)])
+    };
     family.holds("one line, a durable one is removed", removed.clone());
-    family.fails("bit cleared before FREE", &["no way to an end"], without(LeftOut::FreeFirst, &removed));
-    family.fails("bit set after the second read", OVERWRITTEN, without(LeftOut::BitFirst, &pair));
-    family.fails("bit cleared without the lock", OVERWRITTEN, without(LeftOut::BitUnderLock, &pair));
+    family.fails(
+        "bit cleared before FREE",
+        &["no way to an end"],
+        without(LeftOut::FreeFirst, &removed),
+    );
+    family.fails(
+        "bit set after the second read",
+        OVERWRITTEN,
+        without(LeftOut::BitFirst, &pair),
+    );
+    family.fails(
+        "bit cleared without the lock",
+        OVERWRITTEN,
+        without(LeftOut::BitUnderLock, &pair),
+    );
     family
 }

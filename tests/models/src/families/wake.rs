@@ -35,12 +35,47 @@ pub(super) fn wake() -> Family {
         holds("one consumer, 3 events", consumers(&[ALL], 3, fences));
         holds("two consumers, 2 events", consumers(&[ALL, ALL], 2, fences));
         holds("1 slot, both sides sleep", both(1, 1, 1, 3, fences));
-        holds("batches of 2, an eighth more wanted", both(2, 2, 2, 6, fences));
-        holds("one of two detaches", Wake { readers: &[ALL, 1], ..both(2, 1, 1, 3, fences) });
-        holds("one is removed", Wake { removes: true, ..both(2, 1, 1, 3, fences) });
-        holds("a death of the producer, looks", Wake { deaths: 1, ..both(1, 1, 1, 3, fences) });
-        holds("deaths of anybody, looks", Wake { deaths: 2, mortal_consumers: true, ..both(1, 1, 1, 3, fences) });
-        holds("a takeover wakes", Wake { deaths: 1, has_successor: true, ..both(1, 1, 1, 3, fences) });
+        holds(
+            "batches of 2, an eighth more wanted",
+            both(2, 2, 2, 6, fences),
+        );
+        holds(
+            "one of two detaches",
+            Wake {
+                readers: &[ALL, 1],
+                ..both(1, 1, 1, 2, fences)
+            },
+        );
+        holds(
+            "one is removed",
+            Wake {
+                removes: true,
+                ..both(2, 1, 1, 3, fences)
+            },
+        );
+        holds(
+            "a death of the producer, looks",
+            Wake {
+                deaths: 1,
+                ..both(1, 1, 1, 3, fences)
+            },
+        );
+        holds(
+            "deaths of anybody, looks",
+            Wake {
+                deaths: 2,
+                mortal_consumers: true,
+                ..both(1, 1, 1, 3, fences)
+            },
+        );
+        holds(
+            "a takeover wakes",
+            Wake {
+                deaths: 1,
+                has_successor: true,
+                ..both(1, 1, 1, 3, fences)
+            },
+        );
     }
     let stuck = &["stuck"];
     let without = |step, plan: Wake| Wake {
@@ -53,21 +88,70 @@ pub(super) fn wake() -> Family {
             family.fails(&format!("{kind}: {name}"), stuck, without(step, plan));
         };
         fails("none, consumer sleeps", LeftOut::Fence, readers.clone());
-        fails("none, producer sleeps", LeftOut::Fence, both(1, 1, 1, 2, fences));
-        fails("consumer does not look again", LeftOut::LookAgain, readers.clone());
+        fails(
+            "none, producer sleeps",
+            LeftOut::Fence,
+            both(1, 1, 1, 2, fences),
+        );
+        fails(
+            "consumer does not look again",
+            LeftOut::LookAgain,
+            readers.clone(),
+        );
         fails("word read late", LeftOut::WordFirst, readers);
     }
     let plan = both(2, 2, 2, 4, true);
     for (name, step, plan) in [
         ("word not bumped", LeftOut::Bump, consumers(&[ALL], 2, true)),
-        ("bits swapped after the bump", LeftOut::SwapFirst, consumers(&[ALL], 3, true)),
-        ("one of two woken", LeftOut::WakeAll, consumers(&[ALL, ALL], 2, true)),
-        ("closing does not wake", LeftOut::CloseWakes, consumers(&[ALL], 2, true)),
+        (
+            "bits swapped after the bump",
+            LeftOut::SwapFirst,
+            consumers(&[ALL], 3, true),
+        ),
+        (
+            "one of two woken",
+            LeftOut::WakeAll,
+            consumers(&[ALL, ALL], 2, true),
+        ),
+        (
+            "closing does not wake",
+            LeftOut::CloseWakes,
+            consumers(&[ALL], 2, true),
+        ),
         ("no wake when about to wait", LeftOut::AboutToWait, plan),
-        ("detaching does not wake", LeftOut::DetachWakes, Wake { readers: &[1], ..both(1, 1, 1, 3, true) }),
-        ("removing does not wake", LeftOut::RemoveWakes, Wake { removes: true, ..both(2, 1, 1, 3, true) }),
-        ("a takeover does not wake", LeftOut::TakeoverWakes, Wake { deaths: 1, has_successor: true, ..consumers(&[ALL], 2, true) }),
-        ("no look around after a waker's death", LeftOut::Looks, Wake { deaths: 1, ..consumers(&[ALL], 2, true) }),
+        (
+            "detaching does not wake",
+            LeftOut::DetachWakes,
+            Wake {
+                readers: &[1],
+                ..both(1, 1, 1, 3, true)
+            },
+        ),
+        (
+            "removing does not wake",
+            LeftOut::RemoveWakes,
+            Wake {
+                removes: true,
+                ..both(2, 1, 1, 3, true)
+            },
+        ),
+        (
+            "a takeover does not wake",
+            LeftOut::TakeoverWakes,
+            Wake {
+                deaths: 1,
+                has_successor: true,
+                ..consumers(&[ALL], 2, true)
+            },
+        ),
+        (
+            "no look around after a waker's death",
+            LeftOut::Looks,
+            Wake {
+                deaths: 1,
+                ..consumers(&[ALL], 2, true)
+            },
+        ),
     ] {
         family.fails(name, stuck, without(step, plan));
     }

@@ -336,9 +336,8 @@ impl Consumer {
         let own = reader.id != 0 && cpu.world.position[(reader.id - 1) as usize] != 0;
         let id = cpu.truth(Plan::id(self.line));
         let state = cpu.truth(Plan::state(self.line));
-        let other = id != 0
-            && matches!(state, ACTIVE | AWAY)
-            && cpu.world.position[(id - 1) as usize] != 0;
+        let other =
+            id != 0 && matches!(state, ACTIVE | AWAY) && cpu.world.position[(id - 1) as usize] != 0;
         match own || other {
             true => broken("the position of a durable consumer is lost"),
             false => Ok(()),

@@ -1,7 +1,7 @@
 //! A producer: takeover (R14), finding the own position, claims, single events and batches (R2, R4).
 
-use super::refresh::{Refresh, Refreshed};
 use super::evict::Eviction;
+use super::refresh::{Refresh, Refreshed};
 use super::{FLOOR, LeftOut, Plan, WRITERS, World, event_of};
 use crate::checker::{Cpu, Flow, Halt, Step, Word, broken};
 
@@ -116,7 +116,9 @@ impl Producer {
             At::Undo(ahead, written) => self.undo(plan, cpu, ahead, written)?,
             At::Unlock => {
                 let me = cpu.me;
-                cpu.system("unlocks the producer's byte")?.producer.unlock(me);
+                cpu.system("unlocks the producer's byte")?
+                    .producer
+                    .unlock(me);
                 return Ok(Flow::Ends);
             }
         }

@@ -126,7 +126,11 @@ impl Consumer {
                 cpu.update(BITS, |bits| bits & !(1 << line))?;
                 At::Poll
             }
-            At::Alive => match cpu.system("looks at the producer's byte")?.producer.is_free() {
+            At::Alive => match cpu
+                .system("looks at the producer's byte")?
+                .producer
+                .is_free()
+            {
                 true => At::AfterDead,
                 false => At::ClearBit,
             },

@@ -143,11 +143,7 @@ impl Wake {
     }
 
     /// One step of waking the producer; `None` after the last.
-    fn wake_producer(
-        &self,
-        at: Waking,
-        cpu: &mut Cpu<'_, World>,
-    ) -> Result<Option<Waking>, Halt> {
+    fn wake_producer(&self, at: Waking, cpu: &mut Cpu<'_, World>) -> Result<Option<Waking>, Halt> {
         Ok(match at {
             Waking::Swap => {
                 cpu.update(WANTED, |_| 0)?;

@@ -69,7 +69,11 @@ impl Producer {
     pub(super) fn step(&mut self, plan: &Wake, cpu: &mut Cpu<'_, World>) -> Step {
         let me = cpu.me;
         self.at = match self.at {
-            At::Lock => match cpu.system("locks the producer's byte")?.producer.try_lock(me) {
+            At::Lock => match cpu
+                .system("locks the producer's byte")?
+                .producer
+                .try_lock(me)
+            {
                 true => At::Head,
                 false => return Err(Halt::Waits),
             },
@@ -116,7 +120,9 @@ impl Producer {
                 }
             }
             At::Unlock => {
-                cpu.system("unlocks the producer's byte")?.producer.unlock(me);
+                cpu.system("unlocks the producer's byte")?
+                    .producer
+                    .unlock(me);
                 return Ok(Flow::Ends);
             }
         };
