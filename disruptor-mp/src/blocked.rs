@@ -9,7 +9,7 @@ use crate::layout::lock_bytes::line_byte;
 use crate::protocol::expect::Expectation;
 use crate::protocol::lines::{self, LineError};
 use crate::segment::{Segment, describe};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::{Event, Sequence};
 
 /// Who or what keeps a producer from publishing.
@@ -140,12 +140,7 @@ pub(crate) fn is_needed(control: &Control) -> bool {
 }
 
 /// Whether the ring was closed, its name was not kept, and no durable consumer has unread events.
-///
-/// The caller's own last release may still wait in its processor: of two who are the last to drain, each must not miss
-/// the other's.
 pub(crate) fn is_drained(control: &Control) -> bool {
-    // SYNC POINT drain: pairs with the same fence of whoever else drains.
-    fence(Ordering::SeqCst);
     let is_closed = control.producer.closed.load(Ordering::Acquire) != OPEN;
     is_closed && control.producer.kept.load(Ordering::Relaxed) == 0 && !is_needed(control)
 }

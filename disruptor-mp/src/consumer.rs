@@ -12,7 +12,7 @@ use crate::claim::Lease;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
 use crate::layout::control::{ConsumerId, MAX_ID_BYTES};
-use crate::layout::lock_bytes::{PRODUCER_BYTE, id_byte};
+use crate::layout::lock_bytes::id_byte;
 use crate::observability::ConsumerCounters;
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::lines;
@@ -213,16 +213,14 @@ impl<E: Event, B> Consumer<E, B> {
         is_due
     }
 
-    /// R11: whether the producer is dead and nothing is left; the stamp and the closed word are looked at again
-    /// after the free lock.
+    /// R11: whether the producer is dead and nothing is left.
     fn look_around(&mut self) -> Result<(), RecvError> {
         self.counters.bring_up_to_date(self.core.next());
-        let is_alive = self.segment.locks().is_held_by_other(PRODUCER_BYTE);
-        match is_alive {
-            Ok(false) if self.core.is_abandoned() => Err(RecvError::ProducerDead {
+        match self.core.is_abandoned(self.segment.locks()) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(RecvError::ProducerDead {
                 owner: self.segment.producer_text(),
             }),
-            Ok(_) => Ok(()),
             Err(error) => {
                 tracing::warn!(ring = %self.segment.name, %error, "could not look whether the producer is alive");
                 Ok(())

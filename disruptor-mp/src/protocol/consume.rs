@@ -4,10 +4,13 @@
 //! sequence: what was read but not released is read again by whoever rejoins.
 
 use core::ptr::NonNull;
+use std::io;
 
+use super::Locks;
 use super::view::RingView;
 use crate::fail::point;
 use crate::layout::control::{Control, OPEN};
+use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::layout::stamp;
 use crate::sync::Ordering;
 use crate::{Event, Sequence};
@@ -103,11 +106,98 @@ impl<E: Event> ConsumerCore<E> {
             .is_some_and(|last| left_out!(ClosedLook) || (self.next > last && !self.is_ready()))
     }
 
-    /// R11, for a caller that saw the producer's lock free: whether nothing is left, and the ring was not closed. The
-    /// stamp and the closed word are looked at after the lock.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        let is_left = !left_out!(DeadLook) && self.is_ready();
-        let is_closed = !left_out!(DeadClosedLook) && self.closed_at().is_some();
-        !is_left && !is_closed
+    /// R11: whether the producer died and everything it published was read. The stamp and the closed word are looked at
+    /// again after the free lock, and the epoch last of all: a ring that was closed in order, and that a successor has
+    /// opened again meanwhile, has a new one (R14).
+    pub(crate) fn is_abandoned(&self, locks: &dyn Locks) -> io::Result<bool> {
+        let epoch = &self.control().producer.epoch;
+        let before = epoch.load(Ordering::Acquire);
+        Ok(!locks.is_held_by_other(PRODUCER_BYTE)?
+            && (left_out!(DeadLook) || !self.is_ready())
+            && (left_out!(DeadClosedLook) || self.closed_at().is_none())
+            && epoch.load(Ordering::Relaxed) == before)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use core::fmt;
+
+    use super::*;
+    use crate::protocol::takeover::take_over;
+    use crate::segment::{Segment, create_on_heap, open_on_heap};
+
+    /// The producer's byte is free, and something happens right after the look at it.
+    struct FreeThen<F>(F);
+
+    impl<F> fmt::Debug for FreeThen<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("FreeThen")
+        }
+    }
+
+    impl<F: Fn() + Send + Sync> Locks for FreeThen<F> {
+        fn try_lock(&self, _: u64) -> io::Result<bool> {
+            unreachable!("a consumer takes no lock here")
+        }
+        fn unlock(&self, _: u64) -> io::Result<()> {
+            unreachable!("a consumer has no lock here")
+        }
+        fn is_held_by_other(&self, _: u64) -> io::Result<bool> {
+            (self.0)();
+            Ok(false)
+        }
+        fn is_any_held_by_other(&self) -> io::Result<bool> {
+            Ok(false)
+        }
+    }
+
+    fn segment() -> Segment<u64> {
+        open_on_heap(&create_on_heap::<u64>(4, 0).expect("a ring"), 4)
+    }
+
+    fn close(segment: &Segment<u64>) {
+        segment
+            .control()
+            .producer
+            .closed
+            .store(-1, Ordering::Release);
+    }
+
+    #[test]
+    fn a_free_lock_and_nothing_left_is_a_dead_producer() {
+        let segment = segment();
+        let reader = ConsumerCore::new(segment.view, 0, 0);
+        assert!(reader.is_abandoned(&FreeThen(|| {})).expect("a look"));
+    }
+
+    #[test]
+    fn a_ring_that_was_closed_in_order_is_not_abandoned() {
+        let segment = segment();
+        let reader = ConsumerCore::new(segment.view, 0, 0);
+        let closes = FreeThen(|| close(&segment));
+        assert!(!reader.is_abandoned(&closes).expect("a look"));
+    }
+
+    #[test]
+    fn an_event_published_before_the_lock_fell_is_read_first() {
+        let segment = segment();
+        let reader = ConsumerCore::new(segment.view, 0, 0);
+        let publishes = FreeThen(|| {
+            let stamp = segment.view.stamp(0);
+            stamp.store(stamp::published(0), Ordering::Release);
+        });
+        assert!(!reader.is_abandoned(&publishes).expect("a look"));
+    }
+
+    #[test]
+    fn a_closed_ring_that_is_opened_during_the_look_is_not_abandoned() {
+        let segment = segment();
+        close(&segment);
+        let reader = ConsumerCore::new(segment.view, 0, 0);
+        let successor = FreeThen(|| {
+            take_over(segment.view);
+        });
+        assert!(!reader.is_abandoned(&successor).expect("a look"));
     }
 }

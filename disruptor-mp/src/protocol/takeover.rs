@@ -24,12 +24,14 @@ pub(crate) struct Inheritance {
 /// Makes the ring ready for a successor.
 pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
     let line = &view.control().producer;
-    line.closed.store(OPEN, Ordering::Relaxed);
-    line.kept.store(0, Ordering::Relaxed);
-    point("takeover.opened");
     let epoch = line.epoch.load(Ordering::Relaxed).wrapping_add(1);
     line.epoch.store(epoch, Ordering::Release);
     point("takeover.epoch");
+    // SYNC POINT open: pairs with the Acquire load in `ConsumerCore::closed_at`: who finds the ring open again finds
+    // the new epoch
+    line.closed.store(OPEN, Ordering::Release);
+    line.kept.store(0, Ordering::Relaxed);
+    point("takeover.opened");
     let floor = line
         .floor
         .load(Ordering::Relaxed)

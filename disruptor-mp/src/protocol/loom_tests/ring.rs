@@ -272,9 +272,8 @@ impl Rx {
         if self.core.is_at_end() {
             return Some(End::Closed);
         }
-        let is_alive = self.segment.locks().is_held_by_other(PRODUCER_BYTE);
-        let is_dead = !is_alive.expect("a lock") && self.core.is_abandoned();
-        is_dead.then_some(End::ProducerDead)
+        let is_dead = self.core.is_abandoned(self.segment.locks());
+        is_dead.expect("a lock").then_some(End::ProducerDead)
     }
 
     /// An automatic one leaves the gate.
