@@ -9,6 +9,7 @@
 mod cpu;
 #[cfg(test)]
 mod litmus;
+mod parts;
 mod search;
 
 use core::fmt::Debug;
@@ -99,6 +100,10 @@ pub(crate) trait Model {
     /// In which order stores arrive.
     fn order(&self) -> Order {
         Order::Total
+    }
+    /// More states than this are a failure: the model is too large to say anything.
+    fn limit(&self) -> usize {
+        4_000_000
     }
     /// How many processes are killed at the most.
     fn deaths(&self) -> u8 {

@@ -1,112 +1,10 @@
 //! The search: breadth first, every state once, a shortest way to each; then from every state the way to an end.
 
-use core::fmt::Debug;
-use core::hash::Hash;
 use std::time::Instant;
 
-use arrayvec::ArrayVec;
-use indexmap::IndexSet;
-use rustc_hash::FxBuildHasher;
-
 use super::cpu::Buffer;
-use super::{Cpu, End, Failure, Flow, Halt, Life, Memory, Model, Outcome};
-
-/// How many processes a model may have.
-const PROCESSES: usize = 5;
-/// More states than this are a failure: the model is too large to say anything.
-const LIMIT: usize = 4_000_000;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Running<L> {
-    local: L,
-    life: Life,
-    buffer: Buffer,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct State<L, W> {
-    memory: Memory,
-    world: W,
-    deaths: u8,
-    running: ArrayVec<Running<L>, PROCESSES>,
-}
-
-/// A state as it is kept: the number of each of its parts, which many states share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Packed {
-    memory: u32,
-    world: u32,
-    running: [u32; PROCESSES],
-}
-
-type Set<T> = IndexSet<T, FxBuildHasher>;
-
-/// All parts of states that have been seen.
-struct Parts<L, W> {
-    memories: Set<Memory>,
-    /// With the number of deaths.
-    worlds: Set<(W, u8)>,
-    running: Set<Running<L>>,
-}
-
-impl<L: Copy + Eq + Hash, W: Copy + Eq + Hash> Parts<L, W> {
-    fn new() -> Self {
-        Self {
-            memories: Set::default(),
-            worlds: Set::default(),
-            running: Set::default(),
-        }
-    }
-
-    fn pack(&mut self, state: &State<L, W>) -> Packed {
-        let mut running = [0; PROCESSES];
-        for (place, process) in running.iter_mut().zip(&state.running) {
-            *place = number(&mut self.running, process);
-        }
-        Packed {
-            memory: number(&mut self.memories, &state.memory),
-            world: number(&mut self.worlds, &(state.world, state.deaths)),
-            running,
-        }
-    }
-
-    /// As [`pack`](Self::pack), for a state that differs little from one whose parts are known.
-    fn pack_next(&mut self, state: &State<L, W>, from: &State<L, W>, known: Packed) -> Packed {
-        let mut packed = known;
-        if state.memory != from.memory {
-            packed.memory = number(&mut self.memories, &state.memory);
-        }
-        if state.world != from.world || state.deaths != from.deaths {
-            packed.world = number(&mut self.worlds, &(state.world, state.deaths));
-        }
-        let pairs = state.running.iter().zip(&from.running);
-        for (place, (process, old)) in packed.running.iter_mut().zip(pairs) {
-            if process != old {
-                *place = number(&mut self.running, process);
-            }
-        }
-        packed
-    }
-
-    fn unpack(&self, packed: Packed, processes: usize) -> State<L, W> {
-        let (world, deaths) = self.worlds[packed.world as usize];
-        let running = packed.running[..processes].iter();
-        State {
-            memory: self.memories[packed.memory as usize],
-            world,
-            deaths,
-            running: running
-                .map(|at| self.running[*at as usize].clone())
-                .collect(),
-        }
-    }
-}
-
-/// The number of a part, which is new or known.
-fn number<T: Clone + Eq + Hash>(parts: &mut Set<T>, part: &T) -> u32 {
-    let known = parts.get_index_of(part);
-    known.unwrap_or_else(|| parts.insert_full(part.clone()).0) as u32
-}
+use super::parts::{Packed, Parts, Running, Set, State};
+use super::{Cpu, End, Failure, Flow, Halt, Life, Model, Outcome};
 
 type StateOf<M> = State<<M as Model>::Local, <M as Model>::World>;
 
@@ -183,7 +81,7 @@ impl<'m, M: Model> Search<'m, M> {
     fn run(&mut self) -> Result<(), Failure> {
         let mut at = 0;
         while at < self.states.len() {
-            if self.states.len() > LIMIT {
+            if self.states.len() > self.model.limit() {
                 return Err(self.failure("the state limit was reached".into(), at, None));
             }
             self.expand(at)?;

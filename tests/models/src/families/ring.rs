@@ -135,6 +135,13 @@ pub(super) fn takeover() -> Family {
         "batch 3 of 4, successor batch 2",
         plan(4, 7, &[3, 2], &[slow]),
     );
+    let durable = [Reader::durable(1).reads(1).mortal(), Reader::durable(1)];
+    let everybody = Plan {
+        evicts: true,
+        deaths: 2,
+        ..plan(2, 3, &[1, 1], &durable)
+    };
+    family.holds("anybody dies, two deaths", everybody);
     family.holds(
         "expected consumer after the takeover",
         plan(2, 3, &[1, 1], &[Reader::EXPECTED]),

@@ -4,6 +4,7 @@
 //! Sequences start at 1 here, and 0 is none. An event is its sequence and who wrote it, so that a torn, stale or second
 //! one shows. A *plan* says who takes part; a step can be left out, which is what the controls do.
 
+mod attach;
 mod consumer;
 mod evict;
 mod producer;
