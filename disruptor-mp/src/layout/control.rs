@@ -165,18 +165,19 @@ impl ConsumerLine {
         self.durable.load(Ordering::Relaxed) != 0
     }
 
-    /// Writes the id of the owner; the caller holds the line's lock, and the state is JOINING.
+    /// Writes the id of the owner; the caller holds the line's lock, and the state is JOINING. Release: who finds the
+    /// id finds the state no older than that.
     pub(crate) fn set_id(&self, id: &ConsumerId, durable: bool) {
         self.durable.store(u32::from(durable), Ordering::Relaxed);
         for (word, chunk) in self.id.iter().zip(id.bytes.as_chunks::<8>().0) {
-            word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+            word.store(u64::from_ne_bytes(*chunk), Ordering::Release);
         }
     }
 
     pub(crate) fn id(&self) -> ConsumerId {
         let mut bytes = [0; MAX_ID_BYTES];
         for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(&self.id) {
-            *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+            *chunk = word.load(Ordering::Acquire).to_ne_bytes();
         }
         ConsumerId { bytes }
     }

@@ -4,7 +4,7 @@
 //! lines it finds registered (R14).
 
 use crate::Sequence;
-use crate::layout::control::{ConsumerId, Control};
+use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState};
 
 /// The consumers that were announced to the producer.
 #[derive(Clone, Debug, Default)]
@@ -53,9 +53,8 @@ impl Expectation {
             .maybe_registered()
             .map(|index| &control.consumers[index])
         {
-            if line.state().is_registered() {
+            if let Some(id) = occupant(line) {
                 self.any = false;
-                let id = line.id();
                 self.ids.retain(|expected| *expected != id);
             }
         }
@@ -84,5 +83,43 @@ impl Expectation {
     pub(crate) fn limit(&self, most: Sequence) -> Sequence {
         self.buffer_until
             .map_or(most, |sequence| most.min(sequence))
+    }
+}
+
+/// Who has a position in this line. Whoever is settling gates, but may yet die and leave none: it would come back to a
+/// ring that went on without it.
+fn occupant(line: &ConsumerLine) -> Option<ConsumerId> {
+    let id = line.id();
+    // looked at after the id, the state is not that of an owner before; and the id again, as it may be that of one after
+    let has_position = matches!(line.state(), LineState::Active | LineState::Away);
+    (has_position && line.id() == id).then_some(id)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+
+    /// A consumer that is killed while it settles leaves no position: it has to be waited for again.
+    #[test]
+    fn only_a_line_with_a_position_counts_as_come() {
+        let id = ConsumerId::new("risk").expect("an id");
+        for expected in [
+            Expectation::new(vec![id], false),
+            Expectation::new(Vec::new(), true),
+        ] {
+            let (mut expected, control) = (expected, Control::new(0));
+            control.registered.bits.store(1, Ordering::Relaxed);
+            let line = &control.consumers[0];
+            line.set_id(&id, true);
+            for state in [LineState::Free, LineState::Joining, LineState::Settling] {
+                line.set_state(state);
+                assert!(expected.is_pending(&control), "{state:?}");
+            }
+            line.set_state(LineState::Active);
+            assert!(!expected.is_pending(&control));
+            line.set_state(LineState::Free);
+            assert!(!expected.is_pending(&control), "once seen, seen for good");
+        }
     }
 }
