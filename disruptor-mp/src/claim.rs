@@ -66,6 +66,9 @@ impl<'a, E: Event> Lease<'a, E> {
     #[inline(always)]
     pub(crate) fn new(core: &'a mut ConsumerCore<E>) -> Self {
         core.prefetch_after(core.next());
+        if left_out!(LeaseHolds) {
+            core.release_ahead();
+        }
         Self { core }
     }
 

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use crate::backing::SharedMemory;
 use crate::blocked::{self, RingState};
 use crate::claim::Lease;
+use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
+use crate::fail::reached;
 use crate::layout::control::{ConsumerId, MAX_ID_BYTES};
 use crate::layout::lock_bytes::id_byte;
 use crate::observability::ConsumerCounters;
@@ -192,7 +194,10 @@ impl<E: Event, B> Consumer<E, B> {
             match pause {
                 Pause::Again => {}
                 Pause::LookAround => self.look_around()?,
-                Pause::TimedOut if self.core.is_ready() => return Ok(()),
+                Pause::TimedOut if self.core.is_ready() => {
+                    reached("recv.at_the_last_moment");
+                    return Ok(());
+                }
                 Pause::TimedOut if self.is_look_due() => {
                     self.look_around()?;
                     return Err(RecvError::Timeout);
@@ -205,7 +210,7 @@ impl<E: Event, B> Consumer<E, B> {
 
     /// Calls that time out at once look around, too, when nothing has come for a while.
     fn is_look_due(&mut self) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         let is_due = self.next_look.is_some_and(|at| now >= at);
         if is_due || self.next_look.is_none() {
             self.next_look = Some(now + LIVENESS_INTERVAL);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
 /// The instant up to which a call may wait.
 ///
 /// # Examples
@@ -23,7 +25,7 @@ impl Deadline {
 
     /// `duration` from now; never, if that lies beyond what the clock can tell.
     pub fn after(duration: Duration) -> Self {
-        Self(Instant::now().checked_add(duration))
+        Self(clock::now().checked_add(duration))
     }
 
     /// At `instant`.
@@ -33,13 +35,13 @@ impl Deadline {
 
     /// Whether it lies behind us.
     pub fn has_passed(&self) -> bool {
-        self.0.is_some_and(|instant| Instant::now() >= instant)
+        self.0.is_some_and(|instant| clock::now() >= instant)
     }
 
     /// How long until then; `None` for [`NEVER`](Self::NEVER), zero when it has passed.
     pub fn remaining(&self) -> Option<Duration> {
         self.0
-            .map(|instant| instant.saturating_duration_since(Instant::now()))
+            .map(|instant| instant.saturating_duration_since(clock::now()))
     }
 }
 

@@ -3,20 +3,42 @@
 //! Compiled in only with the feature `fail-points` and debug assertions, so that no release build holds any of it.
 //! Armed by the environment variable `MYELON_FAIL_POINT=<name>:<n>:<action>`: at the n-th time (from 1) that the
 //! process comes to the point, `kill`, `stop` or `delay` happens there.
+//!
+//! In simulations (feature `dst`) and in the models of loom the same points are where a task may be interrupted or die.
 
-/// Marks a step. Nothing in ordinary builds.
-#[cfg(not(any(
-    all(feature = "fail-points", debug_assertions, not(loom)),
-    all(test, loom)
-)))]
+/// A step. Nothing in ordinary builds.
+#[cfg(not(all(test, loom)))]
 #[inline(always)]
-pub(crate) fn point(_name: &'static str) {}
-
-#[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
-pub(crate) use armed::point;
+#[allow(unused_variables, reason = "ordinary builds do not look at the name")]
+pub(crate) fn point(name: &'static str) {
+    #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
+    armed::point(name);
+    #[cfg(all(feature = "dst", not(loom)))]
+    crate::dst::point(name);
+}
 
 #[cfg(all(test, loom))]
 pub(crate) use crate::protocol::loom_tests::point;
+
+/// A rare branch that simulations have to come by. Nothing in other builds.
+#[cfg(not(all(feature = "dst", not(loom))))]
+#[inline(always)]
+pub(crate) fn reached(_mark: &'static str) {}
+
+/// Whether a simulation wants the rare, allowed thing to happen here. In other builds `false`.
+#[cfg(not(all(feature = "dst", not(loom))))]
+#[inline(always)]
+pub(crate) fn buggify(_name: &'static str) -> bool {
+    false
+}
+
+/// Where a simulation may hold this process up. Nothing in other builds.
+#[cfg(not(all(feature = "dst", not(loom))))]
+#[inline(always)]
+pub(crate) fn delay(_name: &'static str) {}
+
+#[cfg(all(feature = "dst", not(loom)))]
+pub(crate) use crate::dst::{buggify, delay, reached};
 
 /// Every fail point there is, in the order of the protocol's steps. A sweep goes through this list.
 #[cfg(feature = "fail-points")]

@@ -25,6 +25,12 @@
 //! [`publisher`], [`subscriber`] and [`subscribe_within`] are the simple case; [`build_shared_single_producer`] and
 //! [`attach_shared_consumer`] return a builder for the rest; [`MmapProducer`] and [`MmapConsumer`] put the ring into a
 //! file of your choice; [`HeapRing`] keeps it in this process.
+//!
+//! # Features
+//!
+//! - `dst`: deterministic simulation of processes that share a ring, for tests of programs and of this crate (module
+//!   `dst`).
+//! - `fail-points`: named steps at which tests end or stop a process; in debug builds only.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!(
@@ -34,14 +40,20 @@ compile_error!(
 // The derive writes `::disruptor_mp`, inside this crate, too.
 extern crate self as disruptor_mp;
 
+#[macro_use]
+mod protocol;
+
 mod auto;
 mod backing;
 mod blocked;
 mod builder;
 mod claim;
+mod clock;
 #[path = "consumer.rs"]
 mod consumer_handle;
 mod deadline;
+#[cfg(all(feature = "dst", not(loom)))]
+pub mod dst;
 mod env;
 mod error;
 mod event;
@@ -53,7 +65,6 @@ pub mod observability;
 mod os;
 #[path = "producer.rs"]
 mod producer_handle;
-mod protocol;
 mod region;
 mod segment;
 mod simple;

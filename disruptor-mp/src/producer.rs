@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use crate::backing::SharedMemory;
 use crate::claim::Claim;
+use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::{MissingFreeSlots, RingBufferFull, SendError};
-use crate::fail::point;
+use crate::fail::{point, reached};
 use crate::liveness::Liveness;
 use crate::observability::ProducerCounters;
 use crate::protocol::expect::Expectation;
@@ -125,7 +126,9 @@ impl<E: Event, B> Producer<E, B> {
         }
         if !self.core.refresh(n) && self.is_look_due() {
             self.look_around();
-            self.core.refresh(n);
+            if self.core.refresh(n) {
+                reached("publish.after_a_look_around");
+            }
         }
         let vacant = self.core.vacant(n);
         if vacant.is_some() {
@@ -141,7 +144,7 @@ impl<E: Event, B> Producer<E, B> {
     /// Calls that never wait look around, too, when the ring has been full for a while: a program that only tries
     /// must not be held by a dead consumer for ever.
     fn is_look_due(&mut self) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         let due = *self.next_look.get_or_insert(now + FIRST_LOOK);
         let is_due = now >= due;
         if is_due {
@@ -192,6 +195,9 @@ impl<E: Event, B> Producer<E, B> {
         write: F,
     ) -> Sequence {
         point("publish.claimed");
+        if left_out!(EventFirst) {
+            self.core.publish_one(sequence);
+        }
         let mut event = self.core.event(sequence);
         // SAFETY: the slot is claimed by this producer alone, and no consumer reads it before its stamp (R2, R3);
         // any bytes are an `E` by the contract of `Event`.

@@ -7,10 +7,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::blocked;
+use crate::clock;
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::event::require_event;
 use crate::fail::point;
@@ -431,7 +431,7 @@ fn lock_producer(locks: &LockFile) -> io::Result<bool> {
         if LockFile::try_lock(locks, PRODUCER_BYTE)? {
             return Ok(true);
         }
-        sleep(LOOK);
+        clock::sleep(LOOK);
     }
     Ok(false)
 }

@@ -2,12 +2,12 @@
 //!
 //! Nothing here is reached by a publish or a consume that does not wait (R12).
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::env;
+use crate::fail::buggify;
 use crate::sync::{spin_loop, yield_now};
+use crate::{clock, env};
 
 /// How a blocked call passes its time.
 ///
@@ -119,7 +119,7 @@ impl Waiter {
 
     fn sleep(&mut self, duration: Duration) -> bool {
         self.sleeps += 1;
-        thread::sleep(
+        clock::sleep(
             self.deadline
                 .remaining()
                 .map_or(duration, |rest| rest.min(duration)),
@@ -128,12 +128,12 @@ impl Waiter {
     }
 
     fn look_at_clock(&mut self) -> Pause {
-        let now = Instant::now();
+        let now = clock::now();
         let next_look = *self.next_look.get_or_insert(now + FIRST_LOOK);
         if self.deadline.has_passed() {
             return Pause::TimedOut;
         }
-        if now < next_look {
+        if now < next_look && !buggify("wait.looks_around") {
             return Pause::Again;
         }
         self.next_look = Some(now + LIVENESS_INTERVAL);
@@ -174,9 +174,9 @@ pub fn perform_default_discovery_poll_wait() {
 /// Sleeps for `duration`; for zero it only yields.
 pub fn perform_sleep_wait(duration: Duration) {
     if duration.is_zero() {
-        thread::yield_now()
+        yield_now();
     } else {
-        thread::sleep(duration)
+        clock::sleep(duration);
     }
 }
 

@@ -10,6 +10,8 @@ mod actor;
 pub mod checker;
 mod ledger;
 mod record;
+#[cfg(feature = "dst")]
+pub mod simulation;
 
 pub use actor::{Actor, Reply, wait_until};
 pub use ledger::{Entry, Ledger};

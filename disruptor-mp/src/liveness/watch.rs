@@ -15,6 +15,7 @@ use super::{
     RequiredConsumerLivenessConfig,
 };
 use crate::blocked;
+use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::SendError;
 use crate::layout::control::{Control, Owner};
@@ -238,7 +239,7 @@ impl<E: Event, B> Producer<E, B> {
                 Ok(false) => {}
                 Err(error) => break Err(from_send(error)),
             }
-            if let Err(failure) = self.look_at_required(n, Instant::now()) {
+            if let Err(failure) = self.look_at_required(n, clock::now()) {
                 break Err(failure);
             }
         };

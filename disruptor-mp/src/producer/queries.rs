@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Producer;
 use crate::blocked::{self, BlockedOn, RingState};
+use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessResult, SendError};
 use crate::region::MemoryReport;
@@ -27,7 +28,7 @@ impl<E: Event, B> Producer<E, B> {
     pub(super) fn diagnose(&mut self) -> Option<BlockedOn> {
         let since = self
             .stalled
-            .map(|(since, _)| since.elapsed())
+            .map(|(since, _)| clock::now().saturating_duration_since(since))
             .unwrap_or_default();
         let is_exhausted = self.core.is_exhausted(1);
         let last = self.last_published_sequence();

@@ -1,10 +1,10 @@
 //! How a producer waits for space, and what it does meanwhile (R4, R5, R8). Reached only when the gate has run out.
 
-use std::time::Instant;
-
 use super::Producer;
+use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::SendError;
+use crate::fail::reached;
 use crate::protocol::lines;
 use crate::sync::spin_loop;
 use crate::wait::{Pause, Waiter};
@@ -115,11 +115,12 @@ impl<E: Event, B> Producer<E, B> {
         let gate = self.core.gate();
         match self.stalled {
             Some((_, at)) if at == gate => {}
-            _ => self.stalled = Some((Instant::now(), gate)),
+            _ => self.stalled = Some((clock::now(), gate)),
         }
         match lines::evict_dead(self.segment.control(), self.segment.locks()) {
             Ok(0) => {}
             Ok(evicted) => {
+                reached("evict.while_blocked");
                 tracing::info!(ring = %self.segment.name, evicted, "dead consumers left the gate")
             }
             Err(error) => {

@@ -8,7 +8,7 @@ use std::io;
 
 use super::Locks;
 use super::view::RingView;
-use crate::fail::point;
+use crate::fail::{point, reached};
 use crate::layout::control::{Control, OPEN};
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::layout::stamp;
@@ -84,6 +84,13 @@ impl<E: Event> ConsumerCore<E> {
         point("commit.after");
     }
 
+    /// Tells the producer that the next event is released while it is not: what a lease must never do.
+    #[cold]
+    pub(crate) fn release_ahead(&self) {
+        let line = &self.view.control().consumers[self.line];
+        line.sequence.store(self.next, Ordering::Release);
+    }
+
     /// The newest published sequence, found by looking at one stamp after the other (R2: no shortcuts).
     pub(crate) fn newest(&self) -> Sequence {
         let end = self.next.saturating_add(self.view.capacity() as i64);
@@ -102,8 +109,17 @@ impl<E: Event> ConsumerCore<E> {
 
     /// R11: closed, and nothing is left. The closed word says which sequence is the last.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.closed_at()
-            .is_some_and(|last| left_out!(ClosedLook) || (self.next > last && !self.is_ready()))
+        let Some(last) = self.closed_at() else {
+            return false;
+        };
+        if left_out!(ClosedLook) {
+            return true;
+        }
+        if self.is_ready() {
+            reached("closed.undrained");
+            return false;
+        }
+        self.next > last
     }
 
     /// R11: whether the producer died and everything it published was read. The stamp and the closed word are looked at
@@ -112,9 +128,14 @@ impl<E: Event> ConsumerCore<E> {
     pub(crate) fn is_abandoned(&self, locks: &dyn Locks) -> io::Result<bool> {
         let epoch = &self.control().producer.epoch;
         let before = epoch.load(Ordering::Acquire);
-        Ok(!locks.is_held_by_other(PRODUCER_BYTE)?
-            && (left_out!(DeadLook) || !self.is_ready())
-            && (left_out!(DeadClosedLook) || self.closed_at().is_none())
+        if locks.is_held_by_other(PRODUCER_BYTE)? {
+            return Ok(false);
+        }
+        if !left_out!(DeadLook) && self.is_ready() {
+            reached("dead.undrained");
+            return Ok(false);
+        }
+        Ok((left_out!(DeadClosedLook) || self.closed_at().is_none())
             && epoch.load(Ordering::Relaxed) == before)
     }
 }

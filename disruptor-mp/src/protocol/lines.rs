@@ -8,7 +8,7 @@ use std::io;
 
 use super::Locks;
 use crate::Sequence;
-use crate::fail::point;
+use crate::fail::{buggify, delay, point, reached};
 use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState, Owner};
 use crate::layout::lock_bytes::{id_byte, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
@@ -69,6 +69,7 @@ pub(crate) fn attach(
     }
     let byte = id_byte(&who.id.text());
     if !left_out!(AttachIdByte) && !locks.try_lock(byte)? {
+        reached("attach.id_taken");
         let owner = position_of(control, who.id).map(|index| control.consumers[index].owner.load());
         return Err(LineError::AlreadyAttached { owner });
     }
@@ -99,6 +100,9 @@ fn rejoin(
     let line = &control.consumers[index];
     wait_for_line(locks, index, line)?;
     point("rejoin.locked");
+    if cfg!(feature = "dst") && line.state() == LineState::Active {
+        reached("rejoin.after_death");
+    }
     let next = line
         .sequence
         .load(Ordering::Acquire)
@@ -121,9 +125,10 @@ fn rejoin(
 /// The id's byte is ours, so nobody keeps the line's byte for longer than a look.
 fn wait_for_line(locks: &dyn Locks, index: usize, line: &ConsumerLine) -> Result<(), LineError> {
     for _ in 0..LINE_LOCK_TRIES {
-        if locks.try_lock(line_byte(index))? {
+        if !buggify("line.busy") && locks.try_lock(line_byte(index))? {
             return Ok(());
         }
+        reached("line.waited_for");
         yield_now();
     }
     Err(LineError::AlreadyAttached {
@@ -134,13 +139,21 @@ fn wait_for_line(locks: &dyn Locks, index: usize, line: &ConsumerLine) -> Result
 /// Takes the first line that nobody has a position in.
 fn claim(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Place, LineError> {
     for (index, line) in control.consumers.iter().enumerate() {
-        if !is_claimable(line) || !(left_out!(ClaimLock) || locks.try_lock(line_byte(index))?) {
+        if !is_claimable(line) {
+            continue;
+        }
+        delay("claim.before_the_lock");
+        if !left_out!(ClaimLock) && !locks.try_lock(line_byte(index))? {
             continue;
         }
         // its owner may have come and gone between the look and the lock
         if left_out!(ClaimLook) || is_claimable(line) {
+            if cfg!(feature = "dst") && line.state() != LineState::Free {
+                reached("claim.of_the_dead");
+            }
             return Ok(join(control, index, who));
         }
+        reached("claim.given_back");
         locks.unlock(line_byte(index))?;
     }
     Err(LineError::AllTaken {
@@ -183,8 +196,8 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
         Ordering::Relaxed,
     );
     // SYNC POINT release: a producer that still takes this line for its last owner's must see what that one has read
-    line.sequence
-        .store(floor.load(Ordering::Acquire), release!(JoinRelease));
+    let first_look = floor.load(Ordering::Acquire);
+    line.sequence.store(first_look, release!(JoinRelease));
     point("join.sequence");
     line.set_state(LineState::Settling);
     point("join.settling");
@@ -197,6 +210,9 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
         true => line.sequence.load(Ordering::Relaxed),
     };
     line.sequence.store(start, release!(JoinRelease));
+    if start != first_look {
+        reached("join.floor_moved");
+    }
     point("join.reread");
     line.set_state(LineState::Active);
     point("join.active");
@@ -250,7 +266,11 @@ pub(crate) fn evict_dead(control: &Control, locks: &dyn Locks) -> io::Result<usi
     for index in control.maybe_registered() {
         let line = &control.consumers[index];
         let byte = line_byte(index);
-        if !is_evictable(line) || locks.is_held_by_other(byte)? || !locks.try_lock(byte)? {
+        if !is_evictable(line) || locks.is_held_by_other(byte)? {
+            continue;
+        }
+        delay("evict.before_the_lock");
+        if !locks.try_lock(byte)? {
             continue;
         }
         point("evict.locked");
@@ -259,6 +279,8 @@ pub(crate) fn evict_dead(control: &Control, locks: &dyn Locks) -> io::Result<usi
             set_free(control, index);
             point("evict.free");
             evicted += 1;
+        } else {
+            reached("evict.line_taken");
         }
         locks.unlock(byte)?;
     }
@@ -273,6 +295,7 @@ pub(crate) fn remove(
 ) -> Result<(), LineError> {
     let byte = id_byte(&id.text());
     if !left_out!(RemoveIdByte) && !locks.try_lock(byte)? {
+        reached("remove.attached");
         let owner = position_of(control, id).map(|index| control.consumers[index].owner.load());
         return Err(LineError::AlreadyAttached { owner });
     }

@@ -3,11 +3,17 @@
 //! The same source runs on a real mapping, on the heap under Miri, and under loom. Who writes what is said where
 //! the words are declared (`layout::control`); the rules R1 to R16 are those of `docs/protocol.md`.
 
-/// Whether a negative control of the loom models leaves a step out: in every other build `false`.
-#[cfg(not(all(test, loom)))]
+/// Whether a negative control of the loom models or of a simulation leaves a step out: in every other build `false`.
+#[cfg(not(any(all(test, loom), all(feature = "dst", not(loom)))))]
 macro_rules! left_out {
     ($step:ident) => {
         false
+    };
+}
+#[cfg(all(feature = "dst", not(loom)))]
+macro_rules! left_out {
+    ($step:ident) => {
+        crate::dst::is_left_out(stringify!($step))
     };
 }
 #[cfg(all(test, loom))]

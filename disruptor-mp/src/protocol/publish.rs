@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use super::expect::Expectation;
 use super::view::RingView;
-use crate::fail::point;
+use crate::fail::{buggify, point, reached};
 use crate::layout::slot::SlotOf;
 use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::sync::{Ordering, fence};
@@ -78,6 +78,9 @@ impl<E: Event> ProducerCore<E> {
             && self.view.stamp(sequence).load(Ordering::Relaxed) == stamp::published(sequence)
         {
             sequence += 1;
+        }
+        if sequence > self.base {
+            reached("position.by_stamps");
         }
         sequence
     }
@@ -161,6 +164,7 @@ impl<E: Event> ProducerCore<E> {
         let end = first + n as i64;
         if !left_out!(BatchBase) && end - self.base > self.view.capacity() as i64 {
             // the batch reuses the very slots by whose stamps `next` finds the position
+            reached("batch.laps_base");
             self.base = first;
         }
         let mut apart = MaybeUninit::<E>::zeroed();
@@ -218,8 +222,12 @@ impl<E: Event> ProducerCore<E> {
         let last = self.next() - 1;
         let m = self.obtainable(last, n);
         point("refresh.scanned");
-        if m < self.needed(last, n) || (m <= self.floor && self.gate >= self.floor) {
+        if m < self.needed(last, n)
+            || (m <= self.floor && self.gate >= self.floor)
+            || buggify("refresh.too_early")
+        {
             // nothing to gain; but the end of an expectation may lift a limit that lay below the gate
+            reached("refresh.nothing_gained");
             self.set_limit(last);
             return self.vacant(n).is_some();
         }
@@ -231,6 +239,8 @@ impl<E: Event> ProducerCore<E> {
                 .floor
                 .store(m, Ordering::Relaxed);
             point("refresh.floor");
+        } else {
+            reached("refresh.floor_stays");
         }
         // SYNC POINT join: pairs with the fence in `lines::join`.
         if !left_out!(RefreshFence) {
@@ -241,6 +251,9 @@ impl<E: Event> ProducerCore<E> {
             false => self.scan(last).unwrap_or(self.floor),
             true => self.floor,
         };
+        if second < self.floor {
+            reached("refresh.second_scan_lowers");
+        }
         self.gate = self.gate.max(self.floor.min(second));
         point("refresh.gate");
         self.set_limit(last);
@@ -259,9 +272,15 @@ impl<E: Event> ProducerCore<E> {
     fn obtainable(&mut self, last: Sequence, n: usize) -> Sequence {
         let pending = self.expectation.is_pending(self.view.control());
         match self.scan(last) {
-            _ if pending => self.floor,
+            _ if pending => {
+                reached("refresh.expected_missing");
+                self.floor
+            }
             Some(smallest) => smallest.max(self.floor),
-            None => self.free_running_floor(last, n),
+            None => {
+                reached("refresh.free_running");
+                self.free_running_floor(last, n)
+            }
         }
     }
 
@@ -330,6 +349,7 @@ impl<E: Event> Drop for Unseen<E> {
         if left_out!(BatchUndo) {
             return;
         }
+        reached("batch.undone");
         for ahead in 1..=self.written {
             let sequence = self.first + ahead as i64;
             self.view.stamp(sequence).store(0, Ordering::Relaxed);

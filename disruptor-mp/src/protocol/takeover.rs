@@ -4,7 +4,7 @@
 //! the same steps.
 
 use super::view::RingView;
-use crate::fail::point;
+use crate::fail::{point, reached};
 use crate::layout::control::OPEN;
 use crate::layout::stamp;
 use crate::sync::Ordering;
@@ -24,6 +24,9 @@ pub(crate) struct Inheritance {
 /// Makes the ring ready for a successor.
 pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
     let line = &view.control().producer;
+    if cfg!(feature = "dst") && line.closed.load(Ordering::Relaxed) != OPEN {
+        reached("takeover.of_a_closed_ring");
+    }
     let epoch = line.epoch.load(Ordering::Relaxed).wrapping_add(1);
     line.epoch.store(epoch, Ordering::Release);
     point("takeover.epoch");
@@ -68,6 +71,7 @@ fn clear_above<E: Event>(view: RingView<E>, head: Sequence) {
             None => false,
         };
         if above {
+            reached("takeover.stamps_above_head");
             stamp.store(0, Ordering::Relaxed);
             point("takeover.cleared_one");
         }

@@ -76,12 +76,13 @@ struct HeapLocks {
 
 impl HeapRegion {
     pub(crate) fn new(memory: Arc<HeapMemory>) -> Self {
-        Self {
-            locks: HeapLocks {
-                memory,
-                endpoint: NEXT_ENDPOINT.fetch_add(1, Ordering::Relaxed),
-            },
-        }
+        let locks = HeapLocks {
+            memory,
+            endpoint: NEXT_ENDPOINT.fetch_add(1, Ordering::Relaxed),
+        };
+        #[cfg(all(feature = "dst", not(loom)))]
+        locks.fall_at_death();
+        Self { locks }
     }
 
     fn at(&self, offset: usize) -> NonNull<u8> {
@@ -132,15 +133,39 @@ impl Region for HeapRegion {
     }
 }
 
-impl HeapLocks {
+impl HeapMemory {
     fn with_table<R>(&self, look: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
         look(
             &mut self
-                .memory
                 .locked
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner()),
         )
+    }
+
+    fn release_all(&self, endpoint: u64) {
+        self.with_table(|table| table.retain(|_, owner| *owner != endpoint));
+    }
+}
+
+impl HeapLocks {
+    /// As a system call would: in a simulation others may come before it.
+    #[cfg_attr(all(feature = "dst", not(loom)), track_caller)]
+    fn with_table<R>(&self, look: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
+        #[cfg(all(feature = "dst", not(loom)))]
+        crate::dst::atomic::access();
+        self.memory.with_table(look)
+    }
+
+    /// What the kernel does for a process that is killed.
+    #[cfg(all(feature = "dst", not(loom)))]
+    fn fall_at_death(&self) {
+        let (memory, endpoint) = (Arc::downgrade(&self.memory), self.endpoint);
+        crate::dst::on_death(move || {
+            if let Some(memory) = memory.upgrade() {
+                memory.release_all(endpoint);
+            }
+        });
     }
 }
 
@@ -178,6 +203,6 @@ impl Drop for HeapLocks {
         if std::thread::panicking() {
             return;
         }
-        self.with_table(|table| table.retain(|_, owner| *owner != self.endpoint));
+        self.memory.release_all(self.endpoint);
     }
 }

@@ -1,0 +1,268 @@
+//! Simulated processes as threads of which exactly one runs: the one that holds the baton.
+//!
+//! The holder asks the scheduler at each of its steps and hands the baton on when it is told to. A task that is killed
+//! never runs again: no destructor, no release of anything but what the kernel would release, which is its locks. When
+//! the simulation is over, and nobody looks at its memory any more, those threads are unwound, so that nothing leaks.
+
+use core::cell::RefCell;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Instant;
+
+use super::scheduler::{Scheduler, Site, Verdict};
+use crate::sync::process::{AtomicBool, AtomicUsize, Ordering};
+
+/// Who has the baton when no task has: the thread that runs the simulation.
+const CONTROLLER: usize = usize::MAX;
+/// A process that died is started again after this many steps at the most.
+const REBIRTH_STEPS_MAX: u64 = 200;
+
+/// What is thrown in a task that does not run any more, once the simulation is over.
+struct Unwinding;
+
+/// What a process does; its argument counts its lives.
+pub(super) type Body = Arc<dyn Fn(u32) + Send + Sync>;
+
+/// A process to be simulated.
+#[derive(Clone)]
+pub(super) struct Process {
+    pub(super) name: String,
+    pub(super) deaths_max: u32,
+    pub(super) body: Body,
+}
+
+/// What all threads of one simulation share.
+pub(super) struct Shared {
+    holder: AtomicUsize,
+    is_over: AtomicBool,
+    controller: Thread,
+    /// The start of the simulated clock.
+    origin: Instant,
+    /// Only the holder of the baton comes here: nobody ever waits for this mutex.
+    stage: Mutex<Stage>,
+    left_out: Vec<&'static str>,
+}
+
+struct Stage {
+    scheduler: Scheduler,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The task that this thread is: one life of a process.
+pub(super) struct Task {
+    shared: Arc<Shared>,
+    index: usize,
+    process: Process,
+    life: u32,
+    on_death: RefCell<Vec<Box<dyn FnOnce()>>>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Task>>> = const { RefCell::new(None) };
+}
+
+/// The task that calls; none outside of simulations.
+#[inline]
+pub(super) fn current() -> Option<Rc<Task>> {
+    // a thread that ends has none any more
+    CURRENT.try_with(|task| task.borrow().clone()).ok()?
+}
+
+impl Shared {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another life, on a thread of its own that waits for the baton.
+    fn start(self: &Arc<Self>, process: Process, life: u32, delay_steps_max: u64) {
+        let mut stage = self.stage();
+        let name = match process.deaths_max + life {
+            0 => process.name.clone(),
+            _ => format!("{}#{life}", process.name),
+        };
+        let (deaths_left, shared) = (process.deaths_max, Arc::clone(self));
+        let index = stage
+            .scheduler
+            .add(name.clone(), deaths_left, delay_steps_max);
+        let live = move || {
+            let task = Task {
+                shared,
+                index,
+                process,
+                life,
+                on_death: RefCell::default(),
+            };
+            task.live();
+        };
+        let thread = thread::Builder::new().name(name).spawn(live);
+        let thread = thread.unwrap_or_else(|error| panic!("a thread for a task: {error}"));
+        stage.threads.push(thread);
+    }
+
+    fn hand_to(&self, next: Option<usize>) {
+        let thread = match next {
+            Some(index) => self.stage().threads[index].thread().clone(),
+            None => self.controller.clone(),
+        };
+        self.holder
+            .store(next.unwrap_or(CONTROLLER), Ordering::Release);
+        thread.unpark();
+    }
+
+    fn wait_for_baton(&self, index: usize) {
+        while self.holder.load(Ordering::Acquire) != index {
+            thread::park();
+        }
+    }
+}
+
+impl Task {
+    fn live(self) {
+        let shared = Arc::clone(&self.shared);
+        shared.wait_for_baton(self.index);
+        if shared.is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let (index, life, body) = (self.index, self.life, Arc::clone(&self.process.body));
+        CURRENT.set(Some(Rc::new(self)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| body(life)));
+        CURRENT.set(None);
+        if shared.is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut stage = shared.stage();
+        if let Err(thrown) = outcome {
+            stage.scheduler.fail(index, text_of(&*thrown));
+        }
+        stage.scheduler.finish(index);
+        let next = stage.scheduler.next();
+        drop(stage);
+        shared.hand_to(next);
+    }
+
+    /// One step of this task: it may be interrupted here, stopped or killed.
+    pub(super) fn step(&self, site: Site) {
+        if thread::panicking() {
+            // no death and no interruption while a panic is on its way
+            return;
+        }
+        self.unwind_if_over();
+        let verdict = self.shared.stage().scheduler.step(self.index, site);
+        match verdict {
+            Verdict::GoOn => {}
+            Verdict::Die => self.die(),
+            Verdict::HandTo(next) => {
+                self.shared.hand_to(next);
+                self.shared.wait_for_baton(self.index);
+                self.unwind_if_over();
+                let dies = self.shared.stage().scheduler.dies(self.index);
+                if dies {
+                    self.die();
+                }
+            }
+        }
+    }
+
+    /// The kernel releases the locks, another life begins somewhat later, and this one does nothing more.
+    fn die(&self) -> ! {
+        for release in self.on_death.take() {
+            release();
+        }
+        let deaths_max = self.shared.stage().scheduler.bury(self.index);
+        let process = Process {
+            deaths_max,
+            ..self.process.clone()
+        };
+        self.shared.start(process, self.life + 1, REBIRTH_STEPS_MAX);
+        let next = self.shared.stage().scheduler.next();
+        self.shared.hand_to(next);
+        self.shared.wait_for_baton(self.index);
+        resume_unwind(Box::new(Unwinding))
+    }
+
+    fn unwind_if_over(&self) {
+        if self.shared.is_over.load(Ordering::Relaxed) {
+            resume_unwind(Box::new(Unwinding));
+        }
+    }
+
+    pub(super) fn on_death(&self, release: Box<dyn FnOnce()>) {
+        self.on_death.borrow_mut().push(release);
+    }
+
+    pub(super) fn with_scheduler<R>(&self, ask: impl FnOnce(&mut Scheduler) -> R) -> R {
+        ask(&mut self.shared.stage().scheduler)
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.shared.origin + self.with_scheduler(|scheduler| scheduler.now)
+    }
+
+    pub(super) fn is_left_out(&self, step: &str) -> bool {
+        self.shared.left_out.contains(&step)
+    }
+}
+
+fn text_of(thrown: &(dyn Any + Send)) -> &str {
+    let text = thrown.downcast_ref::<&'static str>().copied();
+    text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panicked")
+}
+
+/// Runs the processes to their ends, then `afterwards`, and takes everything down.
+pub(super) fn run(
+    scheduler: Scheduler,
+    processes: &[Process],
+    afterwards: Option<Process>,
+    left_out: Vec<&'static str>,
+) -> Scheduler {
+    assert!(current().is_none(), "a simulation within a simulation");
+    let shared = Arc::new(Shared {
+        holder: AtomicUsize::new(CONTROLLER),
+        is_over: AtomicBool::new(false),
+        controller: thread::current(),
+        origin: Instant::now(),
+        stage: Mutex::new(Stage {
+            scheduler,
+            threads: Vec::new(),
+        }),
+        left_out,
+    });
+    for process in processes {
+        shared.start(process.clone(), 0, 0);
+    }
+    play(&shared);
+    if let Some(process) = afterwards
+        && shared.stage().scheduler.failure.is_none()
+    {
+        shared.start(process, 0, 0);
+        play(&shared);
+    }
+    take_down(&shared)
+}
+
+/// Hands the baton to the first task, and waits until it comes back.
+fn play(shared: &Shared) {
+    let next = shared.stage().scheduler.next();
+    if next.is_some() {
+        shared.hand_to(next);
+        shared.wait_for_baton(CONTROLLER);
+    }
+}
+
+/// Unwinds whoever was killed or interrupted for good, one after the other.
+fn take_down(shared: &Shared) -> Scheduler {
+    shared.is_over.store(true, Ordering::Relaxed);
+    let threads = core::mem::take(&mut shared.stage().threads);
+    for (index, thread) in threads.into_iter().enumerate() {
+        shared.holder.store(index, Ordering::Release);
+        thread.thread().unpark();
+        // what it throws on its way out is no news
+        let _ = thread.join();
+    }
+    let mut stage = shared.stage();
+    core::mem::replace(&mut stage.scheduler, Scheduler::new(0))
+}

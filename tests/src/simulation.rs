@@ -1,0 +1,169 @@
+//! Everybody who may share a ring, under one seed: producers who die and take over from each other, consumers who die,
+//! come back, leave and are removed, and a ledger that knows what each of them must see.
+//!
+//! The seed decides everything: the ring, who is there, what they do, and in which order each of their steps happens.
+
+use std::sync::Arc;
+
+use disruptor_mp::dst::{self, Outcome, Schedule, Simulation};
+use disruptor_mp::{AutoWaitStrategy, DiscoveryMode, DisruptorBuilder, Heap, HeapRing, Sequence};
+
+mod consumer;
+mod ledger;
+mod payload;
+mod producer;
+mod search;
+
+use ledger::Ledger;
+use payload::{Large, Payload, Small};
+pub use search::{Tally, search};
+
+/// Steps that a negative control leaves out or does too early: each is a bug that some seed must show.
+pub const CONTROLS: &[&str] = &[
+    "JoinReread",
+    "RefreshRescan",
+    "EvictLook",
+    "TakeoverClear",
+    "TakeoverGate",
+    "BatchUndo",
+    "EventFirst",
+    "LeaseHolds",
+];
+
+/// Rare situations that the roles come to, beside those of [`disruptor_mp::dst::MARKS`].
+pub const SITUATIONS: &[&str] = &[
+    "a producer died while it took over",
+    "a successor found events that nobody had acknowledged",
+    "a successor found less than was begun",
+    "a producer came after a good end",
+    "a consumer was told of a dead producer",
+    "a consumer came back after a death",
+    "a consumer came back to an event that it had seen",
+    "a consumer came back after a good end",
+    "a durable consumer was removed",
+    "a durable consumer left for good",
+    "a second consumer of the same id was refused",
+    "a second producer was refused",
+    "a late consumer was waited for",
+];
+
+/// What all roles of one simulation know.
+struct World<E: Payload> {
+    ring: HeapRing<E>,
+    capacity: usize,
+    /// Who is announced to each producer.
+    discovery: DiscoveryMode,
+    /// The last sequence to be published.
+    target: Sequence,
+    ledger: Ledger,
+}
+
+impl<E: Payload> World<E> {
+    /// A builder that waits in one way or another.
+    fn builder(&self) -> DisruptorBuilder<E, Heap> {
+        let strategy = match dst::below(8) {
+            0 => AutoWaitStrategy::Block,
+            1 => AutoWaitStrategy::SpinThenYield { spins: 2 },
+            2 => AutoWaitStrategy::BusySpinWithSpinLoopHint,
+            _ => AutoWaitStrategy::Sleep(std::time::Duration::from_micros(200)),
+        };
+        self.ring.builder().with_wait_strategy(strategy)
+    }
+}
+
+/// One seed, to its end. `left_out`: a step of the protocol that is left out, which has to show.
+pub fn simulate(seed: u64, left_out: Option<&'static str>) -> Outcome {
+    dst::simulate(seed, |simulation| {
+        if let Some(step) = left_out {
+            simulation.leave_out(step);
+        }
+        match simulation.below(3) {
+            0 => set_up::<Large>(simulation),
+            _ => set_up::<Small>(simulation),
+        }
+    })
+}
+
+fn set_up<E: Payload>(simulation: &mut Simulation) {
+    let mut schedule = Schedule::default();
+    // one seed in eight has nothing but interleavings
+    schedule.kills = simulation.below(8) > 0;
+    simulation.set_schedule(schedule);
+
+    // many who come and go at the same time
+    let is_crowded = simulation.below(3) == 0;
+    let capacity = [1, 2, 4, 8, 8, 32][simulation.below(6)];
+    let first = [0, 0, (1 << 32) - 3][simulation.below(3)];
+    let consumers = match is_crowded {
+        true => consumer::ROLES,
+        false => 1 + simulation.below(3),
+    };
+    let discovery = match simulation.below(4) {
+        0 => DiscoveryMode::Any { max_consumers: 3 },
+        // the first consumer is durable then
+        1 => DiscoveryMode::Ids(vec![consumer::id(0)]),
+        _ => DiscoveryMode::Disabled,
+    };
+    let is_first_awaited = matches!(discovery, DiscoveryMode::Ids(_));
+    let world = Arc::new(World {
+        ring: HeapRing::<E>::with_first_sequence(capacity, first).expect("a ring"),
+        capacity,
+        discovery,
+        target: first
+            + 10
+            + simulation.below(3 * capacity + if is_crowded { 60 } else { 20 }) as i64,
+        ledger: Ledger::new(first),
+    });
+    if is_first_awaited {
+        world.ledger.await_consumer(&consumer::id(0));
+    }
+    for role in 0..consumers {
+        let stays = role == 0 || simulation.below(3) > 0;
+        let is_durable = (role == 0 && is_first_awaited) || simulation.below(2) == 0;
+        let visits = is_crowded && role > 0;
+        let habits = consumer::Habits {
+            role,
+            is_durable,
+            stays: stays || is_durable,
+            visits,
+        };
+        let deaths_max = simulation.below(if visits { 12 } else { 5 }) as u32;
+        let theirs = Arc::clone(&world);
+        simulation.spawn_mortal(&format!("consumer{role}"), deaths_max, move |life| {
+            consumer::live(&theirs, habits, life);
+        });
+    }
+    for role in 0..1 + simulation.below(2) {
+        let deaths_max = simulation.below(5) as u32;
+        let theirs = Arc::clone(&world);
+        simulation.spawn_mortal(&format!("producer{role}"), deaths_max, move |life| {
+            producer::live(&theirs, role, life);
+        });
+    }
+    simulation.afterwards(move || is_usable(&world));
+}
+
+/// Whatever happened, the ring still takes a producer and a consumer.
+fn is_usable<E: Payload>(world: &World<E>) {
+    let ledger = &world.ledger;
+    let mut tx = producer::attach(world, "afterwards");
+    for role in 0..consumer::ROLES {
+        // whoever drained the ring and went is away, and would gate
+        let _ = tx.remove_consumer(&consumer::id(role));
+    }
+    let mut rx = world.ring.builder().build_consumer().expect("a consumer");
+    let patience = std::time::Duration::from_secs(10);
+    for _ in 0..2 * world.capacity + 1 {
+        // what the ring has retained, and what was sent
+        while rx.current_sequence() < tx.last_published_sequence() {
+            let event = rx.recv(patience.into()).expect("an event");
+            ledger.saw("afterwards", event.sequence(), &*event);
+        }
+        let next = tx.last_published_sequence() + 1;
+        let tag = ledger.attempt(next);
+        tx.send(patience.into(), |event| event.fill(next, tag))
+            .expect("space");
+        ledger.acknowledge(next, next);
+    }
+    tx.close().expect("a good end");
+}
