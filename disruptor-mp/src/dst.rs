@@ -34,7 +34,7 @@
 //!         let theirs = Arc::clone(&ring);
 //!         simulation.spawn("reader", move || {
 //!             let mut rx = theirs.consumer("reader").unwrap();
-//!             let mut next = rx.current_sequence() as u64 + 1;
+//!             let mut next = (rx.current_sequence() + 1) as u64;
 //!             loop {
 //!                 match rx.recv(Deadline::NEVER) {
 //!                     Ok(event) => assert_eq!(*event, next),
@@ -48,7 +48,7 @@
 //!         simulation.spawn_mortal("writer", 2, move |_life| {
 //!             let mut tx = ring.producer().unwrap();
 //!             while tx.last_published_sequence() < 9 {
-//!                 let next = tx.last_published_sequence() as u64 + 1;
+//!                 let next = (tx.last_published_sequence() + 1) as u64;
 //!                 tx.publish(|event| *event = next);
 //!             }
 //!         });

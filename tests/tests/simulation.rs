@@ -150,7 +150,7 @@ fn waiting_is_simulated() {
         simulation.spawn("in vain", move || {
             let _tx = ring.producer().expect("a producer");
             let mut rx = ring.consumer("reader").expect("a consumer");
-            rx.recv(Deadline::NEVER).expect("never published");
+            let _ = rx.recv(Deadline::NEVER);
         });
     });
     let failure = waits.failure().expect("nobody publishes");
