@@ -104,6 +104,10 @@ pub(crate) enum Step {
     TakeoverClear,
     /// A successor's gate starts a whole ring behind.
     TakeoverGate,
+    /// The event is written before its stamp; simulations leave it out.
+    EventFirst,
+    /// A lease is not released before its end; simulations leave it out.
+    LeaseHolds,
 }
 
 thread_local! {
