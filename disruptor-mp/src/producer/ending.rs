@@ -6,7 +6,6 @@ use crate::blocked;
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::fail::point;
 use crate::layout::lock_bytes::PRODUCER_BYTE;
-use crate::protocol::left_out;
 
 impl<E: Event, B> Producer<E, B> {
     /// Closes the ring: consumers drain what is left and see the end. The same as dropping the producer, but with

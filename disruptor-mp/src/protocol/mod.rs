@@ -41,8 +41,6 @@ macro_rules! release {
     };
 }
 
-pub(crate) use left_out;
-
 pub(crate) mod consume;
 pub(crate) mod expect;
 pub(crate) mod lines;
