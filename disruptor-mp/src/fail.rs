@@ -1,8 +1,9 @@
 //! Fail points: named steps of the protocol at which a test ends, stops or delays a process.
 //!
 //! Compiled in only with the feature `fail-points` and debug assertions, so that no release build holds any of it.
-//! Armed by the environment variable `MYELON_FAIL_POINT=<name>:<n>:<action>`: at the n-th time (from 1) that the
-//! process comes to the point, `kill`, `stop` or `delay` happens there.
+//! Armed by the environment variable `MYELON_FAIL_POINT=<name>:<n>:<action>`, or later by `arm_fail_points`: at the n-th
+//! time (from 1) that the process comes to the point, `kill`, `stop` or `delay` happens there. Several are armed with
+//! commas in between: one to bring about a race, another to end it.
 //!
 //! In simulations (feature `dst`) and in the models of loom the same points are where a task may be interrupted or die.
 
@@ -48,9 +49,12 @@ pub const FAIL_POINTS: &[&str] = &[
     "create.locked",
     "create.written",
     "create.linked",
+    "leftovers.locked",
+    "leftovers.removed",
     "publish.claimed",
     "publish.written",
     "publish.stamped",
+    "batch.claimed",
     "batch.written",
     "batch.stamped",
     "batch.published",
@@ -58,14 +62,19 @@ pub const FAIL_POINTS: &[&str] = &[
     "refresh.floor",
     "refresh.fenced",
     "refresh.gate",
+    "attach.id_locked",
+    "claim.looked",
+    "claim.passed",
     "join.locked",
     "join.bit",
     "join.joining",
+    "join.id",
     "join.sequence",
     "join.settling",
     "join.reread",
     "join.active",
     "rejoin.locked",
+    "rejoin.owner",
     "rejoin.active",
     "commit.before",
     "commit.after",
@@ -74,15 +83,23 @@ pub const FAIL_POINTS: &[&str] = &[
     "leave.unlocked",
     "away.state",
     "away.unlocked",
+    "evict.looked",
     "evict.locked",
     "evict.free",
+    "remove.id_locked",
+    "remove.locked",
+    "remove.unlocked",
+    "close.kept",
     "close.closed",
     "close.unlinked",
     "close.unlocked",
+    "unlink.looked",
     "drain.locked",
     "drain.unlinked",
+    "drain.unlocked",
     "takeover.locked",
     "takeover.epoch",
+    "takeover.unclosed",
     "takeover.opened",
     "takeover.head",
     "takeover.cleared_one",
@@ -93,14 +110,18 @@ pub const FAIL_POINTS: &[&str] = &[
 ];
 
 #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
+pub use armed::{arm_fail_points, fail_points_fired};
+
+#[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
 mod armed {
-    use std::sync::OnceLock;
+    use std::sync::{Mutex, OnceLock, PoisonError};
     use std::time::Duration;
 
     use nix::sys::signal::{Signal, raise};
 
     use crate::sync::process::{AtomicU64, Ordering};
 
+    #[derive(Clone, Copy)]
     enum Action {
         Kill,
         Stop,
@@ -109,51 +130,91 @@ mod armed {
 
     struct Arming {
         name: String,
-        at: u64,
+        /// How many times the process comes to the point until it happens.
+        left: u64,
         action: Action,
     }
 
-    fn arming() -> Option<&'static Arming> {
-        static ARMING: OnceLock<Option<Arming>> = OnceLock::new();
-        ARMING
-            .get_or_init(|| Some(parse(&std::env::var("MYELON_FAIL_POINT").ok()?)))
-            .as_ref()
+    /// What is armed in this process.
+    struct Armed {
+        armings: Mutex<Vec<Arming>>,
+        /// How many of them have not acted yet: an unarmed process pays one load a point.
+        waiting: AtomicU64,
+        fired: AtomicU64,
     }
 
-    /// A test that arms what does not exist must not pass.
-    fn parse(text: &str) -> Arming {
+    fn armed() -> &'static Armed {
+        static ARMED: OnceLock<Armed> = OnceLock::new();
+        ARMED.get_or_init(|| {
+            let armings =
+                std::env::var("MYELON_FAIL_POINT").map_or_else(|_| Vec::new(), |text| parse(&text));
+            Armed {
+                waiting: AtomicU64::new(armings.len() as u64),
+                armings: Mutex::new(armings),
+                fired: AtomicU64::new(0),
+            }
+        })
+    }
+
+    /// Arms this process anew, as `MYELON_FAIL_POINT` does from its start; occurrences are counted from now on.
+    ///
+    /// # Panics
+    ///
+    /// When the text names what does not exist.
+    pub fn arm_fail_points(text: &str) {
+        let (armed, armings) = (armed(), parse(text));
+        let mut place = armed.armings.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.waiting.store(armings.len() as u64, Ordering::Relaxed);
+        *place = armings;
+    }
+
+    /// How many armed points have acted in this process.
+    pub fn fail_points_fired() -> u64 {
+        armed().fired.load(Ordering::Relaxed)
+    }
+
+    /// `name:n:action`, or several with commas in between. A test that arms what does not exist must not pass.
+    fn parse(text: &str) -> Vec<Arming> {
+        text.split(',').map(parse_one).collect()
+    }
+
+    fn parse_one(text: &str) -> Arming {
         let parts: Vec<&str> = text.split(':').collect();
         let [name, at, action] = parts[..] else {
-            panic!("MYELON_FAIL_POINT={text}: want name:n:action")
+            panic!("fail point '{text}': want name:n:action")
         };
         assert!(
             super::FAIL_POINTS.contains(&name),
-            "MYELON_FAIL_POINT={text}: no such point"
+            "fail point '{text}': no such point"
         );
         let action = match action {
             "kill" => Action::Kill,
             "stop" => Action::Stop,
             "delay" => Action::Delay,
-            other => panic!("MYELON_FAIL_POINT={text}: no such action: {other}"),
+            other => panic!("fail point '{text}': no such action: {other}"),
         };
-        let at = at
+        let left = at
             .parse()
-            .unwrap_or_else(|_| panic!("MYELON_FAIL_POINT={text}: no such number"));
+            .unwrap_or_else(|_| panic!("fail point '{text}': no such number"));
         Arming {
             name: name.to_owned(),
-            at,
+            left,
             action,
         }
     }
 
-    /// Acts if this is the armed point at the armed time.
+    /// Acts if this is an armed point at its armed time.
     pub(crate) fn point(name: &'static str) {
-        static REACHED: AtomicU64 = AtomicU64::new(0);
-        let Some(arming) = arming() else { return };
-        if arming.name != name || REACHED.fetch_add(1, Ordering::Relaxed) + 1 != arming.at {
+        let armed = armed();
+        if armed.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
-        match arming.action {
+        let Some(action) = due(armed, name) else {
+            return;
+        };
+        armed.waiting.fetch_sub(1, Ordering::Relaxed);
+        armed.fired.fetch_add(1, Ordering::Relaxed);
+        match action {
             Action::Kill => {
                 let _ = raise(Signal::SIGKILL);
             }
@@ -162,5 +223,15 @@ mod armed {
             }
             Action::Delay => std::thread::sleep(Duration::from_millis(20)),
         }
+    }
+
+    /// Counts this occurrence; what is due at it, if anything.
+    fn due(armed: &Armed, name: &str) -> Option<Action> {
+        let mut armings = armed.armings.lock().unwrap_or_else(PoisonError::into_inner);
+        let arming = armings
+            .iter_mut()
+            .find(|arming| arming.name == name && arming.left > 0)?;
+        arming.left -= 1;
+        (arming.left == 0).then_some(arming.action)
     }
 }

@@ -97,6 +97,9 @@ pub use facade::{backend, consumer, lock_free, prelude, producer, shared_memory}
 #[cfg(feature = "fail-points")]
 #[doc(hidden)]
 pub use fail::FAIL_POINTS;
+#[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
+#[doc(hidden)]
+pub use fail::{arm_fail_points, fail_points_fired};
 pub use layout::DEFAULT_MAX_CONSUMERS;
 pub use liveness::{
     RequiredConsumerAlert, RequiredConsumerAlertHook, RequiredConsumerError,

@@ -130,6 +130,7 @@ impl<E: Event> Segment<E> {
             };
             point("drain.unlinked");
             locks.unlock(PRODUCER_BYTE).and(unlinked)?;
+            point("drain.unlocked");
             if left_out!(DrainAgain) {
                 break;
             }
@@ -140,6 +141,7 @@ impl<E: Event> Segment<E> {
     /// Removes the name if it is still this segment's. The caller holds the producer's lock (R15).
     pub(crate) fn unlink_if_ours(&self) -> io::Result<()> {
         if self.region.is_name_ours()? {
+            point("unlink.looked");
             self.region.unlink()
         } else {
             Ok(())

@@ -1,9 +1,10 @@
 //! An actor as its test sees it: a process, its input and its answers.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -137,6 +138,53 @@ impl Actor {
         wait_until("the actor is dead", || self.end().is_some());
     }
 
+    /// Waits until it has killed itself at a fail point. Says what it answered instead if it did not come there.
+    ///
+    /// # Errors
+    ///
+    /// The answer, or how else it ended.
+    pub fn expect_killed(&mut self) -> Result<(), String> {
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(line) => Err(format!("it answered: {line}")),
+            Err(RecvTimeoutError::Timeout) => Err(format!("nothing happened in {PATIENCE:?}")),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.has_ended = true;
+                let status = self.child.wait().expect("wait");
+                match status.signal() {
+                    Some(libc::SIGKILL) => Ok(()),
+                    _ => Err(format!("it ended: {status}")),
+                }
+            }
+        }
+    }
+
+    /// Waits until it has stopped itself at a fail point. Says what it answered instead if it did not come there.
+    ///
+    /// # Errors
+    ///
+    /// The answer, or how it ended.
+    pub fn expect_stopped(&mut self) -> Result<(), String> {
+        let end = Instant::now() + PATIENCE;
+        while !self.is_stopped() {
+            match self.answers.try_recv() {
+                Ok(line) => return Err(format!("it answered: {line}")),
+                Err(TryRecvError::Disconnected) => {
+                    return Err(format!("it ended: {:?}", self.child.wait()));
+                }
+                Err(TryRecvError::Empty) if Instant::now() > end => {
+                    return Err(format!("nothing happened in {PATIENCE:?}"));
+                }
+                Err(TryRecvError::Empty) => thread::sleep(Duration::from_micros(300)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends its input without waiting for what it does then.
+    pub fn end_input(&mut self) {
+        self.input = None;
+    }
+
     /// How it ended, if it has.
     pub fn end(&mut self) -> Option<std::process::ExitStatus> {
         let end = self.child.try_wait().expect("wait");
@@ -152,13 +200,15 @@ impl Actor {
 
     /// Waits until it has stopped, by itself or by somebody.
     pub fn wait_until_stopped(&self) {
-        let status = format!("/proc/{}/stat", self.pid());
-        wait_until("the actor is stopped", || {
-            let text = std::fs::read_to_string(&status).expect("its status");
-            text.rsplit(')')
-                .next()
-                .is_some_and(|rest| rest.trim_start().starts_with('T'))
-        });
+        wait_until("the actor is stopped", || self.is_stopped());
+    }
+
+    fn is_stopped(&self) -> bool {
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("its status");
+        text.rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with('T'))
     }
 
     /// Lets it go on.

@@ -12,6 +12,8 @@ mod ledger;
 mod record;
 #[cfg(feature = "dst")]
 pub mod simulation;
+#[cfg(debug_assertions)]
+pub mod sweep;
 
 pub use actor::{Actor, Reply, wait_until};
 pub use ledger::{Entry, Ledger};

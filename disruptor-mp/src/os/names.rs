@@ -24,6 +24,7 @@ pub(crate) use super::filesystem::{file_system_page_size, is_hugetlbfs};
 use super::lock::LockFile;
 pub(crate) use super::new_file::NewFile;
 use super::new_file::{Temporary, same_file};
+use crate::fail::point;
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 
 /// The path that means the description behind `fd`, whatever its name.
@@ -236,11 +237,13 @@ impl Directory {
             // A published file needs its temporary name no more, and its lock is left alone. Else hold the lock while
             // removing, so that a builder who is about to lock sees that it came too late.
             if (published || lock.try_lock(PRODUCER_BYTE)?) && same_file(&path, fd.as_fd())? {
+                point("leftovers.locked");
                 match std::fs::remove_file(&path) {
                     Ok(()) => removed += 1,
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                     Err(e) => return Err(e),
                 }
+                point("leftovers.removed");
             }
         }
         Ok(removed)

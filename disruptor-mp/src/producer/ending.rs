@@ -56,6 +56,7 @@ impl<E: Event, B> Producer<E, B> {
             u32::from(self.ending == Ending::Keep),
             crate::sync::Ordering::Relaxed,
         );
+        point("close.kept");
         self.core.close();
         point("close.closed");
         let removes = match self.ending {

@@ -73,6 +73,7 @@ pub(crate) fn attach(
         let owner = position_of(control, who.id).map(|index| control.consumers[index].owner.load());
         return Err(LineError::AlreadyAttached { owner });
     }
+    point("attach.id_locked");
     let place = match position_of(control, who.id) {
         Some(index) => rejoin(control, locks, who, index),
         None => claim(control, locks, who),
@@ -113,6 +114,7 @@ fn rejoin(
         control.producer.epoch.load(Ordering::Relaxed),
         Ordering::Relaxed,
     );
+    point("rejoin.owner");
     line.set_state(LineState::Active);
     point("rejoin.active");
     Ok(Place {
@@ -143,6 +145,7 @@ fn claim(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Pla
             continue;
         }
         delay("claim.before_the_lock");
+        point("claim.looked");
         if !left_out!(ClaimLock) && !locks.try_lock(line_byte(index))? {
             continue;
         }
@@ -154,6 +157,7 @@ fn claim(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Pla
             return Ok(join(control, index, who));
         }
         reached("claim.given_back");
+        point("claim.passed");
         locks.unlock(line_byte(index))?;
     }
     Err(LineError::AllTaken {
@@ -190,6 +194,7 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     line.set_state(LineState::Joining);
     point("join.joining");
     line.set_id(who.id, who.durable);
+    point("join.id");
     line.owner.store(who.owner);
     line.epoch.store(
         control.producer.epoch.load(Ordering::Relaxed),
@@ -270,6 +275,7 @@ pub(crate) fn evict_dead(control: &Control, locks: &dyn Locks) -> io::Result<usi
             continue;
         }
         delay("evict.before_the_lock");
+        point("evict.looked");
         if !locks.try_lock(byte)? {
             continue;
         }
@@ -299,6 +305,7 @@ pub(crate) fn remove(
         let owner = position_of(control, id).map(|index| control.consumers[index].owner.load());
         return Err(LineError::AlreadyAttached { owner });
     }
+    point("remove.id_locked");
     let removed = remove_locked(control, locks, id);
     locks.unlock(byte)?;
     removed
@@ -310,10 +317,12 @@ fn remove_locked(control: &Control, locks: &dyn Locks, id: &ConsumerId) -> Resul
     if !left_out!(RemoveLineLock) {
         wait_for_line(locks, index, line)?;
     }
+    point("remove.locked");
     if line.is_position_of(id) {
         set_free(control, index);
     }
     locks.unlock(line_byte(index))?;
+    point("remove.unlocked");
     Ok(())
 }
 

@@ -161,6 +161,7 @@ impl<E: Event> ProducerCore<E> {
         if n == 0 {
             return first - 1;
         }
+        point("batch.claimed");
         let end = first + n as i64;
         if !left_out!(BatchBase) && end - self.base > self.view.capacity() as i64 {
             // the batch reuses the very slots by whose stamps `next` finds the position

@@ -33,6 +33,7 @@ pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
     // SYNC POINT open: pairs with the Acquire load in `ConsumerCore::closed_at`: who finds the ring open again finds
     // the new epoch
     line.closed.store(OPEN, Ordering::Release);
+    point("takeover.unclosed");
     line.kept.store(0, Ordering::Relaxed);
     point("takeover.opened");
     let floor = line

@@ -8,11 +8,12 @@ use myelon_tests::{Entry, Ledger, Record, Tally};
 use crate::Failure;
 use crate::options::Words;
 
-/// A producer's books: `log=PATH writer=NUMBER`.
+/// A producer's books: `log=PATH writer=NUMBER`; `wrong=payload` publishes what was not intended.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     ledger: Option<Ledger>,
     writer: u64,
+    is_wrong: bool,
 }
 
 /// Events that are published together.
@@ -21,6 +22,7 @@ pub(crate) struct Batch {
     writer: u64,
     first: Sequence,
     len: u64,
+    is_wrong: bool,
 }
 
 impl Batch {
@@ -28,6 +30,7 @@ impl Batch {
     pub(crate) fn event(&self, index: usize) -> Record {
         let sequence = self.first + index as Sequence;
         match self.writer {
+            writer if self.is_wrong => Record::by(writer + 1, sequence, (self.first, self.len)),
             0 => Record::of(sequence),
             writer => Record::by(writer, sequence, (self.first, self.len)),
         }
@@ -42,7 +45,11 @@ impl Books {
             ledger.enter(&Entry::Began { writer, next });
             ledger
         });
-        Self { ledger, writer }
+        Self {
+            ledger,
+            writer,
+            is_wrong: words.get("wrong") == Some("payload"),
+        }
     }
 
     /// Before `len` events from `first` on are published.
@@ -51,7 +58,12 @@ impl Books {
         if let Some(ledger) = &mut self.ledger {
             ledger.enter(&Entry::Intends { writer, first, len });
         }
-        Batch { writer, first, len }
+        Batch {
+            writer,
+            first,
+            len,
+            is_wrong: self.is_wrong,
+        }
     }
 
     /// After everything up to `last` was published.
@@ -63,17 +75,32 @@ impl Books {
     }
 }
 
-/// A consumer's sightings: `log=PATH`.
+/// A consumer's sightings: `log=PATH`. With `wrong=late` it releases events of `recv` before it writes them down, with
+/// `wrong=skip` it leaves one out: controls, which a checker must notice.
 #[derive(Debug, Default)]
-pub(crate) struct Sightings(Option<Ledger>);
+pub(crate) struct Sightings {
+    ledger: Option<Ledger>,
+    are_late: bool,
+    skips: bool,
+}
 
 impl Sightings {
     pub(crate) fn open(words: &Words<'_>, next: Sequence) -> Self {
-        Self(words.get("log").map(|path| {
+        let ledger = words.get("log").map(|path| {
             let mut ledger = Ledger::append_to(Path::new(path));
             ledger.enter(&Entry::Attached { next });
             ledger
-        }))
+        });
+        Self {
+            ledger,
+            are_late: words.get("wrong") == Some("late"),
+            skips: words.get("wrong") == Some("skip"),
+        }
+    }
+
+    /// Whether an event is to be released before it is counted in.
+    pub(crate) fn are_late(&self) -> bool {
+        self.are_late
     }
 
     /// Before the event is released. A wrong event is the end of the test.
@@ -83,7 +110,8 @@ impl Sightings {
         sequence: Sequence,
         record: &Record,
     ) -> Result<(), Failure> {
-        if let Some(ledger) = &mut self.0 {
+        let skipped = core::mem::replace(&mut self.skips, false);
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| !skipped) {
             let record = *record;
             ledger.enter(&Entry::Saw { sequence, record });
         }
@@ -96,7 +124,7 @@ impl Sightings {
 
     /// Before the position is given up.
     pub(crate) fn leave(&mut self) {
-        if let Some(ledger) = &mut self.0 {
+        if let Some(ledger) = &mut self.ledger {
             ledger.enter(&Entry::Left);
         }
     }

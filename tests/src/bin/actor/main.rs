@@ -135,6 +135,13 @@ impl<B> Actor<B> {
             "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
             "hot-loop" => hot::run(&self.builder, words),
+            #[cfg(debug_assertions)]
+            "arm" => {
+                disruptor_mp::arm_fail_points(words.word("at"));
+                Ok(String::new())
+            }
+            #[cfg(debug_assertions)]
+            "fired" => Ok(format!("fired={}", disruptor_mp::fail_points_fired())),
             other => panic!("no such verb: {other}"),
         }
     }
@@ -183,10 +190,13 @@ impl<B> Actor<B> {
         let books = &mut self.books;
         match words.verb {
             "publish" => {
+                let deadline = words
+                    .get("ms")
+                    .map_or(Deadline::NEVER, |_| words.deadline());
                 for _ in 0..words.number("n") {
                     let next = tx.last_published_sequence() + 1;
                     let batch = books.intend(next, 1);
-                    tx.send(Deadline::NEVER, |record| *record = batch.event(0))?;
+                    tx.send(deadline, |record| *record = batch.event(0))?;
                     books.acknowledge(next);
                 }
             }
@@ -250,6 +260,11 @@ impl<B> Actor<B> {
         match words.verb {
             "recv" => receive(rx, words, |rx, deadline, tally| {
                 let lease = rx.recv(deadline)?;
+                if sightings.are_late() {
+                    let (sequence, record) = (lease.sequence(), *lease);
+                    lease.commit();
+                    return sightings.count_in(tally, sequence, &record);
+                }
                 sightings.count_in(tally, lease.sequence(), &lease)
             }),
             "recv-copies" => receive(rx, words, |rx, _, tally| {

@@ -1,0 +1,74 @@
+//! Publishing one event or a batch, and the refresh of the gate.
+
+use super::stage::{SOON, Stage};
+use super::{CAPACITY, stopped};
+
+/// One event, behind those in flight.
+pub(crate) fn one(stage: &mut Stage) {
+    stage.open(stage.case.in_flight);
+    if stage.case.row.role == "successor" {
+        stage.kill_producer();
+        stage.succeed();
+    }
+    struck(stage, &format!("publish n=1 {SOON}"), 1, &[]);
+}
+
+/// A batch: in flight are all of its events but the first, whose stamp comes last.
+pub(crate) fn batch(stage: &mut Stage) {
+    stage.open(0);
+    if stage.case.row.role == "batching-successor" {
+        stage.kill_producer();
+        stage.succeed();
+    }
+    let n = stage.case.in_flight + 1;
+    struck(stage, &format!("batch n={n} {SOON}"), n, &[]);
+}
+
+/// What the claim needs is free, but the producer does not know it yet.
+pub(crate) fn refresh(stage: &mut Stage) {
+    let in_flight = stage.case.in_flight;
+    let role = stage.case.row.role;
+    if role == "lone-producer" {
+        // with nobody there the gate is at most an eighth of the ring ahead of what is needed
+        stage.succeed();
+        stage.publish(CAPACITY + 5);
+        let n = (in_flight + 2).min(CAPACITY);
+        return struck(stage, &format!("batch n={n} {SOON}"), n, &[]);
+    }
+    if role == "blocked-producer" {
+        stage.open(CAPACITY);
+        let released = stage.last - in_flight;
+        return struck(stage, &format!("publish n=1 {SOON}"), 1, &[released]);
+    }
+    stage.open(in_flight + 1);
+    stage.read_to(stage.last - in_flight);
+    if role == "successor" {
+        stage.kill_producer();
+        stage.succeed();
+    }
+    let n = CAPACITY - in_flight;
+    struck(stage, &format!("batch n={n} {SOON}"), n, &[]);
+}
+
+/// The producer is struck while it publishes `n` events; the readers read up to these meanwhile.
+fn struck(stage: &mut Stage, line: &str, n: i64, reads: &[i64]) {
+    let tx = stage.tx.take().expect("a producer");
+    let aimed = stage.aim(tx, line);
+    for last in reads {
+        stage.read_to(*last);
+    }
+    match stage.land(aimed, stopped::production_is_held) {
+        None => {
+            if matches!(stage.case.row.point, "publish.stamped" | "batch.published") {
+                stage.last += n;
+            }
+            stage.drain_all("ProducerDead");
+        }
+        Some((tx, reply)) => {
+            assert_eq!(reply.number("last"), stage.last + n);
+            stage.last += n;
+            stage.tx = Some(tx);
+        }
+    }
+    stage.finish();
+}

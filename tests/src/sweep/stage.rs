@@ -1,0 +1,439 @@
+//! Where a case is played: a ring, its producer, its readers, the one who is struck, and everybody's ledgers.
+
+use super::{Action, Backing, CAPACITY, Case, Flaw};
+use crate::checker::{Reader, Summary, check};
+use crate::{Actor, Ledger, Reply, World};
+
+/// Until then something must have happened that does.
+pub(crate) const SOON: &str = "ms=30000";
+
+/// Published and read by all before anything else: the ring has wrapped.
+const BEFORE: i64 = CAPACITY + 5;
+
+/// A reader, over all its incarnations.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) name: String,
+    pub(crate) is_durable: bool,
+    pub(crate) actor: Option<Actor>,
+    /// The next event that it is to see.
+    pub(crate) next: i64,
+    /// See [`Reader`].
+    pub(crate) redelivery: i64,
+    pub(crate) unwritten: i64,
+    /// It has given up its position, or lost it as its kind does.
+    pub(crate) is_gone: bool,
+    ring: usize,
+}
+
+/// A process that was told to do what brings it to the point.
+#[derive(Debug)]
+pub(crate) struct Aimed {
+    pub(crate) actor: Actor,
+    points: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) case: Case,
+    pub(crate) world: World,
+    pub(crate) tx: Option<Actor>,
+    pub(crate) seats: Vec<Seat>,
+    /// The last event that is published, as far as the scenario knows.
+    pub(crate) last: i64,
+    pub(crate) capacity: i64,
+    /// The others keep still while somebody is late: they would get to the point before it does.
+    pub(crate) is_quiet: bool,
+    /// Each writer's ring.
+    writers: Vec<usize>,
+    /// How many rings the name has had before this one.
+    ring: usize,
+}
+
+impl Stage {
+    pub(crate) fn new(program: &str, case: Case) -> Self {
+        Self {
+            case,
+            world: match case.backing {
+                Backing::SharedMemory => World::shared_memory(program),
+                Backing::MappedFile => World::mapped_file(program),
+            },
+            tx: None,
+            seats: Vec::new(),
+            last: -1,
+            capacity: CAPACITY,
+            is_quiet: false,
+            writers: Vec::new(),
+            ring: 0,
+        }
+    }
+
+    /// A producer, two durable readers and an automatic one, all of whom have seen the same; and so many events more.
+    pub(crate) fn open(&mut self, unread: i64) {
+        self.succeed();
+        for (name, is_durable) in [("left", true), ("right", true), ("guest", false)] {
+            self.seat(name, is_durable);
+        }
+        self.attach_all();
+        self.publish_and_read(BEFORE);
+        self.publish(unread);
+    }
+
+    /// From here on the name means another ring.
+    pub(crate) fn new_ring(&mut self) {
+        self.ring += 1;
+        self.last = -1;
+    }
+
+    // the producer
+
+    /// What starts a producer that keeps books.
+    pub(crate) fn produce_line(&mut self, how: &str) -> String {
+        self.writers.push(self.ring);
+        let writer = self.writers.len();
+        let log = self.world.ledger(&format!("writer-{writer}"));
+        let flaw = match self.case.flaw {
+            Some(Flaw::OtherPayload) => "wrong=payload",
+            _ => "",
+        };
+        let capacity = self.capacity;
+        format!(
+            "produce cap={capacity} strategy=block log={} writer={writer} {flaw} {how}",
+            log.display()
+        )
+    }
+
+    /// Another producer, which must go on where the last one stood.
+    pub(crate) fn succeed(&mut self) {
+        let mut tx = self.world.actor();
+        let line = self.produce_line("");
+        let next = tx.ok(&line).number("next");
+        assert_eq!(next, self.last + 1, "where the successor goes on");
+        self.tx = Some(tx);
+    }
+
+    /// A producer that is there for a moment only, beside the others: what it is told, or "ok".
+    pub(crate) fn rival(&mut self) -> String {
+        let mut rival = self.world.actor();
+        rival.tell(&format!("produce cap={}", self.capacity));
+        let reply = rival.answer();
+        reply.kind().unwrap_or("ok").to_owned()
+    }
+
+    pub(crate) fn producer(&mut self) -> &mut Actor {
+        self.tx.as_mut().expect("a producer")
+    }
+
+    pub(crate) fn kill_producer(&mut self) {
+        self.tx.take().expect("a producer").kill();
+    }
+
+    pub(crate) fn publish(&mut self, n: i64) {
+        if n > 0 {
+            let line = format!("publish n={n} {SOON}");
+            self.last = self.producer().ok(&line).number("last");
+        }
+    }
+
+    /// Publishes while everybody reads on, up to the last one of these.
+    pub(crate) fn publish_and_read(&mut self, n: i64) {
+        let last = self.last + n;
+        self.producer().tell(&format!("publish n={n} {SOON}"));
+        self.read_to(last);
+        self.last = self.producer().expect_ok().number("last");
+        assert_eq!(self.last, last);
+    }
+
+    // the readers
+
+    /// Adds a reader who is not there yet.
+    pub(crate) fn seat(&mut self, name: &str, is_durable: bool) -> usize {
+        self.seats.push(Seat {
+            name: name.to_owned(),
+            is_durable,
+            actor: None,
+            next: -1,
+            redelivery: 1,
+            unwritten: 0,
+            is_gone: false,
+            ring: self.ring,
+        });
+        self.seats.len() - 1
+    }
+
+    /// Where the reader of this name sits.
+    pub(crate) fn find(&self, name: &str) -> usize {
+        let is_it = |seat: &Seat| seat.name == name && seat.ring == self.ring;
+        self.seats
+            .iter()
+            .position(is_it)
+            .expect("a seat of this name")
+    }
+
+    pub(crate) fn consume_line(&self, seat: usize, how: &str) -> String {
+        let Seat {
+            name,
+            is_durable,
+            ring,
+            ..
+        } = &self.seats[seat];
+        let log = self.world.ledger(&format!("{ring}-{name}"));
+        let id = if *is_durable {
+            format!("id={name}")
+        } else {
+            String::new()
+        };
+        let flaw = match self.case.flaw {
+            Some(Flaw::LateLedger) => "wrong=late",
+            Some(Flaw::SkippedEvent) if name == "left" => "wrong=skip",
+            _ => "",
+        };
+        format!(
+            "consume cap={} strategy=block {id} log={} {flaw} {how}",
+            self.capacity,
+            log.display()
+        )
+    }
+
+    /// Brings in everybody of this ring who is away or has not come yet.
+    pub(crate) fn attach_all(&mut self) {
+        self.attach_all_but(usize::MAX);
+    }
+
+    /// The same, but for one who is on its way.
+    pub(crate) fn attach_all_but(&mut self, coming_itself: usize) {
+        let mut coming = Vec::new();
+        for index in (0..self.seats.len()).filter(|index| *index != coming_itself) {
+            let seat = &self.seats[index];
+            if seat.actor.is_some() || seat.is_gone || seat.ring != self.ring {
+                continue;
+            }
+            let line = self.consume_line(index, "");
+            let mut actor = self.world.actor();
+            actor.tell(&line);
+            coming.push((index, actor));
+        }
+        for (index, mut actor) in coming {
+            let next = actor.expect_ok().number("next");
+            self.take_seat(index, actor, next);
+        }
+    }
+
+    /// A reader is there; whoever was there before comes back to where it was.
+    pub(crate) fn take_seat(&mut self, index: usize, actor: Actor, next: i64) {
+        let seat = &mut self.seats[index];
+        if seat.next >= 0 {
+            assert_eq!(next, seat.next, "where {} comes back to", seat.name);
+        }
+        seat.next = next;
+        seat.actor = Some(actor);
+    }
+
+    /// Those who are there.
+    fn present(&mut self) -> impl Iterator<Item = &mut Seat> {
+        self.seats.iter_mut().filter(|seat| seat.actor.is_some())
+    }
+
+    /// Everybody who is there reads on to this event.
+    pub(crate) fn read_to(&mut self, last: i64) {
+        for seat in self.present() {
+            let n = last + 1 - seat.next;
+            seat.tell(&format!("recv n={n} {SOON}"));
+        }
+        for seat in self.present() {
+            seat.collect();
+            assert_eq!(seat.next, last + 1, "{}", seat.name);
+        }
+    }
+
+    /// Everybody who is there reads until this is said.
+    pub(crate) fn drain(&mut self, end: &str, patience: &str) {
+        for seat in self.present() {
+            seat.tell(&format!("drain {patience}"));
+        }
+        for seat in self.present() {
+            let reply = seat.collect();
+            assert_eq!(reply.word("end"), end, "{}: {}", seat.name, reply.text());
+        }
+    }
+
+    /// Everybody who is there reads everything, and is told this.
+    pub(crate) fn drain_all(&mut self, end: &str) {
+        self.drain(end, SOON);
+        let last = self.last;
+        for seat in self.present() {
+            assert_eq!(seat.next, last + 1, "where {} stands", seat.name);
+        }
+    }
+
+    /// Everybody does a little, whatever comes of it: somebody is late, and nobody knows.
+    fn live(&mut self) {
+        if let Some(tx) = &mut self.tx {
+            tx.tell("fill max=2");
+        }
+        for seat in self.present() {
+            seat.tell("drain ms=2");
+        }
+        for seat in self.present() {
+            seat.collect();
+        }
+        if let Some(tx) = &mut self.tx {
+            self.last = tx.expect_ok().number("last");
+        }
+    }
+
+    /// A reader goes, and gives its position up.
+    pub(crate) fn dismiss(&mut self, name: &str) {
+        let index = self.find(name);
+        let seat = &mut self.seats[index];
+        seat.actor.take().expect("a reader").ok("leave");
+        seat.is_gone = true;
+    }
+
+    // the blow
+
+    /// Arms the case's point, and tells what brings the process there.
+    pub(crate) fn aim(&mut self, actor: Actor, line: &str) -> Aimed {
+        let arming = self.case.arming();
+        self.aim_at(actor, &arming, line)
+    }
+
+    /// As [`aim`](Self::aim), with more armed than the case's own point.
+    pub(crate) fn aim_at(&mut self, mut actor: Actor, arming: &str, line: &str) -> Aimed {
+        actor.ok(&format!("arm at={arming}"));
+        actor.tell(line);
+        let points = arming.split(',').count() as i64;
+        Aimed { actor, points }
+    }
+
+    /// It happens; a stopped process goes on after `meanwhile`. The process and its answer, if it lives.
+    pub(crate) fn land(
+        &mut self,
+        aimed: Aimed,
+        meanwhile: impl FnOnce(&mut Self),
+    ) -> Option<(Actor, Reply)> {
+        let Aimed { mut actor, points } = aimed;
+        let never = |what: String| panic!("armed but never reached: {what}");
+        match self.case.action {
+            Action::Kill => {
+                actor.expect_killed().unwrap_or_else(never);
+                return None;
+            }
+            Action::Stop => {
+                actor.expect_stopped().unwrap_or_else(never);
+                meanwhile(self);
+                actor.resume();
+            }
+            Action::Delay if self.is_quiet => {}
+            Action::Delay => self.live(),
+        }
+        let reply = actor.answer();
+        let fired = actor.ok("fired").number("fired");
+        if fired != points {
+            never(format!(
+                "{fired} of {points} points acted, and it answered: {}",
+                reply.text()
+            ));
+        }
+        Some((actor, reply))
+    }
+
+    // the end
+
+    /// The ring is used again by everybody: two laps, then its end. Whoever is missing comes back or is replaced.
+    pub(crate) fn finish(&mut self) {
+        if self.tx.is_none() {
+            self.succeed();
+        }
+        let is_here = |seat: &&Seat| seat.ring == self.ring && seat.is_durable && !seat.is_gone;
+        for fresh in ["fresh", "fresher"]
+            .iter()
+            .skip(self.seats.iter().filter(is_here).count())
+        {
+            self.seat(fresh, true);
+        }
+        self.attach_all();
+        for seat in self.present() {
+            seat.tell(&format!("drain {SOON}"));
+        }
+        let n = 2 * self.capacity;
+        self.publish(n);
+        let mut tx = self.tx.take().expect("a producer");
+        tx.ok("close");
+        let last = self.last;
+        for seat in self.present() {
+            let reply = seat.collect();
+            assert_eq!(
+                reply.word("end"),
+                "Closed",
+                "{}: {}",
+                seat.name,
+                reply.text()
+            );
+            assert_eq!(seat.next, last + 1, "{} saw everything", seat.name);
+        }
+        let mut leaving: Vec<Actor> = self
+            .present()
+            .filter_map(|seat| seat.actor.take())
+            .collect();
+        leaving.push(tx);
+        leaving.iter_mut().for_each(Actor::end_input);
+        leaving.into_iter().for_each(Actor::leave);
+        assert!(!self.world.is_named(), "the name is gone");
+    }
+
+    /// What the ledgers say, ring by ring.
+    pub(crate) fn judge(self) -> Result<Summary, String> {
+        let mut sum = Summary::default();
+        for ring in 0..=self.ring {
+            let of_ring = |writer: &usize| self.writers[*writer - 1] == ring;
+            let producers: Vec<_> = (1..=self.writers.len())
+                .filter(of_ring)
+                .map(|writer| Ledger::read(&self.world.ledger(&format!("writer-{writer}"))))
+                .collect();
+            let seats = self.seats.iter().filter(|seat| seat.ring == ring);
+            let readers: Vec<_> = seats.map(|seat| self.reader(seat)).collect();
+            let summary = check(&producers, &readers).map_err(|faults| faults.join("; "))?;
+            sum.events += summary.events;
+            sum.sightings += summary.sightings;
+            sum.repeated += summary.repeated;
+        }
+        match sum.events {
+            0 => Err(String::from("nobody saw anything")),
+            _ => Ok(sum),
+        }
+    }
+
+    fn reader(&self, seat: &Seat) -> Reader {
+        let mut entries = Ledger::read(&self.world.ledger(&format!("{}-{}", seat.ring, seat.name)));
+        if seat.is_gone {
+            entries.push(crate::Entry::Left);
+        }
+        Reader {
+            name: seat.name.clone(),
+            entries,
+            redelivery: seat.redelivery,
+            unwritten: seat.unwritten,
+        }
+    }
+}
+
+impl Seat {
+    pub(crate) fn tell(&mut self, line: &str) {
+        self.actor.as_mut().expect("a reader").tell(line);
+    }
+
+    /// The answer to a call that receives.
+    pub(crate) fn collect(&mut self) -> Reply {
+        let reply = self.actor.as_mut().expect("a reader").expect_ok();
+        self.note(&reply);
+        reply
+    }
+
+    pub(crate) fn note(&mut self, reply: &Reply) {
+        if reply.number("count") > 0 {
+            assert_eq!(reply.number("first"), self.next, "{}", self.name);
+            self.next = reply.number("last") + 1;
+        }
+    }
+}

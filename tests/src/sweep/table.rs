@@ -1,0 +1,285 @@
+//! Which roles come to which point, and at which of its occurrences something happens.
+
+use super::stage::Stage;
+use super::{Action, Backing, CAPACITY, Case};
+use super::{birth, consuming, ending, joining, leaving, publishing, succession};
+
+/// A point, a role that comes to it, and the scenario in which it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The fail point.
+    pub point: &'static str,
+    /// Who comes to it.
+    pub role: &'static str,
+    times: Times,
+    pub(crate) play: fn(&mut Stage),
+}
+
+/// Which occurrences of a point are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Times {
+    /// The first one.
+    First,
+    /// One after each event in flight: each of them.
+    EachEvent,
+    /// One after each event in flight: the first, the second and the last of them.
+    SomeEvents,
+    /// One after each eighth of the ring, and one at the end: the first and the last.
+    Bursts,
+}
+
+/// Points that are passed in one scenario, and the roles that play it.
+struct Scene {
+    points: &'static [&'static str],
+    roles: &'static [&'static str],
+    times: Times,
+    play: fn(&mut Stage),
+}
+
+const fn scene(
+    points: &'static [&'static str],
+    roles: &'static [&'static str],
+    play: fn(&mut Stage),
+) -> Scene {
+    Scene {
+        points,
+        roles,
+        times: Times::First,
+        play,
+    }
+}
+
+impl Scene {
+    const fn at(mut self, times: Times) -> Self {
+        self.times = times;
+        self
+    }
+}
+
+const CREATE: &[&str] = &[
+    "create.nameless",
+    "create.reserved",
+    "create.locked",
+    "create.written",
+    "create.linked",
+];
+const TAKE_OVER: &[&str] = &[
+    "takeover.locked",
+    "takeover.unclosed",
+    "takeover.opened",
+    "takeover.epoch",
+    "takeover.head",
+    "takeover.cleared",
+    "takeover.owner",
+];
+const JOIN: &[&str] = &[
+    "claim.looked",
+    "join.locked",
+    "join.bit",
+    "join.joining",
+    "join.id",
+    "join.sequence",
+    "join.settling",
+    "join.reread",
+    "join.active",
+];
+const REFRESH: &[&str] = &[
+    "refresh.scanned",
+    "refresh.floor",
+    "refresh.fenced",
+    "refresh.gate",
+];
+const CLOSE: &[&str] = &[
+    "close.kept",
+    "close.closed",
+    "close.unlinked",
+    "close.unlocked",
+];
+const DRAIN: &[&str] = &[
+    "drain.locked",
+    "unlink.looked",
+    "drain.unlinked",
+    "drain.unlocked",
+];
+const COMMIT: &[&str] = &["commit.before", "commit.after"];
+const READERS: &[&str] = &["durable", "automatic", "copier"];
+
+const SCENES: &[Scene] = &[
+    scene(CREATE, &["creator"], birth::create),
+    scene(
+        &["leftovers.locked", "leftovers.removed"],
+        &["creator"],
+        birth::create,
+    ),
+    scene(
+        &["replace.locked", "replace.unlinked"],
+        &["replacer", "recreator"],
+        birth::replace,
+    ),
+    scene(CREATE, &["replacer", "recreator"], birth::replace),
+    scene(
+        &["publish.claimed", "publish.written", "publish.stamped"],
+        &["producer", "successor"],
+        publishing::one,
+    ),
+    scene(
+        &[
+            "batch.claimed",
+            "batch.stamped",
+            "publish.written",
+            "publish.stamped",
+            "batch.published",
+        ],
+        &["batching-producer", "batching-successor"],
+        publishing::batch,
+    ),
+    scene(
+        &["batch.written"],
+        &["batching-producer", "batching-successor"],
+        publishing::batch,
+    )
+    .at(Times::EachEvent),
+    scene(
+        REFRESH,
+        &["producer", "successor", "blocked-producer", "lone-producer"],
+        publishing::refresh,
+    ),
+    scene(
+        &["attach.id_locked"],
+        &["joiner", "inheritor"],
+        joining::join,
+    ),
+    scene(
+        JOIN,
+        &["joiner", "automatic-joiner", "inheritor"],
+        joining::join,
+    ),
+    scene(&["claim.passed"], &["joiner"], joining::pass),
+    scene(
+        &[
+            "attach.id_locked",
+            "rejoin.locked",
+            "rejoin.owner",
+            "rejoin.active",
+        ],
+        &["rejoiner", "stand-in"],
+        joining::rejoin,
+    ),
+    scene(COMMIT, READERS, consuming::commit).at(Times::SomeEvents),
+    scene(COMMIT, &["batch-reader"], consuming::commit).at(Times::Bursts),
+    scene(COMMIT, &["latecomer"], consuming::skip),
+    scene(
+        &["leave.free", "leave.bit", "leave.unlocked"],
+        &["automatic", "durable"],
+        leaving::leave,
+    ),
+    scene(
+        &["away.state", "away.unlocked"],
+        &["durable"],
+        leaving::detach,
+    ),
+    scene(
+        &[
+            "evict.looked",
+            "evict.locked",
+            "leave.free",
+            "leave.bit",
+            "evict.free",
+        ],
+        &["evictor"],
+        leaving::evict,
+    ),
+    scene(
+        &[
+            "remove.id_locked",
+            "remove.locked",
+            "leave.free",
+            "leave.bit",
+            "remove.unlocked",
+        ],
+        &["remover"],
+        leaving::remove,
+    ),
+    scene(
+        CLOSE,
+        &["producer", "drained-producer", "keeper", "destroyer"],
+        ending::close,
+    ),
+    scene(
+        &["unlink.looked"],
+        &["drained-producer", "destroyer"],
+        ending::close,
+    ),
+    scene(
+        DRAIN,
+        &["drainer", "detacher", "automatic", "closing-producer"],
+        ending::drain,
+    ),
+    scene(
+        TAKE_OVER,
+        &["successor", "candidate", "reopener"],
+        succession::take_over,
+    ),
+    scene(
+        &["takeover.cleared_one"],
+        &["successor", "candidate"],
+        succession::take_over,
+    )
+    .at(Times::EachEvent),
+];
+
+/// Every row: a point and a role.
+pub fn rows() -> Vec<Row> {
+    let of_scene = |scene: &'static Scene| {
+        scene.points.iter().flat_map(move |point| {
+            scene.roles.iter().map(move |role| Row {
+                point,
+                role,
+                times: scene.times,
+                play: scene.play,
+            })
+        })
+    };
+    SCENES.iter().flat_map(of_scene).collect()
+}
+
+/// The sweep must not shrink: at least so many cases there are.
+pub const CASES_MIN: usize = 2_000;
+
+/// Every case. `is_long` takes every occurrence of a point instead of some.
+pub fn cases(is_long: bool) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for row in rows() {
+        for backing in [Backing::SharedMemory, Backing::MappedFile] {
+            for in_flight in [1, 2, CAPACITY - 1] {
+                for nth in row.times.of(in_flight, is_long) {
+                    for action in [Action::Kill, Action::Stop, Action::Delay] {
+                        cases.push(Case {
+                            row,
+                            backing,
+                            in_flight,
+                            nth,
+                            action,
+                            flaw: None,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    cases
+}
+
+impl Times {
+    fn of(self, in_flight: i64, is_long: bool) -> Vec<i64> {
+        let last = match self {
+            Self::First => 1,
+            Self::EachEvent | Self::SomeEvents => in_flight,
+            Self::Bursts => super::consuming::burst_ends(in_flight).len() as i64,
+        };
+        let some = [1, 2, last];
+        (1..=last)
+            .filter(|nth| is_long || self == Self::EachEvent || some.contains(nth))
+            .collect()
+    }
+}
