@@ -1,5 +1,7 @@
 //! At every fail point, in every role that comes to it, a process is killed, stopped or late. See `tests/src/sweep`.
 //!
+//! The tests called `control_…` do what must not pass, and say so when it did not.
+//!
 //! `SWEEP_CASE=shm/2/takeover.head` runs the cases whose names contain that, `SWEEP_LONG=1` every occurrence of each
 //! point, `SWEEP_THREADS=4` so many cases at a time.
 #![cfg(debug_assertions)]
@@ -10,8 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::FAIL_POINTS;
+use myelon_tests::World;
 use myelon_tests::checker::Summary;
-use myelon_tests::sweep::{self, CASES_MIN, Case};
+use myelon_tests::sweep::{self, Action, Backing, CASES_MIN, Case, Flaw};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
@@ -87,7 +90,7 @@ fn every_point_in_every_role() {
     );
     assert!(!cases.is_empty(), "no case is called {filter}");
     assert!(
-        filter != "" || cases.len() >= CASES_MIN,
+        !filter.is_empty() || cases.len() >= CASES_MIN,
         "the sweep has shrunk"
     );
 }
@@ -115,5 +118,114 @@ fn no_point_is_left_out() {
             row.point,
             row.role
         );
+    }
+}
+
+/// A case of the table, changed so that it must fail.
+fn control(point: &str, role: &str, change: impl FnOnce(&mut Case)) -> Case {
+    let rows = sweep::table::rows();
+    let row = rows
+        .iter()
+        .find(|row| (row.point, row.role) == (point, role));
+    let mut case = Case {
+        row: *row.expect("a row of the table"),
+        backing: Backing::SharedMemory,
+        in_flight: 2,
+        nth: 1,
+        action: Action::Kill,
+        flaw: None,
+    };
+    let unchanged = sweep::run(ACTOR, case);
+    assert!(unchanged.is_ok(), "{case} as it is: {unchanged:?}");
+    change(&mut case);
+    case
+}
+
+#[track_caller]
+fn assert_caught(what: &str, outcome: Result<Summary, String>, words: &str) {
+    let found = outcome.expect_err(what);
+    assert!(found.contains(words), "{what}: {found}");
+    println!("control caught: {what}");
+}
+
+#[test]
+fn control_point_that_is_never_reached() {
+    for action in [Action::Kill, Action::Stop, Action::Delay] {
+        let case = control("publish.written", "producer", |case| {
+            (case.nth, case.action) = (1_000, action);
+        });
+        assert_caught(
+            &format!("{case}"),
+            sweep::run(ACTOR, case),
+            "armed but never reached",
+        );
+    }
+}
+
+#[test]
+fn control_reader_that_writes_down_too_late() {
+    let case = control("commit.after", "durable", |case| {
+        case.flaw = Some(Flaw::LateLedger)
+    });
+    assert_caught(
+        "an event lost between release and ledger",
+        sweep::run(ACTOR, case),
+        "came back to 22",
+    );
+}
+
+#[test]
+fn control_reader_that_leaves_an_event_out() {
+    let case = control("publish.stamped", "producer", |case| {
+        case.flaw = Some(Flaw::SkippedEvent)
+    });
+    assert_caught(
+        "a skipped event",
+        sweep::run(ACTOR, case),
+        "left: saw 1 where Some(0) was next",
+    );
+}
+
+#[test]
+fn control_producer_that_publishes_something_else() {
+    let case = control("batch.published", "batching-producer", |case| {
+        case.flaw = Some(Flaw::OtherPayload)
+    });
+    assert_caught(
+        "another payload than intended",
+        sweep::run(ACTOR, case),
+        "was never written by",
+    );
+}
+
+#[test]
+fn control_name_that_is_left_behind() {
+    for leftover in ["", ".0123456789abcdef"] {
+        let world = World::shared_memory(ACTOR);
+        let path = match leftover {
+            "" => world.path(),
+            suffix => world.directory().join(format!(".{}{suffix}", world.name())),
+        };
+        std::fs::write(&path, "left").expect("a file");
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(world)));
+        assert!(dropped.is_err(), "{} went unnoticed", path.display());
+        assert!(!path.exists(), "and it is cleaned up");
+        println!("control caught: a name left behind{leftover}");
+    }
+}
+
+#[test]
+fn control_point_that_does_not_exist() {
+    let world = World::shared_memory(ACTOR);
+    for arming in [
+        "no.such:1:kill",
+        "publish.written:1:explode",
+        "publish.written",
+    ] {
+        let mut actor = world.actor();
+        actor.tell(&format!("arm at={arming}"));
+        let found = actor.expect_killed().expect_err("refused");
+        assert!(found.contains("it ended"), "{arming}: {found}");
+        println!("control caught: {arming}");
     }
 }

@@ -5,7 +5,7 @@ use super::stopped;
 
 /// The producer ends the ring.
 pub(crate) fn close(stage: &mut Stage) {
-    stage.open(stage.case.in_flight);
+    stage.open_for_role(stage.case.in_flight);
     let (role, point) = (stage.case.row.role, stage.case.row.point);
     if role == "drained-producer" {
         // no durable reader needs the name: it goes with the producer
@@ -41,7 +41,7 @@ pub(crate) fn close(stage: &mut Stage) {
 
 /// The last one to drain a closed ring takes its name along.
 pub(crate) fn drain(stage: &mut Stage) {
-    stage.open(stage.case.in_flight);
+    stage.open_for_role(stage.case.in_flight);
     match stage.case.row.role {
         "drainer" => drain_alone(stage),
         "detacher" => detach_drained(stage),
@@ -64,8 +64,9 @@ fn detach_drained(stage: &mut Stage) {
     stage.dismiss("guest");
     close_for_others(stage);
     stage.read_to(stage.last);
-    strike_drainer(stage, "left", "detach");
-    stage.drain_all("Closed");
+    if !strike_drainer(stage, "left", "detach") {
+        stage.drain_all("Closed");
+    }
     start_afresh(stage);
 }
 
@@ -107,13 +108,17 @@ fn close_for_others(stage: &mut Stage) {
     assert!(stage.world.is_named(), "a durable reader needs the name");
 }
 
-fn strike_drainer(stage: &mut Stage, name: &str, line: &str) {
+/// Whether the reader lives.
+fn strike_drainer(stage: &mut Stage, name: &str, line: &str) -> bool {
     let index = stage.find(name);
     let reader = stage.seats[index].actor.take().expect("a reader");
     let aimed = stage.aim(reader, line);
     stage.is_quiet = true;
-    stage.land(aimed, name_is_held);
+    let lives = stage.land(aimed, name_is_held).is_some();
     stage.seats[index].next = stage.last + 1;
+    let is_named = stage.world.is_named();
+    assert!(!(lives && is_named), "who lives takes the name along");
+    lives
 }
 
 /// Somebody is stopped over the name: nobody else can be the producer until it has gone, anybody can afterwards; whoever

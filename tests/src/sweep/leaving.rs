@@ -35,7 +35,7 @@ pub(crate) fn detach(stage: &mut Stage) {
 
 /// The producer finds that it waits for a dead automatic reader.
 pub(crate) fn evict(stage: &mut Stage) {
-    stage.open(CAPACITY);
+    stage.open_for_role(CAPACITY);
     let guest = stage.find("guest");
     stage.seats[guest].is_gone = true;
     stage.seats[guest].actor.take().expect("a reader").kill();
@@ -50,7 +50,7 @@ pub(crate) fn evict(stage: &mut Stage) {
 
 /// The producer forgets a durable reader that is away.
 pub(crate) fn remove(stage: &mut Stage) {
-    stage.open(stage.case.in_flight);
+    stage.open_for_role(stage.case.in_flight);
     let left = stage.find("left");
     stage.seats[left]
         .actor

@@ -5,21 +5,13 @@ use super::{CAPACITY, stopped};
 
 /// One event, behind those in flight.
 pub(crate) fn one(stage: &mut Stage) {
-    stage.open(stage.case.in_flight);
-    if stage.case.row.role == "successor" {
-        stage.kill_producer();
-        stage.succeed();
-    }
+    stage.open_for_role(stage.case.in_flight);
     struck(stage, &format!("publish n=1 {SOON}"), 1, &[]);
 }
 
 /// A batch: in flight are all of its events but the first, whose stamp comes last.
 pub(crate) fn batch(stage: &mut Stage) {
-    stage.open(0);
-    if stage.case.row.role == "batching-successor" {
-        stage.kill_producer();
-        stage.succeed();
-    }
+    stage.open_for_role(0);
     let n = stage.case.in_flight + 1;
     struck(stage, &format!("batch n={n} {SOON}"), n, &[]);
 }
@@ -63,6 +55,8 @@ fn struck(stage: &mut Stage, line: &str, n: i64, reads: &[i64]) {
                 stage.last += n;
             }
             stage.drain_all("ProducerDead");
+            stage.succeed();
+            stage.one_and_no_more();
         }
         Some((tx, reply)) => {
             assert_eq!(reply.number("last"), stage.last + n);

@@ -7,6 +7,9 @@ use crate::{Actor, Ledger, Reply, World};
 /// Until then something must have happened that does.
 pub(crate) const SOON: &str = "ms=30000";
 
+/// Long enough to look twice whether the producer is alive.
+pub(crate) const TWO_LOOKS: &str = "ms=15";
+
 /// Published and read by all before anything else: the ring has wrapped.
 const BEFORE: i64 = CAPACITY + 5;
 
@@ -77,6 +80,15 @@ impl Stage {
         self.attach_all();
         self.publish_and_read(BEFORE);
         self.publish(unread);
+    }
+
+    /// The same; where the role is a successor's, another producer has taken over by then.
+    pub(crate) fn open_for_role(&mut self, unread: i64) {
+        self.open(unread);
+        if self.case.row.role.ends_with("successor") {
+            self.kill_producer();
+            self.succeed();
+        }
     }
 
     /// From here on the name means another ring.
@@ -263,6 +275,21 @@ impl Stage {
         let last = self.last;
         for seat in self.present() {
             assert_eq!(seat.next, last + 1, "where {} stands", seat.name);
+        }
+    }
+
+    /// One event comes, and nothing that a dead producer left shows behind it.
+    pub(crate) fn one_and_no_more(&mut self) {
+        self.publish(1);
+        self.drain("Timeout", TWO_LOOKS);
+        let last = self.last;
+        for seat in self.present() {
+            assert_eq!(
+                seat.next,
+                last + 1,
+                "what {} saw behind the successor",
+                seat.name
+            );
         }
     }
 

@@ -1,10 +1,7 @@
 //! What the others can do while somebody is stopped: a stopped process is alive, so it keeps what it holds, and nothing
 //! else stands still.
 
-use super::stage::Stage;
-
-/// Long enough to look twice whether the producer is alive.
-const TWO_LOOKS: &str = "ms=15";
+use super::stage::{Stage, TWO_LOOKS};
 
 /// Somebody stands in nobody's way: two laps go through the ring.
 pub(crate) fn nobody_waits(stage: &mut Stage) {

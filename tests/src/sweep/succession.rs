@@ -42,6 +42,10 @@ pub(crate) fn take_over(stage: &mut Stage) {
             stage.drain_all(if is_closed { "Closed" } else { "ProducerDead" });
         }
     }
+    if stage.tx.is_none() {
+        stage.succeed();
+    }
+    stage.one_and_no_more();
     stage.finish();
 }
 

@@ -186,7 +186,7 @@ const SCENES: &[Scene] = &[
             "leave.bit",
             "evict.free",
         ],
-        &["evictor"],
+        &["evictor", "evicting-successor"],
         leaving::evict,
     ),
     scene(
@@ -197,12 +197,18 @@ const SCENES: &[Scene] = &[
             "leave.bit",
             "remove.unlocked",
         ],
-        &["remover"],
+        &["remover", "removing-successor"],
         leaving::remove,
     ),
     scene(
         CLOSE,
-        &["producer", "drained-producer", "keeper", "destroyer"],
+        &[
+            "producer",
+            "successor",
+            "drained-producer",
+            "keeper",
+            "destroyer",
+        ],
         ending::close,
     ),
     scene(
@@ -212,7 +218,13 @@ const SCENES: &[Scene] = &[
     ),
     scene(
         DRAIN,
-        &["drainer", "detacher", "automatic", "closing-producer"],
+        &[
+            "drainer",
+            "detacher",
+            "automatic",
+            "closing-producer",
+            "closing-successor",
+        ],
         ending::drain,
     ),
     scene(
@@ -244,7 +256,7 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// The sweep must not shrink: at least so many cases there are.
-pub const CASES_MIN: usize = 2_000;
+pub const CASES_MIN: usize = 4_000;
 
 /// Every case. `is_long` takes every occurrence of a point instead of some.
 pub fn cases(is_long: bool) -> Vec<Case> {
