@@ -1,8 +1,10 @@
 //! Where a case is played: a ring, its producer, its readers, the one who is struck, and everybody's ledgers.
 
-use super::{Action, Backing, CAPACITY, Case, Flaw};
-use crate::checker::{Reader, Summary, check};
-use crate::{Actor, Ledger, Reply, World};
+use super::{Backing, CAPACITY, Case, Flaw};
+use crate::{Actor, Reply, World};
+
+mod blow;
+mod verdict;
 
 /// Until then something must have happened that does.
 pub(crate) const SOON: &str = "ms=30000";
@@ -21,19 +23,12 @@ pub(crate) struct Seat {
     pub(crate) actor: Option<Actor>,
     /// The next event that it is to see.
     pub(crate) next: i64,
-    /// See [`Reader`].
+    /// See [`Reader`](crate::checker::Reader).
     pub(crate) redelivery: i64,
     pub(crate) unwritten: i64,
     /// It has given up its position, or lost it as its kind does.
     pub(crate) is_gone: bool,
     ring: usize,
-}
-
-/// A process that was told to do what brings it to the point.
-#[derive(Debug)]
-pub(crate) struct Aimed {
-    pub(crate) actor: Actor,
-    points: i64,
 }
 
 #[derive(Debug)]
@@ -293,155 +288,12 @@ impl Stage {
         }
     }
 
-    /// Everybody does a little, whatever comes of it: somebody is late, and nobody knows.
-    fn live(&mut self) {
-        if let Some(tx) = &mut self.tx {
-            tx.tell("fill max=2");
-        }
-        for seat in self.present() {
-            seat.tell("drain ms=2");
-        }
-        for seat in self.present() {
-            seat.collect();
-        }
-        if let Some(tx) = &mut self.tx {
-            self.last = tx.expect_ok().number("last");
-        }
-    }
-
     /// A reader goes, and gives its position up.
     pub(crate) fn dismiss(&mut self, name: &str) {
         let index = self.find(name);
         let seat = &mut self.seats[index];
         seat.actor.take().expect("a reader").ok("leave");
         seat.is_gone = true;
-    }
-
-    // the blow
-
-    /// Arms the case's point, and tells what brings the process there.
-    pub(crate) fn aim(&mut self, actor: Actor, line: &str) -> Aimed {
-        let arming = self.case.arming();
-        self.aim_at(actor, &arming, line)
-    }
-
-    /// As [`aim`](Self::aim), with more armed than the case's own point.
-    pub(crate) fn aim_at(&mut self, mut actor: Actor, arming: &str, line: &str) -> Aimed {
-        actor.ok(&format!("arm at={arming}"));
-        actor.tell(line);
-        let points = arming.split(',').count() as i64;
-        Aimed { actor, points }
-    }
-
-    /// It happens; a stopped process goes on after `meanwhile`. The process and its answer, if it lives.
-    pub(crate) fn land(
-        &mut self,
-        aimed: Aimed,
-        meanwhile: impl FnOnce(&mut Self),
-    ) -> Option<(Actor, Reply)> {
-        let Aimed { mut actor, points } = aimed;
-        let never = |what: String| panic!("armed but never reached: {what}");
-        match self.case.action {
-            Action::Kill => {
-                actor.expect_killed().unwrap_or_else(never);
-                return None;
-            }
-            Action::Stop => {
-                actor.expect_stopped().unwrap_or_else(never);
-                meanwhile(self);
-                actor.resume();
-            }
-            Action::Delay if self.is_quiet => {}
-            Action::Delay => self.live(),
-        }
-        let reply = actor.answer();
-        let fired = actor.ok("fired").number("fired");
-        if fired != points {
-            never(format!(
-                "{fired} of {points} points acted, and it answered: {}",
-                reply.text()
-            ));
-        }
-        Some((actor, reply))
-    }
-
-    // the end
-
-    /// The ring is used again by everybody: two laps, then its end. Whoever is missing comes back or is replaced.
-    pub(crate) fn finish(&mut self) {
-        if self.tx.is_none() {
-            self.succeed();
-        }
-        let is_here = |seat: &&Seat| seat.ring == self.ring && seat.is_durable && !seat.is_gone;
-        for fresh in ["fresh", "fresher"]
-            .iter()
-            .skip(self.seats.iter().filter(is_here).count())
-        {
-            self.seat(fresh, true);
-        }
-        self.attach_all();
-        for seat in self.present() {
-            seat.tell(&format!("drain {SOON}"));
-        }
-        let n = 2 * self.capacity;
-        self.publish(n);
-        let mut tx = self.tx.take().expect("a producer");
-        tx.ok("close");
-        let last = self.last;
-        for seat in self.present() {
-            let reply = seat.collect();
-            assert_eq!(
-                reply.word("end"),
-                "Closed",
-                "{}: {}",
-                seat.name,
-                reply.text()
-            );
-            assert_eq!(seat.next, last + 1, "{} saw everything", seat.name);
-        }
-        let mut leaving: Vec<Actor> = self
-            .present()
-            .filter_map(|seat| seat.actor.take())
-            .collect();
-        leaving.push(tx);
-        leaving.iter_mut().for_each(Actor::end_input);
-        leaving.into_iter().for_each(Actor::leave);
-        assert!(!self.world.is_named(), "the name is gone");
-    }
-
-    /// What the ledgers say, ring by ring.
-    pub(crate) fn judge(self) -> Result<Summary, String> {
-        let mut sum = Summary::default();
-        for ring in 0..=self.ring {
-            let of_ring = |writer: &usize| self.writers[*writer - 1] == ring;
-            let producers: Vec<_> = (1..=self.writers.len())
-                .filter(of_ring)
-                .map(|writer| Ledger::read(&self.world.ledger(&format!("writer-{writer}"))))
-                .collect();
-            let seats = self.seats.iter().filter(|seat| seat.ring == ring);
-            let readers: Vec<_> = seats.map(|seat| self.reader(seat)).collect();
-            let summary = check(&producers, &readers).map_err(|faults| faults.join("; "))?;
-            sum.events += summary.events;
-            sum.sightings += summary.sightings;
-            sum.repeated += summary.repeated;
-        }
-        match sum.events {
-            0 => Err(String::from("nobody saw anything")),
-            _ => Ok(sum),
-        }
-    }
-
-    fn reader(&self, seat: &Seat) -> Reader {
-        let mut entries = Ledger::read(&self.world.ledger(&format!("{}-{}", seat.ring, seat.name)));
-        if seat.is_gone {
-            entries.push(crate::Entry::Left);
-        }
-        Reader {
-            name: seat.name.clone(),
-            entries,
-            redelivery: seat.redelivery,
-            unwritten: seat.unwritten,
-        }
     }
 }
 
