@@ -1,10 +1,10 @@
 //! The sweep: at every fail point, in every role that comes to it, a process dies, stops or is late; everybody else goes
 //! on, a successor comes, the ring is used again, and the [checker](crate::checker) judges what all of them saw.
 //!
-//! The [table](table) says which roles come to which point. A [case](Case) is one of its rows with a backing, a number of
+//! The [table] says which roles come to which point. A [case](Case) is one of its rows with a backing, a number of
 //! events in flight, an occurrence and an action, and has a name that runs it alone. Scenarios act on a
-//! [stage](stage::Stage): real processes, one ring. What those who are alive must be able to do while one of them is
-//! stopped is in [stopped].
+//! *stage*: real processes, one ring. What those who are alive must be able to do while one of them is
+//! stopped is in `stopped`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
