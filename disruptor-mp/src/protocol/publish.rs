@@ -106,7 +106,7 @@ impl<E: Event> ProducerCore<E> {
     #[inline(always)]
     pub(crate) fn vacant(&self, n: usize) -> Option<Sequence> {
         let next = self.next();
-        ((self.limit - next + 1) as usize >= n).then_some(next)
+        (self.free_from(next) >= n).then_some(next)
     }
 
     pub(crate) fn gate(&self) -> Sequence {
@@ -120,7 +120,13 @@ impl<E: Event> ProducerCore<E> {
     /// How many slots may be claimed without a refresh.
     #[inline(always)]
     pub(crate) fn free(&self) -> usize {
-        (self.limit - self.next() + 1) as usize
+        self.free_from(self.next())
+    }
+
+    /// None rather than less: a hostile peer's stamps can take the position past the limit.
+    #[inline(always)]
+    fn free_from(&self, next: Sequence) -> usize {
+        (self.limit - next + 1).max(0) as usize
     }
 
     /// The slot of `sequence`, which [`vacant`](Self::vacant) said is free; or whose claim the caller has (R2).
@@ -132,7 +138,8 @@ impl<E: Event> ProducerCore<E> {
     /// R2: publishes the event whose bytes were written to the slot of `sequence`, the next one.
     #[inline(always)]
     pub(crate) fn publish_one(&mut self, sequence: Sequence) {
-        debug_assert!(sequence <= self.limit);
+        // whether it lies within the limit, a hostile peer's stamps decide, too
+        debug_assert!((self.base..self.base + self.step).contains(&sequence));
         point("publish.written");
         // SYNC POINT publish: pairs with the Acquire load in `ConsumerCore::is_published`.
         self.view
@@ -157,7 +164,6 @@ impl<E: Event> ProducerCore<E> {
         n: usize,
         mut write: impl FnMut(NonNull<E>, usize),
     ) -> Sequence {
-        debug_assert!(n <= self.free());
         if n == 0 {
             return first - 1;
         }
