@@ -111,15 +111,19 @@ impl<E: Event> Segment<E> {
     }
 
     /// Takes the name of a closed and drained ring along (R15). Who finds the producer's lock taken leaves it at
-    /// that: its holder looks again once it has let go, so that of two who race one sees what the other did.
+    /// that: its holder looks again once it has let go, so that of two who race one sees what the other did. Each look
+    /// but the last is answered by somebody who came or went meanwhile; only a hostile peer gives more than a few.
     pub(crate) fn unlink_if_drained(&self) -> io::Result<()> {
         let locks = self.locks();
         // SYNC POINT drain: pairs with itself. Of two who have just released their last event one sees the other's.
         if !left_out!(DrainFence) {
             fence(Ordering::SeqCst);
         }
-        while blocked::is_drained(self.control()) && self.region.is_name_ours()? {
-            if !locks.try_lock(PRODUCER_BYTE)? {
+        for _ in 0..TRIES {
+            if !blocked::is_drained(self.control())
+                || !self.region.is_name_ours()?
+                || !locks.try_lock(PRODUCER_BYTE)?
+            {
                 break;
             }
             point("drain.locked");
