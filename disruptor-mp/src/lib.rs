@@ -101,6 +101,9 @@ pub use fail::FAIL_POINTS;
 #[doc(hidden)]
 pub use fail::{arm_fail_points, fail_points_fired};
 pub use layout::DEFAULT_MAX_CONSUMERS;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use layout::header::ring_in_header;
 pub use liveness::{
     RequiredConsumerAlert, RequiredConsumerAlertHook, RequiredConsumerError,
     RequiredConsumerFailureAction, RequiredConsumerLivenessConfig,

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 mod actor;
 pub mod checker;
 mod ledger;
+pub mod fuzz;
+mod hostile;
 mod record;
 #[cfg(feature = "dst")]
 pub mod simulation;
@@ -17,6 +19,7 @@ pub mod sweep;
 
 pub use actor::{Actor, Reply, wait_until};
 pub use ledger::{Entry, Ledger};
+pub use hostile::Hostile;
 pub use record::{Record, Tally, hash_of};
 
 /// Where the actors of one test meet. Dropping it checks that nothing of the ring is left behind.

@@ -239,6 +239,14 @@ impl Header {
     }
 }
 
+/// For fuzzers: which bytes of the file are the slots, guard line included, if the header is accepted.
+#[cfg(feature = "fuzzing")]
+pub fn ring_in_header(bytes: &[u8], file_len: u64) -> Result<core::ops::Range<u64>, String> {
+    let header = Header::decode(bytes, file_len).map_err(|fault| format!("{fault:?}"))?;
+    let from = header.geometry.slots_offset;
+    Ok(from..from.saturating_add(header.geometry.slots_len))
+}
+
 /// Two 32-bit fields that lie one after the other.
 fn two_words(first: u32, second: u32) -> u64 {
     let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());

@@ -1,0 +1,40 @@
+//! What fuzzers do with bytes: one driver for each target, shared by `fuzz/fuzz_targets/` and by the tests that replay the
+//! corpus.
+//!
+//! A driver makes segments of its own in a directory of its own, plays every role in turn and stores what the bytes
+//! say. Whatever they say: no call may panic, touch memory outside a mapping, wait beyond its deadline, or remove
+//! anybody else's file. Errors and wrong values are fine.
+
+mod arena;
+mod calls;
+mod mutation;
+mod plant;
+mod sample;
+mod targets;
+
+pub use calls::{Call, Party, Role};
+pub use mutation::{Mutation, Ring};
+pub use plant::{PLANT, Plant};
+pub use sample::{Packed, Sample, Wide};
+
+/// A driver: bytes in, behaviour out.
+pub type Driver = fn(&[u8]);
+
+/// Every fuzz target by its name in `fuzz/fuzz_targets/`.
+pub const TARGETS: [(&str, Driver); 5] = [
+    ("header", targets::header),
+    ("attach_raw", targets::attach_raw),
+    ("attach_mutated", targets::attach_mutated),
+    ("interleaved", targets::interleaved),
+    ("counters_file", targets::counters_file),
+];
+
+/// Runs the target of this name.
+///
+/// # Panics
+///
+/// When there is none, and when a promise is broken.
+pub fn run(target: &str, bytes: &[u8]) {
+    let found = TARGETS.iter().find(|(name, _)| *name == target);
+    found.unwrap_or_else(|| panic!("no target {target}")).1(bytes);
+}

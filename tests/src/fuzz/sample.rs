@@ -1,0 +1,52 @@
+//! The events of fuzzed rings: one for each shape that a slot can have.
+
+use disruptor_mp::Event;
+
+use crate::Record;
+
+/// An event that can be made of a number.
+pub trait Sample: Event + Default {
+    /// The event of this number.
+    fn of(number: u64) -> Self;
+}
+
+/// Slots that share cache lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Event)]
+#[repr(C)]
+#[event(packed_slots)]
+pub struct Packed(u64);
+
+/// A slot whose stamp comes first and whose event has lines of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Event)]
+#[repr(C)]
+pub struct Wide([u64; 40]);
+
+impl Default for Wide {
+    fn default() -> Self {
+        Self([0; 40])
+    }
+}
+
+impl Sample for u64 {
+    fn of(number: u64) -> Self {
+        number
+    }
+}
+
+impl Sample for Packed {
+    fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl Sample for Wide {
+    fn of(number: u64) -> Self {
+        Self([number; 40])
+    }
+}
+
+impl Sample for Record {
+    fn of(number: u64) -> Self {
+        Record::of(number as i64)
+    }
+}

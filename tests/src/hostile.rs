@@ -1,0 +1,221 @@
+//! A hostile peer: it maps a ring's file by itself, writable, and stores anything anywhere in it.
+//!
+//! It stays within the mapping: truncating the file is outside of the model, and so is whoever opens it read-only. Now
+//! and then it holds still with the lines empty, so that waits without a deadline, which any registered consumer may
+//! hold up for ever, end.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+const HEADER_WORDS: usize = 512 / 8;
+const CONTROL_AT: usize = 4096 / 8;
+const CLOSED_AT: usize = CONTROL_AT + 1;
+const RESERVED_AT: usize = CONTROL_AT + 128 / 8;
+const REGISTERED_AT: usize = CONTROL_AT + 256 / 8;
+const CONTROL_END: usize = CONTROL_AT + 11264 / 8;
+const WORDS_OF_LINE: usize = 128 / 8;
+/// The closed word of an open ring.
+const OPEN: u64 = i64::MIN as u64;
+/// One round in so many is quiet.
+const LULL_ONE_IN: u32 = 24;
+const LULL: Duration = Duration::from_millis(5);
+/// One round in so many looks whether the name means another file by now.
+const LOOK_ONE_IN: u32 = 8;
+
+/// Words that a careless reader would stumble over.
+const WORDS: [u64; 14] = [
+    0,
+    1,
+    2,
+    5,
+    u64::MAX,
+    i64::MAX as u64,
+    i64::MIN as u64,
+    (1 << 61) - 1,
+    1 << 61,
+    1 << 62,
+    1 << 32,
+    u64::MAX << 32,
+    0xFF_FFFF_FFFF_FFFF,
+    0x1B5B_4A1B_FFFE_C3C3,
+];
+
+/// Somebody who means ill.
+#[derive(Debug)]
+pub struct Hostile {
+    path: PathBuf,
+    random: fastrand::Rng,
+    target: Option<Target>,
+    stores: u64,
+}
+
+/// The file that is under attack.
+#[derive(Debug)]
+struct Target {
+    inode: u64,
+    map: MmapRaw,
+    header: [u64; HEADER_WORDS],
+}
+
+impl Hostile {
+    /// An attacker of the ring at `path`; the seed says what it does.
+    pub fn new(path: &Path, seed: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            random: fastrand::Rng::with_seed(seed),
+            target: None,
+            stores: 0,
+        }
+    }
+
+    /// How many words it has stored.
+    pub fn stores(&self) -> u64 {
+        self.stores
+    }
+
+    /// One attack.
+    pub fn round(&mut self) {
+        if self.target.is_none() || self.random.u32(..LOOK_ONE_IN) == 0 {
+            self.look();
+        }
+        let Some(target) = &self.target else {
+            std::thread::sleep(Duration::from_millis(1));
+            return;
+        };
+        let random = &mut self.random;
+        let words = target.words().len();
+        if random.u32(..LULL_ONE_IN) == 0 {
+            target.quieten();
+            std::thread::sleep(LULL);
+            return;
+        }
+        let value = |random: &mut fastrand::Rng| match random.u8(..4) {
+            0 => random.u64(..),
+            1 => random.u64(..64),
+            2 => WORDS[random.usize(..WORDS.len())].wrapping_add(random.u64(..4)),
+            _ => WORDS[random.usize(..WORDS.len())],
+        };
+        let (from, count) = match random.u8(..8) {
+            // the lines that are in use
+            0 | 1 => (
+                CONTROL_AT + random.usize(..12) * WORDS_OF_LINE,
+                WORDS_OF_LINE,
+            ),
+            2 => (random.usize(CONTROL_AT..CONTROL_END), 1),
+            3 => (CONTROL_AT + random.usize(..4), 1),
+            4 => (REGISTERED_AT, 1),
+            5 => (random.usize(CONTROL_END..words), WORDS_OF_LINE),
+            // the stamps that the producer is about to write, and takes for its own
+            6 if random.bool() => {
+                let floor = target.words()[CONTROL_AT].load(Ordering::Relaxed);
+                for ahead in 0..random.u64(..24) {
+                    target.publish(floor.wrapping_add(ahead));
+                    self.stores += 1;
+                }
+                return;
+            }
+            // everything at once
+            6 if random.u8(..16) == 0 => (CONTROL_AT, words - CONTROL_AT),
+            7 => (random.usize(..HEADER_WORDS), 2),
+            _ => (random.usize(CONTROL_AT..words), 1),
+        };
+        let has_one_value = random.bool();
+        let first = value(random);
+        for at in from..(from + count).min(words) {
+            let word = if has_one_value { first } else { value(random) };
+            target.words()[at].store(word, Ordering::Relaxed);
+            self.stores += 1;
+        }
+        std::thread::sleep(Duration::from_micros(random.u64(..200)));
+        // a ring whose header stays damaged would be attached to by nobody
+        target.mend_header();
+    }
+
+    /// Stores the stamp of a sequence that nobody has published.
+    pub fn forge_stamp(&mut self, sequence: u64) {
+        self.look();
+        let target = self.target.as_ref().expect("a ring");
+        target.publish(sequence);
+    }
+
+    /// Keeps the first reserved word from being zero.
+    pub fn store_in_reserved_line(&mut self) {
+        self.look();
+        if let Some(target) = &self.target {
+            target.words()[RESERVED_AT].store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves the ring as if nobody had ever been registered.
+    pub fn relent(&mut self) {
+        self.look();
+        if let Some(target) = &self.target {
+            target.quieten();
+        }
+    }
+
+    /// Maps what has the name now.
+    fn look(&mut self) {
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(&self.path) else {
+            return;
+        };
+        let stat = file.metadata().expect("stat");
+        if self
+            .target
+            .as_ref()
+            .is_some_and(|target| target.inode == stat.ino())
+        {
+            return;
+        }
+        let map = MmapOptions::new().map_raw(&file).expect("map");
+        let mut target = Target {
+            inode: stat.ino(),
+            map,
+            header: [0; HEADER_WORDS],
+        };
+        let header: Vec<u64> = target.words()[..HEADER_WORDS]
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed))
+            .collect();
+        target.header.copy_from_slice(&header);
+        self.target = Some(target);
+    }
+}
+
+impl Target {
+    fn words(&self) -> &[AtomicU64] {
+        let words = self.map.as_mut_ptr().cast::<AtomicU64>();
+        // SAFETY: a writable mapping of that length, as long as `self`, aligned to a page; atomics of this process. That
+        // other processes access the same bytes otherwise is what is being tried.
+        unsafe { core::slice::from_raw_parts(words, self.map.len() / 8) }
+    }
+
+    /// Stores the stamp that says that this sequence may be read.
+    fn publish(&self, sequence: u64) {
+        let [slots_offset, stride] = [7, 8].map(|at| self.header[at] as usize);
+        let [.., a, b, c, d] = self.header[9].to_ne_bytes();
+        let stamp_offset = u32::from_ne_bytes([a, b, c, d]) as usize;
+        let slot = sequence as usize & (self.header[10] as usize - 1);
+        let at = (slots_offset + slot * stride + stamp_offset) / 8;
+        self.words()[at].store(sequence.wrapping_add(1) << 2, Ordering::Relaxed);
+    }
+
+    fn mend_header(&self) {
+        for (word, sound) in self.words().iter().zip(self.header) {
+            word.store(sound, Ordering::Relaxed);
+        }
+    }
+
+    fn quieten(&self) {
+        let words = self.words();
+        for word in &words[REGISTERED_AT..CONTROL_END] {
+            word.store(0, Ordering::Relaxed);
+        }
+        words[CLOSED_AT].store(OPEN, Ordering::Relaxed);
+    }
+}

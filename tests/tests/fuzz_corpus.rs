@@ -1,0 +1,195 @@
+//! The fuzz drivers without a fuzzer: the committed corpus, then random inputs, on any compiler.
+//!
+//! Each target runs on a thread of its own under a watchdog, and every mapping of a file lies between guard pages. What
+//! was being run when a process dies is in `last-<target>` of the build's temporary directory. `MYELON_FUZZ_SEED` repeats
+//! a random run.
+#![cfg(all(target_os = "linux", not(miri)))]
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use disruptor_mp::{MmapConsumer, MmapProducer, MmapTransportLayout};
+use myelon_tests::fuzz::{self, TARGETS};
+
+#[path = "../src/guards.rs"]
+mod guards;
+
+/// Fewer files than this are no corpus.
+const FILES_MIN: usize = 10;
+/// Random inputs for each target.
+const RANDOM_INPUTS: u64 = 400;
+const INPUT_BYTES_MAX: usize = 600;
+/// How long one input may take. Far more than any needs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn header() {
+    replay("header");
+}
+
+#[test]
+fn attach_raw() {
+    replay("attach_raw");
+}
+
+#[test]
+fn attach_mutated() {
+    replay("attach_mutated");
+}
+
+#[test]
+fn interleaved() {
+    replay("interleaved");
+}
+
+#[test]
+fn counters_file() {
+    replay("counters_file");
+}
+
+#[test]
+fn every_target_has_a_binary_and_a_corpus() {
+    let mut expected = TARGETS.map(|(name, _)| name);
+    expected.sort_unstable();
+    assert_eq!(names(&repository().join("fuzz/corpus")), expected);
+    assert_eq!(
+        names(&repository().join("fuzz/fuzz_targets")),
+        expected.map(|name| format!("{name}.rs"))
+    );
+}
+
+/// The guards are there: what is next to a mapping of a ring may not be touched.
+#[test]
+fn every_mapping_lies_between_guards() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let layout = MmapTransportLayout::new(directory.path(), "guarded");
+    let _tx = MmapProducer::<u64>::create(&layout, 64, || 0).expect("create");
+    let _rx = MmapConsumer::<u64>::attach(&layout, 64, "reader").expect("attach");
+    guards::assert_guarded(&format!("{}", directory.path().display()), 3);
+}
+
+/// Negative controls: three planted mistakes, each found by the corpus alone.
+#[test]
+fn planted_mistakes_are_noticed() {
+    for (plant, signal, text) in [
+        ("read", Some(libc::SIGSEGV), ""),
+        ("loop", Some(libc::SIGABRT), "interleaved: no end after"),
+        ("panic", None, "planted:"),
+    ] {
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "interleaved", "--nocapture"])
+            .env("MYELON_FUZZ_PLANT", plant)
+            .env("MYELON_FUZZ_PATIENCE_MS", "3000")
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{plant} was not noticed");
+        assert_eq!(output.status.signal(), signal, "{plant}: {said}");
+        assert!(said.contains(text), "{plant}: {said}");
+        println!("fuzz control caught: {plant}");
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The visible names in a directory, sorted.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory)
+        .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let mut names: Vec<String> = entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("utf-8")
+        })
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+fn replay(target: &'static str) {
+    let directory = repository().join("fuzz/corpus").join(target);
+    let files: Vec<Vec<u8>> = names(&directory)
+        .iter()
+        .map(|name| std::fs::read(directory.join(name)).expect("a corpus file"))
+        .collect();
+    assert!(files.len() >= FILES_MIN, "{target}: {} files", files.len());
+    let seed = match std::env::var("MYELON_FUZZ_SEED") {
+        Ok(text) => text.parse().expect("MYELON_FUZZ_SEED is a number"),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("fuzz seed: {target} MYELON_FUZZ_SEED={seed}");
+    let count = files.len();
+    run_watched(target, move |run| {
+        files.iter().for_each(|bytes| run(bytes));
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..RANDOM_INPUTS {
+            run(&random_input(&mut random, &files));
+        }
+    });
+    println!("fuzz target: {target} files={count} random={RANDOM_INPUTS}");
+}
+
+/// Any bytes, or a corpus file with a few bytes changed, cut or put in.
+fn random_input(random: &mut fastrand::Rng, files: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = match random.bool() {
+        true => Vec::new(),
+        false => files[random.usize(..files.len())].clone(),
+    };
+    if bytes.is_empty() {
+        bytes.resize(random.usize(..INPUT_BYTES_MAX), 0);
+        random.fill(&mut bytes);
+        return bytes;
+    }
+    for _ in 0..random.usize(1..8) {
+        let at = random.usize(..bytes.len());
+        match random.u8(..4) {
+            0 => bytes.insert(at, random.u8(..)),
+            1 if bytes.len() > 1 => {
+                bytes.remove(at);
+            }
+            2 => bytes[at] ^= 1 << random.u8(..8),
+            _ => bytes[at] = random.u8(..),
+        }
+    }
+    bytes
+}
+
+/// Runs inputs on a thread, and ends the process when one of them does not end.
+fn run_watched(target: &'static str, play: impl FnOnce(&dyn Fn(&[u8])) + Send + 'static) {
+    let patience = match std::env::var("MYELON_FUZZ_PATIENCE_MS") {
+        Ok(text) => Duration::from_millis(text.parse().expect("a number of milliseconds")),
+        Err(_) => PATIENCE,
+    };
+    let last = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("last-{target}"));
+    let (steps, watched) = channel();
+    let thread = std::thread::spawn(move || {
+        play(&|bytes| {
+            std::fs::write(&last, bytes).expect("the last input");
+            fuzz::run(target, bytes);
+            steps.send(()).expect("the watchdog");
+        });
+    });
+    loop {
+        match watched.recv_timeout(patience) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                // the thread cannot be ended otherwise
+                eprintln!("{target}: no end after {patience:?}");
+                std::process::abort();
+            }
+        }
+    }
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
