@@ -160,6 +160,8 @@ fn system_unmap(address: *mut c_void, length: usize) -> c_int {
 }
 
 fn set_errno(code: c_int) {
-    // SAFETY: the address of this thread's own errno.
-    unsafe { *libc::__errno_location() = code };
+    // SAFETY: no preconditions (a system call's wrapper).
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: this thread's own errno.
+    unsafe { *errno = code };
 }
