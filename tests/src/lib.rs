@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 mod actor;
 pub mod checker;
-mod ledger;
 pub mod fuzz;
 mod hostile;
+mod ledger;
 mod record;
 #[cfg(feature = "dst")]
 pub mod simulation;
@@ -18,8 +18,8 @@ pub mod simulation;
 pub mod sweep;
 
 pub use actor::{Actor, Reply, wait_until};
-pub use ledger::{Entry, Ledger};
 pub use hostile::Hostile;
+pub use ledger::{Entry, Ledger};
 pub use record::{Record, Tally, hash_of};
 
 /// Where the actors of one test meet. Dropping it checks that nothing of the ring is left behind.
