@@ -2,8 +2,8 @@
 //!
 //! Compiled in only with the feature `fail-points` and debug assertions, so that no release build holds any of it.
 //! Armed by the environment variable `MYELON_FAIL_POINT=<name>:<n>:<action>`, or later by `arm_fail_points`: at the n-th
-//! time (from 1) that the process comes to the point, `kill`, `stop` or `delay` happens there. Several are armed with
-//! commas in between: one to bring about a race, another to end it.
+//! time (from 1) that the process comes to the point, `kill`, `stop`, `delay` or `trap` (a signal for who traces it)
+//! happens there. Several are armed with commas in between: one to bring about a race, another to end it.
 //!
 //! In simulations (feature `dst`) and in the models of loom the same points are where a task may be interrupted or die.
 
@@ -126,6 +126,7 @@ mod armed {
         Kill,
         Stop,
         Delay,
+        Trap,
     }
 
     struct Arming {
@@ -191,6 +192,7 @@ mod armed {
             "kill" => Action::Kill,
             "stop" => Action::Stop,
             "delay" => Action::Delay,
+            "trap" => Action::Trap,
             other => panic!("fail point '{text}': no such action: {other}"),
         };
         let left = at
@@ -222,6 +224,9 @@ mod armed {
                 let _ = raise(Signal::SIGSTOP);
             }
             Action::Delay => std::thread::sleep(Duration::from_millis(20)),
+            Action::Trap => {
+                let _ = raise(Signal::SIGTRAP);
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a process did and saw, written down so that its death cannot take it away.
 //!
 //! Every entry is one `write` to a file opened for appending: it is in the file when the call returns, whatever happens
-//! to the process afterwards. A producer writes its intent before it publishes and the acknowledgement afterwards; a
+//! to the process afterwards. A kill that meets the call itself may cut the entry at the end of a page; such a rest
+//! counts as not written, as what follows the call was never done. A producer writes its intent before it publishes and the acknowledgement afterwards; a
 //! consumer writes what it sees before it commits. So the ledgers of all processes, dead or alive, are what the
 //! [checker](crate::checker) judges.
 
@@ -60,14 +61,18 @@ pub enum Entry {
 pub struct Ledger(File);
 
 impl Ledger {
-    /// Opens the ledger at `path`, after what is in it.
+    /// Opens the ledger at `path`, after the entries that are in it.
     ///
     /// # Panics
     ///
     /// When it cannot be opened.
     pub fn append_to(path: &Path) -> Self {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        Self(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        let opened = || {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            file.set_len(whole_entries(path)?.len() as u64)?;
+            Ok::<_, std::io::Error>(file)
+        };
+        Self(opened().unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
     /// Writes an entry down.
@@ -103,16 +108,18 @@ impl Ledger {
     ///
     /// When a line is not one of ours.
     pub fn read(path: &Path) -> Vec<Entry> {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            text.is_empty() || text.ends_with('\n'),
-            "half a line in {}",
-            path.display()
-        );
+        let text = whole_entries(path).unwrap_or_default();
         text.lines()
             .map(|line| parse(line).unwrap_or_else(|| panic!("no entry: {line}")))
             .collect()
     }
+}
+
+/// The ledger without the rest of an entry that a kill cut off.
+fn whole_entries(path: &Path) -> std::io::Result<String> {
+    let mut text = std::fs::read_to_string(path)?;
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    Ok(text)
 }
 
 fn parse(line: &str) -> Option<Entry> {
@@ -152,4 +159,22 @@ fn parse(line: &str) -> Option<Entry> {
         _ => return None,
     };
     Some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_that_was_cut_off_counts_as_not_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("ledger");
+        let began = |writer| Entry::Began { writer, next: 0 };
+        Ledger::append_to(&path).enter(&began(1));
+        let mut rest = OpenOptions::new().append(true).open(&path).expect("open");
+        rest.write_all(b"intends 1 0").expect("write");
+        assert_eq!(Ledger::read(&path), [began(1)]);
+        Ledger::append_to(&path).enter(&began(2));
+        assert_eq!(Ledger::read(&path), [began(1), began(2)]);
+    }
 }

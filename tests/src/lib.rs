@@ -14,8 +14,11 @@ mod ledger;
 mod record;
 #[cfg(feature = "dst")]
 pub mod simulation;
+pub mod stepping;
+pub mod storm;
 #[cfg(debug_assertions)]
 pub mod sweep;
+pub mod tracer;
 
 pub use actor::{Actor, Reply, wait_until};
 pub use hostile::Hostile;

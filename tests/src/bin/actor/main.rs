@@ -16,6 +16,8 @@ mod books;
 mod fork;
 mod hot;
 mod options;
+mod stepping;
+mod storm;
 mod system;
 
 use books::{Books, Sightings};
@@ -123,6 +125,28 @@ impl<B> Actor<B> {
             "recv" | "recv-copies" | "recv-batches" | "drain" | "lease" | "detach" | "leave"
             | "drop-rx" | "lag" => self.as_consumer(words),
             "state" => self.state(),
+            "pour" => storm::pour(
+                self.tx.as_mut().expect("a producer"),
+                &mut self.books,
+                words,
+            ),
+            "follow" => {
+                let rx = self.rx.as_mut().expect("a consumer");
+                storm::follow(rx, &mut self.sightings, words)
+            }
+            "step-send" | "step-batch" => {
+                let tx = self.tx.as_mut().expect("a producer");
+                stepping::publish(tx, &mut self.books, words)
+            }
+            "step-commit" => {
+                let rx = self.rx.as_mut().expect("a consumer");
+                stepping::commit(rx, &mut self.sightings, words)
+            }
+            "step-leave" => {
+                self.sightings.leave();
+                stepping::end(self.rx.take().expect("a consumer"), Consumer::leave)
+            }
+            "step-close" => stepping::end(self.tx.take().expect("a producer"), Producer::close),
             "fork-use" => fork::use_in_child(self.tx.take(), self.rx.take(), |tx, rx| {
                 (self.tx, self.rx) = (tx, rx);
             }),
@@ -149,6 +173,7 @@ impl<B> Actor<B> {
     fn produce(&mut self, words: &Words<'_>) -> Answer {
         let builder = options::for_producer((self.builder)(words.number("cap") as usize), words);
         let tx = builder.build_producer(Record::default)?;
+        stepping::after_attach(words);
         let next = tx.last_published_sequence() + 1;
         self.tx = Some(tx);
         self.books = Books::open(words, next);
@@ -158,6 +183,7 @@ impl<B> Actor<B> {
     fn consume(&mut self, words: &Words<'_>) -> Answer {
         let builder = options::for_consumer((self.builder)(words.number("cap") as usize), words);
         let rx = builder.build_consumer()?;
+        stepping::after_attach(words);
         let next = rx.current_sequence() + 1;
         let answer = format!("next={next} id={}", rx.consumer_id());
         self.rx = Some(rx);

@@ -1,0 +1,185 @@
+//! What an actor does while a storm goes on around it: publish or consume until it is told something else.
+//!
+//! Both verbs answer twice: at once, so that the test knows that they run, and when they end. `wrong=` plants a fault
+//! that the checker has to find.
+
+use std::io::stdin;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use disruptor_mp::{Consumer, Deadline, Producer, RecvError, SendError};
+use myelon_tests::{Record, Tally};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::books::{Books, Sightings};
+use crate::options::Words;
+use crate::{Answer, Failure, reply};
+
+/// How long a call waits until this process looks whether it is told something.
+const SLICE: Duration = Duration::from_millis(5);
+/// How long a planted fault leaves open what a death then uncovers.
+const WRONG_PAUSE: Duration = Duration::from_micros(500);
+
+/// Whether the test has said something, or has gone.
+fn is_told() -> bool {
+    let input = stdin();
+    let mut looks = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    poll(&mut looks, PollTimeout::ZERO).expect("poll") > 0
+}
+
+/// When something last went on.
+struct Progress {
+    at: Instant,
+    patience: Duration,
+}
+
+impl Progress {
+    /// `stall_ms=`, or half a minute: whatever died or stopped is replaced or goes on within milliseconds.
+    fn new(words: &Words<'_>) -> Self {
+        Self {
+            at: Instant::now(),
+            patience: Duration::from_millis(words.number_or("stall_ms", 30_000) as u64),
+        }
+    }
+
+    fn made(&mut self) {
+        self.at = Instant::now();
+    }
+
+    fn check(&self, before: &dyn std::fmt::Display, why: &str) -> Result<(), Failure> {
+        if self.at.elapsed() < self.patience {
+            return Ok(());
+        }
+        Err(Failure {
+            kind: String::from("Stuck"),
+            before: before.to_string(),
+            text: format!("no progress for {:?}: {why}", self.patience),
+        })
+    }
+}
+
+/// `pour max=8 seed=1`: publishes batches of 1 to `max` events until it is told something.
+///
+/// `wrong=early` acknowledges a batch before it publishes it.
+pub(crate) fn pour<B>(
+    tx: &mut Producer<Record, B>,
+    books: &mut Books,
+    words: &Words<'_>,
+) -> Answer {
+    reply(&Ok(String::from("pouring")));
+    let mut random = fastrand::Rng::with_seed(words.number("seed") as u64);
+    let is_early = words.get("wrong") == Some("early");
+    let mut progress = Progress::new(words);
+    let mut count = 0;
+    while !is_told() {
+        let len = random.usize(1..=words.number("max") as usize);
+        let next = tx.last_published_sequence() + 1;
+        let batch = books.intend(next, len as u64);
+        if is_early {
+            books.acknowledge(next + len as i64 - 1);
+            std::thread::sleep(WRONG_PAUSE);
+        }
+        let sent = match len {
+            1 => tx.send(Deadline::after(SLICE), |record| *record = batch.event(0)),
+            _ => tx.send_batch(len, Deadline::after(SLICE), |record, index| {
+                *record = batch.event(index);
+            }),
+        };
+        match sent {
+            Ok(last) => {
+                books.acknowledge(last);
+                progress.made();
+                count += len;
+            }
+            Err(SendError::Timeout { blocked_on }) => {
+                progress.check(&format!("count={count}"), &blocked_on)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(format!("count={count}"))
+}
+
+/// `follow how=leases|batches`: consumes through every death of a producer, until the ring is closed and drained or
+/// this process is told something.
+///
+/// Attached with `wrong=late` it releases an event before it writes it down.
+pub(crate) fn follow<B>(
+    rx: &mut Consumer<Record, B>,
+    sightings: &mut Sightings,
+    words: &Words<'_>,
+) -> Answer {
+    reply(&Ok(String::from("following")));
+    let by_batches = words.word("how") == "batches";
+    let is_late = sightings.are_late();
+    let mut progress = Progress::new(words);
+    let mut tally = Tally::new();
+    while !is_told() {
+        let count = tally.count;
+        let end = match (by_batches, is_late) {
+            (true, _) => take_batch(rx, sightings, &mut tally)?,
+            (_, true) => take_late(rx, sightings, &mut tally)?,
+            (..) => take_leased(rx, sightings, &mut tally)?,
+        };
+        if tally.count > count {
+            progress.made();
+        }
+        match end {
+            Some(RecvError::Closed) => return Ok(format!("end=Closed {tally}")),
+            Some(waits @ (RecvError::Timeout | RecvError::ProducerDead { .. })) => {
+                progress.check(&tally, &waits.to_string())?;
+            }
+            Some(error) => return Err(error.into()),
+            None => {}
+        }
+    }
+    Ok(format!("end=Told {tally}"))
+}
+
+type Taken = Result<Option<RecvError>, Failure>;
+
+fn take_leased<B>(
+    rx: &mut Consumer<Record, B>,
+    sightings: &mut Sightings,
+    tally: &mut Tally,
+) -> Taken {
+    match rx.recv(Deadline::after(SLICE)) {
+        Ok(lease) => sightings
+            .count_in(tally, lease.sequence(), &lease)
+            .map(|()| None),
+        Err(end) => Ok(Some(end)),
+    }
+}
+
+fn take_batch<B>(
+    rx: &mut Consumer<Record, B>,
+    sightings: &mut Sightings,
+    tally: &mut Tally,
+) -> Taken {
+    let mut fault = Ok(None);
+    let taken = rx.process_within(Deadline::after(SLICE), |record, sequence, _| {
+        if fault.is_ok() {
+            fault = sightings.count_in(tally, sequence, record).map(|()| None);
+        }
+    });
+    match taken {
+        Ok(_) => fault,
+        Err(end) => Ok(Some(end)),
+    }
+}
+
+fn take_late<B>(
+    rx: &mut Consumer<Record, B>,
+    sightings: &mut Sightings,
+    tally: &mut Tally,
+) -> Taken {
+    match rx.recv(Deadline::after(SLICE)) {
+        Ok(lease) => {
+            let (sequence, record) = (lease.sequence(), *lease);
+            lease.commit();
+            std::thread::sleep(WRONG_PAUSE);
+            sightings.count_in(tally, sequence, &record).map(|()| None)
+        }
+        Err(end) => Ok(Some(end)),
+    }
+}

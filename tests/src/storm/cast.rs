@@ -1,0 +1,214 @@
+//! Who takes part in a round, with the ledgers of all their lives.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Wrong;
+use crate::checker::{self, Reader, Summary};
+use crate::{Actor, Entry, Ledger, World};
+
+/// A consumer's part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Durable, one lease after the other.
+    Leaser,
+    /// Durable, by batches.
+    Batcher,
+    /// Automatic: each life is one of its own.
+    Guest,
+}
+
+impl Part {
+    pub(super) const ALL: [Self; 3] = [Self::Leaser, Self::Batcher, Self::Guest];
+
+    /// Its id, none for an automatic one.
+    pub(super) fn id(self) -> Option<&'static str> {
+        match self {
+            Self::Leaser => Some("leaser"),
+            Self::Batcher => Some("batcher"),
+            Self::Guest => None,
+        }
+    }
+
+    fn how(self) -> &'static str {
+        match self {
+            Self::Leaser | Self::Guest => "leases",
+            Self::Batcher => "batches",
+        }
+    }
+}
+
+/// Which of the cast's books.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Account(usize);
+
+/// What is written about one consumer; an automatic one has another with each life.
+struct Book {
+    ledger: String,
+    part: Part,
+    /// Its position is gone: it died with an automatic id, or was removed.
+    is_closed: bool,
+}
+
+/// A consumer as it lives now.
+pub(super) struct Follower {
+    pub(super) part: Part,
+    pub(super) actor: Actor,
+    pub(super) account: Account,
+}
+
+/// The ring, its books, and who waits for their part.
+pub(super) struct Cast<'a> {
+    pub(super) world: &'a World,
+    pub(super) capacity: usize,
+    wrong: Wrong,
+    producers: Vec<String>,
+    books: Vec<Book>,
+    ledgers: u64,
+    /// Actors that have nothing: a start costs more than a line.
+    idle: Vec<Actor>,
+    strategy: &'static str,
+}
+
+impl<'a> Cast<'a> {
+    pub(super) fn new(
+        world: &'a World,
+        capacity: usize,
+        strategy: &'static str,
+        wrong: Wrong,
+    ) -> Self {
+        Self {
+            world,
+            capacity,
+            wrong,
+            producers: Vec::new(),
+            books: Vec::new(),
+            ledgers: 0,
+            idle: Vec::new(),
+            strategy,
+        }
+    }
+
+    /// An actor without a part.
+    pub(super) fn actor(&mut self) -> Actor {
+        self.idle.pop().unwrap_or_else(|| self.world.actor())
+    }
+
+    /// Gives back an actor that has dropped what it had.
+    pub(super) fn dismiss(&mut self, actor: Actor) {
+        self.idle.push(actor);
+    }
+
+    fn new_ledger(&mut self) -> String {
+        self.ledgers += 1;
+        self.ledgers.to_string()
+    }
+
+    /// The line by which an actor becomes the producer, or tries.
+    pub(super) fn produce(&mut self) -> String {
+        let ledger = self.new_ledger();
+        let path = self.world.ledger(&ledger).display().to_string();
+        self.producers.push(ledger);
+        format!(
+            "produce cap={} writer={} strategy={} log={path}",
+            self.capacity, self.ledgers, self.strategy
+        )
+    }
+
+    /// The line by which the producer goes on until it is told something.
+    pub(super) fn pour(&self, seed: u64) -> String {
+        let (max, wrong) = (self.capacity.min(16), self.wrong.pouring());
+        format!("pour max={max} seed={} {wrong}", seed >> 1)
+    }
+
+    /// Starts a consumer: its position if it has one, else a new one. It is told, and not waited for.
+    pub(super) fn consume(&mut self, part: Part) -> Follower {
+        let known = self
+            .books
+            .iter()
+            .rposition(|book| book.part == part && !book.is_closed);
+        let index = known.unwrap_or_else(|| {
+            let ledger = self.new_ledger();
+            self.books.push(Book {
+                ledger,
+                part,
+                is_closed: false,
+            });
+            self.books.len() - 1
+        });
+        let path = self.world.ledger(&self.books[index].ledger);
+        let id = part.id().map_or_else(String::new, |id| format!("id={id}"));
+        let mut actor = self.actor();
+        let wrong = match part {
+            Part::Leaser => self.wrong.consuming(),
+            _ => "",
+        };
+        actor.tell(&format!(
+            "consume cap={} strategy={} {id} log={} {wrong}",
+            self.capacity,
+            self.strategy,
+            path.display()
+        ));
+        Follower {
+            part,
+            actor,
+            account: Account(index),
+        }
+    }
+
+    /// Has a consumer that was told to attach go on until it is told something.
+    pub(super) fn follow(&self, follower: &mut Follower) {
+        follower.actor.expect_ok();
+        let how = follower.part.how();
+        follower.actor.ok(&format!("follow how={how}"));
+    }
+
+    /// The consumer's position is gone, and with it what it has not seen.
+    pub(super) fn close_account(&mut self, account: Account) {
+        self.books[account.0].is_closed = true;
+    }
+
+    /// Judges the ring's life.
+    pub(super) fn judge(&self) -> Result<Summary, String> {
+        let read = |name: &String| Ledger::read(&self.world.ledger(name));
+        let producers: Vec<_> = self.producers.iter().map(read).collect();
+        let readers: Vec<_> = self
+            .books
+            .iter()
+            .map(|book| Reader {
+                name: format!("{:?} ({})", book.part, book.ledger),
+                entries: entries_of(read(&book.ledger), book.is_closed),
+                redelivery: match book.part {
+                    Part::Batcher => (self.capacity as i64 / 8).max(1),
+                    Part::Leaser | Part::Guest => 1,
+                },
+                unwritten: 0,
+            })
+            .collect();
+        checker::check(&producers, &readers).map_err(|faults| {
+            let some: Vec<_> = faults.iter().take(5).cloned().collect();
+            format!("{} faults: {}", faults.len(), some.join("; "))
+        })
+    }
+}
+
+impl Drop for Cast<'_> {
+    /// They have nothing: their death is quicker than their exit.
+    fn drop(&mut self) {
+        for actor in &mut self.idle {
+            actor.kill();
+        }
+    }
+}
+
+fn entries_of(mut entries: Vec<Entry>, is_closed: bool) -> Vec<Entry> {
+    if is_closed {
+        entries.push(Entry::Left);
+    }
+    entries
+}
+
+/// SIGSTOP, without waiting for it to arrive.
+pub(super) fn stop(actor: &Actor) {
+    kill(Pid::from_raw(actor.pid() as i32), Signal::SIGSTOP).expect("signal");
+}

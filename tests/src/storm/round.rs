@@ -1,0 +1,370 @@
+//! A round of a storm: the ring's life, the deeds done to its cast, and its end.
+
+use super::cast::{Account, Cast, Follower, Part, stop};
+use super::{Wrong, delay, pass};
+use crate::{Actor, World};
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Processes killed.
+    pub kills: u64,
+    /// Processes stopped.
+    pub stops: u64,
+    /// Takeovers that two candidates raced for.
+    pub races: u64,
+    /// Durable consumers removed.
+    pub removals: u64,
+    /// Rings closed or kept and gone on with.
+    pub continuations: u64,
+    /// Different events that were seen.
+    pub events: u64,
+    /// Sightings, repetitions among them.
+    pub sightings: u64,
+    /// Repetitions.
+    pub repeated: u64,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.kills += other.kills;
+        self.stops += other.stops;
+        self.races += other.races;
+        self.removals += other.removals;
+        self.continuations += other.continuations;
+        self.events += other.events;
+        self.sightings += other.sightings;
+        self.repeated += other.repeated;
+    }
+}
+
+/// Deeds in a round; most are one kill or stop, some are two.
+const DEEDS: usize = 16;
+
+/// Plays the round of this seed with actors of `program`.
+///
+/// # Errors
+///
+/// What the judge found.
+///
+/// # Panics
+///
+/// When somebody answers what must not be answered, or not in time.
+pub fn play(program: &str, seed: u64, wrong: Wrong) -> Result<Count, String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let world = match random.bool() {
+        true => World::shared_memory(program),
+        false => World::mapped_file(program),
+    };
+    let capacity = [1, 2, 8, 64][random.usize(..4)];
+    let strategy = ["yield", "sleep", "block"][random.usize(..3)];
+    let mut round = Round::new(Cast::new(&world, capacity, strategy, wrong), random);
+    for _ in 0..DEEDS {
+        round.deed();
+    }
+    if wrong == Wrong::Hang {
+        return round.hang();
+    }
+    round.end()
+}
+
+struct Round<'a> {
+    cast: Cast<'a>,
+    random: fastrand::Rng,
+    producer: Actor,
+    followers: Vec<Follower>,
+    count: Count,
+}
+
+impl<'a> Round<'a> {
+    fn new(mut cast: Cast<'a>, random: fastrand::Rng) -> Self {
+        let mut producer = cast.actor();
+        producer.ok(&cast.produce());
+        let mut round = Self {
+            cast,
+            random,
+            producer,
+            followers: Vec::new(),
+            count: Count::default(),
+        };
+        for part in Part::ALL {
+            round.attach(part);
+        }
+        round.pour();
+        round
+    }
+
+    fn pour(&mut self) {
+        let line = self.cast.pour(self.random.u64(..));
+        self.producer.ok(&line);
+    }
+
+    /// Ends the producer's long call.
+    fn interrupt(&mut self, line: &str) {
+        self.producer.tell(line);
+        self.producer.expect_ok();
+    }
+
+    /// Brings a consumer to where it follows the stream; some die on the way, and come again.
+    fn attach(&mut self, part: Part) {
+        let mut follower = self.cast.consume(part);
+        while self.random.u8(..8) == 0 {
+            pass(delay(&mut self.random));
+            follower = self.kill_follower(follower);
+        }
+        self.cast.follow(&mut follower);
+        self.followers.push(follower);
+    }
+
+    /// Kills a consumer; the one that is returned was told to take its place.
+    fn kill_follower(&mut self, mut follower: Follower) -> Follower {
+        follower.actor.kill();
+        self.count.kills += 1;
+        if follower.part.id().is_none() {
+            self.cast.close_account(follower.account);
+        }
+        self.cast.consume(follower.part)
+    }
+
+    /// Something happens to somebody.
+    fn deed(&mut self) {
+        pass(delay(&mut self.random));
+        match self.random.u8(..16) {
+            0..5 => self.kill_producer(),
+            5..8 => self.kill_consumer(),
+            8 => self.kill_both(),
+            9..11 => self.stop_producer(),
+            11..13 => self.stop_consumer(),
+            13 => self.remove_consumer(),
+            14 => self.guest_goes(),
+            _ => self.keep(),
+        }
+    }
+
+    fn kill_producer(&mut self) {
+        self.producer.kill();
+        self.count.kills += 1;
+        self.succeed();
+    }
+
+    /// Somebody takes over from the dead producer: one alone, one that dies of it, or two at once.
+    fn succeed(&mut self) {
+        while self.random.u8(..4) == 0 {
+            let mut candidate = self.cast.actor();
+            candidate.tell(&self.cast.produce());
+            pass(delay(&mut self.random));
+            candidate.kill();
+            self.count.kills += 1;
+        }
+        let mut candidate = self.cast.actor();
+        candidate.tell(&self.cast.produce());
+        self.producer = match self.random.u8(..4) {
+            0 => self.race(candidate),
+            _ => {
+                candidate.expect_ok();
+                candidate
+            }
+        };
+        self.pour();
+    }
+
+    /// Another one wants to take over as well: exactly one does.
+    fn race(&mut self, mut one: Actor) -> Actor {
+        let mut two = self.cast.actor();
+        two.tell(&self.cast.produce());
+        let answers = [one.answer(), two.answer()];
+        let kinds = answers.each_ref().map(|answer| answer.kind());
+        let (winner, loser) = match kinds {
+            [None, Some("AlreadyExists")] => (one, two),
+            [Some("AlreadyExists"), None] => (two, one),
+            _ => panic!("two candidates: {answers:?}"),
+        };
+        self.count.races += 1;
+        self.cast.dismiss(loser);
+        winner
+    }
+
+    fn take_follower(&mut self) -> Follower {
+        let index = self.random.usize(..self.followers.len());
+        self.followers.swap_remove(index)
+    }
+
+    /// A consumer dies, and the ring goes on without it for a while if it can.
+    fn kill_consumer(&mut self) {
+        let mut follower = self.take_follower();
+        follower.actor.kill();
+        self.count.kills += 1;
+        if follower.part.id().is_none() {
+            self.cast.close_account(follower.account);
+        }
+        pass(delay(&mut self.random));
+        self.attach(follower.part);
+    }
+
+    /// A consumer and the producer die at once.
+    fn kill_both(&mut self) {
+        let mut follower = self.take_follower();
+        follower.actor.kill();
+        self.producer.kill();
+        self.count.kills += 2;
+        if follower.part.id().is_none() {
+            self.cast.close_account(follower.account);
+        }
+        match self.random.bool() {
+            true => {
+                self.succeed();
+                self.attach(follower.part);
+            }
+            false => {
+                self.attach(follower.part);
+                self.succeed();
+            }
+        }
+    }
+
+    /// The producer stops: it is alive, and nobody takes its place; then it goes on or dies where it is.
+    fn stop_producer(&mut self) {
+        stop(&self.producer);
+        self.count.stops += 1;
+        if self.random.bool() {
+            let mut candidate = self.cast.actor();
+            let line = self.cast.produce();
+            candidate.err("AlreadyExists", &line);
+            self.cast.dismiss(candidate);
+        }
+        pass(delay(&mut self.random));
+        match self.random.u8(..3) {
+            0 => self.kill_producer(),
+            _ => self.producer.resume(),
+        }
+    }
+
+    /// A consumer stops: the ring waits for it; then it goes on or dies where it is.
+    fn stop_consumer(&mut self) {
+        let mut follower = self.take_follower();
+        stop(&follower.actor);
+        self.count.stops += 1;
+        pass(delay(&mut self.random));
+        if self.random.u8(..3) == 0 {
+            // the producer may die meanwhile, too
+            self.kill_producer();
+        }
+        match self.random.u8(..3) {
+            0 => {
+                let part = follower.part;
+                follower.actor.kill();
+                self.count.kills += 1;
+                if part.id().is_none() {
+                    self.cast.close_account(follower.account);
+                }
+                self.attach(part);
+            }
+            _ => {
+                follower.actor.resume();
+                self.followers.push(follower);
+            }
+        }
+    }
+
+    /// A durable consumer dies and is forgotten; it joins anew.
+    fn remove_consumer(&mut self) {
+        let mut follower = self.take_follower();
+        follower.actor.kill();
+        self.count.kills += 1;
+        self.cast.close_account(follower.account);
+        if let Some(id) = follower.part.id() {
+            pass(delay(&mut self.random));
+            self.interrupt(&format!("remove id={id}"));
+            self.producer.expect_ok();
+            self.count.removals += 1;
+            self.pour();
+        }
+        self.attach(follower.part);
+    }
+
+    /// The automatic consumer leaves in good order, and another one comes.
+    fn guest_goes(&mut self) {
+        let guest = self
+            .followers
+            .iter()
+            .position(|one| one.part == Part::Guest);
+        let mut guest = self.followers.swap_remove(guest.expect("a guest"));
+        guest.actor.tell("leave");
+        guest.actor.expect_ok();
+        guest.actor.expect_ok();
+        self.cast.close_account(guest.account);
+        self.cast.dismiss(guest.actor);
+        pass(delay(&mut self.random));
+        self.attach(Part::Guest);
+    }
+
+    /// The producer closes the ring and keeps its name; everybody drains, and the next producer goes on.
+    fn keep(&mut self) {
+        self.interrupt("keep");
+        self.producer.expect_ok();
+        for guest in self.see_the_end() {
+            // another one comes afterwards
+            self.cast.close_account(guest);
+        }
+        self.count.continuations += 1;
+        let line = self.cast.produce();
+        self.producer.ok(&line);
+        for part in Part::ALL {
+            self.attach(part);
+        }
+        self.pour();
+    }
+
+    /// Everybody drains the closed ring and lets go; returns the accounts of the automatic ones.
+    fn see_the_end(&mut self) -> Vec<Account> {
+        let mut guests = Vec::new();
+        for mut follower in std::mem::take(&mut self.followers) {
+            let end = follower.actor.expect_ok();
+            assert_eq!(end.word("end"), "Closed", "{}", end.text());
+            follower.actor.ok("drop-rx");
+            if follower.part.id().is_none() {
+                guests.push(follower.account);
+            }
+            self.cast.dismiss(follower.actor);
+        }
+        guests
+    }
+
+    /// The ring ends in one of its ways, everybody drains it, and the judge reads the ledgers.
+    fn end(mut self) -> Result<Count, String> {
+        // nobody is down any more: the ring goes on
+        pass(delay(&mut self.random));
+        match self.random.u8(..4) {
+            0 => self.interrupt("destroy"),
+            1 => {
+                self.keep();
+                self.interrupt("close");
+            }
+            _ => self.interrupt("close"),
+        }
+        self.producer.expect_ok();
+        self.see_the_end();
+        let summary = self.cast.judge()?;
+        if summary.events == 0 {
+            return Err(String::from("nothing was ever published"));
+        }
+        self.count.events = summary.events;
+        self.count.sightings = summary.sightings;
+        self.count.repeated = summary.repeated;
+        Ok(self.count)
+    }
+
+    /// The control: somebody stops for good, and the others say that they are stuck.
+    fn hang(mut self) -> Result<Count, String> {
+        let leaser = self
+            .followers
+            .iter()
+            .position(|one| one.part == Part::Leaser);
+        let mut leaser = self.followers.swap_remove(leaser.expect("a leaser"));
+        stop(&leaser.actor);
+        let answer = self.producer.answer();
+        leaser.actor.kill();
+        self.interrupt("destroy");
+        Err(answer.text().to_owned())
+    }
+}

@@ -1,0 +1,111 @@
+//! Storms: thousands of random kills and stops, of everybody, at any moment; nothing is lost, nothing is seen twice but
+//! for what a death brings back, nobody hangs.
+//!
+//! `MYELON_STORM=2000` is how many kills and stops there are to be, some hundred without it; `MYELON_STORM_SEED=17`
+//! plays the one round of that seed again: the same decisions, at other moments, as those are the system's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use myelon_tests::storm::{Count, Wrong, play};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
+/// Rounds at the same time.
+const STORMS: u64 = 2;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text}: want a number")),
+    )
+}
+
+/// A round; what went wrong comes with its seed.
+fn round(seed: u64, wrong: Wrong) -> Result<Count, String> {
+    let played = catch_unwind(AssertUnwindSafe(|| play(ACTOR, seed, wrong)));
+    let fault = match played {
+        Ok(Ok(count)) => return Ok(count),
+        Ok(Err(fault)) => fault,
+        Err(panic) => match panic.downcast::<String>() {
+            Ok(text) => *text,
+            Err(_) => String::from("a panic"),
+        },
+    };
+    Err(format!("round MYELON_STORM_SEED={seed}: {fault}"))
+}
+
+/// Rounds of a storm of its own until there were enough kills and stops, or somebody found a fault.
+fn storm(first_seed: u64, wanted: u64, has_failed: &AtomicBool) -> Result<(u64, Count), String> {
+    let (mut rounds, mut total) = (0, Count::default());
+    while total.kills + total.stops < wanted && !has_failed.load(Ordering::Relaxed) {
+        let played = round(first_seed + rounds * STORMS, Wrong::Nothing);
+        has_failed.fetch_or(played.is_err(), Ordering::Relaxed);
+        total += played?;
+        rounds += 1;
+    }
+    Ok((rounds, total))
+}
+
+#[test]
+fn storm_of_kills_and_stops_loses_nothing() {
+    if let Some(seed) = number("MYELON_STORM_SEED") {
+        let count = round(seed, Wrong::Nothing).unwrap_or_else(|fault| panic!("{fault}"));
+        println!("round {seed}: {count:?}");
+        return;
+    }
+    let wanted = number("MYELON_STORM").unwrap_or(200);
+    let base = fastrand::u64(..u64::MAX / 2);
+    println!("storm: seeds from {base} on");
+    let has_failed = AtomicBool::new(false);
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let storms: Vec<_> = (0..STORMS)
+            .map(|index| {
+                let has_failed = &has_failed;
+                scope.spawn(move || storm(base + index, wanted.div_ceil(STORMS), has_failed))
+            })
+            .collect();
+        storms
+            .into_iter()
+            .map(|storm| storm.join().expect("a storm"))
+            .collect()
+    });
+    let (mut rounds, mut total) = (0, Count::default());
+    for outcome in outcomes {
+        let (more, count) = outcome.unwrap_or_else(|fault| panic!("{fault}"));
+        rounds += more;
+        total += count;
+    }
+    println!("storm: {rounds} rounds, {total:?}");
+    println!("cases {}", total.kills + total.stops);
+    assert!(total.kills + total.stops >= wanted);
+    assert!(total.kills > 0 && total.stops > 0);
+}
+
+/// Plays rounds with a planted fault until it is noticed.
+#[track_caller]
+fn assert_found(what: &str, words: &[&str], wrong: Wrong) {
+    let fault = (0..10).find_map(|seed| round(seed, wrong).err());
+    let fault = fault.unwrap_or_else(|| panic!("{what}: ten rounds, and nobody noticed"));
+    assert!(words.iter().any(|word| fault.contains(word)), "{fault}");
+    println!("control {what}: {fault}");
+}
+
+#[test]
+fn control_what_is_acknowledged_too_early_is_found() {
+    let words = ["was published", "was never written"];
+    assert_found("acknowledged too early", &words, Wrong::Early);
+}
+
+#[test]
+fn control_what_is_released_before_it_is_written_down_is_found() {
+    let words = ["came back to", "saw up to"];
+    assert_found("released too early", &words, Wrong::Late);
+}
+
+#[test]
+fn control_who_hangs_is_found() {
+    let words = ["Stuck"];
+    assert_found("stopped for good", &words, Wrong::Hang);
+}
