@@ -97,7 +97,10 @@ fn drain_against_the_producer(stage: &mut Stage) {
     stage.drain_all("Closed");
     assert!(stage.world.is_named());
     aimed.actor.resume();
+    // a reader that saw the end once more meanwhile might take the name before the late producer does
+    stage.is_quiet = true;
     stage.land(aimed, name_is_held);
+    stage.is_quiet = false;
     // who finds the end again looks at the name again
     stage.drain_all("Closed");
     start_afresh(stage);

@@ -26,8 +26,8 @@ pub(crate) fn take_over(stage: &mut Stage) {
     let line = stage.produce_line("");
     let candidate = stage.world.actor();
     let aimed = stage.aim(candidate, &line);
-    // the closed word is the first thing that goes
-    let is_closed = was_closed && point == "takeover.locked";
+    // the closed word goes after the epoch has moved
+    let is_closed = was_closed && ["takeover.locked", "takeover.epoch"].contains(&point);
     let landed = stage.land(aimed, |stage| {
         let end = if is_closed { "Closed" } else { "Timeout" };
         stopped::readers_are_told(stage, end);
