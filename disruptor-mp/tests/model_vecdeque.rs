@@ -279,6 +279,8 @@ impl Bench {
         if self.expected == Some(who) {
             assert_eq!(position, self.first - 1, "expected, so it misses nothing");
             self.expected = None;
+            // who comes counts as seen when the producer looks: gone again before that, it would still be expected
+            assert!(self.tx().discover_consumer_id(DURABLE[who]));
         }
     }
 
@@ -316,7 +318,6 @@ impl Bench {
     }
 
     fn remove(&mut self, who: usize) {
-        // whom the producer expects counts as seen when the producer looks: gone before, it is still expected
         let outcome = self.tx().remove_consumer(DURABLE[who]);
         match outcome {
             Ok(()) => {

@@ -33,8 +33,9 @@ static CACHED: AtomicPtr<Cached> = AtomicPtr::new(ptr::null_mut());
 impl Identity {
     /// This process. Cached; a forked child computes its own.
     pub(crate) fn current() -> Self {
+        let seen = CACHED.load(Ordering::Acquire);
         // SAFETY: null or leaked by an earlier call, here or in the process that this one was forked from.
-        let cached = unsafe { CACHED.load(Ordering::Acquire).as_ref() };
+        let cached = unsafe { seen.as_ref() };
         if let Some(cached) = cached
             && cached.live.load(Ordering::Relaxed) != 0
             && cached.identity.pid == std::process::id()
@@ -46,11 +47,15 @@ impl Identity {
             pid_namespace: pid_namespace(),
             start_ticks: start_ticks(),
         };
-        let fresh = Box::leak(Box::new(Cached {
+        let fresh = Box::into_raw(Box::new(Cached {
             identity,
             live: live_word(),
         }));
-        CACHED.store(fresh, Ordering::Release);
+        let stored = CACHED.compare_exchange(seen, fresh, Ordering::Release, Ordering::Relaxed);
+        if stored.is_err() {
+            // SAFETY: another thread of this process was faster, so nobody has seen ours.
+            drop(unsafe { Box::from_raw(fresh) });
+        }
         identity
     }
 

@@ -1,0 +1,148 @@
+//! One mapping of each file, whoever maps it how often.
+//!
+//! ThreadSanitizer knows memory by its address, and each endpoint of a ring maps the segment at an address of its own: two
+//! threads of a process that use two endpoints race unseen. With this module in a program, `mmap` of a shared file maps the
+//! whole of it once, writable, and every further call returns a part of that; it is unmapped with its last part.
+//! The functions stand before the sanitizer's own, and call them.
+
+use std::mem::MaybeUninit;
+use std::ptr::null_mut;
+use std::sync::{Mutex, PoisonError};
+
+use libc::{MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, c_int, c_void, off64_t, size_t};
+
+#[allow(missing_docs, reason = "the sanitizer's, as those of the C library")]
+mod sanitizer {
+    use super::*;
+
+    unsafe extern "C" {
+        #[link_name = "__interceptor_mmap64"]
+        pub(super) fn mmap64(
+            address: *mut c_void,
+            length: size_t,
+            protection: c_int,
+            flags: c_int,
+            descriptor: c_int,
+            offset: off64_t,
+        ) -> *mut c_void;
+        #[link_name = "__interceptor_munmap"]
+        pub(super) fn munmap(address: *mut c_void, length: size_t) -> c_int;
+    }
+}
+
+/// One mapped file.
+struct Mapped {
+    device: u64,
+    inode: u64,
+    base: usize,
+    length: usize,
+    /// How many parts of it are in use.
+    parts: usize,
+}
+
+/// Taken when an endpoint comes or goes, never while it publishes or reads: it orders nothing that a ring has to.
+static MAPPED: Mutex<Vec<Mapped>> = Mutex::new(Vec::new());
+
+/// Maps the file, or finds its mapping. None: this cannot be answered by a part of one mapping.
+fn part_of_one(descriptor: c_int, offset: usize, length: usize) -> Option<*mut c_void> {
+    let mut status = MaybeUninit::<libc::stat64>::uninit();
+    // SAFETY: the pointer is good for a whole status (no rule: a system call's wrapper).
+    if unsafe { libc::fstat64(descriptor, status.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: the call succeeded, so it has written the status (no rule: a system call's wrapper).
+    let status = unsafe { status.assume_init() };
+    let mut mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = mapped
+        .iter_mut()
+        .find(|it| (it.device, it.inode) == (status.st_dev, status.st_ino));
+    if let Some(it) = known {
+        assert!(offset + length <= it.length, "the file has grown");
+        it.parts += 1;
+        return Some((it.base + offset) as *mut c_void);
+    }
+    let whole = status.st_size as usize;
+    let protection = PROT_READ | PROT_WRITE;
+    // SAFETY: a new mapping, at an address of the kernel's choice (no rule: a system call's wrapper).
+    let base =
+        unsafe { sanitizer::mmap64(null_mut(), whole, protection, MAP_SHARED, descriptor, 0) };
+    if base == MAP_FAILED || offset + length > whole {
+        return None;
+    }
+    mapped.push(Mapped {
+        device: status.st_dev,
+        inode: status.st_ino,
+        base: base as usize,
+        length: whole,
+        parts: 1,
+    });
+    Some((base as usize + offset) as *mut c_void)
+}
+
+/// As the C library's.
+///
+/// # Safety
+///
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn mmap64(
+    address: *mut c_void,
+    length: size_t,
+    protection: c_int,
+    flags: c_int,
+    descriptor: c_int,
+    offset: off64_t,
+) -> *mut c_void {
+    if flags & MAP_SHARED != 0
+        && descriptor >= 0
+        && let Some(part) = part_of_one(descriptor, offset as usize, length)
+    {
+        return part;
+    }
+    // SAFETY: the caller's (no rule: a system call's wrapper).
+    unsafe { sanitizer::mmap64(address, length, protection, flags, descriptor, offset) }
+}
+
+/// As the C library's.
+///
+/// # Safety
+///
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn mmap(
+    address: *mut c_void,
+    length: size_t,
+    protection: c_int,
+    flags: c_int,
+    descriptor: c_int,
+    offset: off64_t,
+) -> *mut c_void {
+    // SAFETY: the caller's (no rule: a system call's wrapper).
+    unsafe { mmap64(address, length, protection, flags, descriptor, offset) }
+}
+
+/// As the C library's. A part of a file's mapping stays until the last of them goes.
+///
+/// # Safety
+///
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn munmap(address: *mut c_void, length: size_t) -> c_int {
+    let mut mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = address as usize;
+    let found = mapped
+        .iter()
+        .position(|it| (it.base..it.base + it.length).contains(&at));
+    let Some(index) = found else {
+        drop(mapped);
+        // SAFETY: the caller's (no rule: a system call's wrapper).
+        return unsafe { sanitizer::munmap(address, length) };
+    };
+    mapped[index].parts -= 1;
+    if mapped[index].parts > 0 {
+        return 0;
+    }
+    let whole = mapped.swap_remove(index);
+    // SAFETY: mapped by `part_of_one`, and its last part is given back (no rule: a system call's wrapper).
+    unsafe { sanitizer::munmap(whole.base as *mut c_void, whole.length) }
+}

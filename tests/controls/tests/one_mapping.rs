@@ -1,0 +1,50 @@
+//! The thread scenarios where all endpoints share one memory, of the heap or of one mapping: for ThreadSanitizer, which
+//! knows memory by its address.
+
+#[path = "../../../disruptor-mp/tests/threads/heap.rs"]
+mod heap;
+#[path = "../../../disruptor-mp/tests/threads/mapped.rs"]
+mod mapped;
+#[path = "../src/one_mapping.rs"]
+mod one_mapping;
+#[macro_use]
+#[path = "../../../disruptor-mp/tests/threads/mod.rs"]
+mod threads;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use threads::{Site, Wide};
+
+mod on_heap {
+    use super::{heap::OnHeap, threads};
+
+    scenarios!(OnHeap);
+}
+
+mod shared_memory {
+    use super::{mapped::InSharedMemory, threads};
+
+    scenarios!(InSharedMemory);
+}
+
+mod mapped_file {
+    use super::{mapped::InFile, threads};
+
+    scenarios!(InFile);
+}
+
+/// What the kernel says: a producer and two consumers, and the file is mapped once.
+#[test]
+fn endpoints_share_one_mapping() {
+    let site = mapped::InSharedMemory::<Wide>::new(8);
+    let (tx, _guest, _durable) = (site.producer(), site.guest(), site.durable("third"));
+    let inode = fs::metadata(format!("/dev/shm/{}", tx.name()))
+        .unwrap()
+        .ino();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mappings = maps
+        .lines()
+        .filter(|line| line.split_whitespace().nth(4) == Some(&inode.to_string()));
+    assert_eq!(mappings.count(), 1, "{maps}");
+}
