@@ -1,19 +1,30 @@
 //! A consumer on a thread of its own.
 
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
+use crate::cancel::CancelToken;
 use crate::consumer::Consumer;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
 use crate::os::cpu;
-use crate::sync::process::{AtomicBool, Ordering};
+use crate::sync::process::{AtomicU64, Ordering};
 use crate::{Event, Sequence};
 
-/// How long a handler thread waits before it looks whether it is to stop.
-const STOP_INTERVAL: Duration = Duration::from_millis(20);
+/// What becomes of an event whose handler panics. The panic is reported in any case: as a `tracing` event, and by
+/// [`AutoConsumer::panics`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandlerPanicPolicy {
+    /// It is not released, and the thread ends: a durable consumer's next incarnation gets it again.
+    #[default]
+    Redeliver,
+    /// It is released, and the thread goes on with the next one.
+    Skip,
+}
 
 /// A thread that hands each event to a handler, until it is told to stop, the ring is closed, or the handler panics.
 ///
@@ -36,45 +47,38 @@ const STOP_INTERVAL: Duration = Duration::from_millis(20);
 /// ```
 #[derive(Debug)]
 pub struct AutoConsumer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    stop: CancelToken,
+    panics: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<(), String>>>,
 }
 
-/// Starts the thread.
+/// Starts the thread. `stop` is one of the consumer's cancel tokens.
 pub(crate) fn start<E, B, F>(
-    mut consumer: Consumer<E, B>,
+    consumer: Consumer<E, B>,
     core: Option<usize>,
-    mut handle: F,
+    on_panic: HandlerPanicPolicy,
+    stop: CancelToken,
+    handle: F,
 ) -> MultiProcessResult<AutoConsumer>
 where
     E: Event,
     B: 'static,
     F: FnMut(&E, Sequence, bool) + Send + 'static,
 {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
     let name = consumer.name().to_owned();
-    let thread = thread::Builder::new()
-        .name(format!("ring {name}"))
-        .spawn(move || {
-            if let Some(core) = core
-                && let Err(error) = cpu::pin_current_thread(core)
-            {
-                tracing::warn!(core, %error, "could not pin the handler thread");
-            }
-            while !stopped.load(Ordering::Acquire) {
-                match consumer.process_within(Deadline::after(STOP_INTERVAL), &mut handle) {
-                    Ok(_) | Err(RecvError::Timeout | RecvError::ProducerDead { .. }) => {}
-                    Err(error) => {
-                        tracing::debug!(ring = %consumer.name(), %error, "handler thread ends");
-                        break;
-                    }
-                }
-            }
-        });
-    match thread {
+    let panics = Arc::new(AtomicU64::new(0));
+    let handler = Handler {
+        consumer,
+        on_panic,
+        stop: stop.clone(),
+        panics: Arc::clone(&panics),
+        handle,
+    };
+    let thread = thread::Builder::new().name(format!("ring {name}"));
+    match thread.spawn(move || handler.run(core)) {
         Ok(thread) => Ok(AutoConsumer {
             stop,
+            panics,
             thread: Some(thread),
         }),
         Err(source) => Err(MultiProcessError::Io {
@@ -85,17 +89,75 @@ where
     }
 }
 
+/// What the thread has.
+struct Handler<E: Event, B, F> {
+    consumer: Consumer<E, B>,
+    on_panic: HandlerPanicPolicy,
+    stop: CancelToken,
+    panics: Arc<AtomicU64>,
+    handle: F,
+}
+
+impl<E: Event, B, F: FnMut(&E, Sequence, bool)> Handler<E, B, F> {
+    /// The end is an error if it was a panic: what it said.
+    fn run(mut self, core: Option<usize>) -> Result<(), String> {
+        if let Some(core) = core
+            && let Err(error) = cpu::pin_current_thread(core)
+        {
+            tracing::warn!(core, %error, "could not pin the handler thread");
+        }
+        while !self.stop.is_cancelled() {
+            let (consumer, handle) = (&mut self.consumer, &mut self.handle);
+            // whatever a handler leaves half done is its own; the consumer releases what was handled before
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                consumer.process_within(Deadline::NEVER, handle)
+            }));
+            match outcome {
+                Ok(Ok(_) | Err(RecvError::Timeout | RecvError::ProducerDead { .. })) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(ring = %self.consumer.name(), %error, "handler thread ends");
+                    break;
+                }
+                Err(thrown) => self.recover(&text_of(&*thrown))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn recover(&mut self, said: &str) -> Result<(), String> {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        let sequence = self.consumer.current_sequence() + 1;
+        let (ring, on_panic) = (self.consumer.name(), self.on_panic);
+        tracing::error!(ring, sequence, said, ?on_panic, "the handler panicked");
+        match on_panic {
+            HandlerPanicPolicy::Redeliver => Err(format!(
+                "the handler panicked at sequence {sequence}: {said}"
+            )),
+            HandlerPanicPolicy::Skip => {
+                self.consumer.skip_to(sequence);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn text_of(thrown: &(dyn Any + Send)) -> String {
+    let text = thrown.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| thrown.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| String::from("something that is no text"))
+}
+
 impl AutoConsumer {
-    /// Tells the thread to stop after the events that are there.
+    /// Tells the thread to stop, at once if it waits, else after the events that it has in hand.
     pub fn shutdown(&self) {
-        self.stop.store(true, Ordering::Release);
+        self.stop.cancel();
     }
 
     /// Waits for the thread to end by itself: when the ring is closed, or after [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     ///
-    /// When the handler panicked.
+    /// When a panic of the handler ended it; says at which event, and what the panic said.
     pub fn join(mut self) -> io::Result<()> {
         self.wait()
     }
@@ -110,17 +172,24 @@ impl AutoConsumer {
         self.join()
     }
 
-    /// Whether the thread still handles events: false after the end of the ring and after a panic of the handler.
+    /// Whether the thread still handles events: false after the end of the ring and after a panic of the handler that
+    /// was not skipped.
     pub fn is_running(&self) -> bool {
         self.thread
             .as_ref()
             .is_some_and(|thread| !thread.is_finished())
     }
 
+    /// How often the handler has panicked.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
     fn wait(&mut self) -> io::Result<()> {
         match self.thread.take().map(JoinHandle::join) {
-            None | Some(Ok(())) => Ok(()),
-            Some(Err(_)) => Err(io::Error::other("the handler panicked")),
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(said))) => Err(io::Error::other(said)),
+            Some(Err(_)) => Err(io::Error::other("the handler thread panicked")),
         }
     }
 }

@@ -4,20 +4,22 @@ use core::fmt;
 use core::marker::PhantomData;
 use std::time::Duration;
 
-use crate::auto::{self, AutoConsumer};
+use crate::auto::{self, AutoConsumer, HandlerPanicPolicy};
 use crate::backing::{Place, SharedMemory};
 use crate::blocked;
+use crate::cancel::CancelToken;
 use crate::consumer::{Consumer, check_id};
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::layout::control::ConsumerId;
+use crate::observer::Observer;
 use crate::os::cpu;
 use crate::producer::Producer;
 use crate::protocol::expect::Expectation;
 use crate::protocol::lines::{self, Applicant, Place as LinePlace};
 use crate::region::HugePages;
 use crate::segment::{self, Want, current_owner};
-use crate::wait::{AutoWaitStrategy, default_discovery_poll_duration, perform_sleep_wait};
+use crate::wait::{AutoWaitStrategy, Habits, default_discovery_poll_duration};
 use crate::{Event, Sequence, env};
 
 /// What a producer waits for before it is handed out.
@@ -101,10 +103,11 @@ pub struct DisruptorBuilder<E: Event, B = SharedMemory> {
     discovery: DiscoveryMode,
     discovery_interval: Duration,
     id: Option<String>,
-    strategy: AutoWaitStrategy,
+    habits: Habits,
     start: StartFrom,
     core: Option<usize>,
     process_core: Option<usize>,
+    on_panic: HandlerPanicPolicy,
     types: PhantomData<fn() -> (E, B)>,
 }
 
@@ -133,10 +136,11 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             discovery: DiscoveryMode::Disabled,
             discovery_interval: default_discovery_poll_duration(),
             id: None,
-            strategy: AutoWaitStrategy::default(),
+            habits: Habits::default(),
             start: StartFrom::Oldest,
             core: None,
             process_core: None,
+            on_panic: HandlerPanicPolicy::default(),
             types: PhantomData,
         }
     }
@@ -230,7 +234,26 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
 
     /// How blocked calls of the handle wait.
     pub fn with_wait_strategy(mut self, strategy: AutoWaitStrategy) -> Self {
-        self.strategy = strategy;
+        self.habits.strategy = strategy;
+        self
+    }
+
+    /// How often a blocked call looks whether those it waits for are alive: 100 ms unless set. A call that waits for one
+    /// who died learns of it at the latest this much later.
+    pub fn with_liveness_interval(mut self, interval: Duration) -> Self {
+        self.habits.liveness_interval = interval;
+        self
+    }
+
+    /// Whoever has the token can end the waits of the handle.
+    pub fn with_cancel_token(mut self, token: &CancelToken) -> Self {
+        self.habits.cancels.push(token.clone());
+        self
+    }
+
+    /// What becomes of an event whose handler panics.
+    pub fn with_panic_policy(mut self, policy: HandlerPanicPolicy) -> Self {
+        self.on_panic = policy;
         self
     }
 
@@ -286,6 +309,32 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         self
     }
 
+    /// The producer makes the ring for [`Observer`]s. Each event is copied once more then, and its slot is marked while
+    /// it is written; other rings pay nothing. A ring keeps what it was made with.
+    pub fn with_observers(mut self) -> Self {
+        self.want.observed = true;
+        self
+    }
+
+    /// Attaches an observer. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`MultiProcessError`]; `IncompatibleLayout` for a ring that was made without
+    /// [`with_observers`](Self::with_observers).
+    pub fn build_observer(self) -> MultiProcessResult<Observer<E, B>> {
+        self.pin(env::consumer_core())?;
+        let want = Want {
+            observed: true,
+            ..self.want.clone()
+        };
+        let segment = match &self.place {
+            Place::Heap { memory, capacity } => segment::open_on_heap(memory, *capacity),
+            place => segment::open(&place.file(false)?, &want)?.0,
+        };
+        Observer::new(segment, self.start, self.habits)
+    }
+
     /// Creates the ring, or takes over a dead producer's. `factory` makes the first lap's slot contents and runs
     /// only when the ring is created.
     ///
@@ -319,7 +368,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             }
             place => segment::create_or_take_over(&place.file(true)?, &self.want, fill)?,
         };
-        let mut producer = Producer::new(segment, start, expectation, self.strategy);
+        let mut producer = Producer::new(segment, start, expectation, self.habits.clone());
         self.coordinate(&mut producer)?;
         Ok(producer)
     }
@@ -392,7 +441,11 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
                     waited: timeout,
                 });
             }
-            perform_sleep_wait(self.discovery_interval);
+            producer.sleep_until_somebody_comes(deadline, self.discovery_interval, |producer| {
+                let control = producer.segment.control();
+                let is_pending = producer.core.expectation().is_pending(control);
+                producer.get_consumer_count() >= min_consumers && !is_pending
+            });
         }
     }
 
@@ -422,7 +475,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         };
         let place = lines::attach(segment.control(), segment.locks(), who)
             .map_err(|error| blocked::line_error(&segment, &id, error))?;
-        let consumer = Consumer::new(segment, place, id, is_durable, self.strategy);
+        let consumer = Consumer::new(segment, place, id, is_durable, self.habits.clone());
         self.start_at(consumer, place)
     }
 
@@ -466,7 +519,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         B: 'static,
         F: FnMut(&E, Sequence, bool) + Send + 'static,
     {
-        let strategy = self.strategy;
+        let strategy = self.habits.strategy;
         self.handle_events_batch(handle, strategy)
     }
 
@@ -485,9 +538,14 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         F: FnMut(&E, Sequence, bool) + Send + 'static,
     {
         let core = self.core.or(env::auto_consumer_core());
+        let on_panic = self.on_panic;
         let strategy = env::auto_wait_delay().map_or(strategy, AutoWaitStrategy::Sleep);
-        let consumer = self.with_wait_strategy(strategy).consume()?;
-        auto::start(consumer, core, handle)
+        let stop = CancelToken::new();
+        let consumer = self
+            .with_wait_strategy(strategy)
+            .with_cancel_token(&stop)
+            .consume()?;
+        auto::start(consumer, core, on_panic, stop, handle)
     }
 
     fn pin(&self, from_environment: Option<usize>) -> MultiProcessResult<()> {

@@ -1,6 +1,8 @@
 //! The guards that lend a slot: [`Claim`] to write it, [`Lease`] to read it (R7).
 
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
 
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::publish::ProducerCore;
@@ -12,40 +14,79 @@ use crate::{Event, Sequence};
 pub struct Claim<'a, E: Event> {
     core: &'a mut ProducerCore<E>,
     sequence: Sequence,
+    /// The slot's event, or the producer's private one in a ring with observers.
+    event: NonNull<E>,
+    is_private: bool,
 }
 
 impl<'a, E: Event> Claim<'a, E> {
     /// The caller has seen that the slot of `sequence` is free.
     #[inline(always)]
     pub(crate) fn new(core: &'a mut ProducerCore<E>, sequence: Sequence) -> Self {
-        Self { core, sequence }
+        Self {
+            event: core.event(sequence),
+            core,
+            sequence,
+            is_private: false,
+        }
+    }
+
+    /// As [`new`](Self::new) in a ring with observers: the event is copied when it is published (R13).
+    pub(crate) fn private(
+        core: &'a mut ProducerCore<E>,
+        sequence: Sequence,
+        event: &'a mut MaybeUninit<E>,
+    ) -> Self {
+        Self {
+            core,
+            sequence,
+            event: NonNull::from(event).cast(),
+            is_private: true,
+        }
     }
 
     /// Publishes the event and returns its sequence.
     #[inline]
     pub fn publish(self) -> Sequence {
+        if self.is_private {
+            self.copy();
+        }
         self.core.publish_one(self.sequence);
         self.sequence
     }
 }
+
+impl<E: Event> Claim<'_, E> {
+    #[cold]
+    #[inline(never)]
+    fn copy(&self) {
+        // SAFETY: `private` borrows it as long as the claim lives.
+        let event = unsafe { self.event.cast::<MaybeUninit<E>>().as_ref() };
+        self.core.write_observed(self.sequence, event);
+    }
+}
+
+// SAFETY: what the claim points to is claimed by its producer alone (R2), or the producer's own, and an `E` has no
+// pointers; the core itself may go to another thread.
+unsafe impl<E: Event> Send for Claim<'_, E> {}
+// SAFETY: as for Send; a shared claim only reads.
+unsafe impl<E: Event> Sync for Claim<'_, E> {}
 
 impl<E: Event> Deref for Claim<'_, E> {
     type Target = E;
 
     #[inline]
     fn deref(&self) -> &E {
-        let event = self.core.event(self.sequence);
-        // SAFETY: the slot is claimed by this producer alone (R2); any bytes are an `E`.
-        unsafe { event.as_ref() }
+        // SAFETY: the slot is claimed by this producer alone (R2), or the event is private; any bytes are an `E`.
+        unsafe { self.event.as_ref() }
     }
 }
 
 impl<E: Event> DerefMut for Claim<'_, E> {
     #[inline]
     fn deref_mut(&mut self) -> &mut E {
-        let mut event = self.core.event(self.sequence);
         // SAFETY: as in `deref`, and the claim is borrowed mutably.
-        unsafe { event.as_mut() }
+        unsafe { self.event.as_mut() }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::protocol::lines;
 use crate::region::MemoryReport;
 use crate::segment::Segment;
 use crate::sync::process::{AtomicU64, Ordering};
-use crate::wait::{AutoWaitStrategy, LIVENESS_INTERVAL, Pause, Waiter};
+use crate::wait::{AutoWaitStrategy, Habits, Pause, Waiter};
 use crate::{Event, Sequence};
 
 /// A consumer of a ring in shared memory.
@@ -36,7 +36,7 @@ pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
 pub struct Consumer<E: Event, B = SharedMemory> {
     core: ConsumerCore<E>,
     live: &'static AtomicU64,
-    strategy: AutoWaitStrategy,
+    habits: Habits,
     segment: Segment<E>,
     id: ConsumerId,
     is_durable: bool,
@@ -66,13 +66,14 @@ impl<E: Event, B> Consumer<E, B> {
         place: lines::Place,
         id: ConsumerId,
         is_durable: bool,
-        strategy: AutoWaitStrategy,
+        habits: Habits,
     ) -> Self {
         tracing::debug!(ring = %segment.name, id = %id.text(), next = place.next, rejoined = place.rejoined, "consumer attached");
+        habits.watch(segment.region());
         Self {
             core: ConsumerCore::new(segment.view, place.line, place.next),
             live: segment.region().live_word(),
-            strategy,
+            habits,
             segment,
             id,
             is_durable,
@@ -92,7 +93,7 @@ impl<E: Event, B> Consumer<E, B> {
         self.core.is_ready()
     }
 
-    fn is_forked(&self) -> bool {
+    pub(crate) fn is_forked(&self) -> bool {
         self.live.load(Ordering::Relaxed) == 0
     }
 
@@ -163,9 +164,48 @@ impl<E: Event, B> Consumer<E, B> {
     #[inline]
     pub fn recv(&mut self, deadline: Deadline) -> Result<Lease<'_, E>, RecvError> {
         if self.is_forked() || !self.core.is_ready() {
-            self.wait_for_event(self.strategy, deadline)?;
+            self.wait_for_event(self.habits.strategy, deadline)?;
         }
         Ok(Lease::new(&mut self.core))
+    }
+
+    /// The next event in place, if there is one, or the ring's end. Never waits: for event loops. Looks whether the
+    /// producer is alive once in a liveness interval.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), but for the time-out.
+    pub fn try_recv(&mut self) -> Result<Option<Lease<'_, E>>, RecvError> {
+        let looks_around = !self.is_forked() && !self.core.is_ready() && self.is_look_due();
+        match self.poll_news(looks_around)? {
+            true => Ok(Some(Lease::new(&mut self.core))),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether the next event is there, or the end; `looks_around`: the producer's death, too.
+    pub(crate) fn poll_news(&mut self, looks_around: bool) -> Result<bool, RecvError> {
+        if self.is_forked() {
+            return Err(RecvError::Forked);
+        }
+        if self.core.is_ready() {
+            return Ok(true);
+        }
+        if self.core.is_at_end() {
+            self.unlink_if_last();
+            return Err(RecvError::Closed);
+        }
+        if looks_around {
+            self.look_around()?;
+        }
+        Ok(self.core.is_ready())
+    }
+
+    /// The next event, which the caller has seen.
+    #[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
+    pub(crate) fn lease(&mut self) -> Lease<'_, E> {
+        debug_assert!(self.core.is_ready());
+        Lease::new(&mut self.core)
     }
 
     /// Waits for the next event.
@@ -179,20 +219,25 @@ impl<E: Event, B> Consumer<E, B> {
         if self.is_forked() {
             return Err(RecvError::Forked);
         }
-        let mut waiter = Waiter::new(strategy, deadline);
+        let mut waiter = Waiter::new(&self.habits, strategy, deadline, self.participants());
         self.counters.bring_up_to_date(self.core.next());
         loop {
-            if self.core.is_ready() {
+            if self.poll_news(false)? {
                 return Ok(());
             }
-            if self.core.is_at_end() {
-                self.unlink_if_last();
-                return Err(RecvError::Closed);
+            if self.habits.are_cancelled() {
+                return Err(RecvError::Cancelled);
             }
             let pause = waiter.pause();
             self.counters.count_parks(waiter.take_sleeps());
             match pause {
                 Pause::Again => {}
+                Pause::Sleep(longest) => {
+                    let wake = self
+                        .core
+                        .sleep_until_event(longest, || self.habits.are_cancelled());
+                    self.habits.learn(wake);
+                }
                 Pause::LookAround => self.look_around()?,
                 Pause::TimedOut if self.core.is_ready() => {
                     reached("recv.at_the_last_moment");
@@ -213,24 +258,51 @@ impl<E: Event, B> Consumer<E, B> {
         let now = clock::now();
         let is_due = self.next_look.is_some_and(|at| now >= at);
         if is_due || self.next_look.is_none() {
-            self.next_look = Some(now + LIVENESS_INTERVAL);
+            self.next_look = Some(now + self.habits.liveness_interval);
         }
         is_due
+    }
+
+    /// Whether a call that waits for the next event would return at once, with it or with the ring's end; `looks_around`:
+    /// with the producer's death, too.
+    pub(crate) fn has_news(&self, looks_around: bool) -> bool {
+        self.core.is_ready() || self.core.is_at_end() || (looks_around && self.is_left_alone())
+    }
+
+    pub(crate) fn segment(&self) -> &Segment<E> {
+        &self.segment
+    }
+
+    pub(crate) fn habits(&self) -> &Habits {
+        &self.habits
+    }
+
+    pub(crate) fn line(&self) -> usize {
+        self.core.line()
+    }
+
+    /// How many share the ring.
+    pub(crate) fn participants(&self) -> usize {
+        1 + blocked::registered(self.core.control()).count()
     }
 
     /// R11: whether the producer is dead and nothing is left.
     fn look_around(&mut self) -> Result<(), RecvError> {
         self.counters.bring_up_to_date(self.core.next());
-        match self.core.is_abandoned(self.segment.locks()) {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(RecvError::ProducerDead {
+        if self.is_left_alone() {
+            return Err(RecvError::ProducerDead {
                 owner: self.segment.producer_text(),
-            }),
-            Err(error) => {
-                tracing::warn!(ring = %self.segment.name, %error, "could not look whether the producer is alive");
-                Ok(())
-            }
+            });
         }
+        Ok(())
+    }
+
+    /// R11: as [`ConsumerCore::is_abandoned`]; not, if the system does not say.
+    fn is_left_alone(&self) -> bool {
+        self.core.is_abandoned(self.segment.locks()).unwrap_or_else(|error| {
+            tracing::warn!(ring = %self.segment.name, %error, "could not look whether the producer is alive");
+            false
+        })
     }
 
     /// The last one to drain a closed ring takes its name along (R15).
@@ -258,7 +330,7 @@ impl<E: Event, B> Consumer<E, B> {
     ///
     /// When the ring is closed and drained, and in a forked process.
     pub fn consume_next(&mut self) -> (Sequence, E) {
-        self.consume_next_by(self.strategy)
+        self.consume_next_by(self.habits.strategy)
     }
 
     /// As [`consume_next`](Self::consume_next), sleeping for `pause` between two looks.
@@ -286,7 +358,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// As [`consume_next`](Self::consume_next).
     pub fn consume_next_leased(&mut self) -> Lease<'_, E> {
         if !self.is_ready() {
-            self.wait_or_panic(self.strategy);
+            self.wait_or_panic(self.habits.strategy);
         }
         Lease::new(&mut self.core)
     }
@@ -327,7 +399,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// As [`consume_next`](Self::consume_next), and with the closure.
     pub fn process_available_blocking<F: FnMut(&E, Sequence, bool)>(&mut self, handle: F) -> usize {
         if !self.is_ready() {
-            self.wait_or_panic(self.strategy);
+            self.wait_or_panic(self.habits.strategy);
         }
         self.process_ready::<true, _>(handle)
     }
@@ -357,7 +429,7 @@ impl<E: Event, B> Consumer<E, B> {
         handle: F,
     ) -> Result<usize, RecvError> {
         if self.is_forked() || !self.core.is_ready() {
-            self.wait_for_event(self.strategy, deadline)?;
+            self.wait_for_event(self.habits.strategy, deadline)?;
         }
         Ok(self.process_ready::<true, _>(handle))
     }

@@ -61,6 +61,7 @@
 
 pub(crate) mod atomic;
 mod baton;
+pub(crate) mod kernel;
 mod marks;
 mod scheduler;
 mod trace;

@@ -264,6 +264,9 @@ pub enum SendError {
     /// Sequences end at 2^61 - 1.
     #[error("the ring has used up its sequences (2^61): close it and create another")]
     SequenceExhausted,
+    /// The wait was cancelled.
+    #[error("the wait was cancelled")]
+    Cancelled,
     /// The handle belongs to the process before the fork.
     #[error("this producer was made before a fork and belongs to the parent process")]
     Forked,
@@ -295,4 +298,10 @@ pub enum RecvError {
     /// The handle belongs to the process before the fork.
     #[error("this consumer was made before a fork and belongs to the parent process")]
     Forked,
+    /// The system failed an asynchronous wait.
+    #[error("the system could not wait for the next event: {what}")]
+    System {
+        /// What the system said.
+        what: String,
+    },
 }

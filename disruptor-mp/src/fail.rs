@@ -3,7 +3,9 @@
 //! Compiled in only with the feature `fail-points` and debug assertions, so that no release build holds any of it.
 //! Armed by the environment variable `MYELON_FAIL_POINT=<name>:<n>:<action>`, or later by `arm_fail_points`: at the n-th
 //! time (from 1) that the process comes to the point, `kill`, `stop`, `delay` or `trap` (a signal for who traces it)
-//! happens there. Several are armed with commas in between: one to bring about a race, another to end it.
+//! happens there; with `jitter` it takes a short pause there, another one each time, from the n-th time on. Several are
+//! armed with commas in between: one to bring about a race, another to end it. A negative control leaves a step of the
+//! protocol out altogether: `MYELON_LEFT_OUT=<step>`, by the names of the loom models.
 //!
 //! In simulations (feature `dst`) and in the models of loom the same points are where a task may be interrupted or die.
 
@@ -16,6 +18,23 @@ pub(crate) fn point(name: &'static str) {
     armed::point(name);
     #[cfg(all(feature = "dst", not(loom)))]
     crate::dst::point(name);
+}
+
+/// Whether a negative control leaves this step of the protocol out.
+#[cfg(all(
+    not(loom),
+    any(feature = "dst", all(feature = "fail-points", debug_assertions))
+))]
+pub(crate) fn is_left_out(step: &str) -> bool {
+    #[cfg(feature = "dst")]
+    if crate::dst::is_left_out(step) {
+        return true;
+    }
+    #[cfg(all(feature = "fail-points", debug_assertions))]
+    if armed::is_left_out(step) {
+        return true;
+    }
+    false
 }
 
 #[cfg(all(test, loom))]
@@ -52,6 +71,7 @@ pub const FAIL_POINTS: &[&str] = &[
     "leftovers.locked",
     "leftovers.removed",
     "publish.claimed",
+    "publish.busy",
     "publish.written",
     "publish.stamped",
     "batch.claimed",
@@ -97,6 +117,22 @@ pub const FAIL_POINTS: &[&str] = &[
     "drain.locked",
     "drain.unlinked",
     "drain.unlocked",
+    "sleep.word",
+    "sleep.bit",
+    "sleep.fenced",
+    "sleep.looked",
+    "sleep.over",
+    "sleep.space_word",
+    "sleep.wish",
+    "sleep.space_fenced",
+    "sleep.space_looked",
+    "sleep.space_over",
+    "wake.taken",
+    "wake.bumped",
+    "wake.woken",
+    "wake.wish_taken",
+    "wake.space_bumped",
+    "wake.space_woken",
     "takeover.locked",
     "takeover.epoch",
     "takeover.unclosed",
@@ -115,24 +151,30 @@ pub use armed::{arm_fail_points, fail_points_fired};
 #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
 mod armed {
     use std::sync::{Mutex, OnceLock, PoisonError};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use nix::sys::signal::{Signal, raise};
 
     use crate::sync::process::{AtomicU64, Ordering};
 
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, PartialEq, Eq)]
     enum Action {
         Kill,
         Stop,
         Delay,
         Trap,
+        Jitter,
     }
+
+    /// The longest pause of a jitter.
+    const JITTER_MAX_US: u64 = 250;
 
     struct Arming {
         name: String,
-        /// How many times the process comes to the point until it happens.
-        left: u64,
+        /// At which time of coming to the point it happens.
+        at: u64,
+        /// How often the process has come there.
+        passes: u64,
         action: Action,
     }
 
@@ -174,6 +216,13 @@ mod armed {
         armed().fired.load(Ordering::Relaxed)
     }
 
+    /// Whether this step is left out: a control that names none that exists finds nothing amiss, and fails.
+    pub(crate) fn is_left_out(step: &str) -> bool {
+        static LEFT_OUT: OnceLock<Option<String>> = OnceLock::new();
+        let left_out = LEFT_OUT.get_or_init(|| std::env::var("MYELON_LEFT_OUT").ok());
+        left_out.as_deref() == Some(step)
+    }
+
     /// `name:n:action`, or several with commas in between. A test that arms what does not exist must not pass.
     fn parse(text: &str) -> Vec<Arming> {
         text.split(',').map(parse_one).collect()
@@ -193,14 +242,16 @@ mod armed {
             "stop" => Action::Stop,
             "delay" => Action::Delay,
             "trap" => Action::Trap,
+            "jitter" => Action::Jitter,
             other => panic!("fail point '{text}': no such action: {other}"),
         };
-        let left = at
+        let at = at
             .parse()
             .unwrap_or_else(|_| panic!("fail point '{text}': no such number"));
         Arming {
             name: name.to_owned(),
-            left,
+            at,
+            passes: 0,
             action,
         }
     }
@@ -211,10 +262,12 @@ mod armed {
         if armed.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let Some(action) = due(armed, name) else {
+        let Some((action, pass)) = due(armed, name) else {
             return;
         };
-        armed.waiting.fetch_sub(1, Ordering::Relaxed);
+        if action != Action::Jitter {
+            armed.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
         armed.fired.fetch_add(1, Ordering::Relaxed);
         match action {
             Action::Kill => {
@@ -227,16 +280,33 @@ mod armed {
             Action::Trap => {
                 let _ = raise(Signal::SIGTRAP);
             }
+            Action::Jitter => jitter(pass),
         }
     }
 
-    /// Counts this occurrence; what is due at it, if anything.
-    fn due(armed: &Armed, name: &str) -> Option<Action> {
+    /// The pause of this pass, the same in each run. Half of them spin: a sleep is never as short as those are.
+    fn jitter(pass: u64) {
+        let mut random = fastrand::Rng::with_seed(pass);
+        let pause = Duration::from_micros(random.u64(0..=JITTER_MAX_US));
+        let start = Instant::now();
+        if random.bool() {
+            std::thread::sleep(pause);
+        }
+        while start.elapsed() < pause {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Counts this occurrence; what is due at it, if anything, and the how manieth it is.
+    fn due(armed: &Armed, name: &str) -> Option<(Action, u64)> {
         let mut armings = armed.armings.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_open =
+            |arming: &&mut Arming| arming.action == Action::Jitter || arming.passes < arming.at;
         let arming = armings
             .iter_mut()
-            .find(|arming| arming.name == name && arming.left > 0)?;
-        arming.left -= 1;
-        (arming.left == 0).then_some(arming.action)
+            .filter(is_open)
+            .find(|arming| arming.name == name)?;
+        arming.passes += 1;
+        (arming.passes >= arming.at).then_some((arming.action, arming.passes))
     }
 }

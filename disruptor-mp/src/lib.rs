@@ -30,6 +30,7 @@
 //!
 //! - `dst`: deterministic simulation of processes that share a ring, for tests of programs and of this crate (module
 //!   `dst`).
+//! - `tokio`: `AsyncConsumer`, whose wait is a future.
 //! - `fail-points`: named steps at which tests end or stop a process; in debug builds only.
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -43,10 +44,13 @@ extern crate self as disruptor_mp;
 #[macro_use]
 mod protocol;
 
+#[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
+mod async_consumer;
 mod auto;
 mod backing;
 mod blocked;
 mod builder;
+mod cancel;
 mod claim;
 mod clock;
 #[path = "consumer.rs"]
@@ -62,10 +66,15 @@ mod fail;
 mod layout;
 mod liveness;
 pub mod observability;
+mod observer;
 mod os;
 #[path = "producer.rs"]
 mod producer_handle;
+#[cfg(all(target_os = "linux", not(loom)))]
+mod readiness;
 mod region;
+#[cfg(not(loom))]
+mod ring_set;
 mod segment;
 mod simple;
 mod sync;
@@ -74,7 +83,9 @@ mod wait;
 /// The position of an event in its ring: the first is 0, and −1 is none.
 pub type Sequence = i64;
 
-pub use auto::AutoConsumer;
+#[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
+pub use async_consumer::AsyncConsumer;
+pub use auto::{AutoConsumer, HandlerPanicPolicy};
 pub use backing::{
     Heap, MappedFile, MmapTransportLayout, PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, SharedMemory,
     portable_shm_segment_name,
@@ -83,6 +94,7 @@ pub use blocked::{BlockedOn, RingState};
 pub use builder::{
     CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder, StartFrom,
 };
+pub use cancel::CancelToken;
 pub use claim::{Claim, Lease};
 pub use consumer_handle::{Consumer, SharedConsumer};
 pub use deadline::Deadline;
@@ -109,11 +121,16 @@ pub use liveness::{
     RequiredConsumerFailureAction, RequiredConsumerLivenessConfig,
 };
 pub use observability::{CounterHandle, CounterId, CounterSnapshot, CountersError, CountersFile};
+pub use observer::{Observer, SharedObserver};
 pub use producer_handle::{Producer, SharedProducer};
+#[cfg(all(target_os = "linux", not(loom)))]
+pub use readiness::Readiness;
 pub use region::{HugePages, MemoryReport};
+#[cfg(not(loom))]
+pub use ring_set::{RingMember, RingSet, RingSetFull};
 pub use simple::{
-    HeapRing, MmapConsumer, MmapProducer, attach_shared_consumer, build_shared_single_producer,
-    publisher, subscribe_within, subscriber,
+    HeapRing, MmapConsumer, MmapObserver, MmapProducer, attach_shared_consumer,
+    build_shared_single_producer, observer, publisher, subscribe_within, subscriber,
 };
 pub use wait::{
     AutoWaitStrategy, default_block_strategy_duration, default_consume_sleep_duration,

@@ -192,6 +192,9 @@ pub enum RequiredConsumerError {
     /// Sequences end at 2^61 - 1.
     #[error("the ring has used up its sequences (2^61): close it and create another")]
     SequenceExhausted,
+    /// The wait was cancelled.
+    #[error("the wait was cancelled")]
+    Cancelled,
     /// The handle belongs to the process before the fork.
     #[error("this producer was made before a fork and belongs to the parent process")]
     Forked,

@@ -11,6 +11,7 @@ mod queries;
 mod waiting;
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 use crate::backing::SharedMemory;
@@ -22,11 +23,12 @@ use crate::fail::{point, reached};
 use crate::liveness::Liveness;
 use crate::observability::ProducerCounters;
 use crate::protocol::expect::Expectation;
+use crate::protocol::observe;
 use crate::protocol::publish::ProducerCore;
 use crate::protocol::takeover::Inheritance;
 use crate::segment::Segment;
 use crate::sync::process::{AtomicU64, Ordering};
-use crate::wait::{AutoWaitStrategy, FIRST_LOOK, LIVENESS_INTERVAL};
+use crate::wait::{FIRST_LOOK, Habits};
 use crate::{Event, Sequence};
 
 /// The producer of a ring in shared memory.
@@ -53,7 +55,11 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 pub struct Producer<E: Event, B = SharedMemory> {
     pub(crate) core: ProducerCore<E>,
     live: &'static AtomicU64,
-    pub(crate) strategy: AutoWaitStrategy,
+    /// What a publish loads first: the live word, or, in a ring with observers, a word that is always zero.
+    calm: &'static AtomicU64,
+    /// Where events of a ring with observers are written before they are copied to their slots (R13).
+    scratch: Option<Box<MaybeUninit<E>>>,
+    pub(crate) habits: Habits,
     pub(crate) segment: Segment<E>,
     /// Since when the ring has been full without a gate that moved, and where the gate was.
     stalled: Option<(Instant, Sequence)>,
@@ -64,6 +70,17 @@ pub struct Producer<E: Event, B = SharedMemory> {
     ending: Ending,
     has_ended: bool,
     backing: PhantomData<fn() -> B>,
+}
+
+/// What publishes load in a ring with observers: each takes the slow half, which copies.
+static NEVER_CALM: AtomicU64 = AtomicU64::new(0);
+
+/// Memory for one event, on the heap whatever its size.
+fn zeroed<E>() -> Box<MaybeUninit<E>> {
+    let mut memory = Box::<E>::new_uninit();
+    // SAFETY: the box is valid for writes of one `E`.
+    unsafe { memory.as_mut_ptr().write_bytes(0, 1) };
+    memory
 }
 
 /// What becomes of the ring when its producer goes.
@@ -83,14 +100,23 @@ impl<E: Event, B> Producer<E, B> {
         segment: Segment<E>,
         start: Inheritance,
         expected: Expectation,
-        strategy: AutoWaitStrategy,
+        habits: Habits,
     ) -> Self {
         tracing::debug!(ring = %segment.name, next = start.next, epoch = start.epoch, "producer starts");
+        habits.watch(segment.region());
         Self {
             core: ProducerCore::new(segment.view, start.next, start.floor, expected),
             live: segment.region().live_word(),
-            strategy,
-            liveness: Liveness::new(segment.region().live_word()),
+            calm: match segment.is_observed {
+                true => &NEVER_CALM,
+                false => segment.region().live_word(),
+            },
+            scratch: segment.is_observed.then(zeroed),
+            habits,
+            liveness: Liveness::new(match segment.is_observed {
+                true => &NEVER_CALM,
+                false => segment.region().live_word(),
+            }),
             segment,
             stalled: None,
             next_look: None,
@@ -106,16 +132,10 @@ impl<E: Event, B> Producer<E, B> {
     #[inline(always)]
     fn vacant(&self, n: usize) -> Option<Sequence> {
         // first of all: the position is read from the ring, which a forked child has not mapped (R8)
-        if self.live.load(Ordering::Relaxed) == 0 {
+        if self.calm.load(Ordering::Relaxed) == 0 {
             return None;
         }
         self.core.vacant(n)
-    }
-
-    /// As [`vacant`](Self::vacant), after a refresh if need be.
-    #[inline(always)]
-    fn try_vacant(&mut self, n: usize) -> Option<Sequence> {
-        self.vacant(n).or_else(|| self.refill(n))
     }
 
     #[cold]
@@ -124,7 +144,8 @@ impl<E: Event, B> Producer<E, B> {
         if self.is_forked() {
             panic!("{}", SendError::Forked);
         }
-        if !self.core.refresh(n) && self.is_look_due() {
+        let is_vacant = self.core.vacant(n).is_some();
+        if !is_vacant && !self.core.refresh(n) && self.is_look_due() {
             self.look_around();
             if self.core.refresh(n) {
                 reached("publish.after_a_look_around");
@@ -148,7 +169,7 @@ impl<E: Event, B> Producer<E, B> {
         let due = *self.next_look.get_or_insert(now + FIRST_LOOK);
         let is_due = now >= due;
         if is_due {
-            self.next_look = Some(now + LIVENESS_INTERVAL);
+            self.next_look = Some(now + self.habits.liveness_interval);
         }
         is_due
     }
@@ -181,10 +202,32 @@ impl<E: Event, B> Producer<E, B> {
     /// ```
     #[inline]
     pub fn try_publish<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
-        match self.try_vacant(1) {
+        match self.vacant(1) {
             Some(sequence) => Ok(self.write_one(sequence, write)),
-            None => Err(RingBufferFull),
+            None => match self.refill(1) {
+                Some(sequence) => Ok(self.write_slowly(sequence, write)),
+                None => Err(RingBufferFull),
+            },
         }
+    }
+
+    /// As [`write_one`](Self::write_one), after a wait, or in a ring with observers.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn write_slowly<F: FnOnce(&mut E)>(
+        &mut self,
+        sequence: Sequence,
+        write: F,
+    ) -> Sequence {
+        let Some(scratch) = &mut self.scratch else {
+            return self.write_one(sequence, write);
+        };
+        point("publish.claimed");
+        // SAFETY: zeroed when it was made, and any bytes are an `E` by the contract of `Event`.
+        write(unsafe { scratch.assume_init_mut() });
+        self.core.write_observed(sequence, scratch);
+        self.core.publish_one(sequence);
+        sequence
     }
 
     /// The caller has seen that there is space.
@@ -216,11 +259,13 @@ impl<E: Event, B> Producer<E, B> {
     /// When sequences are exhausted, and in a forked process.
     #[inline]
     pub fn publish<F: FnOnce(&mut E)>(&mut self, write: F) {
-        let sequence = match self.vacant(1) {
-            Some(sequence) => sequence,
-            None => self.wait_or_panic(1),
+        match self.vacant(1) {
+            Some(sequence) => self.write_one(sequence, write),
+            None => {
+                let sequence = self.wait_or_panic(1);
+                self.write_slowly(sequence, write)
+            }
         };
-        self.write_one(sequence, write);
     }
 
     /// Publishes a whole event by value, waiting for a free slot for as long as it takes.
@@ -259,11 +304,13 @@ impl<E: Event, B> Producer<E, B> {
         deadline: Deadline,
         write: F,
     ) -> Result<Sequence, SendError> {
-        let sequence = match self.vacant(1) {
-            Some(sequence) => sequence,
-            None => self.wait_for_space(1, deadline)?,
-        };
-        Ok(self.write_one(sequence, write))
+        match self.vacant(1) {
+            Some(sequence) => Ok(self.write_one(sequence, write)),
+            None => {
+                let sequence = self.wait_for_space(1, deadline)?;
+                Ok(self.write_slowly(sequence, write))
+            }
+        }
     }
 
     /// [`send`](Self::send) with a timeout in place of a deadline.
@@ -298,11 +345,13 @@ impl<E: Event, B> Producer<E, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn claim(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
-        let sequence = match self.vacant(1) {
-            Some(sequence) => sequence,
-            None => self.wait_for_space(1, deadline)?,
-        };
-        Ok(Claim::new(&mut self.core, sequence))
+        match self.vacant(1) {
+            Some(sequence) => Ok(Claim::new(&mut self.core, sequence)),
+            None => {
+                let sequence = self.wait_for_space(1, deadline)?;
+                Ok(self.claim_slowly(sequence))
+            }
+        }
     }
 
     /// Claims the next slot if it is free. Never waits.
@@ -311,9 +360,21 @@ impl<E: Event, B> Producer<E, B> {
     ///
     /// [`RingBufferFull`].
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
-        match self.try_vacant(1) {
+        match self.vacant(1) {
             Some(sequence) => Ok(Claim::new(&mut self.core, sequence)),
-            None => Err(RingBufferFull),
+            None => match self.refill(1) {
+                Some(sequence) => Ok(self.claim_slowly(sequence)),
+                None => Err(RingBufferFull),
+            },
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
+        match &mut self.scratch {
+            Some(scratch) => Claim::private(&mut self.core, sequence, scratch),
+            None => Claim::new(&mut self.core, sequence),
         }
     }
 
@@ -340,9 +401,12 @@ impl<E: Event, B> Producer<E, B> {
         n: usize,
         write: F,
     ) -> Result<Sequence, MissingFreeSlots> {
-        match self.try_vacant(n) {
+        match self.vacant(n) {
             Some(first) => Ok(self.write_many(first, n, write)),
-            None => Err(self.missing(n)),
+            None => match self.refill(n) {
+                Some(first) => Ok(self.write_many_slowly(first, n, write)),
+                None => Err(self.missing(n)),
+            },
         }
     }
 
@@ -363,9 +427,35 @@ impl<E: Event, B> Producer<E, B> {
         n: usize,
         mut write: F,
     ) -> Sequence {
-        self.core.publish_batch(first, n, |mut event, index| {
-            // SAFETY: as in `write_one`; each slot of the claim is handed out once (R2).
-            write(unsafe { event.as_mut() }, index);
+        self.core
+            .publish_batch::<false>(first, n, |mut event, index| {
+                // SAFETY: as in `write_one`; each slot of the claim is handed out once (R2).
+                write(unsafe { event.as_mut() }, index);
+            })
+    }
+
+    /// As [`write_many`](Self::write_many), after a wait, or in a ring with observers.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn write_many_slowly<F: FnMut(&mut E, usize)>(
+        &mut self,
+        first: Sequence,
+        n: usize,
+        mut write: F,
+    ) -> Sequence {
+        let Some(scratch) = &mut self.scratch else {
+            return self.write_many(first, n, write);
+        };
+        let view = self.segment.view;
+        self.core.publish_batch::<true>(first, n, |slot, index| {
+            // SAFETY: as in `write_slowly`.
+            write(unsafe { scratch.assume_init_mut() }, index);
+            let sequence = first + index as Sequence;
+            observe::write(view.stamp(sequence), sequence, || {
+                // SAFETY: the claim is this producer's (R2), and a slot's event starts at a multiple of 8 (R1).
+                unsafe { observe::store_words(scratch, slot) };
+            });
+            point("publish.busy");
         })
     }
 
@@ -376,11 +466,13 @@ impl<E: Event, B> Producer<E, B> {
     /// When the batch is larger than the ring, when sequences are exhausted, and in a forked process.
     #[inline]
     pub fn publish_batch<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
-        let first = match self.vacant(n) {
-            Some(first) => first,
-            None => self.wait_or_panic(n),
-        };
-        self.write_many(first, n, write)
+        match self.vacant(n) {
+            Some(first) => self.write_many(first, n, write),
+            None => {
+                let first = self.wait_or_panic(n);
+                self.write_many_slowly(first, n, write)
+            }
+        }
     }
 
     /// The same as [`publish_batch`](Self::publish_batch), under its older name.
@@ -403,10 +495,12 @@ impl<E: Event, B> Producer<E, B> {
         deadline: Deadline,
         write: F,
     ) -> Result<Sequence, SendError> {
-        let first = match self.vacant(n) {
-            Some(first) => first,
-            None => self.wait_for_space(n, deadline)?,
-        };
-        Ok(self.write_many(first, n, write))
+        match self.vacant(n) {
+            Some(first) => Ok(self.write_many(first, n, write)),
+            None => {
+                let first = self.wait_for_space(n, deadline)?;
+                Ok(self.write_many_slowly(first, n, write))
+            }
+        }
     }
 }

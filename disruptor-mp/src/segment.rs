@@ -26,6 +26,7 @@ use crate::os::names::{self, OpenError};
 use crate::os::process::Identity;
 use crate::protocol::Locks;
 use crate::protocol::lines::away;
+use crate::protocol::sleep;
 use crate::protocol::takeover::{Inheritance, take_over};
 use crate::protocol::view::RingView;
 use crate::region::file::{FilePlace, FileRegion};
@@ -48,6 +49,8 @@ pub(crate) struct Want {
     pub(crate) first_sequence: Sequence,
     /// Whether an unreadable or incompatible segment without a live producer is replaced.
     pub(crate) recreate: bool,
+    /// A producer: whether the ring is created for observers; one that was keeps them. An observer: true.
+    pub(crate) observed: bool,
     pub(crate) memory: MemoryOptions,
 }
 
@@ -56,11 +59,18 @@ pub(crate) struct Want {
 pub(crate) struct Segment<E> {
     pub(crate) view: RingView<E>,
     pub(crate) name: Arc<str>,
-    region: Box<dyn Region>,
+    /// Whether slots are written so that observers can read them (R13).
+    pub(crate) is_observed: bool,
+    region: Arc<dyn Region>,
 }
 
 impl<E: Event> Segment<E> {
-    pub(crate) fn new(name: &str, region: Box<dyn Region>, capacity: u64) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        region: Arc<dyn Region>,
+        capacity: u64,
+        is_observed: bool,
+    ) -> Self {
         // every handle goes through here: what may not live in a slot does not compile
         const { require_event::<E>() };
         // SAFETY: the region was made for a header that was validated against `E` and this capacity, and the
@@ -69,6 +79,7 @@ impl<E: Event> Segment<E> {
         Self {
             view,
             name: name.into(),
+            is_observed,
             region,
         }
     }
@@ -94,8 +105,8 @@ impl<E: Event> Segment<E> {
         self.region.locks()
     }
 
-    pub(crate) fn region(&self) -> &dyn Region {
-        &*self.region
+    pub(crate) fn region(&self) -> &Arc<dyn Region> {
+        &self.region
     }
 
     pub(crate) fn io_error(
@@ -214,10 +225,11 @@ pub(crate) fn check_capacity<E: Event>(
 pub(crate) fn create_on_heap<E: Event>(
     capacity: usize,
     first_sequence: Sequence,
+    is_observed: bool,
 ) -> MultiProcessResult<Arc<HeapMemory>> {
     let geometry = check_capacity::<E>(capacity, first_sequence, 4096)?;
-    let header = new_header::<E>("heap", geometry, first_sequence);
-    let Some(memory) = HeapMemory::new(geometry) else {
+    let header = new_header::<E>("heap", geometry, first_sequence, is_observed);
+    let Some(memory) = HeapMemory::new(geometry, is_observed) else {
         let reason = "it is larger than this machine's memory";
         return Err(MultiProcessError::InvalidCapacity {
             capacity,
@@ -247,8 +259,9 @@ pub(crate) fn create_on_heap<E: Event>(
 pub(crate) fn open_on_heap<E: Event>(memory: &Arc<HeapMemory>, capacity: usize) -> Segment<E> {
     Segment::new(
         "heap",
-        Box::new(HeapRegion::new(Arc::clone(memory))),
+        Arc::new(HeapRegion::new(Arc::clone(memory))),
         capacity as u64,
+        memory.is_observed,
     )
 }
 
@@ -270,10 +283,16 @@ fn inherit<E: Event>(segment: &Segment<E>) -> Inheritance {
     let inheritance = take_over(segment.view);
     segment.control().producer.owner.store(current_owner());
     point("takeover.owner");
+    sleep::wake_consumers(segment.control());
     inheritance
 }
 
-fn new_header<E: Event>(name: &str, geometry: Geometry, first_sequence: Sequence) -> Header {
+fn new_header<E: Event>(
+    name: &str,
+    geometry: Geometry,
+    first_sequence: Sequence,
+    is_observed: bool,
+) -> Header {
     let created = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -284,6 +303,7 @@ fn new_header<E: Event>(name: &str, geometry: Geometry, first_sequence: Sequence
         creator: current_owner(),
         created_unix_ns: created.as_nanos() as u64,
         page_size: page_size() as u32,
+        is_observed,
         name: name.to_owned(),
     }
 }
@@ -357,8 +377,13 @@ fn create_new<E: Event>(
     let region = FileRegion::map_whole(place.clone(), mapped, locks, geometry, &want.memory)
         .map_err(failed("map the file"))?;
     region.write_control(Control::new(want.first_sequence));
-    let header = new_header::<E>(&place.leaf, geometry, want.first_sequence);
-    let segment = Segment::<E>::new(&place.leaf, Box::new(region), geometry.capacity);
+    let header = new_header::<E>(&place.leaf, geometry, want.first_sequence, want.observed);
+    let segment = Segment::<E>::new(
+        &place.leaf,
+        Arc::new(region),
+        geometry.capacity,
+        want.observed,
+    );
     segment.control().producer.owner.store(current_owner());
     for slot in 0..capacity as i64 {
         let Some(event) = fill() else { break };
@@ -410,7 +435,7 @@ fn claim_existing<E: Event>(
     }
     let misfit = match header {
         Ok(header) => match check_fit::<E>(place, want, &header) {
-            Ok(()) => return take_over_file(place, want, fd, locks, header.geometry).map(Some),
+            Ok(()) => return take_over_file(place, want, fd, locks, &header).map(Some),
             Err(misfit) if want.recreate => misfit,
             Err(misfit) => {
                 may_replace(place, want, fd, locks, &header, misfit)?;
@@ -447,12 +472,14 @@ fn take_over_file<E: Event>(
     want: &Want,
     fd: OwnedFd,
     locks: LockFile,
-    geometry: Geometry,
+    header: &Header,
 ) -> MultiProcessResult<(Segment<E>, Inheritance)> {
     let failed = |source| file_error(place, "map the file", source);
+    let geometry = header.geometry;
     let region =
         FileRegion::map_whole(place.clone(), fd, locks, geometry, &want.memory).map_err(failed)?;
-    let segment = Segment::new(&place.leaf, Box::new(region), geometry.capacity);
+    let (capacity, is_observed) = (geometry.capacity, header.is_observed);
+    let segment = Segment::new(&place.leaf, Arc::new(region), capacity, is_observed);
     let inheritance = inherit(&segment);
     Ok((segment, inheritance))
 }
@@ -511,7 +538,12 @@ pub(crate) fn open<E: Event>(
         FileRegion::map_for_reading(place.clone(), fd, locks, header.geometry, &want.memory)
             .map_err(failed("map the file"))?;
     Ok((
-        Segment::new(&place.leaf, Box::new(region), header.geometry.capacity),
+        Segment::new(
+            &place.leaf,
+            Arc::new(region),
+            header.geometry.capacity,
+            header.is_observed,
+        ),
         header,
     ))
 }
@@ -538,6 +570,10 @@ fn check_fit<E: Event>(place: &FilePlace, want: &Want, header: &Header) -> Multi
     if shape != header.geometry.shape {
         let found = format!("{:?}", header.geometry.shape);
         return refuse("the slot shape", format!("{shape:?}"), found);
+    }
+    if want.observed && !header.is_observed {
+        let (expected, found) = ("a ring made with with_observers()", "one without observers");
+        return refuse("the kind of ring", expected.into(), found.into());
     }
     match want.capacity {
         Some(capacity) if capacity as u64 != header.geometry.capacity => refuse(

@@ -7,6 +7,7 @@ use crate::builder::{DisruptorBuilder, SharedDisruptorBuilder};
 use crate::consumer::{Consumer, SharedConsumer};
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult};
+use crate::observer::{Observer, SharedObserver};
 use crate::producer::{Producer, SharedProducer};
 use crate::region::heap::HeapMemory;
 use crate::segment;
@@ -133,6 +134,26 @@ impl<E: Event> MmapConsumer<E> {
     }
 }
 
+/// Attaches an observer to the ring `name`, whose producer must have made it
+/// [`with_observers`](DisruptorBuilder::with_observers): it sees the newest events, holds nobody up, and is told when it
+/// was too slow. Never waits.
+///
+/// # Errors
+///
+/// Any of [`MultiProcessError`].
+pub fn observer<E: Event>(name: &str) -> MultiProcessResult<SharedObserver<E>> {
+    SharedDisruptorBuilder::new(
+        Place::Shared {
+            name: name.to_owned(),
+        },
+        None,
+    )
+    .build_observer()
+}
+
+/// An observer of a ring in a mapped file.
+pub type MmapObserver<E> = Observer<E, MappedFile>;
+
 /// A ring on this process's heap: for threads, for tests of programs, for Miri. Byte for byte as in shared memory.
 ///
 /// # Examples
@@ -167,7 +188,20 @@ impl<E: Event> HeapRing<E> {
     ///
     /// [`MultiProcessError::InvalidCapacity`].
     pub fn with_first_sequence(capacity: usize, first: Sequence) -> MultiProcessResult<Self> {
-        let memory = segment::create_on_heap::<E>(capacity, first)?;
+        Self::create(capacity, first, false)
+    }
+
+    /// A ring that [`observer`](Self::observer)s can read.
+    ///
+    /// # Errors
+    ///
+    /// [`MultiProcessError::InvalidCapacity`].
+    pub fn with_observers(capacity: usize) -> MultiProcessResult<Self> {
+        Self::create(capacity, 0, true)
+    }
+
+    fn create(capacity: usize, first: Sequence, is_observed: bool) -> MultiProcessResult<Self> {
+        let memory = segment::create_on_heap::<E>(capacity, first, is_observed)?;
         Ok(Self {
             memory,
             capacity,
@@ -191,6 +225,15 @@ impl<E: Event> HeapRing<E> {
     /// [`MultiProcessError::AlreadyExists`] while there is one.
     pub fn producer(&self) -> MultiProcessResult<Producer<E, Heap>> {
         self.builder().build_zeroed_producer()
+    }
+
+    /// An observer, of a ring that was made [`with_observers`](Self::with_observers).
+    ///
+    /// # Errors
+    ///
+    /// Any of [`MultiProcessError`].
+    pub fn observer(&self) -> MultiProcessResult<Observer<E, Heap>> {
+        self.builder().build_observer()
     }
 
     /// A durable consumer.

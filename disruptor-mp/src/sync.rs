@@ -20,6 +20,15 @@ mod same {
     pub(crate) use core::hint::spin_loop;
     pub(crate) use core::sync::atomic::{Ordering, fence};
     pub(crate) use std::sync::Mutex;
+
+    /// What the kernel does for sleepers (R9).
+    #[cfg(not(feature = "dst"))]
+    pub(crate) mod kernel {
+        pub(crate) use crate::os::barrier::{register, run};
+        pub(crate) use crate::os::futex::{wait, wait_any, wake_all};
+    }
+    #[cfg(feature = "dst")]
+    pub(crate) use crate::dst::kernel;
 }
 
 #[cfg(loom)]
@@ -28,6 +37,40 @@ mod imp {
     pub(crate) use loom::sync::Mutex;
     pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::thread::yield_now;
+
+    /// The kernel's part, modelled: comparing and falling asleep is one step, nobody wakes by the clock, and there is
+    /// no barrier to be imposed on others, so that everybody fences. A wake-up that is lost is a deadlock.
+    pub(crate) mod kernel {
+        use std::time::Duration;
+
+        use loom::sync::{Condvar, Mutex};
+
+        use super::{AtomicU32, Ordering};
+
+        loom::lazy_static! {
+            static ref BEDROOM: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+        }
+
+        pub(crate) fn wait(word: &AtomicU32, expected: u32, _longest: Duration) {
+            let guard = BEDROOM.0.lock().expect("no panic while it is held");
+            if word.load(Ordering::Relaxed) == expected {
+                drop(BEDROOM.1.wait(guard));
+            }
+        }
+
+        pub(crate) fn wake_all(_word: &AtomicU32) {
+            let _guard = BEDROOM.0.lock().expect("no panic while it is held");
+            BEDROOM.1.notify_all();
+        }
+
+        pub(crate) fn register() -> bool {
+            false
+        }
+
+        pub(crate) fn run() -> bool {
+            false
+        }
+    }
 }
 
 pub(crate) use imp::*;
@@ -39,5 +82,5 @@ pub(crate) use same::*;
 pub(crate) mod process {
     #[cfg(all(feature = "dst", not(loom)))]
     pub(crate) use core::sync::atomic::AtomicUsize;
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 }

@@ -1,11 +1,16 @@
 //! How a call waits: spin, yield or sleep, and how often it looks up to see who has died.
 //!
-//! Nothing here is reached by a publish or a consume that does not wait (R12).
+//! Nothing here is reached by a publish or a consume that does not wait (R12). Sleeping in the kernel is R9; a call that
+//! sleeps by the clock, or whose wake-up was lost with the one who was to wake it, looks up by itself.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::fail::buggify;
+use crate::os::cpu;
+use crate::region::Region;
 use crate::sync::{spin_loop, yield_now};
 use crate::{clock, env};
 
@@ -32,20 +37,24 @@ pub enum AutoWaitStrategy {
     },
     /// Sleep this long between two looks.
     Sleep(Duration),
-    /// Spin, then yield, then sleep in the kernel, each sleep longer than the one before, up to one millisecond.
+    /// Spin for about as long as waking up takes, then yield, then sleep in the kernel until woken. Where those who
+    /// share the ring outnumber the cores, nobody spins.
     #[default]
     Block,
 }
 
-/// How often a blocked call looks whether those it waits for are alive.
-pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
+/// How often a blocked call looks whether those it waits for are alive, unless the builder says otherwise.
+pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Spins between two looks at the clock.
 const SPINS_PER_LOOK: u32 = 256;
 /// Yields between two looks at the clock: each can last as long as somebody else's turn.
 const YIELDS_PER_LOOK: u32 = 16;
-const BLOCK_SPINS: u32 = 200;
-const BLOCK_YIELDS: u32 = 32;
-const BLOCK_SLEEP_MAX: Duration = Duration::from_millis(1);
+/// Spins of `Block` between two looks at the clock: a fraction of a microsecond.
+const BLOCK_SPINS_PER_LOOK: u32 = 16;
+const BLOCK_YIELDS: u32 = 4;
+/// What waking up is taken for to begin with, and at the most.
+const WAKE_COST_FIRST: Duration = Duration::from_micros(20);
+const WAKE_COST_MAX: Duration = Duration::from_micros(100);
 /// Until then a wait is taken for short, and nobody's life is doubted.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(1);
 
@@ -56,8 +65,66 @@ pub(crate) enum Pause {
     Again,
     /// Look at who is alive as well.
     LookAround,
+    /// Sleep in the kernel, this long at the most.
+    Sleep(Duration),
     /// The deadline has passed.
     TimedOut,
+}
+
+/// How the waits of one endpoint are made, and what they have taught it.
+#[derive(Clone, Debug)]
+pub(crate) struct Habits {
+    pub(crate) strategy: AutoWaitStrategy,
+    /// How often a blocked call looks whether those it waits for are alive.
+    pub(crate) liveness_interval: Duration,
+    /// Any of these ends its waits.
+    pub(crate) cancels: Vec<CancelToken>,
+    /// What waking up takes, from the first store of who wakes to the sleeper's first instruction: a moving average.
+    wake_cost: Duration,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            strategy: AutoWaitStrategy::default(),
+            liveness_interval: LIVENESS_INTERVAL,
+            cancels: Vec::new(),
+            wake_cost: WAKE_COST_FIRST,
+        }
+    }
+}
+
+impl Habits {
+    /// Counts a wake-up in.
+    pub(crate) fn learn(&mut self, wake: Option<Duration>) {
+        if let Some(cost) = wake {
+            self.wake_cost = (self.wake_cost * 7 + cost.min(WAKE_COST_MAX)) / 8;
+        }
+    }
+
+    /// An endpoint begins, on this segment: lets the cancel tokens wake who sleeps on this segment.
+    pub(crate) fn watch(&self, region: &Arc<dyn Region>) {
+        // asked now, as asking allocates: a wait must not
+        cpu::usable_cpus();
+        for token in &self.cancels {
+            token.watch(region);
+        }
+    }
+
+    /// Whether somebody has cancelled the waits.
+    pub(crate) fn are_cancelled(&self) -> bool {
+        self.cancels.iter().any(CancelToken::is_cancelled)
+    }
+
+    /// Spinning for longer than waking up takes costs more than it gains; and who spins where there are more parties
+    /// than cores may spin on the very core that the awaited one needs.
+    fn spin_budget(&self, participants: usize) -> Duration {
+        if participants > cpu::usable_cpus() {
+            Duration::ZERO
+        } else {
+            self.wake_cost
+        }
+    }
 }
 
 /// One wait of one call.
@@ -65,20 +132,51 @@ pub(crate) enum Pause {
 pub(crate) struct Waiter {
     strategy: AutoWaitStrategy,
     deadline: Deadline,
+    liveness_interval: Duration,
     rounds: u32,
     next_look: Option<Instant>,
+    block: BlockPhase,
     sleeps: u64,
 }
 
+/// How far a wait by `Block` has come.
+#[derive(Debug)]
+enum BlockPhase {
+    Spin {
+        budget: Duration,
+        until: Option<Instant>,
+    },
+    Yield {
+        left: u32,
+    },
+    Sleep,
+}
+
 impl Waiter {
-    pub(crate) fn new(strategy: AutoWaitStrategy, deadline: Deadline) -> Self {
+    /// `participants`: how many share the ring, the producer included.
+    pub(crate) fn new(
+        habits: &Habits,
+        strategy: AutoWaitStrategy,
+        deadline: Deadline,
+        participants: usize,
+    ) -> Self {
         Self {
             strategy,
             deadline,
+            liveness_interval: habits.liveness_interval,
             rounds: 0,
             next_look: None,
+            block: BlockPhase::Spin {
+                budget: habits.spin_budget(participants),
+                until: None,
+            },
             sleeps: 0,
         }
+    }
+
+    /// The same wait goes on, until then.
+    pub(crate) fn set_deadline(&mut self, deadline: Deadline) {
+        self.deadline = deadline;
     }
 
     /// How often it has slept since the last call, for the counters.
@@ -86,14 +184,46 @@ impl Waiter {
         core::mem::take(&mut self.sleeps)
     }
 
-    /// Passes a moment.
+    /// Passes a moment, or says how long to sleep.
     pub(crate) fn pause(&mut self) -> Pause {
         self.rounds = self.rounds.wrapping_add(1);
-        let spun = self.pass();
+        let spun = match self.strategy {
+            AutoWaitStrategy::Block => self.pass_by_blocking(),
+            _ => self.pass(),
+        };
         if spun && !self.rounds.is_multiple_of(SPINS_PER_LOOK) {
             return Pause::Again;
         }
         self.look_at_clock()
+    }
+
+    /// Whether the moment was too short to be worth a look at the clock.
+    fn pass_by_blocking(&mut self) -> bool {
+        match &mut self.block {
+            BlockPhase::Spin { budget, until } => {
+                if !budget.is_zero() {
+                    spin_loop();
+                    if !self.rounds.is_multiple_of(BLOCK_SPINS_PER_LOOK) {
+                        return true;
+                    }
+                    let now = clock::now();
+                    if now < *until.get_or_insert(now + *budget) {
+                        return true;
+                    }
+                }
+                self.block = BlockPhase::Yield { left: BLOCK_YIELDS };
+                true
+            }
+            BlockPhase::Yield { left } => {
+                yield_now();
+                *left -= 1;
+                if *left == 0 {
+                    self.block = BlockPhase::Sleep;
+                }
+                true
+            }
+            BlockPhase::Sleep => false,
+        }
     }
 
     /// Whether the moment was too short to be worth a look at the clock.
@@ -107,12 +237,7 @@ impl Waiter {
                 return !self.rounds.is_multiple_of(YIELDS_PER_LOOK);
             }
             AutoWaitStrategy::Sleep(duration) => return self.sleep(duration),
-            AutoWaitStrategy::Block if self.rounds <= BLOCK_SPINS => spin_loop(),
-            AutoWaitStrategy::Block if self.rounds <= BLOCK_SPINS + BLOCK_YIELDS => yield_now(),
-            AutoWaitStrategy::Block => {
-                let doubled = (self.rounds - BLOCK_SPINS - BLOCK_YIELDS).min(16);
-                return self.sleep((env::block_sleep() * (1 << doubled) / 2).min(BLOCK_SLEEP_MAX));
-            }
+            AutoWaitStrategy::Block => {}
         }
         true
     }
@@ -129,19 +254,37 @@ impl Waiter {
 
     fn look_at_clock(&mut self) -> Pause {
         let now = clock::now();
-        let next_look = *self.next_look.get_or_insert(now + FIRST_LOOK);
+        let next_look = *self.next_look.get_or_insert(now + self.first_look());
         if self.deadline.has_passed() {
             return Pause::TimedOut;
         }
-        if now < next_look && !buggify("wait.looks_around") {
+        if now >= next_look || buggify("wait.looks_around") {
+            self.next_look = Some(now + self.liveness_interval);
+            return Pause::LookAround;
+        }
+        if !matches!(self.block, BlockPhase::Sleep) {
             return Pause::Again;
         }
-        self.next_look = Some(now + LIVENESS_INTERVAL);
-        Pause::LookAround
+        self.sleeps += 1;
+        let longest = next_look - now;
+        Pause::Sleep(
+            self.deadline
+                .remaining()
+                .map_or(longest, |rest| rest.min(longest)),
+        )
+    }
+
+    /// Who sleeps is woken by who comes: it need not look up so soon.
+    fn first_look(&self) -> Duration {
+        match self.strategy {
+            AutoWaitStrategy::Block => self.liveness_interval,
+            _ => FIRST_LOOK.min(self.liveness_interval),
+        }
     }
 }
 
-/// How long the default blocking strategy sleeps at first: 50 µs, or `MYELON_BLOCK_STRATEGY_US`.
+/// How long a program's own blocking loop sleeps between two looks: 50 µs, or `MYELON_BLOCK_STRATEGY_US`. The waits of
+/// this crate's own calls sleep in the kernel until they are woken.
 pub fn default_block_strategy_duration() -> Duration {
     env::block_sleep()
 }
@@ -182,6 +325,8 @@ pub fn perform_sleep_wait(duration: Duration) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     fn strategies(sleep: Duration) -> [AutoWaitStrategy; 5] {
@@ -194,20 +339,35 @@ mod tests {
         ]
     }
 
+    fn pass_until(waiter: &mut Waiter, end: Pause) {
+        loop {
+            match waiter.pause() {
+                Pause::Sleep(longest) => thread::sleep(longest),
+                pause if pause == end => return,
+                _ => {}
+            }
+        }
+    }
+
     #[test]
     fn every_strategy_ends_at_its_deadline() {
         for strategy in strategies(Duration::from_secs(60)) {
-            let mut waiter = Waiter::new(strategy, Deadline::after(Duration::from_millis(5)));
-            while waiter.pause() != Pause::TimedOut {}
+            let mut waiter = Waiter::new(
+                &Habits::default(),
+                strategy,
+                Deadline::after(Duration::from_millis(5)),
+                2,
+            );
+            pass_until(&mut waiter, Pause::TimedOut);
         }
     }
 
     #[test]
     fn every_strategy_looks_around() {
         for strategy in strategies(Duration::from_micros(100)) {
-            let mut waiter = Waiter::new(strategy, Deadline::NEVER);
+            let mut waiter = Waiter::new(&Habits::default(), strategy, Deadline::NEVER, 2);
             for _ in 0..2 {
-                while waiter.pause() != Pause::LookAround {}
+                pass_until(&mut waiter, Pause::LookAround);
             }
         }
     }

@@ -66,7 +66,37 @@ atomic!(AtomicI64, i64);
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 
+impl AtomicU32 {
+    #[inline]
+    #[track_caller]
+    pub(crate) fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+        access();
+        self.0.fetch_add(value, order)
+    }
+
+    /// The word itself, for the system.
+    pub(crate) fn real(&self) -> &atomic::AtomicU32 {
+        &self.0
+    }
+}
+
+impl AtomicI64 {
+    #[inline]
+    #[track_caller]
+    pub(crate) fn swap(&self, value: i64, order: Ordering) -> i64 {
+        access();
+        self.0.swap(value, order)
+    }
+}
+
 impl AtomicU64 {
+    #[inline]
+    #[track_caller]
+    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+        access();
+        self.0.swap(value, order)
+    }
+
     #[inline]
     #[track_caller]
     pub(crate) fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! +    0  producer     written by the producer and by whoever takes over
-//! +  128  waiters      sleeper bits and the futex word: any party (reserved for kernel waiting)
+//! +  128  waiters      who sleeps, and the futex words: sleepers and those who wake them
 //! +  256  registered   one bit per consumer line, a superset hint: joiners set, leavers clear under the line's lock
 //! +  384  counters     the producer's own counters
 //! +  512  reserved     four lines of zeros
@@ -21,6 +21,9 @@ const ID_WORDS: usize = MAX_ID_BYTES / 8;
 
 /// `ProducerLine::closed` of a ring that is open.
 pub(crate) const OPEN: i64 = i64::MIN;
+
+/// `WaitersLine::space_wanted` while the producer does not sleep.
+pub(crate) const NOTHING_WANTED: i64 = i64::MAX;
 
 /// Who owns a line, for messages only: whether the owner is alive, the kernel's lock says (R8).
 #[repr(C)]
@@ -77,13 +80,29 @@ pub(crate) struct ProducerLine {
     pub(crate) floor: AtomicI64,
     /// [`OPEN`], or the last sequence of a ring that was closed (R11).
     pub(crate) closed: AtomicI64,
-    /// The sequence a blocked producer waits for; reserved for kernel waiting (R9).
-    pub(crate) space_wanted: AtomicI64,
+    /// Written as 0, and read by nobody.
+    reserved: AtomicI64,
     /// How many producers this ring has had before the present one (R14).
     pub(crate) epoch: AtomicU64,
     pub(crate) owner: OwnerWords,
     /// 1: the name outlives the ring's end, whoever drains it.
     pub(crate) kept: AtomicU32,
+}
+
+/// Who sleeps in the kernel, and on what (R9). Written by who goes to sleep and by who wakes.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(crate) struct WaitersLine {
+    /// Bit i: the consumer of line i sleeps until the next event, or is about to.
+    pub(crate) sleepers: AtomicU64,
+    /// The sequence whose release a sleeping producer waits for; `i64::MAX` while it does not sleep.
+    pub(crate) space_wanted: AtomicI64,
+    /// The futex word of sleeping consumers: changed by who wakes them.
+    pub(crate) event_word: AtomicU32,
+    /// The futex word of a sleeping producer: changed by who wakes it.
+    pub(crate) space_word: AtomicU32,
+    /// When somebody was last woken, by the monotonic clock: tells who wakes what waking takes.
+    pub(crate) woken_at_ns: process::AtomicU64,
 }
 
 /// A line that this version writes nothing to.
@@ -229,7 +248,7 @@ impl core::fmt::Debug for ConsumerId {
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) producer: ProducerLine,
-    waiters: ReservedLine,
+    pub(crate) waiters: WaitersLine,
     pub(crate) registered: RegisteredLine,
     counters: ReservedLine,
     reserved: [ReservedLine; 4],
@@ -256,12 +275,18 @@ impl Control {
             producer: ProducerLine {
                 floor: AtomicI64::new(first_sequence - 1),
                 closed: AtomicI64::new(OPEN),
-                space_wanted: AtomicI64::new(0),
+                reserved: AtomicI64::new(0),
                 epoch: AtomicU64::new(0),
                 owner: OwnerWords::default(),
                 kept: AtomicU32::new(0),
             },
-            waiters: ReservedLine::new(),
+            waiters: WaitersLine {
+                sleepers: AtomicU64::new(0),
+                space_wanted: AtomicI64::new(NOTHING_WANTED),
+                event_word: AtomicU32::new(0),
+                space_word: AtomicU32::new(0),
+                woken_at_ns: process::AtomicU64::new(0),
+            },
             registered: RegisteredLine {
                 bits: AtomicU64::new(0),
             },
@@ -312,6 +337,12 @@ const _: () = {
     assert!(core::mem::offset_of!(ConsumerLine, id) == 48);
     assert!(core::mem::offset_of!(ConsumerLine, counters) == 96);
     assert!(core::mem::offset_of!(ProducerLine, owner) == 32);
+    assert!(size_of::<WaitersLine>() == LINE_BYTES);
+    assert!(core::mem::offset_of!(WaitersLine, space_wanted) == 8);
+    assert!(core::mem::offset_of!(WaitersLine, event_word) == 16);
+    assert!(core::mem::offset_of!(WaitersLine, space_word) == 20);
+    assert!(core::mem::offset_of!(WaitersLine, woken_at_ns) == 24);
+    assert!(core::mem::offset_of!(Control, waiters) == 128);
     assert!(core::mem::offset_of!(Control, registered) == 256);
     assert!(core::mem::offset_of!(Control, consumers) == 1024);
     assert!(core::mem::offset_of!(Control, further_producers) == 9216);

@@ -17,6 +17,8 @@ pub(crate) const READY: u32 = 0x5245_4459;
 
 const MAGIC: [u8; 8] = *b"DISRPTMP";
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
+/// Required feature: a producer marks slots busy while it writes them (R13).
+const OBSERVED: u64 = 1;
 const TYPE_TEXT_BYTES: usize = 256;
 const NAME_BYTES: usize = 64;
 /// Longest mapping this crate makes: half of a 47-bit address space.
@@ -98,6 +100,8 @@ pub(crate) struct Header {
     pub(crate) creator: Owner,
     pub(crate) created_unix_ns: u64,
     pub(crate) page_size: u32,
+    /// Whether the slots are written so that observers can read them (R13).
+    pub(crate) is_observed: bool,
     pub(crate) name: String,
 }
 
@@ -131,7 +135,9 @@ impl Header {
         out.put(&MAGIC);
         out.put(&BYTE_ORDER.to_ne_bytes());
         out.put(&LAYOUT_VERSION.to_ne_bytes());
-        out.put(&[0; 16]); // required and optional features: none yet
+        let required = if self.is_observed { OBSERVED } else { 0 };
+        out.put(&required.to_ne_bytes());
+        out.put(&[0; 8]); // optional features: none yet
         for word in [
             g.segment_len,
             CONTROL_OFFSET as u64,
@@ -175,9 +181,12 @@ impl Header {
                 found: format!("a file that starts with {:02x?}", magic),
             });
         }
-        check_version(&mut input)?;
+        let is_observed = check_version(&mut input)?;
         check_sum(bytes)?;
-        let header = Self::decode_fields(&mut input)?;
+        let header = Self {
+            is_observed,
+            ..Self::decode_fields(&mut input)?
+        };
         check_geometry(&header, file_len)?;
         Ok(header)
     }
@@ -234,6 +243,7 @@ impl Header {
             creator,
             created_unix_ns,
             page_size,
+            is_observed: false,
             name,
         })
     }
@@ -253,7 +263,8 @@ fn two_words(first: u32, second: u32) -> u64 {
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn check_version(input: &mut Reader<'_>) -> Result<(), HeaderFault> {
+/// Also says whether the ring has observers.
+fn check_version(input: &mut Reader<'_>) -> Result<bool, HeaderFault> {
     let other = |what, expected: String, found: String| {
         Err(HeaderFault::OtherVersion {
             what,
@@ -278,11 +289,15 @@ fn check_version(input: &mut Reader<'_>) -> Result<(), HeaderFault> {
         );
     }
     let required = input.u64();
-    if required != 0 {
-        return other("required features", "none".into(), format!("{required:#x}"));
+    if required & !OBSERVED != 0 {
+        return other(
+            "required features",
+            format!("{OBSERVED:#x} or none"),
+            format!("{required:#x}"),
+        );
     }
     let _optional = input.u64();
-    Ok(())
+    Ok(required & OBSERVED != 0)
 }
 
 fn check_sum(bytes: &[u8; HEADER_BYTES]) -> Result<(), HeaderFault> {
@@ -470,6 +485,7 @@ mod tests {
             },
             created_unix_ns: 4,
             page_size: 4096,
+            is_observed: true,
             name: "ticks".into(),
         }
     }

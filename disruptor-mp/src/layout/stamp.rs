@@ -18,6 +18,12 @@ pub(crate) const fn published(sequence: Sequence) -> u64 {
     (sequence as u64).wrapping_add(1) << 2
 }
 
+/// The stamp of a slot that the event `sequence` is being written to, in a ring with observers (R13).
+#[inline(always)]
+pub(crate) const fn busy(sequence: Sequence) -> u64 {
+    published(sequence) | 1
+}
+
 /// The sequence that a stamp names, whatever its state; `None` for the word 0 and what no producer writes.
 pub(crate) const fn sequence_of(stamp: u64) -> Option<Sequence> {
     let plus_one = stamp >> 2;
@@ -43,7 +49,7 @@ mod tests {
             MAX_SEQUENCE,
         ] {
             assert_eq!(sequence_of(published(sequence)), Some(sequence));
-            assert_eq!(sequence_of(published(sequence) | 1), Some(sequence));
+            assert_eq!(sequence_of(busy(sequence)), Some(sequence));
         }
     }
 

@@ -18,13 +18,12 @@ use crate::blocked;
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::SendError;
-use crate::layout::control::{Control, Owner};
+use crate::layout::control::Owner;
 use crate::layout::lock_bytes::line_byte;
 use crate::producer::Producer;
 use crate::segment::{Segment, describe};
 use crate::sync::Ordering as Order;
 use crate::sync::process::{AtomicU64, Ordering};
-use crate::wait::{default_discovery_poll_duration, perform_sleep_wait};
 use crate::{Event, Sequence};
 
 /// What the fast path loads while it may not be taken.
@@ -169,11 +168,13 @@ impl<E: Event, B> Producer<E, B> {
         &mut self,
         write: F,
     ) -> Result<Sequence, RequiredConsumerError> {
-        let sequence = match self.core.vacant(1) {
-            Some(sequence) if self.liveness.is_calm() => sequence,
-            _ => self.wait_managed(1)?,
-        };
-        Ok(self.write_one(sequence, write))
+        match self.vacant_managed(1) {
+            Some(sequence) => Ok(self.write_one(sequence, write)),
+            None => {
+                let sequence = self.wait_managed(1)?;
+                Ok(self.write_slowly(sequence, write))
+            }
+        }
     }
 
     /// Publishes `n` events together, waiting until they fit for as long as the required consumers make progress.
@@ -198,11 +199,23 @@ impl<E: Event, B> Producer<E, B> {
         n: usize,
         write: F,
     ) -> Result<Sequence, RequiredConsumerError> {
-        let first = match self.core.vacant(n) {
-            Some(first) if self.liveness.is_calm() => first,
-            _ => self.wait_managed(n)?,
-        };
-        Ok(self.write_many(first, n, write))
+        match self.vacant_managed(n) {
+            Some(first) => Ok(self.write_many(first, n, write)),
+            None => {
+                let first = self.wait_managed(n)?;
+                Ok(self.write_many_slowly(first, n, write))
+            }
+        }
+    }
+
+    /// As `vacant` for a plain publish.
+    #[inline(always)]
+    fn vacant_managed(&self, n: usize) -> Option<Sequence> {
+        // first of all: a forked child must not look for its position in the ring
+        match self.liveness.is_calm() {
+            true => self.core.vacant(n),
+            false => None,
+        }
     }
 
     /// The failure if there is one, then the start, then space.
@@ -229,12 +242,18 @@ impl<E: Event, B> Producer<E, B> {
         }
         let interval = watch.config.progress_check_interval.max(INTERVAL_MIN);
         self.wait_for_start()?;
+        // after the start, and in a ring with observers
+        if self.core.vacant(n).is_some() {
+            return Ok(self.core.next());
+        }
         // as a plain publish would, and without a look at the clock
         if self.core.is_refresh_worthwhile(n) && self.poll_space(n).map_err(from_send)? {
             return Ok(self.core.next());
         }
+        let mut waiter = self.waiter(self.habits.strategy, Deadline::NEVER);
         let outcome = loop {
-            match self.wait_until_space(n, Deadline::after(interval)) {
+            waiter.set_deadline(Deadline::after(interval));
+            match self.wait_until_space(n, &mut waiter) {
                 Ok(true) => break Ok(()),
                 Ok(false) => {}
                 Err(error) => break Err(from_send(error)),
@@ -249,24 +268,44 @@ impl<E: Event, B> Producer<E, B> {
 
     /// Waits, once, until all required consumers are registered.
     fn wait_for_start(&mut self) -> Result<(), RequiredConsumerError> {
-        let (segment, liveness) = (&self.segment, &mut self.liveness);
-        let Some(watch) = liveness.watch.as_mut().filter(|watch| !watch.has_started) else {
+        let watch = self.liveness.watch.as_ref();
+        let Some(watch) = watch.filter(|watch| !watch.has_started) else {
             return Ok(());
         };
         let deadline = Deadline::after(watch.config.startup_wait_timeout);
+        let interval = self.habits.liveness_interval;
         loop {
-            let missing = missing(segment.control(), &watch.config.required_consumer_ids);
+            let missing = self.missing_required();
             if missing.is_empty() {
-                watch.has_started = true;
-                liveness.word = liveness.live;
-                return Ok(());
+                break;
             }
             if deadline.has_passed() {
-                tracing::warn!(ring = %segment.name, ?missing, "required consumers have not come");
+                tracing::warn!(ring = %self.segment.name, ?missing, "required consumers have not come");
                 return Err(RequiredConsumerError::StartupTimeout { missing });
             }
-            perform_sleep_wait(default_discovery_poll_duration());
+            self.sleep_until_somebody_comes(deadline, interval, |tx| {
+                tx.missing_required().is_empty()
+            });
         }
+        if let Some(watch) = &mut self.liveness.watch {
+            watch.has_started = true;
+        }
+        self.liveness.word = self.liveness.live;
+        Ok(())
+    }
+
+    /// The required consumers that are not registered.
+    fn missing_required(&self) -> Vec<String> {
+        let required = self.liveness.watch.as_ref();
+        let present: Vec<String> = blocked::registered(self.segment.control())
+            .map(|line| line.id().text())
+            .collect();
+        required
+            .iter()
+            .flat_map(|watch| &watch.config.required_consumer_ids)
+            .filter(|id| !present.contains(id))
+            .cloned()
+            .collect()
     }
 
     /// One look at every required consumer that keeps `n` slots from being free.
@@ -343,17 +382,6 @@ impl<E: Event, B> Producer<E, B> {
     }
 }
 
-/// Those of `ids` that are not registered.
-fn missing(control: &Control, ids: &[String]) -> Vec<String> {
-    let present: Vec<String> = blocked::registered(control)
-        .map(|line| line.id().text())
-        .collect();
-    ids.iter()
-        .filter(|id| !present.contains(id))
-        .cloned()
-        .collect()
-}
-
 /// The registered line of `id`. A lock that cannot be asked counts as held: nobody is declared dead by an error.
 fn find<E: Event>(segment: &Segment<E>, id: &str) -> Option<Sight> {
     let control = segment.control();
@@ -422,6 +450,7 @@ fn from_send(error: SendError) -> RequiredConsumerError {
         },
         SendError::SequenceExhausted => RequiredConsumerError::SequenceExhausted,
         SendError::Forked => RequiredConsumerError::Forked,
+        SendError::Cancelled => RequiredConsumerError::Cancelled,
         SendError::Timeout { .. } => unreachable!("a managed wait ends by its watch"),
     }
 }

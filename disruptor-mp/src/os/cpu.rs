@@ -1,6 +1,8 @@
 //! Which cores this process may use, and pinning to one of them.
 
 use std::io;
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 
 #[cfg(target_os = "linux")]
 use nix::{
@@ -8,10 +10,10 @@ use nix::{
     unistd::Pid,
 };
 
-/// How many cores this process can keep busy: its affinity and its cgroup quota, at least 1.
-#[cfg(test)]
+/// How many cores this process can keep busy: its affinity and its cgroup quota, at least 1. Asked once.
 pub(crate) fn usable_cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
 /// The cores that the calling thread may run on, in ascending order.

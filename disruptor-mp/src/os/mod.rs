@@ -12,10 +12,19 @@
 //! | `names`, `new_file` | files and their names (R15) | nameless files vanish, fallback temporaries are left over | names stay |
 //! | `process` | pid, namespace and start time, for messages only | | computed anew |
 //! | `cpu` | affinity | | inherited |
+//! | `futex` | sleepers on a shared word (R9) | nobody sleeps | not inherited |
+//! | `barrier` | registration for a barrier that others run (R9) | | registered anew |
+//! | `clock` | the monotonic clock | | the same |
 
+#[cfg(not(loom))]
+pub(crate) mod barrier;
+#[cfg(not(loom))]
+pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod filesystem;
 pub(crate) mod fork;
+#[cfg(not(loom))]
+pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod names;

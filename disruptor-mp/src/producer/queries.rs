@@ -9,9 +9,7 @@ use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessResult, SendError};
 use crate::region::MemoryReport;
-use crate::wait::{
-    AutoWaitStrategy, Pause, Waiter, default_discovery_poll_duration, perform_sleep_wait,
-};
+use crate::wait::{AutoWaitStrategy, Pause};
 use crate::{Event, Sequence};
 
 impl<E: Event, B> Producer<E, B> {
@@ -67,13 +65,16 @@ impl<E: Event, B> Producer<E, B> {
         timeout: Duration,
         strategy: AutoWaitStrategy,
     ) -> bool {
-        let mut waiter = Waiter::new(strategy, Deadline::after(timeout));
+        let mut waiter = self.waiter(strategy, Deadline::after(timeout));
         loop {
             if self.is_consumed(sequence) {
                 return true;
             }
             match waiter.pause() {
                 Pause::Again => {}
+                Pause::Sleep(longest) => {
+                    self.sleep_until(sequence, longest, |tx| tx.is_consumed(sequence));
+                }
                 Pause::LookAround => self.look_around(),
                 Pause::TimedOut => return self.is_consumed(sequence),
             }
@@ -94,7 +95,9 @@ impl<E: Event, B> Producer<E, B> {
             if deadline.has_passed() {
                 return false;
             }
-            perform_sleep_wait(default_discovery_poll_duration());
+            self.sleep_until_somebody_comes(deadline, self.habits.liveness_interval, |tx| {
+                tx.discover_consumer_id(id)
+            });
         }
         true
     }

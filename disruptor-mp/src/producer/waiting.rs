@@ -1,14 +1,17 @@
 //! How a producer waits for space, and what it does meanwhile (R4, R5, R8). Reached only when the gate has run out.
 
+use std::time::Duration;
+
 use super::Producer;
-use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::SendError;
 use crate::fail::reached;
-use crate::protocol::lines;
+use crate::layout::stamp::MAX_SEQUENCE;
+use crate::protocol::{lines, sleep};
 use crate::sync::spin_loop;
-use crate::wait::{Pause, Waiter};
+use crate::wait::{AutoWaitStrategy, Pause, Waiter};
 use crate::{Event, Sequence};
+use crate::{blocked, clock};
 
 /// Spin hints between two looks at a full ring, at the most.
 const HINTS_MAX: u32 = 64;
@@ -34,7 +37,12 @@ impl<E: Event, B> Producer<E, B> {
         n: usize,
         deadline: Deadline,
     ) -> Result<Sequence, SendError> {
-        if self.wait_until_space(n, deadline)? {
+        if self.is_forked() {
+            return Err(SendError::Forked);
+        }
+        let is_there = self.core.vacant(n).is_some();
+        let mut waiter = self.waiter(self.habits.strategy, deadline);
+        if is_there || self.wait_until_space(n, &mut waiter)? {
             return Ok(self.core.next());
         }
         // a batch can be blocked while some slots are free
@@ -44,16 +52,15 @@ impl<E: Event, B> Producer<E, B> {
         Err(SendError::Timeout { blocked_on })
     }
 
-    /// As [`wait_for_space`](Self::wait_for_space), but says false when the deadline has passed.
+    /// As [`wait_for_space`](Self::wait_for_space), but says false when the waiter's deadline has passed.
     pub(crate) fn wait_until_space(
         &mut self,
         n: usize,
-        deadline: Deadline,
+        waiter: &mut Waiter,
     ) -> Result<bool, SendError> {
         if self.is_forked() {
             return Err(SendError::Forked);
         }
-        let mut waiter = Waiter::new(self.strategy, deadline);
         let mut hints = 1;
         // a batch that never fits is refused at once
         let mut looks = if n > self.core.capacity() {
@@ -71,6 +78,9 @@ impl<E: Event, B> Producer<E, B> {
                 spin_loop();
             }
             hints = (hints * 2).min(HINTS_MAX);
+            if self.habits.are_cancelled() {
+                return Err(SendError::Cancelled);
+            }
             let pause = waiter.pause();
             let sleeps = waiter.take_sleeps();
             self.counters.count_parks(sleeps);
@@ -80,10 +90,52 @@ impl<E: Event, B> Producer<E, B> {
             }
             match pause {
                 Pause::Again => {}
+                Pause::Sleep(longest) => {
+                    let wake = self
+                        .core
+                        .sleep_until_space(n, longest, || self.habits.are_cancelled());
+                    self.habits.learn(wake);
+                }
                 Pause::LookAround => self.look_around(),
-                Pause::TimedOut => return self.poll_space(n),
+                Pause::TimedOut => {
+                    // who waits for less than a look around takes still says for how long nothing has moved
+                    self.note_stall();
+                    return self.poll_space(n);
+                }
             }
         }
+    }
+
+    /// A wait of this producer.
+    pub(crate) fn waiter(&self, strategy: AutoWaitStrategy, deadline: Deadline) -> Waiter {
+        let participants = 1 + blocked::registered(self.segment.control()).count();
+        Waiter::new(&self.habits, strategy, deadline, participants)
+    }
+
+    /// Sleeps until every consumer has released `sequence`, or somebody comes or goes (R9); not if `look` is true.
+    pub(super) fn sleep_until(
+        &mut self,
+        sequence: Sequence,
+        longest: Duration,
+        look: impl FnOnce(&mut Self) -> bool,
+    ) {
+        let view = self.segment.view;
+        let wake = sleep::sleep_until_space(view.control(), sequence, longest, || look(self));
+        self.habits.learn(wake);
+    }
+
+    /// Sleeps until a consumer comes or goes (R9), for `longest` and until the deadline at the most; not if `look` is
+    /// true.
+    pub(crate) fn sleep_until_somebody_comes(
+        &mut self,
+        deadline: Deadline,
+        longest: Duration,
+        look: impl FnOnce(&mut Self) -> bool,
+    ) {
+        let longest = deadline
+            .remaining()
+            .map_or(longest, |rest| rest.min(longest));
+        self.sleep_until(MAX_SEQUENCE + 1, longest, look);
     }
 
     /// One look for space; errors are those that no waiting heals.
@@ -109,14 +161,19 @@ impl<E: Event, B> Producer<E, B> {
         Ok(false)
     }
 
-    /// While blocked: dead automatic consumers leave the gate, and the time without progress is noted.
-    pub(crate) fn look_around(&mut self) {
-        self.counters.bring_up_to_date(self.core.next());
+    /// Since when the gate has stood where it stands.
+    fn note_stall(&mut self) {
         let gate = self.core.gate();
         match self.stalled {
             Some((_, at)) if at == gate => {}
             _ => self.stalled = Some((clock::now(), gate)),
         }
+    }
+
+    /// While blocked: dead automatic consumers leave the gate, and the time without progress is noted.
+    pub(crate) fn look_around(&mut self) {
+        self.counters.bring_up_to_date(self.core.next());
+        self.note_stall();
         match lines::evict_dead(self.segment.control(), self.segment.locks()) {
             Ok(0) => {}
             Ok(evicted) => {

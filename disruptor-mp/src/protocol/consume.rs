@@ -5,8 +5,10 @@
 
 use core::ptr::NonNull;
 use std::io;
+use std::time::Duration;
 
 use super::Locks;
+use super::sleep::{self, SpaceLookout};
 use super::view::RingView;
 use crate::fail::{point, reached};
 use crate::layout::control::{Control, OPEN};
@@ -21,18 +23,31 @@ pub(crate) struct ConsumerCore<E> {
     view: RingView<E>,
     line: usize,
     next: Sequence,
+    space: SpaceLookout,
 }
 
 impl<E: Event> ConsumerCore<E> {
     /// The caller owns `line`, registered, with `next − 1` as its sequence.
     pub(crate) fn new(view: RingView<E>, line: usize, next: Sequence) -> Self {
         debug_assert!(line < view.control().consumers.len());
-        Self { view, line, next }
+        Self {
+            view,
+            line,
+            next,
+            // SAFETY: whoever made the view keeps the segment as long as this consumer (R9).
+            space: unsafe { SpaceLookout::over(view.control()) },
+        }
     }
 
     #[inline(always)]
     pub(crate) fn next(&self) -> Sequence {
         self.next
+    }
+
+    /// Looks for the events from `sequence` on, without releasing any: for who watches in a consumer's place.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn look_from(&mut self, sequence: Sequence) {
+        self.next = sequence;
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -76,12 +91,27 @@ impl<E: Event> ConsumerCore<E> {
     #[inline(always)]
     pub(crate) fn commit(&mut self, sequence: Sequence) {
         point("commit.before");
+        let before = self.next - 1;
         self.next = sequence + 1;
         // SAFETY: `new` takes a line below the number of lines (R1).
         let line = unsafe { self.view.control().consumers.get_unchecked(self.line) };
         // SYNC POINT release: pairs with the Acquire load in `ProducerCore::scan`.
         line.sequence.store(sequence, release!(CommitRelease));
         point("commit.after");
+        if self.space.sees_wish(sequence) {
+            sleep::wake_producer_for(self.view.control(), before, sequence);
+        }
+    }
+
+    /// Sleeps until an event is published, the ring is closed or the wait cancelled. Returns what the wake-up took, if there was one.
+    pub(crate) fn sleep_until_event(
+        &self,
+        longest: Duration,
+        is_cancelled: impl FnOnce() -> bool,
+    ) -> Option<Duration> {
+        sleep::sleep_until_event(self.control(), self.line, longest, || {
+            self.is_ready() || self.closed_at().is_some() || is_cancelled()
+        })
     }
 
     /// Tells the producer that the next event is released while it is not: what a lease must never do.
@@ -174,7 +204,7 @@ mod tests {
     }
 
     fn segment() -> Segment<u64> {
-        open_on_heap(&create_on_heap::<u64>(4, 0).expect("a ring"), 4)
+        open_on_heap(&create_on_heap::<u64>(4, 0, false).expect("a ring"), 4)
     }
 
     fn close(segment: &Segment<u64>) {

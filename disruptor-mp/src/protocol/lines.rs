@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::Locks;
+use super::{Locks, sleep};
 use crate::Sequence;
 use crate::fail::{buggify, delay, point, reached};
 use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState, Owner};
@@ -117,6 +117,7 @@ fn rejoin(
     point("rejoin.owner");
     line.set_state(LineState::Active);
     point("rejoin.active");
+    sleep::wake_producer(control);
     Ok(Place {
         line: index,
         next,
@@ -221,6 +222,8 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     point("join.reread");
     line.set_state(LineState::Active);
     point("join.active");
+    // it may wait for somebody to come
+    sleep::wake_producer(control);
     Place {
         line: index,
         next: start + 1,
@@ -245,6 +248,7 @@ pub(crate) fn go_away(
 ) -> io::Result<()> {
     control.consumers[index].set_state(LineState::Away);
     point("away.state");
+    sleep::wake_producer(control);
     locks.unlock(line_byte(index))?;
     point("away.unlocked");
     locks.unlock(id_byte(&id.text()))
@@ -263,6 +267,7 @@ fn set_free(control: &Control, index: usize) {
             .fetch_and(!(1 << index), Ordering::AcqRel);
     }
     point("leave.bit");
+    sleep::wake_producer(control);
 }
 
 /// Clears every line that a dead owner left without a durable position; says how many.

@@ -3,17 +3,27 @@
 //! The same source runs on a real mapping, on the heap under Miri, and under loom. Who writes what is said where
 //! the words are declared (`layout::control`); the rules R1 to R16 are those of `docs/protocol.md`.
 
-/// Whether a negative control of the loom models or of a simulation leaves a step out: in every other build `false`.
-#[cfg(not(any(all(test, loom), all(feature = "dst", not(loom)))))]
+/// Whether a negative control leaves a step out, of the loom models, of a simulation or, with fail points, of a test: in
+/// every other build `false`.
+#[cfg(not(any(
+    all(test, loom),
+    all(
+        not(loom),
+        any(feature = "dst", all(feature = "fail-points", debug_assertions))
+    )
+)))]
 macro_rules! left_out {
     ($step:ident) => {
         false
     };
 }
-#[cfg(all(feature = "dst", not(loom)))]
+#[cfg(all(
+    not(loom),
+    any(feature = "dst", all(feature = "fail-points", debug_assertions))
+))]
 macro_rules! left_out {
     ($step:ident) => {
-        crate::dst::is_left_out(stringify!($step))
+        crate::fail::is_left_out(stringify!($step))
     };
 }
 #[cfg(all(test, loom))]
@@ -44,7 +54,9 @@ macro_rules! release {
 pub(crate) mod consume;
 pub(crate) mod expect;
 pub(crate) mod lines;
+pub(crate) mod observe;
 pub(crate) mod publish;
+pub(crate) mod sleep;
 pub(crate) mod takeover;
 pub(crate) mod view;
 

@@ -5,8 +5,11 @@
 
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
+use std::time::Duration;
 
 use super::expect::Expectation;
+use super::observe;
+use super::sleep::{self, SleepersLookout};
 use super::view::RingView;
 use crate::fail::{buggify, point, reached};
 use crate::layout::slot::SlotOf;
@@ -29,6 +32,7 @@ pub(crate) struct ProducerCore<E> {
     /// Private copy of the floor word, which only this producer writes.
     floor: Sequence,
     expectation: Expectation,
+    sleepers: SleepersLookout,
 }
 
 impl<E: Event> ProducerCore<E> {
@@ -56,6 +60,8 @@ impl<E: Event> ProducerCore<E> {
             gate,
             floor,
             expectation,
+            // SAFETY: whoever made the view keeps the segment as long as this producer (R9).
+            sleepers: unsafe { SleepersLookout::over(view.control()) },
         }
     }
 
@@ -135,6 +141,17 @@ impl<E: Event> ProducerCore<E> {
         self.view.event(sequence)
     }
 
+    /// R13: the event of `sequence`, whose claim the caller has, is copied into its slot from `event`.
+    #[inline(always)]
+    pub(crate) fn write_observed(&self, sequence: Sequence, event: &MaybeUninit<E>) {
+        let slot = self.view.event(sequence);
+        observe::write(self.view.stamp(sequence), sequence, || {
+            // SAFETY: the claim is the caller's (R2), and a slot's event starts at a multiple of 8 (R1).
+            unsafe { observe::store_words(event, slot) };
+        });
+        point("publish.busy");
+    }
+
     /// R2: publishes the event whose bytes were written to the slot of `sequence`, the next one.
     #[inline(always)]
     pub(crate) fn publish_one(&mut self, sequence: Sequence) {
@@ -149,6 +166,9 @@ impl<E: Event> ProducerCore<E> {
         if sequence == self.base + self.step - 1 {
             self.base = sequence + 1;
         }
+        if self.sleepers.sees_somebody() {
+            sleep::wake_consumers(self.view.control());
+        }
     }
 
     /// R2: writes and publishes `n` events from `first` on, which [`vacant`](Self::vacant) said may be written. Each
@@ -156,9 +176,9 @@ impl<E: Event> ProducerCore<E> {
     /// that the batch is seen whole.
     ///
     /// A small first event is written apart and moved into its slot at the end, so that its line, too, is taken from
-    /// the other core once.
+    /// the other core once. Not in a ring with observers, where `write` copies word by word.
     #[inline(always)]
-    pub(crate) fn publish_batch(
+    pub(crate) fn publish_batch<const OBSERVED: bool>(
         &mut self,
         first: Sequence,
         n: usize,
@@ -175,7 +195,8 @@ impl<E: Event> ProducerCore<E> {
             self.base = first;
         }
         let mut apart = MaybeUninit::<E>::zeroed();
-        let holds_apart = const { SlotOf::<E>::SHAPE.stride <= Self::APART_UP_TO_BYTES };
+        let holds_apart =
+            const { !OBSERVED && SlotOf::<E>::SHAPE.stride <= Self::APART_UP_TO_BYTES };
         if holds_apart {
             write(NonNull::from(&mut apart).cast(), 0);
         } else {
@@ -334,6 +355,25 @@ impl<E: Event> ProducerCore<E> {
             .producer
             .closed
             .store(last, Ordering::Release);
+        sleep::wake_consumers(self.view.control());
+    }
+
+    /// Sleeps until consumers have released a quarter of the ring, and what a claim of `n` slots takes; or until
+    /// somebody comes or goes. Returns what the wake-up took, if there was one.
+    pub(crate) fn sleep_until_space(
+        &mut self,
+        n: usize,
+        longest: Duration,
+        is_cancelled: impl FnOnce() -> bool,
+    ) -> Option<Duration> {
+        let last = self.next() - 1;
+        let quarter = self.gate + (self.view.capacity() as i64 / 4).max(1);
+        // who has drained the ring has released what was published last, and nothing beyond: it must not be asked for
+        let wanted = quarter.max(self.needed(last, n)).min(last);
+        let view = self.view;
+        sleep::sleep_until_space(view.control(), wanted, longest, || {
+            self.is_obtainable(n) || is_cancelled()
+        })
     }
 
     /// Sequences end at 2^61 − 1: whether `n` more are too many.

@@ -27,6 +27,8 @@ pub(crate) struct HeapMemory {
     base: NonNull<u8>,
     layout: Layout,
     geometry: Geometry,
+    /// As in the header (R13).
+    pub(crate) is_observed: bool,
     locked: Mutex<BTreeMap<u64, u64>>,
 }
 
@@ -37,7 +39,7 @@ unsafe impl Sync for HeapMemory {}
 
 impl HeapMemory {
     /// Zeroed memory of the segment's length.
-    pub(crate) fn new(geometry: Geometry) -> Option<Arc<Self>> {
+    pub(crate) fn new(geometry: Geometry, is_observed: bool) -> Option<Arc<Self>> {
         let layout =
             Layout::from_size_align(usize::try_from(geometry.segment_len).ok()?, 4096).ok()?;
         // SAFETY: the layout's size is not zero: a segment has a header.
@@ -49,6 +51,7 @@ impl HeapMemory {
             base,
             layout,
             geometry,
+            is_observed,
             locked: Mutex::new(BTreeMap::new()),
         }))
     }

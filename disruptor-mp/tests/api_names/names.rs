@@ -129,7 +129,10 @@ fn builder(name: &str) -> api::MultiProcessResult<()> {
         |_: &Tick, _: Sequence, _end_of_batch: bool| {},
         api::AutoWaitStrategy::BusySpin,
     );
+    let _: u64 = batch.as_ref().map_or(0, api::AutoConsumer::panics);
     let _ = batch?.shutdown_and_join();
+    let _: api::SharedDisruptorBuilder<Tick> =
+        attach().with_panic_policy(api::HandlerPanicPolicy::Skip);
     Ok(())
 }
 
@@ -178,6 +181,67 @@ macro_rules! producer_methods {
 
 producer_methods!(shared_producer, api::SharedProducer<Tick>);
 producer_methods!(mmap_producer, api::MmapProducer<Tick>);
+
+/// What a program waits on that has more than one ring, an event loop, or somebody who ends its waits.
+fn waiting(name: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let token: api::CancelToken = api::CancelToken::new();
+    let attach = || api::attach_shared_consumer::<Tick>(name, 8);
+    let mut rx: api::SharedConsumer<Tick> = attach()
+        .with_liveness_interval(Duration::from_millis(10))
+        .with_cancel_token(&token)
+        .build_consumer()?;
+    token.clone().cancel();
+    let _: bool = token.is_cancelled();
+    let polled: Result<Option<api::Lease<'_, Tick>>, api::RecvError> = rx.try_recv();
+    drop(polled);
+    #[cfg(target_os = "linux")]
+    {
+        let readiness: api::Readiness = rx.readiness()?;
+        let _: bool = readiness.arm(&rx)?;
+        fn descriptor<T: std::os::fd::AsFd>(_: &T) {}
+        descriptor(&readiness);
+    }
+    let others: Result<api::RingSet<&dyn api::RingMember>, api::RingSetFull> =
+        api::RingSet::of([&rx as &dyn api::RingMember]);
+    drop(others);
+    let mut set: api::RingSet<api::SharedConsumer<Tick>> =
+        api::RingSet::new().with_wait_strategy(api::AutoWaitStrategy::Block);
+    let pushed: Result<(), api::RingSetFull> = set.push(rx);
+    pushed?;
+    let ready: Result<usize, api::RecvError> = set.wait(Deadline::NEVER);
+    let _: Option<(Sequence, Tick)> = set[ready?].try_consume_next();
+    let _: usize = set.len() + set.iter_mut().count() + usize::from(set.is_empty());
+    let _: usize = api::RingSet::<api::SharedConsumer<Tick>>::MAX;
+    let _: api::SharedConsumer<Tick> = set.swap_remove(0);
+    Ok(())
+}
+
+/// Asynchronous receiving, where the test is built with the feature.
+#[cfg(all(feature = "tokio", target_os = "linux"))]
+async fn asynchronous(rx: api::SharedConsumer<Tick>) -> Result<(), Box<dyn std::error::Error>> {
+    let mut rx: api::AsyncConsumer<Tick> = api::AsyncConsumer::new(rx)?;
+    let received: Result<api::Lease<'_, Tick>, api::RecvError> = rx.recv().await;
+    let _: i64 = received?.price;
+    let _: &mut api::SharedConsumer<Tick> = rx.get_mut();
+    let _: api::SharedConsumer<Tick> = rx.into_inner();
+    Ok(())
+}
+
+fn observers(name: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let _: api::SharedProducer<Tick> = api::build_shared_single_producer::<Tick>(name, 8)
+        .with_observers()
+        .build_producer(Tick::default)?;
+    let mut rx: api::SharedObserver<Tick> = api::observer::<Tick>(name)?;
+    let _: Result<Option<(Sequence, Tick)>, api::RecvError> = rx.try_recv();
+    let _: Result<(Sequence, Tick), api::RecvError> = rx.recv(Deadline::NEVER);
+    let _: (Sequence, u64, usize, &str) =
+        (rx.next_sequence(), rx.epoch(), rx.capacity(), rx.name());
+    let _: api::Observer<Tick> = api::attach_shared_consumer::<Tick>(name, 8)
+        .with_start(api::StartFrom::Latest)
+        .build_observer()?;
+    let _ = |x: api::MmapObserver<Tick>| -> Sequence { x.next_sequence() };
+    Ok(())
+}
 
 macro_rules! consumer_methods {
     ($name:ident, $consumer:ty) => {
@@ -234,6 +298,9 @@ fn send<T: Send>() {}
 fn handles_move_between_threads() {
     send::<api::SharedProducer<Tick>>();
     send::<api::SharedConsumer<Tick>>();
+    send::<api::SharedObserver<Tick>>();
+    send::<api::RingSet<api::SharedConsumer<Tick>>>();
+    send::<api::CancelToken>();
     send::<api::CountersFile>();
     send::<api::CounterHandle>();
     bounds::<Tick>();
@@ -348,6 +415,11 @@ fn modules(name: &str) {
 fn constants_and_defaults() {
     assert_eq!(api::DEFAULT_MAX_CONSUMERS, 64);
     assert_eq!(api::PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, 14);
+    assert_eq!(api::RingSet::<api::SharedConsumer<Tick>>::MAX, 128);
+    assert_eq!(
+        api::HandlerPanicPolicy::default(),
+        api::HandlerPanicPolicy::Redeliver
+    );
     assert_eq!(
         api::AutoWaitStrategy::default(),
         api::AutoWaitStrategy::Block

@@ -137,7 +137,7 @@ fn writer_panics(before: i64, n: usize) {
         core, ring: cells, ..
     } = &mut tx;
     let thrown = catch_unwind(AssertUnwindSafe(|| {
-        core.publish_batch(before, n, |slot, index| {
+        core.publish_batch::<false>(before, n, |slot, index| {
             if index + 1 == n {
                 resume_unwind(Box::new(()));
             }

@@ -20,6 +20,7 @@ use crate::region::heap::HeapRegion;
 use crate::region::{MemoryReport, Region};
 use crate::segment::Segment;
 use crate::sync::{Mutex, process};
+use crate::wait::Habits;
 use crate::{AutoWaitStrategy, Consumer, Deadline, Producer, RecvError, blocked};
 
 /// An endpoint of a ring on the heap that has a name. The locks are apart: they fall when the model says so, also
@@ -65,6 +66,13 @@ impl Region for NamedRegion {
     }
 }
 
+/// How endpoints wait, where they wait at all.
+fn habits() -> Habits {
+    let mut habits = Habits::default();
+    habits.strategy = AutoWaitStrategy::BusySpin;
+    habits
+}
+
 type Tx = Producer<u64, Heap>;
 type Rx = Consumer<u64, Heap>;
 
@@ -93,7 +101,7 @@ impl Named {
 
     fn open(&self, region: &NamedRegion) -> Segment<u64> {
         let capacity = self.ring.capacity() as u64;
-        Segment::new("named", Box::new(region.clone()), capacity)
+        Segment::new("named", Arc::new(region.clone()), capacity, false)
     }
 
     /// A producer, or a successor; the steps of `segment::claim_existing`. None without a name, or while somebody has
@@ -109,12 +117,7 @@ impl Named {
         }
         let start = take_over(segment.view);
         let expected = Expectation::default();
-        Some(Producer::new(
-            segment,
-            start,
-            expected,
-            AutoWaitStrategy::BusySpin,
-        ))
+        Some(Producer::new(segment, start, expected, habits()))
     }
 
     fn producer(&self, region: &NamedRegion) -> Tx {
@@ -125,7 +128,7 @@ impl Named {
         let segment = self.open(&self.region());
         let place = apply(&segment, id, true).expect("a line");
         let id = ConsumerId::new(id).expect("an id");
-        Consumer::new(segment, place, id, true, AutoWaitStrategy::BusySpin)
+        Consumer::new(segment, place, id, true, habits())
     }
 
     /// When everybody is done: the name is there if it is needed.

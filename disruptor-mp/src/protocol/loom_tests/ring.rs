@@ -36,7 +36,7 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            memory: segment::create_on_heap::<u64>(capacity, 0).expect("a ring"),
+            memory: segment::create_on_heap::<u64>(capacity, 0, false).expect("a ring"),
             cells: (0..capacity).map(|_| UnsafeCell::new(u64::MAX)).collect(),
         }
     }
@@ -185,7 +185,7 @@ impl Tx {
             }
         };
         let (ring, writer) = (&self.ring, self.writer);
-        self.core.publish_batch(first, n, |slot, index| {
+        self.core.publish_batch::<false>(first, n, |slot, index| {
             let sequence = first + index as i64;
             let event = 10 * sequence as u64 + writer;
             ring.write(sequence, event);

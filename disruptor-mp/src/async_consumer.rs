@@ -1,0 +1,103 @@
+//! Asynchronous receiving on tokio: a [`Readiness`] under tokio's `AsyncFd`.
+
+use std::io;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::Event;
+use crate::backing::SharedMemory;
+use crate::claim::Lease;
+use crate::consumer_handle::Consumer;
+use crate::error::RecvError;
+use crate::readiness::Readiness;
+
+/// A consumer whose wait is a future. Nothing of it spins, and nothing polls: between events a thread of this process
+/// sleeps in the kernel.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{AsyncConsumer, HeapRing, RecvError};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let mut tx = ring.producer()?;
+/// let mut rx = AsyncConsumer::new(ring.consumer("task")?)?;
+/// let sender = std::thread::spawn(move || {
+///     tx.publish(|event| *event = 7);
+///     tx.close()
+/// });
+/// assert_eq!(*rx.recv().await?, 7);
+/// assert_eq!(rx.recv().await.unwrap_err(), RecvError::Closed);
+/// # sender.join().unwrap()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })
+/// # .map(|()| ())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct AsyncConsumer<E: Event, B = SharedMemory> {
+    // before the consumer: its thread looks at the ring
+    readiness: AsyncFd<Readiness>,
+    rx: Consumer<E, B>,
+}
+
+impl<E: Event, B: 'static> AsyncConsumer<E, B> {
+    /// Makes a consumer asynchronous, on the runtime that this is called from.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no descriptor or thread.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with IO enabled.
+    pub fn new(rx: Consumer<E, B>) -> io::Result<Self> {
+        let readiness = rx.readiness()?;
+        // SAFETY: the eventfd is open as long as the `Readiness`, which the `AsyncFd` owns, and is always the same one;
+        // no rule of the ring's is concerned.
+        let readiness = unsafe { AsyncFd::register_with_interest(readiness, Interest::READABLE) };
+        Ok(Self {
+            readiness: readiness.map_err(io::Error::from)?,
+            rx,
+        })
+    }
+
+    /// The next event in place, when it is there. Cancel-safe: an event is released by its lease and by nothing else, so
+    /// a future that is dropped takes nothing along.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] and [`RecvError::ProducerDead`] after everything published was delivered,
+    /// [`RecvError::Forked`], [`RecvError::System`].
+    pub async fn recv(&mut self) -> Result<Lease<'_, E>, RecvError> {
+        let mut looks_around = false;
+        while !self.rx.poll_news(looks_around)? {
+            if self.readiness.get_ref().arm(&self.rx).map_err(system)? {
+                continue;
+            }
+            let mut guard = self.readiness.readable().await.map_err(system)?;
+            guard.clear_ready();
+            // woken without an event, it may have been by the end of its producer
+            looks_around = true;
+        }
+        Ok(self.rx.lease())
+    }
+
+    /// The consumer, for calls that do not wait.
+    pub fn get_mut(&mut self) -> &mut Consumer<E, B> {
+        &mut self.rx
+    }
+
+    /// The consumer, without the runtime.
+    pub fn into_inner(self) -> Consumer<E, B> {
+        self.rx
+    }
+}
+
+fn system(error: io::Error) -> RecvError {
+    RecvError::System {
+        what: error.to_string(),
+    }
+}

@@ -1,0 +1,298 @@
+//! The observer's handle: a reader that nobody waits for.
+//!
+//! An observer owns no line and holds no lock; attaching one changes nothing in the ring. It reads the newest events as
+//! long as it keeps up, and is told how many it missed when it does not (R13).
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+
+use crate::backing::SharedMemory;
+use crate::builder::StartFrom;
+use crate::deadline::Deadline;
+use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
+use crate::layout::control::OPEN;
+use crate::layout::lock_bytes::PRODUCER_BYTE;
+use crate::layout::stamp::{self, MAX_SEQUENCE};
+use crate::protocol::observe::{self, Sight};
+use crate::protocol::sleep;
+use crate::segment::Segment;
+use crate::sync::Ordering;
+use crate::wait::{Habits, Pause, Waiter};
+use crate::{Event, Sequence};
+
+/// An observer of a ring in shared memory.
+pub type SharedObserver<E> = Observer<E, SharedMemory>;
+
+/// Any line's bit wakes all who sleep, and an observer has no line.
+const ANY_BIT: usize = 0;
+
+/// A reader of copies that never holds the producer up. [`SharedObserver`] and [`MmapObserver`](crate::MmapObserver) are
+/// this type.
+///
+/// Where it lags by more than the ring, [`RecvError::Lagged`] says how many events it missed, and it goes on in the
+/// middle of what is retained. The ring must have been made [`with_observers`](crate::DisruptorBuilder::with_observers).
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing, RecvError, StartFrom};
+///
+/// let ring = HeapRing::<u64>::with_observers(4)?;
+/// let mut tx = ring.producer()?;
+/// let mut observer = ring.builder().with_start(StartFrom::Oldest).build_observer()?;
+/// tx.publish(|event| *event = 7);
+/// assert_eq!(observer.recv(Deadline::NEVER)?, (0, 7));
+/// for event in 1..=8 {
+///     tx.publish(|slot| *slot = event);
+/// }
+/// assert_eq!(observer.recv(Deadline::NEVER), Err(RecvError::Lagged(5)));
+/// assert_eq!(observer.recv(Deadline::NEVER)?, (6, 6));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Observer<E: Event, B = SharedMemory> {
+    segment: Segment<E>,
+    next: Sequence,
+    habits: Habits,
+    backing: PhantomData<fn() -> B>,
+}
+
+impl<E: Event, B> Observer<E, B> {
+    pub(crate) fn new(
+        segment: Segment<E>,
+        start: StartFrom,
+        habits: Habits,
+    ) -> MultiProcessResult<Self> {
+        if !segment.is_observed {
+            return Err(MultiProcessError::IncompatibleLayout {
+                name: segment.name.to_string(),
+                what: "the kind of ring",
+                expected: "a ring made with with_observers()".into(),
+                found: "one without observers".into(),
+            });
+        }
+        habits.watch(segment.region());
+        let floor = segment.control().producer.floor.load(Ordering::Acquire);
+        let mut observer = Self {
+            segment,
+            next: floor.clamp(-1, MAX_SEQUENCE) + 1,
+            habits,
+            backing: PhantomData,
+        };
+        let oldest = observer.next;
+        let newest = observer.newest();
+        observer.next = match start {
+            StartFrom::Oldest => oldest.max(newest - observer.capacity() as i64 + 1),
+            StartFrom::Latest => newest + 1,
+            StartFrom::Sequence(asked) if (oldest..=newest + 1).contains(&asked) => asked,
+            StartFrom::Sequence(asked) => {
+                return Err(MultiProcessError::SequenceNotRetained {
+                    name: observer.segment.name.to_string(),
+                    asked,
+                    oldest,
+                    newest,
+                });
+            }
+        };
+        Ok(observer)
+    }
+
+    /// The newest published sequence.
+    fn newest(&self) -> Sequence {
+        let view = self.segment.view;
+        let mut newest = self.next - 1;
+        // a producer that goes on meanwhile is not run after
+        for _ in 0..2 * self.capacity() {
+            let word = view.stamp(newest.saturating_add(1)).load(Ordering::Acquire);
+            match stamp::sequence_of(word) {
+                Some(found) if found > newest && word == stamp::published(found) => newest = found,
+                _ => break,
+            }
+        }
+        self.last_published(newest)
+    }
+
+    /// Where this observer has jumped ahead to the stamps of a batch, its first one may be missing still (R2): nothing
+    /// from there on is published.
+    fn last_published(&self, newest: Sequence) -> Sequence {
+        let oldest = self.next.max(newest - self.capacity() as i64 + 1);
+        let mut last = newest;
+        for sequence in (oldest..=newest).rev() {
+            let word = self.segment.view.stamp(sequence).load(Ordering::Acquire);
+            match stamp::sequence_of(word) {
+                _ if word == stamp::published(sequence) => {}
+                // whatever is written over it: it was published, and so was what lies before
+                Some(found) if found > sequence => break,
+                _ => last = sequence - 1,
+            }
+        }
+        last
+    }
+
+    fn is_forked(&self) -> bool {
+        let live = self.segment.region().live_word();
+        live.load(crate::sync::process::Ordering::Relaxed) == 0
+    }
+
+    /// What the next slot holds, without copying it.
+    fn look(&self) -> Sight {
+        observe::read(self.segment.view.stamp(self.next), self.next, || {})
+    }
+
+    /// The next event and its sequence, if it is there. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Lagged`] with how many events were missed; the next call goes on behind them. [`RecvError::Closed`]
+    /// after the last event. [`RecvError::Forked`].
+    pub fn try_recv(&mut self) -> Result<Option<(Sequence, E)>, RecvError> {
+        if self.is_forked() {
+            return Err(RecvError::Forked);
+        }
+        let sequence = self.next;
+        let slot = self.segment.view.event(sequence);
+        let mut event = MaybeUninit::<E>::zeroed();
+        let sight = observe::read(self.segment.view.stamp(sequence), sequence, || {
+            // SAFETY: zeroed; the slot lies within the mapping (R1), and the ring's producers store words (R13).
+            unsafe { observe::load_words(slot, &mut event) };
+        });
+        match sight {
+            Sight::Seen => {
+                self.next += 1;
+                // SAFETY: any bytes are an `E` by the contract of `Event`.
+                Ok(Some((sequence, unsafe { event.assume_init() })))
+            }
+            Sight::Overwritten => Err(self.skip()),
+            Sight::NotYet if self.is_at_end() => Err(RecvError::Closed),
+            Sight::NotYet => Ok(None),
+        }
+    }
+
+    /// Goes on in the middle of what is retained.
+    fn skip(&mut self) -> RecvError {
+        let middle = self.newest() - self.capacity() as i64 / 2;
+        let missed = (middle - self.next).max(1);
+        self.next += missed;
+        RecvError::Lagged(missed as u64)
+    }
+
+    /// The next event and its sequence, waiting for it until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv), and [`RecvError::ProducerDead`], [`RecvError::Cancelled`],
+    /// [`RecvError::Timeout`].
+    pub fn recv(&mut self, deadline: Deadline) -> Result<(Sequence, E), RecvError> {
+        if let Some(seen) = self.try_recv()? {
+            return Ok(seen);
+        }
+        let participants = 2 + crate::blocked::registered(self.segment.control()).count();
+        let strategy = self.habits.strategy;
+        let mut waiter = Waiter::new(&self.habits, strategy, deadline, participants);
+        loop {
+            if self.habits.are_cancelled() {
+                return Err(RecvError::Cancelled);
+            }
+            let pause = waiter.pause();
+            match pause {
+                Pause::Again | Pause::TimedOut => {}
+                Pause::LookAround => self.look_around()?,
+                Pause::Sleep(longest) => {
+                    let control = self.segment.view.control();
+                    let wake = sleep::sleep_until_event(control, ANY_BIT, longest, || {
+                        self.has_news() || self.habits.are_cancelled()
+                    });
+                    self.habits.learn(wake);
+                }
+            }
+            if let Some(seen) = self.try_recv()? {
+                return Ok(seen);
+            }
+            if pause == Pause::TimedOut {
+                return Err(RecvError::Timeout);
+            }
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.look() != Sight::NotYet || self.is_at_end()
+    }
+
+    /// R11: closed, and nothing is left.
+    fn is_at_end(&self) -> bool {
+        let closed = &self.segment.view.control().producer.closed;
+        let last = closed.load(Ordering::Acquire);
+        last != OPEN && self.next > last && self.look() == Sight::NotYet
+    }
+
+    /// R11: whether the producer is dead and nothing is left, as `ConsumerCore::is_abandoned` finds it.
+    fn look_around(&self) -> Result<(), RecvError> {
+        let before = self.epoch();
+        let is_alive = self.segment.locks().is_held_by_other(PRODUCER_BYTE);
+        let closed = &self.segment.view.control().producer.closed;
+        let is_dead = matches!(is_alive, Ok(false))
+            && self.look() == Sight::NotYet
+            && closed.load(Ordering::Acquire) == OPEN
+            && self.epoch() == before;
+        match is_dead {
+            true => Err(RecvError::ProducerDead {
+                owner: self.segment.producer_text(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// The next sequence this observer will see.
+    pub fn next_sequence(&self) -> Sequence {
+        self.next
+    }
+
+    /// How many producers the ring has had before the present one: another number than before means a takeover.
+    pub fn epoch(&self) -> u64 {
+        self.segment
+            .control()
+            .producer
+            .epoch
+            .load(Ordering::Acquire)
+    }
+
+    /// Number of slots.
+    pub fn capacity(&self) -> usize {
+        self.segment.view.capacity()
+    }
+
+    /// The ring's name.
+    pub fn name(&self) -> &str {
+        &self.segment.name
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::{HeapRing, RecvError, StartFrom};
+
+    #[test]
+    fn one_that_lags_sees_nothing_of_a_batch_that_is_not_published() {
+        let ring = HeapRing::<u64>::with_observers(8).expect("a ring");
+        let mut tx = ring.producer().expect("a producer");
+        let builder = ring.builder().with_start(StartFrom::Oldest);
+        let mut observer = builder.build_observer().expect("an observer");
+        tx.publish_batch(8, |event, index| *event = index as u64);
+        tx.publish_batch(8, |event, index| {
+            *event = 8 + index as u64;
+            loop {
+                match observer.try_recv() {
+                    Ok(Some((sequence, _))) => assert!(sequence < 8, "{sequence} at {index}"),
+                    Err(RecvError::Lagged(_)) => {}
+                    Ok(None) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            if index < 7 {
+                // it stays as far behind as it was
+                observer.next = 0;
+            }
+        });
+        assert_eq!(observer.try_recv(), Ok(Some((8, 8))));
+    }
+}

@@ -1,0 +1,201 @@
+//! Sleeping on a word of shared memory: the futex, shared between processes.
+//!
+//! The standard library's and `atomic-wait`'s futexes are private to a process and wake nobody across one. A word is
+//! compared and slept on in one step by the kernel; whoever wakes changes the word first.
+
+use std::io;
+use std::time::Duration;
+
+use crate::sync::process::AtomicU32;
+
+/// Sleeps until somebody wakes this word, but not at all if it is no longer `expected`, and no longer than `longest`.
+/// Returns early now and then: the caller looks again at what it waits for.
+pub(crate) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
+    imp::wait(word, expected, longest);
+}
+
+/// Wakes everybody who sleeps on this word.
+pub(crate) fn wake_all(word: &AtomicU32) {
+    imp::wake_all(word);
+}
+
+/// Sleeps until somebody wakes one of these words, but not at all if one of them is no longer what is expected.
+///
+/// # Errors
+///
+/// `Unsupported` where the system has no such call, or for more words than it takes.
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], longest: Duration) -> io::Result<()> {
+    imp::wait_any(words, longest)
+}
+
+#[cfg(target_os = "linux")]
+mod imp {
+    use super::*;
+
+    fn timespec(duration: Duration) -> libc::timespec {
+        libc::timespec {
+            tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: duration.subsec_nanos().into(),
+        }
+    }
+
+    pub(super) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
+        let longest = timespec(longest);
+        // SAFETY: FUTEX_WAIT reads an aligned word that the reference keeps alive, and the time, which lives until
+        // the call returns. No FUTEX_PRIVATE_FLAG: the word is shared with other processes (R9).
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT,
+                expected,
+                &raw const longest,
+            )
+        };
+    }
+
+    pub(super) fn wake_all(word: &AtomicU32) {
+        // SAFETY: FUTEX_WAKE uses the word's address alone (R9).
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAKE,
+                libc::c_int::MAX,
+            )
+        };
+    }
+
+    /// `struct futex_waitv` of the kernel's interface.
+    #[repr(C)]
+    struct WaitWord {
+        expected: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+
+    const FUTEX_32: u32 = 2;
+    const SYS_FUTEX_WAITV: libc::c_long = 449;
+
+    pub(super) fn wait_any(words: &[(&AtomicU32, u32)], longest: Duration) -> io::Result<()> {
+        let waits: Vec<WaitWord> = words
+            .iter()
+            .map(|(word, expected)| WaitWord {
+                expected: u64::from(*expected),
+                address: word.as_ptr().expose_provenance() as u64,
+                flags: FUTEX_32,
+                reserved: 0,
+            })
+            .collect();
+        let mut now = timespec(Duration::ZERO);
+        // SAFETY: the call fills the time that it is given.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+        let until = timespec(now.saturating_add(longest));
+        // SAFETY: the words are aligned and kept alive by their references, the arrays live until the call returns;
+        // without FUTEX2_PRIVATE the words are shared between processes (R9).
+        let result = unsafe {
+            libc::syscall(
+                SYS_FUTEX_WAITV,
+                waits.as_ptr(),
+                waits.len() as libc::c_uint,
+                0,
+                &raw const until,
+                libc::CLOCK_MONOTONIC,
+            )
+        };
+        match (result, io::Error::last_os_error()) {
+            (-1, error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOSYS | libc::EINVAL | libc::EPERM)
+                ) =>
+            {
+                Err(io::Error::new(io::ErrorKind::Unsupported, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Other systems sleep by the clock: a millisecond at a time.
+#[cfg(not(target_os = "linux"))]
+mod imp {
+    use super::*;
+    use crate::sync::process::Ordering;
+
+    const BOUND: Duration = Duration::from_millis(1);
+
+    pub(super) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
+        if word.load(Ordering::Acquire) == expected {
+            std::thread::sleep(longest.min(BOUND));
+        }
+    }
+
+    pub(super) fn wake_all(_word: &AtomicU32) {}
+
+    pub(super) fn wait_any(_words: &[(&AtomicU32, u32)], _longest: Duration) -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::sync::process::Ordering;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_changed_word_is_not_slept_on() {
+        let start = Instant::now();
+        wait(&AtomicU32::new(1), 0, LONG);
+        assert!(start.elapsed() < LONG / 2);
+    }
+
+    #[test]
+    fn sleeps_no_longer_than_told() {
+        wait(&AtomicU32::new(0), 0, Duration::from_millis(1));
+    }
+
+    #[test]
+    fn wakes() {
+        let start = Instant::now();
+        let word = Arc::new(AtomicU32::new(0));
+        let other = Arc::clone(&word);
+        let sleeper = std::thread::spawn(move || {
+            while other.load(Ordering::Acquire) == 0 {
+                wait(&other, 0, LONG);
+            }
+        });
+        word.store(1, Ordering::Release);
+        wake_all(&word);
+        sleeper.join().expect("thread");
+        assert!(start.elapsed() < LONG / 2);
+    }
+
+    #[cfg(all(target_os = "linux", not(miri)))]
+    #[test]
+    fn wakes_from_any_of_several() {
+        let start = Instant::now();
+        let words: Arc<[AtomicU32; 3]> = Arc::default();
+        let others = Arc::clone(&words);
+        let sleeper = std::thread::spawn(move || {
+            while others[2].load(Ordering::Acquire) == 0 {
+                let all: Vec<_> = others.iter().map(|word| (word, 0)).collect();
+                if let Err(error) = wait_any(&all, LONG) {
+                    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+                    std::thread::yield_now();
+                }
+            }
+        });
+        words[2].store(1, Ordering::Release);
+        wake_all(&words[2]);
+        sleeper.join().expect("thread");
+        assert!(start.elapsed() < LONG / 2);
+    }
+}

@@ -1,0 +1,205 @@
+//! Sleeping and waking: R9. Nobody wakes by the clock here, so that a wake-up that is lost is a deadlock.
+
+use std::time::Duration;
+
+use loom::thread;
+
+use super::{Model, Ring, Rx, SLEEPS, Step, Tx};
+use crate::Sequence;
+
+/// No model has a clock.
+const LONG: Duration = Duration::MAX;
+/// What loom says when everybody sleeps.
+const ASLEEP: &str = "deadlock";
+
+/// As `Consumer::wait_for_event` does once it has spun for long enough.
+fn take_asleep(rx: &mut Rx) -> Option<Sequence> {
+    loop {
+        if let Some((sequence, _)) = rx.try_take() {
+            return Some(sequence);
+        }
+        if rx
+            .core
+            .closed_at()
+            .is_some_and(|last| rx.core.next() > last)
+            && !rx.core.is_ready()
+        {
+            return None;
+        }
+        super::reached("slept");
+        rx.core.sleep_until_event(LONG, || false);
+    }
+}
+
+/// As `Producer::wait_until_space`.
+fn publish_asleep(tx: &mut Tx) {
+    while tx.try_publish().is_none() {
+        super::reached("waited for space");
+        tx.core.sleep_until_space(1, LONG, || false);
+    }
+}
+
+/// One producer that never waits, and consumers that sleep.
+fn consumers_sleep(consumers: usize, events: i64) {
+    SLEEPS.set(true);
+    let ring = Ring::new(2);
+    let readers: Vec<_> = (0..consumers).map(|_| ring.rx()).collect();
+    let mut tx = ring.tx();
+    let readers: Vec<_> = readers
+        .into_iter()
+        .map(|mut rx| {
+            thread::spawn(move || {
+                for expected in 0..events {
+                    assert_eq!(take_asleep(&mut rx), Some(expected));
+                }
+            })
+        })
+        .collect();
+    for _ in 0..events {
+        assert!(tx.try_publish().is_some(), "the ring has space");
+    }
+    for reader in readers {
+        reader.join().expect("the reader");
+    }
+}
+
+#[test]
+fn loom_consumer_sleeps() {
+    Model::with_preemptions(3)
+        .reaches(&["slept"])
+        .holds(|| consumers_sleep(1, 2));
+}
+
+#[test]
+fn loom_two_consumers_sleep() {
+    Model::with_preemptions(2)
+        .reaches(&["slept"])
+        .holds(|| consumers_sleep(2, 1));
+}
+
+#[test]
+fn loom_control_sleep_without_a_bit() {
+    Model::with_preemptions(3).fails_without(Step::SleepBit, &[ASLEEP], || consumers_sleep(1, 1));
+}
+
+#[test]
+fn loom_control_sleep_without_a_fence() {
+    Model::with_preemptions(3).fails_without(Step::SleepFence, &[ASLEEP], || consumers_sleep(1, 1));
+}
+
+#[test]
+fn loom_control_sleep_without_a_second_look() {
+    Model::with_preemptions(3).fails_without(Step::SleepLook, &[ASLEEP], || consumers_sleep(1, 1));
+}
+
+#[test]
+fn loom_control_wake_without_a_fence() {
+    Model::with_preemptions(3).fails_without(Step::WakeFence, &[ASLEEP], || consumers_sleep(1, 1));
+}
+
+#[test]
+fn loom_control_wake_without_a_change_of_the_word() {
+    Model::with_preemptions(3).fails_without(Step::WakeBump, &[ASLEEP], || consumers_sleep(1, 1));
+}
+
+/// A producer that sleeps until consumers that never wait have released enough.
+fn producer_sleeps(capacity: usize, consumers: usize) {
+    SLEEPS.set(true);
+    let ring = Ring::new(capacity);
+    let readers: Vec<_> = (0..consumers).map(|_| ring.rx()).collect();
+    let mut tx = ring.tx();
+    for _ in 0..capacity {
+        assert!(tx.try_publish().is_some(), "the ring has space");
+    }
+    let readers: Vec<_> = readers
+        .into_iter()
+        .map(|mut rx| {
+            thread::spawn(move || {
+                rx.take_to(capacity as i64 - 1);
+            })
+        })
+        .collect();
+    publish_asleep(&mut tx);
+    for reader in readers {
+        reader.join().expect("the reader");
+    }
+}
+
+#[test]
+fn loom_producer_sleeps() {
+    for capacity in [1, 2] {
+        Model::with_preemptions(3)
+            .reaches(&["waited for space"])
+            .holds(move || producer_sleeps(capacity, 1));
+    }
+}
+
+#[test]
+fn loom_producer_sleeps_until_two_have_released() {
+    Model::with_preemptions(2)
+        .reaches(&["waited for space"])
+        .holds(|| producer_sleeps(1, 2));
+}
+
+#[test]
+fn loom_control_producer_sleeps_without_a_fence() {
+    Model::with_preemptions(3).fails_without(Step::SleepFence, &[ASLEEP], || producer_sleeps(1, 1));
+}
+
+#[test]
+fn loom_control_commit_without_a_fence() {
+    Model::with_preemptions(3).fails_without(Step::WakeFence, &[ASLEEP], || producer_sleeps(1, 1));
+}
+
+/// Leaving gives space as a release does.
+#[test]
+fn loom_producer_sleeps_until_the_last_one_leaves() {
+    Model::with_preemptions(3)
+        .reaches(&["waited for space"])
+        .holds(|| {
+            SLEEPS.set(true);
+            let ring = Ring::new(1);
+            let rx = ring.rx();
+            let mut tx = ring.tx();
+            assert!(tx.try_publish().is_some(), "the ring has space");
+            let leaver = thread::spawn(move || rx.leave());
+            publish_asleep(&mut tx);
+            leaver.join().expect("the leaver");
+        });
+}
+
+/// The end of the ring wakes as an event does.
+#[test]
+fn loom_close_wakes() {
+    Model::with_preemptions(3).reaches(&["slept"]).holds(|| {
+        SLEEPS.set(true);
+        let ring = Ring::new(1);
+        let mut rx = ring.rx();
+        let mut tx = ring.tx();
+        let reader = thread::spawn(move || assert_eq!(take_asleep(&mut rx), None));
+        tx.core.close();
+        reader.join().expect("the reader");
+    });
+}
+
+/// A ring of two: each sleeps until the other has done something.
+#[test]
+fn loom_both_sleep() {
+    Model::with_preemptions(2)
+        .reaches(&["slept", "waited for space"])
+        .holds(|| {
+            SLEEPS.set(true);
+            let ring = Ring::new(1);
+            let mut rx = ring.rx();
+            let mut tx = ring.tx();
+            let reader = thread::spawn(move || {
+                for expected in 0..2 {
+                    assert_eq!(take_asleep(&mut rx), Some(expected));
+                }
+            });
+            for _ in 0..2 {
+                publish_asleep(&mut tx);
+            }
+            reader.join().expect("the reader");
+        });
+}

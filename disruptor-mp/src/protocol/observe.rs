@@ -1,0 +1,118 @@
+//! Observers: R13. Readers that nobody waits for, of rings that were created for them.
+//!
+//! The producer of such a ring marks a slot busy before it writes the event over the one of the last lap, word by word,
+//! and stamps it afterwards. An observer copies the words and looks at the stamp once more: if it is still the same,
+//! the copy is whole. Observers write nothing but a sleeper's bit. A producer that dies in between leaves a slot busy,
+//! which is not published, and which a takeover clears like every stamp above the head.
+
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use crate::layout::stamp;
+use crate::sync::{AtomicU64, Ordering, fence, process};
+use crate::{Event, Sequence};
+
+/// What an observer finds in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// The event, whole.
+    Seen,
+    /// An older event, or one that is being written.
+    NotYet,
+    /// A later event, or one that was being written over it.
+    Overwritten,
+}
+
+/// Writes the event of `sequence` with `copy`, so that who reads meanwhile can tell. It is not published yet.
+#[inline(always)]
+pub(crate) fn write(stamp: &AtomicU64, sequence: Sequence, copy: impl FnOnce()) {
+    if !left_out!(ObserveBusy) {
+        stamp.store(stamp::busy(sequence), Ordering::Relaxed);
+    }
+    // SYNC POINT observe: pairs with the Acquire fence in `read`: who reads one of the words reads the busy stamp, too
+    if !left_out!(ObserveWriteFence) {
+        fence(Ordering::Release);
+    }
+    copy();
+}
+
+/// Reads the event of `sequence` with `copy`; what was copied counts only if it was [`Sight::Seen`].
+#[inline(always)]
+pub(crate) fn read(stamp: &AtomicU64, sequence: Sequence, copy: impl FnOnce()) -> Sight {
+    // SYNC POINT publish: pairs with the Release store of the stamp in `ProducerCore`.
+    let before = stamp.load(Ordering::Acquire);
+    if before != stamp::published(sequence) {
+        return match stamp::sequence_of(before) {
+            Some(found) if found > sequence => Sight::Overwritten,
+            _ => Sight::NotYet,
+        };
+    }
+    copy();
+    if left_out!(ObserveRelook) {
+        return Sight::Seen;
+    }
+    // SYNC POINT observe
+    if !left_out!(ObserveReadFence) {
+        fence(Ordering::Acquire);
+    }
+    match stamp.load(Ordering::Relaxed) == before {
+        true => Sight::Seen,
+        false => Sight::Overwritten,
+    }
+}
+
+/// Copies an event into a slot, each word by itself.
+///
+/// # Safety
+///
+/// `event` is initialised. `slot` is the event of a slot whose claim the caller has (R2): valid for writes, aligned to 8.
+pub(crate) unsafe fn store_words<E: Event>(event: &MaybeUninit<E>, slot: NonNull<E>) {
+    // SAFETY: the bytes are initialised, as the caller says, padding an `E` has not, and a shared borrow covers them.
+    let bytes = unsafe { core::slice::from_raw_parts(event.as_ptr().cast::<u8>(), size_of::<E>()) };
+    // SAFETY: as the caller says.
+    let (words, rest) = unsafe { words_of(slot) };
+    let (chunks, tail) = bytes.as_chunks::<8>();
+    for (word, chunk) in words.iter().zip(chunks) {
+        word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+    }
+    for (to, byte) in rest.iter().zip(tail) {
+        to.store(*byte, Ordering::Relaxed);
+    }
+}
+
+/// Copies an event out of a slot that may be written meanwhile, each word by itself.
+///
+/// # Safety
+///
+/// `event` is initialised. `slot` is the event of a slot of a ring with observers: valid for reads, aligned to 8, and
+/// written by [`store_words`] alone.
+pub(crate) unsafe fn load_words<E: Event>(slot: NonNull<E>, event: &mut MaybeUninit<E>) {
+    let at = event.as_mut_ptr().cast::<u8>();
+    // SAFETY: the bytes are initialised, as the caller says, and borrowed mutably.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(at, size_of::<E>()) };
+    // SAFETY: as the caller says.
+    let (words, rest) = unsafe { words_of(slot) };
+    let (chunks, tail) = bytes.as_chunks_mut::<8>();
+    for (chunk, word) in chunks.iter_mut().zip(words) {
+        *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    for (byte, from) in tail.iter_mut().zip(rest) {
+        *byte = from.load(Ordering::Relaxed);
+    }
+}
+
+/// An event in its slot as words, and the bytes after the last whole one.
+///
+/// # Safety
+///
+/// `slot` is valid and aligned to 8, and nobody accesses it but atomically as long as the result lives (R13).
+unsafe fn words_of<'a, E>(slot: NonNull<E>) -> (&'a [process::AtomicU64], &'a [process::AtomicU8]) {
+    let count = size_of::<E>() / 8;
+    // SAFETY: the words lie within the event.
+    let words = unsafe { core::slice::from_raw_parts(slot.cast().as_ptr(), count) };
+    // SAFETY: the offset lies within the event, or at its end.
+    let rest = unsafe { slot.cast::<u8>().add(count * 8) };
+    // SAFETY: the bytes from there to the event's end.
+    let rest = unsafe { core::slice::from_raw_parts(rest.cast().as_ptr(), size_of::<E>() % 8) };
+    (words, rest)
+}

@@ -1,0 +1,329 @@
+//! Sleeping and waking in the kernel: R9.
+//!
+//! The waiters line has a bit for each sleeping consumer, the sequence that a sleeping producer waits for, and a futex
+//! word for either side. Who is about to sleep reads the word, says so in the line, runs a barrier that all others
+//! pass, looks again, and sleeps on the word as it was. Who has stored a stamp or released a sequence looks at the line
+//! afterwards, and changes the word before it wakes. The barrier is the sleeper's: a party that registered for it
+//! stores and looks without a fence between.
+//!
+//! A sleeper that dies leaves a bit or a wish that the next waker takes away. A waker that dies between taking the bits
+//! away and waking leaves sleepers to their clocks: they look who is alive, at the latest one liveness interval later.
+
+use core::ptr::NonNull;
+use std::time::Duration;
+
+use crate::Sequence;
+#[cfg(not(loom))]
+use crate::clock;
+use crate::fail::point;
+use crate::layout::control::{Control, NOTHING_WANTED, WaitersLine};
+use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, kernel};
+
+/// The longest sleep where the barrier does not work: a wake-up can be lost then.
+const UNSURE: Duration = Duration::from_millis(1);
+
+/// A word of the waiters line that is looked at after each store; or, in a process that has to fence, one of its own
+/// that always says to look closer.
+#[derive(Debug)]
+pub(crate) struct Lookout<A: 'static>(NonNull<A>);
+
+// SAFETY: the word is atomic, and lies in the segment, which outlives the party that looks, or is static (R9).
+unsafe impl<A: Sync> Send for Lookout<A> {}
+// SAFETY: as for Send.
+unsafe impl<A: Sync> Sync for Lookout<A> {}
+
+#[cfg(not(loom))]
+impl<A> Lookout<A> {
+    /// Looks at `word` if this process is registered for the barrier, else at `closer`.
+    ///
+    /// # Safety
+    ///
+    /// `word` outlives the lookout.
+    unsafe fn new(word: &A, closer: &'static A) -> Self {
+        let looks_at = if kernel::register() { word } else { closer };
+        Self(NonNull::from(looks_at))
+    }
+
+    #[inline(always)]
+    fn word(&self) -> &A {
+        core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+        // SAFETY: `new` demands a word that outlives the lookout (R9).
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// The model checker has no barrier that is imposed on others: in models of sleeping everybody looks closer.
+#[cfg(loom)]
+impl<A> Lookout<A> {
+    unsafe fn new(word: &A) -> Self {
+        Self(NonNull::from(word))
+    }
+}
+
+#[cfg(all(loom, test))]
+use super::loom_tests::is_somebody_to_sleep as looks_closer;
+/// In models that are not of sleeping nobody fences for sleepers: loom would find less.
+#[cfg(not(all(loom, test)))]
+fn looks_closer() -> bool {
+    true
+}
+
+/// Where a producer looks for sleeping consumers.
+pub(crate) type SleepersLookout = Lookout<AtomicU64>;
+/// Where a consumer looks for a sleeping producer.
+pub(crate) type SpaceLookout = Lookout<AtomicI64>;
+
+impl SleepersLookout {
+    /// # Safety
+    ///
+    /// `control` outlives the lookout.
+    pub(crate) unsafe fn over(control: &Control) -> Self {
+        #[cfg(not(loom))]
+        static CLOSER: AtomicU64 = AtomicU64::new(1);
+        // SAFETY: as the caller says.
+        unsafe {
+            Self::new(
+                &control.waiters.sleepers,
+                #[cfg(not(loom))]
+                &CLOSER,
+            )
+        }
+    }
+
+    /// After a stamp was stored: whether a consumer may sleep.
+    #[inline(always)]
+    pub(crate) fn sees_somebody(&self) -> bool {
+        #[cfg(not(loom))]
+        return self.word().load(Ordering::Relaxed) != 0;
+        #[cfg(loom)]
+        looks_closer()
+    }
+}
+
+impl SpaceLookout {
+    /// # Safety
+    ///
+    /// `control` outlives the lookout.
+    pub(crate) unsafe fn over(control: &Control) -> Self {
+        #[cfg(not(loom))]
+        static CLOSER: AtomicI64 = AtomicI64::new(i64::MIN);
+        // SAFETY: as the caller says.
+        unsafe {
+            Self::new(
+                &control.waiters.space_wanted,
+                #[cfg(not(loom))]
+                &CLOSER,
+            )
+        }
+    }
+
+    /// After `sequence` was released: whether the producer may sleep until then.
+    #[inline(always)]
+    pub(crate) fn sees_wish(&self, sequence: Sequence) -> bool {
+        #[cfg(not(loom))]
+        return self.word().load(Ordering::Relaxed) <= sequence;
+        #[cfg(loom)]
+        {
+            let _ = sequence;
+            looks_closer()
+        }
+    }
+}
+
+/// Wakes the consumers that sleep. The fence is for a process that is not registered for the barrier.
+#[cold]
+#[inline(never)]
+pub(crate) fn wake_consumers(control: &Control) {
+    let waiters = &control.waiters;
+    if cfg!(loom) && !looks_closer() {
+        return;
+    }
+    if !left_out!(WakeFence) {
+        fence(Ordering::SeqCst);
+    }
+    if waiters.sleepers.load(Ordering::Relaxed) == 0
+        || waiters.sleepers.swap(0, Ordering::AcqRel) == 0
+    {
+        return;
+    }
+    point("wake.taken");
+    note_time(waiters);
+    if !left_out!(WakeBump) {
+        waiters.event_word.fetch_add(1, Ordering::Release);
+    }
+    point("wake.bumped");
+    kernel::wake_all(&waiters.event_word);
+    point("wake.woken");
+}
+
+/// Wakes the producer if it sleeps until a sequence after `before` and not after `released` is released. Others have
+/// woken it, or their release was seen when it fell asleep: who is past the wish already need not ask each time.
+#[cold]
+#[inline(never)]
+pub(crate) fn wake_producer_for(control: &Control, before: Sequence, released: Sequence) {
+    if !left_out!(WakeFence) {
+        fence(Ordering::SeqCst);
+    }
+    let wanted = control.waiters.space_wanted.load(Ordering::Relaxed);
+    if before < wanted && wanted <= released {
+        wake_producer(control);
+    }
+}
+
+/// Wakes the producer if it sleeps: something has changed that it may wait for.
+#[cold]
+#[inline(never)]
+pub(crate) fn wake_producer(control: &Control) {
+    let waiters = &control.waiters;
+    if cfg!(loom) && !looks_closer() {
+        return;
+    }
+    fence(Ordering::SeqCst);
+    if waiters.space_wanted.load(Ordering::Relaxed) == NOTHING_WANTED
+        || waiters.space_wanted.swap(NOTHING_WANTED, Ordering::AcqRel) == NOTHING_WANTED
+    {
+        return;
+    }
+    point("wake.wish_taken");
+    note_time(waiters);
+    waiters.space_word.fetch_add(1, Ordering::Release);
+    point("wake.space_bumped");
+    kernel::wake_all(&waiters.space_word);
+    point("wake.space_woken");
+}
+
+/// Wakes whoever sleeps on this ring, for no reason of the ring's: each looks again at what it waits for.
+pub(crate) fn shake(control: &Control) {
+    for word in [&control.waiters.event_word, &control.waiters.space_word] {
+        word.fetch_add(1, Ordering::Release);
+        kernel::wake_all(word);
+    }
+}
+
+/// Sleeps until the producer wakes the consumer of `line`, unless `look` finds that there is no need; returns what the
+/// wake-up took, if there was one.
+pub(crate) fn sleep_until_event(
+    control: &Control,
+    line: usize,
+    longest: Duration,
+    look: impl FnOnce() -> bool,
+) -> Option<Duration> {
+    let waiters = &control.waiters;
+    let word = go_to_bed(control, line);
+    let longest = barrier(longest);
+    point("sleep.fenced");
+    let slept = if !left_out!(SleepLook) && look() {
+        None
+    } else {
+        point("sleep.looked");
+        kernel::wait(&waiters.event_word, word, longest);
+        since(waiters, waiters.event_word.load(Ordering::Acquire) != word)
+    };
+    point("sleep.over");
+    slept
+}
+
+/// The word as the consumer of `line` may sleep on it, after the line says that it does. The bit is taken away by who
+/// wakes, not by who wakes up: one that stays for a sleep that was none costs the next event a call, and several may
+/// sleep behind one bit.
+fn go_to_bed(control: &Control, line: usize) -> u32 {
+    let word = control.waiters.event_word.load(Ordering::Acquire);
+    point("sleep.word");
+    if !left_out!(SleepBit) {
+        control
+            .waiters
+            .sleepers
+            .fetch_or(1 << line, Ordering::Relaxed);
+    }
+    point("sleep.bit");
+    word
+}
+
+/// As [`sleep_until_event`], for consumers of several rings at once. Where the system cannot sleep on several words, a
+/// moment passes by the clock.
+#[cfg(not(loom))]
+pub(crate) fn sleep_until_any(
+    lines: &[(&Control, usize)],
+    longest: Duration,
+    look: impl FnOnce() -> bool,
+) {
+    let words: Vec<_> = lines
+        .iter()
+        .map(|(control, line)| (&control.waiters.event_word, go_to_bed(control, *line)))
+        .collect();
+    let longest = barrier(longest);
+    point("sleep.fenced");
+    if look() {
+        return;
+    }
+    point("sleep.looked");
+    if kernel::wait_any(&words, longest).is_err() {
+        clock::sleep(longest.min(UNSURE));
+    }
+    point("sleep.over");
+}
+
+/// Sleeps until consumers have released everything up to `wanted`, unless `look` finds that there is no need; returns
+/// what the wake-up took, if there was one.
+pub(crate) fn sleep_until_space(
+    control: &Control,
+    wanted: Sequence,
+    longest: Duration,
+    look: impl FnOnce() -> bool,
+) -> Option<Duration> {
+    let waiters = &control.waiters;
+    let word = waiters.space_word.load(Ordering::Acquire);
+    point("sleep.space_word");
+    waiters.space_wanted.store(wanted, Ordering::Relaxed);
+    point("sleep.wish");
+    let longest = barrier(longest);
+    point("sleep.space_fenced");
+    let slept = if !left_out!(SleepLook) && look() {
+        None
+    } else {
+        point("sleep.space_looked");
+        kernel::wait(&waiters.space_word, word, longest);
+        since(waiters, waiters.space_word.load(Ordering::Acquire) != word)
+    };
+    waiters
+        .space_wanted
+        .store(NOTHING_WANTED, Ordering::Relaxed);
+    point("sleep.space_over");
+    slept
+}
+
+/// Everything that was stored before is seen by who looks for sleepers, or what they stored is seen from here on. How
+/// long one may sleep relying on it.
+fn barrier(longest: Duration) -> Duration {
+    if left_out!(SleepFence) {
+        return longest;
+    }
+    fence(Ordering::SeqCst);
+    if kernel::run() || cfg!(loom) {
+        longest
+    } else {
+        longest.min(UNSURE)
+    }
+}
+
+#[cfg(not(loom))]
+fn note_time(waiters: &WaitersLine) {
+    let now = crate::os::clock::monotonic();
+    waiters
+        .woken_at_ns
+        .store(now.as_nanos() as u64, Ordering::Relaxed);
+}
+
+#[cfg(not(loom))]
+fn since(waiters: &WaitersLine, is_woken: bool) -> Option<Duration> {
+    let woken_at = Duration::from_nanos(waiters.woken_at_ns.load(Ordering::Relaxed));
+    is_woken.then(|| crate::os::clock::monotonic().saturating_sub(woken_at))
+}
+
+#[cfg(loom)]
+fn note_time(_waiters: &WaitersLine) {}
+
+#[cfg(loom)]
+fn since(_waiters: &WaitersLine, _is_woken: bool) -> Option<Duration> {
+    None
+}

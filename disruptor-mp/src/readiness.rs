@@ -1,0 +1,234 @@
+//! A file descriptor that becomes readable when a consumer has something to say: for programs with an event loop.
+//!
+//! A futex is no file, so a thread of this process sleeps on the ring in the loop's place and writes an eventfd. It
+//! sleeps until the loop asks for the next event, so that an idle ring costs nothing, and a busy one no call an event.
+//! The descriptor is this process's own: producers know nothing of it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::consumer_handle::Consumer;
+use crate::protocol::consume::ConsumerCore;
+use crate::protocol::sleep;
+use crate::region::Region;
+use crate::{Event, Sequence};
+
+/// Tells an event loop when a consumer's next call would not wait: an event, or the ring's end. Waits for readability;
+/// the descriptor is non-blocking and is never read by the loop.
+///
+/// # Examples
+///
+/// ```
+/// use std::os::fd::AsFd;
+/// use disruptor_mp::HeapRing;
+/// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("loop")?);
+/// let readiness = rx.readiness()?;
+/// tx.publish(|event| *event = 7);
+/// let mut seen = Vec::new();
+/// while seen.is_empty() {
+///     // whoever finds nothing asks to be told, and looks again if there is something by then
+///     while let Some((_, event)) = rx.try_consume_next() {
+///         seen.push(event);
+///     }
+///     if seen.is_empty() && !readiness.arm(&rx)? {
+///         poll(&mut [PollFd::new(readiness.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+///     }
+/// }
+/// assert_eq!(seen, [7]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Readiness {
+    shared: Arc<Shared>,
+    region: Arc<dyn Region>,
+    line: usize,
+    sentry: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    event: EventFd,
+    orders: Mutex<Orders>,
+    changed: Condvar,
+}
+
+/// What the sentry is to do.
+#[derive(Debug, Default)]
+struct Orders {
+    /// Tell when this sequence is there.
+    await_sequence: Option<Sequence>,
+    is_over: bool,
+}
+
+impl Shared {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Event, B> Consumer<E, B> {
+    /// A descriptor for an event loop, and a thread that sleeps on this consumer's ring for it. One is enough for the
+    /// consumer's life.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no descriptor or thread; in a forked process.
+    pub fn readiness(&self) -> io::Result<Readiness>
+    where
+        B: 'static,
+    {
+        if self.is_forked() {
+            return Err(io::Error::other(crate::RecvError::Forked));
+        }
+        let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        let shared = Arc::new(Shared {
+            event,
+            orders: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let region = Arc::clone(self.segment().region());
+        let sentry = Sentry {
+            shared: Arc::clone(&shared),
+            core: ConsumerCore::new(
+                self.segment().view,
+                self.line(),
+                self.current_sequence() + 1,
+            ),
+            interval: self.habits().liveness_interval,
+            region: Arc::clone(&region),
+        };
+        let thread = thread::Builder::new().name(format!("readiness {}", self.name()));
+        Ok(Readiness {
+            shared,
+            region,
+            line: self.line(),
+            sentry: Some(thread.spawn(move || sentry.run())?),
+        })
+    }
+}
+
+impl Readiness {
+    /// Asks to be told when `consumer`, the one this was made for, has something to say. True: it has already, and its
+    /// next call does not wait; false: the descriptor becomes readable when it has. Also once in a liveness interval
+    /// while no producer is alive: the next call that may wait says so.
+    ///
+    /// # Errors
+    ///
+    /// When it is another ring's consumer; when the system fails.
+    pub fn arm<E: Event, B>(&self, consumer: &Consumer<E, B>) -> io::Result<bool> {
+        if !Arc::ptr_eq(consumer.segment().region(), &self.region) || consumer.line() != self.line {
+            let text = "a Readiness belongs to the consumer that it was made from";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        // what was told before is known
+        match self.shared.event.read() {
+            Ok(_) | Err(nix::errno::Errno::EAGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if consumer.has_news(false) {
+            return Ok(true);
+        }
+        self.shared.orders().await_sequence = Some(consumer.current_sequence() + 1);
+        self.shared.changed.notify_one();
+        Ok(false)
+    }
+}
+
+impl AsFd for Readiness {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.event.as_fd()
+    }
+}
+
+impl AsRawFd for Readiness {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        self.shared.orders().is_over = true;
+        self.shared.changed.notify_one();
+        if self
+            .region
+            .live_word()
+            .load(crate::sync::process::Ordering::Relaxed)
+            == 0
+        {
+            // a forked child: the thread is the parent's, and the ring is not mapped
+            std::mem::forget(self.sentry.take());
+            return;
+        }
+        // SAFETY: the region is held and mapped in this process; its control words are all atomic (R1).
+        sleep::shake(unsafe { self.region.control().as_ref() });
+        if let Some(sentry) = self.sentry.take() {
+            let _ = sentry.join();
+        }
+    }
+}
+
+/// The thread that sleeps in the loop's place. It reads stamps and writes nothing but the eventfd and its line's bit.
+struct Sentry<E> {
+    core: ConsumerCore<E>,
+    shared: Arc<Shared>,
+    interval: Duration,
+    /// Keeps the segment mapped. Dropped last.
+    region: Arc<dyn Region>,
+}
+
+impl<E: Event> Sentry<E> {
+    fn run(mut self) {
+        while let Some(sequence) = self.next_order() {
+            self.core.look_from(sequence);
+            self.keep_watch();
+            // a full counter is readable as well
+            let _ = self.shared.event.write(1);
+        }
+    }
+
+    /// Sleeps until there is something to wait for; none: it is over.
+    fn next_order(&self) -> Option<Sequence> {
+        let mut orders = self.shared.orders();
+        loop {
+            if orders.is_over {
+                return None;
+            }
+            if let Some(sequence) = orders.await_sequence.take() {
+                return Some(sequence);
+            }
+            orders = self
+                .shared
+                .changed
+                .wait(orders)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Returns when the awaited event or the ring's end is there, the producer is dead, or there are other orders.
+    fn keep_watch(&self) {
+        loop {
+            self.core
+                .sleep_until_event(self.interval, || self.has_new_orders());
+            if self.core.is_ready() || self.core.closed_at().is_some() || self.has_new_orders() {
+                return;
+            }
+            if matches!(self.core.is_abandoned(self.region.locks()), Ok(true)) {
+                return;
+            }
+        }
+    }
+
+    fn has_new_orders(&self) -> bool {
+        let orders = self.shared.orders();
+        orders.is_over || orders.await_sequence.is_some()
+    }
+}

@@ -1,0 +1,292 @@
+//! Waiting on many rings at once.
+
+use core::fmt;
+use core::ops::{Index, IndexMut};
+
+use crate::consumer_handle::Consumer;
+use crate::deadline::Deadline;
+use crate::error::RecvError;
+use crate::layout::control::Control;
+use crate::protocol::sleep;
+use crate::wait::{Habits, Pause, Waiter};
+use crate::{AutoWaitStrategy, Event};
+
+mod sealed {
+    /// A member as its set sees it.
+    pub struct Face<'a>(pub(super) &'a dyn super::Inner);
+
+    impl core::fmt::Debug for Face<'_> {
+        fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            f.debug_tuple("Face").finish_non_exhaustive()
+        }
+    }
+
+    /// What a set can wait for.
+    pub trait Member {
+        /// The member's inner side.
+        fn face(&self) -> Face<'_>;
+    }
+}
+
+use sealed::{Face, Member};
+
+/// What a set asks of a member.
+trait Inner {
+    /// Whether its calls would return at once.
+    fn has_news(&self, looks_around: bool) -> bool;
+    fn habits(&self) -> &Habits;
+    /// How many share its ring.
+    fn participants(&self) -> usize;
+    fn is_forked(&self) -> bool;
+    /// What it sleeps on.
+    fn bed(&self) -> (&Control, usize);
+}
+
+/// What a [`RingSet`] can wait for: consumers, and references to them. `&dyn RingMember` lets consumers of different
+/// events share a set.
+pub trait RingMember: Member {}
+
+impl<M: Member + ?Sized> RingMember for M {}
+
+impl<E: Event, B> Inner for Consumer<E, B> {
+    fn has_news(&self, looks_around: bool) -> bool {
+        self.has_news(looks_around)
+    }
+
+    fn habits(&self) -> &Habits {
+        self.habits()
+    }
+
+    fn participants(&self) -> usize {
+        self.participants()
+    }
+
+    fn is_forked(&self) -> bool {
+        self.is_forked()
+    }
+
+    fn bed(&self) -> (&Control, usize) {
+        (self.segment().control(), self.line())
+    }
+}
+
+impl<E: Event, B> Member for Consumer<E, B> {
+    fn face(&self) -> Face<'_> {
+        Face(self)
+    }
+}
+
+impl<M: Member + ?Sized> Member for &M {
+    fn face(&self) -> Face<'_> {
+        (**self).face()
+    }
+}
+
+/// Consumers of up to [`RingSet::MAX`] rings that are waited for together, in one sleep.
+///
+/// It says which ring to look at; the events come from that ring's consumer. Rings take turns, so that a busy one does
+/// not hide the others.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing, RingSet};
+///
+/// let rings = [HeapRing::<u64>::new(8)?, HeapRing::<u64>::new(8)?];
+/// let mut senders = [rings[0].producer()?, rings[1].producer()?];
+/// let mut set = RingSet::new();
+/// for ring in &rings {
+///     set.push(ring.consumer("scheduler")?)?;
+/// }
+/// senders[1].publish(|event| *event = 7);
+/// let ready = set.wait(Deadline::NEVER)?;
+/// assert_eq!((ready, set[ready].try_consume_next()), (1, Some((0, 7))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Rings of different events:
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing, RingMember, RingSet};
+///
+/// let (orders, ticks) = (HeapRing::<u64>::new(8)?, HeapRing::<[u32; 4]>::new(8)?);
+/// let (_orders_tx, mut ticks_tx) = (orders.producer()?, ticks.producer()?);
+/// let (orders_rx, ticks_rx) = (orders.consumer("desk")?, ticks.consumer("desk")?);
+/// ticks_tx.publish(|event| event[0] = 7);
+/// let ready = RingSet::of([&orders_rx as &dyn RingMember, &ticks_rx])?.wait(Deadline::NEVER)?;
+/// assert_eq!(ready, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RingSet<M> {
+    members: Vec<M>,
+    strategy: AutoWaitStrategy,
+    /// Who is looked at first next time.
+    turn: usize,
+}
+
+/// A set has as many rings as it can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a RingSet waits on {max} rings at the most: use another set on another thread for more")]
+#[non_exhaustive]
+pub struct RingSetFull {
+    /// How many that is.
+    pub max: usize,
+}
+
+impl<M> fmt::Debug for RingSet<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingSet")
+            .field("rings", &self.members.len())
+            .field("strategy", &self.strategy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M> Default for RingSet<M> {
+    fn default() -> Self {
+        Self {
+            members: Vec::new(),
+            strategy: AutoWaitStrategy::default(),
+            turn: 0,
+        }
+    }
+}
+
+impl<M: RingMember> RingSet<M> {
+    /// How many rings a set can wait for: what the system takes in one call.
+    pub const MAX: usize = 128;
+
+    /// An empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A set of these.
+    ///
+    /// # Errors
+    ///
+    /// [`RingSetFull`] for more than [`MAX`](Self::MAX).
+    pub fn of(members: impl IntoIterator<Item = M>) -> Result<Self, RingSetFull> {
+        let mut set = Self::new();
+        members
+            .into_iter()
+            .try_for_each(|member| set.push(member))?;
+        Ok(set)
+    }
+
+    /// How [`wait`](Self::wait) waits; the members' own strategies are for their own calls.
+    pub fn with_wait_strategy(mut self, strategy: AutoWaitStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Adds a ring; its index is the number of those before it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingSetFull`]; the consumer is dropped then, and detaches.
+    pub fn push(&mut self, member: M) -> Result<(), RingSetFull> {
+        if self.members.len() == Self::MAX {
+            return Err(RingSetFull { max: Self::MAX });
+        }
+        self.members.push(member);
+        Ok(())
+    }
+
+    /// Takes a ring out; the last one gets its index.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such index.
+    pub fn swap_remove(&mut self, index: usize) -> M {
+        self.members.swap_remove(index)
+    }
+
+    /// How many rings there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The consumers, by their index.
+    pub fn iter_mut(&mut self) -> core::slice::IterMut<'_, M> {
+        self.members.iter_mut()
+    }
+
+    /// Waits until one of the rings has something to say, and returns its index: an event, or its end, which its
+    /// consumer's next call returns. A ring that has ended says so again until it is taken out; one whose producer died
+    /// once in a liveness interval, as a successor may come.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Timeout`], [`RecvError::Cancelled`] by any member's token, [`RecvError::Forked`]. An empty set waits
+    /// for its deadline.
+    pub fn wait(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
+        if self.faces().any(Inner::is_forked) {
+            return Err(RecvError::Forked);
+        }
+        if let Some(ready) = self.look(false) {
+            return Ok(ready);
+        }
+        let participants = self.faces().map(Inner::participants).sum();
+        let habits = self.faces().next().map(Inner::habits).cloned();
+        let habits = habits.unwrap_or_default();
+        let mut waiter = Waiter::new(&habits, self.strategy, deadline, participants);
+        loop {
+            if self.is_cancelled() {
+                return Err(RecvError::Cancelled);
+            }
+            let ready = match waiter.pause() {
+                Pause::Again => self.look(false),
+                Pause::LookAround => self.look(true),
+                Pause::TimedOut => return self.look(true).ok_or(RecvError::Timeout),
+                Pause::Sleep(longest) => {
+                    let beds: Vec<_> = self.faces().map(Inner::bed).collect();
+                    sleep::sleep_until_any(&beds, longest, || {
+                        self.faces().any(|member| member.has_news(false)) || self.is_cancelled()
+                    });
+                    self.look(false)
+                }
+            };
+            if let Some(ready) = ready {
+                return Ok(ready);
+            }
+        }
+    }
+
+    /// Who has something to say, from the next in turn on.
+    fn look(&mut self, looks_around: bool) -> Option<usize> {
+        let count = self.members.len();
+        let ready = (0..count)
+            .map(|ahead| (self.turn + ahead) % count)
+            .find(|index| self.members[*index].face().0.has_news(looks_around))?;
+        self.turn = ready + 1;
+        Some(ready)
+    }
+
+    fn faces(&self) -> impl Iterator<Item = &dyn Inner> {
+        self.members.iter().map(|member| member.face().0)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.faces().any(|member| member.habits().are_cancelled())
+    }
+}
+
+impl<M> Index<usize> for RingSet<M> {
+    type Output = M;
+
+    fn index(&self, index: usize) -> &M {
+        &self.members[index]
+    }
+}
+
+impl<M> IndexMut<usize> for RingSet<M> {
+    fn index_mut(&mut self, index: usize) -> &mut M {
+        &mut self.members[index]
+    }
+}

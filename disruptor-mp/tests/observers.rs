@@ -1,0 +1,184 @@
+//! Observers: they hold nobody up, see nothing torn, and are told what they missed.
+
+use std::thread;
+
+use disruptor_mp::{Deadline, Event, HeapRing, MultiProcessError, Observer, RecvError, StartFrom};
+#[cfg(not(miri))]
+use disruptor_mp::{build_shared_single_producer, observer, portable_shm_segment_name, publisher};
+
+/// An event whose words belong together, and whose size is no multiple of eight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Event)]
+#[repr(C)]
+struct Odd {
+    words: [u32; 3],
+}
+
+impl Odd {
+    fn of(number: u32) -> Self {
+        let words = [number, number ^ 0x5555_5555, number.wrapping_mul(7)];
+        Self { words }
+    }
+}
+
+const EVENTS: u32 = if cfg!(miri) { 60 } else { 300_000 };
+
+/// Receives to the end; returns how many were seen and how many were missed.
+fn drain<B>(rx: &mut Observer<Odd, B>) -> (u64, u64) {
+    let (mut seen, mut missed, mut next) = (0, 0, rx.next_sequence());
+    loop {
+        match rx.recv(Deadline::NEVER) {
+            Ok((sequence, event)) => {
+                assert_eq!(sequence, next, "a gap that was not told");
+                assert_eq!(event, Odd::of(sequence as u32), "torn or foreign");
+                seen += 1;
+                next += 1;
+            }
+            Err(RecvError::Lagged(count)) => {
+                assert!(count > 0);
+                missed += count;
+                next += count as i64;
+            }
+            Err(end) => {
+                assert_eq!(end, RecvError::Closed);
+                return (seen, missed);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_running_producer_and_two_observers() {
+    for capacity in [1, 2, 64] {
+        let ring = HeapRing::<Odd>::with_observers(capacity).expect("a ring");
+        let mut tx = ring.producer().expect("a producer");
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                let mut rx = ring.observer().expect("an observer");
+                scope.spawn(move || {
+                    let (seen, missed) = drain(&mut rx);
+                    assert_eq!(seen + missed, u64::from(EVENTS));
+                });
+            }
+            for number in 0..EVENTS {
+                // nobody gates: there is always space
+                match number % 3 {
+                    0 => assert!(tx.try_publish(|event| *event = Odd::of(number)).is_ok()),
+                    1 => {
+                        let mut claim = tx.try_claim().expect("space");
+                        *claim = Odd::of(number);
+                        claim.publish();
+                    }
+                    _ => tx.publish_value(Odd::of(number)),
+                }
+            }
+            tx.close().expect("closed");
+        });
+    }
+}
+
+#[test]
+fn batches_come_whole_and_beside_a_strict_consumer() {
+    let ring = HeapRing::<Odd>::with_observers(16).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let mut strict = ring.consumer("strict").expect("a consumer");
+    let mut rx = ring.observer().expect("an observer");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut next = 0;
+            while let Ok(event) = strict.recv(Deadline::NEVER) {
+                assert_eq!(*event, Odd::of(next));
+                next += 1;
+            }
+            assert_eq!(next, EVENTS / 5 * 5);
+        });
+        scope.spawn(move || {
+            let (seen, missed) = drain(&mut rx);
+            assert_eq!(seen + missed, u64::from(EVENTS / 5 * 5));
+        });
+        for batch in 0..EVENTS / 5 {
+            tx.publish_batch(5, |event, index| *event = Odd::of(batch * 5 + index as u32));
+        }
+        tx.close().expect("closed");
+    });
+}
+
+#[test]
+fn lag_is_told_and_the_middle_comes_next() {
+    let ring = HeapRing::<u64>::with_observers(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let mut rx = ring.observer().expect("an observer");
+    for event in 0..20 {
+        tx.publish_value(event);
+    }
+    // the newest is 19: the next one is 19 − 8/2
+    assert_eq!(rx.try_recv(), Err(RecvError::Lagged(15)));
+    let rest: Vec<_> = std::iter::from_fn(|| rx.try_recv().expect("no end")).collect();
+    assert_eq!(rest, [(15, 15), (16, 16), (17, 17), (18, 18), (19, 19)]);
+}
+
+#[test]
+fn starts_where_it_is_told() {
+    let ring = HeapRing::<u64>::with_observers(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    for event in 0..5 {
+        tx.publish_value(event);
+    }
+    let start = |from| ring.builder().with_start(from).build_observer();
+    let next = |from| start(from).expect("an observer").next_sequence();
+    assert_eq!(next(StartFrom::Oldest), 0);
+    assert_eq!(next(StartFrom::Latest), 5);
+    assert_eq!(next(StartFrom::Sequence(3)), 3);
+    let error = start(StartFrom::Sequence(7)).expect_err("not there yet");
+    assert!(
+        matches!(
+            error,
+            MultiProcessError::SequenceNotRetained { newest: 4, .. }
+        ),
+        "{error}"
+    );
+}
+
+#[cfg(not(miri))]
+#[test]
+fn a_ring_without_observers_refuses_them() {
+    let name = portable_shm_segment_name("test");
+    let tx = publisher::<u64>(&name, 8).expect("a producer");
+    let text = observer::<u64>(&name).expect_err("refused").to_string();
+    assert!(
+        text.contains("with_observers()") && text.contains("one without observers"),
+        "{text}"
+    );
+    tx.destroy().expect("gone");
+    let heap = HeapRing::<u64>::new(8).expect("a ring");
+    assert!(heap.observer().is_err());
+}
+
+#[cfg(not(miri))]
+#[test]
+fn a_successor_keeps_the_observers_and_they_learn_of_it() {
+    let name = portable_shm_segment_name("test");
+    let builder = || build_shared_single_producer::<u64>(&name, 8);
+    let mut tx = builder()
+        .with_observers()
+        .build_zeroed_producer()
+        .expect("a producer");
+    let mut rx = observer::<u64>(&name).expect("an observer");
+    tx.publish_value(0);
+    assert_eq!(rx.try_recv(), Ok(Some((0, 0))));
+    assert_eq!(rx.epoch(), 0);
+    // a panic leaves the ring as a death would
+    let dead = thread::spawn(move || {
+        let _tx = tx;
+        std::panic::resume_unwind(Box::new(()));
+    });
+    assert!(dead.join().is_err());
+    let end = rx.recv(Deadline::NEVER).unwrap_err();
+    assert!(matches!(end, RecvError::ProducerDead { .. }), "{end}");
+    // who takes over need not know what the ring is
+    let mut successor = builder().build_zeroed_producer().expect("a successor");
+    successor.publish_value(1);
+    assert_eq!(rx.recv(Deadline::NEVER), Ok((1, 1)));
+    assert_eq!(rx.epoch(), 1);
+    successor.close().expect("closed");
+    assert_eq!(rx.recv(Deadline::NEVER), Err(RecvError::Closed));
+}
