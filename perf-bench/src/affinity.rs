@@ -25,3 +25,22 @@ pub(crate) fn pin(core: usize) -> bool {
     let mut set = CpuSet::new();
     set.set(core).is_ok() && sched_setaffinity(Pid::this(), &set).is_ok()
 }
+
+/// The cores that this process may use now, for [`allow`].
+pub(crate) fn allowed() -> Option<CpuSet> {
+    sched_getaffinity(Pid::this()).ok()
+}
+
+/// Lets this process use these cores again.
+pub(crate) fn allow(cores: &Option<CpuSet>) {
+    if let Some(cores) = cores {
+        let _ = sched_setaffinity(Pid::this(), cores);
+    }
+}
+
+/// Keeps this process, and those that it starts, on these two cores.
+pub(crate) fn keep_to(cores: Cores) -> bool {
+    let mut set = CpuSet::new();
+    let both = [cores.driver, cores.peer];
+    both.iter().all(|&core| set.set(core).is_ok()) && sched_setaffinity(Pid::this(), &set).is_ok()
+}

@@ -4,13 +4,14 @@
 //! line 0  arrivals of the driver     line 3  ping          page 1 ..  slots of the bare streams
 //! line 1  arrivals of the peer       line 4  pong
 //! line 2  the peer's progress        line 5  the driver's progress
+//! line 6  the word of the bare wake-up; when each was sent is in the slots. The driver writes both
 //! ```
 //! Each line (128 B) is written by one party. Whoever dies leaves the other in [`spin_until`], which notices.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -104,6 +105,20 @@ impl Arena {
     /// The two lines of the bounces: ping and pong.
     pub(crate) fn bounce_lines(&self) -> (&AtomicU64, &AtomicU64) {
         (self.word(3), self.word(4))
+    }
+
+    /// The word that the bare wake-up sleeps on.
+    pub(crate) fn wake_word(&self) -> &AtomicU32 {
+        // SAFETY: as in `word`; the word is a line of its own, of which all parties use the first four bytes.
+        unsafe { AtomicU32::from_ptr(self.address(6).cast()) }
+    }
+
+    /// When the bare wake-up of this number was sent; the slots hold as many times as the arena was made for.
+    pub(crate) fn sent_at(&self, number: usize) -> &AtomicU64 {
+        let at = self.slots(number * size_of::<u64>(), size_of::<u64>());
+        // SAFETY: inside the mapping (asserted there) and aligned, as the slots begin on a page boundary; lives as long
+        // as `self`, and all parties access it only as an atomic.
+        unsafe { AtomicU64::from_ptr(at.cast()) }
     }
 
     /// The address of a region of slots; `offset` and `bytes` come from the driver's plan.

@@ -1,6 +1,7 @@
 //! What the rings of this family cost, beside the floor of the machine in the same run.
 //!
-//! `perf-bench` alone measures everything of layer 0; `limits` only the floor; `raw` with options. Two processes, each
+//! `perf-bench` alone measures everything of layer 0; `limits` only the floor; `raw` with options; `wait` what
+//! waiting costs. Two processes, each
 //! on a core of its own; every event is written in full, read in full and verified. See `--help`.
 
 use std::io::IsTerminal;
@@ -20,6 +21,7 @@ use crate::options::{Command, Common, Options, Raw};
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::process::Peer;
 use crate::scenario::Failure;
+use crate::scenario::wait::{Setting, WaitScenario};
 use crate::watch::Stopped;
 
 mod affinity;
@@ -69,6 +71,10 @@ fn command(options: Options) -> Result<bool, Failure> {
         Some(Command::Peer { descriptor, core }) => {
             return process::serve(descriptor, core).map(|()| true);
         }
+        Some(Command::Party { descriptor, core }) => {
+            return scenario::wait::party::serve(descriptor, core).map(|()| true);
+        }
+        Some(Command::Wait(wait)) => return measure_waiting(&wait.scenarios, &options.common),
         Some(Command::Raw(raw)) => (raw, false),
         Some(Command::Limits) => (Raw::default(), true),
         None => (Raw::default(), false),
@@ -140,6 +146,26 @@ fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<
     Ok(rows.iter().all(|row| row.verified))
 }
 
+fn measure_waiting(scenarios: &[WaitScenario], common: &Common) -> Result<bool, Failure> {
+    watch::catch_interrupts();
+    let cores = affinity::two_cores();
+    let cores = cores.filter(|&cores| affinity::keep_to(cores));
+    println!("{}", machine::Machine::read(cores));
+    let arena = Arena::create(scenario::wait::ARENA_BYTES)?;
+    let setting = Setting {
+        arena: &arena,
+        cores,
+        rounds: common.rounds(),
+        is_quick: common.quick,
+    };
+    let rows = scenario::wait::run(scenarios, setting)?;
+    println!("{}", report::wait::render(&rows));
+    if let Some(path) = &common.json {
+        report::json::write(path, &rows)?;
+    }
+    Ok(rows.iter().all(|row| row.verified))
+}
+
 /// Visible on a terminal only.
 fn progress(steps: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
@@ -166,6 +192,10 @@ fn list() {
          bare_stream_packed bare_stream_packed_batch16"
     );
     println!("layers     raw");
+    let waiting = WaitScenario::value_variants()
+        .iter()
+        .map(ValueEnum::to_possible_value);
+    println!("waiting    {}", names(waiting.collect()));
     let scenarios = Scenario::value_variants()
         .iter()
         .map(ValueEnum::to_possible_value);

@@ -8,6 +8,7 @@ use crate::backend::Backend;
 use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
 use crate::plan::Scenario;
+use crate::scenario::wait::WaitScenario;
 
 /// Measures what the rings cost, beside what the machine itself can do.
 ///
@@ -33,6 +34,16 @@ pub(crate) enum Command {
     Limits,
     /// Layer 0: rings of fixed-size events.
     Raw(Raw),
+    /// What waiting costs: wake-ups, idle calls, fan-out on two cores, deaths; in about a minute.
+    Wait(Wait),
+    /// One of several processes of the waiting scenarios.
+    #[command(hide = true)]
+    Party {
+        /// Descriptor of the memory to share.
+        descriptor: i32,
+        /// Core to stay on.
+        core: Option<usize>,
+    },
     /// The second process.
     #[command(hide = true)]
     Peer {
@@ -100,6 +111,14 @@ pub(crate) struct Raw {
     /// Directory of file-backed rings [default: shared memory's, else the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) mmap_root: Option<PathBuf>,
+}
+
+/// Options of the waiting scenarios.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Wait {
+    /// What to measure.
+    #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = WaitScenario::value_variants().to_vec())]
+    pub(crate) scenarios: Vec<WaitScenario>,
 }
 
 impl Default for Raw {

@@ -74,6 +74,15 @@ pub(crate) fn fill<const W: usize>(words: &mut [u64; W], key: u64) {
     }
 }
 
+/// The key that an event was filled with, if it is whole.
+#[inline]
+pub(crate) fn key_of<const W: usize>(words: &[u64; W]) -> Option<u64> {
+    let key = words[0].wrapping_sub(PLACE[0]);
+    let mut whole = [0; W];
+    fill(&mut whole, key);
+    (whole == *words).then_some(key)
+}
+
 /// Reads every word of an event and folds it into the hash of those before it.
 #[inline(always)]
 pub(crate) fn fold<const W: usize>(hash: u64, words: &[u64; W]) -> u64 {
@@ -116,6 +125,15 @@ pub(crate) const PACKED_SIZES: [usize; 2] = [8, 24];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_torn_event_has_no_key() {
+        let mut words = [0; 7];
+        fill(&mut words, 42);
+        assert_eq!(key_of(&words), Some(42));
+        words[6] ^= 1;
+        assert_eq!(key_of(&words), None);
+    }
 
     #[test]
     fn a_lost_swapped_or_repeated_event_changes_the_hash() {

@@ -12,6 +12,9 @@ const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers ro
                     max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
                     ratio_to_floor cpu_user_s cpu_sys_s verified";
 
+const WAIT_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
+                         figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met verified";
+
 fn bench() -> Command {
     Command::new(env!("CARGO_BIN_EXE_perf-bench"))
 }
@@ -167,12 +170,65 @@ fn limits_measures_no_ring() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
+    let (rows, printed) = run(&["wait", "--rounds", "2"]);
+    let promised: BTreeSet<&str> = WAIT_KEYS.split(' ').collect();
+    let of = |row: &Value, key: &str| row[key].as_f64().filter(|n| n.is_finite());
+    for row in &rows {
+        let keys = row.as_object().expect("an object").keys();
+        let keys: BTreeSet<&str> = keys.map(String::as_str).collect();
+        assert_eq!(keys, promised);
+        assert_eq!(row["verified"], true, "{row}");
+        assert_eq!(row["rounds"], 2, "{row}");
+        assert!(of(row, "ratio_to_floor").is_some(), "{row}");
+        assert!(of(row, "figure") <= of(row, "figure_max"), "{row}");
+        assert_eq!(row["target"].is_null(), row["is_met"].is_null(), "{row}");
+    }
+    let names: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row["scenario"].as_str())
+        .collect();
+    let expected = [
+        "wake_latency_p50",
+        "wake_latency_p99",
+        "idle_consumer",
+        "idle_producer",
+        "fan_out",
+        "fan_out_paced",
+        "fan_out_even",
+        "fan_out_even_rate",
+        "death_of_consumer",
+        "death_of_producer",
+    ];
+    assert_eq!(names, expected);
+    for target in [
+        "ratio <= 1.3",
+        "max <= 10",
+        "ratio >= 0.8",
+        "ratio <= 0.5",
+        "max <= 250",
+    ] {
+        assert!(printed.contains(target), "{target}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn wait_measures_only_what_was_asked_for() {
+    let rows = rows(&["wait", "--scenario", "death", "--rounds", "1"]);
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| is(row, "floor", "end_of_pipe")));
+}
+
+#[test]
 fn bad_options_are_refused_and_say_what_is_possible() {
     for (arguments, says) in [
         (&["raw", "--size", "9"][..], "56"),
         (&["raw", "--capacity", "1000"], "power of two"),
         (&["raw", "--backend", "floppy"], "mmap"),
         (&["--rounds", "0"], "1"),
+        (&["wait", "--scenario", "boredom"], "fan_out"),
         (
             &["raw", "--scenario", "stream_packed", "--size", "56"],
             "[8, 24]",

@@ -4,6 +4,7 @@ pub(crate) mod bounce;
 pub(crate) mod memory;
 pub(crate) mod ping_pong;
 pub(crate) mod stream;
+pub(crate) mod wake;
 
 /// The bare stream's policy, said in every report.
 pub(crate) const STREAM_POLICY: &str = "stamp behind the event, commit per event, gate reread when out (pause), batches from last to first; packed: fetched 256 bytes ahead";

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::Row;
+use serde::Serialize;
+
 use crate::scenario::Failure;
 
 /// Writes the file whole or not at all.
-pub(crate) fn write(path: &Path, rows: &[Row]) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, rows: &[impl Serialize]) -> Result<(), Failure> {
     let mut text = serde_json::to_string_pretty(rows)?;
     text.push('\n');
     let mut partial = path.as_os_str().to_owned();

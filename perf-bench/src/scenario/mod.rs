@@ -5,6 +5,7 @@
 
 pub(crate) mod ping_pong;
 pub(crate) mod stream;
+pub(crate) mod wait;
 
 use std::error::Error;
 use std::ops::Range;

@@ -1,0 +1,74 @@
+//! Waking another process through a word of shared memory, and nothing else: what the kernel itself takes.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::clock::monotonic_ns;
+
+/// No wake-up is this late; whoever waits for one in vain is ended by its parent.
+const LONG: Duration = Duration::from_secs(1);
+
+/// The word as it is now, for [`receive`].
+pub(crate) fn word(arena: &Arena) -> u32 {
+    arena.wake_word().load(Acquire)
+}
+
+/// Sleeps for each of `count` wake-ups; `first` is the word before them. How many ns each took on its way.
+pub(crate) fn receive(arena: &Arena, first: u32, count: usize) -> Vec<u64> {
+    let word = arena.wake_word();
+    let mut took = Vec::with_capacity(count);
+    for number in 0..count {
+        loop {
+            let seen = word.load(Acquire);
+            if seen.wrapping_sub(first) as usize > number {
+                break;
+            }
+            wait(word, seen, LONG);
+        }
+        let now = monotonic_ns();
+        took.push(now.saturating_sub(arena.sent_at(number).load(Acquire)));
+    }
+    took
+}
+
+/// Sends wake-up `number` of a round.
+pub(crate) fn send(arena: &Arena, number: usize) {
+    let word = arena.wake_word();
+    arena.sent_at(number).store(monotonic_ns(), Release);
+    word.fetch_add(1, Release);
+    // SAFETY: FUTEX_WAKE uses the word's address alone; without FUTEX_PRIVATE_FLAG it reaches other processes.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+/// Sleeps in vain for this long, `interval` at a time: what looking up now and then costs by itself.
+pub(crate) fn idle(duration: Duration, interval: Duration) {
+    let word = AtomicU32::new(0);
+    let end = monotonic_ns() + duration.as_nanos() as u64;
+    loop {
+        let rest = end.saturating_sub(monotonic_ns());
+        if rest == 0 {
+            return;
+        }
+        wait(&word, 0, interval.min(Duration::from_nanos(rest)));
+    }
+}
+
+fn wait(word: &AtomicU32, old: u32, longest: Duration) {
+    let longest = libc::timespec {
+        tv_sec: longest.as_secs() as libc::time_t,
+        tv_nsec: longest.subsec_nanos().into(),
+    };
+    // SAFETY: FUTEX_WAIT reads an aligned word that the reference keeps alive, and the time, which lives until the
+    // call returns.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            old,
+            &raw const longest,
+        )
+    };
+}

@@ -1,0 +1,209 @@
+//! What waiting costs, as a table and as JSON: each figure beside what it is compared with, and what was aimed at.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, Table};
+use serde::Serialize;
+
+use crate::measure::Spread;
+use crate::payload::Words;
+
+/// What is aimed at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// The median of the ratios.
+    RatioAtMost(f64),
+    /// The median of the ratios.
+    RatioAtLeast(f64),
+    /// The figure of the worst round.
+    WorstAtMost(f64),
+}
+
+/// One measured figure; the serialised names are a contract with programs that read them.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) scenario: &'static str,
+    pub(crate) layer: &'static str,
+    pub(crate) backend: &'static str,
+    pub(crate) wait: &'static str,
+    pub(crate) size_bytes: usize,
+    pub(crate) capacity: usize,
+    pub(crate) consumers: usize,
+    pub(crate) rounds: usize,
+    /// All messages of all counted rounds.
+    pub(crate) messages: u64,
+    pub(crate) unit: &'static str,
+    /// The median of the rounds, and how far they went.
+    pub(crate) figure: f64,
+    pub(crate) figure_min: f64,
+    pub(crate) figure_max: f64,
+    /// What it is compared with, and the median of that.
+    pub(crate) floor: &'static str,
+    pub(crate) floor_figure: f64,
+    /// Within a round, then the median of the rounds.
+    pub(crate) ratio_to_floor: f64,
+    pub(crate) ratio_min: f64,
+    pub(crate) ratio_max: f64,
+    /// In words; absent where nothing is aimed at.
+    pub(crate) target: Option<String>,
+    pub(crate) is_met: Option<bool>,
+    pub(crate) verified: bool,
+}
+
+impl Row {
+    /// A row without figures.
+    pub(crate) fn new(
+        scenario: &'static str,
+        wait: &'static str,
+        unit: &'static str,
+        capacity: usize,
+    ) -> Self {
+        Self {
+            scenario,
+            layer: "raw",
+            backend: "shm",
+            wait,
+            size_bytes: size_of::<Words<7>>(),
+            capacity,
+            consumers: 1,
+            rounds: 0,
+            messages: 0,
+            unit,
+            figure: 0.0,
+            figure_min: 0.0,
+            figure_max: 0.0,
+            floor: "",
+            floor_figure: 0.0,
+            ratio_to_floor: 0.0,
+            ratio_min: 0.0,
+            ratio_max: 0.0,
+            target: None,
+            is_met: None,
+            verified: false,
+        }
+    }
+
+    /// Fills them in: the figures of the rounds, what they are compared with, and the ratios.
+    pub(crate) fn with(
+        self,
+        (own, rounds): (Spread, usize),
+        (floor, beside): (&'static str, Spread),
+        ratio: Spread,
+        target: Option<Target>,
+    ) -> Self {
+        Self {
+            rounds,
+            figure: own.median,
+            figure_min: own.min,
+            figure_max: own.max,
+            floor,
+            floor_figure: beside.median,
+            ratio_to_floor: ratio.median,
+            ratio_min: ratio.min,
+            ratio_max: ratio.max,
+            target: target.map(|target| target.text()),
+            is_met: target.map(|target| target.is_met(own, ratio)),
+            ..self
+        }
+    }
+}
+
+impl Target {
+    fn text(self) -> String {
+        match self {
+            Self::RatioAtMost(limit) => format!("ratio <= {limit}"),
+            Self::RatioAtLeast(limit) => format!("ratio >= {limit}"),
+            Self::WorstAtMost(limit) => format!("max <= {limit}"),
+        }
+    }
+
+    fn is_met(self, own: Spread, ratio: Spread) -> bool {
+        match self {
+            Self::RatioAtMost(limit) => ratio.median <= limit,
+            Self::RatioAtLeast(limit) => ratio.median >= limit,
+            Self::WorstAtMost(limit) => own.max <= limit,
+        }
+    }
+}
+
+/// The table on standard output.
+pub(crate) fn render(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header([
+        "waiting",
+        "unit",
+        "figure",
+        "min - max",
+        "beside",
+        "its figure",
+        "ratio",
+        "min - max",
+        "target",
+        "",
+        "rounds",
+        "verified",
+    ]);
+    for row in rows {
+        let verdict = match row.is_met {
+            Some(true) => "met",
+            Some(false) => "NOT met",
+            None => "",
+        };
+        let cells = [
+            row.scenario.to_owned(),
+            row.unit.to_owned(),
+            short(row.figure),
+            format!("{} - {}", short(row.figure_min), short(row.figure_max)),
+            row.floor.to_owned(),
+            short(row.floor_figure),
+            format!("{:.2}", row.ratio_to_floor),
+            format!("{:.2} - {:.2}", row.ratio_min, row.ratio_max),
+            row.target.clone().unwrap_or_default(),
+            verdict.to_owned(),
+            row.rounds.to_string(),
+            if row.verified { "yes" } else { "NO" }.to_owned(),
+        ];
+        table.add_row(cells.into_iter().enumerate().map(|(column, text)| {
+            let side = match column {
+                0 | 1 | 4 | 8 | 9 => CellAlignment::Left,
+                _ => CellAlignment::Right,
+            };
+            Cell::new(text).set_alignment(side)
+        }));
+    }
+    format!("{table}\n")
+}
+
+/// Three digits or so, whatever the unit.
+fn short(figure: f64) -> String {
+    match figure {
+        _ if figure >= 100.0 => format!("{figure:.0}"),
+        _ if figure >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_target_can_be_missed() {
+        let spread = |median: f64| Spread {
+            median,
+            min: median / 2.0,
+            max: median * 2.0,
+        };
+        for (target, met, missed) in [
+            (Target::RatioAtMost(1.3), (9.0, 1.2), (0.0, 1.4)),
+            (Target::RatioAtLeast(0.8), (0.0, 0.9), (9.0, 0.7)),
+            (Target::WorstAtMost(10.0), (5.0, 99.0), (5.1, 0.0)),
+        ] {
+            assert!(target.is_met(spread(met.0), spread(met.1)), "{target:?}");
+            assert!(
+                !target.is_met(spread(missed.0), spread(missed.1)),
+                "{target:?}"
+            );
+        }
+        assert_eq!(Target::RatioAtMost(1.3).text(), "ratio <= 1.3");
+    }
+}

@@ -1,0 +1,83 @@
+//! How soon a blocked call notices a `kill -9` of who it waits for, with the default liveness interval.
+//!
+//! A producer on a full ring is free again when the dead consumer, whose id was automatic, is out of the gate; a
+//! consumer is told `ProducerDead`. Both times are from just before the signal, as is that of the end of the victim's
+//! output: what the kernel takes to end a process and to wake who waits for it. The kill comes at another moment of the
+//! liveness interval each round.
+
+use std::time::Duration;
+
+use super::party::{Answer, Order, Party, Strategy};
+use super::{CAPACITY, FULL_CAPACITY, LIVENESS_INTERVAL, Name, Pairs, SETTLE, Setting};
+use super::{consumer, producer};
+use crate::report::wait::{Row, Target};
+use crate::scenario::Failure;
+use crate::watch;
+
+const ROUNDS_MAX: usize = 15;
+
+pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    let rounds = setting.rounds.min(ROUNDS_MAX);
+    let (mut of_consumer, mut of_producer) = (Pairs::default(), Pairs::default());
+    let mut is_right = true;
+    for round in 0..rounds {
+        watch::check();
+        let into_interval = LIVENESS_INTERVAL * round as u32 / rounds as u32;
+        let pause = LIVENESS_INTERVAL + into_interval + SETTLE;
+
+        let name = Name::new();
+        let ring = name.ring(FULL_CAPACITY, Strategy::Block);
+        let mut survivor = producer(setting.arena, None, &ring)?;
+        let victim = consumer(setting.arena, None, &ring)?;
+        let end = kill(victim, &mut survivor, &Order::AwaitSpace, pause)?;
+        is_right &= end.answer.end == "space";
+        of_consumer.push(end.noticed_ms, end.gone_ms);
+
+        let name = Name::new();
+        let ring = name.ring(CAPACITY, Strategy::Block);
+        let victim = producer(setting.arena, None, &ring)?;
+        let mut survivor = consumer(setting.arena, None, &ring)?;
+        let end = kill(victim, &mut survivor, &Order::AwaitEvent, pause)?;
+        is_right &= end.answer.end == "ProducerDead";
+        of_producer.push(end.noticed_ms, end.gone_ms);
+    }
+    let target = Some(Target::WorstAtMost(250.0));
+    let row = |scenario, capacity, pairs: &Pairs| Row {
+        verified: is_right,
+        ..pairs.fill(
+            Row::new(scenario, Strategy::Block.name(), "ms", capacity),
+            "end_of_pipe",
+            target,
+        )
+    };
+    Ok(vec![
+        row("death_of_consumer", FULL_CAPACITY, &of_consumer),
+        row("death_of_producer", CAPACITY, &of_producer),
+    ])
+}
+
+/// A death, and who noticed it when.
+struct End {
+    noticed_ms: f64,
+    gone_ms: f64,
+    answer: Answer,
+}
+
+/// Lets `survivor` wait for a while, then kills `victim`.
+fn kill(
+    mut victim: Party,
+    survivor: &mut Party,
+    wait: &Order,
+    pause: Duration,
+) -> Result<End, Failure> {
+    survivor.order(wait)?;
+    std::thread::sleep(pause);
+    let (sent_at, gone_at) = victim.kill()?;
+    let answer = survivor.answer()?;
+    let ms = |at: u64| at.saturating_sub(sent_at) as f64 / 1e6;
+    Ok(End {
+        noticed_ms: ms(answer.at_ns),
+        gone_ms: ms(gone_at),
+        answer,
+    })
+}

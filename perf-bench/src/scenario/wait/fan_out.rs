@@ -1,0 +1,205 @@
+//! One producer and three consumers on two cores: all of them sleep, or all of them yield.
+//!
+//! First as fast as it goes. Then at a tenth of what the yielding ring made in the round before, when the processor
+//! time of all four processes is compared: the producer publishes a millisecond's events at once and sleeps until the
+//! next millisecond begins. Last at the same rate event by event: the producer has to spin for that, so the time of the
+//! consumers alone is compared.
+
+use std::time::{Duration, Instant};
+
+use myelon::SharedProducer;
+
+use super::party::{Order, Party, Strategy};
+use super::{CAPACITY, END, Event, Name, Pairs, SETTLE, Setting, consumer};
+use crate::clock::{monotonic_ns, process_cpu_ns};
+use crate::payload::{OfWords, expected, fill, key};
+use crate::report::wait::{Row, Target};
+use crate::scenario::Failure;
+use crate::watch;
+
+const CONSUMERS: usize = 3;
+const ROUNDS_MAX: usize = 10;
+/// With this, seven rounds are two seconds.
+const ROUND: Duration = Duration::from_millis(300);
+const SLICE: Duration = Duration::from_millis(1);
+/// Events between two looks at the clock.
+const CHUNK: u64 = 256;
+
+/// How the producer goes about it.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    Full,
+    /// Events per second, published slice by slice.
+    Slices(f64),
+    /// Events per second, published one by one.
+    Even(f64),
+}
+
+/// What a round of one ring came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    per_s: f64,
+    /// Processor seconds for each second, of all processes and of the consumers.
+    cpu: f64,
+    cpu_of_consumers: f64,
+    count: u64,
+}
+
+/// A ring with all who share it.
+struct Side {
+    tx: SharedProducer<Event>,
+    parties: Vec<Party>,
+    is_right: bool,
+    _name: Name,
+}
+
+pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    let mut asleep = Side::open(setting, Strategy::Block)?;
+    let mut yielding = Side::open(setting, Strategy::SpinThenYield)?;
+    let (mut rates, mut paced, mut even, mut even_rates) =
+        <(Pairs, Pairs, Pairs, Pairs)>::default();
+    let (mut count, mut paced_count, mut even_count) = (0, 0, 0);
+    let rounds = setting.rounds.min(ROUNDS_MAX);
+    for round in 0..=rounds as u64 {
+        let mut both = |pace, step| -> Result<(Run, Run), Failure> {
+            let number = round * 3 + step;
+            Ok((asleep.run(pace, number)?, yielding.run(pace, number)?))
+        };
+        let (own, beside) = both(Pace::Full, 0)?;
+        let tenth = beside.per_s / 10.0;
+        let (own_paced, beside_paced) = both(Pace::Slices(tenth), 1)?;
+        let (own_even, beside_even) = both(Pace::Even(tenth), 2)?;
+        // round 0 warms up
+        if round > 0 {
+            rates.push(own.per_s / 1e6, beside.per_s / 1e6);
+            paced.push(own_paced.cpu, beside_paced.cpu);
+            even.push(own_even.cpu_of_consumers, beside_even.cpu_of_consumers);
+            even_rates.push(own_even.per_s / 1e6, beside_even.per_s / 1e6);
+            count += own.count;
+            paced_count += own_paced.count;
+            even_count += own_even.count;
+        }
+    }
+    let is_right = asleep.close()? & yielding.close()?;
+    let row = |scenario, unit, messages, pairs: &Pairs, target| Row {
+        messages,
+        consumers: CONSUMERS,
+        verified: is_right,
+        ..pairs.fill(
+            Row::new(scenario, Strategy::Block.name(), unit, CAPACITY),
+            Strategy::SpinThenYield.name(),
+            target,
+        )
+    };
+    let (faster, frugal) = (Target::RatioAtLeast(0.8), Target::RatioAtMost(0.5));
+    Ok(vec![
+        row("fan_out", "M/s", count, &rates, Some(faster)),
+        row(
+            "fan_out_paced",
+            "cpu s per s",
+            paced_count,
+            &paced,
+            Some(frugal),
+        ),
+        row(
+            "fan_out_even",
+            "consumers' cpu s per s",
+            even_count,
+            &even,
+            None,
+        ),
+        row("fan_out_even_rate", "M/s", even_count, &even_rates, None),
+    ])
+}
+
+impl Side {
+    fn open(setting: Setting<'_>, strategy: Strategy) -> Result<Self, Failure> {
+        let name = Name::new();
+        let ring = name.ring(CAPACITY, strategy);
+        let tx = ring.producer()?;
+        let parties: Result<Vec<_>, _> = (0..CONSUMERS)
+            .map(|_| consumer(setting.arena, None, &ring))
+            .collect();
+        Ok(Self {
+            tx,
+            parties: parties?,
+            is_right: true,
+            _name: name,
+        })
+    }
+
+    /// One round; `number` is in the keys of its events.
+    fn run(&mut self, pace: Pace, number: u64) -> Result<Run, Failure> {
+        watch::check();
+        for party in &mut self.parties {
+            party.order(&Order::TakeAll)?;
+        }
+        std::thread::sleep(SETTLE);
+        let (start, cpu) = (monotonic_ns(), process_cpu_ns());
+        let count = publish(&mut self.tx, pace, number);
+        self.tx
+            .publish(|event| fill(event.words_mut(), key(number, count) | END));
+        let own_cpu = process_cpu_ns() - cpu;
+        let hash = expected::<7>(number, count, 0);
+        let (mut end, mut cpu) = (start, 0);
+        for party in &mut self.parties {
+            let answer = party.answer()?;
+            self.is_right &= (answer.count, answer.hash) == (count, hash);
+            end = end.max(answer.at_ns);
+            cpu += answer.cpu_ns;
+        }
+        let elapsed = (end - start).max(1) as f64;
+        Ok(Run {
+            per_s: count as f64 * 1e9 / elapsed,
+            cpu: (own_cpu + cpu) as f64 / elapsed,
+            cpu_of_consumers: cpu as f64 / elapsed,
+            count,
+        })
+    }
+
+    /// Whether every consumer had every event in every round.
+    fn close(self) -> Result<bool, Failure> {
+        drop(self.parties);
+        self.tx.destroy()?;
+        Ok(self.is_right)
+    }
+}
+
+/// Publishes for a round's time, and says how much.
+fn publish(tx: &mut SharedProducer<Event>, pace: Pace, number: u64) -> u64 {
+    let start = Instant::now();
+    let mut next = 0;
+    let mut publish_until = |end: u64| {
+        while next < end {
+            tx.publish(|event| fill(event.words_mut(), key(number, next)));
+            next += 1;
+        }
+        next
+    };
+    match pace {
+        Pace::Full => loop {
+            let so_far = publish_until(0);
+            let so_far = publish_until(so_far + CHUNK);
+            if start.elapsed() >= ROUND {
+                return so_far;
+            }
+        },
+        Pace::Slices(per_s) => {
+            let mut due = start;
+            while start.elapsed() < ROUND {
+                due += SLICE;
+                publish_until((per_s * (due - start).as_secs_f64()) as u64);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            publish_until(0)
+        }
+        Pace::Even(per_s) => loop {
+            let elapsed = start.elapsed();
+            let so_far = publish_until((per_s * elapsed.as_secs_f64()) as u64);
+            if elapsed >= ROUND {
+                return so_far;
+            }
+            core::hint::spin_loop();
+        },
+    }
+}

@@ -1,0 +1,67 @@
+//! What a blocked call burns: a consumer without events, a producer on a full ring, and beside them a process that
+//! sleeps without a ring and looks up as often as they do.
+
+use super::party::{Order, Strategy};
+use super::{CAPACITY, FULL_CAPACITY, Name, Pairs, Setting, consumer, producer};
+use crate::report::wait::{Row, Target};
+use crate::scenario::Failure;
+use crate::scenario::wait::party::Party;
+use crate::watch;
+
+/// The whole of the idle time is so many rounds at the most.
+const ROUNDS_MAX: usize = 4;
+const ROUND_MS: u64 = 2_500;
+const ROUND_QUICK_MS: u64 = 500;
+
+pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    let ms = if setting.is_quick {
+        ROUND_QUICK_MS
+    } else {
+        ROUND_MS
+    };
+    let (empty, full) = (Name::new(), Name::new());
+    let (empty_ring, full_ring) = (
+        empty.ring(CAPACITY, Strategy::Block),
+        full.ring(FULL_CAPACITY, Strategy::Block),
+    );
+    let tx = empty_ring.producer()?;
+    let mut receiving = consumer(setting.arena, None, &empty_ring)?;
+    let mut sending = producer(setting.arena, None, &full_ring)?;
+    let holds_back = full_ring.consumer()?;
+    let mut bare = Party::start(setting.arena, None)?;
+    let (mut of_consumer, mut of_producer) = (Pairs::default(), Pairs::default());
+    let mut is_idle = true;
+    let rounds = setting.rounds.min(ROUNDS_MAX);
+    for _ in 0..rounds {
+        watch::check();
+        // at the same time: each sleeps nearly all of it
+        receiving.order(&Order::IdleConsumer { ms })?;
+        sending.order(&Order::IdleProducer { ms })?;
+        bare.order(&Order::BareIdle { ms })?;
+        let (consumer, producer, bare) = (receiving.answer()?, sending.answer()?, bare.answer()?);
+        is_idle &= consumer.end == "Timeout" && producer.end == "Timeout";
+        let ms_per_10_s = |cpu_ns: u64| cpu_ns as f64 / 1e6 * 10_000.0 / ms as f64;
+        of_consumer.push(ms_per_10_s(consumer.cpu_ns), ms_per_10_s(bare.cpu_ns));
+        of_producer.push(ms_per_10_s(producer.cpu_ns), ms_per_10_s(bare.cpu_ns));
+    }
+    drop(holds_back);
+    tx.destroy()?;
+    let target = Some(Target::WorstAtMost(10.0));
+    let row = |scenario, capacity, pairs: &Pairs| Row {
+        verified: is_idle,
+        ..pairs.fill(
+            Row::new(
+                scenario,
+                Strategy::Block.name(),
+                "cpu ms per 10 s",
+                capacity,
+            ),
+            "bare_sleep",
+            target,
+        )
+    };
+    Ok(vec![
+        row("idle_consumer", CAPACITY, &of_consumer),
+        row("idle_producer", FULL_CAPACITY, &of_producer),
+    ])
+}

@@ -1,0 +1,147 @@
+//! What waiting costs: how soon a sleeper wakes, what it burns while it sleeps, and how soon a death is noticed.
+//!
+//! Unlike the other scenarios these need more than two processes, some of which die. The driver has an end of most
+//! rings itself; the others are parties, one process each. Rounds go in turn between what is measured and what it is
+//! compared with, and ratios are taken within a round, as everywhere.
+
+mod death;
+mod fan_out;
+mod idle;
+mod latency;
+pub(crate) mod party;
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use myelon::portable_shm_segment_name;
+
+use self::party::{Order, Party, Ring, Strategy};
+use super::Failure;
+use crate::affinity::Cores;
+use crate::arena::Arena;
+use crate::measure::Spread;
+use crate::payload::Words;
+use crate::report::wait::{Row, Target};
+
+/// The event of all rings: 56 bytes.
+type Event = Words<7>;
+/// Slots of all rings but the full one.
+const CAPACITY: usize = 1024;
+/// Slots of a ring that is meant to be full.
+const FULL_CAPACITY: usize = 64;
+/// In the key of the last event of a round.
+const END: u64 = 1 << 63;
+/// How often a blocked call looks who is alive, by default.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Until an order has certainly reached its party, on a machine that is not overloaded.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// What can be asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WaitScenario {
+    /// Events a millisecond apart to a sleeping consumer, against a bare wake-up.
+    #[value(name = "wake_latency")]
+    WakeLatency,
+    /// The processor time of a consumer without events and a producer without space, against a bare sleep.
+    #[value(name = "idle")]
+    Idle,
+    /// One producer and three consumers on two cores: sleeping against yielding.
+    #[value(name = "fan_out")]
+    FanOut,
+    /// Until a kill -9 of the other side is noticed, against the end of a pipe.
+    #[value(name = "death")]
+    Death,
+}
+
+/// Where and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
+    pub(crate) arena: &'a Arena,
+    pub(crate) cores: Option<Cores>,
+    pub(crate) rounds: usize,
+    pub(crate) is_quick: bool,
+}
+
+/// What [`run`] needs room for in the arena.
+pub(crate) const ARENA_BYTES: usize = latency::EVENTS_MAX * size_of::<u64>();
+
+/// Measures what was asked for, in this order.
+pub(crate) fn run(scenarios: &[WaitScenario], setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for scenario in scenarios {
+        rows.extend(match scenario {
+            WaitScenario::WakeLatency => latency::run(setting)?,
+            WaitScenario::Idle => idle::run(setting)?,
+            WaitScenario::FanOut => fan_out::run(setting)?,
+            WaitScenario::Death => death::run(setting)?,
+        });
+    }
+    Ok(rows)
+}
+
+/// A ring's name, which goes with it, whoever created the ring and however that process ended.
+#[derive(Debug)]
+struct Name(String);
+
+impl Name {
+    fn new() -> Self {
+        Self(portable_shm_segment_name("pb"))
+    }
+
+    fn ring(&self, capacity: usize, strategy: Strategy) -> Ring {
+        Ring {
+            name: self.0.clone(),
+            capacity,
+            strategy,
+        }
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if let Ok(name) = CString::new(format!("/{}", self.0)) {
+            // SAFETY: a terminated string; an absent name is an error without effect.
+            unsafe { libc::shm_unlink(name.as_ptr()) };
+        }
+    }
+}
+
+/// Starts a party that has a consumer of `ring`.
+fn consumer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Failure> {
+    let mut party = Party::start(arena, core)?;
+    party.ask(&Order::Consume(ring.clone()))?;
+    Ok(party)
+}
+
+/// Starts a party that has the producer of `ring`.
+fn producer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Failure> {
+    let mut party = Party::start(arena, core)?;
+    party.ask(&Order::Produce(ring.clone()))?;
+    Ok(party)
+}
+
+/// Figures of each round beside those of what it is compared with.
+#[derive(Debug, Default)]
+struct Pairs {
+    own: Vec<f64>,
+    beside: Vec<f64>,
+}
+
+impl Pairs {
+    fn push(&mut self, own: f64, beside: f64) {
+        self.own.push(own);
+        self.beside.push(beside);
+    }
+
+    /// The row of these rounds.
+    fn fill(&self, row: Row, floor: &'static str, target: Option<Target>) -> Row {
+        let ratios = self.own.iter().zip(&self.beside);
+        let ratios = ratios.map(|(own, beside)| own / beside).collect();
+        row.with(
+            (Spread::of(self.own.clone()), self.own.len()),
+            (floor, Spread::of(self.beside.clone())),
+            Spread::of(ratios),
+            target,
+        )
+    }
+}

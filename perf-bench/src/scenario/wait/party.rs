@@ -1,0 +1,316 @@
+//! A process of the waiting scenarios: this program again, with at most one end of a ring, doing one thing at a time.
+//!
+//! Orders and answers are lines of JSON, as the peer's are. Unlike the peer it may be killed in the middle of an order:
+//! that is what two of the scenarios are about. When the driver dies, the kernel kills it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use myelon::{AutoWaitStrategy, Deadline, SharedConsumer, SharedProducer};
+use serde::{Deserialize, Serialize};
+
+use super::{END, Event, LIVENESS_INTERVAL};
+use crate::affinity;
+use crate::arena::Arena;
+use crate::clock::{monotonic_ns, process_cpu_ns};
+use crate::floor::wake;
+use crate::payload::{OfWords, fold, key_of};
+use crate::scenario::Failure;
+use crate::watch;
+
+/// How all ends of a ring wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Strategy {
+    Block,
+    SpinThenYield,
+}
+
+impl Strategy {
+    /// What the builder takes.
+    pub(crate) fn wait(self) -> AutoWaitStrategy {
+        match self {
+            Self::Block => AutoWaitStrategy::Block,
+            // four processes on two cores: with 100 spins the reference makes a third of this
+            Self::SpinThenYield => AutoWaitStrategy::SpinThenYield { spins: 10 },
+        }
+    }
+
+    /// Its name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::SpinThenYield => "spin_then_yield",
+        }
+    }
+}
+
+/// A ring, as both sides open it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ring {
+    pub(crate) name: String,
+    pub(crate) capacity: usize,
+    pub(crate) strategy: Strategy,
+}
+
+impl Ring {
+    /// Creates it.
+    pub(crate) fn producer(&self) -> Result<SharedProducer<Event>, Failure> {
+        let builder = myelon::build_shared_single_producer(&self.name, self.capacity);
+        let builder = builder.with_wait_strategy(self.strategy.wait());
+        Ok(builder.build_zeroed_producer()?)
+    }
+
+    /// Attaches to it, with an automatic id.
+    pub(crate) fn consumer(&self) -> Result<SharedConsumer<Event>, Failure> {
+        let builder = myelon::attach_shared_consumer(&self.name, self.capacity);
+        let builder = builder.with_wait_strategy(self.strategy.wait());
+        Ok(builder.build_consumer()?)
+    }
+}
+
+/// What the driver asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Have the producer of this ring.
+    Produce(Ring),
+    /// Have a consumer of this ring.
+    Consume(Ring),
+    /// Receive so many events one by one, and say how long each took.
+    TakeEach { count: usize },
+    /// The same with bare wake-ups.
+    BareWakes { first: u32, count: usize },
+    /// Receive until the end mark.
+    TakeAll,
+    /// Wait for an event that does not come.
+    IdleConsumer { ms: u64 },
+    /// Fill the ring, then wait for space that does not come.
+    IdleProducer { ms: u64 },
+    /// Sleep without a ring.
+    BareIdle { ms: u64 },
+    /// Fill the ring, then wait for space until something changes.
+    AwaitSpace,
+    /// Wait for an event until something changes.
+    AwaitEvent,
+}
+
+/// What a party answers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// Why the order failed.
+    pub(crate) error: Option<String>,
+    /// How long each event took from just before its publication, in ns.
+    pub(crate) took_ns: Vec<u64>,
+    /// How many events were received.
+    pub(crate) count: u64,
+    /// The hash of all of them.
+    pub(crate) hash: u64,
+    /// How the wait ended, in a word.
+    pub(crate) end: String,
+    /// When the order was done, on the monotonic clock.
+    pub(crate) at_ns: u64,
+    /// The processor time that it took.
+    pub(crate) cpu_ns: u64,
+}
+
+/// The driver's handle; dropping it ends the process.
+#[derive(Debug)]
+pub(crate) struct Party {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Party {
+    /// Starts it: on `core`, or wherever this process may run.
+    pub(crate) fn start(arena: &Arena, core: Option<usize>) -> Result<Self, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("party").arg(arena.descriptor().to_string());
+        command.args(core.map(|core| core.to_string()));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let orders = child.stdin.take();
+        let answers = child.stdout.take().ok_or("a party has no output")?;
+        Ok(Self {
+            child,
+            orders,
+            answers: BufReader::new(answers),
+        })
+    }
+
+    /// Sends an order; the answer is read with [`answer`](Self::answer).
+    pub(crate) fn order(&mut self, order: &Order) -> Result<(), Failure> {
+        let orders = self.orders.as_mut().ok_or("it was told to leave")?;
+        writeln!(orders, "{}", serde_json::to_string(order)?)?;
+        Ok(orders.flush()?)
+    }
+
+    /// Waits for the answer to the last order.
+    pub(crate) fn answer(&mut self) -> Result<Answer, Failure> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            return Err("a party died".into());
+        }
+        let answer: Answer = serde_json::from_str(&line)?;
+        match answer.error {
+            Some(error) => Err(format!("in a party: {error}").into()),
+            None => Ok(answer),
+        }
+    }
+
+    /// Sends an order and waits for its answer.
+    pub(crate) fn ask(&mut self, order: &Order) -> Result<Answer, Failure> {
+        self.order(order)?;
+        self.answer()
+    }
+
+    /// `kill -9`. Answers when the signal was sent, and when the kernel had closed what the process held: its output.
+    pub(crate) fn kill(&mut self) -> Result<(u64, u64), Failure> {
+        let sent_at = monotonic_ns();
+        self.child.kill()?;
+        self.answers.read_to_end(&mut Vec::new())?;
+        let gone_at = monotonic_ns();
+        self.child.wait()?;
+        Ok((sent_at, gone_at))
+    }
+}
+
+impl Drop for Party {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        // It may be waiting for what never comes; the driver removes the names of all rings.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The main function of a party.
+pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    watch::ignore_interrupts();
+    if let Some(core) = core {
+        affinity::pin(core);
+    }
+    let mut ends = Ends {
+        arena: Arena::inherit(descriptor)?,
+        tx: None,
+        rx: None,
+    };
+    for line in std::io::stdin().lock().lines() {
+        let order = serde_json::from_str(&line?)?;
+        let before = process_cpu_ns();
+        let answer = ends.obey(order);
+        let (at_ns, cpu_ns) = (monotonic_ns(), process_cpu_ns() - before);
+        let answer = match answer {
+            Ok(answer) => Answer {
+                at_ns,
+                cpu_ns,
+                ..answer
+            },
+            Err(error) => Answer {
+                error: Some(error.to_string()),
+                ..Answer::default()
+            },
+        };
+        println!("{}", serde_json::to_string(&answer)?);
+    }
+    Ok(())
+}
+
+/// What a party has.
+struct Ends {
+    arena: Arena,
+    tx: Option<SharedProducer<Event>>,
+    rx: Option<SharedConsumer<Event>>,
+}
+
+impl Ends {
+    fn obey(&mut self, order: Order) -> Result<Answer, Failure> {
+        let mut answer = Answer::default();
+        match order {
+            Order::Produce(ring) => self.tx = Some(ring.producer()?),
+            Order::Consume(ring) => self.rx = Some(ring.consumer()?),
+            Order::TakeEach { count } => answer.took_ns = take_each(self.rx()?, count)?,
+            Order::BareWakes { first, count } => {
+                answer.took_ns = wake::receive(&self.arena, first, count);
+            }
+            Order::TakeAll => (answer.count, answer.hash) = take_all(self.rx()?)?,
+            Order::IdleConsumer { ms } => {
+                answer.end = await_event(self.rx()?, within(ms));
+            }
+            Order::IdleProducer { ms } => {
+                answer.end = await_space(self.tx()?, within(ms));
+            }
+            Order::BareIdle { ms } => wake::idle(Duration::from_millis(ms), LIVENESS_INTERVAL),
+            Order::AwaitSpace => answer.end = await_space(self.tx()?, Deadline::NEVER),
+            Order::AwaitEvent => answer.end = await_event(self.rx()?, Deadline::NEVER),
+        }
+        Ok(answer)
+    }
+
+    fn tx(&mut self) -> Result<&mut SharedProducer<Event>, Failure> {
+        Ok(self.tx.as_mut().ok_or("no producer")?)
+    }
+
+    fn rx(&mut self) -> Result<&mut SharedConsumer<Event>, Failure> {
+        Ok(self.rx.as_mut().ok_or("no consumer")?)
+    }
+}
+
+fn within(ms: u64) -> Deadline {
+    Deadline::after(Duration::from_millis(ms))
+}
+
+/// Each event says when it was sent.
+fn take_each(rx: &mut SharedConsumer<Event>, count: usize) -> Result<Vec<u64>, Failure> {
+    let mut took = Vec::with_capacity(count);
+    for _ in 0..count {
+        let lease = rx.recv(Deadline::NEVER)?;
+        let now = monotonic_ns();
+        let sent_at = key_of(lease.words()).ok_or("an event is torn")?;
+        took.push(now.saturating_sub(sent_at));
+    }
+    Ok(took)
+}
+
+/// The number of events before the one that carries the end mark, and their hash.
+fn take_all(rx: &mut SharedConsumer<Event>) -> Result<(u64, u64), Failure> {
+    let (mut count, mut hash, mut is_over) = (0, 0, false);
+    while !is_over {
+        rx.process_within(Deadline::NEVER, |event, _, is_last| {
+            if is_last && key_of(event.words()).is_some_and(|key| key & END != 0) {
+                is_over = true;
+                return;
+            }
+            count += 1;
+            hash = fold(hash, event.words());
+        })?;
+    }
+    Ok((count, hash))
+}
+
+fn await_event(rx: &mut SharedConsumer<Event>, deadline: Deadline) -> String {
+    match rx.recv(deadline) {
+        Ok(_) => String::from("event"),
+        Err(end) => word_of(&end),
+    }
+}
+
+fn await_space(tx: &mut SharedProducer<Event>, deadline: Deadline) -> String {
+    while tx.try_publish(|_| {}).is_ok() {}
+    match tx.send(deadline, |_| {}) {
+        Ok(_) => String::from("space"),
+        Err(end) => word_of(&end),
+    }
+}
+
+/// The name of an error's variant.
+fn word_of(error: &dyn std::error::Error) -> String {
+    let debug = format!("{error:?}");
+    let end = debug
+        .find(|c: char| !c.is_alphanumeric())
+        .unwrap_or(debug.len());
+    debug[..end].to_owned()
+}
