@@ -35,10 +35,10 @@ impl Actor {
         backend: &str,
         directory: &Path,
         name: &str,
-        fail_point: Option<&str>,
+        environment: &[(&str, &str)],
     ) -> Self {
         let mut child = Command::new(program)
-            .envs(fail_point.map(|arming| ("MYELON_FAIL_POINT", arming)))
+            .envs(environment.iter().copied())
             .arg(backend)
             .arg(directory)
             .arg(name)

@@ -19,6 +19,7 @@ pub mod storm;
 #[cfg(debug_assertions)]
 pub mod sweep;
 pub mod tracer;
+pub mod waiters;
 
 pub use actor::{Actor, Reply, wait_until};
 pub use hostile::Hostile;
@@ -90,23 +91,28 @@ impl World {
 
     /// Starts another process.
     pub fn actor(&self) -> Actor {
-        self.start(None)
+        self.start(&[])
     }
 
-    /// Starts another process that dies or stops at a step of the protocol: `name:n:kill` or `name:n:stop`. Only debug
-    /// builds have these points.
+    /// Starts another process that dies, stops or dawdles at a step of the protocol: `name:n:kill`, `stop`, `delay` or
+    /// `jitter`. Only debug builds have these points.
     pub fn actor_with(&self, fail_point: &str) -> Actor {
-        self.start(Some(fail_point))
+        self.start(&[("MYELON_FAIL_POINT", fail_point)])
     }
 
-    fn start(&self, fail_point: Option<&str>) -> Actor {
+    /// The same, for a negative control: it leaves a step of the protocol out as well.
+    pub fn actor_without(&self, step: &str, fail_point: &str) -> Actor {
+        self.start(&[("MYELON_LEFT_OUT", step), ("MYELON_FAIL_POINT", fail_point)])
+    }
+
+    fn start(&self, environment: &[(&str, &str)]) -> Actor {
         let backend = if self.is_shared_memory { "shm" } else { "mmap" };
         Actor::start(
             &self.program,
             backend,
             &self.directory,
             &self.name,
-            fail_point,
+            environment,
         )
     }
 

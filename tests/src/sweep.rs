@@ -16,11 +16,14 @@ mod consuming;
 mod ending;
 mod joining;
 mod leaving;
+mod observing;
 mod publishing;
+mod sleeping;
 mod stage;
 mod stopped;
 mod succession;
 pub mod table;
+mod waking;
 
 pub use case::{Action, Backing, Case, Flaw};
 pub use table::{CASES_MIN, cases};

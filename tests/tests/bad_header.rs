@@ -211,7 +211,7 @@ fn required_features_that_are_unknown() {
     segment.refuse(
         &bytes,
         Kind::OtherVersion,
-        &["required features", "0x80000001", "expected none"],
+        &["required features", "0x80000001", "expected 0x1 or none"],
     );
 }
 

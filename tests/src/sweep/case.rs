@@ -33,6 +33,8 @@ pub enum Flaw {
     SkippedEvent,
     /// The producer publishes other events than it intended.
     OtherPayload,
+    /// Sleepers do not look up before somebody wakes them.
+    NeverLooksUp,
 }
 
 /// One case.

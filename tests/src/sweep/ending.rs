@@ -146,7 +146,7 @@ fn go_on(stage: &mut Stage) {
 }
 
 /// Everybody has had the end: the name is gone, and a new ring gets it.
-fn start_afresh(stage: &mut Stage) {
+pub(crate) fn start_afresh(stage: &mut Stage) {
     assert!(!stage.world.is_named(), "the name goes with the last one");
     for seat in &mut stage.seats {
         seat.actor = None;

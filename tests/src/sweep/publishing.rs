@@ -43,7 +43,7 @@ pub(crate) fn refresh(stage: &mut Stage) {
 }
 
 /// The producer is struck while it publishes `n` events; the readers read up to these meanwhile.
-fn struck(stage: &mut Stage, line: &str, n: i64, reads: &[i64]) {
+pub(crate) fn struck(stage: &mut Stage, line: &str, n: i64, reads: &[i64]) {
     let tx = stage.tx.take().expect("a producer");
     let aimed = stage.aim(tx, line);
     for last in reads {

@@ -6,11 +6,16 @@ use crate::{Actor, Reply, World};
 mod blow;
 mod verdict;
 
+pub(crate) use blow::Aimed;
+
 /// Until then something must have happened that does.
 pub(crate) const SOON: &str = "ms=30000";
 
-/// Long enough to look twice whether the producer is alive.
+/// Long enough to look twice whether the producer is alive, by [`INTERVAL_MS`].
 pub(crate) const TWO_LOOKS: &str = "ms=15";
+
+/// How often blocked calls look up. Scenes of sleepers that must be woken have them look up later, or never.
+const INTERVAL_MS: u64 = 5;
 
 /// Published and read by all before anything else: the ring has wrapped.
 const BEFORE: i64 = CAPACITY + 5;
@@ -42,6 +47,11 @@ pub(crate) struct Stage {
     pub(crate) capacity: i64,
     /// The others keep still while somebody is late: they would get to the point before it does.
     pub(crate) is_quiet: bool,
+    /// How often producers and readers look up.
+    pub(crate) producer_interval_ms: u64,
+    pub(crate) reader_interval_ms: u64,
+    /// The ring is made for observers, too.
+    pub(crate) is_observed: bool,
     /// Each writer's ring.
     writers: Vec<usize>,
     /// How many rings the name has had before this one.
@@ -61,6 +71,9 @@ impl Stage {
             last: -1,
             capacity: CAPACITY,
             is_quiet: false,
+            producer_interval_ms: INTERVAL_MS,
+            reader_interval_ms: INTERVAL_MS,
+            is_observed: false,
             writers: Vec::new(),
             ring: 0,
         }
@@ -103,9 +116,10 @@ impl Stage {
             Some(Flaw::OtherPayload) => "wrong=payload",
             _ => "",
         };
-        let capacity = self.capacity;
+        let observers = if self.is_observed { "observers" } else { "" };
+        let (capacity, interval) = (self.capacity, self.producer_interval_ms);
         format!(
-            "produce cap={capacity} strategy=block log={} writer={writer} {flaw} {how}",
+            "produce cap={capacity} strategy=block interval_ms={interval} log={} writer={writer} {observers} {flaw} {how}",
             log.display()
         )
     }
@@ -192,12 +206,13 @@ impl Stage {
         };
         let flaw = match self.case.flaw {
             Some(Flaw::LateLedger) => "wrong=late",
-            Some(Flaw::SkippedEvent) if name == "left" => "wrong=skip",
+            Some(Flaw::SkippedEvent) if name == "left" && !self.is_observed => "wrong=skip",
             _ => "",
         };
         format!(
-            "consume cap={} strategy=block {id} log={} {flaw} {how}",
+            "consume cap={} strategy=block interval_ms={} {id} log={} {flaw} {how}",
             self.capacity,
+            self.reader_interval_ms,
             log.display()
         )
     }

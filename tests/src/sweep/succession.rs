@@ -26,8 +26,8 @@ pub(crate) fn take_over(stage: &mut Stage) {
     let line = stage.produce_line("");
     let candidate = stage.world.actor();
     let aimed = stage.aim(candidate, &line);
-    // the closed word goes after the epoch has moved
-    let is_closed = was_closed && ["takeover.locked", "takeover.epoch"].contains(&point);
+    // the closed word goes when the epoch has been counted
+    let is_closed = was_closed && matches!(point, "takeover.locked" | "takeover.epoch");
     let landed = stage.land(aimed, |stage| {
         let end = if is_closed { "Closed" } else { "Timeout" };
         stopped::readers_are_told(stage, end);

@@ -2,7 +2,9 @@
 
 use super::stage::Stage;
 use super::{Action, Backing, CAPACITY, Case};
-use super::{birth, consuming, ending, joining, leaving, publishing, succession};
+use super::{
+    birth, consuming, ending, joining, leaving, observing, publishing, sleeping, succession, waking,
+};
 
 /// A point, a role that comes to it, and the scenario in which it does.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +104,14 @@ const DRAIN: &[&str] = &[
     "drain.unlocked",
 ];
 const COMMIT: &[&str] = &["commit.before", "commit.after"];
+const SLEEP: &[&str] = &[
+    "sleep.word",
+    "sleep.bit",
+    "sleep.fenced",
+    "sleep.looked",
+    "sleep.over",
+];
+const WAKE: &[&str] = &["wake.taken", "wake.bumped", "wake.woken"];
 const READERS: &[&str] = &["durable", "automatic", "copier"];
 
 const SCENES: &[Scene] = &[
@@ -228,6 +238,42 @@ const SCENES: &[Scene] = &[
         ending::drain,
     ),
     scene(
+        &["publish.busy"],
+        &["observed-producer", "observed-successor"],
+        observing::one,
+    ),
+    scene(
+        &["publish.busy"],
+        &["observed-batcher", "observed-batching-successor"],
+        observing::batch,
+    )
+    .at(Times::EachEvent),
+    scene(SLEEP, &["sleeper", "automatic-sleeper"], sleeping::reader),
+    scene(SLEEP, &["observer"], sleeping::observer),
+    scene(
+        &[
+            "sleep.space_word",
+            "sleep.wish",
+            "sleep.space_fenced",
+            "sleep.space_looked",
+            "sleep.space_over",
+        ],
+        &["blocked-producer", "blocked-successor"],
+        sleeping::producer,
+    ),
+    scene(
+        WAKE,
+        &["producer", "batching-producer", "waking-successor"],
+        waking::by_publishing,
+    ),
+    scene(WAKE, &["closer"], waking::by_closing),
+    scene(WAKE, &["candidate"], waking::by_taking_over),
+    scene(
+        &["wake.wish_taken", "wake.space_bumped", "wake.space_woken"],
+        &["releaser", "batch-releaser", "leaver"],
+        waking::by_releasing,
+    ),
+    scene(
         TAKE_OVER,
         &["successor", "candidate", "reopener"],
         succession::take_over,
@@ -256,7 +302,7 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// The sweep must not shrink: at least so many cases there are.
-pub const CASES_MIN: usize = 4_000;
+pub const CASES_MIN: usize = 5_000;
 
 /// Every case. `is_long` takes every occurrence of a point instead of some.
 pub fn cases(is_long: bool) -> Vec<Case> {

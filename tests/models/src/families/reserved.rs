@@ -1,4 +1,4 @@
-//! Protocols that the layout has room for: observers and several producers.
+//! Observers, which only rings that were made for them have, and several producers, which the layout has room for.
 
 use super::Family;
 use crate::checker::Order;

@@ -1,4 +1,4 @@
-//! Sleeping and waking (R9), the specification of what is to be built: this version sleeps by the clock.
+//! Sleeping and waking (R9): the specification.
 //!
 //! Consumers sleep on one futex word, with a bit for each sleeper; the producer sleeps on another, and says which
 //! sequence it waits for. Who wakes either has a fence between its store and its look for sleepers, or has none because

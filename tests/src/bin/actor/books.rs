@@ -122,6 +122,13 @@ impl Sightings {
         })
     }
 
+    /// What lies before this one was missed, as an observer may.
+    pub(crate) fn skip_to(&mut self, next: Sequence) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.enter(&Entry::Attached { next });
+        }
+    }
+
     /// Before the position is given up.
     pub(crate) fn leave(&mut self) {
         if let Some(ledger) = &mut self.ledger {

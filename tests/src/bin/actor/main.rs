@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use disruptor_mp::{
     AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, MmapProducer, MmapTransportLayout,
-    Producer, build_shared_single_producer,
+    Observer, Producer, build_shared_single_producer,
 };
 use myelon_tests::{Record, Tally};
 
 mod books;
 mod fork;
 mod hot;
+mod observing;
 mod options;
+mod spaced;
 mod stepping;
 mod storm;
 mod system;
@@ -52,12 +54,13 @@ fn kind_of(error: &dyn std::error::Error) -> String {
     debug[..end].to_owned()
 }
 
-/// A process with at most one producer and one consumer.
+/// A process with at most one producer, one consumer and one observer.
 struct Actor<B> {
     builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B>>,
     directory: String,
     tx: Option<Producer<Record, B>>,
     rx: Option<Consumer<Record, B>>,
+    observer: Option<Observer<Record, B>>,
     books: Books,
     sightings: Sightings,
 }
@@ -104,6 +107,7 @@ impl<B> Actor<B> {
             directory,
             tx: None,
             rx: None,
+            observer: None,
             books: Books::default(),
             sightings: Sightings::default(),
         }
@@ -120,11 +124,22 @@ impl<B> Actor<B> {
         match words.verb {
             "produce" => self.produce(words),
             "consume" => self.consume(words),
+            "observe" => self.observe(words),
+            "watch" => {
+                let observer = self.observer.as_mut().expect("an observer");
+                observing::watch(observer, &mut self.sightings, words)
+            }
             "publish" | "fill" | "send" | "batch" | "close" | "keep" | "destroy" | "drop-tx"
             | "remove" | "blocked" | "count" | "wait-consumed" => self.as_producer(words),
             "recv" | "recv-copies" | "recv-batches" | "drain" | "lease" | "detach" | "leave"
             | "drop-rx" | "lag" => self.as_consumer(words),
             "state" => self.state(),
+            "send-spaced" => spaced::send(self.tx(), words),
+            "take-spaced" => spaced::take(self.rx(), words),
+            "release-spaced" => spaced::release(self.rx(), words),
+            "await-id" => spaced::await_id(self.tx(), words),
+            "require" => spaced::require(self.tx(), words),
+            "cpu" => spaced::cpu(),
             "pour" => storm::pour(
                 self.tx.as_mut().expect("a producer"),
                 &mut self.books,
@@ -191,6 +206,15 @@ impl<B> Actor<B> {
         Ok(answer)
     }
 
+    fn observe(&mut self, words: &Words<'_>) -> Answer {
+        let builder = options::for_consumer((self.builder)(words.number("cap") as usize), words);
+        let observer = builder.build_observer()?;
+        let next = observer.next_sequence();
+        self.observer = Some(observer);
+        self.sightings = Sightings::open(words, next);
+        Ok(format!("next={next}"))
+    }
+
     fn state(&mut self) -> Answer {
         let state = match (&self.tx, &self.rx) {
             (Some(tx), _) => tx.ring_state(),
@@ -209,6 +233,14 @@ impl<B> Actor<B> {
             state.epoch,
             consumers.join(",")
         ))
+    }
+
+    fn tx(&mut self) -> &mut Producer<Record, B> {
+        self.tx.as_mut().expect("a producer")
+    }
+
+    fn rx(&mut self) -> &mut Consumer<Record, B> {
+        self.rx.as_mut().expect("a consumer")
     }
 
     fn as_producer(&mut self, words: &Words<'_>) -> Answer {

@@ -81,6 +81,12 @@ fn for_both<B>(
     words: &Words<'_>,
 ) -> DisruptorBuilder<Record, B> {
     builder = builder.with_wait_strategy(words.strategy());
+    if let Some(ms) = words.get("interval_ms") {
+        let interval = Duration::from_millis(parse(ms) as u64);
+        builder = builder
+            .with_liveness_interval(interval)
+            .with_discovery_interval(interval);
+    }
     if words.get("any-owner").is_some() {
         builder = builder.allow_any_owner();
     }
@@ -94,6 +100,9 @@ pub(crate) fn for_producer<B>(
     let mut builder = for_both(builder, words).with_first_sequence(words.number_or("first", 0));
     if let Some(mode) = words.get("mode") {
         builder = builder.with_mode(u32::from_str_radix(mode, 8).expect("an octal number"));
+    }
+    if words.get("observers").is_some() {
+        builder = builder.with_observers();
     }
     if words.get("recreate").is_some() {
         builder = builder.recreate();
