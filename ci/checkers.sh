@@ -42,6 +42,8 @@ say() {
     printf -- '-- %s: %s, %d s\n' "$1" "$3" $((SECONDS - $2))
 }
 
+# The three kinds of job; each is started, as only `start` gives it files of its own.
+#
 # tests <what> <command>...: the command runs tests; all pass, and there is one at least
 tests() {
     local what=$1 out=$jobs_dir/$job.out started=$SECONDS passed
