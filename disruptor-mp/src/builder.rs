@@ -125,6 +125,8 @@ impl<E: Event, B> fmt::Debug for DisruptorBuilder<E, B> {
 
 impl<E: Event, B> DisruptorBuilder<E, B> {
     pub(crate) fn new(place: Place, capacity: Option<usize>) -> Self {
+        // asked here, as asking allocates: a wait must not
+        cpu::usable_cpus();
         Self {
             place,
             want: Want {

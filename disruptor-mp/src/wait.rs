@@ -102,10 +102,8 @@ impl Habits {
         }
     }
 
-    /// An endpoint begins, on this segment: lets the cancel tokens wake who sleeps on this segment.
+    /// Lets the cancel tokens wake who sleeps on this segment.
     pub(crate) fn watch(&self, region: &Arc<dyn Region>) {
-        // asked now, as asking allocates: a wait must not
-        cpu::usable_cpus();
         for token in &self.cancels {
             token.watch(region);
         }
