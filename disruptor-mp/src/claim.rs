@@ -45,6 +45,12 @@ impl<'a, E: Event> Claim<'a, E> {
         }
     }
 
+    /// The sequence that the event will have.
+    #[inline]
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
     /// Publishes the event and returns its sequence.
     #[inline]
     pub fn publish(self) -> Sequence {
@@ -123,6 +129,31 @@ impl<'a, E: Event> Lease<'a, E> {
     #[inline]
     pub fn commit(self) {
         drop(self);
+    }
+
+    /// Ends the lease and keeps the event: the next one is delivered, and nothing is released. The event stays readable
+    /// through [`Consumer::held`](crate::Consumer::held) until [`Consumer::release_held`](crate::Consumer::release_held),
+    /// or until a later one is released. If this process dies first, whoever comes back with its id gets it again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(4)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.publish_batch(2, |event, i| *event = i as u64);
+    /// rx.recv(Deadline::NEVER)?.hold();
+    /// rx.recv(Deadline::NEVER)?.hold();
+    /// assert_eq!((rx.held_count(), rx.held(1), tx.is_consumed(0)), (2, Some(&1), false));
+    /// rx.release_held(2);
+    /// assert!(tx.is_consumed(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn hold(self) {
+        self.core.hold();
+        core::mem::forget(self);
     }
 
     /// Ends the lease without releasing the event: it is delivered again.

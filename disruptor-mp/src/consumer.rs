@@ -191,6 +191,7 @@ impl<E: Event, B> Consumer<E, B> {
         if self.core.is_ready() {
             return Ok(true);
         }
+        self.core.let_producer_go_on();
         if self.core.is_at_end() {
             self.unlink_if_last();
             return Err(RecvError::Closed);
@@ -483,6 +484,39 @@ impl<E: Event, B> Consumer<E, B> {
         (burst.done + 1 - first) as usize
     }
 
+    /// How many events are held: see [`Lease::hold`].
+    #[inline]
+    pub fn held_count(&self) -> usize {
+        (self.next_to_read() - 1 - self.current_sequence()) as usize
+    }
+
+    /// The held event `index`, the oldest one being 0.
+    #[inline]
+    pub fn held(&self, index: usize) -> Option<&E> {
+        if index >= self.held_count() {
+            return None;
+        }
+        let sequence = self.core.held().start + index as Sequence;
+        // SAFETY: its stamp was seen before it was held, and the gate cannot pass it before it is released, for which
+        // this consumer must be borrowed mutably (R3, R7); any bytes are an `E`.
+        Some(unsafe { self.core.event(sequence).as_ref() })
+    }
+
+    /// Releases the `count` oldest of the held events, or as many as there are.
+    #[inline]
+    pub fn release_held(&mut self, count: usize) {
+        if !self.is_forked() {
+            self.core.release_held(count);
+        }
+    }
+
+    /// The held events are delivered again, as if they had not been read.
+    pub fn redeliver_held(&mut self) {
+        if !self.is_forked() {
+            self.core.rewind();
+        }
+    }
+
     /// Releases everything up to `sequence`, which was published, unread.
     pub(crate) fn skip_to(&mut self, sequence: Sequence) {
         self.core.commit(sequence);
@@ -495,7 +529,15 @@ impl<E: Event, B> Consumer<E, B> {
     /// The last sequence this consumer has released.
     #[inline]
     pub fn current_sequence(&self) -> Sequence {
-        self.core.next() - 1
+        match self.is_forked() {
+            true => self.core.next() - 1,
+            false => self.core.held().start - 1,
+        }
+    }
+
+    /// The sequence that is delivered next. What lies between is held.
+    pub(crate) fn next_to_read(&self) -> Sequence {
+        self.core.next()
     }
 
     /// The same as [`current_sequence`](Self::current_sequence).
@@ -507,7 +549,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// The last sequence that was published, found by looking at the stamps that follow this consumer's position.
     pub fn producer_sequence(&self) -> Sequence {
         if self.is_forked() {
-            self.current_sequence()
+            self.next_to_read() - 1
         } else {
             self.core.newest()
         }

@@ -125,6 +125,11 @@ pub unsafe trait Event: Copy + Send + Sync + 'static {
     /// that are published in batches. The derive sets it for `#[event(packed_slots)]`.
     const PACKED_SLOTS: bool = false;
 
+    /// How many bytes at its start are looked at before the rest, for instance a length. In slots whose event starts on a
+    /// cache line of its own (from 249 bytes on) they lie in the line of the readiness word instead, if there is room, and
+    /// what follows them starts the next line. Must be the same on both sides, as the layout id must.
+    const HEAD_BYTES: usize = 0;
+
     /// Writes the layout for people, as it appears in the error for an attach with another one:
     /// `{ price: i64 @0, qty: u32 @8, venue: [u8; 4] @12 } size 16 align 8`.
     ///

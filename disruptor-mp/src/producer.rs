@@ -371,7 +371,7 @@ impl<E: Event, B> Producer<E, B> {
 
     #[cold]
     #[inline(never)]
-    fn claim_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
+    pub(crate) fn claim_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
         match &mut self.scratch {
             Some(scratch) => Claim::private(&mut self.core, sequence, scratch),
             None => Claim::new(&mut self.core, sequence),

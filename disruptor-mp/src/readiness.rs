@@ -97,11 +97,7 @@ impl<E: Event, B> Consumer<E, B> {
         let region = Arc::clone(self.segment().region());
         let sentry = Sentry {
             shared: Arc::clone(&shared),
-            core: ConsumerCore::new(
-                self.segment().view,
-                self.line(),
-                self.current_sequence() + 1,
-            ),
+            core: ConsumerCore::new(self.segment().view, self.line(), self.next_to_read()),
             interval: self.habits().liveness_interval,
             region: Arc::clone(&region),
         };
@@ -136,7 +132,7 @@ impl Readiness {
         if consumer.has_news(false) {
             return Ok(true);
         }
-        self.shared.orders().await_sequence = Some(consumer.current_sequence() + 1);
+        self.shared.orders().await_sequence = Some(consumer.next_to_read());
         self.shared.changed.notify_one();
         Ok(false)
     }

@@ -357,14 +357,10 @@ fn check_geometry(header: &Header, file_len: u64) -> Result<(), HeaderFault> {
             header.first_sequence.to_string(),
         );
     }
-    let shapes = [
-        SlotShape::new(size, align, false),
-        SlotShape::new(size, align, true),
-    ];
-    if !shapes.contains(&g.shape) {
+    if !g.shape.is_for(size, align) {
         return damaged(
             "slot shape",
-            format!("{:?}", shapes[0]),
+            format!("{:?}", SlotShape::new(size, align, false, 0)),
             format!("{:?}", g.shape),
         );
     }
@@ -468,7 +464,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Header {
-        let shape = SlotShape::new(8, 8, false);
+        let shape = SlotShape::new(8, 8, false, 0);
         Header {
             geometry: Geometry::new(16, shape, 4096).expect("fits"),
             event: EventRecord {
@@ -544,7 +540,7 @@ mod tests {
     #[test]
     fn too_large_to_map() {
         assert_eq!(
-            Geometry::new(1 << 60, SlotShape::new(8, 8, false), 4096),
+            Geometry::new(1 << 60, SlotShape::new(8, 8, false, 0), 4096),
             None
         );
     }

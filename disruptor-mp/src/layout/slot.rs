@@ -6,6 +6,7 @@
 //! packed         | event | stamp | event | stamp | ...               tiny events, published in batches
 //! 57 .. 248 B    | event ................ | stamp | pad to 32 |      half lines: none is written by two runs of stores
 //! from 249 B     | stamp, pad to 64 | event, pad to 64 ... |         the body starts on a line of its own
+//! with a head    | stamp, pad, head | body, pad to 64 .... |         and its first bytes lie in the stamp's line
 //! ```
 
 use core::marker::PhantomData;
@@ -37,8 +38,9 @@ pub(crate) struct SlotShape {
 }
 
 impl SlotShape {
-    /// The shape for an event of `size` and `align` bytes.
-    pub(crate) const fn new(size: usize, align: usize, packed: bool) -> Self {
+    /// The shape for an event of `size` and `align` bytes, the first `head` of which belong to the stamp's line where the
+    /// body has lines of its own.
+    pub(crate) const fn new(size: usize, align: usize, packed: bool, head: usize) -> Self {
         assert!(size > 0, "an event must have a size");
         assert!(
             align <= MAX_ALIGN,
@@ -53,7 +55,7 @@ impl SlotShape {
         } else if used <= STAMP_LAST_UP_TO {
             HALF_LINE
         } else {
-            let event_offset = align_up(CACHE_LINE, align);
+            let event_offset = align_up(CACHE_LINE, align) - Self::head(align, head);
             let unit = if align > CACHE_LINE {
                 align
             } else {
@@ -72,6 +74,31 @@ impl SlotShape {
             stamp_offset,
         }
     }
+
+    /// How much of an event can lie between the stamp and the end of its line: a multiple of the alignment, and of 8 so
+    /// that observers can copy words.
+    const fn head(align: usize, head: usize) -> usize {
+        let head = align_up(
+            head,
+            if align > STAMP_BYTES {
+                align
+            } else {
+                STAMP_BYTES
+            },
+        );
+        if head + STAMP_BYTES <= CACHE_LINE {
+            head
+        } else {
+            0
+        }
+    }
+
+    /// Whether some event of `size` and `align` bytes has this shape.
+    pub(crate) fn is_for(self, size: usize, align: usize) -> bool {
+        let mut heads = (0..CACHE_LINE).step_by(STAMP_BYTES);
+        self == Self::new(size, align, true, 0)
+            || heads.any(|head| self == Self::new(size, align, false, head))
+    }
 }
 
 /// The shape of the slots that hold `E`, known to the compiler so that no division and no bound check is left.
@@ -80,8 +107,12 @@ pub(crate) struct SlotOf<E>(PhantomData<E>);
 
 impl<E: Event> SlotOf<E> {
     /// See [`SlotShape::new`].
-    pub(crate) const SHAPE: SlotShape =
-        SlotShape::new(size_of::<E>(), align_of::<E>(), E::PACKED_SLOTS);
+    pub(crate) const SHAPE: SlotShape = SlotShape::new(
+        size_of::<E>(),
+        align_of::<E>(),
+        E::PACKED_SLOTS,
+        E::HEAD_BYTES,
+    );
 }
 
 #[cfg(all(test, not(loom)))]
@@ -89,7 +120,7 @@ mod tests {
     use super::*;
 
     const fn shape(size: usize, align: usize, packed: bool) -> (usize, usize, usize) {
-        let shape = SlotShape::new(size, align, packed);
+        let shape = SlotShape::new(size, align, packed, 0);
         (shape.stride, shape.event_offset, shape.stamp_offset)
     }
 
@@ -106,13 +137,34 @@ mod tests {
         assert_eq!(shape(24, 8, true), (32, 0, 24));
     }
 
+    fn with_each_align(head: usize) -> impl Iterator<Item = (usize, usize)> {
+        [1, 2, 4, 8, 16, 32, 64, 128, 4096]
+            .into_iter()
+            .map(move |align| (align, head))
+    }
+
+    #[test]
+    fn a_head_lies_in_the_line_of_the_stamp() {
+        let offset = |size, align, head| SlotShape::new(size, align, false, head).event_offset;
+        assert_eq!(offset(65_552, 16, 16), 48);
+        assert_eq!(offset(65_548, 1, 12), 48);
+        assert_eq!(offset(65_548, 1, 56), 8);
+        assert_eq!(offset(65_600, 64, 16), 64, "no room for an aligned one");
+        assert_eq!(offset(65_548, 1, 57), 64, "no room beside the stamp");
+        assert_eq!(offset(200, 8, 16), 0, "the stamp comes last");
+    }
+
     #[test]
     fn alignment_is_kept() {
-        for align in [1, 2, 4, 8, 16, 32, 64, 128, 4096] {
+        for (align, head) in [0, 12, 16, 40, 56, 80]
+            .into_iter()
+            .flat_map(with_each_align)
+        {
             for size in [1, 7, 8, 48, 56, 57, 255, 256, 1000, 65536] {
                 let size = align_up(size, align);
                 for packed in [false, true] {
-                    let shape = SlotShape::new(size, align, packed);
+                    let shape = SlotShape::new(size, align, packed, head);
+                    assert!(packed || shape.is_for(size, align));
                     assert_eq!(shape.event_offset % align, 0);
                     assert_eq!(shape.stride % align, 0);
                     assert_eq!(shape.stride % 8, 0);

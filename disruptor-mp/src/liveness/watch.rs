@@ -15,6 +15,7 @@ use super::{
     RequiredConsumerLivenessConfig,
 };
 use crate::blocked;
+use crate::claim::Claim;
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::SendError;
@@ -173,6 +174,34 @@ impl<E: Event, B> Producer<E, B> {
             None => {
                 let sequence = self.wait_managed(1)?;
                 Ok(self.write_slowly(sequence, write))
+            }
+        }
+    }
+
+    /// Claims the next slot, waiting for it for as long as the required consumers make progress: write through the guard,
+    /// then publish it.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish_managed`](Self::publish_managed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(4)?;
+    /// let mut tx = ring.producer()?;
+    /// let mut slot = tx.claim_managed()?;
+    /// *slot = 7;
+    /// assert_eq!((slot.sequence(), slot.publish()), (0, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn claim_managed(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
+        match self.vacant_managed(1) {
+            Some(sequence) => Ok(Claim::new(&mut self.core, sequence)),
+            None => {
+                let sequence = self.wait_managed(1)?;
+                Ok(self.claim_slowly(sequence))
             }
         }
     }

@@ -247,7 +247,7 @@ impl<E: Event, B> Consumer<E, B> {
     ) -> Result<(), CountersError> {
         let label = self.counters_label();
         self.counters.copies = claim(file, ids, &OF_CONSUMERS, "consumer", &label)?;
-        self.counters.bring_up_to_date(self.current_sequence() + 1);
+        self.counters.bring_up_to_date(self.next_to_read());
         Ok(())
     }
 
@@ -264,12 +264,12 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Ok::<(), disruptor_mp::MultiProcessError>(())
     /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
-        let released = self.current_sequence();
+        let next = self.next_to_read();
         self.counters
-            .sample_lag(self.producer_sequence() - released);
-        self.counters.bring_up_to_date(released + 1);
+            .sample_lag(self.producer_sequence() + 1 - next);
+        self.counters.bring_up_to_date(next);
         snapshot(&OF_CONSUMERS, self.counters_label(), |id| {
-            self.counters.value(id, released + 1)
+            self.counters.value(id, next)
         })
     }
 

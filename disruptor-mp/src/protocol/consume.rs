@@ -3,6 +3,7 @@
 //! Writes: the sequence of its own line, nothing else. When this process dies, the line keeps the last released
 //! sequence: what was read but not released is read again by whoever rejoins.
 
+use core::ops::Range;
 use core::ptr::NonNull;
 use std::io;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::fail::{point, reached};
 use crate::layout::control::{Control, OPEN};
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::layout::stamp;
-use crate::sync::Ordering;
+use crate::sync::{AtomicI64, Ordering};
 use crate::{Event, Sequence};
 
 /// A registered consumer's position in a ring.
@@ -23,8 +24,13 @@ pub(crate) struct ConsumerCore<E> {
     view: RingView<E>,
     line: usize,
     next: Sequence,
+    /// The first event that was read and is held, as [`holds`](Self::holds) says; it may lie behind.
+    held_from: Sequence,
     space: SpaceLookout,
 }
+
+/// `ConsumerCore::held_from` while nothing is held.
+const NOTHING_HELD: Sequence = Sequence::MAX;
 
 impl<E: Event> ConsumerCore<E> {
     /// The caller owns `line`, registered, with `next − 1` as its sequence.
@@ -34,6 +40,7 @@ impl<E: Event> ConsumerCore<E> {
             view,
             line,
             next,
+            held_from: NOTHING_HELD,
             // SAFETY: whoever made the view keeps the segment as long as this consumer (R9).
             space: unsafe { SpaceLookout::over(view.control()) },
         }
@@ -87,19 +94,96 @@ impl<E: Event> ConsumerCore<E> {
         self.view.prefetch_after(sequence);
     }
 
-    /// Releases everything up to `sequence`: the producer may reuse those slots.
+    /// Releases everything up to `sequence`, which is read next or later: the producer may reuse those slots.
     #[inline(always)]
     pub(crate) fn commit(&mut self, sequence: Sequence) {
         point("commit.before");
         let before = self.next - 1;
         self.next = sequence + 1;
+        self.release(sequence);
+        if self.space.sees_wish(sequence) {
+            self.wake_producer_for(before, sequence);
+        }
+    }
+
+    #[inline(always)]
+    fn release(&self, sequence: Sequence) {
+        // SYNC POINT release: pairs with the Acquire load in `ProducerCore::scan`.
+        self.sequence().store(sequence, release!(CommitRelease));
+        point("commit.after");
+    }
+
+    /// The last sequence that this consumer has released.
+    #[inline(always)]
+    fn sequence(&self) -> &AtomicI64 {
         // SAFETY: `new` takes a line below the number of lines (R1).
         let line = unsafe { self.view.control().consumers.get_unchecked(self.line) };
-        // SYNC POINT release: pairs with the Acquire load in `ProducerCore::scan`.
-        line.sequence.store(sequence, release!(CommitRelease));
-        point("commit.after");
-        if self.space.sees_wish(sequence) {
-            sleep::wake_producer_for(self.view.control(), before, sequence);
+        &line.sequence
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_producer_for(&mut self, before: Sequence, released: Sequence) {
+        // what was held went with the rest; if it went earlier, this wakes the producer once too often
+        let held_from = core::mem::replace(&mut self.held_from, NOTHING_HELD);
+        sleep::wake_producer_for(self.control(), before.min(held_from - 1), released);
+    }
+
+    /// R7: keeps the next event, which the caller found published, unreleased, and goes on to the one after it.
+    #[inline(always)]
+    pub(crate) fn hold(&mut self) {
+        if !self.holds() {
+            self.held_from = self.next;
+        }
+        self.next += 1;
+    }
+
+    /// Whether events before the next one are held. Whoever released a later one has released them, too.
+    #[inline(always)]
+    pub(crate) fn holds(&self) -> bool {
+        self.held_from < self.next && self.held_from > self.sequence().load(Ordering::Relaxed)
+    }
+
+    /// The events that are held.
+    pub(crate) fn held(&self) -> Range<Sequence> {
+        match self.holds() {
+            true => self.held_from..self.next,
+            false => self.next..self.next,
+        }
+    }
+
+    /// Releases the first `count` of the held events, or as many as there are.
+    #[inline(always)]
+    pub(crate) fn release_held(&mut self, count: usize) {
+        let held = self.held();
+        let count = count.min((held.end - held.start) as usize);
+        let last = held.start - 1 + count as i64;
+        if last < held.start {
+            return;
+        }
+        point("commit.before");
+        self.held_from = last + 1;
+        self.release(last);
+        if self.space.sees_wish(last) {
+            sleep::wake_producer_for(self.control(), held.start - 1, last);
+        }
+    }
+
+    /// The held events come again.
+    pub(crate) fn rewind(&mut self) {
+        self.next = self.held().start;
+        self.held_from = NOTHING_HELD;
+    }
+
+    /// R9: a consumer that waits for more while it holds events lets a sleeping producer have what is free: it may wait
+    /// for more than that, which this consumer will not release before more has come.
+    pub(crate) fn let_producer_go_on(&self) {
+        if left_out!(HoldWake) {
+            return;
+        }
+        if self.holds() && self.space.sees_wish(stamp::MAX_SEQUENCE) {
+            reached("hold.wakes_the_producer");
+            sleep::wake_producer(self.control());
         }
     }
 

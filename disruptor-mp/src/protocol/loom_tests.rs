@@ -120,6 +120,8 @@ pub(crate) enum Step {
     SleepFence,
     /// The second look before falling asleep.
     SleepLook,
+    /// Who waits while it holds events wakes the producer.
+    HoldWake,
     /// The busy stamp.
     ObserveBusy,
     /// The fence between the busy stamp and the words.

@@ -194,14 +194,40 @@ impl<E: Event> ProducerCore<E> {
             reached("batch.laps_base");
             self.base = first;
         }
-        let mut apart = MaybeUninit::<E>::zeroed();
-        let holds_apart =
-            const { !OBSERVED && SlotOf::<E>::SHAPE.stride <= Self::APART_UP_TO_BYTES };
-        if holds_apart {
-            write(NonNull::from(&mut apart).cast(), 0);
+        if const { !OBSERVED && SlotOf::<E>::SHAPE.stride <= Self::APART_UP_TO_BYTES } {
+            self.write_batch_apart(first, n, write);
         } else {
             write(self.view.event(first), 0);
+            self.write_rest(first, n, write);
+            point("batch.stamped");
         }
+        self.publish_one(first);
+        point("batch.published");
+        self.base = end;
+        end - 1
+    }
+
+    /// The events of a batch, the first one's stamp left to be stored.
+    #[inline(always)]
+    fn write_batch_apart(
+        &self,
+        first: Sequence,
+        n: usize,
+        mut write: impl FnMut(NonNull<E>, usize),
+    ) {
+        let mut apart = MaybeUninit::<E>::zeroed();
+        write(NonNull::from(&mut apart).cast(), 0);
+        self.write_rest(first, n, write);
+        point("batch.stamped");
+        // SAFETY: whatever was written, any bytes are an `E` by the contract of `Event`.
+        let apart = unsafe { apart.assume_init() };
+        // SAFETY: the slot is part of the claim (R2).
+        unsafe { self.view.event(first).write(apart) };
+    }
+
+    /// The events of a batch after the first, and their stamps.
+    #[inline(always)]
+    fn write_rest(&self, first: Sequence, n: usize, mut write: impl FnMut(NonNull<E>, usize)) {
         let mut unseen = Unseen {
             view: self.view,
             first,
@@ -217,17 +243,6 @@ impl<E: Event> ProducerCore<E> {
                 .store(stamp::published(sequence), release!(StampRelease));
         }
         core::mem::forget(unseen);
-        point("batch.stamped");
-        if holds_apart {
-            // SAFETY: whatever was written, any bytes are an `E` by the contract of `Event`.
-            let apart = unsafe { apart.assume_init() };
-            // SAFETY: the slot is part of the claim (R2).
-            unsafe { self.view.event(first).write(apart) };
-        }
-        self.publish_one(first);
-        point("batch.published");
-        self.base = end;
-        end - 1
     }
 
     /// Slots up to this size have the first event of a batch written apart: above, the copy costs more.

@@ -203,3 +203,39 @@ fn loom_both_sleep() {
             reader.join().expect("the reader");
         });
 }
+
+/// A producer that wishes for a quarter of the ring, and a consumer that releases one event, holds the others and sleeps
+/// until more has come.
+fn consumer_holds() {
+    SLEEPS.set(true);
+    let ring = Ring::new(8);
+    let mut rx = ring.rx();
+    let mut tx = ring.tx();
+    for _ in 0..8 {
+        assert!(tx.try_publish().is_some(), "the ring has space");
+    }
+    let reader = thread::spawn(move || {
+        assert_eq!(take_asleep(&mut rx), Some(0));
+        for _ in 1..8 {
+            rx.core.hold();
+        }
+        while !rx.core.is_ready() {
+            rx.core.let_producer_go_on();
+            rx.core.sleep_until_event(LONG, || false);
+        }
+    });
+    publish_asleep(&mut tx);
+    reader.join().expect("the reader");
+}
+
+#[test]
+fn loom_consumer_holds_and_sleeps() {
+    Model::with_preemptions(2)
+        .reaches(&["waited for space"])
+        .holds(consumer_holds);
+}
+
+#[test]
+fn loom_control_consumer_holds_and_wakes_nobody() {
+    Model::with_preemptions(2).fails_without(Step::HoldWake, &[ASLEEP], consumer_holds);
+}
