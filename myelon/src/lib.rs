@@ -26,8 +26,12 @@
 //! let _ = myelon::disruptor_mp::portable_shm_segment_name("ticks");
 //! ```
 
+pub mod transport;
+
 #[doc(inline)]
 pub use disruptor_mp::*;
+#[doc(inline)]
+pub use transport::*;
 
 /// The README's examples compile.
 #[cfg(doctest)]

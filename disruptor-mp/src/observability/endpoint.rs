@@ -24,6 +24,7 @@ pub(crate) struct ProducerCounters {
     /// The last sequence that was counted as having found the ring full.
     full_at: Sequence,
     parks: u64,
+    above: Above,
     copies: Copies,
 }
 
@@ -35,7 +36,34 @@ pub(crate) struct ConsumerCounters {
     empty: u64,
     parks: u64,
     lag_max: u64,
+    above: Above,
     copies: Copies,
+}
+
+/// What a layer above counts at an endpoint.
+#[derive(Debug, Default)]
+struct Above(Vec<(CounterId, u64)>);
+
+impl Above {
+    fn set(&mut self, id: CounterId, value: u64) {
+        match self.0.iter_mut().find(|(counted, _)| *counted == id) {
+            Some((_, counter)) => *counter = value,
+            None => self.0.push((id, value)),
+        }
+    }
+
+    fn get(&self, id: CounterId) -> u64 {
+        let counter = self.0.iter().find(|(counted, _)| *counted == id);
+        counter.map_or(0, |(_, value)| *value)
+    }
+
+    /// What the endpoint counts in all.
+    fn join(&self, own: &[CounterId]) -> Vec<CounterId> {
+        own.iter()
+            .copied()
+            .chain(self.0.iter().map(|(id, _)| *id))
+            .collect()
+    }
 }
 
 /// The slots of a counters file that an endpoint keeps up to date.
@@ -50,6 +78,7 @@ impl ProducerCounters {
             full: 0,
             full_at: Sequence::MIN,
             parks: 0,
+            above: Above::default(),
             copies: Vec::new(),
         }
     }
@@ -76,11 +105,12 @@ impl ProducerCounters {
     fn value(&self, id: CounterId, next: Sequence) -> u64 {
         let events = next.wrapping_sub(self.first) as u64;
         match id {
-            CounterId::EVENTS_PUBLISHED => events,
+            // each event of a ring of frames is one
+            CounterId::EVENTS_PUBLISHED | CounterId::FRAMES_PUBLISHED => events,
             CounterId::BYTES_PUBLISHED => events.wrapping_mul(self.event_bytes),
             CounterId::PRODUCER_FULL_EVENTS => self.full,
             CounterId::PRODUCER_PARKS | CounterId::PRODUCER_UNPARKS => self.parks,
-            _ => 0,
+            _ => self.above.get(id),
         }
     }
 }
@@ -94,6 +124,7 @@ impl ConsumerCounters {
             empty: 0,
             parks: 0,
             lag_max: 0,
+            above: Above::default(),
             copies: Vec::new(),
         }
     }
@@ -131,7 +162,7 @@ impl ConsumerCounters {
             CounterId::CONSUMER_EMPTY_SPINS => self.empty,
             CounterId::CONSUMER_PARKS | CounterId::CONSUMER_UNPARKS => self.parks,
             CounterId::CONSUMER_LAG_MAX => self.lag_max,
-            _ => 0,
+            _ => self.above.get(id),
         }
     }
 }
@@ -185,7 +216,13 @@ impl<E: Event, B> Producer<E, B> {
     ///
     /// [`CountersError::Full`], [`CountersError::Forked`], [`CountersError::Io`]; nothing has changed then.
     pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
-        self.attach_counters_selected(file, &OF_PRODUCERS)
+        self.attach_counters_selected(file, &self.counters.above.join(&OF_PRODUCERS))
+    }
+
+    /// For a layer above: this producer counts `id`, too, and it stands at `value`. Say so before
+    /// [`attach_counters`](Self::attach_counters); the file is brought up to date with the other counters.
+    pub fn set_counter(&mut self, id: CounterId, value: u64) {
+        self.counters.above.set(id, value);
     }
 
     /// As [`attach_counters`](Self::attach_counters), but only these ids.
@@ -199,7 +236,8 @@ impl<E: Event, B> Producer<E, B> {
         ids: &[CounterId],
     ) -> Result<(), CountersError> {
         let label = label(self.name());
-        self.counters.copies = claim(file, ids, &OF_PRODUCERS, "producer", &label)?;
+        let counted = self.counters.above.join(&OF_PRODUCERS);
+        self.counters.copies = claim(file, ids, &counted, "producer", &label)?;
         self.counters.bring_up_to_date(self.core.next());
         Ok(())
     }
@@ -218,7 +256,8 @@ impl<E: Event, B> Producer<E, B> {
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         let next = self.core.next();
         self.counters.bring_up_to_date(next);
-        snapshot(&OF_PRODUCERS, label(self.name()), |id| {
+        let counted = self.counters.above.join(&OF_PRODUCERS);
+        snapshot(&counted, label(self.name()), |id| {
             self.counters.value(id, next)
         })
     }
@@ -232,7 +271,13 @@ impl<E: Event, B> Consumer<E, B> {
     ///
     /// [`CountersError::Full`], [`CountersError::Forked`], [`CountersError::Io`]; nothing has changed then.
     pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
-        self.attach_counters_selected(file, &OF_CONSUMERS)
+        self.attach_counters_selected(file, &self.counters.above.join(&OF_CONSUMERS))
+    }
+
+    /// For a layer above: this consumer counts `id`, too, and it stands at `value`. Say so before
+    /// [`attach_counters`](Self::attach_counters); the file is brought up to date with the other counters.
+    pub fn set_counter(&mut self, id: CounterId, value: u64) {
+        self.counters.above.set(id, value);
     }
 
     /// As [`attach_counters`](Self::attach_counters), but only these ids.
@@ -246,7 +291,8 @@ impl<E: Event, B> Consumer<E, B> {
         ids: &[CounterId],
     ) -> Result<(), CountersError> {
         let label = self.counters_label();
-        self.counters.copies = claim(file, ids, &OF_CONSUMERS, "consumer", &label)?;
+        let counted = self.counters.above.join(&OF_CONSUMERS);
+        self.counters.copies = claim(file, ids, &counted, "consumer", &label)?;
         self.counters.bring_up_to_date(self.next_to_read());
         Ok(())
     }
@@ -268,7 +314,8 @@ impl<E: Event, B> Consumer<E, B> {
         self.counters
             .sample_lag(self.producer_sequence() + 1 - next);
         self.counters.bring_up_to_date(next);
-        snapshot(&OF_CONSUMERS, self.counters_label(), |id| {
+        let counted = self.counters.above.join(&OF_CONSUMERS);
+        snapshot(&counted, self.counters_label(), |id| {
             self.counters.value(id, next)
         })
     }

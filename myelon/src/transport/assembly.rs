@@ -1,0 +1,527 @@
+//! Putting messages together from frames.
+//!
+//! Frames are held in the ring, unreleased, until their message was delivered: a consumer that dies gets the message
+//! again. Only a message that the ring cannot hold is copied out frame by frame; of such a one, a consumer that comes
+//! back gets what follows, and drops it.
+//!
+//! A frame that does not belong where it is takes the message in hand with it, nothing else: what follows is dropped up
+//! to the next START, and that message is delivered. So no damage outlives a message.
+
+use disruptor_mp::{Consumer, Deadline, Lease, RecvError, Sequence};
+
+use super::buffer::ReassemblyBuffer;
+use super::frame::{FrameMeta, FramedTransportFrame, frame_flags, is_last_frame, is_single_frame};
+use super::producer::{MAX_MESSAGE_BYTES, TIME_BYTES};
+
+/// How many messages were received, and what was dropped instead of being delivered.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::Deadline;
+/// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer};
+///
+/// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+/// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+/// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+/// tx.ring().publish(|_frame| {}); // no frame of a message
+/// tx.publish(b"hello", 1)?;
+/// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
+/// assert_eq!((rx.received().messages, rx.received().malformed), (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// Messages that were delivered.
+    pub messages: u64,
+    /// Of those, the ones of more than one frame.
+    pub reassembled: u64,
+    /// Messages whose end never came: their producer died or gave up in the middle.
+    pub truncated: u64,
+    /// Frames that are damaged, or do not belong where they are; the message in hand was dropped with them.
+    pub malformed: u64,
+    /// Messages over this consumer's limit.
+    pub too_long: u64,
+    /// Frames whose message began before this consumer did, or was dropped.
+    pub orphans: u64,
+}
+
+impl Received {
+    /// How many messages were dropped, as far as that can be told.
+    pub fn dropped(&self) -> u64 {
+        self.truncated + self.malformed + self.too_long
+    }
+}
+
+/// What is known of a whole message beside its bytes.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::Deadline;
+/// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer};
+///
+/// let ring = myelon::HeapRing::<FixedFrame<4>>::new(8)?;
+/// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+/// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+/// tx.stamp_send_times(true).publish(b"hello", 7)?;
+/// let meta = rx.recv(Deadline::NEVER)?.meta();
+/// assert_eq!((meta.kind, meta.len, meta.frames, meta.first_sequence), (7, 5, 4, 0));
+/// assert!(meta.sent_at_ns.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceivedMessageMeta {
+    /// What the message is; the program's choice.
+    pub kind: u8,
+    /// Its length in bytes.
+    pub len: usize,
+    /// How many frames it took.
+    pub frames: usize,
+    /// The sequence of the first of them.
+    pub first_sequence: Sequence,
+    /// When it was sent, in nanoseconds of the machine's monotonic clock (`CLOCK_MONOTONIC`): of messages whose producer
+    /// [stamps them](super::FramedTransportProducer::stamp_send_times).
+    pub sent_at_ns: Option<u64>,
+}
+
+/// How far the message in hand is.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// None is in hand.
+    Between,
+    /// Frames of a message were taken in.
+    Within(Partial),
+    /// A message is whole, and not delivered yet.
+    Whole(Whole),
+}
+
+/// A message of which more is to come.
+#[derive(Clone, Copy, Debug)]
+struct Partial {
+    /// What its first frame said.
+    start: FrameMeta,
+    first: Sequence,
+    taken: usize,
+    frames: usize,
+    is_spilled: bool,
+}
+
+/// A message that can be delivered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole {
+    start: FrameMeta,
+    first: Sequence,
+    pub(super) frames: usize,
+    pub(super) is_spilled: bool,
+}
+
+/// A consumer's place between and within messages.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    state: State,
+    /// How many of the held frames belong to delivered messages.
+    done: usize,
+    /// A message that the ring cannot hold, as far as it has come.
+    pub(super) spill: ReassemblyBuffer,
+    pub(super) limit: usize,
+    pub(super) received: Received,
+}
+
+impl Assembler {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Between,
+            done: 0,
+            spill: ReassemblyBuffer::new(),
+            limit: MAX_MESSAGE_BYTES,
+            received: Received::default(),
+        }
+    }
+
+    /// The next whole message, if there is one. Never waits.
+    #[inline]
+    pub(super) fn poll<F: FramedTransportFrame, B>(
+        &mut self,
+        ring: &mut Consumer<F, B>,
+    ) -> Result<Option<Whole>, RecvError> {
+        let depth = ring.capacity();
+        loop {
+            if let State::Whole(whole) = self.state {
+                return Ok(Some(whole));
+            }
+            // a frame borrows the ring, so what is to be released is only noted with it
+            let taken = match ring.try_recv() {
+                Ok(None) => return Ok(None),
+                Ok(Some(frame)) => Ok(self.take_in(frame, depth)),
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(released) => ring.release_held(released),
+                Err(error) => self.end(ring, error)?,
+            }
+        }
+    }
+
+    /// The next whole message, waiting for it until the deadline.
+    #[inline]
+    pub(super) fn wait<F: FramedTransportFrame, B>(
+        &mut self,
+        ring: &mut Consumer<F, B>,
+        deadline: Deadline,
+    ) -> Result<Whole, RecvError> {
+        let depth = ring.capacity();
+        loop {
+            if let State::Whole(whole) = self.state {
+                return Ok(whole);
+            }
+            let taken = match ring.recv(deadline) {
+                Ok(frame) => Ok(self.take_in(frame, depth)),
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(released) => ring.release_held(released),
+                Err(error) => self.end(ring, error)?,
+            }
+        }
+    }
+
+    /// The ring is at its end: a message without one never gets it. Asking once more takes the name along, as nothing is
+    /// held any longer.
+    #[cold]
+    fn end<F: FramedTransportFrame, B>(
+        &mut self,
+        ring: &mut Consumer<F, B>,
+        error: RecvError,
+    ) -> Result<(), RecvError> {
+        if error == RecvError::Closed && matches!(self.state, State::Within(_)) {
+            self.received.truncated += 1;
+            let released = self.let_go();
+            ring.release_held(released);
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Takes one frame in. Returns how many of the held frames are to be released, oldest first.
+    #[inline(always)]
+    fn take_in<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>, depth: usize) -> usize {
+        let sequence = frame.sequence();
+        let room = frame.payload().len().min(F::PAYLOAD_BYTES).min(self.limit);
+        // a copy: the check holds for what is used
+        let header = *frame.header();
+        match FrameMeta::from_bytes(&header) {
+            Some(meta)
+                if is_single_frame(meta.flags)
+                    && matches!(self.state, State::Between)
+                    && meta.len as usize <= room
+                    && is_start_at(meta, sequence) =>
+            {
+                self.state = State::Whole(Whole {
+                    start: meta,
+                    first: sequence,
+                    frames: 1,
+                    is_spilled: false,
+                });
+                frame.hold();
+                0
+            }
+            meta => self.take_in_slowly(frame, meta, depth),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_in_slowly<F: FramedTransportFrame>(
+        &mut self,
+        frame: Lease<'_, F>,
+        meta: Option<FrameMeta>,
+        depth: usize,
+    ) -> usize {
+        let sequence = frame.sequence();
+        let mut released = 0;
+        match (meta, self.state) {
+            (Some(meta), state) if meta.flags & frame_flags::START != 0 => {
+                if matches!(state, State::Within(_)) {
+                    self.received.truncated += 1;
+                    released = self.let_go();
+                }
+                match self.start::<F>(meta, sequence, depth) {
+                    Some(partial) => self.state = State::Within(partial),
+                    None => return self.pass_over(frame),
+                }
+            }
+            (Some(meta), State::Within(partial)) if partial.goes_on_with::<F>(meta, sequence) => {}
+            (Some(_), State::Between) => {
+                self.received.orphans += 1;
+                return self.pass_over(frame);
+            }
+            _ => {
+                self.received.malformed += 1;
+                return self.pass_over(frame);
+            }
+        }
+        self.keep(frame, meta.map_or(0, |meta| meta.len as usize));
+        released
+    }
+
+    /// What a START frame begins, if it may.
+    fn start<F: FramedTransportFrame>(
+        &mut self,
+        meta: FrameMeta,
+        sequence: Sequence,
+        depth: usize,
+    ) -> Option<Partial> {
+        let len = meta.len as usize;
+        let is_last = len <= F::PAYLOAD_BYTES;
+        if !is_start_at(meta, sequence)
+            || is_last != is_last_frame(meta.flags)
+            || len > MAX_MESSAGE_BYTES + TIME_BYTES
+        {
+            self.received.malformed += 1;
+            return None;
+        }
+        if len - time_bytes(meta) > self.limit {
+            self.received.too_long += 1;
+            return None;
+        }
+        let frames = len.div_ceil(F::PAYLOAD_BYTES).max(1);
+        let is_spilled = frames > depth;
+        if is_spilled {
+            // no more than the ring holds is taken on trust
+            self.spill
+                .restart(depth.saturating_mul(F::PAYLOAD_BYTES).min(len));
+        }
+        Some(Partial {
+            start: meta,
+            first: sequence,
+            taken: 0,
+            frames,
+            is_spilled,
+        })
+    }
+
+    /// The frame, with `rest` bytes of the message from it on, is the next one of the message in hand.
+    fn keep<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>, rest: usize) {
+        let State::Within(mut partial) = self.state else {
+            return;
+        };
+        let Some(piece) = frame.payload().get(..rest.min(F::PAYLOAD_BYTES)) else {
+            self.received.malformed += 1;
+            self.pass_over(frame);
+            return;
+        };
+        if partial.is_spilled {
+            self.spill.extend(piece);
+            self.done = 0;
+            frame.commit();
+        } else {
+            frame.hold();
+        }
+        partial.taken += 1;
+        self.state = State::Within(partial);
+        if partial.taken == partial.frames {
+            self.state = State::Whole(Whole {
+                start: partial.start,
+                first: partial.first,
+                frames: partial.frames,
+                is_spilled: partial.is_spilled,
+            });
+        }
+    }
+
+    /// The frame is released, with everything before it that is held.
+    fn pass_over<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>) -> usize {
+        self.state = State::Between;
+        self.done = 0;
+        frame.commit();
+        0
+    }
+
+    /// Gives the message in hand up. Returns how many held frames go.
+    fn let_go(&mut self) -> usize {
+        let held = match self.state {
+            State::Within(partial) if !partial.is_spilled => partial.taken,
+            _ => 0,
+        };
+        self.state = State::Between;
+        core::mem::take(&mut self.done) + held
+    }
+
+    /// The whole message was delivered; its frames can be released.
+    #[inline]
+    pub(super) fn delivered(&mut self) {
+        if let State::Whole(whole) = self.state {
+            self.state = State::Between;
+            self.received.messages += 1;
+            if whole.frames > 1 {
+                self.received.reassembled += 1;
+            }
+            if !whole.is_spilled {
+                self.done += whole.frames;
+            }
+        }
+    }
+
+    /// How many held frames belong to delivered messages.
+    #[inline]
+    pub(super) fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Releases the frames of delivered messages.
+    #[inline]
+    pub(super) fn release<F: FramedTransportFrame, B>(&mut self, ring: &mut Consumer<F, B>) {
+        ring.release_held(core::mem::take(&mut self.done));
+    }
+
+    /// The pieces of a whole message that is held in the ring, its time among them.
+    fn pieces<'a, F: FramedTransportFrame, B>(
+        &self,
+        ring: &'a Consumer<F, B>,
+        whole: Whole,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        let len = whole.start.len as usize;
+        let done = self.done;
+        (0..whole.frames).map(move |index| {
+            let here = (len - index * F::PAYLOAD_BYTES).min(F::PAYLOAD_BYTES);
+            let payload = ring.held(done + index).map(FramedTransportFrame::payload);
+            payload
+                .and_then(|payload| payload.get(..here))
+                .unwrap_or_default()
+        })
+    }
+
+    /// Copies a whole message that is held in several frames into `buffer`. Others are where [`bytes`](Self::bytes) finds
+    /// them.
+    pub(super) fn put_together<F: FramedTransportFrame, B>(
+        &self,
+        ring: &Consumer<F, B>,
+        whole: Whole,
+        buffer: &mut ReassemblyBuffer,
+    ) {
+        if whole.frames > 1 && !whole.is_spilled {
+            buffer.restart(whole.start.len as usize);
+            self.pieces(ring, whole)
+                .for_each(|piece| buffer.extend(piece));
+            buffer.truncate(whole.len());
+        }
+    }
+
+    /// A whole message, which was [put together](Self::put_together) in `buffer` where that is needed.
+    #[inline]
+    pub(super) fn bytes<'a, F: FramedTransportFrame, B>(
+        &'a self,
+        ring: &'a Consumer<F, B>,
+        whole: Whole,
+        buffer: &'a ReassemblyBuffer,
+    ) -> &'a [u8] {
+        if whole.is_spilled {
+            self.spill.as_slice().get(..whole.len()).unwrap_or_default()
+        } else if whole.frames > 1 {
+            buffer.as_slice()
+        } else {
+            let payload = ring.held(self.done).map(FramedTransportFrame::payload);
+            payload
+                .and_then(|payload| payload.get(..whole.len()))
+                .unwrap_or_default()
+        }
+    }
+
+    /// A whole message as a vector; it cannot be delivered once more.
+    pub(super) fn take_vec<F: FramedTransportFrame, B>(
+        &mut self,
+        ring: &Consumer<F, B>,
+        whole: Whole,
+    ) -> Vec<u8> {
+        if whole.is_spilled {
+            self.spill.truncate(whole.len());
+            return self.spill.take();
+        }
+        let mut message = Vec::with_capacity(whole.start.len as usize);
+        self.pieces(ring, whole)
+            .for_each(|piece| message.extend_from_slice(piece));
+        message.truncate(whole.len());
+        message
+    }
+
+    /// After a whole message was read that was copied out of the ring piece by piece: `buffer` has it from now on.
+    #[inline]
+    pub(super) fn give_back(&mut self, whole: Whole, buffer: &mut ReassemblyBuffer) {
+        if whole.is_spilled {
+            self.spill.truncate(whole.len());
+            core::mem::swap(buffer, &mut self.spill);
+        }
+    }
+
+    /// What is known of a whole message.
+    pub(super) fn meta<F: FramedTransportFrame, B>(
+        &self,
+        ring: &Consumer<F, B>,
+        whole: Whole,
+    ) -> ReceivedMessageMeta {
+        ReceivedMessageMeta {
+            kind: whole.start.kind,
+            len: whole.len(),
+            frames: whole.frames,
+            first_sequence: whole.first,
+            sent_at_ns: (time_bytes(whole.start) > 0).then(|| self.sent_at(ring, whole)),
+        }
+    }
+
+    /// The message's last 8 bytes, which can lie in up to 8 frames.
+    fn sent_at<F: FramedTransportFrame, B>(&self, ring: &Consumer<F, B>, whole: Whole) -> u64 {
+        let byte = |at: usize| match whole.is_spilled {
+            true => self.spill.as_slice().get(at),
+            false => {
+                let frame = ring.held(self.done + at / F::PAYLOAD_BYTES);
+                frame.and_then(|frame| frame.payload().get(at % F::PAYLOAD_BYTES))
+            }
+        };
+        let time = core::array::from_fn(|index| byte(whole.len() + index).copied().unwrap_or(0));
+        u64::from_ne_bytes(time)
+    }
+}
+
+impl Partial {
+    /// Whether this is the header of the message's next frame.
+    fn goes_on_with<F: FramedTransportFrame>(&self, meta: FrameMeta, sequence: Sequence) -> bool {
+        let is_last = self.taken + 1 == self.frames;
+        let marks = frame_flags::START | frame_flags::END;
+        let end = if is_last { frame_flags::END } else { 0 };
+        let before = self.taken * F::PAYLOAD_BYTES;
+        sequence == self.first + self.taken as Sequence
+            && meta.msg_id == self.start.msg_id
+            && meta.kind == self.start.kind
+            && meta.len as usize == self.start.len as usize - before
+            && meta.flags == self.start.flags & !marks | end
+    }
+}
+
+impl Whole {
+    pub(super) fn kind(&self) -> u8 {
+        self.start.kind
+    }
+
+    /// The message's length in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.start.len as usize - time_bytes(self.start)
+    }
+}
+
+/// Whether a START frame at `sequence` says so itself, and is long enough for its time.
+#[inline(always)]
+fn is_start_at(meta: FrameMeta, sequence: Sequence) -> bool {
+    meta.msg_id == sequence as u32
+        && (meta.flags & frame_flags::TIMED == 0 || meta.len as usize >= TIME_BYTES)
+}
+
+/// How many bytes at the message's end are its time.
+fn time_bytes(start: FrameMeta) -> usize {
+    match start.flags & frame_flags::TIMED {
+        0 => 0,
+        _ => TIME_BYTES,
+    }
+}

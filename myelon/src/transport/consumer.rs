@@ -1,0 +1,545 @@
+//! Receiving messages: in place where one frame holds them, from a buffer where it does not, or as vectors.
+
+use core::ops::Deref;
+
+use disruptor_mp::{
+    AutoWaitStrategy, Consumer, CounterId, CounterSnapshot, CountersFile, Deadline,
+    DisruptorBuilder, MappedFile, MmapProducer, MmapTransportLayout, MultiProcessResult, RecvError,
+    SharedMemory, attach_shared_consumer,
+};
+
+use super::assembly::{Assembler, Received, ReceivedMessageMeta, Whole};
+use super::buffer::ReassemblyBuffer;
+use super::error::TransportResult;
+use super::frame::FramedTransportFrame;
+
+/// How a consumer waits for messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MyelonWaitStrategy {
+    /// It never lets go of its core: for the shortest delay, and a core of its own.
+    BusySpin,
+    /// It spins for about as long as waking up takes, then sleeps in the kernel.
+    #[default]
+    Block,
+}
+
+impl From<MyelonWaitStrategy> for AutoWaitStrategy {
+    fn from(strategy: MyelonWaitStrategy) -> Self {
+        match strategy {
+            MyelonWaitStrategy::BusySpin => Self::BusySpinWithSpinLoopHint,
+            MyelonWaitStrategy::Block => Self::Block,
+        }
+    }
+}
+
+/// Receives the messages of a ring of frames, each one, in order. [`MmapFramedTransportConsumer`] is this type.
+///
+/// A message is released when it was delivered: one that a panic or the process's end interrupts comes again, but for a
+/// message that is longer than the whole ring.
+///
+/// What cannot be delivered is dropped and [counted](Self::received), and the next message is delivered: a message whose
+/// producer died in the middle, a damaged frame.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::Deadline;
+/// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, MyelonWaitStrategy};
+///
+/// let name = myelon::portable_shm_segment_name("doc");
+/// let mut tx = FramedTransportProducer::<FixedFrame<1024>>::create(&name, 64)?;
+/// let mut rx = FramedTransportConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
+/// tx.publish(b"hello", 7)?;
+/// let message = rx.recv(Deadline::NEVER)?;
+/// assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct FramedTransportConsumer<F: FramedTransportFrame, B = SharedMemory> {
+    ring: Consumer<F, B>,
+    assembler: Assembler,
+    /// Where messages of several frames are put together for those that bring no buffer.
+    buffer: ReassemblyBuffer,
+}
+
+/// Receives the messages of a ring in a mapped file.
+pub type MmapFramedTransportConsumer<F> = FramedTransportConsumer<F, MappedFile>;
+
+impl<F: FramedTransportFrame> FramedTransportConsumer<F> {
+    /// Attaches to the ring `name`, which must have `depth` frames of this type, with an id of its own: it leaves when it
+    /// is dropped. Starts with the oldest message that the ring still has. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](super::TransportError::Ring).
+    pub fn attach(name: &str, depth: usize, strategy: MyelonWaitStrategy) -> TransportResult<Self> {
+        Self::from_builder(attach_shared_consumer(name, depth).with_wait_strategy(strategy.into()))
+    }
+
+    /// As [`attach`](Self::attach), with an explicit id: its place in the ring outlives its process, and it gates until it
+    /// comes back or is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](super::TransportError::Ring).
+    pub fn attach_with_consumer_id(
+        name: &str,
+        depth: usize,
+        id: &str,
+        strategy: MyelonWaitStrategy,
+    ) -> TransportResult<Self> {
+        Self::from_builder(
+            attach_shared_consumer(name, depth)
+                .with_consumer_id(id)
+                .with_wait_strategy(strategy.into()),
+        )
+    }
+}
+
+impl<F: FramedTransportFrame> MmapFramedTransportConsumer<F> {
+    /// Attaches to the ring in the file `layout`, which must have `depth` frames of this type, with an id of its own.
+    /// Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](super::TransportError::Ring).
+    pub fn attach(
+        layout: &MmapTransportLayout,
+        depth: usize,
+        strategy: MyelonWaitStrategy,
+    ) -> TransportResult<Self> {
+        Self::from_builder(MmapProducer::builder(layout, depth).with_wait_strategy(strategy.into()))
+    }
+
+    /// As [`attach`](Self::attach), with an explicit id.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](super::TransportError::Ring).
+    pub fn attach_with_consumer_id(
+        layout: &MmapTransportLayout,
+        depth: usize,
+        id: &str,
+        strategy: MyelonWaitStrategy,
+    ) -> TransportResult<Self> {
+        Self::from_builder(
+            MmapProducer::builder(layout, depth)
+                .with_consumer_id(id)
+                .with_wait_strategy(strategy.into()),
+        )
+    }
+}
+
+impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
+    /// The consumer that `builder` builds: with whatever layer 0 can do.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](super::TransportError::Ring).
+    pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
+        let mut ring = builder.build_consumer()?;
+        ring.set_counter(CounterId::FRAMES_REASSEMBLED, 0);
+        Ok(Self {
+            ring,
+            assembler: Assembler::new(),
+            buffer: ReassemblyBuffer::new(),
+        })
+    }
+
+    /// Messages longer than `bytes` are dropped and counted; unless set,
+    /// [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
+    pub fn limit_message_bytes(&mut self, bytes: usize) -> &mut Self {
+        self.assembler.limit = bytes;
+        self
+    }
+
+    /// The next message, waiting for it until the deadline. One of a single frame is read where it is, a longer one is put
+    /// together in a buffer of this consumer, aligned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::recv`], after every whole message was delivered.
+    #[inline]
+    pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
+        let whole = self.assembler.wait(&mut self.ring, deadline)?;
+        Ok(self.lend(whole))
+    }
+
+    /// The next message, if there is a whole one. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), but for the time-out.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
+        let whole = self.assembler.poll(&mut self.ring)?;
+        Ok(whole.map(|whole| self.lend(whole)))
+    }
+
+    #[inline]
+    fn lend(&mut self, whole: Whole) -> Message<'_, F, B> {
+        self.assembler
+            .put_together(&self.ring, whole, &mut self.buffer);
+        Message {
+            consumer: self,
+            whole,
+        }
+    }
+
+    /// The next message's kind and a copy of it, waiting for it until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_owned(&mut self, deadline: Deadline) -> Result<(u8, Vec<u8>), RecvError> {
+        let (meta, message) = self.recv_owned_with_meta(deadline)?;
+        Ok((meta.kind, message))
+    }
+
+    /// As [`recv_owned`](Self::recv_owned), with everything that is known of the message.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_owned_with_meta(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<(ReceivedMessageMeta, Vec<u8>), RecvError> {
+        let whole = self.assembler.wait(&mut self.ring, deadline)?;
+        let meta = self.assembler.meta(&self.ring, whole);
+        let message = self.assembler.take_vec(&self.ring, whole);
+        self.delivered();
+        Ok((meta, message))
+    }
+
+    /// The next message, waiting for it until the deadline: where it is, if one frame holds it, else in `buffer`. It is
+    /// released when `handle` returns, and comes again when that panics.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_leased<R>(
+        &mut self,
+        buffer: &mut ReassemblyBuffer,
+        deadline: Deadline,
+        handle: impl FnOnce(ReceivedMessageMeta, &[u8]) -> R,
+    ) -> Result<R, RecvError> {
+        let whole = self.assembler.wait(&mut self.ring, deadline)?;
+        let meta = self.assembler.meta(&self.ring, whole);
+        self.assembler.put_together(&self.ring, whole, buffer);
+        let result = handle(meta, self.assembler.bytes(&self.ring, whole, buffer));
+        self.assembler.give_back(whole, buffer);
+        self.delivered();
+        Ok(result)
+    }
+
+    /// The next message's kind and a copy of it, waiting for as long as it takes, through a producer's death too. The twin
+    /// that returns its errors is [`recv_owned`](Self::recv_owned).
+    ///
+    /// # Panics
+    ///
+    /// When the ring is closed and drained, and in a forked process.
+    pub fn recv_message_blocking_owned(&mut self) -> (u8, Vec<u8>) {
+        let (meta, message) = self.recv_message_blocking_owned_with_meta();
+        (meta.kind, message)
+    }
+
+    /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned), with everything that is known of the
+    /// message.
+    ///
+    /// # Panics
+    ///
+    /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned).
+    pub fn recv_message_blocking_owned_with_meta(&mut self) -> (ReceivedMessageMeta, Vec<u8>) {
+        loop {
+            match self.recv_owned_with_meta(Deadline::NEVER) {
+                Ok(message) => return message,
+                Err(error) => go_on_or_panic(error),
+            }
+        }
+    }
+
+    /// The next message's kind and bytes, waiting for it for as long as it takes, through a producer's death too. The twin
+    /// that returns its errors is [`recv_leased`](Self::recv_leased).
+    ///
+    /// # Panics
+    ///
+    /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned), and with the closure: the message comes again
+    /// then.
+    pub fn recv_message_blocking_leased<R>(
+        &mut self,
+        buffer: &mut ReassemblyBuffer,
+        handle: impl FnOnce(u8, &[u8]) -> R,
+    ) -> R {
+        self.recv_message_blocking_leased_with_meta(buffer, |meta, message| {
+            handle(meta.kind, message)
+        })
+    }
+
+    /// As [`recv_message_blocking_leased`](Self::recv_message_blocking_leased), with everything that is known of the
+    /// message.
+    ///
+    /// # Panics
+    ///
+    /// As [`recv_message_blocking_leased`](Self::recv_message_blocking_leased).
+    pub fn recv_message_blocking_leased_with_meta<R>(
+        &mut self,
+        buffer: &mut ReassemblyBuffer,
+        handle: impl FnOnce(ReceivedMessageMeta, &[u8]) -> R,
+    ) -> R {
+        while let Err(error) = self.assembler.wait(&mut self.ring, Deadline::NEVER) {
+            go_on_or_panic(error);
+        }
+        match self.recv_leased(buffer, Deadline::NEVER, handle) {
+            Ok(result) => result,
+            Err(error) => unreachable!("a whole message is there: {error}"),
+        }
+    }
+
+    /// Handles the messages that are there, one ring's worth of frames at the most, and returns how many. Never waits.
+    ///
+    /// Messages are released together when the call ends, and within it at every eighth of the ring. Of a closure that
+    /// panics, the message at hand comes again.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv), when there was no message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer};
+    ///
+    /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// for message in ["a", "b", "c"] {
+    ///     tx.publish(message.as_bytes(), 1)?;
+    /// }
+    /// let mut all = Vec::new();
+    /// assert_eq!(rx.process_available_messages(|_kind, message| all.extend_from_slice(message))?, 3);
+    /// assert_eq!(all, b"abc");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn process_available_messages(
+        &mut self,
+        mut handle: impl FnMut(u8, &[u8]),
+    ) -> Result<usize, RecvError> {
+        self.process(|consumer, whole| {
+            let message = consumer
+                .assembler
+                .bytes(&consumer.ring, whole, &consumer.buffer);
+            handle(whole.kind(), message);
+        })
+    }
+
+    /// As [`process_available_messages`](Self::process_available_messages), with everything that is known of each message.
+    ///
+    /// # Errors
+    ///
+    /// As [`process_available_messages`](Self::process_available_messages).
+    pub fn process_available_messages_with_meta(
+        &mut self,
+        mut handle: impl FnMut(ReceivedMessageMeta, &[u8]),
+    ) -> Result<usize, RecvError> {
+        self.process(|consumer, whole| {
+            let meta = consumer.assembler.meta(&consumer.ring, whole);
+            let message = consumer
+                .assembler
+                .bytes(&consumer.ring, whole, &consumer.buffer);
+            handle(meta, message);
+        })
+    }
+
+    #[inline(always)]
+    fn process(&mut self, mut handle: impl FnMut(&Self, Whole)) -> Result<usize, RecvError> {
+        let burst = Burst(self);
+        let depth = burst.0.ring.capacity();
+        let (mut messages, mut frames) = (0, 0);
+        while frames < depth {
+            let consumer = &mut *burst.0;
+            let whole = match consumer.assembler.poll(&mut consumer.ring) {
+                Ok(Some(whole)) => whole,
+                Err(error) if messages == 0 => return Err(error),
+                _ => break,
+            };
+            consumer
+                .assembler
+                .put_together(&consumer.ring, whole, &mut consumer.buffer);
+            handle(consumer, whole);
+            consumer.assembler.delivered();
+            messages += 1;
+            frames += whole.frames;
+            if consumer.assembler.done() > depth / 8 {
+                consumer.release();
+            }
+        }
+        Ok(messages)
+    }
+
+    fn release(&mut self) {
+        self.assembler.release(&mut self.ring);
+        let reassembled = self.assembler.received.reassembled;
+        self.ring
+            .set_counter(CounterId::FRAMES_REASSEMBLED, reassembled);
+    }
+
+    #[inline]
+    fn delivered(&mut self) {
+        self.assembler.delivered();
+        self.release();
+    }
+
+    /// What this consumer received, and what was dropped.
+    pub fn received(&self) -> Received {
+        self.assembler.received
+    }
+
+    /// The ring, for what layer 0 can do. Its position is this consumer's: reading events from it takes them away from
+    /// messages.
+    pub fn ring(&mut self) -> &mut Consumer<F, B> {
+        &mut self.ring
+    }
+
+    /// The ring, to wait for it together with others: see [`RingSet`](disruptor_mp::RingSet).
+    pub fn as_ring(&self) -> &Consumer<F, B> {
+        &self.ring
+    }
+
+    /// Shows this consumer's counters in `file`, those of its ring and those of frames: see
+    /// [`Consumer::attach_counters`].
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`](super::TransportError::Counters); nothing has changed then.
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        Ok(self.ring.attach_counters(file)?)
+    }
+
+    /// This consumer's counters as they are now; a file that they are attached to is brought up to date.
+    pub fn counters(&mut self) -> Vec<CounterSnapshot> {
+        self.ring.counters()
+    }
+
+    /// This consumer's id.
+    pub fn consumer_id(&self) -> String {
+        self.ring.consumer_id()
+    }
+
+    /// Number of frames that the ring holds.
+    pub fn depth(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// Detaches, as dropping does, but with its errors.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](super::TransportError::Ring).
+    pub fn detach(self) -> MultiProcessResult<()> {
+        self.ring.detach()
+    }
+}
+
+/// Waits through a producer's death, and panics with the other ends.
+#[cold]
+fn go_on_or_panic(error: RecvError) {
+    if !matches!(error, RecvError::ProducerDead { .. }) {
+        panic!("{error}");
+    }
+}
+
+/// Releases what was delivered, also when the closure panics.
+struct Burst<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, B>);
+
+impl<F: FramedTransportFrame, B> Drop for Burst<'_, F, B> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// A message, lent: its bytes are in the ring, or in the consumer's buffer. Dropping it releases it, except during a
+/// panic: then it comes again. One that is forgotten comes again, too.
+#[derive(Debug)]
+#[must_use = "dropping a message releases it"]
+pub struct Message<'a, F: FramedTransportFrame, B = SharedMemory> {
+    consumer: &'a mut FramedTransportConsumer<F, B>,
+    whole: Whole,
+}
+
+impl<F: FramedTransportFrame, B> Message<'_, F, B> {
+    /// What the message is; the program's choice.
+    #[inline]
+    pub fn kind(&self) -> u8 {
+        self.whole.kind()
+    }
+
+    /// Everything that is known of it.
+    pub fn meta(&self) -> ReceivedMessageMeta {
+        self.consumer
+            .assembler
+            .meta(&self.consumer.ring, self.whole)
+    }
+
+    /// Whether the bytes are read where their producer wrote them, without a copy.
+    pub fn is_in_place(&self) -> bool {
+        self.whole.frames == 1
+    }
+
+    /// Releases the message, as dropping does.
+    #[inline]
+    pub fn release(self) {
+        drop(self);
+    }
+
+    /// Lets the message come again.
+    pub fn release_uncommitted(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl<F: FramedTransportFrame, B> Deref for Message<'_, F, B> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let FramedTransportConsumer {
+            ring,
+            assembler,
+            buffer,
+        } = &*self.consumer;
+        assembler.bytes(ring, self.whole, buffer)
+    }
+}
+
+impl<F: FramedTransportFrame, B> Drop for Message<'_, F, B> {
+    #[inline]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.consumer.delivered();
+        }
+    }
+}
+
+/// Receives a message from a ring of frames that the caller has as such: its kind and a copy of it, waiting for it until
+/// the deadline. What comes before the first whole message is dropped; after an error, so is what was received of the
+/// next one, if the ring cannot hold it.
+///
+/// # Errors
+///
+/// As [`Consumer::recv`].
+pub fn recv_framed_message<F: FramedTransportFrame, B>(
+    ring: &mut Consumer<F, B>,
+    deadline: Deadline,
+) -> Result<(u8, Vec<u8>), RecvError> {
+    let mut assembler = Assembler::new();
+    let outcome = assembler.wait(ring, deadline).map(|whole| {
+        let message = assembler.take_vec(ring, whole);
+        assembler.delivered();
+        assembler.release(ring);
+        (whole.kind(), message)
+    });
+    // what is held of a message that is not whole comes again
+    ring.redeliver_held();
+    outcome
+}

@@ -1,0 +1,357 @@
+//! The frame: an event that carries a piece of a message.
+//!
+//! A frame is a header and a payload, and a message is one frame or a run of them. The producer writes the header and
+//! the used part of the payload, nothing else; the rest of the slot is what an earlier message left there.
+//!
+//! ```text
+//! FixedFrame          len u32 | kind u8 | flags u8 | check u16 | msg_id u32 | payload ...
+//! AlignedFixedFrame   the same                                  | 4 unused  | payload, aligned to 16 ...
+//! ```
+//!
+//! Every field says something that a reader knows already from another one, so that a frame that is damaged, or does not
+//! belong where it is, is told from a sound one:
+//!
+//! * `len`: the message's bytes from this frame on; so it is the whole length in a message's first frame, and what a
+//!   frame does not hold itself is in those that follow.
+//! * `flags`: START in the first frame, END in the last one, TIMED in all frames of a message whose last 8 bytes are the
+//!   time at which it was sent.
+//! * `msg_id`: the low 32 bits of the first frame's sequence.
+//! * `check`: the exclusive or of all other 16-bit words of the header; any single flipped bit shows.
+//!
+//! In a ring of large frames, header and stamp share a cache line and the payload starts the next one
+//! ([`Event::HEAD_BYTES`]).
+
+use core::fmt::{self, Write};
+
+use disruptor_mp::{Event, LayoutId};
+
+/// Bytes of a frame's header.
+pub const FRAME_HEADER_BYTES: usize = 12;
+
+/// The bits of a frame's flags.
+pub mod frame_flags {
+    /// The message's first frame.
+    pub const START: u8 = 1;
+    /// The message's last frame.
+    pub const END: u8 = 2;
+    /// The message's last 8 bytes are the time at which it was sent.
+    pub const TIMED: u8 = 4;
+    /// All bits that have a meaning.
+    pub const ALL: u8 = START | END | TIMED;
+}
+
+/// Whether a frame with these flags is a whole message.
+///
+/// ```
+/// use myelon::transport::{frame_flags, is_single_frame};
+///
+/// assert!(is_single_frame(frame_flags::START | frame_flags::END));
+/// assert!(!is_single_frame(frame_flags::START));
+/// ```
+pub const fn is_single_frame(flags: u8) -> bool {
+    flags & (frame_flags::START | frame_flags::END) == frame_flags::START | frame_flags::END
+}
+
+/// Whether a frame with these flags is its message's last one.
+///
+/// ```
+/// use myelon::transport::{frame_flags, is_last_frame};
+///
+/// assert!(is_last_frame(frame_flags::END));
+/// assert!(!is_last_frame(frame_flags::START));
+/// ```
+pub const fn is_last_frame(flags: u8) -> bool {
+    flags & frame_flags::END != 0
+}
+
+/// What a frame's header says.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::{FrameMeta, frame_flags};
+///
+/// let meta = FrameMeta { len: 64, kind: 7, flags: frame_flags::START | frame_flags::END, msg_id: 0 };
+/// let mut bytes = meta.to_bytes();
+/// assert_eq!(FrameMeta::from_bytes(&bytes), Some(meta));
+/// bytes[0] ^= 1;
+/// assert_eq!(FrameMeta::from_bytes(&bytes), None, "a flipped bit shows");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameMeta {
+    /// The message's bytes from this frame on.
+    pub len: u32,
+    /// What the message is; the program's choice.
+    pub kind: u8,
+    /// Bits of [`frame_flags`].
+    pub flags: u8,
+    /// The low 32 bits of the sequence of the message's first frame.
+    pub msg_id: u32,
+}
+
+/// What the check of an empty header is: a slot of zeros is no frame.
+const CHECK_OF_ZEROS: u16 = 0x6D79;
+
+impl FrameMeta {
+    /// The header's bytes.
+    #[inline]
+    pub const fn to_bytes(self) -> [u8; FRAME_HEADER_BYTES] {
+        let [a, b, c, d] = self.len.to_ne_bytes();
+        let [e, f] = self.check().to_ne_bytes();
+        let [g, h, i, j] = self.msg_id.to_ne_bytes();
+        [a, b, c, d, self.kind, self.flags, e, f, g, h, i, j]
+    }
+
+    /// What the bytes say; `None` if no header has these bytes.
+    #[inline]
+    pub const fn from_bytes(bytes: &[u8; FRAME_HEADER_BYTES]) -> Option<Self> {
+        let [a, b, c, d, kind, flags, e, f, g, h, i, j] = *bytes;
+        let meta = Self {
+            len: u32::from_ne_bytes([a, b, c, d]),
+            kind,
+            flags,
+            msg_id: u32::from_ne_bytes([g, h, i, j]),
+        };
+        if meta.check() == u16::from_ne_bytes([e, f]) && flags & !frame_flags::ALL == 0 {
+            Some(meta)
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    const fn check(self) -> u16 {
+        let words = self.len ^ self.msg_id;
+        let kind_and_flags = u16::from_ne_bytes([self.kind, self.flags]);
+        words as u16 ^ (words >> 16) as u16 ^ kind_and_flags ^ CHECK_OF_ZEROS
+    }
+}
+
+/// An event that carries a piece of a message. [`FixedFrame`] and [`AlignedFixedFrame`] are two; implement it for a frame
+/// of your own to put something beside the payload, or to choose another place for it.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::{FRAME_HEADER_BYTES, FramedTransportFrame, FramedTransportProducer};
+///
+/// #[derive(Clone, Copy, myelon::Event)]
+/// #[repr(C)]
+/// struct TracedFrame {
+///     header: [u8; FRAME_HEADER_BYTES],
+///     host: [u8; 4],
+///     payload: [u8; 240],
+/// }
+///
+/// impl FramedTransportFrame for TracedFrame {
+///     const PAYLOAD_BYTES: usize = 240;
+///
+///     fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
+///         &self.header
+///     }
+///     fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
+///         &mut self.header
+///     }
+///     fn payload(&self) -> &[u8] {
+///         &self.payload
+///     }
+///     fn payload_mut(&mut self) -> &mut [u8] {
+///         &mut self.payload
+///     }
+/// }
+///
+/// let name = myelon::portable_shm_segment_name("doc");
+/// let mut tx = FramedTransportProducer::<TracedFrame>::create(&name, 64)?;
+/// tx.publish(b"hello", 1)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait FramedTransportFrame: Event {
+    /// How many bytes of a message a frame carries; one at least.
+    const PAYLOAD_BYTES: usize;
+
+    /// The header's bytes.
+    fn header(&self) -> &[u8; FRAME_HEADER_BYTES];
+
+    /// The header's bytes, to be written.
+    fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES];
+
+    /// The payload: [`PAYLOAD_BYTES`](Self::PAYLOAD_BYTES) at least. Where it is shorter, messages are malformed.
+    fn payload(&self) -> &[u8];
+
+    /// The payload, to be written: [`PAYLOAD_BYTES`](Self::PAYLOAD_BYTES) at least.
+    fn payload_mut(&mut self) -> &mut [u8];
+}
+
+/// A frame with `N` bytes of payload, right behind the header: any `N` from 1 on.
+///
+/// In frames from 237 bytes of payload on, the payload starts 4 bytes before a cache line. For messages that are read in
+/// place as something with an alignment, take an [`AlignedFixedFrame`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct FixedFrame<const N: usize> {
+    header: [u8; FRAME_HEADER_BYTES],
+    payload: [u8; N],
+}
+
+/// A frame with `N` bytes of payload, aligned to 16 bytes: `N` is a multiple of 16.
+///
+/// In frames from 240 bytes of payload on, the payload starts on a cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub struct AlignedFixedFrame<const N: usize> {
+    header: [u8; FRAME_HEADER_BYTES],
+    unused: [u8; 4],
+    payload: [u8; N],
+}
+
+macro_rules! frame {
+    ($frame:ident, $kind:literal, $head:expr, $is_size:expr, $demand:literal) => {
+        // SAFETY: bytes in `repr(C)` and no padding, whatever `N` the constant lets pass: fixed layout, all bytes
+        // initialised, every value meaningful, no pointers, no cells (the contract of `Event`, DESIGN.md section 6).
+        unsafe impl<const N: usize> Event for $frame<N> {
+            const LAYOUT_ID: u64 = {
+                assert!($is_size(N), $demand);
+                LayoutId::new($kind).number(N as u64).finish()
+            };
+            const HEAD_BYTES: usize = $head;
+
+            fn describe_layout(out: &mut dyn Write) -> fmt::Result {
+                write!(
+                    out,
+                    concat!("{{ {} with {} bytes of payload }} size {} align {}"),
+                    $kind,
+                    N,
+                    size_of::<Self>(),
+                    align_of::<Self>()
+                )
+            }
+        }
+
+        impl<const N: usize> FramedTransportFrame for $frame<N> {
+            const PAYLOAD_BYTES: usize = N;
+
+            #[inline(always)]
+            fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
+                &self.header
+            }
+
+            #[inline(always)]
+            fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
+                &mut self.header
+            }
+
+            #[inline(always)]
+            fn payload(&self) -> &[u8] {
+                &self.payload
+            }
+
+            #[inline(always)]
+            fn payload_mut(&mut self) -> &mut [u8] {
+                &mut self.payload
+            }
+        }
+
+        impl<const N: usize> fmt::Debug for $frame<N> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($frame))
+                    .field("header", &FrameMeta::from_bytes(&self.header))
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+/// Any positive size.
+const fn is_positive(size: usize) -> bool {
+    size > 0
+}
+
+/// A size that keeps a frame a multiple of its alignment.
+const fn is_multiple_of_16(size: usize) -> bool {
+    size > 0 && size.is_multiple_of(16)
+}
+
+frame!(
+    FixedFrame,
+    "FixedFrame",
+    FRAME_HEADER_BYTES,
+    is_positive,
+    "a frame carries one byte of payload at least"
+);
+frame!(
+    AlignedFixedFrame,
+    "AlignedFixedFrame",
+    16,
+    is_multiple_of_16,
+    "the payload of an aligned frame is a multiple of 16 bytes"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_single_bit_flip_in_a_header_shows() {
+        for meta in [
+            FrameMeta {
+                len: 0,
+                kind: 0,
+                flags: 3,
+                msg_id: 0,
+            },
+            FrameMeta {
+                len: 65_536,
+                kind: 255,
+                flags: 5,
+                msg_id: u32::MAX,
+            },
+            FrameMeta {
+                len: u32::MAX,
+                kind: 1,
+                flags: 0,
+                msg_id: 0x8000_0001,
+            },
+        ] {
+            let bytes = meta.to_bytes();
+            assert_eq!(FrameMeta::from_bytes(&bytes), Some(meta));
+            for bit in 0..8 * FRAME_HEADER_BYTES {
+                let mut flipped = bytes;
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(
+                    FrameMeta::from_bytes(&flipped),
+                    None,
+                    "bit {bit} of {meta:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_and_ones_are_no_header() {
+        assert_eq!(FrameMeta::from_bytes(&[0; FRAME_HEADER_BYTES]), None);
+        assert_eq!(FrameMeta::from_bytes(&[0xFF; FRAME_HEADER_BYTES]), None);
+    }
+
+    #[test]
+    fn a_flag_without_a_meaning_is_no_header() {
+        let meta = FrameMeta {
+            len: 1,
+            kind: 1,
+            flags: 8,
+            msg_id: 1,
+        };
+        assert_eq!(FrameMeta::from_bytes(&meta.to_bytes()), None);
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size_of::<FixedFrame<1>>(), 13);
+        assert_eq!(size_of::<AlignedFixedFrame<65_536>>(), 65_552);
+        assert_eq!(align_of::<AlignedFixedFrame<16>>(), 16);
+        assert_ne!(FixedFrame::<16>::LAYOUT_ID, FixedFrame::<17>::LAYOUT_ID);
+        assert_ne!(
+            FixedFrame::<16>::LAYOUT_ID,
+            AlignedFixedFrame::<16>::LAYOUT_ID
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! Layer 1: messages of any length, over rings of frames.
+//!
+//! A frame is an event that carries a piece of a message. A message of one frame is written where its receivers read it,
+//! and read where it was written; a longer one takes a run of frames, which are published together. Only the bytes that a
+//! message has are copied, once on each side at the most.
+//!
+//! ```
+//! use myelon::Deadline;
+//! use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, MyelonWaitStrategy};
+//!
+//! let name = myelon::portable_shm_segment_name("doc");
+//! let mut tx = FramedTransportProducer::<FixedFrame<1024>>::create(&name, 64)?;
+//! let mut rx = FramedTransportConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
+//! tx.send(b"hello", 7, Deadline::NEVER)?;
+//! let message = rx.recv(Deadline::NEVER)?;
+//! assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Who writes what, and what happens when someone dies
+//!
+//! The producer writes frames and nothing else; a consumer writes how far it has released frames. A producer that dies in
+//! a message of up to half the ring has published none of it or all. Of a longer message consumers have a part, which they
+//! drop and count when the next message starts, or the ring ends. A consumer with an explicit id that dies gets the message
+//! at hand again when it comes back, but for the rest of a message that is longer than the whole ring: that is dropped.
+//!
+//! # Choosing a frame
+//!
+//! A message that fits one frame costs least, and short messages do not pay for large frames: their bytes are all that is
+//! touched. So take frames that most messages fit, and memory is what it costs: depth times frame size.
+
+mod assembly;
+mod buffer;
+mod clock;
+mod consumer;
+mod error;
+mod frame;
+mod producer;
+
+pub use assembly::{Received, ReceivedMessageMeta};
+pub use buffer::{REASSEMBLY_ALIGN, ReassemblyBuffer};
+pub use consumer::{
+    FramedTransportConsumer, Message, MmapFramedTransportConsumer, MyelonWaitStrategy,
+    recv_framed_message,
+};
+pub use error::{TransportError, TransportResult};
+pub use frame::{
+    AlignedFixedFrame, FRAME_HEADER_BYTES, FixedFrame, FrameMeta, FramedTransportFrame,
+    frame_flags, is_last_frame, is_single_frame,
+};
+pub use producer::{
+    FramedTransportProducer, MAX_MESSAGE_BYTES, MmapFramedTransportProducer, Reservation,
+    publish_framed_payload,
+};

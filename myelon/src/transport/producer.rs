@@ -1,0 +1,608 @@
+//! Sending messages: how one is cut into frames, and the frames are published.
+//!
+//! The frames of a message are claimed in runs of at most half the ring, one frame at least, and the frames of a run are
+//! published together. A message of up to half the ring is seen whole or not at all, whenever its producer dies; of a
+//! longer one, whose runs follow each other as consumers make room, consumers drop what they have when the next message
+//! starts.
+
+use disruptor_mp::{
+    Claim, CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
+    MmapProducer, MmapTransportLayout, MultiProcessResult, Producer,
+    RequiredConsumerLivenessConfig, Sequence, SharedMemory, build_shared_single_producer,
+};
+
+use super::clock;
+use super::error::{TransportError, TransportResult};
+use super::frame::{FrameMeta, FramedTransportFrame, frame_flags};
+
+/// The longest message, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
+
+/// Bytes of the time that a timed message ends with.
+pub(super) const TIME_BYTES: usize = size_of::<u64>();
+
+/// Sends messages of any length over a ring of frames. [`MmapFramedTransportProducer`] is this type.
+///
+/// A message has a `kind`, any byte, by which its receivers tell what it is.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::Deadline;
+/// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, MyelonWaitStrategy};
+///
+/// let name = myelon::portable_shm_segment_name("doc");
+/// let mut tx = FramedTransportProducer::<FixedFrame<1024>>::create(&name, 64)?;
+/// let mut rx = FramedTransportConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
+/// tx.send(b"hello", 7, Deadline::NEVER)?;
+/// let message = rx.recv(Deadline::NEVER)?;
+/// assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct FramedTransportProducer<F: FramedTransportFrame, B = SharedMemory> {
+    ring: Producer<F, B>,
+    is_timed: bool,
+    fragmented: u64,
+}
+
+/// Sends messages over a ring in a mapped file.
+pub type MmapFramedTransportProducer<F> = FramedTransportProducer<F, MappedFile>;
+
+/// How long a publish may wait.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Until(Deadline),
+    /// For as long as the required consumers make progress.
+    Managed,
+}
+
+impl<F: FramedTransportFrame> FramedTransportProducer<F> {
+    /// Creates the ring `name` with `depth` frames, a power of two, or takes over the one that a dead producer left.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn create(name: &str, depth: usize) -> TransportResult<Self> {
+        Self::from_builder(build_shared_single_producer(name, depth))
+    }
+
+    /// As [`create`](Self::create), and expects the consumers with these ids: until each has come the ring is filled once
+    /// and no further, so that a late one misses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn create_with_consumers<I: AsRef<str>>(
+        name: &str,
+        depth: usize,
+        ids: impl IntoIterator<Item = I>,
+    ) -> TransportResult<Self> {
+        let mut producer = Self::create(name, depth)?;
+        producer.discover_consumers(ids)?;
+        Ok(producer)
+    }
+}
+
+impl<F: FramedTransportFrame> MmapFramedTransportProducer<F> {
+    /// Creates the ring in the file `layout` with `depth` frames, a power of two, or takes over a dead producer's.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn create(layout: &MmapTransportLayout, depth: usize) -> TransportResult<Self> {
+        Self::from_builder(MmapProducer::builder(layout, depth))
+    }
+
+    /// As [`create`](Self::create), and expects the consumers with these ids.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn create_with_consumers<I: AsRef<str>>(
+        layout: &MmapTransportLayout,
+        depth: usize,
+        ids: impl IntoIterator<Item = I>,
+    ) -> TransportResult<Self> {
+        let mut producer = Self::create(layout, depth)?;
+        producer.discover_consumers(ids)?;
+        Ok(producer)
+    }
+}
+
+impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
+    /// The producer that `builder` builds: with whatever layer 0 can do.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FixedFrame, FramedTransportProducer};
+    ///
+    /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// tx.publish(b"hello", 1)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
+        const {
+            assert!(
+                F::PAYLOAD_BYTES > 0,
+                "a frame carries one byte of payload at least"
+            )
+        };
+        let mut ring = builder.build_zeroed_producer()?;
+        ring.set_counter(CounterId::FRAMES_PUBLISHED, 0);
+        ring.set_counter(CounterId::FRAMES_FRAGMENTED, 0);
+        Ok(Self {
+            ring,
+            is_timed: false,
+            fragmented: 0,
+        })
+    }
+
+    /// From now on each message tells when it was sent: see [`ReceivedMessageMeta::sent_at_ns`]. Costs a look at the
+    /// clock for each message, and 8 bytes.
+    ///
+    /// [`ReceivedMessageMeta::sent_at_ns`]: super::ReceivedMessageMeta::sent_at_ns
+    pub fn stamp_send_times(&mut self, is_timed: bool) -> &mut Self {
+        self.is_timed = is_timed;
+        self
+    }
+
+    /// Expects the consumers with these ids from now on, and returns how many of them are there already.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`] for what is no id.
+    pub fn discover_consumers<I: AsRef<str>>(
+        &mut self,
+        ids: impl IntoIterator<Item = I>,
+    ) -> TransportResult<usize> {
+        let mut present = 0;
+        for id in ids {
+            self.ring.expect_consumer_id(id.as_ref())?;
+            present += usize::from(self.ring.discover_consumer_id(id.as_ref()));
+        }
+        Ok(present)
+    }
+
+    /// Whether a consumer with this id is registered now, attached or away.
+    pub fn discover_consumer_id(&mut self, id: &str) -> bool {
+        self.ring.discover_consumer_id(id)
+    }
+
+    /// Sends a message, waiting for space for as long as it takes. Returns the sequence of its last frame.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), but for the time-out.
+    #[inline]
+    pub fn publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
+        self.send(message, kind, Deadline::NEVER)
+    }
+
+    /// Sends a message, waiting for space until the deadline. Returns the sequence of its last frame.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Send`] with who held the ring, or what else is wrong with it; [`TransportError::MessageTooLong`].
+    /// The message is not received then: if it is longer than half the ring and some of it was published, consumers drop
+    /// that.
+    #[inline]
+    pub fn send(
+        &mut self,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        if self.is_plain(message.len()) {
+            return Ok(send_in(self.ring.claim(deadline)?, message, kind));
+        }
+        self.send_slowly(message, kind, Patience::Until(deadline))
+    }
+
+    /// Sends a message if there is space for all of it. Never waits. Returns the sequence of its last frame.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Full`], and [`TransportError::NeedsRuns`] for a message that takes more than half of the ring;
+    /// [`TransportError::MessageTooLong`].
+    #[inline]
+    pub fn try_publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
+        if self.is_plain(message.len())
+            && let Ok(frame) = self.ring.try_claim()
+        {
+            return Ok(send_in(frame, message, kind));
+        }
+        self.send_slowly(message, kind, Patience::None)
+    }
+
+    /// Sends a message, waiting for space for as long as the required consumers make progress. Returns the sequence of its
+    /// last frame.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::RequiredConsumer`], [`TransportError::MessageTooLong`]. The message is not received then.
+    #[inline]
+    pub fn publish_managed(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
+        if self.is_plain(message.len()) {
+            return Ok(send_in(self.ring.claim_managed()?, message, kind));
+        }
+        self.send_slowly(message, kind, Patience::Managed)
+    }
+
+    /// Names the consumers that this producer depends on: see [`Producer::enable_required_consumer_liveness`].
+    pub fn enable_required_consumer_liveness(
+        &mut self,
+        config: RequiredConsumerLivenessConfig,
+    ) -> &mut Self {
+        self.ring.enable_required_consumer_liveness(config);
+        self
+    }
+
+    /// Claims a frame to write a message of `len` bytes in place, waiting for space until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::DoesNotFitFrame`], [`TransportError::Send`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::Deadline;
+    /// use myelon::transport::{FixedFrame, FramedTransportProducer};
+    ///
+    /// let name = myelon::portable_shm_segment_name("doc");
+    /// let mut tx = FramedTransportProducer::<FixedFrame<1024>>::create(&name, 64)?;
+    /// let mut message = tx.reserve(5, 7, Deadline::NEVER)?;
+    /// message.copy_from_slice(b"hello");
+    /// message.publish();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn reserve(
+        &mut self,
+        len: usize,
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Reservation<'_, F>> {
+        self.check_reservation(len)?;
+        let is_timed = self.is_timed;
+        Reservation::new(self.ring.claim(deadline)?, len, kind, is_timed)
+    }
+
+    /// As [`reserve`](Self::reserve), waiting for as long as the required consumers make progress.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::DoesNotFitFrame`], [`TransportError::RequiredConsumer`].
+    #[inline]
+    pub fn reserve_managed(&mut self, len: usize, kind: u8) -> TransportResult<Reservation<'_, F>> {
+        self.check_reservation(len)?;
+        let is_timed = self.is_timed;
+        Reservation::new(self.ring.claim_managed()?, len, kind, is_timed)
+    }
+
+    /// As [`reserve`](Self::reserve), if a frame is free. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::DoesNotFitFrame`], [`TransportError::Full`].
+    #[inline]
+    pub fn try_reserve(&mut self, len: usize, kind: u8) -> TransportResult<Reservation<'_, F>> {
+        self.check_reservation(len)?;
+        let is_timed = self.is_timed;
+        let depth = self.ring.capacity();
+        let frame = self
+            .ring
+            .try_claim()
+            .map_err(|_| TransportError::Full { frames: 1, depth })?;
+        Reservation::new(frame, len, kind, is_timed)
+    }
+
+    fn check_reservation(&self, len: usize) -> TransportResult<()> {
+        match self.fits(len) {
+            true => Ok(()),
+            false => Err(TransportError::DoesNotFitFrame {
+                len,
+                limit: self.frame_limit(),
+            }),
+        }
+    }
+
+    /// The longest message that takes one frame, in bytes.
+    pub fn frame_limit(&self) -> usize {
+        let time = if self.is_timed { TIME_BYTES } else { 0 };
+        F::PAYLOAD_BYTES.saturating_sub(time)
+    }
+
+    /// Whether a message of `len` bytes takes one frame and no time.
+    #[inline(always)]
+    fn is_plain(&self, len: usize) -> bool {
+        len <= F::PAYLOAD_BYTES && !self.is_timed
+    }
+
+    #[inline(always)]
+    fn fits(&self, len: usize) -> bool {
+        let time = if self.is_timed { TIME_BYTES } else { 0 };
+        len.saturating_add(time) <= F::PAYLOAD_BYTES
+    }
+
+    /// A message of several frames, or one with a time.
+    #[cold]
+    #[inline(never)]
+    fn send_slowly(
+        &mut self,
+        message: &[u8],
+        kind: u8,
+        patience: Patience,
+    ) -> TransportResult<Sequence> {
+        let outgoing = Outgoing {
+            message,
+            time: self.is_timed.then(|| clock::now_ns().to_ne_bytes()),
+            kind,
+        };
+        let last = outgoing.send_over(&mut self.ring, patience)?;
+        if outgoing.frames::<F>() > 1 {
+            self.fragmented += 1;
+            self.ring
+                .set_counter(CounterId::FRAMES_FRAGMENTED, self.fragmented);
+        }
+        Ok(last)
+    }
+
+    /// The ring, for what layer 0 can do: who holds it, who is there, whether a sequence was consumed.
+    pub fn ring(&mut self) -> &mut Producer<F, B> {
+        &mut self.ring
+    }
+
+    /// Shows this producer's counters in `file`, those of its ring and those of frames: see
+    /// [`Producer::attach_counters`].
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`]; nothing has changed then.
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        Ok(self.ring.attach_counters(file)?)
+    }
+
+    /// This producer's counters as they are now; a file that they are attached to is brought up to date.
+    pub fn counters(&mut self) -> Vec<CounterSnapshot> {
+        self.ring.counters()
+    }
+
+    /// The last sequence that was published, of a frame.
+    pub fn last_published_sequence(&self) -> Sequence {
+        self.ring.last_published_sequence()
+    }
+
+    /// Number of frames that the ring holds.
+    pub fn depth(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// Says that no message will follow, as dropping does, but with its errors.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn close(self) -> MultiProcessResult<()> {
+        self.ring.close()
+    }
+}
+
+/// Sends a message of one frame, which was claimed.
+#[inline(always)]
+fn send_in<F: FramedTransportFrame>(mut frame: Claim<'_, F>, message: &[u8], kind: u8) -> Sequence {
+    let meta = FrameMeta {
+        len: message.len() as u32,
+        kind,
+        flags: frame_flags::START | frame_flags::END,
+        msg_id: frame.sequence() as u32,
+    };
+    *frame.header_mut() = meta.to_bytes();
+    put(&mut *frame, 0, message);
+    frame.publish()
+}
+
+/// Copies `piece` into the payload; what has no room in a payload that is too short is left out, and shows there.
+#[inline(always)]
+fn put<F: FramedTransportFrame>(frame: &mut F, at: usize, piece: &[u8]) {
+    let payload = frame.payload_mut();
+    if let Some(to) = payload.get_mut(at..at + piece.len()) {
+        to.copy_from_slice(piece);
+    }
+}
+
+/// A message on its way into frames.
+struct Outgoing<'a> {
+    message: &'a [u8],
+    time: Option<[u8; TIME_BYTES]>,
+    kind: u8,
+}
+
+impl Outgoing<'_> {
+    fn len(&self) -> usize {
+        self.message.len() + self.time.map_or(0, |time| time.len())
+    }
+
+    fn frames<F: FramedTransportFrame>(&self) -> usize {
+        self.len().div_ceil(F::PAYLOAD_BYTES).max(1)
+    }
+
+    /// Publishes the message's frames, run by run, and returns the last one's sequence.
+    fn send_over<F: FramedTransportFrame, B>(
+        &self,
+        ring: &mut Producer<F, B>,
+        patience: Patience,
+    ) -> TransportResult<Sequence> {
+        let (len, frames) = (self.message.len(), self.frames::<F>());
+        if len > MAX_MESSAGE_BYTES {
+            let limit = MAX_MESSAGE_BYTES;
+            return Err(TransportError::MessageTooLong { len, limit });
+        }
+        let limit = (ring.capacity() / 2).max(1);
+        if matches!(patience, Patience::None) && frames > limit {
+            return Err(TransportError::NeedsRuns { len, frames, limit });
+        }
+        let depth = ring.capacity();
+        let id = (ring.last_published_sequence() + 1) as u32;
+        let mut done = 0;
+        loop {
+            let run = (frames - done).min(limit);
+            let write = |frame: &mut F, index| self.write(frame, done + index, id);
+            let last = match patience {
+                Patience::None => ring
+                    .try_batch_publish(run, write)
+                    .map_err(|_| TransportError::Full { frames, depth })?,
+                Patience::Until(deadline) => ring.send_batch(run, deadline, write)?,
+                Patience::Managed => ring.publish_batch_managed(run, write)?,
+            };
+            done += run;
+            if done == frames {
+                return Ok(last);
+            }
+        }
+    }
+
+    /// Writes the message's frame `index`.
+    #[inline(always)]
+    fn write<F: FramedTransportFrame>(&self, frame: &mut F, index: usize, msg_id: u32) {
+        let from = index * F::PAYLOAD_BYTES;
+        let rest = self.len() - from;
+        let here = rest.min(F::PAYLOAD_BYTES);
+        let mut flags = 0;
+        if index == 0 {
+            flags |= frame_flags::START;
+        }
+        if here == rest {
+            flags |= frame_flags::END;
+        }
+        if self.time.is_some() {
+            flags |= frame_flags::TIMED;
+        }
+        let meta = FrameMeta {
+            len: rest as u32,
+            kind: self.kind,
+            flags,
+            msg_id,
+        };
+        *frame.header_mut() = meta.to_bytes();
+        let piece =
+            &self.message[from.min(self.message.len())..(from + here).min(self.message.len())];
+        put(frame, 0, piece);
+        if let Some(time) = &self.time {
+            // the time may lie in two frames
+            let before = from.max(self.message.len()) - self.message.len();
+            let after = (from + here).max(self.message.len()) - self.message.len();
+            put(frame, piece.len(), &time[before..after]);
+        }
+    }
+}
+
+/// A frame that was claimed to write a message in place. Dropped unpublished, it is as if never claimed.
+///
+/// It is handed over as an earlier message left it: write every byte.
+#[derive(Debug)]
+#[must_use = "a message is sent by `publish()`"]
+pub struct Reservation<'a, F: FramedTransportFrame> {
+    frame: Claim<'a, F>,
+    len: usize,
+    kind: u8,
+    is_timed: bool,
+}
+
+impl<'a, F: FramedTransportFrame> Reservation<'a, F> {
+    #[inline(always)]
+    fn new(frame: Claim<'a, F>, len: usize, kind: u8, is_timed: bool) -> TransportResult<Self> {
+        let limit = frame.payload().len();
+        if len > limit {
+            return Err(TransportError::DoesNotFitFrame { len, limit });
+        }
+        Ok(Self {
+            frame,
+            len,
+            kind,
+            is_timed,
+        })
+    }
+
+    /// Makes the message shorter: its first `len` bytes.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Sends the message, and returns the sequence of its frame.
+    #[inline]
+    pub fn publish(mut self) -> Sequence {
+        let mut meta = FrameMeta {
+            len: self.len as u32,
+            kind: self.kind,
+            flags: frame_flags::START | frame_flags::END,
+            msg_id: self.frame.sequence() as u32,
+        };
+        if self.is_timed {
+            meta.len += TIME_BYTES as u32;
+            meta.flags |= frame_flags::TIMED;
+            put(&mut *self.frame, self.len, &clock::now_ns().to_ne_bytes());
+        }
+        *self.frame.header_mut() = meta.to_bytes();
+        self.frame.publish()
+    }
+}
+
+impl<F: FramedTransportFrame> core::ops::Deref for Reservation<'_, F> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.frame.payload().get(..self.len).unwrap_or_default()
+    }
+}
+
+impl<F: FramedTransportFrame> core::ops::DerefMut for Reservation<'_, F> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let len = self.len;
+        self.frame.payload_mut().get_mut(..len).unwrap_or_default()
+    }
+}
+
+/// Sends a message over a ring of frames that the caller has as such: as [`FramedTransportProducer::send`].
+///
+/// # Errors
+///
+/// As [`FramedTransportProducer::send`].
+///
+/// # Examples
+///
+/// ```
+/// use myelon::Deadline;
+/// use myelon::transport::{FixedFrame, publish_framed_payload, recv_framed_message};
+///
+/// let ring = myelon::HeapRing::<FixedFrame<4>>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+/// publish_framed_payload(&mut tx, b"three frames", 7, Deadline::NEVER)?;
+/// let message = recv_framed_message(&mut rx, Deadline::NEVER)?;
+/// assert_eq!(message, (7, b"three frames".to_vec()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn publish_framed_payload<F: FramedTransportFrame, B>(
+    ring: &mut Producer<F, B>,
+    message: &[u8],
+    kind: u8,
+    deadline: Deadline,
+) -> TransportResult<Sequence> {
+    let outgoing = Outgoing {
+        message,
+        time: None,
+        kind,
+    };
+    outgoing.send_over(ring, Patience::Until(deadline))
+}

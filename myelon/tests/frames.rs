@@ -1,0 +1,527 @@
+//! Messages over rings of frames: what arrives, what is dropped, what comes again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use myelon::transport::{
+    FRAME_HEADER_BYTES, FixedFrame, FrameMeta, FramedTransportConsumer, FramedTransportFrame,
+    FramedTransportProducer, MAX_MESSAGE_BYTES, ReassemblyBuffer, TransportError, frame_flags,
+};
+use myelon::{Deadline, Heap, HeapRing, RecvError, StartFrom};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+/// Four bytes a frame.
+type Small = FixedFrame<4>;
+type Tx<F = Small> = FramedTransportProducer<F, Heap>;
+type Rx<F = Small> = FramedTransportConsumer<F, Heap>;
+
+fn pair<F: FramedTransportFrame>(depth: usize) -> Result<(HeapRing<F>, Tx<F>, Rx<F>)> {
+    let ring = HeapRing::<F>::new(depth)?;
+    let tx = FramedTransportProducer::from_builder(ring.builder())?;
+    let rx = FramedTransportConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
+    Ok((ring, tx, rx))
+}
+
+/// `len` bytes that tell their place.
+fn message(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 7 + len) as u8).collect()
+}
+
+fn recv(rx: &mut Rx) -> Result<Vec<u8>> {
+    Ok(rx.recv(Deadline::after(Duration::from_secs(10)))?.to_vec())
+}
+
+/// Writes one frame by hand.
+fn put(tx: &mut Tx, meta: FrameMeta, payload: &[u8; 4]) {
+    tx.ring().publish(|frame| {
+        *frame.header_mut() = meta.to_bytes();
+        frame.payload_mut().copy_from_slice(payload);
+    });
+}
+
+fn start(tx: &Tx, len: u32, flags: u8) -> FrameMeta {
+    FrameMeta {
+        len,
+        kind: 7,
+        flags: frame_flags::START | flags,
+        msg_id: (tx.last_published_sequence() + 1) as u32,
+    }
+}
+
+#[test]
+fn lengths_around_each_boundary() -> Result {
+    for depth in [1, 2, 8] {
+        let (_ring, mut tx, mut rx) = pair::<Small>(depth)?;
+        for len in (0_usize..40).filter(|len| len.div_ceil(4) <= (depth / 2).max(1)) {
+            tx.publish(&message(len), len as u8)?;
+            let got = rx.recv(Deadline::after(Duration::ZERO))?;
+            assert_eq!((got.kind(), got.to_vec()), (len as u8, message(len)));
+            assert_eq!(got.meta().frames, len.div_ceil(4).max(1));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn messages_larger_than_the_ring_flow_through_it() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(8)?;
+    let lens = [1, 100, 33, 0, 32, 31, 1000, 4];
+    let sender = std::thread::spawn(move || {
+        for len in lens {
+            tx.send(&message(len), 1, Deadline::after(Duration::from_secs(10)))
+                .expect("sent");
+        }
+    });
+    let mut buffer = ReassemblyBuffer::new();
+    for (turn, len) in lens.into_iter().enumerate() {
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let got = match turn % 3 {
+            0 => rx.recv(deadline)?.to_vec(),
+            1 => rx.recv_owned(deadline)?.1,
+            _ => rx.recv_leased(&mut buffer, deadline, |_, message| message.to_vec())?,
+        };
+        assert_eq!(got, message(len));
+    }
+    sender.join().expect("the sender");
+    Ok(())
+}
+
+#[test]
+fn messages_arrive_whichever_way_they_are_read() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(32)?;
+    let mut buffer = ReassemblyBuffer::new();
+    for len in [0, 3, 4, 9, 64] {
+        for _ in 0..3 {
+            tx.publish(&message(len), 9)?;
+            assert_eq!(rx.recv_message_blocking_owned(), (9, message(len)));
+            tx.try_publish(&message(len), 9)?;
+            let got = rx.recv_message_blocking_leased(&mut buffer, |_, m| m.to_vec());
+            assert_eq!(got, message(len));
+            tx.publish_managed(&message(len), 9)?;
+            assert_eq!(recv(&mut rx)?, message(len));
+            tx.publish(&message(len), 9)?;
+            let mut got = Vec::new();
+            let count = rx.process_available_messages(|_, m| got.extend_from_slice(m))?;
+            assert_eq!((count, got), (1, message(len)));
+            assert!(rx.try_recv()?.is_none());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_message_written_in_place() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<FixedFrame<64>>(4)?;
+    let mut reservation = tx.reserve(64, 3, Deadline::NEVER)?;
+    reservation[..5].copy_from_slice(b"hello");
+    reservation.truncate(5);
+    assert_eq!(reservation.publish(), 0);
+    drop(tx.try_reserve(10, 3)?);
+    tx.reserve_managed(0, 4)?.publish();
+    let got = rx.recv(Deadline::NEVER)?;
+    assert!(got.is_in_place());
+    assert_eq!((got.kind(), &*got), (3, &b"hello"[..]));
+    drop(got);
+    assert_eq!(rx.recv(Deadline::NEVER)?.len(), 0);
+    assert_eq!(
+        tx.reserve(65, 3, Deadline::NEVER).unwrap_err().to_string(),
+        "65 bytes do not fit a frame of 64: take larger frames, or publish() them from a buffer"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_time_of_sending_is_there_when_asked_for() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(32)?;
+    tx.publish(b"none", 1)?;
+    assert_eq!(rx.recv(Deadline::NEVER)?.meta().sent_at_ns, None);
+    tx.stamp_send_times(true);
+    let mut before = 0;
+    // the time lies in frames of its own, or in two
+    for len in [0, 1, 2, 3, 4, 5, 50] {
+        tx.publish(&message(len), 1)?;
+        let got = rx.recv(Deadline::NEVER)?;
+        let sent_at = got.meta().sent_at_ns.expect("a time");
+        assert!(sent_at > before);
+        before = sent_at;
+        assert_eq!((got.meta().len, got.to_vec()), (len, message(len)));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_truncated_message_is_dropped_and_the_next_one_delivered() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
+    let first = start(&tx, 10, 0);
+    put(&mut tx, first, b"tru.");
+    tx.publish(b"whole", 1)?;
+    assert_eq!(recv(&mut rx)?, b"whole");
+    let first = start(&tx, 4, frame_flags::END);
+    put(&mut tx, first, b"four");
+    assert_eq!(recv(&mut rx)?, b"four");
+    let received = rx.received();
+    assert_eq!(
+        (received.messages, received.truncated, received.dropped()),
+        (2, 1, 1)
+    );
+    Ok(())
+}
+
+#[test]
+fn the_end_of_the_ring_is_the_end_of_a_truncated_message() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
+    let first = start(&tx, 10, 0);
+    put(&mut tx, first, b"tru.");
+    tx.close()?;
+    assert_eq!(rx.recv(Deadline::NEVER).unwrap_err(), RecvError::Closed);
+    assert_eq!(rx.received().truncated, 1);
+    assert_eq!(rx.try_recv().unwrap_err(), RecvError::Closed);
+    Ok(())
+}
+
+/// What a header may say wrongly, each in the second frame of a message of three.
+#[test]
+fn a_frame_that_does_not_belong_there_takes_its_message_with_it() -> Result {
+    let sound = |id| FrameMeta {
+        len: 6,
+        kind: 7,
+        flags: 0,
+        msg_id: id,
+    };
+    let wrong: [fn(FrameMeta) -> FrameMeta; 6] = [
+        |meta| FrameMeta { len: 5, ..meta },
+        |meta| FrameMeta {
+            len: u32::MAX,
+            ..meta
+        },
+        |meta| FrameMeta { kind: 8, ..meta },
+        |meta| FrameMeta {
+            flags: frame_flags::END,
+            ..meta
+        },
+        |meta| FrameMeta {
+            flags: frame_flags::TIMED,
+            ..meta
+        },
+        |meta| FrameMeta {
+            msg_id: meta.msg_id + 1,
+            ..meta
+        },
+    ];
+    for (index, wrong) in wrong.into_iter().enumerate() {
+        let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
+        let first = start(&tx, 10, 0);
+        put(&mut tx, first, b"one.");
+        put(&mut tx, wrong(sound(first.msg_id)), b"two.");
+        let third = FrameMeta {
+            len: 2,
+            flags: frame_flags::END,
+            ..sound(first.msg_id)
+        };
+        put(&mut tx, third, b"3...");
+        tx.publish(b"the next", 1)?;
+        assert_eq!(recv(&mut rx)?, b"the next", "{index}");
+        assert_eq!(
+            (rx.received().malformed, rx.received().orphans),
+            (1, 1),
+            "{index}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_start_that_contradicts_itself_is_dropped() -> Result {
+    let wrong: [fn(FrameMeta) -> FrameMeta; 5] = [
+        |meta| FrameMeta {
+            len: 5,
+            flags: meta.flags | frame_flags::END,
+            ..meta
+        },
+        |meta| FrameMeta { len: 4, ..meta },
+        |meta| FrameMeta {
+            len: u32::MAX,
+            ..meta
+        },
+        |meta| FrameMeta {
+            msg_id: meta.msg_id + 1,
+            flags: meta.flags | frame_flags::END,
+            ..meta
+        },
+        |meta| FrameMeta {
+            len: 7,
+            flags: meta.flags | frame_flags::TIMED,
+            ..meta
+        },
+    ];
+    for (index, wrong) in wrong.into_iter().enumerate() {
+        let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
+        let meta = wrong(start(&tx, 4, 0));
+        put(&mut tx, meta, b"bad.");
+        tx.publish(b"the next", 1)?;
+        assert_eq!(recv(&mut rx)?, b"the next", "{index}");
+        assert_eq!(rx.received().malformed, 1, "{index}");
+    }
+    Ok(())
+}
+
+/// Each bit of each header of a message of three frames: the message arrives as it was sent, or not at all.
+#[test]
+fn every_single_bit_flip_is_detected() -> Result {
+    for bit in 0..3 * 8 * FRAME_HEADER_BYTES {
+        let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
+        let first = start(&tx, 10, 0);
+        for (index, (len, flags)) in [(10, first.flags), (6, 0), (2, frame_flags::END)]
+            .into_iter()
+            .enumerate()
+        {
+            let mut header = FrameMeta {
+                len,
+                flags,
+                ..first
+            }
+            .to_bytes();
+            if index == bit / 8 / FRAME_HEADER_BYTES {
+                header[bit / 8 % FRAME_HEADER_BYTES] ^= 1 << (bit % 8);
+            }
+            tx.ring().publish(|frame| *frame.header_mut() = header);
+        }
+        tx.publish(b"the next", 1)?;
+        assert_eq!(recv(&mut rx)?, b"the next", "bit {bit}");
+        assert_eq!(rx.received().malformed, 1, "bit {bit}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_message_over_the_consumers_limit_is_dropped() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
+    rx.limit_message_bytes(5);
+    for len in [6, 5, 3, 20, 0] {
+        tx.publish(&message(len), 1)?;
+    }
+    for len in [5, 3, 0] {
+        assert_eq!(recv(&mut rx)?, message(len));
+    }
+    assert_eq!(rx.received().too_long, 2);
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_words() -> Result {
+    let (_ring, mut tx, _rx) = pair::<Small>(4)?;
+    let too_long = vec![0; MAX_MESSAGE_BYTES + 1];
+    assert_eq!(
+        tx.publish(&too_long, 1).unwrap_err().to_string(),
+        "a message of 1073741825 bytes is over the limit of 1073741824: send it in pieces, or send where it is"
+    );
+    assert_eq!(
+        tx.try_publish(&message(9), 1).unwrap_err().to_string(),
+        "a message of 9 bytes takes 3 frames, and at most 2 are claimed at once: send() waits between the runs of longer ones"
+    );
+    tx.publish(&message(8), 1)?;
+    tx.publish(&message(4), 1)?;
+    assert_eq!(
+        tx.try_publish(&message(8), 1).unwrap_err().to_string(),
+        "the message takes 2 frames, and the ring of 4 has no space for them now; blocked_on() of its producer says who holds it"
+    );
+    tx.try_publish(&message(1), 1)?;
+    assert!(matches!(
+        tx.try_publish(&message(1), 1),
+        Err(TransportError::Full { .. })
+    ));
+    assert!(matches!(
+        tx.try_reserve(1, 1),
+        Err(TransportError::Full { .. })
+    ));
+    let full = tx.send(&message(1), 1, Deadline::after(Duration::from_millis(1)));
+    assert!(full.unwrap_err().to_string().contains("'reader'"));
+    Ok(())
+}
+
+/// A sender that gives up in the middle of a message longer than the ring.
+#[test]
+fn a_message_that_was_given_up_is_dropped() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(4)?;
+    let sent = tx.send(&message(100), 1, Deadline::after(Duration::from_millis(1)));
+    assert!(matches!(sent, Err(TransportError::Send(_))));
+    assert!(rx.try_recv()?.is_none(), "frames, but no message");
+    tx.publish(b"next", 1)?;
+    assert_eq!(recv(&mut rx)?, b"next");
+    assert_eq!(rx.received().truncated, 1);
+    Ok(())
+}
+
+#[test]
+fn a_message_whose_handler_panics_comes_again() -> Result {
+    for (depth, len) in [(16, 3), (16, 9), (16, 64), (2, 12)] {
+        let (_ring, mut tx, mut rx) = pair::<Small>(depth)?;
+        let sender = std::thread::spawn(move || tx.publish(&message(len), 1).map(|_| tx));
+        let mut buffer = ReassemblyBuffer::new();
+        let panics = catch_unwind(AssertUnwindSafe(|| {
+            rx.recv_message_blocking_leased(&mut buffer, |_, _| panic!("on purpose"))
+        }));
+        assert!(panics.is_err());
+        let panics = catch_unwind(AssertUnwindSafe(|| {
+            let _message = rx.recv(Deadline::NEVER).expect("the message");
+            panic!("on purpose");
+        }));
+        assert!(panics.is_err());
+        let panics = catch_unwind(AssertUnwindSafe(|| {
+            rx.process_available_messages(|_, _| panic!("on purpose"))
+        }));
+        assert!(panics.is_err());
+        rx.recv(Deadline::NEVER)?.release_uncommitted();
+        assert_eq!(recv(&mut rx)?, message(len), "{depth} {len}");
+        assert!(rx.try_recv()?.is_none());
+        drop(sender.join().expect("the sender")?);
+    }
+    Ok(())
+}
+
+#[test]
+fn in_a_burst_what_was_handled_before_the_panic_does_not_come_again() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(64)?;
+    for index in 0..10 {
+        tx.publish(&[index], 1)?;
+    }
+    let panics = catch_unwind(AssertUnwindSafe(|| {
+        rx.process_available_messages(|_, message| assert!(message[0] < 5))
+    }));
+    assert!(panics.is_err());
+    assert_eq!(tx.ring().min_gating_sequence(), 4);
+    for index in 5..10 {
+        assert_eq!(recv(&mut rx)?, [index]);
+    }
+    Ok(())
+}
+
+/// A consumer that goes in the middle of a message gets all of it when it comes back.
+#[test]
+fn a_consumer_that_comes_back_gets_the_whole_message() -> Result {
+    let (ring, mut tx, mut rx) = pair::<Small>(16)?;
+    let first = start(&tx, 10, 0);
+    put(&mut tx, first, b"one.");
+    assert!(rx.try_recv()?.is_none());
+    drop(rx);
+    put(
+        &mut tx,
+        FrameMeta {
+            len: 6,
+            flags: 0,
+            ..first
+        },
+        b"two.",
+    );
+    put(
+        &mut tx,
+        FrameMeta {
+            len: 2,
+            flags: frame_flags::END,
+            ..first
+        },
+        b"3...",
+    );
+    let mut rx = Rx::from_builder(ring.builder().with_consumer_id("reader"))?;
+    assert_eq!(recv(&mut rx)?, b"one.two.3.");
+    Ok(())
+}
+
+/// A consumer that comes late drops what it has no beginning of, and it is nobody's fault.
+#[test]
+fn a_joiner_starts_with_a_whole_message() -> Result {
+    let ring = HeapRing::<Small>::new(8)?;
+    let mut tx = Tx::from_builder(ring.builder())?;
+    for len in [12, 5] {
+        tx.publish(&message(len), 1)?;
+    }
+    let mut rx = Rx::from_builder(ring.builder().with_start(StartFrom::Sequence(1)))?;
+    assert_eq!(recv(&mut rx)?, message(5));
+    assert_eq!((rx.received().dropped(), rx.received().orphans), (0, 2));
+    Ok(())
+}
+
+#[test]
+fn raw_rings_carry_messages_too() -> Result {
+    let ring = HeapRing::<Small>::new(8)?;
+    let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    for len in [0, 4, 9] {
+        myelon::publish_framed_payload(&mut tx, &message(len), 2, Deadline::NEVER)?;
+    }
+    for len in [0, 4, 9] {
+        let got = myelon::recv_framed_message(&mut rx, Deadline::NEVER)?;
+        assert_eq!(got, (2, message(len)));
+    }
+    let none = myelon::recv_framed_message(&mut rx, Deadline::after(Duration::ZERO));
+    assert_eq!(none.unwrap_err(), RecvError::Timeout);
+    Ok(())
+}
+
+#[test]
+fn counters_of_frames() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
+    let file = myelon::CountersFile::anonymous();
+    tx.attach_counters(&file)?;
+    rx.attach_counters(&file)?;
+    for len in [0, 4, 5, 9] {
+        tx.publish(&message(len), 1)?;
+        recv(&mut rx)?;
+    }
+    let value = |counters: &[myelon::CounterSnapshot], id: u32| {
+        counters
+            .iter()
+            .find(|counter| counter.id.get() == id)
+            .map(|counter| counter.value)
+    };
+    for counters in [tx.counters(), file.snapshot()] {
+        assert_eq!(
+            (value(&counters, 0x30), value(&counters, 0x31)),
+            (Some(7), Some(2))
+        );
+    }
+    for counters in [rx.counters(), file.snapshot()] {
+        assert_eq!(value(&counters, 0x32), Some(2));
+    }
+    Ok(())
+}
+
+/// A frame that does not keep its promise: its payload is shorter than it says.
+#[derive(Clone, Copy, myelon::Event)]
+#[event(crate = myelon)]
+#[repr(C)]
+struct Liar {
+    header: [u8; FRAME_HEADER_BYTES],
+    payload: [u8; 4],
+}
+
+impl FramedTransportFrame for Liar {
+    const PAYLOAD_BYTES: usize = 8;
+
+    fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
+        &self.header
+    }
+    fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
+        &mut self.header
+    }
+    fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+    fn payload_mut(&mut self) -> &mut [u8] {
+        &mut self.payload
+    }
+}
+
+#[test]
+fn a_frame_that_is_shorter_than_it_says_is_malformed() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Liar>(16)?;
+    for message in [&b"12345678"[..], b"123456789", b"1234"] {
+        tx.publish(message, 1)?;
+    }
+    assert!(matches!(
+        tx.reserve(5, 1, Deadline::NEVER),
+        Err(TransportError::DoesNotFitFrame { .. })
+    ));
+    assert_eq!(&*rx.recv(Deadline::NEVER)?, b"1234");
+    assert!(rx.received().malformed >= 2);
+    Ok(())
+}
