@@ -26,6 +26,9 @@
 //! let _ = myelon::disruptor_mp::portable_shm_segment_name("ticks");
 //! ```
 
+pub mod codec;
+
+pub use codec::{Codec, CodecError, ZeroCopyCodec};
 #[doc(inline)]
 pub use disruptor_mp::*;
 
