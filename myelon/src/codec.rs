@@ -8,6 +8,7 @@
 //! | `Bincode` | `bincode` (default) | serde types; compact and quick | strings and byte slices, by `BorrowedForm` |
 //! | `Postcard` | `postcard` | serde types; the maintained alternative to bincode | the same |
 //! | `Rkyv` | `rkyv` | rkyv's own derives; large messages read where they lie | the whole message, checked first |
+//! | `FlatBuffer` | `flatbuffers` | schemas shared with other languages and versions | tables, verified first |
 //!
 //! Bincode's development has ended: 2.0.1 is the last release that does anything (3.0.0 is an empty shell), and it is pinned.
 //! Its format is stable and small, so it stays the default; who wants a codec with a future takes postcard.
@@ -42,19 +43,37 @@ mod bincode;
 #[cfg(any(feature = "bincode", feature = "postcard"))]
 mod borrowed;
 mod error;
+#[cfg(feature = "flatbuffers")]
+mod flatbuffers;
 #[cfg(any(feature = "bincode", feature = "postcard"))]
 mod guard;
+#[cfg(feature = "postcard")]
+mod postcard;
+#[cfg(feature = "rkyv")]
+mod rkyv;
 
 #[cfg(feature = "bincode")]
 pub use bincode::Bincode;
 #[cfg(any(feature = "bincode", feature = "postcard"))]
 pub use borrowed::BorrowedForm;
 pub use error::CodecError;
+#[cfg(feature = "flatbuffers")]
+pub use flatbuffers::{AnyTable, FlatBuffer, FlatRoot};
 #[cfg(any(feature = "bincode", feature = "postcard"))]
-pub use guard::{MAX_DEPTH, MAX_EMPTY_ELEMENTS};
+pub use guard::MAX_EMPTY_ELEMENTS;
+#[cfg(feature = "postcard")]
+pub use postcard::Postcard;
+#[cfg(feature = "rkyv")]
+pub use rkyv::{Rkyv, RkyvMessage};
 
 /// The most bytes that the codecs of this crate encode or decode as one message: 1 GiB.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
+
+/// How deep the values of a message may be nested to be decoded or read: 128.
+///
+/// Of serde messages, each struct, tuple, sequence, map, enum and `Some` is one deeper; of archives, each reference; of
+/// flatbuffers, each table.
+pub const MAX_DEPTH: usize = 128;
 
 /// A message type that knows its bytes.
 ///

@@ -31,6 +31,10 @@ pub mod codec;
 pub use codec::{Codec, CodecError, ZeroCopyCodec};
 #[doc(inline)]
 pub use disruptor_mp::*;
+#[cfg(feature = "flatbuffers")]
+pub use flatbuffers;
+#[cfg(feature = "rkyv")]
+pub use rkyv;
 
 /// The README's examples compile.
 #[cfg(doctest)]

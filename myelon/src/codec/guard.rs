@@ -14,12 +14,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::CodecError;
-
-/// How deep the values of a serde message may be nested: 128.
-///
-/// Each struct, tuple, sequence, map, enum and `Some` is one deeper.
-pub const MAX_DEPTH: usize = 128;
+use super::{CodecError, MAX_DEPTH};
 
 /// How many elements a serde message may have on top of one for each of its bytes: 65,536.
 ///
