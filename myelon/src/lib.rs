@@ -26,10 +26,16 @@
 //! let _ = myelon::disruptor_mp::portable_shm_segment_name("ticks");
 //! ```
 
+pub mod codec;
 pub mod transport;
 
+pub use codec::{Codec, CodecError, ZeroCopyCodec};
 #[doc(inline)]
 pub use disruptor_mp::*;
+#[cfg(feature = "flatbuffers")]
+pub use flatbuffers;
+#[cfg(feature = "rkyv")]
+pub use rkyv;
 #[doc(inline)]
 pub use transport::*;
 

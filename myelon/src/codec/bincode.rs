@@ -1,0 +1,113 @@
+//! Bincode 2.0.1 of serde types.
+
+use ::bincode::{config, error::EncodeError, serde as format};
+use ref_cast::RefCast;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::guard::Guard;
+use super::{BorrowedForm, Codec, CodecError, ZeroCopyCodec, check_len};
+
+const NAME: &str = "bincode";
+
+/// A serde message in bincode 2.0.1: little-endian, integers from one byte on (the crate's standard configuration).
+///
+/// Encoding does not allocate but for the vector it is asked for, as far as the message's own `Serialize` does not. Decoding
+/// takes the whole input or fails, holds lengths and depth to [`MAX_DEPTH`](super::MAX_DEPTH) and
+/// [`MAX_EMPTY_ELEMENTS`](super::MAX_EMPTY_ELEMENTS), and sets aside no more elements at a time than there are input bytes.
+/// With a [`BorrowedForm`], strings and byte slices are read in place.
+///
+/// The format has no field names: both sides need the same type, and serde's `flatten`, `untagged`, `tag` and `skip_…_if` do
+/// not work. A `Vec<u8>` goes element by element unless `serde_bytes` is used. Bincode is no longer developed;
+/// `Postcard` (feature `postcard`) is the maintained alternative.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::codec::{Bincode, Codec};
+///
+/// let bytes = Bincode::of(&(7_u64, "gold".to_string())).encode()?;
+/// assert_eq!(bytes, b"\x07\x04gold");
+/// let (id, name) = Bincode::<(u64, String)>::decode(&bytes)?.into_inner();
+/// assert_eq!((id, &name[..]), (7, "gold"));
+/// # Ok::<(), myelon::CodecError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, RefCast)]
+#[repr(transparent)]
+pub struct Bincode<T>(
+    /// The message.
+    pub T,
+);
+
+impl<T> Bincode<T> {
+    /// The message as a `Bincode`, where it is.
+    pub fn of(message: &T) -> &Self {
+        Self::ref_cast(message)
+    }
+
+    /// The message itself.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Codec for Bincode<T> {
+    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let mut out = Vec::new();
+        self.encode_append(&mut out)?;
+        Ok(out)
+    }
+
+    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        let start = out.len();
+        let written = format::encode_into_std_write(&self.0, out, config::standard());
+        let checked = written
+            .map_err(encode_error::<T>)
+            .and_then(|n| check_len(NAME, n));
+        if checked.is_err() {
+            out.truncate(start);
+        }
+        checked
+    }
+
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
+        match format::encode_into_slice(&self.0, out, config::standard()) {
+            Ok(n) => check_len(NAME, n).map(|()| Some(n)),
+            Err(EncodeError::UnexpectedEnd) => Ok(None),
+            Err(e) => Err(encode_error::<T>(e)),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        decode(bytes).map(Self)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + BorrowedForm> ZeroCopyCodec for Bincode<T> {
+    type Archived<'a> = T::Borrowed<'a>;
+
+    fn access(bytes: &[u8]) -> Result<T::Borrowed<'_>, CodecError> {
+        decode(bytes)
+    }
+}
+
+/// The one way in, for owned and for borrowed messages.
+///
+/// Bincode's own limit is left off: it counts eight bytes for each `u64` though one may do, and would refuse what was encoded.
+/// The guard counts what is there.
+fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
+    check_len(NAME, bytes.len())?;
+    let guard = Guard::new(NAME, bytes.len());
+    let (message, consumed) =
+        format::seed_decode_from_slice(guard.seed::<T>(), bytes, config::standard())
+            .map_err(|e| guard.error::<T>(e))?;
+    guard.check_end::<T>(consumed)?;
+    Ok(message)
+}
+
+fn encode_error<T>(source: EncodeError) -> CodecError {
+    CodecError::Encode {
+        codec: NAME,
+        message: std::any::type_name::<T>(),
+        source: source.into(),
+    }
+}

@@ -1,0 +1,315 @@
+//! Flatbuffers, read where they lie, with generated code or without.
+
+use std::any::type_name;
+use std::error::Error;
+use std::fmt;
+use std::marker::PhantomData;
+
+use ::flatbuffers::{
+    FlatBufferBuilder, Follow, InvalidFlatbuffer, Table, Verifiable, Verifier, VerifierOptions,
+    WIPOffset, root_with_opts,
+};
+
+use super::{Codec, CodecError, MAX_DEPTH, ZeroCopyCodec, check_len};
+
+const NAME: &str = "flatbuffers";
+
+/// What is read while verifying may be so many times the input, plus [`APPARENT_SLACK_BYTES`]: tables may share strings and tables.
+const APPARENT_FACTOR: usize = 64;
+
+const APPARENT_SLACK_BYTES: usize = 1 << 20;
+
+/// Where a message has its identifier, if it has one: after the root's offset.
+const IDENTIFIER_AT: usize = 4;
+
+const IDENTIFIER_LEN: usize = 4;
+
+/// A flatbuffers message: a root table in bytes of its own, built here or received.
+///
+/// [`access`](ZeroCopyCodec::access) verifies the root and everything it refers to, and gives the table's accessor in the bytes
+/// received; it allocates nothing, and neither does [`encode_into`](Codec::encode_into), which copies the finished bytes. Any
+/// address will do. Tables may be nested [`MAX_DEPTH`](super::MAX_DEPTH) deep, there may be a million of them, and shared parts may
+/// make the message look 64 times its length (and a MiB). A message's end is not marked in it: trailing bytes are not seen.
+///
+/// `R` names the root table, see [`FlatRoot`]. No generated code is needed: `FlatBuffer<AnyTable>` reads any message by field
+/// numbers. To keep one builder, publish `builder.finished_data()` as raw bytes, or take it back by
+/// [`into_builder`](Self::into_builder).
+///
+/// # Examples
+///
+/// ```
+/// # #[allow(warnings)]
+/// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
+/// # use order::shop::{Order, OrderArgs};
+/// # use myelon::codec::FlatRoot;
+/// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
+/// use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
+/// use myelon::flatbuffers::FlatBufferBuilder;
+///
+/// let mut builder = FlatBufferBuilder::new();
+/// let symbol = Some(builder.create_string("XAU"));
+/// let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
+/// let message = FlatBuffer::<Order>::finish(builder, order);
+///
+/// let mut frame = [0; 128];
+/// let used = message.encode_into(&mut frame)?.expect("it fits");
+/// let order = FlatBuffer::<Order>::access(&frame[..used])?;
+/// assert_eq!((order.id(), order.symbol()), (7, "XAU"));
+/// # Ok::<(), myelon::CodecError>(())
+/// ```
+pub struct FlatBuffer<R> {
+    bytes: Bytes,
+    root: PhantomData<fn() -> R>,
+}
+
+enum Bytes {
+    Built(FlatBufferBuilder<'static>),
+    Received(Vec<u8>),
+}
+
+impl<R: FlatRoot> FlatBuffer<R> {
+    /// The message whose root table is `root`, the last thing made with `builder`, which must not have been finished.
+    pub fn finish(
+        mut builder: FlatBufferBuilder<'static>,
+        root: WIPOffset<R::Root<'static>>,
+    ) -> Self {
+        const { check_identifier::<R>() };
+        builder.finish(root, R::IDENTIFIER);
+        Self::new(Bytes::Built(builder))
+    }
+
+    /// The root table, verified as by [`access`](ZeroCopyCodec::access).
+    ///
+    /// # Errors
+    ///
+    /// The builder was given something that is no such table.
+    pub fn root(&self) -> Result<R::Root<'_>, CodecError> {
+        Self::access(self.bytes())
+    }
+}
+
+impl<R> FlatBuffer<R> {
+    fn new(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            root: PhantomData,
+        }
+    }
+
+    /// The message's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Built(builder) => builder.finished_data(),
+            Bytes::Received(bytes) => bytes,
+        }
+    }
+
+    /// An empty builder, with the memory of the one that made this message, if one did.
+    pub fn into_builder(self) -> FlatBufferBuilder<'static> {
+        match self.bytes {
+            Bytes::Built(mut builder) => {
+                builder.reset();
+                builder
+            }
+            Bytes::Received(_) => FlatBufferBuilder::new(),
+        }
+    }
+}
+
+impl<R> fmt::Debug for FlatBuffer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlatBuffer")
+            .field("root", &type_name::<R>())
+            .field("len", &self.bytes().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: FlatRoot> Codec for FlatBuffer<R> {
+    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        check_len(NAME, self.bytes().len())?;
+        Ok(self.bytes().to_vec())
+    }
+
+    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        check_len(NAME, self.bytes().len())?;
+        out.extend_from_slice(self.bytes());
+        Ok(())
+    }
+
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
+        let bytes = self.bytes();
+        check_len(NAME, bytes.len())?;
+        let Some(place) = out.get_mut(..bytes.len()) else {
+            return Ok(None);
+        };
+        place.copy_from_slice(bytes);
+        Ok(Some(bytes.len()))
+    }
+
+    /// Verifies the bytes and copies them as they are.
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        Self::access(bytes)?;
+        Ok(Self::new(Bytes::Received(bytes.to_vec())))
+    }
+}
+
+impl<R: FlatRoot> ZeroCopyCodec for FlatBuffer<R> {
+    type Archived<'a> = R::Root<'a>;
+
+    fn access(bytes: &[u8]) -> Result<R::Root<'_>, CodecError> {
+        const { check_identifier::<R>() };
+        check_len(NAME, bytes.len())?;
+        if let Some(expected) = R::IDENTIFIER {
+            let found = bytes.get(IDENTIFIER_AT..IDENTIFIER_AT + IDENTIFIER_LEN);
+            if found != Some(expected.as_bytes()) {
+                let found = found.unwrap_or_default().escape_ascii();
+                return Err(decode_error::<R>(
+                    bytes,
+                    format!("its identifier is '{found}', expected '{expected}'"),
+                ));
+            }
+        }
+        root_with_opts::<R::Root<'_>>(&limits(bytes), bytes)
+            .map_err(|e| decode_error::<R>(bytes, in_one_line(&e)))
+    }
+}
+
+/// Says which table is a message's root, for all lifetimes of the bytes it is read from: a type that flatc made has one.
+///
+/// # Examples
+///
+/// ```
+/// # #[allow(warnings)]
+/// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
+/// use myelon::codec::{Codec, FlatBuffer, FlatRoot};
+/// use order::shop::{ORDER_IDENTIFIER, Order};
+///
+/// impl FlatRoot for Order<'_> {
+///     type Root<'a> = Order<'a>;
+///     const IDENTIFIER: Option<&'static str> = Some(ORDER_IDENTIFIER);
+/// }
+///
+/// let error = FlatBuffer::<Order>::decode(b"\x08\0\0\0DUCK").unwrap_err();
+/// assert!(error.to_string().contains("its identifier is 'DUCK', expected 'ORDR'"));
+/// ```
+pub trait FlatRoot {
+    /// The root table in bytes that live for `'a`.
+    type Root<'a>: Follow<'a, Inner = Self::Root<'a>> + Verifiable + 'a;
+
+    /// The four letters that the schema has as its `file_identifier`, if it has any: written by [`FlatBuffer::finish`], and
+    /// demanded of what is received.
+    const IDENTIFIER: Option<&'static str> = None;
+}
+
+/// A table of any kind, read by the numbers of its fields: the first field of a schema's table is number 0, and a union takes two.
+///
+/// That it is a table was verified; each field is verified when it is asked for. `T` is `bool`, a number, `&[u8]`-like
+/// [`Vector`](::flatbuffers::Vector)s, strings and tables behind a [`ForwardsUOffset`](::flatbuffers::ForwardsUOffset), or
+/// anything else that the crate `flatbuffers` can verify.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::codec::{AnyTable, Codec, FlatBuffer, ZeroCopyCodec};
+/// use myelon::flatbuffers::{FlatBufferBuilder, ForwardsUOffset, WIPOffset};
+///
+/// // 4, 6, 8: fields 0, 1, 2
+/// let mut builder = FlatBufferBuilder::new();
+/// let symbol = builder.create_string("XAU");
+/// let table = builder.start_table();
+/// builder.push_slot(4, 7_u64, 0);
+/// builder.push_slot_always(6, symbol);
+/// let table = builder.end_table(table);
+/// let bytes = FlatBuffer::<AnyTable>::finish(builder, WIPOffset::new(table.value())).encode()?;
+///
+/// let order = FlatBuffer::<AnyTable>::access(&bytes)?;
+/// assert_eq!(order.get::<u64>(0)?, Some(7));
+/// assert_eq!(order.get::<ForwardsUOffset<&str>>(1)?, Some("XAU"));
+/// assert_eq!(order.get::<u32>(2)?.unwrap_or(1), 1);
+/// # Ok::<(), myelon::CodecError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AnyTable<'a>(Table<'a>);
+
+impl<'a> AnyTable<'a> {
+    /// The value of a field, or `None` if the message does not have it, which stands for the schema's default.
+    ///
+    /// # Errors
+    ///
+    /// What is there is no `T`.
+    pub fn get<T: Follow<'a> + Verifiable + 'a>(
+        &self,
+        field: u16,
+    ) -> Result<Option<T::Inner>, CodecError> {
+        let bytes = self.0.buf();
+        let Some(slot) = field.checked_mul(2).and_then(|n| n.checked_add(4)) else {
+            return Ok(None);
+        };
+        Verifier::new(&limits(bytes), bytes)
+            .visit_table(self.0.loc())
+            .and_then(|table| table.visit_field::<T>("", slot, false).map(drop))
+            .map_err(|e| decode_error::<T>(bytes, format!("field {field}: {}", in_one_line(&e))))?;
+        // SAFETY: the line above verified that the table is one and that this field, if it is there, holds a `T`.
+        Ok(unsafe { self.0.get::<T>(slot, None) })
+    }
+}
+
+impl<'a> Follow<'a> for AnyTable<'a> {
+    type Inner = Self;
+
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self {
+        // SAFETY: the caller's promise: a table was verified here.
+        Self(unsafe { Table::new(buf, loc) })
+    }
+}
+
+impl Verifiable for AnyTable<'_> {
+    fn run_verifier(verifier: &mut Verifier<'_, '_>, at: usize) -> Result<(), InvalidFlatbuffer> {
+        verifier.visit_table(at)?.finish();
+        Ok(())
+    }
+}
+
+impl FlatRoot for AnyTable<'_> {
+    type Root<'a> = AnyTable<'a>;
+}
+
+/// How much work and depth a message may ask for.
+fn limits(bytes: &[u8]) -> VerifierOptions {
+    VerifierOptions {
+        max_depth: MAX_DEPTH,
+        max_apparent_size: (bytes.len().saturating_mul(APPARENT_FACTOR))
+            .saturating_add(APPARENT_SLACK_BYTES),
+        ..VerifierOptions::default()
+    }
+}
+
+/// A compile-time error if the identifier has not the length that the format has room for.
+const fn check_identifier<R: FlatRoot>() {
+    if let Some(identifier) = R::IDENTIFIER {
+        assert!(
+            identifier.len() == IDENTIFIER_LEN,
+            "a file identifier has four letters"
+        );
+    }
+}
+
+/// The verifier speaks in lines.
+fn in_one_line(error: &InvalidFlatbuffer) -> String {
+    let text = error.to_string();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.trim().trim_end_matches('.'))
+        .collect();
+    lines.join(", ")
+}
+
+fn decode_error<R>(bytes: &[u8], source: impl Into<Box<dyn Error + Send + Sync>>) -> CodecError {
+    CodecError::Decode {
+        codec: NAME,
+        message: type_name::<R>(),
+        len: bytes.len(),
+        source: source.into(),
+    }
+}

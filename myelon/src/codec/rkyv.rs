@@ -1,0 +1,296 @@
+//! Rkyv archives, read where they lie.
+
+use std::any::type_name;
+use std::num::NonZeroUsize;
+
+use ::rkyv::api::{access_with_context, deserialize_using, serialize_using};
+use ::rkyv::bytecheck::CheckBytes;
+use ::rkyv::de::Pool;
+use ::rkyv::rancor::{Error, Source, Strategy};
+use ::rkyv::ser::{Positional, Serializer, Writer, allocator::ArenaHandle, sharing::Share};
+use ::rkyv::util::{AlignedVec, with_arena};
+use ::rkyv::validation::{Validator, archive::ArchiveValidator, shared::SharedValidator};
+use ::rkyv::{Archive, Deserialize, Serialize};
+use ref_cast::RefCast;
+
+use super::{Codec, CodecError, MAX_DEPTH, ZeroCopyCodec, check_len};
+
+const NAME: &str = "rkyv";
+
+/// What `AlignedFixedFrame` gives and rkyv's own buffers have, in bytes.
+const FRAME_ALIGNMENT: usize = 16;
+
+/// What a copy of misaligned bytes gets, in bytes: enough for types aligned to a pair of cache lines.
+const COPY_ALIGNMENT: usize = 128;
+
+type Checker<'a> = Strategy<Validator<ArchiveValidator<'a>, SharedValidator>, Error>;
+type Encoder<'o, 'a> = Strategy<Serializer<Out<'o>, ArenaHandle<'a>, Share>, Error>;
+
+/// An archive of rkyv 0.8: the message is read in place, whole, without decoding.
+///
+/// [`access`](ZeroCopyCodec::access) checks all that the message refers to and gives `&T::Archived`; it allocates nothing unless
+/// the message has shared pointers. The check costs time for each value with something to check (strings, enums,
+/// references) and, in optimised builds, none for the elements of a `Vec<u8>` or of other plain numbers. References may be
+/// [`MAX_DEPTH`](super::MAX_DEPTH) deep. An archive has its root at the end: bytes that nothing refers to are not looked at, so
+/// that trailing garbage shows only as a wrong root.
+///
+/// Archives must lie at an aligned address, 16 for all that holds no type of greater alignment: receive into an
+/// `AlignedFixedFrame`, or [`decode`](Codec::decode), which copies what lies badly. An archive with nothing but smaller types
+/// in it may lie at less.
+///
+/// [`encode_into`](Codec::encode_into) writes straight to its slice. Rkyv keeps the places of nested values in an arena of
+/// the thread, which is allocated once and grows to the largest message; shared pointers take a map per message.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::codec::{Codec, Rkyv, ZeroCopyCodec};
+/// use myelon::rkyv::{self, Archive, Deserialize, Serialize, util::Align};
+///
+/// #[derive(Archive, Serialize, Deserialize)]
+/// #[rkyv(crate = rkyv)]
+/// struct Batch {
+///     ids: Vec<u64>,
+///     prompt: String,
+/// }
+///
+/// let batch = Batch { ids: vec![4, 5, 6], prompt: "why is the sky blue".into() };
+/// let mut frame = Align([0; 128]);
+/// let used = Rkyv::of(&batch).encode_into(&mut frame[..])?.expect("it fits");
+/// let archived = Rkyv::<Batch>::access(&frame[..used])?;
+/// assert_eq!((archived.ids[2].to_native(), archived.prompt.as_str()), (6, "why is the sky blue"));
+/// # Ok::<(), myelon::CodecError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, RefCast)]
+#[repr(transparent)]
+pub struct Rkyv<T>(
+    /// The message.
+    pub T,
+);
+
+impl<T> Rkyv<T> {
+    /// The message as an `Rkyv`, where it is.
+    pub fn of(message: &T) -> &Self {
+        Self::ref_cast(message)
+    }
+
+    /// The message itself.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T: Archive> Rkyv<T> {
+    /// The message in place, unchecked: for peers that are trusted with this process's memory.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` are exactly what [`Codec::encode`] made of a `T` in a program with the same definition of it; they lie at a
+    /// multiple of 16, or of the greatest alignment within `T::Archived` if that is more; and nobody writes to them while
+    /// the result is in use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::codec::{Codec, Rkyv};
+    /// use myelon::rkyv::util::Align;
+    ///
+    /// let mut frame = Align([0; 64]);
+    /// let used = Rkyv(vec![1_u64, 2]).encode_into(&mut frame[..])?.expect("it fits");
+    /// // SAFETY: these are the bytes of such a vector, at a multiple of 16, and the frame is ours.
+    /// let archived = unsafe { Rkyv::<Vec<u64>>::access_unchecked(&frame[..used]) };
+    /// assert_eq!(archived[1].to_native(), 2);
+    /// # Ok::<(), myelon::CodecError>(())
+    /// ```
+    pub unsafe fn access_unchecked(bytes: &[u8]) -> &T::Archived {
+        // SAFETY: the caller's promise is what rkyv asks for: a valid archive, aligned, that does not change.
+        unsafe { ::rkyv::access_unchecked::<T::Archived>(bytes) }
+    }
+}
+
+/// What a type must have to be an [`Rkyv`] message: rkyv's three derives give it all.
+pub trait RkyvMessage:
+    Archive<
+        Archived: 'static
+                      + for<'a> CheckBytes<Checker<'a>>
+                      + Deserialize<Self, Strategy<Pool, Error>>,
+    > + for<'o, 'a> Serialize<Encoder<'o, 'a>>
+    + Sized
+{
+}
+
+impl<T> RkyvMessage for T where
+    T: Archive<
+            Archived: 'static
+                          + for<'a> CheckBytes<Checker<'a>>
+                          + Deserialize<T, Strategy<Pool, Error>>,
+        > + for<'o, 'a> Serialize<Encoder<'o, 'a>>
+{
+}
+
+impl<T: RkyvMessage> Codec for Rkyv<T> {
+    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let mut out = Vec::new();
+        self.encode_append(&mut out)?;
+        Ok(out)
+    }
+
+    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        let start = out.len();
+        let (_, result) = write(&self.0, Out::new(Place::End(out)));
+        let checked = result
+            .map_err(encode_error::<T>)
+            .and_then(|()| check_len(NAME, out.len() - start));
+        if checked.is_err() {
+            out.truncate(start);
+        }
+        checked
+    }
+
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
+        match write(&self.0, Out::new(Place::Slice(out))) {
+            (out, Ok(())) => check_len(NAME, out.used).map(|()| Some(out.used)),
+            (out, Err(_)) if out.full => Ok(None),
+            (_, Err(e)) => Err(encode_error::<T>(e)),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        check_len(NAME, bytes.len())?;
+        let decoded = match check::<T>(bytes) {
+            Err(_) if past(bytes, COPY_ALIGNMENT) != 0 => {
+                check::<T>(&aligned_copy(bytes)).and_then(read)
+            }
+            in_place => in_place.and_then(read),
+        };
+        decoded.map(Self).map_err(|e| decode_error::<T>(bytes, e))
+    }
+}
+
+impl<T: RkyvMessage> ZeroCopyCodec for Rkyv<T> {
+    type Archived<'a> = &'a T::Archived;
+
+    fn access(bytes: &[u8]) -> Result<&T::Archived, CodecError> {
+        check_len(NAME, bytes.len())?;
+        check::<T>(bytes).map_err(|e| refusal::<T>(bytes, e))
+    }
+}
+
+/// Checks the archive and everything it refers to.
+fn check<T: RkyvMessage>(bytes: &[u8]) -> Result<&T::Archived, Error> {
+    let depth = NonZeroUsize::new(MAX_DEPTH + 1);
+    let archive = ArchiveValidator::with_max_depth(bytes, depth);
+    access_with_context(bytes, &mut Validator::new(archive, SharedValidator::new()))
+}
+
+fn read<T: RkyvMessage>(archived: &T::Archived) -> Result<T, Error> {
+    deserialize_using(archived, &mut Pool::new())
+}
+
+/// Why [`check`] failed: the bytes, or only where they lie. That takes a second look, at an aligned copy.
+fn refusal<T: RkyvMessage>(bytes: &[u8], source: Error) -> CodecError {
+    if past(bytes, COPY_ALIGNMENT) == 0 {
+        return decode_error::<T>(bytes, source);
+    }
+    if let Err(source) = check::<T>(&aligned_copy(bytes)) {
+        return decode_error::<T>(bytes, source);
+    }
+    let needed = match past(bytes, FRAME_ALIGNMENT) {
+        0 => COPY_ALIGNMENT,
+        _ => FRAME_ALIGNMENT,
+    };
+    CodecError::Misaligned {
+        codec: NAME,
+        message: type_name::<T>(),
+        needed,
+        found: past(bytes, needed),
+    }
+}
+
+/// How far past a multiple of `alignment` the bytes begin.
+fn past(bytes: &[u8], alignment: usize) -> usize {
+    bytes.as_ptr().addr() % alignment
+}
+
+fn aligned_copy(bytes: &[u8]) -> AlignedVec<COPY_ALIGNMENT> {
+    let mut copy = AlignedVec::with_capacity(bytes.len());
+    copy.extend_from_slice(bytes);
+    copy
+}
+
+fn decode_error<T>(bytes: &[u8], source: Error) -> CodecError {
+    CodecError::Decode {
+        codec: NAME,
+        message: type_name::<T>(),
+        len: bytes.len(),
+        source: source.into(),
+    }
+}
+
+fn encode_error<T>(source: Error) -> CodecError {
+    CodecError::Encode {
+        codec: NAME,
+        message: type_name::<T>(),
+        source: source.into(),
+    }
+}
+
+/// Writes the archive, with the thread's arena; gives back the place, which knows why it stopped.
+fn write<'a>(message: &impl RkyvMessage, out: Out<'a>) -> (Out<'a>, Result<(), Error>) {
+    with_arena(|arena| {
+        let mut serializer = Serializer::new(out, arena.acquire(), Share::new());
+        let result = serialize_using(message, &mut serializer);
+        (serializer.into_writer(), result.map(drop))
+    })
+}
+
+/// Where an archive goes. Its positions count from its own start, wherever that lies.
+#[derive(Debug)]
+pub struct Out<'a> {
+    place: Place<'a>,
+    used: usize,
+    full: bool,
+}
+
+#[derive(Debug)]
+enum Place<'a> {
+    Slice(&'a mut [u8]),
+    End(&'a mut Vec<u8>),
+}
+
+impl<'a> Out<'a> {
+    fn new(place: Place<'a>) -> Self {
+        Self {
+            place,
+            used: 0,
+            full: false,
+        }
+    }
+}
+
+impl Positional for Out<'_> {
+    fn pos(&self) -> usize {
+        self.used
+    }
+}
+
+impl Writer<Error> for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match &mut self.place {
+            Place::End(out) => out.extend_from_slice(bytes),
+            Place::Slice(out) => match out[self.used..].get_mut(..bytes.len()) {
+                Some(to) => to.copy_from_slice(bytes),
+                None => {
+                    self.full = true;
+                    return Err(Error::new(Full));
+                }
+            },
+        }
+        self.used += bytes.len();
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the slice is full")]
+struct Full;
