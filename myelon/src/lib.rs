@@ -28,6 +28,7 @@
 
 pub mod codec;
 pub mod transport;
+pub mod typed_transport;
 
 pub use codec::{Codec, CodecError, ZeroCopyCodec};
 #[doc(inline)]
@@ -38,6 +39,8 @@ pub use flatbuffers;
 pub use rkyv;
 #[doc(inline)]
 pub use transport::*;
+#[doc(inline)]
+pub use typed_transport::*;
 
 /// The README's examples compile.
 #[cfg(doctest)]

@@ -1,0 +1,381 @@
+//! Receiving values, and what can be read in place.
+
+use disruptor_mp::{
+    CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
+    MmapTransportLayout, MultiProcessResult, RecvError, SharedMemory,
+};
+
+use super::error::{DecodeError, TypedRecvError};
+use super::kinds::KindTable;
+use super::producer::SHOWN_EVERY;
+use crate::codec::{Codec, CodecError, ZeroCopyCodec};
+use crate::transport::{
+    FramedTransportConsumer, FramedTransportFrame, Message, MyelonWaitStrategy, ReassemblyBuffer,
+    TransportResult,
+};
+
+/// Receives values of any [`Codec`] from a ring of frames, each one, in order. [`MmapTypedConsumer`] is this type.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// use myelon::codec::Bincode;
+/// use myelon::transport::FixedFrame;
+/// use myelon::{Deadline, MyelonWaitStrategy, TypedConsumer, TypedProducer};
+///
+/// let name = myelon::portable_shm_segment_name("doc");
+/// let mut tx = TypedProducer::<FixedFrame<1024>>::create(&name, 64)?;
+/// let mut rx = TypedConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
+/// tx.publish_raw(b"no pair of numbers", 9)?;
+/// tx.publish(&Bincode((1_u32, 2_u32)), 1)?;
+/// let error = rx.recv::<Bincode<(u32, u32)>>(Deadline::NEVER).unwrap_err();
+/// assert!(error.to_string().starts_with("a message of kind 9 and 18 bytes was dropped"));
+/// let (kind, pair) = rx.recv::<Bincode<(u32, u32)>>(Deadline::NEVER)?;
+/// assert_eq!((kind, pair.into_inner()), (1, (1, 2)));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TypedConsumer<F: FramedTransportFrame, B = SharedMemory> {
+    raw: FramedTransportConsumer<F, B>,
+    decoded: u64,
+}
+
+/// Receives values from a ring in a mapped file.
+pub type MmapTypedConsumer<F> = TypedConsumer<F, MappedFile>;
+
+impl<F: FramedTransportFrame> TypedConsumer<F> {
+    /// Attaches to the ring `name`: see [`FramedTransportConsumer::attach`]. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](crate::TransportError::Ring).
+    pub fn attach(name: &str, depth: usize, strategy: MyelonWaitStrategy) -> TransportResult<Self> {
+        FramedTransportConsumer::<F>::attach(name, depth, strategy).map(Self::over)
+    }
+
+    /// As [`attach`](Self::attach), with an explicit id: its place in the ring outlives its process.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](crate::TransportError::Ring).
+    pub fn attach_with_consumer_id(
+        name: &str,
+        depth: usize,
+        id: &str,
+        strategy: MyelonWaitStrategy,
+    ) -> TransportResult<Self> {
+        FramedTransportConsumer::<F>::attach_with_consumer_id(name, depth, id, strategy)
+            .map(Self::over)
+    }
+}
+
+impl<F: FramedTransportFrame> MmapTypedConsumer<F> {
+    /// Attaches to the ring in the file `layout`. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](crate::TransportError::Ring).
+    pub fn attach(
+        layout: &MmapTransportLayout,
+        depth: usize,
+        strategy: MyelonWaitStrategy,
+    ) -> TransportResult<Self> {
+        FramedTransportConsumer::<F, MappedFile>::attach(layout, depth, strategy).map(Self::over)
+    }
+
+    /// As [`attach`](Self::attach), with an explicit id.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](crate::TransportError::Ring).
+    pub fn attach_with_consumer_id(
+        layout: &MmapTransportLayout,
+        depth: usize,
+        id: &str,
+        strategy: MyelonWaitStrategy,
+    ) -> TransportResult<Self> {
+        FramedTransportConsumer::<F, MappedFile>::attach_with_consumer_id(
+            layout, depth, id, strategy,
+        )
+        .map(Self::over)
+    }
+}
+
+impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
+    /// The consumer that `builder` builds: with whatever layer 0 can do.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](crate::TransportError::Ring).
+    pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
+        FramedTransportConsumer::from_builder(builder).map(Self::over)
+    }
+
+    fn over(mut raw: FramedTransportConsumer<F, B>) -> Self {
+        raw.ring().set_counter(CounterId::CODEC_DECODED, 0);
+        Self { raw, decoded: 0 }
+    }
+
+    /// The next message's kind and value, waiting for it until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedRecvError::Decode`] for a message that is none of `T`: it is consumed. [`TypedRecvError::Recv`].
+    #[inline]
+    pub fn recv<T: Codec>(&mut self, deadline: Deadline) -> Result<(u8, T), TypedRecvError> {
+        let value = decode(self.raw.recv(deadline)?)?;
+        self.count();
+        Ok(value)
+    }
+
+    /// The next message's kind and value, if there is a whole one. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), but for the time-out.
+    #[inline]
+    pub fn try_recv<T: Codec>(&mut self) -> Result<Option<(u8, T)>, TypedRecvError> {
+        let Some(message) = self.raw.try_recv()? else {
+            return Ok(None);
+        };
+        let value = decode(message)?;
+        self.count();
+        Ok(Some(value))
+    }
+
+    /// The next message's kind and value, waiting for it for as long as it takes, through a producer's death too.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), but for the time-out and a producer's death.
+    pub fn recv_owned<T: Codec>(&mut self) -> Result<(u8, T), TypedRecvError> {
+        loop {
+            match self.recv(Deadline::NEVER) {
+                Err(TypedRecvError::Recv(RecvError::ProducerDead { .. })) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The next message as it is, waiting for it until the deadline: see [`FramedTransportConsumer::recv`].
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportConsumer::recv`].
+    pub fn recv_raw(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
+        self.raw.recv(deadline)
+    }
+
+    /// The next message's kind and bytes, waiting for it until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportConsumer::recv`].
+    pub fn recv_raw_owned(&mut self, deadline: Deadline) -> Result<(u8, Vec<u8>), RecvError> {
+        self.raw.recv_owned(deadline)
+    }
+
+    /// Hands `handle` the next message to read in place, waiting for it for as long as it takes, through a producer's
+    /// death too: where its producer wrote it, if one frame holds it, else in `buffer`. It is released when `handle`
+    /// returns, and comes again when that panics.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedRecvError::Decode`] for bytes that are no `T`, or lie where it cannot be read: they are consumed.
+    /// [`TypedRecvError::Recv`], but for a producer's death.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "rkyv")] {
+    /// use myelon::codec::Rkyv;
+    /// use myelon::transport::{AlignedFixedFrame, ReassemblyBuffer};
+    /// use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
+    ///
+    /// type Frame = AlignedFixedFrame<4096>;
+    ///
+    /// let name = myelon::portable_shm_segment_name("doc");
+    /// let mut tx = TypedProducer::<Frame>::create(&name, 64)?;
+    /// let mut rx = TypedConsumer::<Frame>::attach(&name, 64, MyelonWaitStrategy::Block)?;
+    /// tx.publish(&Rkyv(vec![1_u32, 2, 3]), 1)?;
+    /// let mut buffer = ReassemblyBuffer::new();
+    /// let sum = rx.recv_leased::<Rkyv<Vec<u32>>, _, _>(&mut buffer, |_kind, numbers| {
+    ///     numbers.iter().map(|number| number.to_native()).sum::<u32>()
+    /// })?;
+    /// assert_eq!(sum, 6);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_leased<T: ZeroCopyCodec, R, H>(
+        &mut self,
+        buffer: &mut ReassemblyBuffer,
+        mut handle: H,
+    ) -> Result<R, TypedRecvError>
+    where
+        H: for<'a> FnMut(u8, T::Archived<'a>) -> R,
+    {
+        loop {
+            match self.recv_leased_within::<T, R, _>(buffer, Deadline::NEVER, &mut handle) {
+                Err(TypedRecvError::Recv(RecvError::ProducerDead { .. })) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// As [`recv_leased`](Self::recv_leased), waiting until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_leased`](Self::recv_leased), and all of [`TypedRecvError::Recv`].
+    pub fn recv_leased_within<T: ZeroCopyCodec, R, H>(
+        &mut self,
+        buffer: &mut ReassemblyBuffer,
+        deadline: Deadline,
+        mut handle: H,
+    ) -> Result<R, TypedRecvError>
+    where
+        H: for<'a> FnMut(u8, T::Archived<'a>) -> R,
+    {
+        let result = self.raw.recv_leased(buffer, deadline, |meta, bytes| {
+            let archived = T::access(bytes).map_err(|source| failed(meta.kind, bytes, source))?;
+            Ok::<_, DecodeError>(handle(meta.kind, archived))
+        })??;
+        self.count();
+        Ok(result)
+    }
+
+    /// Handles the values that are there, one ring's worth of frames at the most, and returns how many messages that
+    /// were, those included that could not be decoded. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportConsumer::process_available_messages`].
+    pub fn process_available<T: Codec>(
+        &mut self,
+        mut handle: impl FnMut(u8, Result<T, DecodeError>),
+    ) -> Result<usize, RecvError> {
+        let mut decoded = 0;
+        let handled = self.raw.process_available_messages(|kind, bytes| {
+            let value = T::decode(bytes).map_err(|source| failed(kind, bytes, source));
+            decoded += u64::from(value.is_ok());
+            handle(kind, value);
+        });
+        self.decoded += decoded;
+        self.show();
+        handled
+    }
+
+    /// As [`process_available`](Self::process_available), for messages that are read in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportConsumer::process_available_messages`].
+    pub fn process_available_zero_copy<T, H>(&mut self, mut handle: H) -> Result<usize, RecvError>
+    where
+        T: ZeroCopyCodec,
+        H: for<'a> FnMut(u8, Result<T::Archived<'a>, DecodeError>),
+    {
+        let mut decoded = 0;
+        let handled = self.raw.process_available_messages(|kind, bytes| {
+            let archived = T::access(bytes).map_err(|source| failed(kind, bytes, source));
+            decoded += u64::from(archived.is_ok());
+            handle(kind, archived);
+        });
+        self.decoded += decoded;
+        self.show();
+        handled
+    }
+
+    /// Hands the next message to the handler that `table` has for its kind, waiting for it until the deadline. Returns the
+    /// kind.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedRecvError::NoKinds`] for an empty table. [`TypedRecvError::UnknownKind`] and [`TypedRecvError::Decode`]: the
+    /// message is consumed. [`TypedRecvError::Recv`].
+    pub fn dispatch(
+        &mut self,
+        table: &mut KindTable<'_>,
+        deadline: Deadline,
+    ) -> Result<u8, TypedRecvError> {
+        if table.is_empty() {
+            return Err(TypedRecvError::NoKinds);
+        }
+        let message = self.raw.recv(deadline)?;
+        let kind = message.kind();
+        table.handle(kind, &message)?;
+        drop(message);
+        self.count();
+        Ok(kind)
+    }
+
+    #[inline(always)]
+    fn count(&mut self) {
+        self.decoded += 1;
+        if self.decoded.is_multiple_of(SHOWN_EVERY) {
+            self.show();
+        }
+    }
+
+    #[cold]
+    fn show(&mut self) {
+        let decoded = self.decoded;
+        self.raw
+            .ring()
+            .set_counter(CounterId::CODEC_DECODED, decoded);
+    }
+
+    /// Shows this consumer's counters in `file`: its ring's, its frames' and how many messages were decoded, that one
+    /// every 64 messages.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`](crate::TransportError::Counters); nothing has changed then.
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.show();
+        self.raw.attach_counters(file)
+    }
+
+    /// This consumer's counters as they are now; a file that they are attached to is brought up to date.
+    pub fn counters(&mut self) -> Vec<CounterSnapshot> {
+        self.show();
+        self.raw.counters()
+    }
+
+    /// The framed transport underneath.
+    pub fn raw(&mut self) -> &mut FramedTransportConsumer<F, B> {
+        &mut self.raw
+    }
+
+    /// Detaches, as dropping does, but with its errors.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](crate::TransportError::Ring).
+    pub fn detach(self) -> MultiProcessResult<()> {
+        self.raw.detach()
+    }
+}
+
+/// The value of a message, which is released in any case.
+#[inline(always)]
+fn decode<T: Codec, F: FramedTransportFrame, B>(
+    message: Message<'_, F, B>,
+) -> Result<(u8, T), DecodeError> {
+    let kind = message.kind();
+    match T::decode(&message) {
+        Ok(value) => Ok((kind, value)),
+        Err(source) => Err(failed(kind, &message, source)),
+    }
+}
+
+#[cold]
+pub(super) fn failed(kind: u8, bytes: &[u8], source: CodecError) -> DecodeError {
+    DecodeError {
+        kind,
+        len: bytes.len(),
+        source,
+    }
+}

@@ -1,0 +1,138 @@
+//! Several types of messages on one transport.
+
+use core::fmt;
+
+use super::consumer::failed;
+use super::error::{KindTaken, TypedRecvError};
+use crate::codec::{Codec, CodecError, ZeroCopyCodec};
+
+/// What is done with a message's bytes.
+type Handler<'h> = Box<dyn FnMut(&[u8]) -> Result<(), CodecError> + 'h>;
+
+/// A handler for each kind of message: see [`TypedConsumer::dispatch`](super::TypedConsumer::dispatch).
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// use myelon::codec::Bincode;
+/// use myelon::transport::FixedFrame;
+/// use myelon::{Deadline, KindTable, MyelonWaitStrategy, TypedConsumer, TypedProducer};
+///
+/// let name = myelon::portable_shm_segment_name("doc");
+/// let mut tx = TypedProducer::<FixedFrame<256>>::create(&name, 64)?;
+/// let mut rx = TypedConsumer::<FixedFrame<256>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
+/// tx.publish(&Bincode(7_u64), 1)?;
+/// tx.publish(&Bincode("stop".to_owned()), 2)?;
+///
+/// let (mut prices, mut texts) = (Vec::new(), Vec::new());
+/// let mut table = KindTable::new()
+///     .on(1, |Bincode(price): Bincode<u64>| prices.push(price))?
+///     .on(2, |Bincode(text): Bincode<String>| texts.push(text))?;
+/// assert_eq!(rx.dispatch(&mut table, Deadline::NEVER)?, 1);
+/// assert_eq!(rx.dispatch(&mut table, Deadline::NEVER)?, 2);
+/// drop(table);
+/// assert_eq!((prices, texts), (vec![7], vec!["stop".to_owned()]));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a table does nothing until messages are dispatched by it"]
+pub struct KindTable<'h> {
+    handlers: Vec<Option<Handler<'h>>>,
+}
+
+impl<'h> KindTable<'h> {
+    /// No handlers.
+    pub fn new() -> Self {
+        Self {
+            handlers: Vec::new(),
+        }
+    }
+
+    /// Messages of this kind are decoded as `T` and handled.
+    ///
+    /// # Errors
+    ///
+    /// [`KindTaken`].
+    pub fn on<T: Codec>(self, kind: u8, mut handle: impl FnMut(T) + 'h) -> Result<Self, KindTaken> {
+        self.put(
+            kind,
+            Box::new(move |bytes| {
+                handle(T::decode(bytes)?);
+                Ok(())
+            }),
+        )
+    }
+
+    /// Messages of this kind are handled where they lie.
+    ///
+    /// # Errors
+    ///
+    /// [`KindTaken`].
+    pub fn on_access<T: ZeroCopyCodec>(
+        self,
+        kind: u8,
+        mut handle: impl for<'a> FnMut(T::Archived<'a>) + 'h,
+    ) -> Result<Self, KindTaken> {
+        self.put(
+            kind,
+            Box::new(move |bytes| {
+                handle(T::access(bytes)?);
+                Ok(())
+            }),
+        )
+    }
+
+    fn put(mut self, kind: u8, handler: Handler<'h>) -> Result<Self, KindTaken> {
+        let index = usize::from(kind);
+        if self.handlers.len() <= index {
+            self.handlers.resize_with(index + 1, || None);
+        }
+        match &mut self.handlers[index] {
+            Some(_) => Err(KindTaken { kind }),
+            place => {
+                *place = Some(handler);
+                Ok(self)
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.handlers.is_empty()
+    }
+
+    /// The kinds that have a handler, in ascending order.
+    pub fn kinds(&self) -> Vec<u8> {
+        (0..=u8::MAX)
+            .zip(&self.handlers)
+            .filter_map(|(kind, handler)| handler.is_some().then_some(kind))
+            .collect()
+    }
+
+    pub(super) fn handle(&mut self, kind: u8, bytes: &[u8]) -> Result<(), TypedRecvError> {
+        match self.handlers.get_mut(usize::from(kind)) {
+            Some(Some(handler)) => {
+                Ok(handler(bytes).map_err(|source| failed(kind, bytes, source))?)
+            }
+            _ => Err(TypedRecvError::UnknownKind {
+                kind,
+                len: bytes.len(),
+                known: self.kinds(),
+            }),
+        }
+    }
+}
+
+impl Default for KindTable<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for KindTable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KindTable")
+            .field("kinds", &self.kinds())
+            .finish()
+    }
+}

@@ -1,0 +1,319 @@
+//! Sending values.
+
+use disruptor_mp::{
+    CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
+    MmapTransportLayout, MultiProcessResult, RequiredConsumerLivenessConfig, Sequence,
+    SharedMemory,
+};
+
+use super::error::TypedPublishError;
+use crate::codec::{Codec, CodecError};
+use crate::transport::{
+    FramedTransportFrame, FramedTransportProducer, Reservation, TransportError, TransportResult,
+};
+
+/// How many messages pass before the count of them is shown: a power of two.
+pub(super) const SHOWN_EVERY: u64 = 64;
+
+/// Sends values of any [`Codec`] over a ring of frames. [`MmapTypedProducer`] is this type.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// use myelon::codec::Bincode;
+/// use myelon::transport::FixedFrame;
+/// use myelon::{Deadline, TypedProducer};
+///
+/// let name = myelon::portable_shm_segment_name("doc");
+/// let mut tx = TypedProducer::<FixedFrame<1024>>::create(&name, 64)?;
+/// let prices = vec![101_u64, 102];
+/// tx.send(Bincode::of(&prices), 1, Deadline::NEVER)?; // it is not moved
+/// tx.publish_raw(b"as it is", 2)?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TypedProducer<F: FramedTransportFrame, B = SharedMemory> {
+    raw: FramedTransportProducer<F, B>,
+    /// Where messages are encoded that do not fit a frame.
+    scratch: Vec<u8>,
+    /// Whether the last message did not fit a frame: then the next one is not tried in one.
+    is_long: bool,
+    encoded: u64,
+}
+
+/// Sends values over a ring in a mapped file.
+pub type MmapTypedProducer<F> = TypedProducer<F, MappedFile>;
+
+/// How long a message waits for space.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Until(Deadline),
+    Managed,
+}
+
+impl<F: FramedTransportFrame> TypedProducer<F> {
+    /// Creates the ring `name` with `depth` frames, a power of two, or takes over the one that a dead producer left.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn create(name: &str, depth: usize) -> TransportResult<Self> {
+        FramedTransportProducer::<F>::create(name, depth).map(Self::over)
+    }
+
+    /// As [`create`](Self::create), and expects the consumers with these ids: until each has come the ring is filled once
+    /// and no further, so that a late one misses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn create_with_consumers<I: AsRef<str>>(
+        name: &str,
+        depth: usize,
+        ids: impl IntoIterator<Item = I>,
+    ) -> TransportResult<Self> {
+        FramedTransportProducer::<F>::create_with_consumers(name, depth, ids).map(Self::over)
+    }
+}
+
+impl<F: FramedTransportFrame> MmapTypedProducer<F> {
+    /// Creates the ring in the file `layout` with `depth` frames, a power of two, or takes over a dead producer's.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn create(layout: &MmapTransportLayout, depth: usize) -> TransportResult<Self> {
+        FramedTransportProducer::<F, MappedFile>::create(layout, depth).map(Self::over)
+    }
+
+    /// As [`create`](Self::create), and expects the consumers with these ids.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn create_with_consumers<I: AsRef<str>>(
+        layout: &MmapTransportLayout,
+        depth: usize,
+        ids: impl IntoIterator<Item = I>,
+    ) -> TransportResult<Self> {
+        FramedTransportProducer::<F, MappedFile>::create_with_consumers(layout, depth, ids)
+            .map(Self::over)
+    }
+}
+
+impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
+    /// The producer that `builder` builds: with whatever layer 0 can do.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
+        FramedTransportProducer::from_builder(builder).map(Self::over)
+    }
+
+    fn over(mut raw: FramedTransportProducer<F, B>) -> Self {
+        raw.ring().set_counter(CounterId::CODEC_ENCODED, 0);
+        Self {
+            raw,
+            scratch: Vec::new(),
+            is_long: false,
+            encoded: 0,
+        }
+    }
+
+    /// Sends a value, waiting for space for as long as it takes. Returns the sequence of its last frame.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedPublishError`], but for a time-out.
+    #[inline]
+    pub fn publish<T: Codec>(
+        &mut self,
+        message: &T,
+        kind: u8,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send(message, kind, Deadline::NEVER)
+    }
+
+    /// Sends a value, waiting for space until the deadline. Returns the sequence of its last frame.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedPublishError`]: the message is not received then.
+    #[inline]
+    pub fn send<T: Codec>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send_by(message, kind, Patience::Until(deadline))
+    }
+
+    /// Sends a value if there is space for all of it. Never waits. Returns the sequence of its last frame.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedPublishError`], with [`TransportError::Full`] or [`TransportError::NeedsRuns`].
+    #[inline]
+    pub fn try_publish<T: Codec>(
+        &mut self,
+        message: &T,
+        kind: u8,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send_by(message, kind, Patience::None)
+    }
+
+    /// Sends a value, waiting for space for as long as the required consumers make progress. Returns the sequence of its
+    /// last frame.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedPublishError`], with [`TransportError::RequiredConsumer`].
+    #[inline]
+    pub fn publish_managed<T: Codec>(
+        &mut self,
+        message: &T,
+        kind: u8,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send_by(message, kind, Patience::Managed)
+    }
+
+    /// Straight into a frame, if it fits one.
+    #[inline(always)]
+    fn send_by<T: Codec>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        patience: Patience,
+    ) -> Result<Sequence, TypedPublishError> {
+        if !self.is_long {
+            let mut place = reserve(&mut self.raw, kind, patience)?;
+            let encoded = message.encode_into(&mut place);
+            if let Some(len) = encoded.map_err(|source| not_sent(kind, source))? {
+                place.truncate(len);
+                let sequence = place.publish();
+                self.count();
+                return Ok(sequence);
+            }
+        }
+        self.send_long(message, kind, patience)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_long<T: Codec>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        patience: Patience,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.scratch.clear();
+        message
+            .encode_append(&mut self.scratch)
+            .map_err(|source| not_sent(kind, source))?;
+        self.is_long = self.scratch.len() > self.raw.frame_limit();
+        let sequence = match patience {
+            Patience::None => self.raw.try_publish(&self.scratch, kind)?,
+            Patience::Until(deadline) => self.raw.send(&self.scratch, kind, deadline)?,
+            Patience::Managed => self.raw.publish_managed(&self.scratch, kind)?,
+        };
+        self.count();
+        Ok(sequence)
+    }
+
+    #[inline(always)]
+    fn count(&mut self) {
+        self.encoded += 1;
+        if self.encoded.is_multiple_of(SHOWN_EVERY) {
+            self.show();
+        }
+    }
+
+    #[cold]
+    fn show(&mut self) {
+        let encoded = self.encoded;
+        self.raw
+            .ring()
+            .set_counter(CounterId::CODEC_ENCODED, encoded);
+    }
+
+    /// Sends bytes as they are, waiting for space for as long as it takes: see [`FramedTransportProducer::publish`].
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportProducer::publish`].
+    pub fn publish_raw(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
+        self.raw.publish(message, kind)
+    }
+
+    /// Names the consumers that this producer depends on: see
+    /// [`Producer::enable_required_consumer_liveness`](disruptor_mp::Producer::enable_required_consumer_liveness).
+    pub fn enable_required_consumer_liveness(
+        &mut self,
+        config: RequiredConsumerLivenessConfig,
+    ) -> &mut Self {
+        self.raw.enable_required_consumer_liveness(config);
+        self
+    }
+
+    /// From now on each message tells when it was sent: see [`FramedTransportProducer::stamp_send_times`].
+    pub fn stamp_send_times(&mut self, is_timed: bool) -> &mut Self {
+        self.raw.stamp_send_times(is_timed);
+        self
+    }
+
+    /// Shows this producer's counters in `file`: its ring's, its frames' and how many messages were encoded, that one
+    /// every 64 messages.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`]; nothing has changed then.
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.show();
+        self.raw.attach_counters(file)
+    }
+
+    /// This producer's counters as they are now; a file that they are attached to is brought up to date.
+    pub fn counters(&mut self) -> Vec<CounterSnapshot> {
+        self.show();
+        self.raw.counters()
+    }
+
+    /// The framed transport underneath.
+    pub fn raw(&mut self) -> &mut FramedTransportProducer<F, B> {
+        &mut self.raw
+    }
+
+    /// Says that no message will follow, as dropping does, but with its errors.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn close(self) -> MultiProcessResult<()> {
+        self.raw.close()
+    }
+}
+
+/// A whole frame to encode into.
+#[inline(always)]
+fn reserve<F: FramedTransportFrame, B>(
+    raw: &mut FramedTransportProducer<F, B>,
+    kind: u8,
+    patience: Patience,
+) -> Result<Reservation<'_, F>, TransportError> {
+    let room = raw.frame_limit();
+    match patience {
+        Patience::None => raw.try_reserve(room, kind),
+        Patience::Until(deadline) => raw.reserve(room, kind, deadline),
+        Patience::Managed => raw.reserve_managed(room, kind),
+    }
+}
+
+#[cold]
+fn not_sent(kind: u8, source: CodecError) -> TypedPublishError {
+    TypedPublishError::Encode { kind, source }
+}
