@@ -30,7 +30,7 @@ pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
     let epoch = line.epoch.load(Ordering::Relaxed).wrapping_add(1);
     line.epoch.store(epoch, Ordering::Release);
     point("takeover.epoch");
-    // SYNC POINT open: pairs with the Acquire load in `ConsumerCore::closed_at`: who finds the ring open again finds
+    // SYNC POINT open: pairs with the Acquire load in `ends::closed_at`: who finds the ring open again finds
     // the new epoch
     line.closed.store(OPEN, Ordering::Release);
     point("takeover.unclosed");
