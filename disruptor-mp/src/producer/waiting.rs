@@ -40,9 +40,12 @@ impl<E: Event, B> Producer<E, B> {
         if self.is_forked() {
             return Err(SendError::Forked);
         }
-        let is_there = self.core.vacant(n).is_some();
+        // in a ring with observers every publication comes by here: a wait is made when there is one
+        if let Some(first) = self.core.vacant(n) {
+            return Ok(first);
+        }
         let mut waiter = self.waiter(self.habits.strategy, deadline);
-        if is_there || self.wait_until_space(n, &mut waiter)? {
+        if self.wait_until_space(n, &mut waiter)? {
             return Ok(self.core.next());
         }
         // a batch can be blocked while some slots are free
