@@ -308,6 +308,9 @@ impl<E: Event, B> Producer<E, B> {
             if missing.is_empty() {
                 break;
             }
+            if self.habits.are_cancelled() {
+                return Err(RequiredConsumerError::Cancelled);
+            }
             if deadline.has_passed() {
                 tracing::warn!(ring = %self.segment.name, ?missing, "required consumers have not come");
                 return Err(RequiredConsumerError::StartupTimeout { missing });

@@ -115,7 +115,8 @@ impl<E: Event, B> Producer<E, B> {
         Waiter::new(&self.habits, strategy, deadline, participants)
     }
 
-    /// Sleeps until every consumer has released `sequence`, or somebody comes or goes (R9); not if `look` is true.
+    /// Sleeps until every consumer has released `sequence`, or somebody comes or goes (R9), or cancels; not if `look` is
+    /// true.
     pub(super) fn sleep_until(
         &mut self,
         sequence: Sequence,
@@ -123,7 +124,9 @@ impl<E: Event, B> Producer<E, B> {
         look: impl FnOnce(&mut Self) -> bool,
     ) {
         let view = self.segment.view;
-        let wake = sleep::sleep_until_space(view.control(), sequence, longest, || look(self));
+        let wake = sleep::sleep_until_space(view.control(), sequence, longest, || {
+            self.habits.are_cancelled() || look(self)
+        });
         self.habits.learn(wake);
     }
 
