@@ -14,7 +14,7 @@ use super::{Locks, ends};
 use crate::fail::{point, reached};
 use crate::layout::control::Control;
 use crate::layout::stamp;
-use crate::sync::{AtomicI64, Ordering};
+use crate::sync::{AtomicI64, Ordering, process};
 use crate::{Event, Sequence};
 
 /// A registered consumer's position in a ring.
@@ -184,6 +184,13 @@ impl<E: Event> ConsumerCore<E> {
             reached("hold.wakes_the_producer");
             sleep::wake_producer(self.control());
         }
+    }
+
+    /// Whether the producer is blocked and looks for progress.
+    #[inline(always)]
+    pub(crate) fn is_watched(&self) -> bool {
+        let is_watching = &self.view.control().waiters.is_watching;
+        is_watching.load(process::Ordering::Relaxed) != 0
     }
 
     /// Sleeps until an event is published, the ring is closed or the wait cancelled. Returns what the wake-up took, if there was one.

@@ -7,7 +7,7 @@ use super::view::RingView;
 use crate::fail::{point, reached};
 use crate::layout::control::OPEN;
 use crate::layout::stamp;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, process};
 use crate::{Event, Sequence};
 
 /// Where a successor goes on.
@@ -35,6 +35,10 @@ pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
     line.closed.store(OPEN, Ordering::Release);
     point("takeover.unclosed");
     line.kept.store(0, Ordering::Relaxed);
+    view.control()
+        .waiters
+        .is_watching
+        .store(0, process::Ordering::Relaxed);
     point("takeover.opened");
     let floor = line
         .floor
