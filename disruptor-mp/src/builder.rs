@@ -9,18 +9,18 @@ use crate::backing::{Place, SharedMemory};
 use crate::blocked;
 use crate::cancel::CancelToken;
 use crate::consumer::{Consumer, check_id};
-use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::layout::control::ConsumerId;
 use crate::observer::Observer;
 use crate::os::cpu;
 use crate::producer::Producer;
-use crate::protocol::expect::Expectation;
 use crate::protocol::lines::{self, Applicant, Place as LinePlace};
 use crate::region::HugePages;
 use crate::segment::{self, Want, current_owner};
-use crate::wait::{AutoWaitStrategy, Habits, default_discovery_poll_duration};
+use crate::wait::{AutoWaitStrategy, Habits};
 use crate::{Event, Sequence, env};
+
+mod coordination;
 
 /// What a producer waits for before it is handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub struct DisruptorBuilder<E: Event, B = SharedMemory> {
     coordination: CoordinationMode,
     coordination_timeout: Option<Duration>,
     discovery: DiscoveryMode,
-    discovery_interval: Duration,
+    discovery_interval: Option<Duration>,
     id: Option<String>,
     habits: Habits,
     start: StartFrom,
@@ -136,7 +136,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             coordination: CoordinationMode::Immediate,
             coordination_timeout: None,
             discovery: DiscoveryMode::Disabled,
-            discovery_interval: default_discovery_poll_duration(),
+            discovery_interval: None,
             id: None,
             habits: Habits::default(),
             start: StartFrom::Oldest,
@@ -197,9 +197,10 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         })
     }
 
-    /// How often a waiting builder looks for consumers.
+    /// How often a builder that waits for consumers looks for them by itself: once in a liveness interval unless set. Who
+    /// attaches wakes it at once in any case.
     pub fn with_discovery_interval(mut self, interval: Duration) -> Self {
-        self.discovery_interval = interval;
+        self.discovery_interval = Some(interval);
         self
     }
 
@@ -373,82 +374,6 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         let mut producer = Producer::new(segment, start, expectation, self.habits.clone());
         self.coordinate(&mut producer)?;
         Ok(producer)
-    }
-
-    fn expectation(&self) -> MultiProcessResult<Expectation> {
-        let ids: Vec<String> = match &self.discovery {
-            DiscoveryMode::Disabled => Vec::new(),
-            DiscoveryMode::Any { .. } => return Ok(Expectation::new(Vec::new(), true)),
-            DiscoveryMode::Prefix {
-                max_consumers,
-                prefix,
-            } => (0..*max_consumers)
-                .map(|index| format!("{prefix}_{index}"))
-                .collect(),
-            DiscoveryMode::Ids(ids) => ids.clone(),
-        };
-        let ids = ids
-            .iter()
-            .map(|id| check_id(id))
-            .collect::<MultiProcessResult<Vec<ConsumerId>>>()?;
-        Ok(Expectation::new(ids, false))
-    }
-
-    fn coordinate(&self, producer: &mut Producer<E, B>) -> MultiProcessResult<()> {
-        match self.coordination {
-            CoordinationMode::Immediate => Ok(()),
-            CoordinationMode::BufferUntilConsumers { max_buffer } => {
-                let last =
-                    producer.last_published_sequence() + max_buffer.min(producer.capacity()) as i64;
-                producer.core.expectation().expect_any();
-                producer.core.expectation().buffer_until(last);
-                Ok(())
-            }
-            CoordinationMode::WaitForConsumers {
-                min_consumers,
-                timeout,
-            } => {
-                let timeout = self.coordination_timeout.unwrap_or(timeout);
-                self.wait_for(producer, min_consumers, timeout)
-            }
-        }
-    }
-
-    fn wait_for(
-        &self,
-        producer: &mut Producer<E, B>,
-        min_consumers: usize,
-        timeout: Duration,
-    ) -> MultiProcessResult<()> {
-        let deadline = Deadline::after(timeout);
-        loop {
-            let count = producer.get_consumer_count();
-            let control = producer.segment.control();
-            let is_pending = producer.core.expectation().is_pending(control);
-            if count >= min_consumers && !is_pending {
-                return Ok(());
-            }
-            if deadline.has_passed() {
-                let mut missing = producer.core.expectation().missing();
-                if count < min_consumers {
-                    missing.push(format!(
-                        "{} of {min_consumers} consumers",
-                        min_consumers - count
-                    ));
-                }
-                let name = producer.name().to_owned();
-                return Err(MultiProcessError::CoordinationTimeout {
-                    name,
-                    missing,
-                    waited: timeout,
-                });
-            }
-            producer.sleep_until_somebody_comes(deadline, self.discovery_interval, |producer| {
-                let control = producer.segment.control();
-                let is_pending = producer.core.expectation().is_pending(control);
-                producer.get_consumer_count() >= min_consumers && !is_pending
-            });
-        }
     }
 
     /// Attaches a consumer. Never waits.

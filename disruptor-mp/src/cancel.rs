@@ -7,7 +7,9 @@ use crate::region::Region;
 use crate::sync::process::{AtomicBool, Ordering};
 
 /// Ends the waits of all endpoints that were built with it: [`RecvError::Cancelled`](crate::RecvError::Cancelled),
-/// [`SendError::Cancelled`](crate::SendError::Cancelled). Clones are the same token. It stays cancelled.
+/// [`SendError::Cancelled`](crate::SendError::Cancelled), and for consumers that have not come
+/// [`CoordinationCancelled`](crate::MultiProcessError::CoordinationCancelled). Clones are the same token. It stays
+/// cancelled.
 ///
 /// A call that need not wait succeeds all the same.
 ///

@@ -379,7 +379,8 @@ impl<E: Event, B> Consumer<E, B> {
     /// Handles the events that are there, one ring's worth at the most, and returns how many. Never waits.
     ///
     /// Events are released together when the call ends, and within it at every eighth of the ring: a consumer that
-    /// dies in the closure sees at most that many again. One whose closure panics has released what came before.
+    /// dies in the closure sees at most that many again. One whose closure panics has released what came before. While
+    /// the producer is blocked and watches its required consumers, each event is released by itself.
     ///
     /// # Panics
     ///
@@ -470,7 +471,7 @@ impl<E: Event, B> Consumer<E, B> {
             let event = unsafe { burst.core.event(sequence).as_ref() };
             handle(event, sequence, is_last);
             burst.done = sequence;
-            if sequence == commit_at {
+            if sequence == commit_at || burst.core.is_watched() {
                 if sequence == last_of_call {
                     break;
                 }

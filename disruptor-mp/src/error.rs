@@ -196,6 +196,14 @@ pub enum MultiProcessError {
         /// How long was waited.
         waited: Duration,
     },
+    /// The wait for consumers was cancelled.
+    #[error("ring '{name}': the wait was cancelled while still missing: {missing:?}")]
+    CoordinationCancelled {
+        /// The ring's name.
+        name: String,
+        /// Who had not come: ids, or how many of any id.
+        missing: Vec<String>,
+    },
     /// A ring in a network file system would be no shared memory.
     #[error(
         "'{path}' lies in a {kind} file system: rings need memory or a local disk that processes share"

@@ -10,11 +10,9 @@ use crate::backing::SharedMemory;
 use crate::builder::StartFrom;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
-use crate::layout::control::OPEN;
-use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::protocol::observe::{self, Sight};
-use crate::protocol::sleep;
+use crate::protocol::{ends, sleep};
 use crate::segment::Segment;
 use crate::sync::Ordering;
 use crate::wait::{Habits, Pause, Waiter};
@@ -134,9 +132,9 @@ impl<E: Event, B> Observer<E, B> {
         live.load(crate::sync::process::Ordering::Relaxed) == 0
     }
 
-    /// What the next slot holds, without copying it.
-    fn look(&self) -> Sight {
-        observe::read(self.segment.view.stamp(self.next), self.next, || {})
+    /// Whether there is something to say about the next event: it can be seen, or was missed.
+    fn is_ready(&self) -> bool {
+        observe::read(self.segment.view.stamp(self.next), self.next, || {}) != Sight::NotYet
     }
 
     /// The next event and its sequence, if it is there. Never waits.
@@ -215,30 +213,22 @@ impl<E: Event, B> Observer<E, B> {
     }
 
     fn has_news(&self) -> bool {
-        self.look() != Sight::NotYet || self.is_at_end()
+        self.is_ready() || self.is_at_end()
     }
 
     /// R11: closed, and nothing is left.
     fn is_at_end(&self) -> bool {
-        let closed = &self.segment.view.control().producer.closed;
-        let last = closed.load(Ordering::Acquire);
-        last != OPEN && self.next > last && self.look() == Sight::NotYet
+        ends::is_at_end(self.segment.view.control(), self.next, || self.is_ready())
     }
 
-    /// R11: whether the producer is dead and nothing is left, as `ConsumerCore::is_abandoned` finds it.
+    /// R11: whether the producer is dead and nothing is left; not, if the system does not say.
     fn look_around(&self) -> Result<(), RecvError> {
-        let before = self.epoch();
-        let is_alive = self.segment.locks().is_held_by_other(PRODUCER_BYTE);
-        let closed = &self.segment.view.control().producer.closed;
-        let is_dead = matches!(is_alive, Ok(false))
-            && self.look() == Sight::NotYet
-            && closed.load(Ordering::Acquire) == OPEN
-            && self.epoch() == before;
-        match is_dead {
-            true => Err(RecvError::ProducerDead {
+        let (control, locks) = (self.segment.view.control(), self.segment.locks());
+        match ends::is_abandoned(control, locks, || self.is_ready()) {
+            Ok(true) => Err(RecvError::ProducerDead {
                 owner: self.segment.producer_text(),
             }),
-            false => Ok(()),
+            _ => Ok(()),
         }
     }
 

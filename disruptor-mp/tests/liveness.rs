@@ -15,6 +15,8 @@ use disruptor_mp::{
 };
 
 const CAPACITY: usize = 4;
+/// A consumer that handles what is there releases several of these together.
+const LARGE: usize = 64;
 const SHORT: Duration = Duration::from_millis(20);
 /// No test comes near it.
 const PATIENT: Duration = Duration::from_secs(60);
@@ -48,15 +50,15 @@ impl Drop for Removed {
     }
 }
 
-/// Makes a test of `$name::<B>(Ring<B>)` for the heap, shared memory and a mapped file.
+/// Makes a test of `$name::<B>(Ring<B>)` for the heap, shared memory and a mapped file, with so many slots.
 macro_rules! on_every_backing {
-    ($($name:ident)*) => {$(
+    ($($capacity:ident: $($name:ident)*;)*) => {$($(
         mod $name {
             use super::*;
 
             #[test]
             fn heap() {
-                let ring = HeapRing::<u64>::new(CAPACITY).expect("ring");
+                let ring = HeapRing::<u64>::new($capacity).expect("ring");
                 super::scenarios::$name(Ring { builder: &|| ring.builder() });
             }
 
@@ -64,20 +66,21 @@ macro_rules! on_every_backing {
             fn shared_memory() {
                 let name = portable_shm_segment_name("live");
                 let _removed = Removed(format!("/dev/shm/{name}"));
-                super::scenarios::$name(Ring { builder: &|| build_shared_single_producer(&name, CAPACITY) });
+                super::scenarios::$name(Ring { builder: &|| build_shared_single_producer(&name, $capacity) });
             }
 
             #[test]
             fn mapped_file() {
                 let directory = tempfile::tempdir().expect("directory");
                 let layout = MmapTransportLayout::new(directory.path(), "live");
-                super::scenarios::$name(Ring { builder: &|| MmapProducer::builder(&layout, CAPACITY) });
+                super::scenarios::$name(Ring { builder: &|| MmapProducer::builder(&layout, $capacity) });
             }
         }
-    )*};
+    )*)*};
 }
 
 on_every_backing! {
+    CAPACITY:
     an_absent_one_is_named
     one_that_comes_late_is_waited_for
     a_stall_ends_publishing_for_good
@@ -89,7 +92,11 @@ on_every_backing! {
     progress_within_a_batch_counts
     others_may_be_as_slow_as_they_like
     a_long_sleep_is_no_excuse
-    batches
+    batches;
+
+    LARGE:
+    progress_within_a_burst_lets_one_event_be_published
+    progress_within_a_burst_lets_a_batch_be_published;
 }
 
 /// Alerts as they come.
@@ -318,6 +325,50 @@ mod scenarios {
         assert_eq!(published, Ok(2 * CAPACITY as i64 - 1));
         assert_eq!(alerts.try_iter().count(), 0);
         drop(slow.join().expect("no panic"));
+    }
+
+    /// A consumer handles a ring full of events in one call, which it releases by the eighth of the ring unless somebody
+    /// waits. That takes longer than the timeout, no event of it does.
+    fn with_a_slow_burst<B: Send + 'static>(
+        ring: &Ring<'_, B>,
+        publish: impl FnOnce(&mut Producer<u64, B>) -> Result<i64, RequiredConsumerError>,
+    ) -> Result<i64, RequiredConsumerError> {
+        let mut tx = ring.producer();
+        let mut risk = ring.consumer("risk");
+        let (mut config, alerts) = graceful();
+        config.progress_timeout = Duration::from_secs(2);
+        tx.enable_required_consumer_liveness(config);
+        tx.publish_batch(LARGE, |event, i| *event = i as u64);
+        let (is_over, over) = channel();
+        let slow = thread::spawn(move || {
+            let mut waits = true;
+            risk.process_available(|_, _| {
+                waits = waits && over.recv_timeout(Duration::from_millis(400)).is_err();
+            });
+            risk
+        });
+        let published = publish(&mut tx);
+        let _ = is_over.send(());
+        assert_eq!(alerts.try_iter().count(), 0);
+        drop(slow.join().expect("no panic"));
+        published
+    }
+
+    pub(super) fn progress_within_a_burst_lets_one_event_be_published<B: Send + 'static>(
+        ring: Ring<'_, B>,
+    ) {
+        let published = with_a_slow_burst(&ring, |tx| tx.publish_managed(|event| *event = 7));
+        assert_eq!(published, Ok(LARGE as i64));
+    }
+
+    pub(super) fn progress_within_a_burst_lets_a_batch_be_published<B: Send + 'static>(
+        ring: Ring<'_, B>,
+    ) {
+        let count = LARGE / 8;
+        let published = with_a_slow_burst(&ring, |tx| {
+            tx.publish_batch_managed(count, |event, i| *event = i as u64)
+        });
+        assert_eq!(published, Ok((LARGE + count) as i64 - 1));
     }
 
     pub(super) fn others_may_be_as_slow_as_they_like<B: Send + 'static>(ring: Ring<'_, B>) {

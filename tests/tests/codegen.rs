@@ -7,14 +7,16 @@
 #![cfg(not(miri))]
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
 /// The slow halves: they wait, wake, refresh the gate, report a fork, or free an error.
-const SLOW_HALVES: [&str; 13] = [
+const SLOW_HALVES: [&str; 14] = [
     "refill",
     "wait_or_panic",
     "wait_for_space",
+    "wait_managed",
     "wait_for_event",
     "write_slowly", // after a wait, and in a ring with observers
     "claim_slowly",
@@ -28,9 +30,12 @@ const SLOW_HALVES: [&str; 13] = [
 ];
 /// A little more than the longest fast path has today.
 const MOST_INSTRUCTIONS: usize = 82;
-const OPERATIONS: [&str; 8] = [
+/// What watching required consumers may cost a publication.
+const MOST_FOR_MANAGED: usize = 4;
+const OPERATIONS: [&str; 9] = [
     "try_publish",
     "publish",
+    "publish_managed",
     "publish_value",
     "send",
     "claim",
@@ -45,12 +50,12 @@ fn fast_paths_are_straight() {
         myelon_tests::skip("fast_paths_are_straight", "needs x86-64");
         return;
     }
-    let assembly = std::fs::read_to_string(compile()).expect("the assembly");
+    let assembly = LazyLock::force(&ASSEMBLY);
     println!("{:36} {:>12} {:>8}", "function", "instructions", "stores");
     for operation in OPERATIONS {
         for size in [8, 56] {
             let name = format!("hot_{operation}_{size}");
-            let function = Function::find(&assembly, &name);
+            let function = Function::find(assembly, &name);
             let path = function.fast_path();
             let stores = path.iter().filter(|line| writes_memory(line)).count();
             println!("{name:36} {:>12} {stores:>8}", path.len());
@@ -60,6 +65,28 @@ fn fast_paths_are_straight() {
                 assert!(is_known, "{name} calls {target}");
             }
         }
+    }
+}
+
+/// Required consumers are looked at only while the ring is full.
+#[test]
+fn a_managed_publication_costs_what_a_plain_one_does() {
+    if !cfg!(target_arch = "x86_64") {
+        myelon_tests::skip(
+            "a_managed_publication_costs_what_a_plain_one_does",
+            "needs x86-64",
+        );
+        return;
+    }
+    let assembly = LazyLock::force(&ASSEMBLY);
+    for size in [8, 56] {
+        let count = |operation| {
+            let function = Function::find(assembly, &format!("hot_{operation}_{size}"));
+            function.fast_path().len()
+        };
+        let (plain, managed) = (count("publish"), count("publish_managed"));
+        println!("{size} bytes: plain {plain}, managed {managed}");
+        assert!(managed <= plain + MOST_FOR_MANAGED, "{plain}, {managed}");
     }
 }
 
@@ -243,8 +270,10 @@ impl<'a> Function<'a> {
     }
 }
 
-/// Compiles the functions as a release build would; returns the assembly's path.
-fn compile() -> PathBuf {
+static ASSEMBLY: LazyLock<String> = LazyLock::new(compile);
+
+/// Compiles the functions as a release build would; returns the assembly.
+fn compile() -> String {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the workspace");
@@ -274,5 +303,5 @@ fn compile() -> PathBuf {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assembly
+    std::fs::read_to_string(assembly).expect("the assembly")
 }

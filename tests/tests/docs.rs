@@ -1,4 +1,5 @@
-//! `docs/crash-behaviour.md` says what the tests do: the same points and roles as the sweep, and tests that exist.
+//! `docs/crash-behaviour.md` says what the tests do: the same points and roles as the sweep, and tests that exist. So
+//! does `docs/behaviour.md`: each promise has tests, which exist.
 #![cfg(debug_assertions)]
 
 use std::collections::BTreeSet;
@@ -55,28 +56,108 @@ fn faults_of(page: &str) -> Vec<String> {
     faults
 }
 
-/// `file::test`, in this directory.
+/// `file::test`, of the tests of processes or of the library.
 fn is_test(name: &str) -> bool {
     let Some((file, test)) = name.split_once("::") else {
         return false;
     };
-    let source = fs::read_to_string(format!("{ROOT}/tests/tests/{file}.rs")).unwrap_or_default();
-    source.contains(&format!("#[test]\nfn {test}() {{"))
+    ["tests/tests", "disruptor-mp/tests"].iter().any(|place| {
+        let path = format!("{ROOT}/{place}/{file}.rs");
+        let source = fs::read_to_string(path).unwrap_or_default();
+        let mut tests = source.split("#[test]").skip(1);
+        tests.any(|text| name_of(text) == Some(test)) || is_on_every_backing(&source, test)
+    })
 }
 
-fn page() -> String {
-    fs::read_to_string(format!("{ROOT}/docs/crash-behaviour.md")).expect("the page")
+/// The name of the function that this text of a source begins with, its attributes aside.
+fn name_of(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim_start);
+    let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    line.strip_prefix("fn ")?.strip_suffix("() {")
+}
+
+/// Whether a source's macro makes tests of this one, a backing each.
+fn is_on_every_backing(source: &str, test: &str) -> bool {
+    let Some((_, list)) = source.split_once("\non_every_backing! {") else {
+        return false;
+    };
+    let (list, _) = list.split_once("\n}").unwrap_or((list, ""));
+    list.split(|c: char| c != '_' && !c.is_alphanumeric())
+        .any(|word| word == test)
+}
+
+/// What `docs/behaviour.md` and the tests disagree about.
+fn faults_of_behaviour(page: &str) -> Vec<String> {
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let mut faults = Vec::new();
+    for row in &rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [what, tests] = cells[..] else {
+            faults.push(format!("no row of a table: {row}"));
+            continue;
+        };
+        for test in tests.split(", ").filter(|_| tests != "shown by") {
+            if !is_test(test.trim_matches('`')) {
+                faults.push(format!("{what} {test}: no such test"));
+            }
+        }
+    }
+    if rows.len() < PROMISES_MIN {
+        faults.push(format!("only {} rows", rows.len()));
+    }
+    faults
+}
+
+/// The page must not shrink: rows, with the heads of the two tables.
+const PROMISES_MIN: usize = 44;
+
+fn page(name: &str) -> String {
+    fs::read_to_string(format!("{ROOT}/docs/{name}.md")).expect("the page")
+}
+
+#[test]
+fn behaviour_is_what_is_tested() {
+    let faults = faults_of_behaviour(&page("behaviour"));
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn control_promise_that_nothing_shows() {
+    let page = page("behaviour");
+    let a_row = page
+        .lines()
+        .find(|line| line.contains("`liveness::batches`"));
+    let changes = [
+        (
+            "no such test",
+            page.replace("liveness::batches", "liveness::scones"),
+        ),
+        (
+            "no such test",
+            page.replace("stream::ring_of", "stream::string_of"),
+        ),
+        ("no such test", page.replace("`liveness::batches`", "")),
+        ("only ", page.replace(a_row.expect("a row"), "")),
+    ];
+    for (words, changed) in changes {
+        let faults = faults_of_behaviour(&changed);
+        assert!(
+            faults.iter().any(|fault| fault.contains(words)),
+            "{words}: {faults:?}"
+        );
+        println!("control caught: {words}");
+    }
 }
 
 #[test]
 fn crash_behaviour_is_what_is_tested() {
-    let faults = faults_of(&page());
+    let faults = faults_of(&page("crash-behaviour"));
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]
 fn control_page_that_is_wrong() {
-    let page = page();
+    let page = page("crash-behaviour");
     let row = page
         .lines()
         .find(|line| line.starts_with("| `commit.before` | durable |"));

@@ -8,11 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    AutoWaitStrategy, CancelToken, Deadline, DisruptorBuilder, RecvError, SendError, SharedMemory,
+    AutoWaitStrategy, CancelToken, Deadline, DisruptorBuilder, MultiProcessError, RecvError,
+    RequiredConsumerError, RequiredConsumerLivenessConfig, SendError, SharedMemory,
     build_shared_single_producer,
 };
 use myelon_tests::waiters::{NEVER_MS, attach, wait_for_sleepers, wait_for_wish, woken};
-use myelon_tests::{Actor, Record, World, wait_until};
+use myelon_tests::{Actor, Record, World, assert_names, wait_until};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
@@ -294,6 +295,50 @@ fn a_cancellation_at_any_moment_of_falling_asleep_is_seen() {
     tx.destroy().expect("destroyed");
 }
 
+#[test]
+fn a_cancel_token_ends_the_wait_for_consumers() {
+    let world = World::shared_memory(ACTOR);
+    let token = CancelToken::new();
+    let strategy = AutoWaitStrategy::Block;
+    let build = || builder(&world, strategy).with_cancel_token(&token);
+    let patience = Duration::from_millis(2 * NEVER_MS);
+    thread::scope(|scope| {
+        let building = scope.spawn(|| {
+            build()
+                .wait_for_consumers(2, patience)
+                .build_zeroed_producer()
+        });
+        wait_until("the ring has a name", || world.is_named());
+        wait_for_wish(&world);
+        let cancelled = woken("the cancellation", || {
+            token.cancel();
+            building.join().expect("the builder's thread")
+        });
+        let error = cancelled.expect_err("nobody came");
+        assert!(matches!(
+            error,
+            MultiProcessError::CoordinationCancelled { .. }
+        ));
+        assert_names(&error.to_string(), &[world.name(), "2 of 2 consumers"]);
+    });
+    // the waits of a producer that is there already
+    let mut tx = build().build_zeroed_producer().expect("a producer");
+    let _holds_back = builder(&world, strategy).build_consumer().expect("one");
+    tx.publish(|record| record.write(0));
+    woken("a wait for who does not come", || {
+        assert!(!tx.wait_for_consumer_id("late", patience));
+        assert!(!tx.wait_until_consumed_with_strategy(0, patience, strategy));
+        tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+            required_consumer_ids: vec!["late".into()],
+            startup_wait_timeout: patience,
+            ..Default::default()
+        });
+        let published = tx.publish_managed(|_| {});
+        assert_eq!(published, Err(RequiredConsumerError::Cancelled));
+    });
+    tx.destroy().expect("destroyed");
+}
+
 // ---- what it costs
 
 /// The share of the time that a wait of two seconds keeps a core busy.
@@ -322,5 +367,28 @@ fn who_sleeps_uses_next_to_no_processor_time() {
     assert!(consumer < 0.02, "{consumer}");
     assert!(producer < 0.02, "{producer}");
     assert!(control > 4.0 * consumer, "the control shows no difference");
+    tx.ok("destroy");
+}
+
+/// The processor time of a second in which nobody comes, of every call that waits for somebody.
+#[test]
+fn who_waits_for_consumers_uses_next_to_no_processor_time() {
+    let world = World::shared_memory(ACTOR);
+    let mut tx = world.actor();
+    for (wait, kind) in [
+        ("produce cap=8 wait=1:1000", Some("CoordinationTimeout")),
+        ("produce cap=8", None),
+        ("await-id id=late ms=1000", None),
+        ("require id=late ms=1000", Some("StartupTimeout")),
+    ] {
+        let before = tx.ok("cpu").number("us");
+        match kind {
+            Some(kind) => tx.err(kind, wait),
+            None => tx.ok(wait),
+        };
+        let used = tx.ok("cpu").number("us") - before;
+        println!("{wait}: {used} us");
+        assert!(used < 10_000, "{wait}: {used} us");
+    }
     tx.ok("destroy");
 }

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use myelon_tests::waiters::{NEVER_MS, WOKEN, attach, wait_for_sleepers, wait_for_wish};
-use myelon_tests::{Actor, Reply, World};
+use myelon_tests::waiters::{NEVER_MS, WOKEN, attach, wait_for_sleepers, wait_for_wish, woken};
+use myelon_tests::{Actor, Reply, World, wait_until};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
@@ -212,6 +212,24 @@ fn a_consumer_killed_before_it_wakes_the_producer_leaves_it_to_its_clock() {
         rx.tell("recv n=1");
         rx.wait_until_dead();
         assert_eq!(tx.expect_ok().number("last"), 4, "{step}");
+        tx.ok("destroy");
+    }
+}
+
+#[test]
+fn a_joiner_killed_before_it_wakes_a_builder_leaves_it_to_its_discovery_interval() {
+    for step in ["wake.wish_taken", "wake.space_bumped"] {
+        let world = World::shared_memory(ACTOR);
+        let (mut tx, mut joiner) = (world.actor(), world.actor_with(&format!("{step}:1:kill")));
+        tx.tell("produce cap=8 wait=1:60000 interval_ms=30000 discovery_ms=500");
+        wait_until("the ring has a name", || world.is_named());
+        wait_for_wish(&world);
+        woken("the builder", || {
+            // it came, and is away now
+            joiner.tell("consume cap=8 id=late");
+            joiner.wait_until_dead();
+            tx.expect_ok();
+        });
         tx.ok("destroy");
     }
 }

@@ -103,6 +103,9 @@ pub(crate) struct WaitersLine {
     pub(crate) space_word: AtomicU32,
     /// When somebody was last woken, by the monotonic clock: tells who wakes what waking takes.
     pub(crate) woken_at_ns: process::AtomicU64,
+    /// Not 0: the producer is blocked and watches its required consumers. Whoever handles a burst of events then releases
+    /// each by itself, so that its progress is seen. A hint: nothing is wrong where it is stale.
+    pub(crate) is_watching: process::AtomicU32,
 }
 
 /// A line that this version writes nothing to.
@@ -286,6 +289,7 @@ impl Control {
                 event_word: AtomicU32::new(0),
                 space_word: AtomicU32::new(0),
                 woken_at_ns: process::AtomicU64::new(0),
+                is_watching: process::AtomicU32::new(0),
             },
             registered: RegisteredLine {
                 bits: AtomicU64::new(0),
@@ -342,6 +346,7 @@ const _: () = {
     assert!(core::mem::offset_of!(WaitersLine, event_word) == 16);
     assert!(core::mem::offset_of!(WaitersLine, space_word) == 20);
     assert!(core::mem::offset_of!(WaitersLine, woken_at_ns) == 24);
+    assert!(core::mem::offset_of!(WaitersLine, is_watching) == 32);
     assert!(core::mem::offset_of!(Control, waiters) == 128);
     assert!(core::mem::offset_of!(Control, registered) == 256);
     assert!(core::mem::offset_of!(Control, consumers) == 1024);

@@ -284,7 +284,7 @@ impl<E: Event, B> Producer<E, B> {
             waiter.set_deadline(Deadline::after(interval));
             match self.wait_until_space(n, &mut waiter) {
                 Ok(true) => break Ok(()),
-                Ok(false) => {}
+                Ok(false) => self.ask_for_progress(true),
                 Err(error) => break Err(from_send(error)),
             }
             if let Err(failure) = self.look_at_required(n, clock::now()) {
@@ -307,6 +307,9 @@ impl<E: Event, B> Producer<E, B> {
             let missing = self.missing_required();
             if missing.is_empty() {
                 break;
+            }
+            if self.habits.are_cancelled() {
+                return Err(RequiredConsumerError::Cancelled);
             }
             if deadline.has_passed() {
                 tracing::warn!(ring = %self.segment.name, ?missing, "required consumers have not come");
@@ -390,8 +393,18 @@ impl<E: Event, B> Producer<E, B> {
         Ok(())
     }
 
+    /// Has consumers that handle many events at once release each by itself, or no longer.
+    fn ask_for_progress(&self, is_watching: bool) {
+        let word = &self.segment.control().waiters.is_watching;
+        // who waits for less than a look leaves the line to its readers
+        if word.load(Ordering::Relaxed) != u32::from(is_watching) {
+            word.store(u32::from(is_watching), Ordering::Relaxed);
+        }
+    }
+
     /// Space means that everybody who gated has gone on.
     fn end_episode(&mut self, has_space: bool) {
+        self.ask_for_progress(false);
         if let Some(watch) = &mut self.liveness.watch {
             for (id, stall) in watch
                 .config

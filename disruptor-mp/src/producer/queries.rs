@@ -58,7 +58,8 @@ impl<E: Event, B> Producer<E, B> {
         !is_pending && sequence <= released
     }
 
-    /// Waits until [`is_consumed`](Self::is_consumed), for `timeout` at the most; says whether it is.
+    /// Waits until [`is_consumed`](Self::is_consumed), for `timeout` at the most or until somebody cancels; says whether it
+    /// is.
     pub fn wait_until_consumed_with_strategy(
         &mut self,
         sequence: Sequence,
@@ -69,6 +70,9 @@ impl<E: Event, B> Producer<E, B> {
         loop {
             if self.is_consumed(sequence) {
                 return true;
+            }
+            if self.habits.are_cancelled() {
+                return false;
             }
             match waiter.pause() {
                 Pause::Again => {}
@@ -88,11 +92,12 @@ impl<E: Event, B> Producer<E, B> {
         self.consumer_sequence(id).is_some()
     }
 
-    /// Waits up to `timeout` for a consumer with this id; says whether it is registered.
+    /// Waits for a consumer with this id, for `timeout` at the most or until somebody cancels; says whether it is
+    /// registered.
     pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
         while !self.discover_consumer_id(id) {
-            if deadline.has_passed() {
+            if deadline.has_passed() || self.habits.are_cancelled() {
                 return false;
             }
             self.sleep_until_somebody_comes(deadline, self.habits.liveness_interval, |tx| {

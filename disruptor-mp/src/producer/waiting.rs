@@ -40,9 +40,12 @@ impl<E: Event, B> Producer<E, B> {
         if self.is_forked() {
             return Err(SendError::Forked);
         }
-        let is_there = self.core.vacant(n).is_some();
+        // in a ring with observers every publication comes by here: a wait is made when there is one
+        if let Some(first) = self.core.vacant(n) {
+            return Ok(first);
+        }
         let mut waiter = self.waiter(self.habits.strategy, deadline);
-        if is_there || self.wait_until_space(n, &mut waiter)? {
+        if self.wait_until_space(n, &mut waiter)? {
             return Ok(self.core.next());
         }
         // a batch can be blocked while some slots are free
@@ -112,7 +115,8 @@ impl<E: Event, B> Producer<E, B> {
         Waiter::new(&self.habits, strategy, deadline, participants)
     }
 
-    /// Sleeps until every consumer has released `sequence`, or somebody comes or goes (R9); not if `look` is true.
+    /// Sleeps until every consumer has released `sequence`, or somebody comes or goes (R9), or cancels; not if `look` is
+    /// true.
     pub(super) fn sleep_until(
         &mut self,
         sequence: Sequence,
@@ -120,7 +124,9 @@ impl<E: Event, B> Producer<E, B> {
         look: impl FnOnce(&mut Self) -> bool,
     ) {
         let view = self.segment.view;
-        let wake = sleep::sleep_until_space(view.control(), sequence, longest, || look(self));
+        let wake = sleep::sleep_until_space(view.control(), sequence, longest, || {
+            self.habits.are_cancelled() || look(self)
+        });
         self.habits.learn(wake);
     }
 

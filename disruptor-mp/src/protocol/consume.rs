@@ -8,14 +8,13 @@ use core::ptr::NonNull;
 use std::io;
 use std::time::Duration;
 
-use super::Locks;
 use super::sleep::{self, SpaceLookout};
 use super::view::RingView;
+use super::{Locks, ends};
 use crate::fail::{point, reached};
-use crate::layout::control::{Control, OPEN};
-use crate::layout::lock_bytes::PRODUCER_BYTE;
+use crate::layout::control::Control;
 use crate::layout::stamp;
-use crate::sync::{AtomicI64, Ordering};
+use crate::sync::{AtomicI64, Ordering, process};
 use crate::{Event, Sequence};
 
 /// A registered consumer's position in a ring.
@@ -187,6 +186,13 @@ impl<E: Event> ConsumerCore<E> {
         }
     }
 
+    /// Whether the producer is blocked and looks for progress.
+    #[inline(always)]
+    pub(crate) fn is_watched(&self) -> bool {
+        let is_watching = &self.view.control().waiters.is_watching;
+        is_watching.load(process::Ordering::Relaxed) != 0
+    }
+
     /// Sleeps until an event is published, the ring is closed or the wait cancelled. Returns what the wake-up took, if there was one.
     pub(crate) fn sleep_until_event(
         &self,
@@ -214,43 +220,19 @@ impl<E: Event> ConsumerCore<E> {
             .unwrap_or(self.next - 1)
     }
 
-    /// The last sequence of the ring if it was closed. The stamps that precede it are visible afterwards (R11).
+    /// See [`ends::closed_at`].
     pub(crate) fn closed_at(&self) -> Option<Sequence> {
-        // SYNC POINT close: pairs with the Release store in `ProducerCore::close`.
-        let word = self.view.control().producer.closed.load(Ordering::Acquire);
-        (word != OPEN).then_some(word)
+        ends::closed_at(self.control())
     }
 
-    /// R11: closed, and nothing is left. The closed word says which sequence is the last.
+    /// See [`ends::is_at_end`].
     pub(crate) fn is_at_end(&self) -> bool {
-        let Some(last) = self.closed_at() else {
-            return false;
-        };
-        if left_out!(ClosedLook) {
-            return true;
-        }
-        if self.is_ready() {
-            reached("closed.undrained");
-            return false;
-        }
-        self.next > last
+        ends::is_at_end(self.control(), self.next, || self.is_ready())
     }
 
-    /// R11: whether the producer died and everything it published was read. The stamp and the closed word are looked at
-    /// again after the free lock, and the epoch last of all: a ring that was closed in order, and that a successor has
-    /// opened again meanwhile, has a new one (R14).
+    /// See [`ends::is_abandoned`].
     pub(crate) fn is_abandoned(&self, locks: &dyn Locks) -> io::Result<bool> {
-        let epoch = &self.control().producer.epoch;
-        let before = epoch.load(Ordering::Acquire);
-        if locks.is_held_by_other(PRODUCER_BYTE)? {
-            return Ok(false);
-        }
-        if !left_out!(DeadLook) && self.is_ready() {
-            reached("dead.undrained");
-            return Ok(false);
-        }
-        Ok((left_out!(DeadClosedLook) || self.closed_at().is_none())
-            && epoch.load(Ordering::Relaxed) == before)
+        ends::is_abandoned(self.control(), locks, || self.is_ready())
     }
 }
 

@@ -52,6 +52,7 @@ macro_rules! release {
 }
 
 pub(crate) mod consume;
+pub(crate) mod ends;
 pub(crate) mod expect;
 pub(crate) mod lines;
 pub(crate) mod observe;

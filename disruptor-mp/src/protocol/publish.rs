@@ -363,7 +363,7 @@ impl<E: Event> ProducerCore<E> {
 
     /// R11: no event will follow the last one published.
     pub(crate) fn close(&mut self) {
-        // SYNC POINT close: pairs with the Acquire load in `ConsumerCore::closed_at`.
+        // SYNC POINT close: pairs with the Acquire load in `ends::closed_at`.
         let last = self.next() - 1;
         self.view
             .control()

@@ -7,7 +7,7 @@ use super::view::RingView;
 use crate::fail::{point, reached};
 use crate::layout::control::OPEN;
 use crate::layout::stamp;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, process};
 use crate::{Event, Sequence};
 
 /// Where a successor goes on.
@@ -30,11 +30,15 @@ pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
     let epoch = line.epoch.load(Ordering::Relaxed).wrapping_add(1);
     line.epoch.store(epoch, Ordering::Release);
     point("takeover.epoch");
-    // SYNC POINT open: pairs with the Acquire load in `ConsumerCore::closed_at`: who finds the ring open again finds
+    // SYNC POINT open: pairs with the Acquire load in `ends::closed_at`: who finds the ring open again finds
     // the new epoch
     line.closed.store(OPEN, Ordering::Release);
     point("takeover.unclosed");
     line.kept.store(0, Ordering::Relaxed);
+    view.control()
+        .waiters
+        .is_watching
+        .store(0, process::Ordering::Relaxed);
     point("takeover.opened");
     let floor = line
         .floor

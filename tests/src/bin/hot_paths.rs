@@ -20,8 +20,8 @@ pub struct Line {
 
 /// The hot calls for one type of event.
 macro_rules! hot_paths {
-    ($event:ty, $try_publish:ident, $publish:ident, $publish_value:ident, $send:ident, $claim:ident,
-     $try_consume:ident, $leased:ident, $recv:ident) => {
+    ($event:ty, $try_publish:ident, $publish:ident, $managed:ident, $publish_value:ident, $send:ident,
+     $claim:ident, $try_consume:ident, $leased:ident, $recv:ident) => {
         #[doc = "`try_publish`"]
         // SAFETY: no other symbol has this name.
         #[unsafe(no_mangle)]
@@ -34,6 +34,13 @@ macro_rules! hot_paths {
         #[unsafe(no_mangle)]
         pub fn $publish(tx: &mut SharedProducer<$event>, value: &$event) {
             tx.publish(|event| *event = *value);
+        }
+
+        #[doc = "`publish_managed`, as [`publish`](SharedProducer::publish): nothing is returned"]
+        // SAFETY: no other symbol has this name.
+        #[unsafe(no_mangle)]
+        pub fn $managed(tx: &mut SharedProducer<$event>, value: &$event) {
+            let _ = tx.publish_managed(|event| *event = *value);
         }
 
         #[doc = "`publish_value`"]
@@ -109,6 +116,7 @@ hot_paths!(
     Small,
     hot_try_publish_8,
     hot_publish_8,
+    hot_publish_managed_8,
     hot_publish_value_8,
     hot_send_8,
     hot_claim_8,
@@ -120,6 +128,7 @@ hot_paths!(
     Line,
     hot_try_publish_56,
     hot_publish_56,
+    hot_publish_managed_56,
     hot_publish_value_56,
     hot_send_56,
     hot_claim_56,

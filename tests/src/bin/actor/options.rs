@@ -83,9 +83,11 @@ fn for_both<B>(
     builder = builder.with_wait_strategy(words.strategy());
     if let Some(ms) = words.get("interval_ms") {
         let interval = Duration::from_millis(parse(ms) as u64);
-        builder = builder
-            .with_liveness_interval(interval)
-            .with_discovery_interval(interval);
+        builder = builder.with_liveness_interval(interval);
+    }
+    if let Some(ms) = words.get("discovery_ms") {
+        let interval = Duration::from_millis(parse(ms) as u64);
+        builder = builder.with_discovery_interval(interval);
     }
     if words.get("any-owner").is_some() {
         builder = builder.allow_any_owner();
