@@ -1,6 +1,12 @@
 //! Encoding into a frame and reading in place allocate nothing; decoding sets nothing aside that the input does not pay for.
 //!
 //! The allocator of this test program counts the allocations of each thread, and keeps the largest.
+#![cfg(any(
+    feature = "bincode",
+    feature = "postcard",
+    feature = "rkyv",
+    feature = "flatbuffers"
+))]
 
 mod codec_shared;
 

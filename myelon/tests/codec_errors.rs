@@ -31,7 +31,7 @@ fn each_error_says_what_to_do() {
                 consumed: 7,
                 len: 9,
             },
-            "a Order in bincode took 7 of 9 bytes, expected all: use the same type and codec on both sides, and one message per call",
+            "Order in bincode took 7 of 9 bytes, expected all: use the same type and codec on both sides, and one message per call",
         ),
         (
             CodecError::TooLong {
@@ -47,7 +47,7 @@ fn each_error_says_what_to_do() {
                 message,
                 limit: 128,
             },
-            "a Order in bincode is nested more than 128 deep: use a flatter type, or look who sent it",
+            "Order in bincode is nested more than 128 deep: use a flatter type, or look who sent it",
         ),
         (
             CodecError::TooManyElements {
@@ -57,7 +57,7 @@ fn each_error_says_what_to_do() {
                 allowed: 65_545,
                 len: 9,
             },
-            "a Order in bincode claims 1152921504606846976 elements where 9 bytes allow for 65545 more: use the same type and codec on both sides",
+            "Order in bincode claims 1152921504606846976 elements where 9 bytes allow for 65545 more: use the same type and codec on both sides",
         ),
         (
             CodecError::Misaligned {
@@ -66,7 +66,7 @@ fn each_error_says_what_to_do() {
                 needed: 16,
                 found: 4,
             },
-            "a Order in rkyv is read in place at a multiple of 16, these bytes lie 4 past one: receive into an AlignedFixedFrame, or decode, which copies",
+            "Order in rkyv is read in place at a multiple of 16, these bytes lie 4 past one: receive into an AlignedFixedFrame, or decode, which copies",
         ),
         (
             CodecError::custom("a price is 8 bytes"),
@@ -109,6 +109,12 @@ fn a_codec_of_one_s_own() {
 }
 
 /// A gibibyte of zeros, which are never touched: what is too long is refused before it is read.
+#[cfg(any(
+    feature = "bincode",
+    feature = "postcard",
+    feature = "rkyv",
+    feature = "flatbuffers"
+))]
 #[test]
 fn too_long_is_refused_unread() {
     let zeros = vec![0_u8; MAX_MESSAGE_BYTES + 1];
@@ -133,5 +139,4 @@ fn too_long_is_refused_unread() {
     check(myelon::codec::Rkyv::<u8>::decode(&zeros).err());
     #[cfg(feature = "flatbuffers")]
     check(myelon::codec::FlatBuffer::<myelon::codec::AnyTable<'_>>::decode(&zeros).err());
-    let _ = (zeros, check);
 }

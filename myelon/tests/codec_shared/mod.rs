@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 
 use myelon::{Codec, CodecError};
 use proptest::collection::{btree_map, vec};
@@ -180,14 +179,13 @@ pub(crate) fn damaged(bytes: &[u8], mut look: impl FnMut(&[u8])) {
     }
 }
 
-/// What decodes encodes to bytes that decode to the same; the rest is an error with a text.
-pub(crate) fn sane<C: Codec + Debug + PartialEq>(bytes: &[u8]) {
+/// What decodes encodes to bytes that stand for the same; the rest is an error with a text.
+pub(crate) fn sane<C: Codec>(bytes: &[u8]) {
     match C::decode(bytes) {
-        // a NaN differs from itself
-        Ok(message) if message != message => {}
         Ok(message) => {
-            let again = message.encode().expect("decoded, so it encodes");
-            assert_eq!(C::decode(&again).expect("encoded"), message);
+            let once = message.encode().expect("decoded, so it encodes");
+            let again = C::decode(&once).expect("encoded, so it decodes");
+            assert_eq!(again.encode().expect("again"), once);
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
