@@ -13,14 +13,16 @@ use myelon::prelude::*;
 use myelon::transport::AlignedFixedFrame;
 use myelon::{KindTable, TypedConsumer, TypedProducer};
 
+/// As flatc wrote it.
+#[allow(warnings, missing_docs, missing_debug_implementations)]
 #[allow(
-    warnings,
+    clippy::all,
     clippy::undocumented_unsafe_blocks,
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "made by flatc"
+    clippy::multiple_unsafe_ops_per_block
 )]
-#[path = "flatbuffers_schema/order_generated.rs"]
-mod schema;
+mod schema {
+    include!("flatbuffers_schema/order_generated.rs");
+}
 
 /// Aligned: archives are read where they lie.
 type Frame = AlignedFixedFrame<1024>;
@@ -49,6 +51,7 @@ struct Order {
 
 impl FlatRoot for schema::shop::Order<'_> {
     type Root<'a> = schema::shop::Order<'a>;
+    const IDENTIFIER: Option<&'static str> = Some(schema::shop::ORDER_IDENTIFIER);
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -2,675 +2,616 @@
 // @generated
 extern crate alloc;
 
+
 #[allow(unused_imports, dead_code)]
 pub mod shop {
 
-    #[deprecated(
-        since = "2.0.0",
-        note = "Use associated constants instead. This will no longer be generated in 2021."
-    )]
-    pub const ENUM_MIN_SIDE: i8 = 0;
-    #[deprecated(
-        since = "2.0.0",
-        note = "Use associated constants instead. This will no longer be generated in 2021."
-    )]
-    pub const ENUM_MAX_SIDE: i8 = 1;
-    #[deprecated(
-        since = "2.0.0",
-        note = "Use associated constants instead. This will no longer be generated in 2021."
-    )]
-    #[allow(non_camel_case_types)]
-    pub const ENUM_VALUES_SIDE: [Side; 2] = [Side::Buy, Side::Sell];
 
-    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-    #[repr(transparent)]
-    pub struct Side(pub i8);
-    #[allow(non_upper_case_globals)]
-    impl Side {
-        pub const Buy: Self = Self(0);
-        pub const Sell: Self = Self(1);
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_SIDE: i8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_SIDE: i8 = 1;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_SIDE: [Side; 2] = [
+  Side::Buy,
+  Side::Sell,
+];
 
-        pub const ENUM_MIN: i8 = 0;
-        pub const ENUM_MAX: i8 = 1;
-        pub const ENUM_VALUES: &'static [Self] = &[Self::Buy, Self::Sell];
-        /// Returns the variant's name or "" if unknown.
-        pub fn variant_name(self) -> Option<&'static str> {
-            match self {
-                Self::Buy => Some("Buy"),
-                Self::Sell => Some("Sell"),
-                _ => None,
-            }
-        }
-    }
-    impl ::core::fmt::Debug for Side {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-            if let Some(name) = self.variant_name() {
-                f.write_str(name)
-            } else {
-                f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
-            }
-        }
-    }
-    impl<'a> ::flatbuffers::Follow<'a> for Side {
-        type Inner = Self;
-        #[inline]
-        unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-            let b = unsafe { ::flatbuffers::read_scalar_at::<i8>(buf, loc) };
-            Self(b)
-        }
-    }
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct Side(pub i8);
+#[allow(non_upper_case_globals)]
+impl Side {
+  pub const Buy: Self = Self(0);
+  pub const Sell: Self = Self(1);
 
-    impl ::flatbuffers::Push for Side {
-        type Output = Side;
-        #[inline]
-        unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-            unsafe { ::flatbuffers::emplace_scalar::<i8>(dst, self.0) };
-        }
+  pub const ENUM_MIN: i8 = 0;
+  pub const ENUM_MAX: i8 = 1;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::Buy,
+    Self::Sell,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::Buy => Some("Buy"),
+      Self::Sell => Some("Sell"),
+      _ => None,
     }
-
-    impl ::flatbuffers::EndianScalar for Side {
-        type Scalar = i8;
-        #[inline]
-        fn to_little_endian(self) -> i8 {
-            self.0.to_le()
-        }
-        #[inline]
-        #[allow(clippy::wrong_self_convention)]
-        fn from_little_endian(v: i8) -> Self {
-            let b = i8::from_le(v);
-            Self(b)
-        }
+  }
+}
+impl ::core::fmt::Debug for Side {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
     }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for Side {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<i8>(buf, loc) };
+    Self(b)
+  }
+}
 
-    impl<'a> ::flatbuffers::Verifiable for Side {
-        #[inline]
-        fn run_verifier(
-            v: &mut ::flatbuffers::Verifier,
-            pos: usize,
-        ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-            i8::run_verifier(v, pos)
-        }
+impl ::flatbuffers::Push for Side {
+    type Output = Side;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<i8>(dst, self.0) };
     }
+}
 
-    impl ::flatbuffers::SimpleToVerifyInSlice for Side {}
-    // struct Instant, aligned to 8
-    #[repr(transparent)]
-    #[derive(Clone, Copy, PartialEq)]
-    pub struct Instant(pub [u8; 16]);
-    impl Default for Instant {
-        fn default() -> Self {
-            Self([0; 16])
-        }
-    }
-    impl ::core::fmt::Debug for Instant {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-            f.debug_struct("Instant")
-                .field("seconds", &self.seconds())
-                .field("nanos", &self.nanos())
-                .finish()
-        }
-    }
+impl ::flatbuffers::EndianScalar for Side {
+  type Scalar = i8;
+  #[inline]
+  fn to_little_endian(self) -> i8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: i8) -> Self {
+    let b = i8::from_le(v);
+    Self(b)
+  }
+}
 
-    impl ::flatbuffers::SimpleToVerifyInSlice for Instant {}
-    impl<'a> ::flatbuffers::Follow<'a> for Instant {
-        type Inner = &'a Instant;
-        #[inline]
-        unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-            unsafe { <&'a Instant>::follow(buf, loc) }
-        }
-    }
-    impl<'a> ::flatbuffers::Follow<'a> for &'a Instant {
-        type Inner = &'a Instant;
-        #[inline]
-        unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-            unsafe { ::flatbuffers::follow_cast_ref::<Instant>(buf, loc) }
-        }
-    }
-    impl<'b> ::flatbuffers::Push for Instant {
-        type Output = Instant;
-        #[inline]
-        unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-            let src = unsafe {
-                ::core::slice::from_raw_parts(
-                    self as *const Instant as *const u8,
-                    <Self as ::flatbuffers::Push>::size(),
-                )
-            };
-            dst.copy_from_slice(src);
-        }
-        #[inline]
-        fn alignment() -> ::flatbuffers::PushAlignment {
-            ::flatbuffers::PushAlignment::new(8)
-        }
-    }
+impl<'a> ::flatbuffers::Verifiable for Side {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    i8::run_verifier(v, pos)
+  }
+}
 
-    impl<'a> ::flatbuffers::Verifiable for Instant {
-        #[inline]
-        fn run_verifier(
-            v: &mut ::flatbuffers::Verifier,
-            pos: usize,
-        ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-            v.in_buffer::<Self>(pos)
-        }
-    }
+impl ::flatbuffers::SimpleToVerifyInSlice for Side {}
+// struct Instant, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct Instant(pub [u8; 16]);
+impl Default for Instant { 
+  fn default() -> Self { 
+    Self([0; 16])
+  }
+}
+impl ::core::fmt::Debug for Instant {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("Instant")
+      .field("seconds", &self.seconds())
+      .field("nanos", &self.nanos())
+      .finish()
+  }
+}
 
-    impl<'a> Instant {
-        #[allow(clippy::too_many_arguments)]
-        pub fn new(seconds: u64, nanos: u32) -> Self {
-            let mut s = Self([0; 16]);
-            s.set_seconds(seconds);
-            s.set_nanos(nanos);
-            s
-        }
-
-        pub fn seconds(&self) -> u64 {
-            let mut mem =
-                ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-            // Safety:
-            // Created from a valid Table for this object
-            // Which contains a valid value in this slot
-            ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                ::core::ptr::copy_nonoverlapping(
-                    self.0[0..].as_ptr(),
-                    mem.as_mut_ptr() as *mut u8,
-                    ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                );
-                mem.assume_init()
-            })
-        }
-
-        pub fn set_seconds(&mut self, x: u64) {
-            let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-            // Safety:
-            // Created from a valid Table for this object
-            // Which contains a valid value in this slot
-            unsafe {
-                ::core::ptr::copy_nonoverlapping(
-                    &x_le as *const _ as *const u8,
-                    self.0[0..].as_mut_ptr(),
-                    ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                );
-            }
-        }
-
-        pub fn nanos(&self) -> u32 {
-            let mut mem =
-                ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-            // Safety:
-            // Created from a valid Table for this object
-            // Which contains a valid value in this slot
-            ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                ::core::ptr::copy_nonoverlapping(
-                    self.0[8..].as_ptr(),
-                    mem.as_mut_ptr() as *mut u8,
-                    ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
-                );
-                mem.assume_init()
-            })
-        }
-
-        pub fn set_nanos(&mut self, x: u32) {
-            let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-            // Safety:
-            // Created from a valid Table for this object
-            // Which contains a valid value in this slot
-            unsafe {
-                ::core::ptr::copy_nonoverlapping(
-                    &x_le as *const _ as *const u8,
-                    self.0[8..].as_mut_ptr(),
-                    ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
-                );
-            }
-        }
-    }
-
-    pub enum ItemOffset {}
-    #[derive(Copy, Clone, PartialEq)]
-
-    pub struct Item<'a> {
-        pub _tab: ::flatbuffers::Table<'a>,
-    }
-
-    impl<'a> ::flatbuffers::Follow<'a> for Item<'a> {
-        type Inner = Item<'a>;
-        #[inline]
-        unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-            Self {
-                _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
-            }
-        }
-    }
-
-    impl<'a> Item<'a> {
-        pub const VT_ID: ::flatbuffers::VOffsetT = 4;
-        pub const VT_COUNT: ::flatbuffers::VOffsetT = 6;
-
-        #[inline]
-        pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-            Item { _tab: table }
-        }
-        #[allow(unused_mut)]
-        pub fn create<
-            'bldr: 'args,
-            'args: 'mut_bldr,
-            'mut_bldr,
-            A: ::flatbuffers::Allocator + 'bldr,
-        >(
-            _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-            args: &'args ItemArgs,
-        ) -> ::flatbuffers::WIPOffset<Item<'bldr>> {
-            let mut builder = ItemBuilder::new(_fbb);
-            builder.add_id(args.id);
-            builder.add_count(args.count);
-            builder.finish()
-        }
-
-        #[inline]
-        pub fn id(&self) -> u64 {
-            // Safety:
-            // Created from valid Table for this object
-            // which contains a valid value in this slot
-            unsafe { self._tab.get::<u64>(Item::VT_ID, Some(0)).unwrap() }
-        }
-        #[inline]
-        pub fn count(&self) -> u32 {
-            // Safety:
-            // Created from valid Table for this object
-            // which contains a valid value in this slot
-            unsafe { self._tab.get::<u32>(Item::VT_COUNT, Some(1)).unwrap() }
-        }
-    }
-
-    impl ::flatbuffers::Verifiable for Item<'_> {
-        #[inline]
-        fn run_verifier(
-            v: &mut ::flatbuffers::Verifier,
-            pos: usize,
-        ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-            v.visit_table(pos)?
-                .visit_field::<u64>("id", Self::VT_ID, false)?
-                .visit_field::<u32>("count", Self::VT_COUNT, false)?
-                .finish();
-            Ok(())
-        }
-    }
-    pub struct ItemArgs {
-        pub id: u64,
-        pub count: u32,
-    }
-    impl<'a> Default for ItemArgs {
-        #[inline]
-        fn default() -> Self {
-            ItemArgs { id: 0, count: 1 }
-        }
-    }
-
-    pub struct ItemBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-        fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-        start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-    }
-    impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ItemBuilder<'a, 'b, A> {
-        #[inline]
-        pub fn add_id(&mut self, id: u64) {
-            self.fbb_.push_slot::<u64>(Item::VT_ID, id, 0);
-        }
-        #[inline]
-        pub fn add_count(&mut self, count: u32) {
-            self.fbb_.push_slot::<u32>(Item::VT_COUNT, count, 1);
-        }
-        #[inline]
-        pub fn new(
-            _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-        ) -> ItemBuilder<'a, 'b, A> {
-            let start = _fbb.start_table();
-            ItemBuilder {
-                fbb_: _fbb,
-                start_: start,
-            }
-        }
-        #[inline]
-        pub fn finish(self) -> ::flatbuffers::WIPOffset<Item<'a>> {
-            let o = self.fbb_.end_table(self.start_);
-            ::flatbuffers::WIPOffset::new(o.value())
-        }
-    }
-
-    impl ::core::fmt::Debug for Item<'_> {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-            let mut ds = f.debug_struct("Item");
-            ds.field("id", &self.id());
-            ds.field("count", &self.count());
-            ds.finish()
-        }
-    }
-    pub enum OrderOffset {}
-    #[derive(Copy, Clone, PartialEq)]
-
-    pub struct Order<'a> {
-        pub _tab: ::flatbuffers::Table<'a>,
-    }
-
-    impl<'a> ::flatbuffers::Follow<'a> for Order<'a> {
-        type Inner = Order<'a>;
-        #[inline]
-        unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-            Self {
-                _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
-            }
-        }
-    }
-
-    impl<'a> Order<'a> {
-        pub const VT_ID: ::flatbuffers::VOffsetT = 4;
-        pub const VT_SIDE: ::flatbuffers::VOffsetT = 6;
-        pub const VT_SYMBOL: ::flatbuffers::VOffsetT = 8;
-        pub const VT_AT: ::flatbuffers::VOffsetT = 10;
-        pub const VT_ITEMS: ::flatbuffers::VOffsetT = 12;
-        pub const VT_NOTE: ::flatbuffers::VOffsetT = 14;
-
-        #[inline]
-        pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-            Order { _tab: table }
-        }
-        #[allow(unused_mut)]
-        pub fn create<
-            'bldr: 'args,
-            'args: 'mut_bldr,
-            'mut_bldr,
-            A: ::flatbuffers::Allocator + 'bldr,
-        >(
-            _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-            args: &'args OrderArgs<'args>,
-        ) -> ::flatbuffers::WIPOffset<Order<'bldr>> {
-            let mut builder = OrderBuilder::new(_fbb);
-            builder.add_id(args.id);
-            if let Some(x) = args.note {
-                builder.add_note(x);
-            }
-            if let Some(x) = args.items {
-                builder.add_items(x);
-            }
-            if let Some(x) = args.at {
-                builder.add_at(x);
-            }
-            if let Some(x) = args.symbol {
-                builder.add_symbol(x);
-            }
-            builder.add_side(args.side);
-            builder.finish()
-        }
-
-        #[inline]
-        pub fn id(&self) -> u64 {
-            // Safety:
-            // Created from valid Table for this object
-            // which contains a valid value in this slot
-            unsafe { self._tab.get::<u64>(Order::VT_ID, Some(0)).unwrap() }
-        }
-        #[inline]
-        pub fn side(&self) -> Side {
-            // Safety:
-            // Created from valid Table for this object
-            // which contains a valid value in this slot
-            unsafe {
-                self._tab
-                    .get::<Side>(Order::VT_SIDE, Some(Side::Buy))
-                    .unwrap()
-            }
-        }
-        #[inline]
-        pub fn symbol(&self) -> &'a str {
-            // Safety:
-            // Created from valid Table for this object
-            // which contains a valid value in this slot
-            unsafe {
-                self._tab
-                    .get::<::flatbuffers::ForwardsUOffset<&str>>(Order::VT_SYMBOL, None)
-                    .unwrap()
-            }
-        }
-        #[inline]
-        pub fn at(&self) -> Option<&'a Instant> {
-            // Safety:
-            // Created from valid Table for this object
-            // which contains a valid value in this slot
-            unsafe { self._tab.get::<Instant>(Order::VT_AT, None) }
-        }
-        #[inline]
-        pub fn items(
-            &self,
-        ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item<'a>>>> {
-            // Safety:
-            // Created from valid Table for this object
-            // which contains a valid value in this slot
-            unsafe {
-                self._tab.get::<::flatbuffers::ForwardsUOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item>>,
-                >>(Order::VT_ITEMS, None)
-            }
-        }
-        #[inline]
-        pub fn note(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
-            // Safety:
-            // Created from valid Table for this object
-            // which contains a valid value in this slot
-            unsafe {
-                self._tab
-                    .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
-                        Order::VT_NOTE,
-                        None,
-                    )
-            }
-        }
-    }
-
-    impl ::flatbuffers::Verifiable for Order<'_> {
-        #[inline]
-        fn run_verifier(
-            v: &mut ::flatbuffers::Verifier,
-            pos: usize,
-        ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-            v.visit_table(pos)?
-                .visit_field::<u64>("id", Self::VT_ID, false)?
-                .visit_field::<Side>("side", Self::VT_SIDE, false)?
-                .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                    "symbol",
-                    Self::VT_SYMBOL,
-                    true,
-                )?
-                .visit_field::<Instant>("at", Self::VT_AT, false)?
-                .visit_field::<::flatbuffers::ForwardsUOffset<
-                    ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Item>>,
-                >>("items", Self::VT_ITEMS, false)?
-                .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
-                    "note",
-                    Self::VT_NOTE,
-                    false,
-                )?
-                .finish();
-            Ok(())
-        }
-    }
-    pub struct OrderArgs<'a> {
-        pub id: u64,
-        pub side: Side,
-        pub symbol: Option<::flatbuffers::WIPOffset<&'a str>>,
-        pub at: Option<&'a Instant>,
-        pub items: Option<
-            ::flatbuffers::WIPOffset<
-                ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item<'a>>>,
-            >,
-        >,
-        pub note: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    }
-    impl<'a> Default for OrderArgs<'a> {
-        #[inline]
-        fn default() -> Self {
-            OrderArgs {
-                id: 0,
-                side: Side::Buy,
-                symbol: None, // required field
-                at: None,
-                items: None,
-                note: None,
-            }
-        }
-    }
-
-    pub struct OrderBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-        fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-        start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-    }
-    impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OrderBuilder<'a, 'b, A> {
-        #[inline]
-        pub fn add_id(&mut self, id: u64) {
-            self.fbb_.push_slot::<u64>(Order::VT_ID, id, 0);
-        }
-        #[inline]
-        pub fn add_side(&mut self, side: Side) {
-            self.fbb_.push_slot::<Side>(Order::VT_SIDE, side, Side::Buy);
-        }
-        #[inline]
-        pub fn add_symbol(&mut self, symbol: ::flatbuffers::WIPOffset<&'b str>) {
-            self.fbb_
-                .push_slot_always::<::flatbuffers::WIPOffset<_>>(Order::VT_SYMBOL, symbol);
-        }
-        #[inline]
-        pub fn add_at(&mut self, at: &Instant) {
-            self.fbb_.push_slot_always::<&Instant>(Order::VT_AT, at);
-        }
-        #[inline]
-        pub fn add_items(
-            &mut self,
-            items: ::flatbuffers::WIPOffset<
-                ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Item<'b>>>,
-            >,
-        ) {
-            self.fbb_
-                .push_slot_always::<::flatbuffers::WIPOffset<_>>(Order::VT_ITEMS, items);
-        }
-        #[inline]
-        pub fn add_note(&mut self, note: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
-            self.fbb_
-                .push_slot_always::<::flatbuffers::WIPOffset<_>>(Order::VT_NOTE, note);
-        }
-        #[inline]
-        pub fn new(
-            _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-        ) -> OrderBuilder<'a, 'b, A> {
-            let start = _fbb.start_table();
-            OrderBuilder {
-                fbb_: _fbb,
-                start_: start,
-            }
-        }
-        #[inline]
-        pub fn finish(self) -> ::flatbuffers::WIPOffset<Order<'a>> {
-            let o = self.fbb_.end_table(self.start_);
-            self.fbb_.required(o, Order::VT_SYMBOL, "symbol");
-            ::flatbuffers::WIPOffset::new(o.value())
-        }
-    }
-
-    impl ::core::fmt::Debug for Order<'_> {
-        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-            let mut ds = f.debug_struct("Order");
-            ds.field("id", &self.id());
-            ds.field("side", &self.side());
-            ds.field("symbol", &self.symbol());
-            ds.field("at", &self.at());
-            ds.field("items", &self.items());
-            ds.field("note", &self.note());
-            ds.finish()
-        }
+impl ::flatbuffers::SimpleToVerifyInSlice for Instant {}
+impl<'a> ::flatbuffers::Follow<'a> for Instant {
+  type Inner = &'a Instant;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a Instant>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a Instant {
+  type Inner = &'a Instant;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<Instant>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for Instant {
+    type Output = Instant;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const Instant as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
     }
     #[inline]
-    /// Verifies that a buffer of bytes contains a `Order`
-    /// and returns it.
-    /// Note that verification is still experimental and may not
-    /// catch every error, or be maximally performant. For the
-    /// previous, unchecked, behavior use
-    /// `root_as_order_unchecked`.
-    pub fn root_as_order(buf: &[u8]) -> Result<Order<'_>, ::flatbuffers::InvalidFlatbuffer> {
-        ::flatbuffers::root::<Order>(buf)
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
     }
-    #[inline]
-    /// Verifies that a buffer of bytes contains a size prefixed
-    /// `Order` and returns it.
-    /// Note that verification is still experimental and may not
-    /// catch every error, or be maximally performant. For the
-    /// previous, unchecked, behavior use
-    /// `size_prefixed_root_as_order_unchecked`.
-    pub fn size_prefixed_root_as_order(
-        buf: &[u8],
-    ) -> Result<Order<'_>, ::flatbuffers::InvalidFlatbuffer> {
-        ::flatbuffers::size_prefixed_root::<Order>(buf)
-    }
-    #[inline]
-    /// Verifies, with the given options, that a buffer of bytes
-    /// contains a `Order` and returns it.
-    /// Note that verification is still experimental and may not
-    /// catch every error, or be maximally performant. For the
-    /// previous, unchecked, behavior use
-    /// `root_as_order_unchecked`.
-    pub fn root_as_order_with_opts<'b, 'o>(
-        opts: &'o ::flatbuffers::VerifierOptions,
-        buf: &'b [u8],
-    ) -> Result<Order<'b>, ::flatbuffers::InvalidFlatbuffer> {
-        ::flatbuffers::root_with_opts::<Order<'b>>(opts, buf)
-    }
-    #[inline]
-    /// Verifies, with the given verifier options, that a buffer of
-    /// bytes contains a size prefixed `Order` and returns
-    /// it. Note that verification is still experimental and may not
-    /// catch every error, or be maximally performant. For the
-    /// previous, unchecked, behavior use
-    /// `root_as_order_unchecked`.
-    pub fn size_prefixed_root_as_order_with_opts<'b, 'o>(
-        opts: &'o ::flatbuffers::VerifierOptions,
-        buf: &'b [u8],
-    ) -> Result<Order<'b>, ::flatbuffers::InvalidFlatbuffer> {
-        ::flatbuffers::size_prefixed_root_with_opts::<Order<'b>>(opts, buf)
-    }
-    #[inline]
-    /// Assumes, without verification, that a buffer of bytes contains a Order and returns it.
-    /// # Safety
-    /// Callers must trust the given bytes do indeed contain a valid `Order`.
-    pub unsafe fn root_as_order_unchecked(buf: &[u8]) -> Order<'_> {
-        unsafe { ::flatbuffers::root_unchecked::<Order>(buf) }
-    }
-    #[inline]
-    /// Assumes, without verification, that a buffer of bytes contains a size prefixed Order and returns it.
-    /// # Safety
-    /// Callers must trust the given bytes do indeed contain a valid size prefixed `Order`.
-    pub unsafe fn size_prefixed_root_as_order_unchecked(buf: &[u8]) -> Order<'_> {
-        unsafe { ::flatbuffers::size_prefixed_root_unchecked::<Order>(buf) }
-    }
-    pub const ORDER_IDENTIFIER: &str = "ORDR";
+}
 
-    #[inline]
-    pub fn order_buffer_has_identifier(buf: &[u8]) -> bool {
-        ::flatbuffers::buffer_has_identifier(buf, ORDER_IDENTIFIER, false)
-    }
+impl<'a> ::flatbuffers::Verifiable for Instant {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
 
-    #[inline]
-    pub fn order_size_prefixed_buffer_has_identifier(buf: &[u8]) -> bool {
-        ::flatbuffers::buffer_has_identifier(buf, ORDER_IDENTIFIER, true)
-    }
+impl<'a> Instant {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    seconds: u64,
+    nanos: u32,
+  ) -> Self {
+    let mut s = Self([0; 16]);
+    s.set_seconds(seconds);
+    s.set_nanos(nanos);
+    s
+  }
 
-    #[inline]
-    pub fn finish_order_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
-        fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-        root: ::flatbuffers::WIPOffset<Order<'a>>,
-    ) {
-        fbb.finish(root, Some(ORDER_IDENTIFIER));
-    }
+  pub fn seconds(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
 
-    #[inline]
-    pub fn finish_size_prefixed_order_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
-        fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-        root: ::flatbuffers::WIPOffset<Order<'a>>,
-    ) {
-        fbb.finish_size_prefixed(root, Some(ORDER_IDENTIFIER));
+  pub fn set_seconds(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
     }
-} // pub mod shop
+  }
+
+  pub fn nanos(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_nanos(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+pub enum ItemOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Item<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Item<'a> {
+  type Inner = Item<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Item<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_COUNT: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PARTS: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Item { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ItemArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Item<'bldr>> {
+    let mut builder = ItemBuilder::new(_fbb);
+    builder.add_id(args.id);
+    if let Some(x) = args.parts { builder.add_parts(x); }
+    builder.add_count(args.count);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Item::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn count(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Item::VT_COUNT, Some(1)).unwrap()}
+  }
+  #[inline]
+  pub fn parts(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item>>>>(Item::VT_PARTS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Item<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<u32>("count", Self::VT_COUNT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Item>>>>("parts", Self::VT_PARTS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ItemArgs<'a> {
+    pub id: u64,
+    pub count: u32,
+    pub parts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item<'a>>>>>,
+}
+impl<'a> Default for ItemArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ItemArgs {
+      id: 0,
+      count: 1,
+      parts: None,
+    }
+  }
+}
+
+pub struct ItemBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ItemBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(Item::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_count(&mut self, count: u32) {
+    self.fbb_.push_slot::<u32>(Item::VT_COUNT, count, 1);
+  }
+  #[inline]
+  pub fn add_parts(&mut self, parts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Item<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Item::VT_PARTS, parts);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ItemBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ItemBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Item<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Item<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Item");
+      ds.field("id", &self.id());
+      ds.field("count", &self.count());
+      ds.field("parts", &self.parts());
+      ds.finish()
+  }
+}
+pub enum OrderOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Order<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Order<'a> {
+  type Inner = Order<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Order<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SIDE: ::flatbuffers::VOffsetT = 6;
+  pub const VT_SYMBOL: ::flatbuffers::VOffsetT = 8;
+  pub const VT_AT: ::flatbuffers::VOffsetT = 10;
+  pub const VT_ITEMS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_NOTE: ::flatbuffers::VOffsetT = 14;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Order { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args OrderArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Order<'bldr>> {
+    let mut builder = OrderBuilder::new(_fbb);
+    builder.add_id(args.id);
+    if let Some(x) = args.note { builder.add_note(x); }
+    if let Some(x) = args.items { builder.add_items(x); }
+    if let Some(x) = args.at { builder.add_at(x); }
+    if let Some(x) = args.symbol { builder.add_symbol(x); }
+    builder.add_side(args.side);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Order::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn side(&self) -> Side {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Side>(Order::VT_SIDE, Some(Side::Buy)).unwrap()}
+  }
+  #[inline]
+  pub fn symbol(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Order::VT_SYMBOL, None).unwrap()}
+  }
+  #[inline]
+  pub fn at(&self) -> Option<&'a Instant> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Instant>(Order::VT_AT, None)}
+  }
+  #[inline]
+  pub fn items(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item>>>>(Order::VT_ITEMS, None)}
+  }
+  #[inline]
+  pub fn note(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Order::VT_NOTE, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Order<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<Side>("side", Self::VT_SIDE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("symbol", Self::VT_SYMBOL, true)?
+     .visit_field::<Instant>("at", Self::VT_AT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Item>>>>("items", Self::VT_ITEMS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("note", Self::VT_NOTE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct OrderArgs<'a> {
+    pub id: u64,
+    pub side: Side,
+    pub symbol: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub at: Option<&'a Instant>,
+    pub items: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item<'a>>>>>,
+    pub note: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for OrderArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    OrderArgs {
+      id: 0,
+      side: Side::Buy,
+      symbol: None, // required field
+      at: None,
+      items: None,
+      note: None,
+    }
+  }
+}
+
+pub struct OrderBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OrderBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(Order::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_side(&mut self, side: Side) {
+    self.fbb_.push_slot::<Side>(Order::VT_SIDE, side, Side::Buy);
+  }
+  #[inline]
+  pub fn add_symbol(&mut self, symbol: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Order::VT_SYMBOL, symbol);
+  }
+  #[inline]
+  pub fn add_at(&mut self, at: &Instant) {
+    self.fbb_.push_slot_always::<&Instant>(Order::VT_AT, at);
+  }
+  #[inline]
+  pub fn add_items(&mut self, items: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Item<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Order::VT_ITEMS, items);
+  }
+  #[inline]
+  pub fn add_note(&mut self, note: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Order::VT_NOTE, note);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> OrderBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    OrderBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Order<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, Order::VT_SYMBOL,"symbol");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Order<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Order");
+      ds.field("id", &self.id());
+      ds.field("side", &self.side());
+      ds.field("symbol", &self.symbol());
+      ds.field("at", &self.at());
+      ds.field("items", &self.items());
+      ds.field("note", &self.note());
+      ds.finish()
+  }
+}
+#[inline]
+/// Verifies that a buffer of bytes contains a `Order`
+/// and returns it.
+/// Note that verification is still experimental and may not
+/// catch every error, or be maximally performant. For the
+/// previous, unchecked, behavior use
+/// `root_as_order_unchecked`.
+pub fn root_as_order(buf: &[u8]) -> Result<Order<'_>, ::flatbuffers::InvalidFlatbuffer> {
+  ::flatbuffers::root::<Order>(buf)
+}
+#[inline]
+/// Verifies that a buffer of bytes contains a size prefixed
+/// `Order` and returns it.
+/// Note that verification is still experimental and may not
+/// catch every error, or be maximally performant. For the
+/// previous, unchecked, behavior use
+/// `size_prefixed_root_as_order_unchecked`.
+pub fn size_prefixed_root_as_order(buf: &[u8]) -> Result<Order<'_>, ::flatbuffers::InvalidFlatbuffer> {
+  ::flatbuffers::size_prefixed_root::<Order>(buf)
+}
+#[inline]
+/// Verifies, with the given options, that a buffer of bytes
+/// contains a `Order` and returns it.
+/// Note that verification is still experimental and may not
+/// catch every error, or be maximally performant. For the
+/// previous, unchecked, behavior use
+/// `root_as_order_unchecked`.
+pub fn root_as_order_with_opts<'b, 'o>(
+  opts: &'o ::flatbuffers::VerifierOptions,
+  buf: &'b [u8],
+) -> Result<Order<'b>, ::flatbuffers::InvalidFlatbuffer> {
+  ::flatbuffers::root_with_opts::<Order<'b>>(opts, buf)
+}
+#[inline]
+/// Verifies, with the given verifier options, that a buffer of
+/// bytes contains a size prefixed `Order` and returns
+/// it. Note that verification is still experimental and may not
+/// catch every error, or be maximally performant. For the
+/// previous, unchecked, behavior use
+/// `root_as_order_unchecked`.
+pub fn size_prefixed_root_as_order_with_opts<'b, 'o>(
+  opts: &'o ::flatbuffers::VerifierOptions,
+  buf: &'b [u8],
+) -> Result<Order<'b>, ::flatbuffers::InvalidFlatbuffer> {
+  ::flatbuffers::size_prefixed_root_with_opts::<Order<'b>>(opts, buf)
+}
+#[inline]
+/// Assumes, without verification, that a buffer of bytes contains a Order and returns it.
+/// # Safety
+/// Callers must trust the given bytes do indeed contain a valid `Order`.
+pub unsafe fn root_as_order_unchecked(buf: &[u8]) -> Order<'_> {
+  unsafe { ::flatbuffers::root_unchecked::<Order>(buf) }
+}
+#[inline]
+/// Assumes, without verification, that a buffer of bytes contains a size prefixed Order and returns it.
+/// # Safety
+/// Callers must trust the given bytes do indeed contain a valid size prefixed `Order`.
+pub unsafe fn size_prefixed_root_as_order_unchecked(buf: &[u8]) -> Order<'_> {
+  unsafe { ::flatbuffers::size_prefixed_root_unchecked::<Order>(buf) }
+}
+pub const ORDER_IDENTIFIER: &str = "ORDR";
+
+#[inline]
+pub fn order_buffer_has_identifier(buf: &[u8]) -> bool {
+  ::flatbuffers::buffer_has_identifier(buf, ORDER_IDENTIFIER, false)
+}
+
+#[inline]
+pub fn order_size_prefixed_buffer_has_identifier(buf: &[u8]) -> bool {
+  ::flatbuffers::buffer_has_identifier(buf, ORDER_IDENTIFIER, true)
+}
+
+#[inline]
+pub fn finish_order_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
+    fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    root: ::flatbuffers::WIPOffset<Order<'a>>) {
+  fbb.finish(root, Some(ORDER_IDENTIFIER));
+}
+
+#[inline]
+pub fn finish_size_prefixed_order_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>, root: ::flatbuffers::WIPOffset<Order<'a>>) {
+  fbb.finish_size_prefixed(root, Some(ORDER_IDENTIFIER));
+}
+}  // pub mod shop
+
