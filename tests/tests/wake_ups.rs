@@ -25,6 +25,8 @@ fn pair_with(world: &World, capacity: usize, point: &str, is_space: bool) -> (Ac
 
 /// Events, and as many slots, at each step.
 const SPACED: i64 = 1_250;
+/// Of those who are slower to wake.
+const FEW: i64 = 500;
 /// Longer than a consumer spins, so that an event meets it at any of its steps.
 const GAP_US: u64 = 400;
 
@@ -69,9 +71,9 @@ impl Sum {
     }
 }
 
-/// Events one by one, each after the one before it was taken.
-fn send_spaced(tx: &mut Actor, rx: &mut Actor, count: i64) -> (Reply, Reply) {
-    rx.tell(&format!("take-spaced n={count}"));
+/// Events one by one, each after the one before it was taken; the consumer waits for them `by=` itself or something else.
+fn send_spaced(tx: &mut Actor, rx: &mut Actor, count: i64, by: &str) -> (Reply, Reply) {
+    rx.tell(&format!("take-spaced n={count} {by}"));
     tx.tell(&format!("send-spaced n={count} gap_us={GAP_US} seed=7"));
     let replies = (rx.expect_ok(), tx.expect_ok());
     assert_eq!(replies.0.number("last"), replies.1.number("last"));
@@ -102,7 +104,7 @@ fn no_event_is_slept_through_with_a_delay_at_any_step() {
     ] {
         let world = World::shared_memory(ACTOR);
         let (mut tx, mut rx) = pair_with(&world, 64, &format!("{step}:1:jitter"), false);
-        let (taken, sent) = send_spaced(&mut tx, &mut rx, SPACED);
+        let (taken, sent) = send_spaced(&mut tx, &mut rx, SPACED, "");
         sum.add(step, &taken, world.wakes().0, sent.number("stalls"));
         tx.ok("destroy");
     }
@@ -131,6 +133,46 @@ fn no_free_slot_is_slept_through_with_a_delay_at_any_step() {
     sum.is_as_it_should_be();
 }
 
+#[test]
+fn no_event_is_slept_through_by_a_set_or_an_event_loop() {
+    let sleeps = [
+        "sleep.word",
+        "sleep.bit",
+        "sleep.fenced",
+        "sleep.looked",
+        "sleep.over",
+    ];
+    let threads = [
+        "readiness.drained",
+        "readiness.ordered",
+        "sentry.ordered",
+        "sentry.seen",
+    ];
+    let of_set = sleeps.map(|step| (step, "by=set"));
+    let of_loop = sleeps
+        .into_iter()
+        .chain(threads)
+        .map(|step| (step, "by=loop"));
+    for (step, by) in of_set.into_iter().chain(of_loop) {
+        let world = World::shared_memory(ACTOR);
+        let sleeper = world.actor_with(&format!("{step}:1:jitter"));
+        let (mut tx, mut rx) = attach(world.actor(), sleeper, 64, NEVER_MS);
+        let (taken, _) = send_spaced(&mut tx, &mut rx, FEW, by);
+        println!("{by}, {step}: {}", taken.text());
+        let worst = Duration::from_micros(taken.number("worst_us") as u64);
+        assert!(
+            worst < WOKEN,
+            "{by}, {step}: a wake-up was lost: {}",
+            taken.text()
+        );
+        assert!(
+            i64::from(world.wakes().0) > FEW / 4,
+            "{by}, {step}: who slept?"
+        );
+        tx.ok("destroy");
+    }
+}
+
 /// Controls: with a step of the protocol left out, and a delay where it would have helped, the same events lose wake-ups.
 /// Whoever does looks up after a while that is short enough for many tries.
 #[test]
@@ -139,7 +181,16 @@ fn a_step_left_out_loses_wake_ups() {
         loses_wake_ups(step, |world| {
             let sleeper = world.actor_without(step, &format!("{at}:1:jitter"));
             let (mut tx, mut rx) = attach(world.actor(), sleeper, 64, LOSER_MS);
-            let (taken, _) = send_spaced(&mut tx, &mut rx, TRY);
+            let (taken, _) = send_spaced(&mut tx, &mut rx, TRY, "");
+            tx.ok("destroy");
+            taken
+        });
+    }
+    for by in ["by=set", "by=loop"] {
+        loses_wake_ups(&format!("SleepBit {by}"), |world| {
+            let sleeper = world.actor_without("SleepBit", "sleep.word:1:jitter");
+            let (mut tx, mut rx) = attach(world.actor(), sleeper, 64, LOSER_MS);
+            let (taken, _) = send_spaced(&mut tx, &mut rx, TRY, by);
             tx.ok("destroy");
             taken
         });
@@ -148,7 +199,7 @@ fn a_step_left_out_loses_wake_ups() {
         let waker = world.actor_without("WakeBump", "wake.taken:1:jitter");
         let sleeper = world.actor_with("sleep.looked:1:jitter");
         let (mut tx, mut rx) = attach(waker, sleeper, 64, LOSER_MS);
-        let (taken, _) = send_spaced(&mut tx, &mut rx, TRY);
+        let (taken, _) = send_spaced(&mut tx, &mut rx, TRY, "");
         tx.ok("destroy");
         taken
     });
