@@ -172,6 +172,7 @@ impl<B: 'static> Actor<B> {
             "fork-attach" => fork::attach_in_child(&self.builder),
             "umask" => system::umask(words),
             "user" => system::become_user(words),
+            "forbid-barrier" => system::forbid_barrier(),
             "list" => system::list(&self.directory),
             "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
