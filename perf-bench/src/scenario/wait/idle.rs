@@ -3,7 +3,7 @@
 
 use super::party::{self, Order, Strategy};
 use super::{CAPACITY, FULL_CAPACITY, Name, Pairs, Setting, consumer, producer};
-use crate::report::wait::{Row, Target};
+use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::watch;
 

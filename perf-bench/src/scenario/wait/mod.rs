@@ -21,7 +21,7 @@ use crate::affinity::Cores;
 use crate::arena::Arena;
 use crate::measure::Spread;
 use crate::payload::Words;
-use crate::report::wait::{Row, Target};
+use crate::report::comparison::{Row, Target};
 
 /// The event of all rings: 56 bytes.
 type Event = Words<7>;
