@@ -130,6 +130,26 @@ impl<E: Event, B> Producer<E, B> {
         blocked::registered(self.segment.control()).count()
     }
 
+    /// The ids of the consumers that are here: registered, and their processes alive. A look at each line and lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let tx = ring.producer()?;
+    /// let (_here, away) = (ring.consumer("here")?, ring.consumer("away")?);
+    /// drop(away);
+    /// assert_eq!(tx.attached_consumer_ids(), ["here"]);
+    /// assert_eq!(tx.get_consumer_count(), 2);
+    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// ```
+    pub fn attached_consumer_ids(&self) -> Vec<String> {
+        match self.is_forked() {
+            true => Vec::new(),
+            false => blocked::attached(&self.segment),
+        }
+    }
+
     /// Every cursor of the ring, as it is now.
     pub fn ring_state(&self) -> RingState {
         blocked::ring_state(&self.segment, self.last_published_sequence())

@@ -396,6 +396,15 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.ring.capacity()
     }
 
+    /// Detaches for good: see [`Consumer::leave`].
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](super::TransportError::Ring).
+    pub fn leave(self) -> MultiProcessResult<()> {
+        self.ring.leave()
+    }
+
     /// Detaches, as dropping does, but with its errors.
     ///
     /// # Errors
