@@ -248,7 +248,7 @@ fn who_is_missing_holds_the_ring_until_removed() -> Result {
         }
     ));
     for _ in 0..16 {
-        scheduler.recv_any(soon())?;
+        scheduler.recv_any(soon())?.1.release();
     }
     let none = scheduler
         .recv_any(Deadline::after(Duration::from_millis(1)))
@@ -307,7 +307,10 @@ fn sides_that_disagree_on_depth_or_frame_are_refused() -> Result {
     let scheduler = Scheduler::<Frame>::start(&config)?;
     let deeper = config.transport.clone().with_rpc_depth(32);
     let error = Worker::<Frame>::start(&config.clone().with_transport(deeper), 0).unwrap_err();
-    assert!(error.to_string().contains("is 16, expected 32"), "{error}");
+    assert!(
+        error.to_string().contains("is 16 slots, expected 32 slots"),
+        "{error}"
+    );
     let error = Worker::<FixedFrame<65>>::start(&config, 0).unwrap_err();
     assert!(
         error

@@ -7,7 +7,7 @@ use super::Producer;
 use crate::blocked::{self, BlockedOn, RingState};
 use crate::clock;
 use crate::deadline::Deadline;
-use crate::error::{MultiProcessResult, SendError};
+use crate::error::{MultiProcessError, MultiProcessResult, SendError};
 use crate::region::MemoryReport;
 use crate::wait::{AutoWaitStrategy, Pause};
 use crate::{Event, Sequence};
@@ -155,7 +155,8 @@ impl<E: Event, B> Producer<E, B> {
         blocked::ring_state(&self.segment, self.last_published_sequence())
     }
 
-    /// Forgets a durable consumer that will not come back: its place in the gate and its position.
+    /// Forgets a durable consumer that will not come back: its place in the gate and its position. One that was expected
+    /// and has not come is expected no longer.
     ///
     /// # Errors
     ///
@@ -163,7 +164,18 @@ impl<E: Event, B> Producer<E, B> {
     /// [`MultiProcessError::NoSuchConsumer`](crate::MultiProcessError::NoSuchConsumer) when nobody has the id.
     pub fn remove_consumer(&mut self, id: &str) -> MultiProcessResult<()> {
         let id = crate::consumer::check_id(id)?;
-        blocked::remove(&self.segment, &id)
+        match blocked::remove(&self.segment, &id) {
+            Ok(()) => {
+                self.core.expectation().forget(&id);
+                Ok(())
+            }
+            Err(MultiProcessError::NoSuchConsumer { .. })
+                if self.core.expectation().forget(&id) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Number of slots.
