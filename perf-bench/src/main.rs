@@ -30,6 +30,7 @@ use crate::watch::Stopped;
 mod affinity;
 mod arena;
 mod backend;
+mod child;
 mod clock;
 mod floor;
 mod layers;
