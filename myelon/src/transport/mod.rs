@@ -35,20 +35,21 @@ mod clock;
 mod consumer;
 mod error;
 mod frame;
+mod message;
 mod place;
 mod producer;
 
 pub use assembly::{Received, ReceivedMessageMeta};
 pub use buffer::{REASSEMBLY_ALIGN, ReassemblyBuffer};
 pub use consumer::{
-    FramedTransportConsumer, Message, MmapFramedTransportConsumer, MyelonWaitStrategy,
-    recv_framed_message,
+    FramedTransportConsumer, MmapFramedTransportConsumer, MyelonWaitStrategy, recv_framed_message,
 };
 pub use error::{TransportError, TransportResult};
 pub use frame::{
     AlignedFixedFrame, FRAME_HEADER_BYTES, FixedFrame, FrameMeta, FramedTransportFrame,
     frame_flags, is_last_frame, is_single_frame,
 };
+pub use message::Message;
 pub use place::RingPlace;
 pub use producer::{
     FramedTransportProducer, MAX_MESSAGE_BYTES, MmapFramedTransportProducer, Reservation,
