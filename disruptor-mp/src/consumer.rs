@@ -175,12 +175,20 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv), but for the time-out.
+    #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Lease<'_, E>>, RecvError> {
-        let looks_around = !self.is_forked() && !self.core.is_ready() && self.is_look_due();
-        match self.poll_news(looks_around)? {
-            true => Ok(Some(Lease::new(&mut self.core))),
-            false => Ok(None),
+        if (self.is_forked() || !self.core.is_ready()) && !self.look_for_news()? {
+            return Ok(None);
         }
+        Ok(Some(Lease::new(&mut self.core)))
+    }
+
+    /// Whether the next event is there, though it was not just now.
+    #[cold]
+    #[inline(never)]
+    fn look_for_news(&mut self) -> Result<bool, RecvError> {
+        let looks_around = !self.is_forked() && self.is_look_due();
+        self.poll_news(looks_around)
     }
 
     /// Whether the next event is there, or the end; `looks_around`: the producer's death, too.

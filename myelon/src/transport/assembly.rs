@@ -10,8 +10,10 @@
 use disruptor_mp::{Consumer, Deadline, Lease, RecvError, Sequence};
 
 use super::buffer::ReassemblyBuffer;
-use super::frame::{FrameMeta, FramedTransportFrame, frame_flags, is_last_frame, is_single_frame};
-use super::producer::{MAX_MESSAGE_BYTES, TIME_BYTES};
+use super::frame::{
+    FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags, is_last_frame, is_single_frame,
+};
+use super::producer::MAX_MESSAGE_BYTES;
 
 /// How many messages were received, and what was dropped instead of being delivered.
 ///
@@ -85,6 +87,59 @@ pub struct ReceivedMessageMeta {
     /// When it was sent, in nanoseconds of the machine's monotonic clock (`CLOCK_MONOTONIC`): of messages whose producer
     /// [stamps them](super::FramedTransportProducer::stamp_send_times).
     pub sent_at_ns: Option<u64>,
+}
+
+/// A message that a frame is by itself, as far as its header says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Single {
+    len: usize,
+    pub(super) kind: u8,
+    is_timed: bool,
+}
+
+impl Single {
+    /// What the frame says, if it is a whole message of up to `limit` bytes: all of what makes it one was looked at.
+    #[inline(always)]
+    pub(super) fn of<F: FramedTransportFrame>(frame: &Lease<'_, F>, limit: usize) -> Option<Self> {
+        let room = frame.payload().len().min(F::PAYLOAD_BYTES).min(limit);
+        // a copy: the check holds for what is used
+        let header = *frame.header();
+        let meta = FrameMeta::from_bytes(&header)?;
+        let is_whole = is_single_frame(meta.flags)
+            && meta.len as usize <= room
+            && is_start_at(meta, frame.sequence());
+        is_whole.then(|| Self {
+            len: meta.message_len(),
+            kind: meta.kind,
+            is_timed: meta.is_timed(),
+        })
+    }
+
+    /// The message's bytes.
+    #[inline(always)]
+    pub(super) fn message<'a, F: FramedTransportFrame>(&self, frame: &'a Lease<'_, F>) -> &'a [u8] {
+        frame.payload().get(..self.len).unwrap_or_default()
+    }
+
+    /// Everything that is known of it.
+    #[inline(always)]
+    pub(super) fn meta<F: FramedTransportFrame>(
+        &self,
+        frame: &Lease<'_, F>,
+    ) -> ReceivedMessageMeta {
+        let time = frame.payload().get(self.len..);
+        let time = time.and_then(|time| time.first_chunk::<TIME_BYTES>());
+        ReceivedMessageMeta {
+            kind: self.kind,
+            len: self.len,
+            frames: 1,
+            first_sequence: frame.sequence(),
+            sent_at_ns: match self.is_timed {
+                true => time.map(|time| u64::from_ne_bytes(*time)),
+                false => None,
+            },
+        }
+    }
 }
 
 /// How far the message in hand is.
@@ -206,41 +261,11 @@ impl Assembler {
     }
 
     /// Takes one frame in. Returns how many of the held frames are to be released, oldest first.
-    #[inline(always)]
     fn take_in<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>, depth: usize) -> usize {
         let sequence = frame.sequence();
-        let room = frame.payload().len().min(F::PAYLOAD_BYTES).min(self.limit);
         // a copy: the check holds for what is used
         let header = *frame.header();
-        match FrameMeta::from_bytes(&header) {
-            Some(meta)
-                if is_single_frame(meta.flags)
-                    && matches!(self.state, State::Between)
-                    && meta.len as usize <= room
-                    && is_start_at(meta, sequence) =>
-            {
-                self.state = State::Whole(Whole {
-                    start: meta,
-                    first: sequence,
-                    frames: 1,
-                    is_spilled: false,
-                });
-                frame.hold();
-                0
-            }
-            meta => self.take_in_slowly(frame, meta, depth),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_in_slowly<F: FramedTransportFrame>(
-        &mut self,
-        frame: Lease<'_, F>,
-        meta: Option<FrameMeta>,
-        depth: usize,
-    ) -> usize {
-        let sequence = frame.sequence();
+        let meta = FrameMeta::from_bytes(&header);
         let mut released = 0;
         match (meta, self.state) {
             (Some(meta), state) if meta.flags & frame_flags::START != 0 => {
@@ -283,7 +308,7 @@ impl Assembler {
             self.received.malformed += 1;
             return None;
         }
-        if len - time_bytes(meta) > self.limit {
+        if meta.message_len() > self.limit {
             self.received.too_long += 1;
             return None;
         }
@@ -363,6 +388,27 @@ impl Assembler {
                 self.done += whole.frames;
             }
         }
+    }
+
+    /// A message of one frame was delivered that was held only now.
+    #[inline(always)]
+    pub(super) fn delivered_frame(&mut self) {
+        self.received.messages += 1;
+        self.done += 1;
+    }
+
+    /// The message that is whole, while it is lent.
+    pub(super) fn whole(&self) -> Whole {
+        match self.state {
+            State::Whole(whole) => whole,
+            _ => unreachable!("a message is lent as long as it is whole"),
+        }
+    }
+
+    /// Whether no message is in hand.
+    #[inline(always)]
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.state, State::Between)
     }
 
     /// How many held frames belong to delivered messages.
@@ -467,7 +513,7 @@ impl Assembler {
             len: whole.len(),
             frames: whole.frames,
             first_sequence: whole.first,
-            sent_at_ns: (time_bytes(whole.start) > 0).then(|| self.sent_at(ring, whole)),
+            sent_at_ns: (whole.start.is_timed()).then(|| self.sent_at(ring, whole)),
         }
     }
 
@@ -507,21 +553,12 @@ impl Whole {
 
     /// The message's length in bytes.
     pub(super) fn len(&self) -> usize {
-        self.start.len as usize - time_bytes(self.start)
+        self.start.message_len()
     }
 }
 
 /// Whether a START frame at `sequence` says so itself, and is long enough for its time.
 #[inline(always)]
 fn is_start_at(meta: FrameMeta, sequence: Sequence) -> bool {
-    meta.msg_id == sequence as u32
-        && (meta.flags & frame_flags::TIMED == 0 || meta.len as usize >= TIME_BYTES)
-}
-
-/// How many bytes at the message's end are its time.
-fn time_bytes(start: FrameMeta) -> usize {
-    match start.flags & frame_flags::TIMED {
-        0 => 0,
-        _ => TIME_BYTES,
-    }
+    meta.msg_id == sequence as u32 && (!meta.is_timed() || meta.len as usize >= TIME_BYTES)
 }

@@ -1,16 +1,15 @@
 //! Receiving messages: in place where one frame holds them, from a buffer where it does not, or as vectors.
 
-use core::ops::Deref;
-
 use disruptor_mp::{
     AutoWaitStrategy, Consumer, CounterId, CounterSnapshot, CountersFile, Deadline,
     DisruptorBuilder, MappedFile, MultiProcessResult, RecvError, SharedMemory,
 };
 
-use super::assembly::{Assembler, Received, ReceivedMessageMeta, Whole};
+use super::assembly::{Assembler, Received, ReceivedMessageMeta, Single};
 use super::buffer::ReassemblyBuffer;
 use super::error::TransportResult;
 use super::frame::FramedTransportFrame;
+use super::message::Message;
 use super::place::RingPlace;
 
 /// How a consumer waits for messages.
@@ -56,10 +55,10 @@ impl From<MyelonWaitStrategy> for AutoWaitStrategy {
 /// ```
 #[derive(Debug)]
 pub struct FramedTransportConsumer<F: FramedTransportFrame, B = SharedMemory> {
-    ring: Consumer<F, B>,
-    assembler: Assembler,
+    pub(super) ring: Consumer<F, B>,
+    pub(super) assembler: Assembler,
     /// Where messages of several frames are put together for those that bring no buffer.
-    buffer: ReassemblyBuffer,
+    pub(super) buffer: ReassemblyBuffer,
 }
 
 /// Receives the messages of a ring in a mapped file.
@@ -126,8 +125,57 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// As [`Consumer::recv`], after every whole message was delivered.
     #[inline]
     pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
-        let whole = self.assembler.wait(&mut self.ring, deadline)?;
-        Ok(self.lend(whole))
+        if let Some(single) = self.wait(deadline)? {
+            return self.lend_frame(single, deadline);
+        }
+        self.put_together();
+        Ok(Message::assembled(self))
+    }
+
+    /// Waits for the next message until the deadline. One that the ring's next frame is by itself is left there; any
+    /// other one the assembler has afterwards, whole.
+    #[inline(always)]
+    fn wait(&mut self, deadline: Deadline) -> Result<Option<Single>, RecvError> {
+        if self.assembler.is_between() {
+            let frame = self.ring.recv(deadline)?;
+            let single = Single::of(&frame, self.assembler.limit);
+            frame.release_uncommitted();
+            if single.is_some() {
+                return Ok(single);
+            }
+        }
+        self.assemble(deadline)?;
+        Ok(None)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn assemble(&mut self, deadline: Deadline) -> Result<(), RecvError> {
+        self.assembler.wait(&mut self.ring, deadline).map(|_| ())
+    }
+
+    /// The message that the assembler has whole.
+    #[cold]
+    #[inline(never)]
+    fn put_together(&mut self) {
+        let whole = self.assembler.whole();
+        self.assembler
+            .put_together(&self.ring, whole, &mut self.buffer);
+    }
+
+    /// What is known of that message.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn assembled_meta(&self) -> ReceivedMessageMeta {
+        self.assembler.meta(&self.ring, self.assembler.whole())
+    }
+
+    /// Its bytes.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn assembled_bytes(&self) -> &[u8] {
+        let whole = self.assembler.whole();
+        self.assembler.bytes(&self.ring, whole, &self.buffer)
     }
 
     /// The next message, if there is a whole one. Never waits.
@@ -137,18 +185,33 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// As [`recv`](Self::recv), but for the time-out.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
-        let whole = self.assembler.poll(&mut self.ring)?;
-        Ok(whole.map(|whole| self.lend(whole)))
+        if self.assembler.is_between() {
+            let Some(frame) = self.ring.try_recv()? else {
+                return Ok(None);
+            };
+            let single = Single::of(&frame, self.assembler.limit);
+            frame.release_uncommitted();
+            if let Some(single) = single {
+                return self.lend_frame(single, Deadline::NEVER).map(Some);
+            }
+        }
+        if self.assembler.poll(&mut self.ring)?.is_none() {
+            return Ok(None);
+        }
+        self.put_together();
+        Ok(Some(Message::assembled(self)))
     }
 
-    #[inline]
-    fn lend(&mut self, whole: Whole) -> Message<'_, F, B> {
-        self.assembler
-            .put_together(&self.ring, whole, &mut self.buffer);
-        Message {
-            consumer: self,
-            whole,
-        }
+    /// The message that the ring's next frame is, as was seen. Until it is dropped the frame stays the next one.
+    #[inline(always)]
+    fn lend_frame(
+        &mut self,
+        single: Single,
+        deadline: Deadline,
+    ) -> Result<Message<'_, F, B>, RecvError> {
+        let frame = self.ring.recv(deadline)?;
+        let received = &mut self.assembler.received;
+        Ok(Message::in_frame(frame, single, received))
     }
 
     /// The next message's kind and a copy of it, waiting for it until the deadline.
@@ -170,9 +233,12 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         &mut self,
         deadline: Deadline,
     ) -> Result<(ReceivedMessageMeta, Vec<u8>), RecvError> {
-        let whole = self.assembler.wait(&mut self.ring, deadline)?;
-        let meta = self.assembler.meta(&self.ring, whole);
-        let message = self.assembler.take_vec(&self.ring, whole);
+        if let Some(single) = self.wait(deadline)? {
+            let message = self.lend_frame(single, deadline)?;
+            return Ok((message.meta(), message.to_vec()));
+        }
+        let meta = self.assembled_meta();
+        let message = self.assembler.take_vec(&self.ring, self.assembler.whole());
         self.delivered();
         Ok((meta, message))
     }
@@ -189,8 +255,11 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         deadline: Deadline,
         handle: impl FnOnce(ReceivedMessageMeta, &[u8]) -> R,
     ) -> Result<R, RecvError> {
-        let whole = self.assembler.wait(&mut self.ring, deadline)?;
-        let meta = self.assembler.meta(&self.ring, whole);
+        if let Some(single) = self.wait(deadline)? {
+            let message = self.lend_frame(single, deadline)?;
+            return Ok(handle(message.meta(), &message));
+        }
+        let (whole, meta) = (self.assembler.whole(), self.assembled_meta());
         self.assembler.put_together(&self.ring, whole, buffer);
         let result = handle(meta, self.assembler.bytes(&self.ring, whole, buffer));
         self.assembler.give_back(whole, buffer);
@@ -252,7 +321,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         buffer: &mut ReassemblyBuffer,
         handle: impl FnOnce(ReceivedMessageMeta, &[u8]) -> R,
     ) -> R {
-        while let Err(error) = self.assembler.wait(&mut self.ring, Deadline::NEVER) {
+        while let Err(error) = self.wait(Deadline::NEVER) {
             go_on_or_panic(error);
         }
         match self.recv_leased(buffer, Deadline::NEVER, handle) {
@@ -290,12 +359,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         &mut self,
         mut handle: impl FnMut(u8, &[u8]),
     ) -> Result<usize, RecvError> {
-        self.process(|consumer, whole| {
-            let message = consumer
-                .assembler
-                .bytes(&consumer.ring, whole, &consumer.buffer);
-            handle(whole.kind(), message);
-        })
+        self.process(|meta, message| handle(meta.kind, message))
     }
 
     /// As [`process_available_messages`](Self::process_available_messages), with everything that is known of each message.
@@ -305,41 +369,68 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// As [`process_available_messages`](Self::process_available_messages).
     pub fn process_available_messages_with_meta(
         &mut self,
-        mut handle: impl FnMut(ReceivedMessageMeta, &[u8]),
+        handle: impl FnMut(ReceivedMessageMeta, &[u8]),
     ) -> Result<usize, RecvError> {
-        self.process(|consumer, whole| {
-            let meta = consumer.assembler.meta(&consumer.ring, whole);
-            let message = consumer
-                .assembler
-                .bytes(&consumer.ring, whole, &consumer.buffer);
-            handle(meta, message);
-        })
+        self.process(handle)
     }
 
     #[inline(always)]
-    fn process(&mut self, mut handle: impl FnMut(&Self, Whole)) -> Result<usize, RecvError> {
+    fn process(
+        &mut self,
+        mut handle: impl FnMut(ReceivedMessageMeta, &[u8]),
+    ) -> Result<usize, RecvError> {
         let burst = Burst(self);
         let depth = burst.0.ring.capacity();
         let (mut messages, mut frames) = (0, 0);
         while frames < depth {
-            let consumer = &mut *burst.0;
-            let whole = match consumer.assembler.poll(&mut consumer.ring) {
-                Ok(Some(whole)) => whole,
+            match burst.0.process_next(&mut handle) {
+                Ok(0) => break,
+                Ok(taken) => frames += taken,
                 Err(error) if messages == 0 => return Err(error),
-                _ => break,
-            };
-            consumer
-                .assembler
-                .put_together(&consumer.ring, whole, &mut consumer.buffer);
-            handle(consumer, whole);
-            consumer.assembler.delivered();
+                Err(_) => break,
+            }
             messages += 1;
-            frames += whole.frames;
-            if consumer.assembler.done() > depth / 8 {
-                consumer.release();
+            if burst.0.assembler.done() > depth / 8 {
+                burst.0.release();
             }
         }
         Ok(messages)
+    }
+
+    /// Handles the next message, if there is a whole one, and keeps its frames. Returns how many those are.
+    #[inline(always)]
+    fn process_next(
+        &mut self,
+        handle: &mut impl FnMut(ReceivedMessageMeta, &[u8]),
+    ) -> Result<usize, RecvError> {
+        if self.assembler.is_between() {
+            let Some(frame) = self.ring.try_recv()? else {
+                return Ok(0);
+            };
+            if let Some(single) = Single::of(&frame, self.assembler.limit) {
+                handle(single.meta(&frame), single.message(&frame));
+                frame.hold();
+                self.assembler.delivered_frame();
+                return Ok(1);
+            }
+            frame.release_uncommitted();
+        }
+        self.process_assembled(handle)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn process_assembled(
+        &mut self,
+        handle: &mut impl FnMut(ReceivedMessageMeta, &[u8]),
+    ) -> Result<usize, RecvError> {
+        let Some(whole) = self.assembler.poll(&mut self.ring)? else {
+            return Ok(0);
+        };
+        self.put_together();
+        handle(self.assembled_meta(), self.assembled_bytes());
+        self.assembler.delivered();
+        Ok(whole.frames)
     }
 
     fn release(&mut self) {
@@ -349,8 +440,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
             .set_counter(CounterId::FRAMES_REASSEMBLED, reassembled);
     }
 
-    #[inline]
-    fn delivered(&mut self) {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn delivered(&mut self) {
         self.assembler.delivered();
         self.release();
     }
@@ -429,69 +521,6 @@ struct Burst<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, 
 impl<F: FramedTransportFrame, B> Drop for Burst<'_, F, B> {
     fn drop(&mut self) {
         self.0.release();
-    }
-}
-
-/// A message, lent: its bytes are in the ring, or in the consumer's buffer. Dropping it releases it, except during a
-/// panic: then it comes again. One that is forgotten comes again, too.
-#[derive(Debug)]
-#[must_use = "dropping a message releases it"]
-pub struct Message<'a, F: FramedTransportFrame, B = SharedMemory> {
-    consumer: &'a mut FramedTransportConsumer<F, B>,
-    whole: Whole,
-}
-
-impl<F: FramedTransportFrame, B> Message<'_, F, B> {
-    /// What the message is; the program's choice.
-    #[inline]
-    pub fn kind(&self) -> u8 {
-        self.whole.kind()
-    }
-
-    /// Everything that is known of it.
-    pub fn meta(&self) -> ReceivedMessageMeta {
-        self.consumer
-            .assembler
-            .meta(&self.consumer.ring, self.whole)
-    }
-
-    /// Whether the bytes are read where their producer wrote them, without a copy.
-    pub fn is_in_place(&self) -> bool {
-        self.whole.frames == 1
-    }
-
-    /// Releases the message, as dropping does.
-    #[inline]
-    pub fn release(self) {
-        drop(self);
-    }
-
-    /// Lets the message come again.
-    pub fn release_uncommitted(self) {
-        core::mem::forget(self);
-    }
-}
-
-impl<F: FramedTransportFrame, B> Deref for Message<'_, F, B> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        let FramedTransportConsumer {
-            ring,
-            assembler,
-            buffer,
-        } = &*self.consumer;
-        assembler.bytes(ring, self.whole, buffer)
-    }
-}
-
-impl<F: FramedTransportFrame, B> Drop for Message<'_, F, B> {
-    #[inline]
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.consumer.delivered();
-        }
     }
 }
 

@@ -28,6 +28,9 @@ use disruptor_mp::{Event, LayoutId};
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 12;
 
+/// Bytes of the time that a timed message ends with.
+pub(super) const TIME_BYTES: usize = size_of::<u64>();
+
 /// The bits of a frame's flags.
 pub mod frame_flags {
     /// The message's first frame.
@@ -117,6 +120,19 @@ impl FrameMeta {
         } else {
             None
         }
+    }
+
+    /// Whether the message's last 8 bytes are its time.
+    #[inline(always)]
+    pub(super) const fn is_timed(self) -> bool {
+        self.flags & frame_flags::TIMED != 0
+    }
+
+    /// The whole message's length in bytes, of a START frame.
+    #[inline(always)]
+    pub(super) const fn message_len(self) -> usize {
+        let time = if self.is_timed() { TIME_BYTES } else { 0 };
+        self.len as usize - time
     }
 
     #[inline]

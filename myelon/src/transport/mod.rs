@@ -36,6 +36,7 @@ mod config;
 mod consumer;
 mod error;
 mod frame;
+mod message;
 mod names;
 mod place;
 mod producer;
@@ -47,14 +48,14 @@ pub use config::{
     RunnerMyelonTransportConfig,
 };
 pub use consumer::{
-    FramedTransportConsumer, Message, MmapFramedTransportConsumer, MyelonWaitStrategy,
-    recv_framed_message,
+    FramedTransportConsumer, MmapFramedTransportConsumer, MyelonWaitStrategy, recv_framed_message,
 };
 pub use error::{TransportError, TransportResult};
 pub use frame::{
     AlignedFixedFrame, FRAME_HEADER_BYTES, FixedFrame, FrameMeta, FramedTransportFrame,
     frame_flags, is_last_frame, is_single_frame,
 };
+pub use message::Message;
 pub use names::{
     DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout, SEGMENT_NAME_LIMIT_MACOS, compact_session_tag,
     coordination_cursor_name, ensure_coordination_cursor, validate_segment_name,

@@ -12,14 +12,11 @@ use disruptor_mp::{
 
 use super::clock;
 use super::error::{TransportError, TransportResult};
-use super::frame::{FrameMeta, FramedTransportFrame, frame_flags};
+use super::frame::{FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags};
 use super::place::RingPlace;
 
 /// The longest message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
-
-/// Bytes of the time that a timed message ends with.
-pub(super) const TIME_BYTES: usize = size_of::<u64>();
 
 /// Sends messages of any length over a ring of frames. [`MmapFramedTransportProducer`] is this type.
 ///
@@ -153,7 +150,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// As [`send`](Self::send), but for the time-out.
-    #[inline]
+    #[inline(always)]
     pub fn publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
         self.send(message, kind, Deadline::NEVER)
     }
@@ -165,7 +162,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// [`TransportError::Send`] with who held the ring, or what else is wrong with it; [`TransportError::MessageTooLong`].
     /// The message is not received then: if it is longer than half the ring and some of it was published, consumers drop
     /// that.
-    #[inline]
+    #[inline(always)]
     pub fn send(
         &mut self,
         message: &[u8],

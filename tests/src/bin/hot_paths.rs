@@ -3,6 +3,7 @@
 //! Every function returns in a register whether it succeeded, and only success writes to memory.
 
 use disruptor_mp::{Deadline, Event, SharedConsumer, SharedProducer};
+use myelon::transport::{AlignedFixedFrame, FramedTransportConsumer, FramedTransportProducer};
 
 /// An event of eight bytes.
 #[derive(Clone, Copy, Debug, Default, Event)]
@@ -136,6 +137,39 @@ hot_paths!(
     hot_try_consume_next_leased_56,
     hot_recv_56
 );
+
+/// The frame of a message of 64 bytes.
+type Frame = AlignedFixedFrame<64>;
+
+/// `FramedTransportProducer::publish` of a message of one frame
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_publish_frame_64(tx: &mut FramedTransportProducer<Frame>, message: &[u8; 64]) -> bool {
+    tx.publish(message, 1).is_ok()
+}
+
+/// `FramedTransportProducer::publish` of a message of any length
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_publish_frame_any(tx: &mut FramedTransportProducer<Frame>, message: &[u8]) -> bool {
+    tx.publish(message, 1).is_ok()
+}
+
+/// `FramedTransportConsumer::recv`, read and release
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_recv_frame_64(rx: &mut FramedTransportConsumer<Frame>, out: &mut [u8; 64]) -> bool {
+    match rx.recv(Deadline::NEVER) {
+        Ok(message) => match message.first_chunk() {
+            Some(bytes) => {
+                *out = *bytes;
+                true
+            }
+            None => false,
+        },
+        Err(_) => false,
+    }
+}
 
 fn main() {
     println!("nothing to run: tests/codegen.rs reads what this compiles to");
