@@ -8,6 +8,8 @@ use myelon::transport::FixedFrame;
 
 pub mod judge;
 pub mod storm;
+#[cfg(debug_assertions)]
+pub mod sweep;
 
 /// The frames of all these rings.
 pub type Frame = FixedFrame<FRAME_BYTES>;

@@ -86,8 +86,8 @@ impl<B> Actor<B> {
             }
             "publish" | "fill" | "send" | "batch" | "close" | "keep" | "destroy" | "drop-tx"
             | "remove" | "blocked" | "count" | "wait-consumed" => self.as_producer(words),
-            "recv" | "recv-copies" | "recv-batches" | "drain" | "lease" | "detach" | "leave"
-            | "drop-rx" | "lag" => self.as_consumer(words),
+            "recv" | "recv-copies" | "recv-batches" | "recv-held" | "drain" | "lease"
+            | "detach" | "leave" | "drop-rx" | "lag" => self.as_consumer(words),
             "state" => self.state(),
             "send-spaced" => spaced::send(self.tx(), words),
             "take-spaced" => spaced::take(self.rx(), words),
@@ -298,6 +298,16 @@ impl<B> Actor<B> {
                 );
                 fault
             }),
+            "recv-held" => {
+                let tally = receive(rx, words, |rx, deadline, tally| {
+                    let lease = rx.recv(deadline)?;
+                    sightings.count_in(tally, lease.sequence(), &lease)?;
+                    lease.hold();
+                    Ok(())
+                })?;
+                rx.release_held(words.number("n") as usize);
+                Ok(tally)
+            }
             "drain" => drain(rx, words, sightings),
             "lease" => lease(rx, words, sightings),
             "lag" => Ok(format!("newest={}", rx.producer_sequence())),
