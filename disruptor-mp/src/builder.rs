@@ -9,6 +9,7 @@ use crate::backing::{Place, SharedMemory};
 use crate::blocked;
 use crate::cancel::CancelToken;
 use crate::consumer::{Consumer, check_id};
+use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::layout::control::ConsumerId;
 use crate::observer::Observer;
@@ -17,7 +18,7 @@ use crate::producer::Producer;
 use crate::protocol::lines::{self, Applicant, Place as LinePlace};
 use crate::region::HugePages;
 use crate::segment::{self, Want, current_owner};
-use crate::wait::{AutoWaitStrategy, Habits};
+use crate::wait::{AutoWaitStrategy, Habits, default_discovery_poll_duration, perform_sleep_wait};
 use crate::{Event, Sequence, env};
 
 mod coordination;
@@ -105,6 +106,7 @@ pub struct DisruptorBuilder<E: Event, B = SharedMemory> {
     id: Option<String>,
     habits: Habits,
     start: StartFrom,
+    patience: Duration,
     core: Option<usize>,
     process_core: Option<usize>,
     on_panic: HandlerPanicPolicy,
@@ -140,6 +142,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             id: None,
             habits: Habits::default(),
             start: StartFrom::Oldest,
+            patience: Duration::ZERO,
             core: None,
             process_core: None,
             on_panic: HandlerPanicPolicy::default(),
@@ -376,14 +379,28 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         Ok(producer)
     }
 
-    /// Attaches a consumer. Never waits.
+    /// A consumer waits up to `patience` for the ring to be created; unless set, it does not wait.
+    pub fn wait_for_ring(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Attaches a consumer. Never waits, unless [`wait_for_ring`](Self::wait_for_ring) says so.
     ///
     /// # Errors
     ///
     /// Any of [`MultiProcessError`]; nobody else is disturbed then.
     pub fn build_consumer(self) -> MultiProcessResult<Consumer<E, B>> {
         self.pin(env::consumer_core())?;
-        self.consume()
+        let deadline = Deadline::after(self.patience);
+        loop {
+            match self.consume() {
+                Err(MultiProcessError::NotFound { .. }) if !deadline.has_passed() => {
+                    perform_sleep_wait(default_discovery_poll_duration());
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn consume(&self) -> MultiProcessResult<Consumer<E, B>> {

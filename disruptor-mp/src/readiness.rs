@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::consumer_handle::Consumer;
+use crate::fail::point;
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::sleep;
 use crate::region::Region;
@@ -129,10 +130,12 @@ impl Readiness {
             Ok(_) | Err(nix::errno::Errno::EAGAIN) => {}
             Err(error) => return Err(error.into()),
         }
+        point("readiness.drained");
         if consumer.has_news(false) {
             return Ok(true);
         }
         self.shared.orders().await_sequence = Some(consumer.next_to_read());
+        point("readiness.ordered");
         self.shared.changed.notify_one();
         Ok(false)
     }
@@ -184,8 +187,10 @@ struct Sentry<E> {
 impl<E: Event> Sentry<E> {
     fn run(mut self) {
         while let Some(sequence) = self.next_order() {
+            point("sentry.ordered");
             self.core.look_from(sequence);
             self.keep_watch();
+            point("sentry.seen");
             // a full counter is readable as well
             let _ = self.shared.event.write(1);
         }

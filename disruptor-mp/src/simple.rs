@@ -5,13 +5,11 @@ use std::time::Duration;
 use crate::backing::{Heap, MappedFile, MmapTransportLayout, Place};
 use crate::builder::{DisruptorBuilder, SharedDisruptorBuilder};
 use crate::consumer::{Consumer, SharedConsumer};
-use crate::deadline::Deadline;
-use crate::error::{MultiProcessError, MultiProcessResult};
+use crate::error::MultiProcessResult;
 use crate::observer::{Observer, SharedObserver};
 use crate::producer::{Producer, SharedProducer};
 use crate::region::heap::HeapMemory;
 use crate::segment;
-use crate::wait::{default_discovery_poll_duration, perform_sleep_wait};
 use crate::{Event, Sequence};
 
 /// Creates the ring `name` with `capacity` slots, or takes over the one that a dead producer left.
@@ -43,13 +41,7 @@ pub fn publisher<E: Event>(name: &str, capacity: usize) -> MultiProcessResult<Sh
 ///
 /// Any of [`MultiProcessError`].
 pub fn subscriber<E: Event>(name: &str) -> MultiProcessResult<SharedConsumer<E>> {
-    SharedDisruptorBuilder::new(
-        Place::Shared {
-            name: name.to_owned(),
-        },
-        None,
-    )
-    .build_consumer()
+    any_consumer(name).build_consumer()
 }
 
 /// As [`subscriber`], but waits up to `patience` for the ring to be created.
@@ -61,15 +53,13 @@ pub fn subscribe_within<E: Event>(
     name: &str,
     patience: Duration,
 ) -> MultiProcessResult<SharedConsumer<E>> {
-    let deadline = Deadline::after(patience);
-    loop {
-        match subscriber(name) {
-            Err(MultiProcessError::NotFound { .. }) if !deadline.has_passed() => {
-                perform_sleep_wait(default_discovery_poll_duration());
-            }
-            outcome => return outcome,
-        }
-    }
+    any_consumer(name).wait_for_ring(patience).build_consumer()
+}
+
+/// A builder for a consumer of the ring `name`, whatever its capacity.
+fn any_consumer<E: Event>(name: &str) -> SharedDisruptorBuilder<E> {
+    let name = name.to_owned();
+    SharedDisruptorBuilder::new(Place::Shared { name }, None)
 }
 
 /// A builder for the producer of the ring `name` with `size` slots, a power of two.
@@ -142,13 +132,7 @@ impl<E: Event> MmapConsumer<E> {
 ///
 /// Any of [`MultiProcessError`].
 pub fn observer<E: Event>(name: &str) -> MultiProcessResult<SharedObserver<E>> {
-    SharedDisruptorBuilder::new(
-        Place::Shared {
-            name: name.to_owned(),
-        },
-        None,
-    )
-    .build_observer()
+    any_consumer(name).build_observer()
 }
 
 /// An observer of a ring in a mapped file.

@@ -236,7 +236,7 @@ fn a_producer_counts() {
     tx.publish_batch(4, |event, i| *event = i as u64);
     assert!(tx.try_publish(|_| {}).is_err());
     assert!(tx.try_publish(|_| {}).is_err());
-    let timeout = tx.publish_with_timeout(Duration::from_millis(5), |_| {});
+    let timeout = tx.publish_with_timeout(Duration::from_millis(200), |_| {});
     assert!(timeout.is_err());
     let counters = tx.counters();
     assert_eq!(value(&counters, CounterId::EVENTS_PUBLISHED), Some(4));
@@ -277,7 +277,10 @@ fn a_consumer_counts() {
     tx.publish_batch(6, |event, i| *event = i as u64);
     assert_eq!(value(&rx.counters(), CounterId::CONSUMER_LAG_MAX), Some(6));
     rx.process_available(|_, _| {});
-    assert!(rx.recv(Deadline::after(Duration::from_millis(5))).is_err());
+    assert!(
+        rx.recv(Deadline::after(Duration::from_millis(200)))
+            .is_err()
+    );
     // the wait brought the file up to date
     let seen = file.snapshot();
     assert_eq!(value(&seen, CounterId::EVENTS_CONSUMED), Some(6));

@@ -1,7 +1,7 @@
 //! What a ring's segment is made of: opening a producer and a consumer on each kind.
 
 use clap::ValueEnum;
-use myelon::{Consumer, DisruptorBuilder, Event, MultiProcessResult, Producer};
+use myelon::{AutoWaitStrategy, Consumer, DisruptorBuilder, Event, MultiProcessResult, Producer};
 use myelon::{MappedFile, MmapProducer, MmapTransportLayout, SharedMemory};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,17 @@ impl Backend {
 pub(crate) trait Open: Sized + 'static {
     /// For either end of the ring `name`.
     fn builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self>;
+
+    /// The same for rings of frames: both ends spin, as the bare loops do, and consumers have automatic ids.
+    fn spinning_builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
+        let builder = Self::builder(spec, name)
+            .with_wait_strategy(AutoWaitStrategy::BusySpinWithSpinLoopHint);
+        if spec.maps_writable() {
+            builder.with_writable_slots()
+        } else {
+            builder
+        }
+    }
 
     /// Creates the ring `name`.
     fn producer<E: Event>(spec: &Spec, name: &str) -> MultiProcessResult<Producer<E, Self>> {

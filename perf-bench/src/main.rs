@@ -1,8 +1,8 @@
 //! What the rings of this family cost, beside the floor of the machine in the same run.
 //!
-//! `perf-bench` alone measures everything of layer 0; `limits` only the floor; `raw` with options; `wait` what
-//! waiting costs. Two processes, each
-//! on a core of its own; every event is written in full, read in full and verified. See `--help`.
+//! `perf-bench` alone measures everything of layer 0; `limits` only the floor; `raw` with options; `layers` what frames and
+//! codecs add; `wait` what waiting costs. Two processes, each on a core of its own; every event is written in full, read in
+//! full and verified, long messages by sample. See `--help`.
 
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,19 +16,24 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::arena::Arena;
 use crate::backend::Backend;
 use crate::clock::Clock;
-use crate::measure::{Bench, Effort};
+use crate::layers::{LayerScenario, Layers};
+use crate::measure::{Bench, Effort, Series};
 use crate::options::{Command, Common, Options, Raw};
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::process::Peer;
+use crate::report::comparison::Row;
 use crate::scenario::Failure;
 use crate::scenario::wait::{Setting, WaitScenario};
+use crate::spec::Work;
 use crate::watch::Stopped;
 
 mod affinity;
 mod arena;
 mod backend;
+mod child;
 mod clock;
 mod floor;
+mod layers;
 mod machine;
 mod measure;
 mod options;
@@ -36,6 +41,7 @@ mod payload;
 mod plan;
 mod process;
 mod report;
+mod sample;
 mod scenario;
 mod spec;
 mod watch;
@@ -74,6 +80,11 @@ fn command(options: Options) -> Result<bool, Failure> {
         Some(Command::Party { descriptor, core }) => {
             return scenario::wait::party::serve(descriptor, core).map(|()| true);
         }
+        Some(Command::Layers(layers)) => {
+            let root = MmapRoot::new(layers.mmap_root.as_deref())?;
+            let layers = Layers::new(&layers.scenarios, &layers.backends, &root.0);
+            return measure_layers(&layers, &options.common);
+        }
         Some(Command::Wait(wait)) => return measure_waiting(&wait.scenarios, &options.common),
         Some(Command::Raw(raw)) => (raw, false),
         Some(Command::Limits) => (Raw::default(), true),
@@ -92,7 +103,10 @@ fn command(options: Options) -> Result<bool, Failure> {
         ping_pong_capacity: raw.ping_pong_capacity,
         mmap_root: root.0.clone(),
     };
-    let plan = Plan::new(&wanted);
+    let mut plan = Plan::new(&wanted);
+    if only_floor {
+        plan.add_floor(Work::FreshCopy, layers::LARGE_FRAME_BYTES, layers::BLOCKS);
+    }
     if !only_floor && !plan.has_rings() {
         let sizes = payload::PACKED_SIZES;
         return Err(format!("nothing to measure: packed streams are for {sizes:?} bytes").into());
@@ -100,7 +114,8 @@ fn command(options: Options) -> Result<bool, Failure> {
     measure_and_report(&plan, &options.common, only_floor)
 }
 
-fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<bool, Failure> {
+/// Measures the cells of `plan`, above which it prints what machine this is.
+fn measure(plan: &Plan, common: &Common) -> Result<(Vec<Series>, Clock), Failure> {
     watch::catch_interrupts();
     let cores = affinity::two_cores();
     let cores = cores.filter(|cores| affinity::pin(cores.driver));
@@ -123,6 +138,16 @@ fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<
     };
     let series = bench.run(|| bar.inc(1))?;
     bar.finish_and_clear();
+    Ok((series, clock))
+}
+
+fn measure_layers(layers: &Layers, common: &Common) -> Result<bool, Failure> {
+    let (series, _) = measure(&layers.plan, common)?;
+    report_comparisons("layers", &layers.rows(&series), common)
+}
+
+fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<bool, Failure> {
+    let (series, clock) = measure(plan, common)?;
     let rows = report::rows(plan, &series);
     println!("{}", report::table::render(&rows));
     if let Some(line) = report::batches(plan, &series) {
@@ -158,10 +183,14 @@ fn measure_waiting(scenarios: &[WaitScenario], common: &Common) -> Result<bool, 
         rounds: common.rounds(),
         is_quick: common.quick,
     };
-    let rows = scenario::wait::run(scenarios, setting)?;
-    println!("{}", report::wait::render(&rows));
+    report_comparisons("waiting", &scenario::wait::run(scenarios, setting)?, common)
+}
+
+/// Prints the rows, and writes them; tells whether all were verified.
+fn report_comparisons(title: &str, rows: &[Row], common: &Common) -> Result<bool, Failure> {
+    println!("{}", report::comparison::render(title, rows));
     if let Some(path) = &common.json {
-        report::json::write(path, &rows)?;
+        report::json::write(path, rows)?;
     }
     Ok(rows.iter().all(|row| row.verified))
 }
@@ -189,9 +218,12 @@ fn list() {
     };
     println!(
         "floors     one_line_bounce two_line_bounce bare_ping_pong bare_stream bare_stream_batch16 \
-         bare_stream_packed bare_stream_packed_batch16"
+         bare_stream_packed bare_stream_packed_batch16 fresh_copy"
     );
-    println!("layers     raw");
+    let layers = LayerScenario::value_variants()
+        .iter()
+        .map(ValueEnum::to_possible_value);
+    println!("layers     {}", names(layers.collect()));
     let waiting = WaitScenario::value_variants()
         .iter()
         .map(ValueEnum::to_possible_value);

@@ -106,7 +106,7 @@ impl Bench<'_> {
                 break;
             }
         }
-        self.peer.close()?;
+        self.peer.ask(&Order::Close)?;
         for cell in cells {
             cell.close()?;
         }
@@ -118,8 +118,7 @@ impl Bench<'_> {
         let mut cells = Vec::with_capacity(self.plan.cells.len());
         for cell in &self.plan.cells {
             let mut end = scenario::open(&cell.spec, Role::Driver)?;
-            self.peer.order(&Order::Open(cell.spec.clone()))?;
-            self.peer.answer()?;
+            self.peer.ask(&Order::Open(cell.spec.clone()))?;
             end.finish_opening()?;
             cells.push(end);
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Backend;
+use crate::layers::LayerScenario;
 use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
 use crate::plan::Scenario;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Limits,
     /// Layer 0: rings of fixed-size events.
     Raw(Raw),
+    /// What each layer above adds: frames, codecs; in about half a minute.
+    Layers(Layers),
     /// What waiting costs: wake-ups, idle calls, fan-out on two cores, deaths; in about a minute.
     Wait(Wait),
     /// One of several processes of the waiting scenarios.
@@ -107,6 +110,22 @@ pub(crate) struct Raw {
     /// Slots of a ping-pong's rings; they are fastest while both fit into the first-level cache.
     #[arg(long, default_value_t = 64, value_parser = capacity)]
     pub(crate) ping_pong_capacity: usize,
+
+    /// Directory of file-backed rings [default: shared memory's, else the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mmap_root: Option<PathBuf>,
+}
+
+/// Options of the layers.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Layers {
+    /// What to measure.
+    #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = LayerScenario::value_variants().to_vec())]
+    pub(crate) scenarios: Vec<LayerScenario>,
+
+    /// What the rings are made of.
+    #[arg(long = "backend", value_delimiter = ',', value_enum, default_values_t = [Backend::Shm, Backend::Mmap])]
+    pub(crate) backends: Vec<Backend>,
 
     /// Directory of file-backed rings [default: shared memory's, else the temporary directory].
     #[arg(long, value_name = "DIR")]

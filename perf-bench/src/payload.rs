@@ -93,6 +93,23 @@ pub(crate) fn fold<const W: usize>(hash: u64, words: &[u64; W]) -> u64 {
     (hash.rotate_left(9) ^ sum).wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
+/// The bytes of words.
+#[inline(always)]
+pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
+    // SAFETY: the same memory, of which every byte is initialised; bytes have no alignment.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+/// The words whose bytes these are; those that are missing are 0.
+#[inline(always)]
+pub(crate) fn words_of<const W: usize>(bytes: &[u8]) -> [u64; W] {
+    let mut words = [0; W];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(size_of::<u64>())) {
+        *word = u64::from_ne_bytes(bytes.try_into().expect("a chunk is as long as a word"));
+    }
+    words
+}
+
 /// The hash that a reader of `count` messages of `round` must arrive at; `mark` is 0 or [`REPLY`].
 pub(crate) fn expected<const W: usize>(round: u64, count: u64, mark: u64) -> u64 {
     let mut words = [0; W];

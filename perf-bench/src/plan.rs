@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use myelon::portable_shm_segment_name;
 
 use crate::backend::Backend;
-use crate::floor::stream::shape;
+use crate::floor::{copy, stream::shape};
 use crate::payload::{PACKED_SIZES, SIZES};
 use crate::scenario::BATCH;
 use crate::spec::{Spec, Work};
@@ -99,8 +99,8 @@ pub(crate) struct Cell {
     pub(crate) floor: usize,
 }
 
-/// All cells; dropping the plan removes whatever name of theirs is still there.
-#[derive(Debug)]
+/// All cells, none to begin with; dropping the plan removes whatever name of theirs is still there.
+#[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) cells: Vec<Cell>,
     pub(crate) arena_bytes: usize,
@@ -110,10 +110,7 @@ impl Plan {
     /// The two bounces come first, then what is compared with them; each group of rings follows its floor, and all
     /// groups of a size are neighbours, as they are compared with each other.
     pub(crate) fn new(wanted: &Wanted) -> Self {
-        let mut plan = Self {
-            cells: Vec::new(),
-            arena_bytes: 0,
-        };
+        let mut plan = Self::default();
         plan.add_floor(Work::OneLineBounce, 8, 1);
         plan.add_floor(Work::TwoLineBounce, 8, 1);
         for is_ping_pong in [true, false] {
@@ -154,22 +151,37 @@ impl Plan {
             }
         };
         for backend in scenario.backends(wanted.backends.as_deref()) {
-            self.cells.push(Cell {
-                floor,
-                spec: Spec {
-                    work,
-                    backend,
-                    size_bytes: size,
-                    capacity,
-                    name: portable_shm_segment_name("pb"),
-                    root: wanted.mmap_root.to_string_lossy().into_owned(),
-                    arena_offset: 0,
-                },
-            });
+            let ring = self.add_ring(work, (size, capacity), backend, &wanted.mmap_root);
+            self.cells[ring].floor = floor;
         }
     }
 
-    fn add_floor(&mut self, work: Work, size: usize, capacity: usize) -> usize {
+    /// Adds a cell of a ring, and returns its index.
+    pub(crate) fn add_ring(
+        &mut self,
+        work: Work,
+        (size_bytes, capacity): (usize, usize),
+        backend: Backend,
+        mmap_root: &Path,
+    ) -> usize {
+        let index = self.cells.len();
+        self.cells.push(Cell {
+            floor: index,
+            spec: Spec {
+                work,
+                backend,
+                size_bytes,
+                capacity,
+                name: portable_shm_segment_name("pb"),
+                root: mmap_root.to_string_lossy().into_owned(),
+                arena_offset: 0,
+            },
+        });
+        index
+    }
+
+    /// Adds a cell without a ring, and returns its index.
+    pub(crate) fn add_floor(&mut self, work: Work, size: usize, capacity: usize) -> usize {
         let index = self.cells.len();
         let is_ping_pong = matches!(work, Work::BarePingPong);
         self.cells.push(Cell {
@@ -184,13 +196,14 @@ impl Plan {
                 arena_offset: self.arena_bytes,
             },
         });
-        let (streams, packed) = match work {
-            Work::BareStream { packed, .. } => (1, packed),
-            Work::BarePingPong => (2, false),
-            _ => (0, false),
+        let (streams, stride) = match work {
+            Work::BareStream { packed, .. } => (1, shape(size, packed).1),
+            Work::BarePingPong => (2, shape(size, false).1),
+            Work::FreshCopy => (1, copy::stride(size)),
+            _ => (0, 0),
         };
         // A page boundary for each, as a segment has.
-        self.arena_bytes += streams * (shape(size, packed).1 * capacity).next_multiple_of(4096);
+        self.arena_bytes += streams * (stride * capacity).next_multiple_of(4096);
         index
     }
 }

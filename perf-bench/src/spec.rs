@@ -16,10 +16,22 @@ pub(crate) enum Work {
     BareStream { batch: usize, packed: bool },
     /// A message there, a message back, on two bare streams.
     BarePingPong,
+    /// Blocks that one core has written and the other copies.
+    FreshCopy,
+    /// What a codec takes of a round trip.
+    CodecAlone,
     /// A message there, a message back, on two rings; with `writable` slots in the consumers' mappings.
     PingPong { writable: bool },
     /// One way as fast as it goes; `batch` events for each publish.
     Stream { batch: usize, packed: bool },
+    /// A message there, a message back, on two rings of frames of 64 bytes.
+    FramedPingPong,
+    /// The same with values.
+    TypedPingPong,
+    /// Messages of one frame, one way, read in place.
+    FramedStream { frame_bytes: usize },
+    /// Long messages, one way, copied out.
+    FramedCopy { frame_bytes: usize },
 }
 
 /// A cell: the work, on what, how large.
@@ -44,6 +56,12 @@ impl Spec {
             Work::OneLineBounce => "one_line_bounce",
             Work::TwoLineBounce => "two_line_bounce",
             Work::BarePingPong => "bare_ping_pong",
+            Work::FreshCopy => "fresh_copy",
+            Work::CodecAlone => "codec_alone",
+            Work::FramedPingPong => "framed_ping_pong",
+            Work::TypedPingPong => "typed_ping_pong",
+            Work::FramedStream { .. } => "framed_stream",
+            Work::FramedCopy { .. } => "framed_copy",
             Work::BareStream { batch, packed } => match (batch, packed) {
                 (1, false) => "bare_stream",
                 (1, true) => "bare_stream_packed",
@@ -65,6 +83,9 @@ impl Spec {
     pub(crate) fn layer(&self) -> &'static str {
         match self.work {
             Work::PingPong { .. } | Work::Stream { .. } => "raw",
+            Work::FramedPingPong | Work::FramedStream { .. } | Work::FramedCopy { .. } => "framed",
+            Work::TypedPingPong => "typed",
+            Work::CodecAlone => "codec",
             _ => "floor",
         }
     }
@@ -73,13 +94,26 @@ impl Spec {
     pub(crate) fn is_latency(&self) -> bool {
         matches!(
             self.work,
-            Work::OneLineBounce | Work::TwoLineBounce | Work::BarePingPong | Work::PingPong { .. }
+            Work::OneLineBounce
+                | Work::TwoLineBounce
+                | Work::BarePingPong
+                | Work::PingPong { .. }
+                | Work::FramedPingPong
+                | Work::TypedPingPong
         )
+    }
+
+    /// Whether messages are copied whole, and verified by sample.
+    fn is_long(&self) -> bool {
+        matches!(self.work, Work::FreshCopy | Work::FramedCopy { .. })
     }
 
     /// Whether consumers map the slots writable. Streams keep the default: to them it makes no difference.
     pub(crate) fn maps_writable(&self) -> bool {
-        matches!(self.work, Work::PingPong { writable: true })
+        matches!(
+            self.work,
+            Work::PingPong { writable: true } | Work::FramedPingPong | Work::TypedPingPong
+        )
     }
 
     /// The ring from peer to driver.
@@ -94,11 +128,13 @@ impl Spec {
         }
         // Two laps of the ring in each block, whatever its capacity.
         let laps = 2 * BLOCKS * self.capacity as u64;
-        let full = laps.max(if self.size_bytes > 128 {
-            65_536
-        } else {
-            262_144
-        });
-        if quick { full / 8 } else { full }.next_multiple_of(BLOCKS * BATCH)
+        let full = match self.work {
+            Work::FramedCopy { frame_bytes } => laps / (self.size_bytes / frame_bytes) as u64,
+            Work::FreshCopy => 4_096,
+            _ if self.size_bytes > 128 => laps.max(65_536),
+            _ => laps.max(262_144),
+        };
+        if quick { full / 8 } else { full }
+            .next_multiple_of(BLOCKS * if self.is_long() { 1 } else { BATCH })
     }
 }

@@ -37,7 +37,7 @@ impl Actor {
         name: &str,
         environment: &[(&str, &str)],
     ) -> Self {
-        let mut child = Command::new(program)
+        let mut child = command(program)
             .envs(environment.iter().copied())
             .arg(backend)
             .arg(directory)
@@ -299,6 +299,18 @@ impl Reply {
         let hash: u64 = self.word("hash").parse().expect("a hash");
         assert_eq!(hash, crate::hash_of(first..=last), "{}", self.0);
     }
+}
+
+/// What starts `program`: itself, or the emulator of its processor, which `MYELON_TEST_RUNNER` names with its arguments.
+fn command(program: &Path) -> Command {
+    let runner = std::env::var("MYELON_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(emulator) = words.next() else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(emulator);
+    command.args(words).arg(program);
+    command
 }
 
 /// Waits for something that must come.

@@ -25,6 +25,8 @@ fn pair_with(world: &World, capacity: usize, point: &str, is_space: bool) -> (Ac
 
 /// Events, and as many slots, at each step.
 const SPACED: i64 = 1_250;
+/// Of those who are slower to wake.
+const FEW: i64 = 500;
 /// Longer than a consumer spins, so that an event meets it at any of its steps.
 const GAP_US: u64 = 400;
 
@@ -69,21 +71,21 @@ impl Sum {
     }
 }
 
-/// Events one by one, each after the one before it was taken.
-fn send_spaced(tx: &mut Actor, rx: &mut Actor, count: i64) -> (Reply, Reply) {
-    rx.tell(&format!("take-spaced n={count}"));
+/// Events one by one, each after the one before it was taken; the consumer waits for them `by=` itself or something else.
+fn send_spaced(tx: &mut Actor, rx: &mut Actor, count: i64, by: &str) -> (Reply, Reply) {
+    rx.tell(&format!("take-spaced n={count} {by}"));
     tx.tell(&format!("send-spaced n={count} gap_us={GAP_US} seed=7"));
     let replies = (rx.expect_ok(), tx.expect_ok());
     assert_eq!(replies.0.number("last"), replies.1.number("last"));
     replies
 }
 
-/// Slots one by one, each after the one before it was used; the ring has four.
-fn release_spaced(tx: &mut Actor, rx: &mut Actor, count: i64) -> Reply {
+/// Slots one by one, each after the one before it was used; the ring has four, and had so many events before.
+fn release_spaced(tx: &mut Actor, rx: &mut Actor, count: i64, before: i64) -> Reply {
     tx.tell(&format!("publish n={}", count + 4));
     rx.tell(&format!("release-spaced n={count} gap_us={GAP_US} seed=7"));
     let released = rx.expect_ok();
-    assert_eq!(tx.expect_ok().number("last"), count + 3);
+    assert_eq!(tx.expect_ok().number("last"), before + count + 3);
     released
 }
 
@@ -102,7 +104,7 @@ fn no_event_is_slept_through_with_a_delay_at_any_step() {
     ] {
         let world = World::shared_memory(ACTOR);
         let (mut tx, mut rx) = pair_with(&world, 64, &format!("{step}:1:jitter"), false);
-        let (taken, sent) = send_spaced(&mut tx, &mut rx, SPACED);
+        let (taken, sent) = send_spaced(&mut tx, &mut rx, SPACED, "");
         sum.add(step, &taken, world.wakes().0, sent.number("stalls"));
         tx.ok("destroy");
     }
@@ -124,11 +126,76 @@ fn no_free_slot_is_slept_through_with_a_delay_at_any_step() {
     ] {
         let world = World::mapped_file(ACTOR);
         let (mut tx, mut rx) = pair_with(&world, 4, &format!("{step}:1:jitter"), true);
-        let released = release_spaced(&mut tx, &mut rx, SPACED);
+        let released = release_spaced(&mut tx, &mut rx, SPACED, 0);
         sum.add(step, &released, world.wakes().1, released.number("stalls"));
         tx.ok("destroy");
     }
     sum.is_as_it_should_be();
+}
+
+#[test]
+fn no_event_is_slept_through_by_a_set_or_an_event_loop() {
+    let sleeps = [
+        "sleep.word",
+        "sleep.bit",
+        "sleep.fenced",
+        "sleep.looked",
+        "sleep.over",
+    ];
+    let threads = [
+        "readiness.drained",
+        "readiness.ordered",
+        "sentry.ordered",
+        "sentry.seen",
+    ];
+    let of_set = sleeps.map(|step| (step, "by=set"));
+    let of_loop = sleeps
+        .into_iter()
+        .chain(threads)
+        .map(|step| (step, "by=loop"));
+    for (step, by) in of_set.into_iter().chain(of_loop) {
+        let world = World::shared_memory(ACTOR);
+        let sleeper = world.actor_with(&format!("{step}:1:jitter"));
+        let (mut tx, mut rx) = attach(world.actor(), sleeper, 64, NEVER_MS);
+        let (taken, _) = send_spaced(&mut tx, &mut rx, FEW, by);
+        println!("{by}, {step}: {}", taken.text());
+        let worst = Duration::from_micros(taken.number("worst_us") as u64);
+        assert!(
+            worst < WOKEN,
+            "{by}, {step}: a wake-up was lost: {}",
+            taken.text()
+        );
+        assert!(
+            i64::from(world.wakes().0) > FEW / 4,
+            "{by}, {step}: who slept?"
+        );
+        tx.ok("destroy");
+    }
+}
+
+/// Where `membarrier` is not allowed, to one side or to both, publishers fence and sleeps are short.
+#[test]
+fn nothing_is_slept_through_without_membarrier() {
+    for (tx_may, rx_may) in [(false, false), (false, true), (true, false)] {
+        let world = World::shared_memory(ACTOR);
+        let (mut tx, mut rx) = (world.actor(), world.actor());
+        for (actor, may) in [(&mut tx, tx_may), (&mut rx, rx_may)] {
+            if !may {
+                actor.ok("forbid-barrier");
+            }
+        }
+        let (mut tx, mut rx) = attach(tx, rx, 4, NEVER_MS);
+        let (taken, _) = send_spaced(&mut tx, &mut rx, FEW, "");
+        let released = release_spaced(&mut tx, &mut rx, FEW, FEW);
+        println!("{tx_may}, {rx_may}: {} / {}", taken.text(), released.text());
+        for reply in [taken, released] {
+            let worst = Duration::from_micros(reply.number("worst_us") as u64);
+            assert!(worst < WOKEN, "a wake-up was lost: {}", reply.text());
+        }
+        let (events, slots) = world.wakes();
+        assert!(events > 0 && slots > 0, "{tx_may}, {rx_may}: who slept?");
+        tx.ok("destroy");
+    }
 }
 
 /// Controls: with a step of the protocol left out, and a delay where it would have helped, the same events lose wake-ups.
@@ -139,7 +206,7 @@ fn a_step_left_out_loses_wake_ups() {
         loses_wake_ups(step, |world| {
             let sleeper = world.actor_without(step, &format!("{at}:1:jitter"));
             let (mut tx, mut rx) = attach(world.actor(), sleeper, 64, LOSER_MS);
-            let (taken, _) = send_spaced(&mut tx, &mut rx, TRY);
+            let (taken, _) = send_spaced(&mut tx, &mut rx, TRY, "");
             tx.ok("destroy");
             taken
         });
@@ -148,17 +215,31 @@ fn a_step_left_out_loses_wake_ups() {
         let waker = world.actor_without("WakeBump", "wake.taken:1:jitter");
         let sleeper = world.actor_with("sleep.looked:1:jitter");
         let (mut tx, mut rx) = attach(waker, sleeper, 64, LOSER_MS);
-        let (taken, _) = send_spaced(&mut tx, &mut rx, TRY);
+        let (taken, _) = send_spaced(&mut tx, &mut rx, TRY, "");
         tx.ok("destroy");
         taken
     });
     loses_wake_ups("SleepLook for space", |world| {
         let sleeper = world.actor_without("SleepLook", "sleep.space_word:1:jitter");
         let (mut tx, mut rx) = attach(sleeper, world.actor(), 4, LOSER_MS);
-        let released = release_spaced(&mut tx, &mut rx, TRY);
+        let released = release_spaced(&mut tx, &mut rx, TRY, 0);
         tx.ok("destroy");
         released
     });
+}
+
+/// The same in a set of rings, where the system sleeps on several words at once, and in an event loop.
+#[test]
+fn a_step_left_out_of_a_set_or_an_event_loop_loses_wake_ups() {
+    for by in ["by=set", "by=loop"] {
+        loses_wake_ups(&format!("SleepBit {by}"), |world| {
+            let sleeper = world.actor_without("SleepBit", "sleep.word:1:jitter");
+            let (mut tx, mut rx) = attach(world.actor(), sleeper, 64, LOSER_MS);
+            let (taken, _) = send_spaced(&mut tx, &mut rx, TRY, by);
+            tx.ok("destroy");
+            taken
+        });
+    }
 }
 
 /// How soon a control looks up.

@@ -253,12 +253,11 @@ pub(crate) fn sleep_until_any(
         .collect();
     let longest = barrier(longest);
     point("sleep.fenced");
-    if look() {
-        return;
-    }
-    point("sleep.looked");
-    if kernel::wait_any(&words, longest).is_err() {
-        clock::sleep(longest.min(UNSURE));
+    if !look() {
+        point("sleep.looked");
+        if kernel::wait_any(&words, longest).is_err() {
+            clock::sleep(longest.min(UNSURE));
+        }
     }
     point("sleep.over");
 }

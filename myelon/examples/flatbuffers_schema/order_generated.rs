@@ -236,6 +236,7 @@ impl<'a> ::flatbuffers::Follow<'a> for Item<'a> {
 impl<'a> Item<'a> {
   pub const VT_ID: ::flatbuffers::VOffsetT = 4;
   pub const VT_COUNT: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PARTS: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -244,10 +245,11 @@ impl<'a> Item<'a> {
   #[allow(unused_mut)]
   pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
     _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ItemArgs
+    args: &'args ItemArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Item<'bldr>> {
     let mut builder = ItemBuilder::new(_fbb);
     builder.add_id(args.id);
+    if let Some(x) = args.parts { builder.add_parts(x); }
     builder.add_count(args.count);
     builder.finish()
   }
@@ -267,6 +269,13 @@ impl<'a> Item<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(Item::VT_COUNT, Some(1)).unwrap()}
   }
+  #[inline]
+  pub fn parts(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item>>>>(Item::VT_PARTS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Item<'_> {
@@ -277,20 +286,23 @@ impl ::flatbuffers::Verifiable for Item<'_> {
     v.visit_table(pos)?
      .visit_field::<u64>("id", Self::VT_ID, false)?
      .visit_field::<u32>("count", Self::VT_COUNT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Item>>>>("parts", Self::VT_PARTS, false)?
      .finish();
     Ok(())
   }
 }
-pub struct ItemArgs {
+pub struct ItemArgs<'a> {
     pub id: u64,
     pub count: u32,
+    pub parts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Item<'a>>>>>,
 }
-impl<'a> Default for ItemArgs {
+impl<'a> Default for ItemArgs<'a> {
   #[inline]
   fn default() -> Self {
     ItemArgs {
       id: 0,
       count: 1,
+      parts: None,
     }
   }
 }
@@ -307,6 +319,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ItemBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_count(&mut self, count: u32) {
     self.fbb_.push_slot::<u32>(Item::VT_COUNT, count, 1);
+  }
+  #[inline]
+  pub fn add_parts(&mut self, parts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Item<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Item::VT_PARTS, parts);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ItemBuilder<'a, 'b, A> {
@@ -328,6 +344,7 @@ impl ::core::fmt::Debug for Item<'_> {
     let mut ds = f.debug_struct("Item");
       ds.field("id", &self.id());
       ds.field("count", &self.count());
+      ds.field("parts", &self.parts());
       ds.finish()
   }
 }

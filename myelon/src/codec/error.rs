@@ -45,7 +45,7 @@ pub enum CodecError {
     },
     /// The message ended before the bytes did.
     #[error(
-        "a {message} in {codec} took {consumed} of {len} bytes, expected all: use the same type and codec on both sides, and one message per call"
+        "{message} in {codec} took {consumed} of {len} bytes, expected all: use the same type and codec on both sides, and one message per call"
     )]
     TrailingBytes {
         /// The codec's name.
@@ -71,7 +71,7 @@ pub enum CodecError {
     },
     /// The values are nested deeper than is read.
     #[error(
-        "a {message} in {codec} is nested more than {limit} deep: use a flatter type, or look who sent it"
+        "{message} in {codec} is nested more than {limit} deep: use a flatter type, or look who sent it"
     )]
     TooDeep {
         /// The codec's name.
@@ -83,7 +83,7 @@ pub enum CodecError {
     },
     /// A sequence or map claims more elements than the bytes could hold.
     #[error(
-        "a {message} in {codec} claims {claimed} elements where {len} bytes allow for {allowed} more: use the same type and codec on both sides"
+        "{message} in {codec} claims {claimed} elements where {len} bytes allow for {allowed} more: use the same type and codec on both sides"
     )]
     TooManyElements {
         /// The codec's name.
@@ -99,7 +99,7 @@ pub enum CodecError {
     },
     /// The bytes lie where the message cannot be read in place.
     #[error(
-        "a {message} in {codec} is read in place at a multiple of {needed}, these bytes lie {found} past one: receive into an AlignedFixedFrame, or decode, which copies"
+        "{message} in {codec} is read in place at a multiple of {needed}, these bytes lie {found} past one: receive into an AlignedFixedFrame, or decode, which copies"
     )]
     Misaligned {
         /// The codec's name.

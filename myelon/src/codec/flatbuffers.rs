@@ -171,7 +171,7 @@ impl<R: FlatRoot> ZeroCopyCodec for FlatBuffer<R> {
             }
         }
         root_with_opts::<R::Root<'_>>(&limits(bytes), bytes)
-            .map_err(|e| decode_error::<R>(bytes, in_one_line(&e)))
+            .map_err(|e| refusal::<R>(bytes, None, &e))
     }
 }
 
@@ -249,7 +249,7 @@ impl<'a> AnyTable<'a> {
         Verifier::new(&limits(bytes), bytes)
             .visit_table(self.0.loc())
             .and_then(|table| table.visit_field::<T>("", slot, false).map(drop))
-            .map_err(|e| decode_error::<T>(bytes, format!("field {field}: {}", in_one_line(&e))))?;
+            .map_err(|e| refusal::<T>(bytes, Some(field), &e))?;
         // SAFETY: the line above verified that the table is one and that this field, if it is there, holds a `T`.
         Ok(unsafe { self.0.get::<T>(slot, None) })
     }
@@ -295,14 +295,20 @@ const fn check_identifier<R: FlatRoot>() {
     }
 }
 
-/// The verifier speaks in lines.
-fn in_one_line(error: &InvalidFlatbuffer) -> String {
+/// What the verifier says, in one line.
+fn refusal<R>(bytes: &[u8], field: Option<u16>, error: &InvalidFlatbuffer) -> CodecError {
+    if matches!(error, InvalidFlatbuffer::DepthLimitReached) {
+        return CodecError::TooDeep {
+            codec: NAME,
+            message: type_name::<R>(),
+            limit: MAX_DEPTH,
+        };
+    }
     let text = error.to_string();
-    let lines: Vec<&str> = text
-        .lines()
-        .map(|line| line.trim().trim_end_matches('.'))
-        .collect();
-    lines.join(", ")
+    let lines = text.lines().map(|line| line.trim().trim_end_matches('.'));
+    let place = field.map(|field| format!("field {field}"));
+    let parts: Vec<&str> = place.as_deref().into_iter().chain(lines).collect();
+    decode_error::<R>(bytes, parts.join(": "))
 }
 
 fn decode_error<R>(bytes: &[u8], source: impl Into<Box<dyn Error + Send + Sync>>) -> CodecError {

@@ -4,14 +4,14 @@ use core::ops::Deref;
 
 use disruptor_mp::{
     AutoWaitStrategy, Consumer, CounterId, CounterSnapshot, CountersFile, Deadline,
-    DisruptorBuilder, MappedFile, MmapProducer, MmapTransportLayout, MultiProcessResult, RecvError,
-    SharedMemory, attach_shared_consumer,
+    DisruptorBuilder, MappedFile, MultiProcessResult, RecvError, SharedMemory,
 };
 
 use super::assembly::{Assembler, Received, ReceivedMessageMeta, Whole};
 use super::buffer::ReassemblyBuffer;
 use super::error::TransportResult;
 use super::frame::FramedTransportFrame;
+use super::place::RingPlace;
 
 /// How a consumer waits for messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,15 +65,19 @@ pub struct FramedTransportConsumer<F: FramedTransportFrame, B = SharedMemory> {
 /// Receives the messages of a ring in a mapped file.
 pub type MmapFramedTransportConsumer<F> = FramedTransportConsumer<F, MappedFile>;
 
-impl<F: FramedTransportFrame> FramedTransportConsumer<F> {
-    /// Attaches to the ring `name`, which must have `depth` frames of this type, with an id of its own: it leaves when it
+impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
+    /// Attaches to the ring `place`, which must have `depth` frames of this type, with an id of its own: it leaves when it
     /// is dropped. Starts with the oldest message that the ring still has. Never waits.
     ///
     /// # Errors
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
-    pub fn attach(name: &str, depth: usize, strategy: MyelonWaitStrategy) -> TransportResult<Self> {
-        Self::from_builder(attach_shared_consumer(name, depth).with_wait_strategy(strategy.into()))
+    pub fn attach(
+        place: impl RingPlace<B>,
+        depth: usize,
+        strategy: MyelonWaitStrategy,
+    ) -> TransportResult<Self> {
+        Self::from_builder(place.builder(depth).with_wait_strategy(strategy.into()))
     }
 
     /// As [`attach`](Self::attach), with an explicit id: its place in the ring outlives its process, and it gates until it
@@ -83,54 +87,15 @@ impl<F: FramedTransportFrame> FramedTransportConsumer<F> {
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
     pub fn attach_with_consumer_id(
-        name: &str,
+        place: impl RingPlace<B>,
         depth: usize,
         id: &str,
         strategy: MyelonWaitStrategy,
     ) -> TransportResult<Self> {
-        Self::from_builder(
-            attach_shared_consumer(name, depth)
-                .with_consumer_id(id)
-                .with_wait_strategy(strategy.into()),
-        )
-    }
-}
-
-impl<F: FramedTransportFrame> MmapFramedTransportConsumer<F> {
-    /// Attaches to the ring in the file `layout`, which must have `depth` frames of this type, with an id of its own.
-    /// Never waits.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](super::TransportError::Ring).
-    pub fn attach(
-        layout: &MmapTransportLayout,
-        depth: usize,
-        strategy: MyelonWaitStrategy,
-    ) -> TransportResult<Self> {
-        Self::from_builder(MmapProducer::builder(layout, depth).with_wait_strategy(strategy.into()))
+        let builder = place.builder(depth).with_wait_strategy(strategy.into());
+        Self::from_builder(builder.with_consumer_id(id))
     }
 
-    /// As [`attach`](Self::attach), with an explicit id.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](super::TransportError::Ring).
-    pub fn attach_with_consumer_id(
-        layout: &MmapTransportLayout,
-        depth: usize,
-        id: &str,
-        strategy: MyelonWaitStrategy,
-    ) -> TransportResult<Self> {
-        Self::from_builder(
-            MmapProducer::builder(layout, depth)
-                .with_consumer_id(id)
-                .with_wait_strategy(strategy.into()),
-        )
-    }
-}
-
-impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// The consumer that `builder` builds: with whatever layer 0 can do.
     ///
     /// # Errors

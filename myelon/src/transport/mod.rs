@@ -35,6 +35,7 @@ mod clock;
 mod consumer;
 mod error;
 mod frame;
+mod place;
 mod producer;
 
 pub use assembly::{Received, ReceivedMessageMeta};
@@ -48,6 +49,7 @@ pub use frame::{
     AlignedFixedFrame, FRAME_HEADER_BYTES, FixedFrame, FrameMeta, FramedTransportFrame,
     frame_flags, is_last_frame, is_single_frame,
 };
+pub use place::RingPlace;
 pub use producer::{
     FramedTransportProducer, MAX_MESSAGE_BYTES, MmapFramedTransportProducer, Reservation,
     publish_framed_payload,

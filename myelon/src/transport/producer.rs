@@ -7,13 +7,13 @@
 
 use disruptor_mp::{
     Claim, CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
-    MmapProducer, MmapTransportLayout, MultiProcessResult, Producer,
-    RequiredConsumerLivenessConfig, Sequence, SharedMemory, build_shared_single_producer,
+    MultiProcessResult, Producer, RequiredConsumerLivenessConfig, Sequence, SharedMemory,
 };
 
 use super::clock;
 use super::error::{TransportError, TransportResult};
 use super::frame::{FrameMeta, FramedTransportFrame, frame_flags};
+use super::place::RingPlace;
 
 /// The longest message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
@@ -58,14 +58,14 @@ enum Patience {
     Managed,
 }
 
-impl<F: FramedTransportFrame> FramedTransportProducer<F> {
-    /// Creates the ring `name` with `depth` frames, a power of two, or takes over the one that a dead producer left.
+impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
+    /// Creates the ring `place` with `depth` frames, a power of two, or takes over the one that a dead producer left.
     ///
     /// # Errors
     ///
     /// [`TransportError::Ring`].
-    pub fn create(name: &str, depth: usize) -> TransportResult<Self> {
-        Self::from_builder(build_shared_single_producer(name, depth))
+    pub fn create(place: impl RingPlace<B>, depth: usize) -> TransportResult<Self> {
+        Self::from_builder(place.builder(depth))
     }
 
     /// As [`create`](Self::create), and expects the consumers with these ids: until each has come the ring is filled once
@@ -75,43 +75,15 @@ impl<F: FramedTransportFrame> FramedTransportProducer<F> {
     ///
     /// [`TransportError::Ring`].
     pub fn create_with_consumers<I: AsRef<str>>(
-        name: &str,
+        place: impl RingPlace<B>,
         depth: usize,
         ids: impl IntoIterator<Item = I>,
     ) -> TransportResult<Self> {
-        let mut producer = Self::create(name, depth)?;
+        let mut producer = Self::create(place, depth)?;
         producer.discover_consumers(ids)?;
         Ok(producer)
     }
-}
 
-impl<F: FramedTransportFrame> MmapFramedTransportProducer<F> {
-    /// Creates the ring in the file `layout` with `depth` frames, a power of two, or takes over a dead producer's.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`].
-    pub fn create(layout: &MmapTransportLayout, depth: usize) -> TransportResult<Self> {
-        Self::from_builder(MmapProducer::builder(layout, depth))
-    }
-
-    /// As [`create`](Self::create), and expects the consumers with these ids.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`].
-    pub fn create_with_consumers<I: AsRef<str>>(
-        layout: &MmapTransportLayout,
-        depth: usize,
-        ids: impl IntoIterator<Item = I>,
-    ) -> TransportResult<Self> {
-        let mut producer = Self::create(layout, depth)?;
-        producer.discover_consumers(ids)?;
-        Ok(producer)
-    }
-}
-
-impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// The producer that `builder` builds: with whatever layer 0 can do.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use disruptor_mp::{
     CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
-    MmapTransportLayout, MultiProcessResult, RecvError, SharedMemory,
+    MultiProcessResult, RecvError, SharedMemory,
 };
 
 use super::error::{DecodeError, TypedRecvError};
@@ -11,7 +11,7 @@ use super::producer::SHOWN_EVERY;
 use crate::codec::{Codec, CodecError, ZeroCopyCodec};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, Message, MyelonWaitStrategy, ReassemblyBuffer,
-    TransportResult,
+    RingPlace, TransportResult,
 };
 
 /// Receives values of any [`Codec`] from a ring of frames, each one, in order. [`MmapTypedConsumer`] is this type.
@@ -45,14 +45,18 @@ pub struct TypedConsumer<F: FramedTransportFrame, B = SharedMemory> {
 /// Receives values from a ring in a mapped file.
 pub type MmapTypedConsumer<F> = TypedConsumer<F, MappedFile>;
 
-impl<F: FramedTransportFrame> TypedConsumer<F> {
-    /// Attaches to the ring `name`: see [`FramedTransportConsumer::attach`]. Never waits.
+impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
+    /// Attaches to the ring `place`: see [`FramedTransportConsumer::attach`]. Never waits.
     ///
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
-    pub fn attach(name: &str, depth: usize, strategy: MyelonWaitStrategy) -> TransportResult<Self> {
-        FramedTransportConsumer::<F>::attach(name, depth, strategy).map(Self::over)
+    pub fn attach(
+        place: impl RingPlace<B>,
+        depth: usize,
+        strategy: MyelonWaitStrategy,
+    ) -> TransportResult<Self> {
+        FramedTransportConsumer::attach(place, depth, strategy).map(Self::over)
     }
 
     /// As [`attach`](Self::attach), with an explicit id: its place in the ring outlives its process.
@@ -61,49 +65,14 @@ impl<F: FramedTransportFrame> TypedConsumer<F> {
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
     pub fn attach_with_consumer_id(
-        name: &str,
+        place: impl RingPlace<B>,
         depth: usize,
         id: &str,
         strategy: MyelonWaitStrategy,
     ) -> TransportResult<Self> {
-        FramedTransportConsumer::<F>::attach_with_consumer_id(name, depth, id, strategy)
-            .map(Self::over)
-    }
-}
-
-impl<F: FramedTransportFrame> MmapTypedConsumer<F> {
-    /// Attaches to the ring in the file `layout`. Never waits.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](crate::TransportError::Ring).
-    pub fn attach(
-        layout: &MmapTransportLayout,
-        depth: usize,
-        strategy: MyelonWaitStrategy,
-    ) -> TransportResult<Self> {
-        FramedTransportConsumer::<F, MappedFile>::attach(layout, depth, strategy).map(Self::over)
+        FramedTransportConsumer::attach_with_consumer_id(place, depth, id, strategy).map(Self::over)
     }
 
-    /// As [`attach`](Self::attach), with an explicit id.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](crate::TransportError::Ring).
-    pub fn attach_with_consumer_id(
-        layout: &MmapTransportLayout,
-        depth: usize,
-        id: &str,
-        strategy: MyelonWaitStrategy,
-    ) -> TransportResult<Self> {
-        FramedTransportConsumer::<F, MappedFile>::attach_with_consumer_id(
-            layout, depth, id, strategy,
-        )
-        .map(Self::over)
-    }
-}
-
-impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// The consumer that `builder` builds: with whatever layer 0 can do.
     ///
     /// # Errors

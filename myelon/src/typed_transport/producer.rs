@@ -2,14 +2,14 @@
 
 use disruptor_mp::{
     CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
-    MmapTransportLayout, MultiProcessResult, RequiredConsumerLivenessConfig, Sequence,
-    SharedMemory,
+    MultiProcessResult, RequiredConsumerLivenessConfig, Sequence, SharedMemory,
 };
 
 use super::error::TypedPublishError;
 use crate::codec::{Codec, CodecError};
 use crate::transport::{
-    FramedTransportFrame, FramedTransportProducer, Reservation, TransportError, TransportResult,
+    FramedTransportFrame, FramedTransportProducer, Reservation, RingPlace, TransportError,
+    TransportResult,
 };
 
 /// How many messages pass before the count of them is shown: a power of two.
@@ -54,14 +54,14 @@ enum Patience {
     Managed,
 }
 
-impl<F: FramedTransportFrame> TypedProducer<F> {
-    /// Creates the ring `name` with `depth` frames, a power of two, or takes over the one that a dead producer left.
+impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
+    /// Creates the ring `place` with `depth` frames, a power of two, or takes over the one that a dead producer left.
     ///
     /// # Errors
     ///
     /// [`TransportError::Ring`].
-    pub fn create(name: &str, depth: usize) -> TransportResult<Self> {
-        FramedTransportProducer::<F>::create(name, depth).map(Self::over)
+    pub fn create(place: impl RingPlace<B>, depth: usize) -> TransportResult<Self> {
+        FramedTransportProducer::create(place, depth).map(Self::over)
     }
 
     /// As [`create`](Self::create), and expects the consumers with these ids: until each has come the ring is filled once
@@ -71,40 +71,13 @@ impl<F: FramedTransportFrame> TypedProducer<F> {
     ///
     /// [`TransportError::Ring`].
     pub fn create_with_consumers<I: AsRef<str>>(
-        name: &str,
+        place: impl RingPlace<B>,
         depth: usize,
         ids: impl IntoIterator<Item = I>,
     ) -> TransportResult<Self> {
-        FramedTransportProducer::<F>::create_with_consumers(name, depth, ids).map(Self::over)
-    }
-}
-
-impl<F: FramedTransportFrame> MmapTypedProducer<F> {
-    /// Creates the ring in the file `layout` with `depth` frames, a power of two, or takes over a dead producer's.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`].
-    pub fn create(layout: &MmapTransportLayout, depth: usize) -> TransportResult<Self> {
-        FramedTransportProducer::<F, MappedFile>::create(layout, depth).map(Self::over)
+        FramedTransportProducer::create_with_consumers(place, depth, ids).map(Self::over)
     }
 
-    /// As [`create`](Self::create), and expects the consumers with these ids.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`].
-    pub fn create_with_consumers<I: AsRef<str>>(
-        layout: &MmapTransportLayout,
-        depth: usize,
-        ids: impl IntoIterator<Item = I>,
-    ) -> TransportResult<Self> {
-        FramedTransportProducer::<F, MappedFile>::create_with_consumers(layout, depth, ids)
-            .map(Self::over)
-    }
-}
-
-impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// The producer that `builder` builds: with whatever layer 0 can do.
     ///
     /// # Errors

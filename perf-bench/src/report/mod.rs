@@ -1,8 +1,8 @@
 //! What a run found, as a table for people and as JSON for programs.
 
+pub(crate) mod comparison;
 pub(crate) mod json;
 pub(crate) mod table;
-pub(crate) mod wait;
 
 use serde::Serialize;
 

@@ -3,6 +3,9 @@
 //! The driver opens its end first (so its ring exists), then tells the peer to open, then finishes: a ring from the
 //! peer to the driver exists only by then.
 
+pub(crate) mod fresh_copy;
+pub(crate) mod message_ping_pong;
+pub(crate) mod message_stream;
 pub(crate) mod ping_pong;
 pub(crate) mod stream;
 pub(crate) mod wait;
@@ -10,10 +13,15 @@ pub(crate) mod wait;
 use std::error::Error;
 use std::ops::Range;
 
+use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
 use myelon::{MappedFile, SharedMemory};
 
+use self::fresh_copy::FreshCopy;
+use self::message_ping_pong::{CodecAlone, Framed, Messages, Typed};
+use self::message_stream::{Long, Short, Traffic};
+
 use crate::arena::{Arena, Role};
-use crate::backend::Backend;
+use crate::backend::{Backend, Open};
 use crate::clock::Clock;
 use crate::floor;
 use crate::payload::{OfWords, PackedWords, Words, for_size};
@@ -24,6 +32,9 @@ pub(crate) const BATCH: u64 = 16;
 
 /// A stream's round is timed in so many parts, so that one that was disturbed does not spoil the round.
 pub(crate) const BLOCKS: u64 = 64;
+
+/// Why a round over rings of frames stops: the other process has died, or something is badly wrong.
+const RING_ENDED: &str = "a ring of frames has ended";
 
 /// What went wrong, in words.
 pub(crate) type Failure = Box<dyn Error>;
@@ -79,17 +90,59 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
             spec: spec.clone(),
             next: 0,
         })),
-        Work::PingPong { .. } | Work::Stream { .. } => {
-            for_size!(spec.size_bytes, W => match spec.backend {
-                Backend::Shm => open_ring::<W, SharedMemory>(spec, role),
-                Backend::Mmap => open_ring::<W, MappedFile>(spec, role),
-                Backend::None => Err("a ring needs a backend".into()),
-            })
-        }
+        Work::FreshCopy => Ok(Box::new(FreshCopy::new(spec))),
+        Work::CodecAlone => Ok(Box::new(CodecAlone)),
+        _ => match spec.backend {
+            Backend::Shm => open_ring::<SharedMemory>(spec, role),
+            Backend::Mmap => open_ring::<MappedFile>(spec, role),
+            Backend::None => Err("a ring needs a backend".into()),
+        },
     }
 }
 
-fn open_ring<const W: usize, B: crate::backend::Open>(
+fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure> {
+    match spec.work {
+        Work::FramedPingPong => open_messages::<Framed, B>(spec, role),
+        Work::TypedPingPong => open_messages::<Typed, B>(spec, role),
+        Work::FramedStream { frame_bytes } => open_frames::<Short, B>(spec, frame_bytes, role),
+        Work::FramedCopy { frame_bytes } => open_frames::<Long, B>(spec, frame_bytes, role),
+        _ => for_size!(spec.size_bytes, W => open_events::<W, B>(spec, role)),
+    }
+}
+
+fn open_messages<M: Messages<B>, B: Open>(
+    spec: &Spec,
+    role: Role,
+) -> Result<Box<dyn Endpoint>, Failure> {
+    Ok(match role {
+        Role::Driver => Box::new(message_ping_pong::Asking::<M, B>::open(spec)?),
+        Role::Peer => Box::new(message_ping_pong::Answering::<M, B>::open(spec)?),
+    })
+}
+
+fn open_frames<T: Traffic, B: Open>(
+    spec: &Spec,
+    frame_bytes: usize,
+    role: Role,
+) -> Result<Box<dyn Endpoint>, Failure> {
+    match frame_bytes {
+        256 => open_traffic::<T, AlignedFixedFrame<256>, B>(spec, role),
+        65_536 => open_traffic::<T, AlignedFixedFrame<65_536>, B>(spec, role),
+        _ => Err("no frame is made for that size".into()),
+    }
+}
+
+fn open_traffic<T: Traffic, F: FramedTransportFrame, B: Open>(
+    spec: &Spec,
+    role: Role,
+) -> Result<Box<dyn Endpoint>, Failure> {
+    Ok(match role {
+        Role::Driver => Box::new(message_stream::Sending::<T, F, B>::open(spec)?),
+        Role::Peer => Box::new(message_stream::Receiving::<T, F, B>::open(spec)?),
+    })
+}
+
+fn open_events<const W: usize, B: Open>(
     spec: &Spec,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
@@ -101,7 +154,7 @@ fn open_ring<const W: usize, B: crate::backend::Open>(
     })
 }
 
-fn open_stream<const W: usize, E: OfWords<W>, B: crate::backend::Open>(
+fn open_stream<const W: usize, E: OfWords<W>, B: Open>(
     spec: &Spec,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {

@@ -1,4 +1,4 @@
-//! Falling asleep in the kernel: consumers, observers, and a producer that waits for space.
+//! Falling asleep in the kernel: consumers, sets of rings, event loops, observers, and a producer that waits for space.
 //!
 //! Who is struck never looks up by itself: if it lives, it gets on because it is woken or because it looks before it
 //! sleeps, whatever the others did while it was stopped or late.
@@ -8,21 +8,24 @@ use super::stage::{Aimed, SOON, Stage};
 use super::{Action, CAPACITY, stopped};
 use crate::waiters::{NEVER_MS, wait_for_sleepers, wait_for_wish, woken};
 
-/// A consumer that has read everything falls asleep.
+/// A consumer that has read everything falls asleep: by itself, in a set of rings, or while a thread of its own sleeps in
+/// its event loop's place.
 pub(crate) fn reader(stage: &mut Stage) {
     stage.reader_interval_ms = NEVER_MS;
     // whoever slept before was woken by these, and who has them to read does not sleep
     stage.open(stage.case.in_flight);
-    let name = match stage.case.row.role {
-        "automatic-sleeper" => "guest",
-        _ => "left",
+    let (name, by) = match stage.case.row.role {
+        "automatic-sleeper" => ("guest", ""),
+        "set" => ("left", "by=set"),
+        "sentry" | "event-loop" => ("left", "by=loop"),
+        _ => ("left", ""),
     };
     let index = stage.find(name);
     let seat = &mut stage.seats[index];
     seat.tell(&format!("recv n={} {SOON}", stage.case.in_flight));
     seat.collect();
     let reader = seat.actor.take().expect("a reader");
-    let aimed = stage.aim(reader, &format!("recv n=1 {SOON}"));
+    let aimed = stage.aim(reader, &format!("recv n=1 {by} {SOON}"));
     let held_by = (name == "left").then_some(name);
     let landed = land(stage, aimed, |stage| {
         stage.read_to(stage.last);
@@ -62,7 +65,8 @@ fn land(
     meanwhile: impl FnOnce(&mut Stage),
 ) -> Option<(crate::Actor, crate::Reply)> {
     stage.is_quiet = true;
-    if stage.case.row.point == "sleep.over" || stage.case.action == Action::Delay {
+    let comes_late = matches!(stage.case.row.point, "sleep.over" | "sentry.seen");
+    if comes_late || stage.case.action == Action::Delay {
         wait_for_sleepers(&stage.world, 1);
         stage.publish(1);
     }

@@ -111,6 +111,12 @@ const SLEEP: &[&str] = &[
     "sleep.looked",
     "sleep.over",
 ];
+const READINESS: &[&str] = &[
+    "readiness.drained",
+    "readiness.ordered",
+    "sentry.ordered",
+    "sentry.seen",
+];
 const WAKE: &[&str] = &["wake.taken", "wake.bumped", "wake.woken"];
 const READERS: &[&str] = &["durable", "automatic", "copier"];
 
@@ -252,6 +258,8 @@ const SCENES: &[Scene] = &[
     .at(Times::EachEvent),
     scene(SLEEP, &["sleeper", "automatic-sleeper"], sleeping::reader),
     scene(SLEEP, &["observer"], sleeping::observer),
+    scene(SLEEP, &["set", "sentry"], sleeping::reader),
+    scene(READINESS, &["event-loop"], sleeping::reader),
     scene(
         &[
             "sleep.space_word",

@@ -15,6 +15,16 @@ fn drain(reader: &mut Actor, end: &str) -> Result<i64, String> {
     Ok(seen.number("count"))
 }
 
+/// A durable reader of a ring whose producer is dead.
+fn reader_of_the_dead(stage: &mut Stage) -> Actor {
+    let mut reader = stage.world.actor();
+    let mut creator = stage.world.actor();
+    creator.ok(&stage.produce());
+    reader.ok(&stage.consume(READER));
+    creator.kill();
+    reader
+}
+
 /// A publication, of one event or of several, with a free slot or after a refresh of the gate.
 pub(crate) struct Publication {
     stage: Stage,
@@ -26,11 +36,7 @@ pub(crate) struct Publication {
 
 impl Publication {
     pub(crate) fn new(mut stage: Stage, before: i64, len: i64) -> Self {
-        let mut reader = stage.world.actor();
-        let mut creator = stage.world.actor();
-        creator.ok(&stage.produce());
-        reader.ok(&stage.consume(READER));
-        creator.kill();
+        let reader = reader_of_the_dead(&mut stage);
         Self {
             stage,
             reader,
@@ -86,11 +92,7 @@ pub(crate) struct Takeover {
 
 impl Takeover {
     pub(crate) fn new(mut stage: Stage) -> Self {
-        let mut reader = stage.world.actor();
-        let mut creator = stage.world.actor();
-        creator.ok(&stage.produce());
-        reader.ok(&stage.consume(READER));
-        creator.kill();
+        let reader = reader_of_the_dead(&mut stage);
         let mut scene = Self {
             stage,
             reader,
@@ -143,11 +145,7 @@ pub(crate) struct Eviction {
 
 impl Eviction {
     pub(crate) fn new(mut stage: Stage) -> Self {
-        let mut reader = stage.world.actor();
-        let mut creator = stage.world.actor();
-        creator.ok(&stage.produce());
-        reader.ok(&stage.consume(READER));
-        creator.kill();
+        let reader = reader_of_the_dead(&mut stage);
         Self { stage, reader }
     }
 }

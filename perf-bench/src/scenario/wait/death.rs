@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::party::{Answer, Order, Party, Strategy};
 use super::{CAPACITY, FULL_CAPACITY, LIVENESS_INTERVAL, Name, Pairs, SETTLE, Setting};
 use super::{consumer, producer};
-use crate::report::wait::{Row, Target};
+use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::watch;
 

@@ -13,7 +13,7 @@ use super::party::{Order, Party, Strategy};
 use super::{CAPACITY, END, Event, Name, Pairs, SETTLE, Setting, consumer};
 use crate::clock::{monotonic_ns, process_cpu_ns};
 use crate::payload::{OfWords, expected, fill, key};
-use crate::report::wait::{Row, Target};
+use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::watch;
 

@@ -1,11 +1,10 @@
 //! What a blocked call burns: a consumer without events, a producer on a full ring, and beside them a process that
 //! sleeps without a ring and looks up as often as they do.
 
-use super::party::{Order, Strategy};
+use super::party::{self, Order, Strategy};
 use super::{CAPACITY, FULL_CAPACITY, Name, Pairs, Setting, consumer, producer};
-use crate::report::wait::{Row, Target};
+use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
-use crate::scenario::wait::party::Party;
 use crate::watch;
 
 /// The whole of the idle time is so many rounds at the most.
@@ -28,7 +27,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let mut receiving = consumer(setting.arena, None, &empty_ring)?;
     let mut sending = producer(setting.arena, None, &full_ring)?;
     let holds_back = full_ring.consumer()?;
-    let mut bare = Party::start(setting.arena, None)?;
+    let mut bare = party::start(setting.arena, None)?;
     let (mut of_consumer, mut of_producer) = (Pairs::default(), Pairs::default());
     let mut is_idle = true;
     let rounds = setting.rounds.min(ROUNDS_MAX);

@@ -11,7 +11,7 @@ use crate::affinity;
 use crate::clock::monotonic_ns;
 use crate::floor::wake;
 use crate::payload::{OfWords, fill};
-use crate::report::wait::{Row, Target};
+use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::watch;
 

@@ -21,7 +21,7 @@ use crate::affinity::Cores;
 use crate::arena::Arena;
 use crate::measure::Spread;
 use crate::payload::Words;
-use crate::report::wait::{Row, Target};
+use crate::report::comparison::{Row, Target};
 
 /// The event of all rings: 56 bytes.
 type Event = Words<7>;
@@ -108,14 +108,14 @@ impl Drop for Name {
 
 /// Starts a party that has a consumer of `ring`.
 fn consumer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Failure> {
-    let mut party = Party::start(arena, core)?;
+    let mut party = party::start(arena, core)?;
     party.ask(&Order::Consume(ring.clone()))?;
     Ok(party)
 }
 
 /// Starts a party that has the producer of `ring`.
 fn producer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Failure> {
-    let mut party = Party::start(arena, core)?;
+    let mut party = party::start(arena, core)?;
     party.ask(&Order::Produce(ring.clone()))?;
     Ok(party)
 }

@@ -1,23 +1,18 @@
-//! A process of the waiting scenarios: this program again, with at most one end of a ring, doing one thing at a time.
-//!
-//! Orders and answers are lines of JSON, as the peer's are. Unlike the peer it may be killed in the middle of an order:
-//! that is what two of the scenarios are about. When the driver dies, the kernel kills it.
+//! A process of the waiting scenarios: a [child](crate::child) with at most one end of a ring. It may be killed in the
+//! middle of an order: that is what two of the scenarios are about.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use myelon::{AutoWaitStrategy, Deadline, SharedConsumer, SharedProducer};
 use serde::{Deserialize, Serialize};
 
 use super::{END, Event, LIVENESS_INTERVAL};
-use crate::affinity;
 use crate::arena::Arena;
+use crate::child::{self, Child};
 use crate::clock::{monotonic_ns, process_cpu_ns};
 use crate::floor::wake;
 use crate::payload::{OfWords, fold, key_of};
 use crate::scenario::Failure;
-use crate::watch;
 
 /// How all ends of a ring wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,8 +92,6 @@ pub(crate) enum Order {
 /// What a party answers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// Why the order failed.
-    pub(crate) error: Option<String>,
     /// How long each event took from just before its publication, in ns.
     pub(crate) took_ns: Vec<u64>,
     /// How many events were received.
@@ -114,109 +107,30 @@ pub(crate) struct Answer {
 }
 
 /// The driver's handle; dropping it ends the process.
-#[derive(Debug)]
-pub(crate) struct Party {
-    child: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
+pub(crate) type Party = Child<Order, Answer>;
 
-impl Party {
-    /// Starts it: on `core`, or wherever this process may run.
-    pub(crate) fn start(arena: &Arena, core: Option<usize>) -> Result<Self, Failure> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("party").arg(arena.descriptor().to_string());
-        command.args(core.map(|core| core.to_string()));
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let orders = child.stdin.take();
-        let answers = child.stdout.take().ok_or("a party has no output")?;
-        Ok(Self {
-            child,
-            orders,
-            answers: BufReader::new(answers),
-        })
-    }
-
-    /// Sends an order; the answer is read with [`answer`](Self::answer).
-    pub(crate) fn order(&mut self, order: &Order) -> Result<(), Failure> {
-        let orders = self.orders.as_mut().ok_or("it was told to leave")?;
-        writeln!(orders, "{}", serde_json::to_string(order)?)?;
-        Ok(orders.flush()?)
-    }
-
-    /// Waits for the answer to the last order.
-    pub(crate) fn answer(&mut self) -> Result<Answer, Failure> {
-        let mut line = String::new();
-        if self.answers.read_line(&mut line)? == 0 {
-            return Err("a party died".into());
-        }
-        let answer: Answer = serde_json::from_str(&line)?;
-        match answer.error {
-            Some(error) => Err(format!("in a party: {error}").into()),
-            None => Ok(answer),
-        }
-    }
-
-    /// Sends an order and waits for its answer.
-    pub(crate) fn ask(&mut self, order: &Order) -> Result<Answer, Failure> {
-        self.order(order)?;
-        self.answer()
-    }
-
-    /// `kill -9`. Answers when the signal was sent, and when the kernel had closed what the process held: its output.
-    pub(crate) fn kill(&mut self) -> Result<(u64, u64), Failure> {
-        let sent_at = monotonic_ns();
-        self.child.kill()?;
-        self.answers.read_to_end(&mut Vec::new())?;
-        let gone_at = monotonic_ns();
-        self.child.wait()?;
-        Ok((sent_at, gone_at))
-    }
-}
-
-impl Drop for Party {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        // It may be waiting for what never comes; the driver removes the names of all rings.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts one: on `core`, or wherever this process may run.
+pub(crate) fn start(arena: &Arena, core: Option<usize>) -> Result<Party, Failure> {
+    Child::start("party", arena, core)
 }
 
 /// The main function of a party.
 pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-    watch::ignore_interrupts();
-    if let Some(core) = core {
-        affinity::pin(core);
-    }
+    child::settle(core)?;
     let mut ends = Ends {
         arena: Arena::inherit(descriptor)?,
         tx: None,
         rx: None,
     };
-    for line in std::io::stdin().lock().lines() {
-        let order = serde_json::from_str(&line?)?;
+    child::obey_all(|order| {
         let before = process_cpu_ns();
-        let answer = ends.obey(order);
-        let (at_ns, cpu_ns) = (monotonic_ns(), process_cpu_ns() - before);
-        let answer = match answer {
-            Ok(answer) => Answer {
-                at_ns,
-                cpu_ns,
-                ..answer
-            },
-            Err(error) => Answer {
-                error: Some(error.to_string()),
-                ..Answer::default()
-            },
-        };
-        println!("{}", serde_json::to_string(&answer)?);
-    }
-    Ok(())
+        let answer = ends.obey(order)?;
+        Ok(Answer {
+            at_ns: monotonic_ns(),
+            cpu_ns: process_cpu_ns() - before,
+            ..answer
+        })
+    })
 }
 
 /// What a party has.

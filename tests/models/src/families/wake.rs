@@ -13,6 +13,7 @@ pub(super) fn wake() -> Family {
     let consumers = |readers, last, fences| Wake {
         slots: 8,
         quarter: 2,
+        clamps: false,
         batch: 1,
         last,
         readers,
@@ -77,6 +78,33 @@ pub(super) fn wake() -> Family {
             },
         );
     }
+    for (fences, kind) in kinds {
+        let clamped = |slots, quarter, batch, last| Wake {
+            clamps: true,
+            ..both(slots, quarter, batch, last, fences)
+        };
+        let mut holds = |name: &str, plan: Wake| {
+            family.holds(&format!("{kind}, clamped wish, {name}"), plan);
+        };
+        holds("1 slot", clamped(1, 1, 1, 3));
+        holds("batches of 2", clamped(2, 2, 2, 6));
+        holds("more than there is", clamped(2, 4, 1, 4));
+        holds(
+            "one of two detaches",
+            Wake {
+                readers: &[ALL, 1],
+                ..clamped(1, 1, 1, 2)
+            },
+        );
+        holds(
+            "deaths of anybody, looks",
+            Wake {
+                deaths: 2,
+                mortal_consumers: true,
+                ..clamped(1, 1, 1, 3)
+            },
+        );
+    }
     let stuck = &["stuck"];
     let without = |step, plan: Wake| Wake {
         left_out: Some(step),
@@ -118,7 +146,19 @@ pub(super) fn wake() -> Family {
             LeftOut::CloseWakes,
             consumers(&[ALL], 2, true),
         ),
-        ("no wake when about to wait", LeftOut::AboutToWait, plan),
+        (
+            "no wake when about to wait",
+            LeftOut::AboutToWait,
+            plan.clone(),
+        ),
+        (
+            "clamped wish, a release that reaches it does not wake",
+            LeftOut::ReleaseWakes,
+            Wake {
+                clamps: true,
+                ..plan
+            },
+        ),
         (
             "detaching does not wake",
             LeftOut::DetachWakes,

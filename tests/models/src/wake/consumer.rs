@@ -84,14 +84,15 @@ impl Consumer {
             At::Wanted => {
                 plan.waker_fence(cpu)?;
                 match cpu.load(WANTED) {
-                    wanted if wanted != 0 && self.position >= wanted => {
-                        At::Wake(Waking::Swap, After::Poll)
-                    }
-                    _ => At::Poll,
+                    0 => At::Poll,
+                    // one that is past it already was seen when the producer fell asleep
+                    wanted if plan.clamps && self.position > wanted => At::Poll,
+                    wanted if self.position < wanted => At::Poll,
+                    _ => At::Wake(Waking::Swap, After::Poll),
                 }
             }
             At::Closed => match cpu.load(CLOSED) {
-                0 if self.owes && !plan.lacks(LeftOut::AboutToWait) => At::About,
+                0 if self.owes && !plan.clamps && !plan.lacks(LeftOut::AboutToWait) => At::About,
                 0 => self.begin_sleep(plan),
                 _ => At::AfterClosed,
             },

@@ -60,6 +60,9 @@ pub(crate) struct Wake {
     pub(crate) slots: Word,
     /// max(1, N/4): how much more than it has the producer waits for.
     pub(crate) quarter: Word,
+    /// As the code has it: no more is waited for than was published, so that who drains the ring wakes the producer by its
+    /// last release, and need not do so when it is about to wait; and only the release that reaches the wish wakes.
+    pub(crate) clamps: bool,
     pub(crate) batch: Word,
     pub(crate) last: Word,
     /// How many events each consumer reads before it detaches; all: to the end.

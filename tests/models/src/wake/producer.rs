@@ -229,7 +229,12 @@ impl Producer {
                 }
             }
             At::Want => {
-                cpu.store(WANTED, self.gate + plan.quarter)?;
+                let quarter = self.gate + plan.quarter;
+                let wanted = match plan.clamps {
+                    true => quarter.max(self.needed(plan)).min(self.published),
+                    false => quarter,
+                };
+                cpu.store(WANTED, wanted)?;
                 let consumers = plan.readers.len() + usize::from(plan.removes);
                 At::Barrier(((1 << consumers) - 1) << plan.producers())
             }

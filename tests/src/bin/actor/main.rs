@@ -15,6 +15,7 @@ mod answers;
 mod books;
 mod fork;
 mod hot;
+mod many;
 mod observing;
 mod options;
 mod spaced;
@@ -25,6 +26,7 @@ mod told;
 
 use answers::{Answer, Failure, kind_of, next_line, reply};
 use books::{Books, Sightings};
+use many::Waits;
 use options::Words;
 
 /// A process with at most one producer, one consumer and one observer.
@@ -55,7 +57,7 @@ fn main() {
     }
 }
 
-impl<B> Actor<B> {
+impl<B: 'static> Actor<B> {
     fn new(builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B>>, directory: String) -> Self {
         Self {
             builder,
@@ -125,6 +127,7 @@ impl<B> Actor<B> {
             "fork-attach" => fork::attach_in_child(&self.builder),
             "umask" => system::umask(words),
             "user" => system::become_user(words),
+            "forbid-barrier" => system::forbid_barrier(),
             "list" => system::list(&self.directory),
             "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
@@ -271,15 +274,19 @@ impl<B> Actor<B> {
         let rx = self.rx.as_mut().expect("a consumer");
         let sightings = &mut self.sightings;
         match words.verb {
-            "recv" => receive(rx, words, |rx, deadline, tally| {
-                let lease = rx.recv(deadline)?;
-                if sightings.are_late() {
-                    let (sequence, record) = (lease.sequence(), *lease);
-                    lease.commit();
-                    return sightings.count_in(tally, sequence, &record);
-                }
-                sightings.count_in(tally, lease.sequence(), &lease)
-            }),
+            "recv" => {
+                let waits = Waits::of(rx, words)?;
+                receive(rx, words, |rx, deadline, tally| {
+                    waits.until_news(rx, deadline)?;
+                    let lease = rx.recv(deadline)?;
+                    if sightings.are_late() {
+                        let (sequence, record) = (lease.sequence(), *lease);
+                        lease.commit();
+                        return sightings.count_in(tally, sequence, &record);
+                    }
+                    sightings.count_in(tally, lease.sequence(), &lease)
+                })
+            }
             "recv-copies" => receive(rx, words, |rx, _, tally| {
                 let (sequence, record) = rx.consume_next();
                 sightings.count_in(tally, sequence, &record)

@@ -12,6 +12,7 @@ use disruptor_mp::{
 use myelon_tests::{Record, Tally};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::many::Waits;
 use crate::options::Words;
 use crate::{Answer, Failure};
 
@@ -96,11 +97,13 @@ pub(crate) fn send<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> Answer
     ))
 }
 
-/// `take-spaced n=`: how late each event was.
-pub(crate) fn take<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
+/// `take-spaced n=`: how late each event was; `by=` as for `recv`.
+pub(crate) fn take<B: 'static>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
     let mut lateness = Lateness::default();
     let mut tally = Tally::new();
+    let waits = Waits::of(rx, words)?;
     while tally.count < words.number("n") as u64 {
+        waits.until_news(rx, Deadline::NEVER)?;
         let lease = rx.recv(Deadline::NEVER)?;
         lateness.add(now().saturating_sub(Duration::from_nanos(lease.writer)));
         tally.add(lease.sequence(), &lease).map_err(fault)?;

@@ -65,3 +65,43 @@ pub(crate) fn fill_disk(directory: &str, words: &Words<'_>) -> Answer {
     std::fs::write(format!("{directory}/filler"), bytes)?;
     Ok(String::new())
 }
+
+/// `forbid-barrier`: from here on `membarrier` is not permitted, as in some sandboxes.
+pub(crate) fn forbid_barrier() -> Answer {
+    let step = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    // the first word that a filter sees is the call's number
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            libc::SYS_membarrier as u32,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, refused),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: steps.len() as u16,
+        filter: steps.as_mut_ptr(),
+    };
+    nix::sys::prctl::set_no_new_privs()?;
+    // SAFETY: the filter and its steps live until the call returns; the kernel copies them.
+    let set = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+        )
+    };
+    match set {
+        0 => Ok(String::new()),
+        _ => Err(std::io::Error::last_os_error().into()),
+    }
+}

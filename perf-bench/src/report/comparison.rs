@@ -1,4 +1,6 @@
-//! What waiting costs, as a table and as JSON: each figure beside what it is compared with, and what was aimed at.
+//! Figures beside what each is compared with, as a table and as JSON, and what was aimed at.
+
+use std::borrow::Cow;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -14,6 +16,8 @@ pub(crate) enum Target {
     RatioAtMost(f64),
     /// The median of the ratios.
     RatioAtLeast(f64),
+    /// The median of the ratios, either way.
+    RatioWithin(f64, f64),
     /// The figure of the worst round.
     WorstAtMost(f64),
 }
@@ -37,7 +41,7 @@ pub(crate) struct Row {
     pub(crate) figure_min: f64,
     pub(crate) figure_max: f64,
     /// What it is compared with, and the median of that.
-    pub(crate) floor: &'static str,
+    pub(crate) floor: Cow<'static, str>,
     pub(crate) floor_figure: f64,
     /// Within a round, then the median of the rounds.
     pub(crate) ratio_to_floor: f64,
@@ -71,7 +75,7 @@ impl Row {
             figure: 0.0,
             figure_min: 0.0,
             figure_max: 0.0,
-            floor: "",
+            floor: "".into(),
             floor_figure: 0.0,
             ratio_to_floor: 0.0,
             ratio_min: 0.0,
@@ -86,7 +90,7 @@ impl Row {
     pub(crate) fn with(
         self,
         (own, rounds): (Spread, usize),
-        (floor, beside): (&'static str, Spread),
+        (floor, beside): (impl Into<Cow<'static, str>>, Spread),
         ratio: Spread,
         target: Option<Target>,
     ) -> Self {
@@ -95,7 +99,7 @@ impl Row {
             figure: own.median,
             figure_min: own.min,
             figure_max: own.max,
-            floor,
+            floor: floor.into(),
             floor_figure: beside.median,
             ratio_to_floor: ratio.median,
             ratio_min: ratio.min,
@@ -112,6 +116,7 @@ impl Target {
         match self {
             Self::RatioAtMost(limit) => format!("ratio <= {limit}"),
             Self::RatioAtLeast(limit) => format!("ratio >= {limit}"),
+            Self::RatioWithin(least, most) => format!("ratio {least} - {most}"),
             Self::WorstAtMost(limit) => format!("max <= {limit}"),
         }
     }
@@ -120,16 +125,19 @@ impl Target {
         match self {
             Self::RatioAtMost(limit) => ratio.median <= limit,
             Self::RatioAtLeast(limit) => ratio.median >= limit,
+            Self::RatioWithin(least, most) => (least..=most).contains(&ratio.median),
             Self::WorstAtMost(limit) => own.max <= limit,
         }
     }
 }
 
 /// The table on standard output.
-pub(crate) fn render(rows: &[Row]) -> String {
+pub(crate) fn render(title: &str, rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header([
-        "waiting",
+        title,
+        "on",
+        "bytes",
         "unit",
         "figure",
         "min - max",
@@ -150,10 +158,12 @@ pub(crate) fn render(rows: &[Row]) -> String {
         };
         let cells = [
             row.scenario.to_owned(),
+            row.backend.to_owned(),
+            row.size_bytes.to_string(),
             row.unit.to_owned(),
             short(row.figure),
             format!("{} - {}", short(row.figure_min), short(row.figure_max)),
-            row.floor.to_owned(),
+            row.floor.clone().into_owned(),
             short(row.floor_figure),
             format!("{:.2}", row.ratio_to_floor),
             format!("{:.2} - {:.2}", row.ratio_min, row.ratio_max),
@@ -164,7 +174,7 @@ pub(crate) fn render(rows: &[Row]) -> String {
         ];
         table.add_row(cells.into_iter().enumerate().map(|(column, text)| {
             let side = match column {
-                0 | 1 | 4 | 8 | 9 => CellAlignment::Left,
+                0 | 1 | 3 | 6 | 10 | 11 => CellAlignment::Left,
                 _ => CellAlignment::Right,
             };
             Cell::new(text).set_alignment(side)

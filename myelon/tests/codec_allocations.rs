@@ -1,0 +1,254 @@
+//! Encoding into a frame and reading in place allocate nothing; decoding sets nothing aside that the input does not pay for.
+//!
+//! The allocator of this test program counts the allocations of each thread, and keeps the largest.
+#![cfg(any(
+    feature = "bincode",
+    feature = "postcard",
+    feature = "rkyv",
+    feature = "flatbuffers"
+))]
+
+mod codec_shared;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use myelon::Codec;
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(size: usize) {
+    COUNT.with(|count| count.set(count.get() + 1));
+    LARGEST.with(|largest| largest.set(largest.get().max(size)));
+}
+
+// SAFETY: everything is the system's allocator's; counting allocates nothing, the cells need no constructor and no
+// destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many allocations `work` makes in this thread, and the size of the largest.
+fn allocations_of(work: impl FnOnce()) -> (u64, usize) {
+    LARGEST.with(|largest| largest.set(0));
+    let before = COUNT.with(Cell::get);
+    work();
+    (COUNT.with(Cell::get) - before, LARGEST.with(Cell::get))
+}
+
+/// A frame that every test message fits in, aligned as an archive wants it.
+#[repr(align(16))]
+struct Frame([u8; 4096]);
+
+impl Frame {
+    const EMPTY: Self = Self([0; 4096]);
+}
+
+/// Encodes the message into a frame, which allocates nothing, and gives the part that was used.
+fn filled<'f>(message: &impl Codec, frame: &'f mut Frame) -> &'f [u8] {
+    let mut used = None;
+    let counted = allocations_of(|| used = message.encode_into(&mut frame.0).expect("encodes"));
+    assert_eq!(counted.0, 0, "encode_into");
+    &frame.0[..used.expect("it fits")]
+}
+
+#[test]
+fn the_count_counts() {
+    let (count, largest) = allocations_of(|| drop(std::hint::black_box(vec![0_u8; 1000])));
+    assert_eq!((count, largest), (1, 1000));
+}
+
+/// The tests of one serde codec.
+#[allow(unused_macros, reason = "without serde codecs")]
+macro_rules! serde_codec {
+    ($module:ident, $codec:ident, $feature:literal) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            use std::collections::BTreeMap;
+
+            use myelon::codec::{BorrowedForm, Codec, ZeroCopyCodec, $codec};
+            use serde::{Deserialize, Serialize};
+
+            use super::codec_shared::{Message, damaged, full_message};
+            use super::{Frame, allocations_of, filled};
+
+            #[derive(Serialize, Deserialize)]
+            struct Quote {
+                symbol: String,
+                price: f64,
+            }
+
+            #[derive(Deserialize)]
+            struct QuoteRef<'a> {
+                symbol: &'a str,
+                price: f64,
+            }
+
+            impl BorrowedForm for Quote {
+                type Borrowed<'a> = QuoteRef<'a>;
+            }
+
+            #[test]
+            fn a_message_that_fits_needs_no_heap() {
+                let mut frame = Frame::EMPTY;
+                filled($codec::of(&full_message()), &mut frame);
+                let quote = Quote {
+                    symbol: "XAU".into(),
+                    price: 2.5,
+                };
+                let bytes = filled($codec::of(&quote), &mut frame);
+                let counted = allocations_of(|| {
+                    let quote = $codec::<Quote>::access(bytes).expect("encoded");
+                    assert_eq!((quote.symbol, quote.price), ("XAU", 2.5));
+                });
+                assert_eq!(counted.0, 0, "access");
+            }
+
+            /// What a claim of any length makes decoding set aside at once.
+            fn largest_for<T: Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) -> usize {
+                allocations_of(|| assert!($codec::<T>::decode(bytes).is_err())).1
+            }
+
+            #[test]
+            fn a_forged_length_sets_little_aside() {
+                // the error's own text is an allocation, too
+                const OF_THE_ERROR: usize = 512;
+                for claimed in [1_u64 << 60, 1 << 40, 1 << 30, 1 << 20, 70_000] {
+                    // a length is written as a number is
+                    let mut bytes = $codec(claimed).encode().unwrap();
+                    bytes.extend([1; 50]);
+                    let most = OF_THE_ERROR + bytes.len() * 8;
+                    assert!(largest_for::<String>(&bytes) <= most, "String of {claimed}");
+                    assert!(
+                        largest_for::<Vec<u8>>(&bytes) <= most,
+                        "Vec<u8> of {claimed}"
+                    );
+                    assert!(
+                        largest_for::<Vec<u64>>(&bytes) <= most,
+                        "Vec<u64> of {claimed}"
+                    );
+                    assert!(
+                        largest_for::<Vec<Vec<()>>>(&bytes) <= 3 * most,
+                        "lists of {claimed}"
+                    );
+                    assert!(
+                        largest_for::<serde_bytes::ByteBuf>(&bytes) <= most,
+                        "{claimed}"
+                    );
+                    assert!(
+                        largest_for::<BTreeMap<u8, u8>>(&bytes) <= most,
+                        "map of {claimed}"
+                    );
+                    let map = largest_for::<std::collections::HashMap<u64, u64>>(&bytes);
+                    assert!(map <= 8 * most, "hash map of {claimed}: {map}");
+                }
+            }
+
+            #[test]
+            fn damage_sets_little_aside() {
+                let bytes = $codec(full_message()).encode().unwrap();
+                // a message in memory per byte of input, at the most
+                let most = bytes.len() * size_of::<Message>();
+                damaged(&bytes, |bytes| {
+                    let (_, largest) =
+                        allocations_of(|| drop($codec::<Message>::decode(bytes).map(drop)));
+                    assert!(largest <= most, "{largest} bytes for {}", bytes.len());
+                });
+            }
+        }
+    };
+}
+
+serde_codec!(bincode_codec, Bincode, "bincode");
+serde_codec!(postcard_codec, Postcard, "postcard");
+
+#[cfg(feature = "rkyv")]
+mod rkyv_codec {
+    use myelon::codec::{Codec, Rkyv, ZeroCopyCodec};
+    use rkyv::util::AlignedVec;
+
+    use super::codec_shared::{Message, damaged, full_message};
+    use super::{Frame, allocations_of, filled};
+
+    /// The first message allocates the thread's arena.
+    #[test]
+    fn a_message_that_fits_needs_no_heap() {
+        let message = full_message();
+        drop(Rkyv::of(&message).encode().unwrap());
+        let mut frame = Frame::EMPTY;
+        let bytes = filled(Rkyv::of(&message), &mut frame);
+        let counted = allocations_of(|| {
+            let archived = Rkyv::<Message>::access(bytes).expect("encoded");
+            assert_eq!(archived.id.to_native(), message.id);
+        });
+        assert_eq!(counted.0, 0, "access");
+    }
+
+    #[test]
+    fn damage_sets_little_aside() {
+        let bytes = Rkyv(full_message()).encode().unwrap();
+        damaged(&bytes, |bytes| {
+            let mut aligned = AlignedVec::<128>::new();
+            aligned.extend_from_slice(bytes);
+            let (_, largest) = allocations_of(|| drop(Rkyv::<Message>::decode(&aligned).map(drop)));
+            assert!(largest <= 4096, "{largest} bytes for {}", bytes.len());
+        });
+    }
+}
+
+#[cfg(feature = "flatbuffers")]
+mod flatbuffers_codec {
+    use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, WIPOffset};
+    use myelon::codec::{AnyTable, FlatBuffer, ZeroCopyCodec};
+
+    use super::{Frame, allocations_of, filled};
+
+    #[test]
+    fn a_message_that_fits_needs_no_heap() {
+        let mut builder = FlatBufferBuilder::new();
+        let symbol = builder.create_string("XAU");
+        let table = builder.start_table();
+        builder.push_slot(4, 7_u64, 0);
+        builder.push_slot_always(6, symbol);
+        let table = WIPOffset::new(builder.end_table(table).value());
+        let message = FlatBuffer::<AnyTable<'_>>::finish(builder, table);
+        let mut frame = Frame::EMPTY;
+        let bytes = filled(&message, &mut frame);
+        let counted = allocations_of(|| {
+            let table = FlatBuffer::<AnyTable<'_>>::access(bytes).expect("built");
+            assert_eq!(table.get::<u64>(0).expect("a number"), Some(7));
+            let symbol = table.get::<ForwardsUOffset<&str>>(1).expect("a string");
+            assert_eq!(symbol, Some("XAU"));
+        });
+        assert_eq!(counted.0, 0, "access");
+    }
+}

@@ -1,0 +1,134 @@
+//! What is written into a long message, and how the reader proves that it has it.
+//!
+//! A long message is moved whole, every time. What its writer changes before and its reader verifies after is a sample:
+//! one word of each KiB, another one in each message; and in the round that warms up every word. Filling or reading all
+//! of it would take about as long as moving it.
+
+/// Bytes between two words of a sample.
+const SPACING: usize = 1024;
+const WORD: usize = size_of::<u64>();
+
+/// Which words of a message are written and verified, and as what.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    /// One word of so many bytes.
+    spacing: usize,
+    /// Where in them.
+    at: usize,
+    key: u64,
+}
+
+impl Sample {
+    fn new(round: u64, index: u64) -> Self {
+        let spacing = if round == 0 { WORD } else { SPACING };
+        Self {
+            spacing,
+            // nine words on: another line each time, and every word in the end
+            at: (index as usize * 9 * WORD) % spacing,
+            key: crate::payload::key(round, index),
+        }
+    }
+
+    /// The word of piece `number`.
+    #[inline(always)]
+    fn word(self, number: u64) -> u64 {
+        self.key.wrapping_add(place(number))
+    }
+}
+
+/// One constant for each place.
+#[inline(always)]
+fn place(number: u64) -> u64 {
+    (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Adds the word of piece `number` to those before it.
+#[inline(always)]
+fn add(sum: u64, word: u64, number: u64) -> u64 {
+    sum.wrapping_add(word ^ place(number).rotate_left(23))
+}
+
+/// Folds a message's sum into the hash of those before it.
+#[inline(always)]
+fn mix(hash: u64, sum: u64) -> u64 {
+    (hash.rotate_left(9) ^ sum).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+/// Writes the sample of message `index` of `round` into a message of whole KiB.
+pub(crate) fn write(message: &mut [u8], round: u64, index: u64) {
+    let sample = Sample::new(round, index);
+    for (piece, number) in message.chunks_exact_mut(sample.spacing).zip(0..) {
+        piece[sample.at..sample.at + WORD].copy_from_slice(&sample.word(number).to_ne_bytes());
+    }
+}
+
+/// Reads it, and folds it into the hash of those before it.
+pub(crate) fn fold(hash: u64, message: &[u8], round: u64, index: u64) -> u64 {
+    let sample = Sample::new(round, index);
+    let pieces = message.chunks_exact(sample.spacing).zip(0..);
+    let sum = pieces.fold(0, |sum, (piece, number)| {
+        let mut word = [0; WORD];
+        word.copy_from_slice(&piece[sample.at..sample.at + WORD]);
+        add(sum, u64::from_ne_bytes(word), number)
+    });
+    mix(hash, sum)
+}
+
+/// The hash that a reader of `count` messages of `len` bytes must arrive at.
+pub(crate) fn expected(len: usize, round: u64, count: u64) -> u64 {
+    (0..count).fold(0, |hash, index| {
+        let sample = Sample::new(round, index);
+        let numbers = 0..(len / sample.spacing) as u64;
+        let sum = numbers.fold(0, |sum, number| add(sum, sample.word(number), number));
+        mix(hash, sum)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = 4096;
+
+    fn hash(round: u64, order: &[u64]) -> u64 {
+        let mut message = vec![0; LEN];
+        order.iter().zip(0..).fold(0, |hash, (&sent, index)| {
+            write(&mut message, round, sent);
+            fold(hash, &message, round, index)
+        })
+    }
+
+    #[test]
+    fn a_lost_swapped_or_repeated_message_changes_the_hash() {
+        for round in [0, 3] {
+            assert_eq!(hash(round, &[0, 1, 2]), expected(LEN, round, 3));
+            for wrong in [&[0, 2, 1][..], &[0, 1], &[0, 1, 1, 2]] {
+                assert_ne!(hash(round, wrong), expected(LEN, round, 3));
+            }
+        }
+    }
+
+    #[test]
+    fn a_piece_that_did_not_come_shows_and_so_does_every_byte_of_the_first_round() {
+        let mut message = vec![0; LEN];
+        write(&mut message, 5, 0);
+        let whole = fold(0, &message, 5, 0);
+        message[1024..2048].fill(0);
+        assert_ne!(fold(0, &message, 5, 0), whole);
+
+        write(&mut message, 0, 0);
+        for at in 0..LEN {
+            let mut torn = message.clone();
+            torn[at] ^= 1;
+            assert_ne!(fold(0, &torn, 0, 0), expected(LEN, 0, 1), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn every_word_has_its_turn() {
+        let mut places: Vec<_> = (0..128).map(|index| Sample::new(1, index).at).collect();
+        places.sort_unstable();
+        let all: Vec<_> = (0..SPACING).step_by(WORD).collect();
+        assert_eq!(places, all);
+    }
+}

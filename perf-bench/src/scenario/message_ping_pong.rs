@@ -1,0 +1,277 @@
+//! A message there and a message back on two rings of frames: as bytes, or as a value that a codec makes bytes of.
+
+use std::hint::black_box;
+
+use myelon::codec::{Bincode, Codec};
+use myelon::transport::{
+    AlignedFixedFrame, FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer,
+};
+use myelon::{Deadline, TypedConsumer, TypedProducer};
+use serde::{Deserialize, Serialize};
+
+use super::{Endpoint, Failure, Outcome, RING_ENDED, in_blocks};
+use crate::arena::{Arena, Role};
+use crate::backend::Open;
+use crate::clock::Clock;
+use crate::payload::{REPLY, bytes_of, expected, fill, fold, key, words_of};
+use crate::spec::Spec;
+use crate::watch::stop;
+
+/// The frame of all of them: its slot is as large as that of an event of 64 bytes.
+type Frame = AlignedFixedFrame<64>;
+
+/// What all messages are; the program's choice.
+const KIND: u8 = 7;
+
+/// How the messages of a ping-pong are sent and received.
+pub(crate) trait Messages<B: Open>: 'static {
+    /// The two ends.
+    type Tx;
+    type Rx;
+
+    fn producer(spec: &Spec, name: &str) -> Result<Self::Tx, Failure>;
+
+    fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure>;
+
+    /// Sends the message that `key` says.
+    fn send(tx: &mut Self::Tx, key: u64);
+
+    /// Waits for the next message and folds all of it into `hash`.
+    fn receive(rx: &mut Self::Rx, hash: u64) -> u64;
+
+    /// As [`expected`].
+    fn expected(round: u64, count: u64, mark: u64) -> u64;
+
+    /// Closes the ring, which takes its name along: its consumer has an automatic id.
+    fn close(tx: Self::Tx) -> Result<(), Failure>;
+}
+
+/// Bytes, copied into a frame and read in it.
+pub(crate) struct Framed;
+
+impl<B: Open> Messages<B> for Framed {
+    type Tx = FramedTransportProducer<Frame, B>;
+    type Rx = FramedTransportConsumer<Frame, B>;
+
+    fn producer(spec: &Spec, name: &str) -> Result<Self::Tx, Failure> {
+        let builder = B::spinning_builder(spec, name);
+        Ok(FramedTransportProducer::from_builder(builder)?)
+    }
+
+    fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure> {
+        let builder = B::spinning_builder(spec, name);
+        Ok(FramedTransportConsumer::from_builder(builder)?)
+    }
+
+    #[inline(always)]
+    fn send(tx: &mut Self::Tx, key: u64) {
+        let mut words = [0; 8];
+        fill(&mut words, key);
+        if tx.publish(bytes_of(&words), KIND).is_err() {
+            stop(RING_ENDED);
+        }
+    }
+
+    #[inline(always)]
+    fn receive(rx: &mut Self::Rx, hash: u64) -> u64 {
+        match rx.recv(Deadline::NEVER) {
+            Ok(message) => fold::<8>(hash, &words_of(&message)),
+            Err(_) => stop(RING_ENDED),
+        }
+    }
+
+    fn expected(round: u64, count: u64, mark: u64) -> u64 {
+        expected::<8>(round, count, mark)
+    }
+
+    fn close(tx: Self::Tx) -> Result<(), Failure> {
+        Ok(tx.close()?)
+    }
+}
+
+/// A value whose bytes are 64: bincode takes nine for each of these words, and one for the tag.
+#[derive(Debug, Serialize, Deserialize)]
+struct Value {
+    words: [u64; 7],
+    tag: u8,
+}
+
+impl Value {
+    #[inline(always)]
+    fn new(key: u64) -> Self {
+        let mut words = [0; 7];
+        fill(&mut words, key);
+        Self { words, tag: KIND }
+    }
+
+    #[inline(always)]
+    fn fold_into(&self, hash: u64) -> u64 {
+        fold(hash, &self.words) ^ u64::from(self.tag ^ KIND)
+    }
+}
+
+/// Values, encoded into a frame and decoded from it.
+pub(crate) struct Typed;
+
+impl<B: Open> Messages<B> for Typed {
+    type Tx = TypedProducer<Frame, B>;
+    type Rx = TypedConsumer<Frame, B>;
+
+    fn producer(spec: &Spec, name: &str) -> Result<Self::Tx, Failure> {
+        Ok(TypedProducer::from_builder(B::spinning_builder(
+            spec, name,
+        ))?)
+    }
+
+    fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure> {
+        Ok(TypedConsumer::from_builder(B::spinning_builder(
+            spec, name,
+        ))?)
+    }
+
+    #[inline(always)]
+    fn send(tx: &mut Self::Tx, key: u64) {
+        if tx.publish(&Bincode(Value::new(key)), KIND).is_err() {
+            stop(RING_ENDED);
+        }
+    }
+
+    #[inline(always)]
+    fn receive(rx: &mut Self::Rx, hash: u64) -> u64 {
+        match rx.recv::<Bincode<Value>>(Deadline::NEVER) {
+            Ok((_, Bincode(value))) => value.fold_into(hash),
+            Err(_) => stop(RING_ENDED),
+        }
+    }
+
+    fn expected(round: u64, count: u64, mark: u64) -> u64 {
+        expected::<7>(round, count, mark)
+    }
+
+    fn close(tx: Self::Tx) -> Result<(), Failure> {
+        Ok(tx.close()?)
+    }
+}
+
+/// The driver's end: sends a request, waits for its reply.
+pub(crate) struct Asking<M: Messages<B>, B: Open> {
+    spec: Spec,
+    requests: M::Tx,
+    replies: Option<M::Rx>,
+}
+
+impl<M: Messages<B>, B: Open> Asking<M, B> {
+    pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
+        Ok(Self {
+            spec: spec.clone(),
+            requests: M::producer(spec, &spec.name)?,
+            replies: None,
+        })
+    }
+}
+
+impl<M: Messages<B>, B: Open> Endpoint for Asking<M, B> {
+    fn finish_opening(&mut self) -> Result<(), Failure> {
+        self.replies = Some(M::consumer(&self.spec, &self.spec.reply_name())?);
+        Ok(())
+    }
+
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+        let replies = self
+            .replies
+            .as_mut()
+            .expect("the driver finishes opening before the first round");
+        let mut trips = Vec::with_capacity(count as usize);
+        let mut hash = 0;
+        arena.meet();
+        let mut before = clock.ticks();
+        for index in 0..count {
+            M::send(&mut self.requests, key(round, index));
+            hash = M::receive(replies, hash);
+            let now = clock.ticks();
+            trips.push(now.wrapping_sub(before));
+            before = now;
+        }
+        Outcome {
+            ticks: trips,
+            hash,
+            expected: M::expected(round, count, REPLY),
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        drop(self.replies);
+        M::close(self.requests)
+    }
+}
+
+/// The peer's end: answers each request.
+pub(crate) struct Answering<M: Messages<B>, B: Open> {
+    requests: M::Rx,
+    replies: M::Tx,
+}
+
+impl<M: Messages<B>, B: Open> Answering<M, B> {
+    pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
+        Ok(Self {
+            requests: M::consumer(spec, &spec.name)?,
+            replies: M::producer(spec, &spec.reply_name())?,
+        })
+    }
+}
+
+impl<M: Messages<B>, B: Open> Endpoint for Answering<M, B> {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+        let mut hash = 0;
+        arena.meet();
+        for index in 0..count {
+            hash = M::receive(&mut self.requests, hash);
+            M::send(&mut self.replies, key(round, index) ^ REPLY);
+        }
+        Outcome {
+            hash,
+            expected: M::expected(round, count, 0),
+            ..Outcome::default()
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        drop(self.requests);
+        M::close(self.replies)
+    }
+}
+
+/// What the codec takes of a round trip of values, by itself: two are encoded and two decoded. The peer rests.
+pub(crate) struct CodecAlone;
+
+impl Endpoint for CodecAlone {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+        arena.meet();
+        if arena.role() == Role::Peer {
+            return Outcome::default();
+        }
+        let mut place = [0; Frame::PAYLOAD_BYTES];
+        let mut hash = 0;
+        let mut pass = |key| {
+            let encoded = Bincode(Value::new(key)).encode_into(black_box(&mut place));
+            let len = encoded.ok().flatten().unwrap_or(0);
+            Bincode::<Value>::decode(black_box(&place[..len])).map(Bincode::into_inner)
+        };
+        let outcome = in_blocks(clock, count, |block| {
+            for index in block {
+                for mark in [0, REPLY] {
+                    if let Ok(value) = pass(key(round, index) ^ mark)
+                        && mark == 0
+                    {
+                        hash = value.fold_into(hash);
+                    }
+                }
+            }
+        });
+        Outcome {
+            hash,
+            expected: expected::<7>(round, count, 0),
+            ..outcome
+        }
+    }
+}
