@@ -22,7 +22,7 @@ const OPERATIONS: usize = if cfg!(miri) { 25 } else { 120 };
 #[derive(Clone, Copy, Debug)]
 enum Send {
     Publish,
-    Send,
+    Within,
     Try,
     Managed,
     Reserve,
@@ -67,7 +67,7 @@ enum Operation {
 fn operation() -> impl Strategy<Value = Operation> {
     let send = prop_oneof![
         Just(Send::Publish),
-        Just(Send::Send),
+        Just(Send::Within),
         Just(Send::Try),
         Just(Send::Managed),
         Just(Send::Reserve),
@@ -466,7 +466,7 @@ impl<F: FramedTransportFrame> Bench<F> {
             Send::ReserveManaged if fits && free == 0 => return,
             Send::Publish => Ok(tx.publish(&message, kind)),
             Send::Managed => Ok(tx.publish_managed(&message, kind)),
-            Send::Send => {
+            Send::Within => {
                 while frames < whole && (whole - frames).min(run) <= free - frames {
                     frames += (whole - frames).min(run);
                 }
