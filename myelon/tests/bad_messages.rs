@@ -241,7 +241,7 @@ fn names_and_numbers_are_refused_in_words() {
     };
     assert_eq!(
         worker.to_string(),
-        "there is no worker 4: the layout has 4, numbered from 0"
+        "there is no worker 4: the session has 4, numbered from 0"
     );
 }
 
