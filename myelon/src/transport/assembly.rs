@@ -179,6 +179,8 @@ pub(super) struct Assembler {
     state: State,
     /// How many of the held frames belong to delivered messages.
     done: usize,
+    /// Somebody else had the ring: what is held may be other frames, or fewer.
+    was_lent: bool,
     /// A message that the ring cannot hold, as far as it has come.
     pub(super) spill: ReassemblyBuffer,
     pub(super) limit: usize,
@@ -190,6 +192,7 @@ impl Assembler {
         Self {
             state: State::Between,
             done: 0,
+            was_lent: false,
             spill: ReassemblyBuffer::new(),
             limit: MAX_MESSAGE_BYTES,
             received: Received::default(),
@@ -202,6 +205,7 @@ impl Assembler {
         &mut self,
         ring: &mut Consumer<F, B>,
     ) -> Result<Option<Whole>, RecvError> {
+        self.take_back(ring);
         let depth = ring.capacity();
         loop {
             if let State::Whole(whole) = self.state {
@@ -227,6 +231,7 @@ impl Assembler {
         ring: &mut Consumer<F, B>,
         deadline: Deadline,
     ) -> Result<Whole, RecvError> {
+        self.take_back(ring);
         let depth = ring.capacity();
         loop {
             if let State::Whole(whole) = self.state {
@@ -240,6 +245,34 @@ impl Assembler {
                 Ok(released) => ring.release_held(released),
                 Err(error) => self.end(ring, error)?,
             }
+        }
+    }
+
+    /// The ring is lent to somebody who may read from it, hold and release.
+    pub(super) fn lend(&mut self) {
+        self.was_lent = true;
+    }
+
+    #[inline(always)]
+    fn take_back<F: FramedTransportFrame, B>(&mut self, ring: &mut Consumer<F, B>) {
+        if self.was_lent {
+            self.start_over(ring);
+        }
+    }
+
+    /// What is held comes again, whoever held it; what was copied out of the ring already does not.
+    #[cold]
+    fn start_over<F: FramedTransportFrame, B>(&mut self, ring: &mut Consumer<F, B>) {
+        self.was_lent = false;
+        ring.redeliver_held();
+        match self.state {
+            State::Within(Partial {
+                is_spilled: true, ..
+            })
+            | State::Whole(Whole {
+                is_spilled: true, ..
+            }) => {}
+            _ => self.state = State::Between,
         }
     }
 
