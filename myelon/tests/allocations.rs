@@ -125,50 +125,57 @@ fn messages_longer_than_the_ring_allocate_nothing_after_the_first() -> Result {
 /// The tests of one serde codec.
 #[allow(unused_macros, reason = "without serde codecs")]
 macro_rules! serde_codec {
-    ($test:ident, $codec:ident, $feature:literal) => {
+    ($module:ident, $codec:ident, $feature:literal) => {
         #[cfg(feature = $feature)]
-        #[test]
-        fn $test() -> Result {
+        mod $module {
             use myelon::codec::$codec;
             use myelon::{TypedConsumer, TypedProducer};
 
-            type Quote = $codec<(u64, [f64; 4], Option<char>)>;
+            use super::*;
 
-            let name = myelon::portable_shm_segment_name($feature);
-            let mut tx = TypedProducer::<FixedFrame<256>>::create(&name, DEPTH)?;
-            let mut rx =
-                TypedConsumer::<FixedFrame<256>>::attach(&name, DEPTH, MyelonWaitStrategy::Block)?;
-            let quote: Quote = $codec((u64::MAX, [1.5, 2.5, 3.5, 4.5], Some('é')));
-            let counted = allocations_of(|| {
-                for _ in 0..200 {
-                    tx.publish(&quote, 1).expect("sent");
-                    assert_eq!(rx.recv(Deadline::NEVER).expect("received"), (1, quote));
-                    tx.try_publish(&quote, 1).expect("sent");
-                    assert_eq!(rx.try_recv().expect("open"), Some((1, quote)));
-                    tx.publish_managed(&quote, 1).expect("sent");
-                    let count = rx.process_available::<Quote>(|_, received| {
-                        assert_eq!(received.expect("sound"), quote);
-                    });
-                    assert_eq!(count, Ok(1));
-                }
-            });
-            assert_eq!(counted.0, 0);
-            // what is too long for a frame is encoded in a buffer, which is kept
-            let long = $codec(vec![7_u64; 100]);
-            tx.publish(&long, 2)?;
-            let counted = allocations_of(|| {
-                for _ in 0..10 {
-                    tx.publish(&long, 2).expect("sent");
-                }
-            });
-            assert_eq!(counted.0, 0, "long ones");
-            Ok(())
+            #[test]
+            fn values_allocate_nothing() -> Result {
+                type Quote = $codec<(u64, [f64; 4], Option<char>)>;
+
+                let name = myelon::portable_shm_segment_name($feature);
+                let mut tx = TypedProducer::<FixedFrame<256>>::create(&name, DEPTH)?;
+                let mut rx = TypedConsumer::<FixedFrame<256>>::attach(
+                    &name,
+                    DEPTH,
+                    MyelonWaitStrategy::Block,
+                )?;
+                let quote: Quote = $codec((u64::MAX, [1.5, 2.5, 3.5, 4.5], Some('é')));
+                let counted = allocations_of(|| {
+                    for _ in 0..200 {
+                        tx.publish(&quote, 1).expect("sent");
+                        assert_eq!(rx.recv(Deadline::NEVER).expect("received"), (1, quote));
+                        tx.try_publish(&quote, 1).expect("sent");
+                        assert_eq!(rx.try_recv().expect("open"), Some((1, quote)));
+                        tx.publish_managed(&quote, 1).expect("sent");
+                        let count = rx.process_available::<Quote>(|_, received| {
+                            assert_eq!(received.expect("sound"), quote);
+                        });
+                        assert_eq!(count, Ok(1));
+                    }
+                });
+                assert_eq!(counted.0, 0);
+                // what is too long for a frame is encoded in a buffer, which is kept
+                let long = $codec(vec![7_u64; 100]);
+                tx.publish(&long, 2)?;
+                let counted = allocations_of(|| {
+                    for _ in 0..10 {
+                        tx.publish(&long, 2).expect("sent");
+                    }
+                });
+                assert_eq!(counted.0, 0, "long ones");
+                Ok(())
+            }
         }
     };
 }
 
-serde_codec!(values_in_bincode_allocate_nothing, Bincode, "bincode");
-serde_codec!(values_in_postcard_allocate_nothing, Postcard, "postcard");
+serde_codec!(bincode_codec, Bincode, "bincode");
+serde_codec!(postcard_codec, Postcard, "postcard");
 
 #[cfg(feature = "rkyv")]
 mod archives {

@@ -262,6 +262,25 @@ fn who_is_missing_holds_the_ring_until_removed() -> Result {
     Ok(())
 }
 
+/// A worker answers and leaves before the scheduler has looked for its ring.
+#[test]
+fn answers_of_a_worker_that_has_left_are_received() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    scheduler.broadcast(&[7], 1, soon())?;
+    for rank in [0, 1] {
+        let mut worker = Worker::<Frame>::start(&config, rank)?;
+        worker.serve(soon(), |_, request| [request, &[rank as u8]].concat())?;
+        worker.leave()?;
+    }
+    for _ in 0..2 {
+        let (rank, answer) = scheduler.recv_any(soon())?;
+        assert_eq!(*answer, [7, rank as u8]);
+    }
+    scheduler.close()?;
+    Ok(())
+}
+
 #[test]
 fn numbers_of_workers_that_no_session_has() -> Result {
     let error = Worker::<Frame>::start(&session(2), 2).unwrap_err();
@@ -345,7 +364,7 @@ fn labels_that_are_no_names() -> Result {
         MyelonTransportLayout::for_session_with_prefix("eleven-long", "s")
             .unwrap_err()
             .to_string(),
-        "'eleven-long' cannot name a segment: a prefix has 10 bytes at the most"
+        "'eleven-long' cannot name a segment: a prefix has 9 bytes at the most"
     );
     for (name, reason) in [
         ("", "it is empty"),
@@ -363,7 +382,7 @@ fn labels_that_are_no_names() -> Result {
         ),
         (
             &"x".repeat(31),
-            "it is longer than the 30 bytes that macOS takes",
+            "it is longer than the 29 bytes that macOS takes",
         ),
     ] {
         assert_eq!(

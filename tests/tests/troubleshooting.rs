@@ -9,12 +9,13 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 
 /// Every file of the libraries with errors that programs get to see.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "disruptor-mp/src/error.rs",
     "disruptor-mp/src/liveness.rs",
     "disruptor-mp/src/observability/error.rs",
     "disruptor-mp/src/ring_set.rs",
     "myelon/src/codec/error.rs",
+    "myelon/src/inference.rs",
     "myelon/src/transport/error.rs",
     "myelon/src/typed_transport/error.rs",
 ];

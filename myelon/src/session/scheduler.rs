@@ -170,7 +170,11 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
                 let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
                 *responses = match FramedTransportConsumer::from_builder(builder) {
                     Ok(attached) => Some(attached),
-                    Err(TransportError::Ring(MultiProcessError::NotFound { .. })) => None,
+                    Err(TransportError::Ring(
+                        MultiProcessError::NotFound { .. }
+                        // a worker that is just starting keeps the place
+                        | MultiProcessError::ConsumerAlreadyAttached { .. },
+                    )) => None,
                     Err(error) => return Err(error),
                 };
             }

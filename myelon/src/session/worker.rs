@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use disruptor_mp::{Deadline, MappedFile, MultiProcessResult, RecvError, Sequence, SharedMemory};
+use disruptor_mp::{
+    Deadline, MappedFile, MultiProcessError, MultiProcessResult, RecvError, Sequence, SharedMemory,
+};
 
 use super::{Places, SCHEDULER_ID};
 use crate::transport::{
@@ -55,8 +57,8 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     fn start_in(places: &Places<F, B>, rank: usize) -> TransportResult<Self> {
         places.check_rank(rank)?;
         // its own ring first: the scheduler may be waiting for it
-        let mut responses = FramedTransportProducer::from_builder(places.responses(rank))?;
-        responses.discover_consumers([SCHEDULER_ID])?;
+        let responses = FramedTransportProducer::from_builder(places.responses(rank))?;
+        keep_a_place_for_the_scheduler(places, rank)?;
         let requests = places
             .requests()
             .with_consumer_id(&places.config.worker_id(rank))
@@ -144,5 +146,18 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     pub fn leave(self) -> MultiProcessResult<()> {
         self.responses.close()?;
         self.requests.leave()
+    }
+}
+
+/// What is answered before the scheduler has come is kept for it, also when the worker is gone by then.
+fn keep_a_place_for_the_scheduler<F: FramedTransportFrame, B>(
+    places: &Places<F, B>,
+    rank: usize,
+) -> TransportResult<()> {
+    let scheduler = places.responses(rank).with_consumer_id(SCHEDULER_ID);
+    match scheduler.build_consumer() {
+        Ok(place) => Ok(place.detach()?),
+        Err(MultiProcessError::ConsumerAlreadyAttached { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

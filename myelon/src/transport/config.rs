@@ -124,7 +124,7 @@ impl RunnerMyelonTransportConfig {
         }
     }
 
-    /// What the names of its rings start with: up to 10 ASCII letters and digits.
+    /// What the names of its rings start with: up to 9 ASCII letters and digits.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();

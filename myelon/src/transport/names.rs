@@ -8,9 +8,9 @@ use siphasher::sip::SipHasher24;
 
 use super::error::{TransportError, TransportResult};
 
-/// The longest name of a shared memory segment on macOS, in bytes, the leading slash that the system adds not counted
-/// (`PSHMNAMLEN` in its `sys/posix_shm.h` is 31 with it).
-pub const SEGMENT_NAME_LIMIT_MACOS: usize = 30;
+/// The longest name of a shared memory segment on macOS, in bytes: `PSHMNAMLEN` in its `sys/posix_shm.h` is 31, which
+/// counts a leading slash and, in older kernels, the NUL at the end.
+pub const SEGMENT_NAME_LIMIT_MACOS: usize = 29;
 
 /// What the names of a session's rings start with, unless told otherwise.
 pub const DEFAULT_TRANSPORT_PREFIX: &str = "myl";
@@ -75,7 +75,7 @@ pub fn validate_segment_name(name: &str) -> TransportResult<()> {
     } else if name.len() > SEGMENT_NAME_LIMIT_MACOS {
         Err(invalid(
             name,
-            "it is longer than the 30 bytes that macOS takes",
+            "it is longer than the 29 bytes that macOS takes",
         ))
     } else if name.starts_with('.') {
         Err(invalid(
@@ -153,7 +153,7 @@ impl MyelonTransportLayout {
         Self::for_session_with_prefix(DEFAULT_TRANSPORT_PREFIX, label)
     }
 
-    /// The names for a session's label, with another prefix: up to 10 ASCII letters and digits.
+    /// The names for a session's label, with another prefix: up to 9 ASCII letters and digits.
     ///
     /// # Errors
     ///
@@ -161,7 +161,7 @@ impl MyelonTransportLayout {
     pub fn for_session_with_prefix(prefix: &str, label: &str) -> TransportResult<Self> {
         validate_segment_name(prefix)?;
         if prefix.len() > PREFIX_BYTES_MAX {
-            return Err(invalid(prefix, "a prefix has 10 bytes at the most"));
+            return Err(invalid(prefix, "a prefix has 9 bytes at the most"));
         }
         let tag = compact_session_tag(label)?;
         Ok(Self {

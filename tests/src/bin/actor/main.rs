@@ -132,6 +132,7 @@ impl<B: 'static> Actor<B> {
             "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
             "hot-loop" => hot::run(&self.builder, words),
+            "hot-messages" => hot::messages(words),
             #[cfg(debug_assertions)]
             "arm" => {
                 disruptor_mp::arm_fail_points(words.word("at"));
