@@ -438,10 +438,10 @@ impl Assembler {
         }
     }
 
-    /// Whether no message is in hand.
+    /// Whether no message is in hand, and nobody else had the ring since.
     #[inline(always)]
     pub(super) fn is_between(&self) -> bool {
-        matches!(self.state, State::Between)
+        matches!(self.state, State::Between) && !self.was_lent
     }
 
     /// How many held frames belong to delivered messages.
