@@ -49,6 +49,6 @@ pub use transport::*;
 pub use typed_transport::*;
 
 /// The README's examples compile.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "bincode"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}
