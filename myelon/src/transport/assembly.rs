@@ -10,9 +10,7 @@
 use disruptor_mp::{Consumer, Deadline, Lease, RecvError, Sequence};
 
 use super::buffer::ReassemblyBuffer;
-use super::frame::{
-    FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags, is_last_frame, is_single_frame,
-};
+use super::frame::{FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags, is_last_frame};
 use super::producer::MAX_MESSAGE_BYTES;
 
 /// How many messages were received, and what was dropped instead of being delivered.
@@ -35,7 +33,7 @@ use super::producer::MAX_MESSAGE_BYTES;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
-    /// Messages that were delivered.
+    /// Messages that were delivered, each counted once.
     pub messages: u64,
     /// Of those, the ones of more than one frame.
     pub reassembled: u64,
@@ -89,36 +87,44 @@ pub struct ReceivedMessageMeta {
     pub sent_at_ns: Option<u64>,
 }
 
-/// A message that a frame is by itself, as far as its header says.
+/// A message that a frame is by itself, without a time: what its header says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Single {
     len: usize,
-    pub(super) kind: u8,
-    is_timed: bool,
+    /// A byte; a word, because the compiler moves this through memory, and words are moved without waiting.
+    kind: usize,
 }
 
 impl Single {
-    /// What the frame says, if it is a whole message of up to `limit` bytes: all of what makes it one was looked at.
+    /// The message that the frame is, of up to `limit` bytes: all of what makes it one was looked at.
     #[inline(always)]
     pub(super) fn of<F: FramedTransportFrame>(frame: &Lease<'_, F>, limit: usize) -> Option<Self> {
         let room = frame.payload().len().min(F::PAYLOAD_BYTES).min(limit);
         // a copy: the check holds for what is used
         let header = *frame.header();
         let meta = FrameMeta::from_bytes(&header)?;
-        let is_whole = is_single_frame(meta.flags)
+        let is_single = meta.flags == frame_flags::START | frame_flags::END
             && meta.len as usize <= room
             && is_start_at(meta, frame.sequence());
-        is_whole.then(|| Self {
-            len: meta.message_len(),
-            kind: meta.kind,
-            is_timed: meta.is_timed(),
+        is_single.then_some(Self {
+            len: meta.len as usize,
+            kind: meta.kind.into(),
         })
+    }
+
+    /// What the message is.
+    #[inline(always)]
+    pub(super) fn kind(self) -> u8 {
+        self.kind as u8
     }
 
     /// The message's bytes.
     #[inline(always)]
     pub(super) fn message<'a, F: FramedTransportFrame>(&self, frame: &'a Lease<'_, F>) -> &'a [u8] {
-        frame.payload().get(..self.len).unwrap_or_default()
+        match frame.payload().get(..self.len) {
+            Some(message) => message,
+            None => nothing(),
+        }
     }
 
     /// Everything that is known of it.
@@ -127,19 +133,22 @@ impl Single {
         &self,
         frame: &Lease<'_, F>,
     ) -> ReceivedMessageMeta {
-        let time = frame.payload().get(self.len..);
-        let time = time.and_then(|time| time.first_chunk::<TIME_BYTES>());
         ReceivedMessageMeta {
-            kind: self.kind,
+            kind: self.kind(),
             len: self.len,
             frames: 1,
             first_sequence: frame.sequence(),
-            sent_at_ns: match self.is_timed {
-                true => time.map(|time| u64::from_ne_bytes(*time)),
-                false => None,
-            },
+            sent_at_ns: None,
         }
     }
+}
+
+/// What cannot come. It is a branch and no choice between two addresses: those would wait for the frame's header, and the
+/// payload's lines would be fetched after the header's instead of with it.
+#[cold]
+#[inline(never)]
+fn nothing<'a>() -> &'a [u8] {
+    &[]
 }
 
 /// How far the message in hand is.
@@ -179,6 +188,8 @@ pub(super) struct Assembler {
     state: State,
     /// How many of the held frames belong to delivered messages.
     done: usize,
+    /// The first frame of the last message that was counted.
+    counted: Sequence,
     /// A message that the ring cannot hold, as far as it has come.
     pub(super) spill: ReassemblyBuffer,
     pub(super) limit: usize,
@@ -190,6 +201,7 @@ impl Assembler {
         Self {
             state: State::Between,
             done: 0,
+            counted: -1,
             spill: ReassemblyBuffer::new(),
             limit: MAX_MESSAGE_BYTES,
             received: Received::default(),
@@ -380,7 +392,7 @@ impl Assembler {
     pub(super) fn delivered(&mut self) {
         if let State::Whole(whole) = self.state {
             self.state = State::Between;
-            self.received.messages += 1;
+            self.count(whole.first);
             if whole.frames > 1 {
                 self.received.reassembled += 1;
             }
@@ -390,11 +402,19 @@ impl Assembler {
         }
     }
 
-    /// A message of one frame was delivered that was held only now.
+    /// A message of one frame was delivered, and the frame is held.
     #[inline(always)]
-    pub(super) fn delivered_frame(&mut self) {
-        self.received.messages += 1;
+    pub(super) fn keep_frame(&mut self) {
         self.done += 1;
+    }
+
+    /// Counts the message whose first frame has this sequence, unless it has come before.
+    #[inline(always)]
+    pub(super) fn count(&mut self, first: Sequence) {
+        if first > self.counted {
+            self.counted = first;
+            self.received.messages += 1;
+        }
     }
 
     /// The message that is whole, while it is lent.

@@ -123,7 +123,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`Consumer::recv`], after every whole message was delivered.
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
         if let Some(single) = self.wait(deadline)? {
             return self.lend_frame(single, deadline);
@@ -183,7 +183,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv), but for the time-out.
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
         if self.assembler.is_between() {
             let Some(frame) = self.ring.try_recv()? else {
@@ -210,8 +210,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         deadline: Deadline,
     ) -> Result<Message<'_, F, B>, RecvError> {
         let frame = self.ring.recv(deadline)?;
-        let received = &mut self.assembler.received;
-        Ok(Message::in_frame(frame, single, received))
+        self.assembler.count(frame.sequence());
+        Ok(Message::in_frame(frame, single))
     }
 
     /// The next message's kind and a copy of it, waiting for it until the deadline.
@@ -408,9 +408,10 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
                 return Ok(0);
             };
             if let Some(single) = Single::of(&frame, self.assembler.limit) {
+                self.assembler.count(frame.sequence());
                 handle(single.meta(&frame), single.message(&frame));
                 frame.hold();
-                self.assembler.delivered_frame();
+                self.assembler.keep_frame();
                 return Ok(1);
             }
             frame.release_uncommitted();

@@ -4,7 +4,7 @@ use core::ops::Deref;
 
 use disruptor_mp::{Lease, SharedMemory};
 
-use super::assembly::{Received, ReceivedMessageMeta, Single};
+use super::assembly::{ReceivedMessageMeta, Single};
 use super::consumer::FramedTransportConsumer;
 use super::frame::FramedTransportFrame;
 
@@ -18,34 +18,36 @@ pub struct Message<'a, F: FramedTransportFrame, B = SharedMemory>(Source<'a, F, 
 #[derive(Debug)]
 enum Source<'a, F: FramedTransportFrame, B> {
     /// In the ring's next frame.
-    Frame {
-        frame: Lease<'a, F>,
-        single: Single,
-        received: &'a mut Received,
-    },
+    Frame { frame: Lease<'a, F>, single: Single },
     /// Where the consumer's assembler has them.
-    Assembled(&'a mut FramedTransportConsumer<F, B>),
+    Assembled(Loan<'a, F, B>),
+}
+
+/// A message that an assembler has; dropping the loan releases it, except during a panic.
+#[derive(Debug)]
+struct Loan<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, B>);
+
+impl<F: FramedTransportFrame, B> Drop for Loan<'_, F, B> {
+    // whoever drops a message then needs not have it in memory
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.delivered();
+        }
+    }
 }
 
 impl<'a, F: FramedTransportFrame, B> Message<'a, F, B> {
     /// The message that a frame is by itself.
     #[inline(always)]
-    pub(super) fn in_frame(
-        frame: Lease<'a, F>,
-        single: Single,
-        received: &'a mut Received,
-    ) -> Self {
-        Self(Source::Frame {
-            frame,
-            single,
-            received,
-        })
+    pub(super) fn in_frame(frame: Lease<'a, F>, single: Single) -> Self {
+        Self(Source::Frame { frame, single })
     }
 
     /// The message that the consumer's assembler has whole, and has put together.
     #[inline(always)]
     pub(super) fn assembled(consumer: &'a mut FramedTransportConsumer<F, B>) -> Self {
-        Self(Source::Assembled(consumer))
+        Self(Source::Assembled(Loan(consumer)))
     }
 }
 
@@ -54,7 +56,7 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
     #[inline]
     pub fn kind(&self) -> u8 {
         match &self.0 {
-            Source::Frame { single, .. } => single.kind,
+            Source::Frame { single, .. } => single.kind(),
             Source::Assembled(_) => self.meta().kind,
         }
     }
@@ -63,8 +65,8 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
     #[inline]
     pub fn meta(&self) -> ReceivedMessageMeta {
         match &self.0 {
-            Source::Frame { frame, single, .. } => single.meta(frame),
-            Source::Assembled(consumer) => consumer.assembled_meta(),
+            Source::Frame { frame, single } => single.meta(frame),
+            Source::Assembled(loan) => loan.0.assembled_meta(),
         }
     }
 
@@ -94,22 +96,8 @@ impl<F: FramedTransportFrame, B> Deref for Message<'_, F, B> {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Source::Frame { frame, single, .. } => single.message(frame),
-            Source::Assembled(consumer) => consumer.assembled_bytes(),
-        }
-    }
-}
-
-impl<F: FramedTransportFrame, B> Drop for Message<'_, F, B> {
-    #[inline]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            return;
-        }
-        match &mut self.0 {
-            // the lease ends after this
-            Source::Frame { received, .. } => received.messages += 1,
-            Source::Assembled(consumer) => consumer.delivered(),
+            Source::Frame { frame, single } => single.message(frame),
+            Source::Assembled(loan) => loan.0.assembled_bytes(),
         }
     }
 }
