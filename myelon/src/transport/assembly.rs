@@ -33,7 +33,7 @@ use super::producer::MAX_MESSAGE_BYTES;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
-    /// Messages that were delivered, each counted once.
+    /// Messages that were delivered.
     pub messages: u64,
     /// Of those, the ones of more than one frame.
     pub reassembled: u64,
@@ -87,12 +87,13 @@ pub struct ReceivedMessageMeta {
     pub sent_at_ns: Option<u64>,
 }
 
-/// A message that a frame is by itself, without a time: what its header says.
-#[derive(Clone, Copy, Debug)]
+/// A message that a frame is by itself, without a time: what its header says, and where it is. Words, which are moved
+/// through memory without waiting.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Single {
     len: usize,
-    /// A byte; a word, because the compiler moves this through memory, and words are moved without waiting.
     kind: usize,
+    sequence: Sequence,
 }
 
 impl Single {
@@ -109,6 +110,7 @@ impl Single {
         is_single.then_some(Self {
             len: meta.len as usize,
             kind: meta.kind.into(),
+            sequence: frame.sequence(),
         })
     }
 
@@ -120,7 +122,7 @@ impl Single {
 
     /// The message's bytes.
     #[inline(always)]
-    pub(super) fn message<'a, F: FramedTransportFrame>(&self, frame: &'a Lease<'_, F>) -> &'a [u8] {
+    pub(super) fn message<F: FramedTransportFrame>(self, frame: &F) -> &[u8] {
         match frame.payload().get(..self.len) {
             Some(message) => message,
             None => nothing(),
@@ -129,15 +131,12 @@ impl Single {
 
     /// Everything that is known of it.
     #[inline(always)]
-    pub(super) fn meta<F: FramedTransportFrame>(
-        &self,
-        frame: &Lease<'_, F>,
-    ) -> ReceivedMessageMeta {
+    pub(super) fn meta(self) -> ReceivedMessageMeta {
         ReceivedMessageMeta {
             kind: self.kind(),
             len: self.len,
             frames: 1,
-            first_sequence: frame.sequence(),
+            first_sequence: self.sequence,
             sent_at_ns: None,
         }
     }
@@ -188,8 +187,8 @@ pub(super) struct Assembler {
     state: State,
     /// How many of the held frames belong to delivered messages.
     done: usize,
-    /// The first frame of the last message that was counted.
-    counted: Sequence,
+    /// The message that is lent while no other is in hand: the ring's next frame.
+    pub(super) single: Single,
     /// A message that the ring cannot hold, as far as it has come.
     pub(super) spill: ReassemblyBuffer,
     pub(super) limit: usize,
@@ -201,7 +200,7 @@ impl Assembler {
         Self {
             state: State::Between,
             done: 0,
-            counted: -1,
+            single: Single::default(),
             spill: ReassemblyBuffer::new(),
             limit: MAX_MESSAGE_BYTES,
             received: Received::default(),
@@ -392,7 +391,7 @@ impl Assembler {
     pub(super) fn delivered(&mut self) {
         if let State::Whole(whole) = self.state {
             self.state = State::Between;
-            self.count(whole.first);
+            self.received.messages += 1;
             if whole.frames > 1 {
                 self.received.reassembled += 1;
             }
@@ -405,23 +404,34 @@ impl Assembler {
     /// A message of one frame was delivered, and the frame is held.
     #[inline(always)]
     pub(super) fn keep_frame(&mut self) {
+        self.count();
         self.done += 1;
     }
 
-    /// Counts the message whose first frame has this sequence, unless it has come before.
+    /// Whether the frame, the ring's next one, is a message by itself: then that can be lent, and the frame stays the next
+    /// one. No message is in hand.
     #[inline(always)]
-    pub(super) fn count(&mut self, first: Sequence) {
-        if first > self.counted {
-            self.counted = first;
-            self.received.messages += 1;
+    pub(super) fn lend<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>) -> bool {
+        let single = Single::of(&frame, self.limit);
+        frame.release_uncommitted();
+        if let Some(single) = single {
+            self.single = single;
         }
+        single.is_some()
     }
 
-    /// The message that is whole, while it is lent.
-    pub(super) fn whole(&self) -> Whole {
+    /// A message of one frame is delivered.
+    #[inline(always)]
+    pub(super) fn count(&mut self) {
+        self.received.messages += 1;
+    }
+
+    /// The message that is whole and not delivered yet.
+    #[inline(always)]
+    pub(super) fn whole(&self) -> Option<Whole> {
         match self.state {
-            State::Whole(whole) => whole,
-            _ => unreachable!("a message is lent as long as it is whole"),
+            State::Whole(whole) => Some(whole),
+            _ => None,
         }
     }
 
