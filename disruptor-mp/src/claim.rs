@@ -9,6 +9,10 @@ use crate::protocol::publish::ProducerCore;
 use crate::{Event, Sequence};
 
 /// A slot that only this producer sees, until it is published. Dropped unpublished, it is as if never claimed.
+///
+/// Three words and nothing beside them, each of which a caller can keep in a register: no flag, whose padding is moved in
+/// pieces, and no call that is handed the claim's address. A claim that is moved through memory in pieces of another size
+/// than it was stored in waits for those stores.
 #[derive(Debug)]
 #[must_use = "an event is published by `publish()`"]
 pub struct Claim<'a, E: Event> {
@@ -16,32 +20,21 @@ pub struct Claim<'a, E: Event> {
     sequence: Sequence,
     /// The slot's event, or the producer's private one in a ring with observers.
     event: NonNull<E>,
-    is_private: bool,
 }
 
 impl<'a, E: Event> Claim<'a, E> {
-    /// The caller has seen that the slot of `sequence` is free.
+    /// The caller has seen that the slot of `sequence` is free; `event` is the slot's, or one of the producer's own that
+    /// is borrowed for as long (R13).
     #[inline(always)]
-    pub(crate) fn new(core: &'a mut ProducerCore<E>, sequence: Sequence) -> Self {
-        Self {
-            event: core.event(sequence),
-            core,
-            sequence,
-            is_private: false,
-        }
-    }
-
-    /// As [`new`](Self::new) in a ring with observers: the event is copied when it is published (R13).
-    pub(crate) fn private(
+    pub(crate) fn new(
         core: &'a mut ProducerCore<E>,
         sequence: Sequence,
-        event: &'a mut MaybeUninit<E>,
+        event: NonNull<E>,
     ) -> Self {
         Self {
             core,
             sequence,
-            event: NonNull::from(event).cast(),
-            is_private: true,
+            event,
         }
     }
 
@@ -54,22 +47,21 @@ impl<'a, E: Event> Claim<'a, E> {
     /// Publishes the event and returns its sequence.
     #[inline]
     pub fn publish(self) -> Sequence {
-        if self.is_private {
-            self.copy();
+        if self.event != self.core.event(self.sequence) {
+            copy(self.core, self.sequence, self.event);
         }
         self.core.publish_one(self.sequence);
         self.sequence
     }
 }
 
-impl<E: Event> Claim<'_, E> {
-    #[cold]
-    #[inline(never)]
-    fn copy(&self) {
-        // SAFETY: `private` borrows it as long as the claim lives.
-        let event = unsafe { self.event.cast::<MaybeUninit<E>>().as_ref() };
-        self.core.write_observed(self.sequence, event);
-    }
+/// R13: moves a private event into its slot.
+#[cold]
+#[inline(never)]
+fn copy<E: Event>(core: &ProducerCore<E>, sequence: Sequence, event: NonNull<E>) {
+    // SAFETY: the claim borrows the private event as long as it lives.
+    let event = unsafe { event.cast::<MaybeUninit<E>>().as_ref() };
+    core.write_observed(sequence, event);
 }
 
 // SAFETY: what the claim points to is claimed by its producer alone (R2), or the producer's own, and an `E` has no

@@ -126,6 +126,30 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
+    /// The next event in place, if there is one; it stays the next one. Never waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.publish(|event| *event = 7);
+    /// assert_eq!(rx.peek(), Some(&7));
+    /// assert_eq!(rx.try_consume_next(), Some((0, 7)));
+    /// assert_eq!(rx.peek(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn peek(&self) -> Option<&E> {
+        if self.is_forked() || !self.core.is_ready() {
+            return None;
+        }
+        let event = self.core.event(self.core.next());
+        // SAFETY: the stamp was seen, and the gate cannot pass the event before it is released, for which this consumer
+        // must be borrowed mutably (R3, R7); any bytes are an `E`.
+        Some(unsafe { event.as_ref() })
+    }
+
     /// A copy of the next event and its sequence, if there is one. Never waits.
     ///
     /// # Panics

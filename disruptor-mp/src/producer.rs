@@ -12,6 +12,7 @@ mod waiting;
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use crate::backing::SharedMemory;
@@ -344,14 +345,16 @@ impl<E: Event, B> Producer<E, B> {
     /// assert_eq!(slot.publish(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn claim(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
-        match self.vacant(1) {
-            Some(sequence) => Ok(Claim::new(&mut self.core, sequence)),
+        let (sequence, event) = match self.vacant(1) {
+            Some(sequence) => (sequence, self.core.event(sequence)),
             None => {
                 let sequence = self.wait_for_space(1, deadline)?;
-                Ok(self.claim_slowly(sequence))
+                (sequence, self.place_to_write(sequence))
             }
-        }
+        };
+        Ok(Claim::new(&mut self.core, sequence, event))
     }
 
     /// Claims the next slot if it is free. Never waits.
@@ -359,22 +362,26 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// [`RingBufferFull`].
+    #[inline]
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
-        match self.vacant(1) {
-            Some(sequence) => Ok(Claim::new(&mut self.core, sequence)),
-            None => match self.refill(1) {
-                Some(sequence) => Ok(self.claim_slowly(sequence)),
-                None => Err(RingBufferFull),
-            },
-        }
+        let (sequence, event) = match self.vacant(1) {
+            Some(sequence) => (sequence, self.core.event(sequence)),
+            None => {
+                let sequence = self.refill(1).ok_or(RingBufferFull)?;
+                (sequence, self.place_to_write(sequence))
+            }
+        };
+        Ok(Claim::new(&mut self.core, sequence, event))
     }
 
+    /// Where the event of a claimed sequence is written: in its slot, or apart in a ring with observers, which has it
+    /// copied when it is published (R13).
     #[cold]
     #[inline(never)]
-    pub(crate) fn claim_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
+    pub(crate) fn place_to_write(&mut self, sequence: Sequence) -> NonNull<E> {
         match &mut self.scratch {
-            Some(scratch) => Claim::private(&mut self.core, sequence, scratch),
-            None => Claim::new(&mut self.core, sequence),
+            Some(scratch) => NonNull::from(&mut **scratch).cast(),
+            None => self.core.event(sequence),
         }
     }
 

@@ -100,14 +100,16 @@ pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
 
-/// The words whose bytes these are; those that are missing are 0.
+/// The words whose bytes these are; `None` unless there are enough.
 #[inline(always)]
-pub(crate) fn words_of<const W: usize>(bytes: &[u8]) -> [u64; W] {
+pub(crate) fn words_of<const W: usize>(bytes: &[u8]) -> Option<[u64; W]> {
+    // so many from here on: no loop that goes by the length
+    let bytes = bytes.get(..W * size_of::<u64>())?;
     let mut words = [0; W];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(size_of::<u64>())) {
-        *word = u64::from_ne_bytes(bytes.try_into().expect("a chunk is as long as a word"));
+        *word = u64::from_ne_bytes(bytes.try_into().ok()?);
     }
-    words
+    Some(words)
 }
 
 /// The hash that a reader of `count` messages of `round` must arrive at; `mark` is 0 or [`REPLY`].

@@ -197,13 +197,14 @@ impl<E: Event, B> Producer<E, B> {
     /// ```
     #[inline]
     pub fn claim_managed(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
-        match self.vacant_managed(1) {
-            Some(sequence) => Ok(Claim::new(&mut self.core, sequence)),
+        let (sequence, event) = match self.vacant_managed(1) {
+            Some(sequence) => (sequence, self.core.event(sequence)),
             None => {
                 let sequence = self.wait_managed(1)?;
-                Ok(self.claim_slowly(sequence))
+                (sequence, self.place_to_write(sequence))
             }
-        }
+        };
+        Ok(Claim::new(&mut self.core, sequence, event))
     }
 
     /// Publishes `n` events together, waiting until they fit for as long as the required consumers make progress.

@@ -10,9 +10,7 @@
 use disruptor_mp::{Consumer, Deadline, Lease, RecvError, Sequence};
 
 use super::buffer::ReassemblyBuffer;
-use super::frame::{
-    FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags, is_last_frame, is_single_frame,
-};
+use super::frame::{FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags, is_last_frame};
 use super::producer::MAX_MESSAGE_BYTES;
 
 /// How many messages were received, and what was dropped instead of being delivered.
@@ -89,57 +87,67 @@ pub struct ReceivedMessageMeta {
     pub sent_at_ns: Option<u64>,
 }
 
-/// A message that a frame is by itself, as far as its header says.
-#[derive(Clone, Copy, Debug)]
+/// A message that a frame is by itself, without a time: what its header says, and where it is. Words, which are moved
+/// through memory without waiting.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Single {
     len: usize,
-    pub(super) kind: u8,
-    is_timed: bool,
+    kind: usize,
+    sequence: Sequence,
 }
 
 impl Single {
-    /// What the frame says, if it is a whole message of up to `limit` bytes: all of what makes it one was looked at.
+    /// The message that the frame is, of up to `limit` bytes: all of what makes it one was looked at.
     #[inline(always)]
     pub(super) fn of<F: FramedTransportFrame>(frame: &Lease<'_, F>, limit: usize) -> Option<Self> {
         let room = frame.payload().len().min(F::PAYLOAD_BYTES).min(limit);
         // a copy: the check holds for what is used
         let header = *frame.header();
         let meta = FrameMeta::from_bytes(&header)?;
-        let is_whole = is_single_frame(meta.flags)
+        let is_single = meta.flags == frame_flags::START | frame_flags::END
             && meta.len as usize <= room
             && is_start_at(meta, frame.sequence());
-        is_whole.then(|| Self {
-            len: meta.message_len(),
-            kind: meta.kind,
-            is_timed: meta.is_timed(),
+        is_single.then_some(Self {
+            len: meta.len as usize,
+            kind: meta.kind.into(),
+            sequence: frame.sequence(),
         })
+    }
+
+    /// What the message is.
+    #[inline(always)]
+    pub(super) fn kind(self) -> u8 {
+        self.kind as u8
     }
 
     /// The message's bytes.
     #[inline(always)]
-    pub(super) fn message<'a, F: FramedTransportFrame>(&self, frame: &'a Lease<'_, F>) -> &'a [u8] {
-        frame.payload().get(..self.len).unwrap_or_default()
+    pub(super) fn message<F: FramedTransportFrame>(self, frame: &F) -> &[u8] {
+        match frame.payload().get(..self.len) {
+            Some(message) => message,
+            None => nothing(),
+        }
     }
 
     /// Everything that is known of it.
     #[inline(always)]
-    pub(super) fn meta<F: FramedTransportFrame>(
-        &self,
-        frame: &Lease<'_, F>,
-    ) -> ReceivedMessageMeta {
-        let time = frame.payload().get(self.len..);
-        let time = time.and_then(|time| time.first_chunk::<TIME_BYTES>());
+    pub(super) fn meta(self) -> ReceivedMessageMeta {
         ReceivedMessageMeta {
-            kind: self.kind,
+            kind: self.kind(),
             len: self.len,
             frames: 1,
-            first_sequence: frame.sequence(),
-            sent_at_ns: match self.is_timed {
-                true => time.map(|time| u64::from_ne_bytes(*time)),
-                false => None,
-            },
+            first_sequence: self.sequence,
+            sent_at_ns: None,
         }
     }
+}
+
+/// What cannot come. It is a branch and no choice between two addresses: those would wait for the frame's header, and the
+/// payload's lines would be fetched after the header's instead of with it.
+#[cold]
+#[inline(never)]
+fn nothing<'a>() -> &'a [u8] {
+    &[]
 }
 
 /// How far the message in hand is.
@@ -181,6 +189,8 @@ pub(super) struct Assembler {
     done: usize,
     /// Somebody else had the ring: what is held may be other frames, or fewer.
     was_lent: bool,
+    /// The message that is lent while no other is in hand: the ring's next frame.
+    pub(super) single: Single,
     /// A message that the ring cannot hold, as far as it has come.
     pub(super) spill: ReassemblyBuffer,
     pub(super) limit: usize,
@@ -193,6 +203,7 @@ impl Assembler {
             state: State::Between,
             done: 0,
             was_lent: false,
+            single: Single::default(),
             spill: ReassemblyBuffer::new(),
             limit: MAX_MESSAGE_BYTES,
             received: Received::default(),
@@ -249,7 +260,7 @@ impl Assembler {
     }
 
     /// The ring is lent to somebody who may read from it, hold and release.
-    pub(super) fn lend(&mut self) {
+    pub(super) fn lend_ring(&mut self) {
         self.was_lent = true;
     }
 
@@ -423,18 +434,37 @@ impl Assembler {
         }
     }
 
-    /// A message of one frame was delivered that was held only now.
+    /// A message of one frame was delivered, and the frame is held.
     #[inline(always)]
-    pub(super) fn delivered_frame(&mut self) {
-        self.received.messages += 1;
+    pub(super) fn keep_frame(&mut self) {
+        self.count();
         self.done += 1;
     }
 
-    /// The message that is whole, while it is lent.
-    pub(super) fn whole(&self) -> Whole {
+    /// Whether the frame, the ring's next one, is a message by itself: then that can be lent, and the frame stays the next
+    /// one. No message is in hand.
+    #[inline(always)]
+    pub(super) fn lend<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>) -> bool {
+        let single = Single::of(&frame, self.limit);
+        frame.release_uncommitted();
+        if let Some(single) = single {
+            self.single = single;
+        }
+        single.is_some()
+    }
+
+    /// A message of one frame is delivered.
+    #[inline(always)]
+    pub(super) fn count(&mut self) {
+        self.received.messages += 1;
+    }
+
+    /// The message that is whole and not delivered yet.
+    #[inline(always)]
+    pub(super) fn whole(&self) -> Option<Whole> {
         match self.state {
-            State::Whole(whole) => whole,
-            _ => unreachable!("a message is lent as long as it is whole"),
+            State::Whole(whole) => Some(whole),
+            _ => None,
         }
     }
 

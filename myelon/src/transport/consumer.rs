@@ -123,29 +123,48 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`Consumer::recv`], after every whole message was delivered.
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
-        if let Some(single) = self.wait(deadline)? {
-            return self.lend_frame(single, deadline);
+        self.wait(deadline)?;
+        if !self.assembler.is_between() {
+            self.put_together();
         }
-        self.put_together();
-        Ok(Message::assembled(self))
+        Ok(Message(self))
     }
 
-    /// Waits for the next message until the deadline. One that the ring's next frame is by itself is left there; any
-    /// other one the assembler has afterwards, whole.
+    /// The next message, if there is a whole one. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), but for the time-out.
     #[inline(always)]
-    fn wait(&mut self, deadline: Deadline) -> Result<Option<Single>, RecvError> {
+    pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
         if self.assembler.is_between() {
-            let frame = self.ring.recv(deadline)?;
-            let single = Single::of(&frame, self.assembler.limit);
-            frame.release_uncommitted();
-            if single.is_some() {
-                return Ok(single);
+            let Some(frame) = self.ring.try_recv()? else {
+                return Ok(None);
+            };
+            if self.assembler.lend(frame) {
+                return Ok(Some(Message(self)));
             }
         }
-        self.assemble(deadline)?;
-        Ok(None)
+        if self.assembler.poll(&mut self.ring)?.is_none() {
+            return Ok(None);
+        }
+        self.put_together();
+        Ok(Some(Message(self)))
+    }
+
+    /// Waits for the next message until the deadline. Afterwards there is one to lend: the ring's next frame, which is left
+    /// there, or what the assembler has.
+    #[inline(always)]
+    fn wait(&mut self, deadline: Deadline) -> Result<(), RecvError> {
+        if self.assembler.is_between() {
+            let frame = self.ring.recv(deadline)?;
+            if self.assembler.lend(frame) {
+                return Ok(());
+            }
+        }
+        self.assemble(deadline)
     }
 
     #[cold]
@@ -154,64 +173,63 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.assembler.wait(&mut self.ring, deadline).map(|_| ())
     }
 
-    /// The message that the assembler has whole.
+    /// What the assembler has, it has in this consumer's buffer afterwards.
     #[cold]
     #[inline(never)]
     fn put_together(&mut self) {
-        let whole = self.assembler.whole();
-        self.assembler
-            .put_together(&self.ring, whole, &mut self.buffer);
+        if let Some(whole) = self.assembler.whole() {
+            let buffer = &mut self.buffer;
+            self.assembler.put_together(&self.ring, whole, buffer);
+        }
     }
 
-    /// What is known of that message.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn assembled_meta(&self) -> ReceivedMessageMeta {
-        self.assembler.meta(&self.ring, self.assembler.whole())
+    /// What the message is that is to be lent.
+    #[inline(always)]
+    pub(super) fn lent_kind(&self) -> u8 {
+        match self.assembler.whole() {
+            None => self.assembler.single.kind(),
+            Some(whole) => whole.kind(),
+        }
+    }
+
+    /// What is known of it.
+    #[inline(always)]
+    pub(super) fn lent_meta(&self) -> ReceivedMessageMeta {
+        match self.assembler.whole() {
+            None => self.assembler.single.meta(),
+            Some(whole) => self.assembler.meta(&self.ring, whole),
+        }
     }
 
     /// Its bytes.
+    #[inline(always)]
+    pub(super) fn lent_bytes(&self) -> &[u8] {
+        match (self.assembler.is_between(), self.ring.peek()) {
+            (true, Some(frame)) => self.assembler.single.message(frame),
+            _ => self.assembled_bytes(),
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    pub(super) fn assembled_bytes(&self) -> &[u8] {
+    fn assembled_bytes(&self) -> &[u8] {
         let whole = self.assembler.whole();
-        self.assembler.bytes(&self.ring, whole, &self.buffer)
+        whole.map_or(&[], |whole| {
+            self.assembler.bytes(&self.ring, whole, &self.buffer)
+        })
     }
 
-    /// The next message, if there is a whole one. Never waits.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv), but for the time-out.
-    #[inline]
-    pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
-        if self.assembler.is_between() {
-            let Some(frame) = self.ring.try_recv()? else {
-                return Ok(None);
-            };
-            let single = Single::of(&frame, self.assembler.limit);
-            frame.release_uncommitted();
-            if let Some(single) = single {
-                return self.lend_frame(single, Deadline::NEVER).map(Some);
-            }
-        }
-        if self.assembler.poll(&mut self.ring)?.is_none() {
-            return Ok(None);
-        }
-        self.put_together();
-        Ok(Some(Message::assembled(self)))
-    }
-
-    /// The message that the ring's next frame is, as was seen. Until it is dropped the frame stays the next one.
+    /// It was read: it is released.
     #[inline(always)]
-    fn lend_frame(
-        &mut self,
-        single: Single,
-        deadline: Deadline,
-    ) -> Result<Message<'_, F, B>, RecvError> {
-        let frame = self.ring.recv(deadline)?;
-        let received = &mut self.assembler.received;
-        Ok(Message::in_frame(frame, single, received))
+    pub(super) fn take_back(&mut self) {
+        if self.assembler.is_between() {
+            if let Ok(Some(frame)) = self.ring.try_recv() {
+                self.assembler.count();
+                frame.commit();
+            }
+        } else {
+            self.delivered();
+        }
     }
 
     /// The next message's kind and a copy of it, waiting for it until the deadline.
@@ -233,14 +251,15 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         &mut self,
         deadline: Deadline,
     ) -> Result<(ReceivedMessageMeta, Vec<u8>), RecvError> {
-        if let Some(single) = self.wait(deadline)? {
-            let message = self.lend_frame(single, deadline)?;
-            return Ok((message.meta(), message.to_vec()));
+        self.wait(deadline)?;
+        if let Some(whole) = self.assembler.whole() {
+            let meta = self.lent_meta();
+            let message = self.assembler.take_vec(&self.ring, whole);
+            self.delivered();
+            return Ok((meta, message));
         }
-        let meta = self.assembled_meta();
-        let message = self.assembler.take_vec(&self.ring, self.assembler.whole());
-        self.delivered();
-        Ok((meta, message))
+        let message = Message(self);
+        Ok((message.meta(), message.to_vec()))
     }
 
     /// The next message, waiting for it until the deadline: where it is, if one frame holds it, else in `buffer`. It is
@@ -255,11 +274,12 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         deadline: Deadline,
         handle: impl FnOnce(ReceivedMessageMeta, &[u8]) -> R,
     ) -> Result<R, RecvError> {
-        if let Some(single) = self.wait(deadline)? {
-            let message = self.lend_frame(single, deadline)?;
+        self.wait(deadline)?;
+        let Some(whole) = self.assembler.whole() else {
+            let message = Message(self);
             return Ok(handle(message.meta(), &message));
-        }
-        let (whole, meta) = (self.assembler.whole(), self.assembled_meta());
+        };
+        let meta = self.lent_meta();
         self.assembler.put_together(&self.ring, whole, buffer);
         let result = handle(meta, self.assembler.bytes(&self.ring, whole, buffer));
         self.assembler.give_back(whole, buffer);
@@ -408,9 +428,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
                 return Ok(0);
             };
             if let Some(single) = Single::of(&frame, self.assembler.limit) {
-                handle(single.meta(&frame), single.message(&frame));
+                handle(single.meta(), single.message(&*frame));
                 frame.hold();
-                self.assembler.delivered_frame();
+                self.assembler.keep_frame();
                 return Ok(1);
             }
             frame.release_uncommitted();
@@ -428,7 +448,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
             return Ok(0);
         };
         self.put_together();
-        handle(self.assembled_meta(), self.assembled_bytes());
+        handle(self.lent_meta(), self.assembled_bytes());
         self.assembler.delivered();
         Ok(whole.frames)
     }
@@ -455,7 +475,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// The ring, for what layer 0 can do. Its position is this consumer's: reading events from it takes them away from
     /// messages. What is held when the next message is received comes again.
     pub fn ring(&mut self) -> &mut Consumer<F, B> {
-        self.assembler.lend();
+        self.assembler.lend_ring();
         &mut self.ring
     }
 
@@ -537,7 +557,7 @@ pub fn recv_framed_message<F: FramedTransportFrame, B>(
     deadline: Deadline,
 ) -> Result<(u8, Vec<u8>), RecvError> {
     let mut assembler = Assembler::new();
-    assembler.lend();
+    assembler.lend_ring();
     let outcome = assembler.wait(ring, deadline).map(|whole| {
         let message = assembler.take_vec(ring, whole);
         assembler.delivered();

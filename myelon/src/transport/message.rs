@@ -2,78 +2,40 @@
 
 use core::ops::Deref;
 
-use disruptor_mp::{Lease, SharedMemory};
+use disruptor_mp::SharedMemory;
 
-use super::assembly::{Received, ReceivedMessageMeta, Single};
+use super::assembly::ReceivedMessageMeta;
 use super::consumer::FramedTransportConsumer;
 use super::frame::FramedTransportFrame;
 
 /// A message, lent: its bytes are in the ring, or in the consumer's buffer. Dropping it releases it, except during a
 /// panic: then it comes again. One that is forgotten comes again, too.
+///
+/// It is one word, and all else is in the consumer: a caller moves a message through memory, and what is moved in pieces of
+/// another size than it was stored in waits for those stores.
 #[derive(Debug)]
 #[must_use = "dropping a message releases it"]
-pub struct Message<'a, F: FramedTransportFrame, B = SharedMemory>(Source<'a, F, B>);
-
-/// Where a message's bytes are.
-#[derive(Debug)]
-enum Source<'a, F: FramedTransportFrame, B> {
-    /// In the ring's next frame.
-    Frame {
-        frame: Lease<'a, F>,
-        single: Single,
-        received: &'a mut Received,
-    },
-    /// Where the consumer's assembler has them.
-    Assembled(&'a mut FramedTransportConsumer<F, B>),
-}
-
-impl<'a, F: FramedTransportFrame, B> Message<'a, F, B> {
-    /// The message that a frame is by itself.
-    #[inline(always)]
-    pub(super) fn in_frame(
-        frame: Lease<'a, F>,
-        single: Single,
-        received: &'a mut Received,
-    ) -> Self {
-        Self(Source::Frame {
-            frame,
-            single,
-            received,
-        })
-    }
-
-    /// The message that the consumer's assembler has whole, and has put together.
-    #[inline(always)]
-    pub(super) fn assembled(consumer: &'a mut FramedTransportConsumer<F, B>) -> Self {
-        Self(Source::Assembled(consumer))
-    }
-}
+pub struct Message<'a, F: FramedTransportFrame, B = SharedMemory>(
+    /// Has a message to lend, until this is dropped.
+    pub(super) &'a mut FramedTransportConsumer<F, B>,
+);
 
 impl<F: FramedTransportFrame, B> Message<'_, F, B> {
     /// What the message is; the program's choice.
     #[inline]
     pub fn kind(&self) -> u8 {
-        match &self.0 {
-            Source::Frame { single, .. } => single.kind,
-            Source::Assembled(_) => self.meta().kind,
-        }
+        self.0.lent_kind()
     }
 
     /// Everything that is known of it.
     #[inline]
     pub fn meta(&self) -> ReceivedMessageMeta {
-        match &self.0 {
-            Source::Frame { frame, single, .. } => single.meta(frame),
-            Source::Assembled(consumer) => consumer.assembled_meta(),
-        }
+        self.0.lent_meta()
     }
 
     /// Whether the bytes are read where their producer wrote them, without a copy.
     pub fn is_in_place(&self) -> bool {
-        match &self.0 {
-            Source::Frame { .. } => true,
-            Source::Assembled(_) => self.meta().frames == 1,
-        }
+        self.meta().frames == 1
     }
 
     /// Releases the message, as dropping does.
@@ -91,25 +53,17 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
 impl<F: FramedTransportFrame, B> Deref for Message<'_, F, B> {
     type Target = [u8];
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Source::Frame { frame, single, .. } => single.message(frame),
-            Source::Assembled(consumer) => consumer.assembled_bytes(),
-        }
+        self.0.lent_bytes()
     }
 }
 
 impl<F: FramedTransportFrame, B> Drop for Message<'_, F, B> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            return;
-        }
-        match &mut self.0 {
-            // the lease ends after this
-            Source::Frame { received, .. } => received.messages += 1,
-            Source::Assembled(consumer) => consumer.delivered(),
+        if !std::thread::panicking() {
+            self.0.take_back();
         }
     }
 }

@@ -75,7 +75,7 @@ impl<B: Open> Messages<B> for Framed {
     #[inline(always)]
     fn receive(rx: &mut Self::Rx, hash: u64) -> u64 {
         match rx.recv(Deadline::NEVER) {
-            Ok(message) => fold::<8>(hash, &words_of(&message)),
+            Ok(message) => words_of(&message).map_or(0, |words| fold::<8>(hash, &words)),
             Err(_) => stop(RING_ENDED),
         }
     }

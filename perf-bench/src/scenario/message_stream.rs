@@ -77,7 +77,7 @@ impl Traffic for Short {
         let mut patience = Patience::default();
         while seen < count {
             let handled = rx.process_available_messages(|_, message| {
-                hash = fold::<8>(hash, &words_of(message));
+                hash = words_of(message).map_or(0, |words| fold::<8>(hash, &words));
             });
             match handled {
                 Ok(0) => patience.pause(),
