@@ -16,14 +16,14 @@ use myelon::{
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Tx<F> = FramedTransportProducer<F, Heap>;
 type Rx<F> = FramedTransportConsumer<F, Heap>;
+/// A ring, its producer, and somebody who looks at its slots.
+type Scene<F> = (HeapRing<F>, Tx<F>, Consumer<F, Heap>);
 
 /// What every byte of a ring is filled with before it is used.
 const PATTERN: u8 = 0xA5;
 
-/// A ring of large frames whose payloads hold nothing but the pattern, and somebody who looks at its slots.
-fn patterned<F: FramedTransportFrame>(
-    depth: usize,
-) -> Result<(HeapRing<F>, Tx<F>, Consumer<F, Heap>)> {
+/// A ring of large frames whose payloads hold nothing but the pattern.
+fn patterned<F: FramedTransportFrame>(depth: usize) -> Result<Scene<F>> {
     let ring = HeapRing::<F>::new(depth)?;
     let mut tx = Tx::from_builder(ring.builder())?;
     let mut onlooker = ring.consumer("onlooker")?;

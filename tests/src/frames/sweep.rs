@@ -2,7 +2,7 @@
 //! killed or stopped; for messages of one frame, of one run, of two runs, and longer than the ring.
 //!
 //! Two durable consumers read along. Then a successor, or the consumer's return, three messages more and the ring's end;
-//! how many messages were cut off is counted, and the [judge](super::judge) reads the ledgers.
+//! how many messages were cut off is counted, and the [judge] reads the ledgers.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
