@@ -140,8 +140,18 @@ fn header(random: &mut fastrand::Rng, sequence: u64) -> [u8; 16] {
     bytes
 }
 
+/// Ends the victims' work, also when the attack fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs the attack until it has had its rounds; a call that does not end is the end of the process.
 fn attack(ground: &Ground, mut random: fastrand::Rng) {
+    let _over = Over(&ground.is_over);
     let path = ground.layout.path();
     let mut hostile = Hostile::new(&path, random.u64(..));
     while ground
@@ -169,6 +179,11 @@ fn attack(ground: &Ground, mut random: fastrand::Rng) {
             continue;
         }
         thread::sleep(Duration::from_micros(300));
+        if round % 1024 == 0 {
+            // the victims have a ring that works for a while
+            hostile.relent();
+            thread::sleep(Duration::from_millis(10));
+        }
         for ((before, at), calls) in progress.iter_mut().zip(&ground.calls) {
             let calls = calls.load(Ordering::Relaxed);
             if core::mem::replace(before, calls) != calls {
@@ -205,7 +220,6 @@ fn who_sends_and_receives_survives() {
             scope.spawn(|| ground.receive(for_rx)),
         ];
         attack(&ground, random);
-        ground.is_over.store(true, Ordering::Relaxed);
         for victim in victims {
             victim.join().expect("a victim");
         }

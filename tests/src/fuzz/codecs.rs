@@ -11,7 +11,7 @@ use myelon::{Codec, ZeroCopyCodec};
 /// How many fields of a table are looked at.
 const FIELDS: u16 = 6;
 /// How deep.
-const LEVELS: usize = 4;
+const LEVELS: usize = 2;
 
 /// A message with values of every kind.
 #[derive(
