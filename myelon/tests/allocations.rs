@@ -301,7 +301,8 @@ mod archives {
             });
             let place = place.expect("received");
             let whole = buffer.as_slice().as_ptr_range();
-            assert!(is_within(&place, &[whole.start.addr()..whole.end.addr()]));
+            let whole = whole.start.addr()..whole.end.addr();
+            assert!(is_within(&place, core::slice::from_ref(&whole)));
         };
         turn();
         let counted = allocations_of(|| (0..20).for_each(|_| turn()));

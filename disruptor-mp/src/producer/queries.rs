@@ -111,7 +111,7 @@ impl<E: Event, B> Producer<E, B> {
     ///
     /// # Errors
     ///
-    /// [`MultiProcessError::InvalidConsumerId`](crate::MultiProcessError::InvalidConsumerId).
+    /// [`MultiProcessError::InvalidConsumerId`].
     pub fn expect_consumer_id(&mut self, id: &str) -> MultiProcessResult<()> {
         let id = crate::consumer::check_id(id)?;
         self.core.expectation().add(id);
@@ -160,8 +160,8 @@ impl<E: Event, B> Producer<E, B> {
     ///
     /// # Errors
     ///
-    /// [`MultiProcessError::ConsumerAlreadyAttached`](crate::MultiProcessError::ConsumerAlreadyAttached) while it is attached,
-    /// [`MultiProcessError::NoSuchConsumer`](crate::MultiProcessError::NoSuchConsumer) when nobody has the id.
+    /// [`MultiProcessError::ConsumerAlreadyAttached`] while it is attached,
+    /// [`MultiProcessError::NoSuchConsumer`] when nobody has the id.
     pub fn remove_consumer(&mut self, id: &str) -> MultiProcessResult<()> {
         let id = crate::consumer::check_id(id)?;
         match blocked::remove(&self.segment, &id) {
