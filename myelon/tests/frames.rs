@@ -476,9 +476,18 @@ fn a_ring_that_was_lent_gives_back_what_is_held() -> Result {
     let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
     let lend: [fn(&mut Rx) -> Result; 4] = [
         |_| Ok(()),
-        |rx| Ok(rx.ring().recv(Deadline::NEVER)?.hold()),
-        |rx| Ok(rx.ring().redeliver_held()),
-        |rx| Ok(rx.ring().release_held(0)),
+        |rx| {
+            rx.ring().recv(Deadline::NEVER)?.hold();
+            Ok(())
+        },
+        |rx| {
+            rx.ring().redeliver_held();
+            Ok(())
+        },
+        |rx| {
+            rx.ring().release_held(0);
+            Ok(())
+        },
     ];
     for lend in lend {
         for len in [3, 9] {
