@@ -72,6 +72,22 @@ pub use crate::transport::MAX_MESSAGE_BYTES;
 ///
 /// Of serde messages, each struct, tuple, sequence, map, enum and `Some` is one deeper; of archives, each reference; of
 /// flatbuffers, each table.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// use myelon::codec::{Bincode, Codec, CodecError, MAX_DEPTH};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Link(Option<Box<Link>>);
+///
+/// let deep = vec![1; MAX_DEPTH + 1];
+/// let error = Bincode::<Link>::decode(&deep).map(drop).unwrap_err();
+/// assert!(matches!(error, CodecError::TooDeep { limit: MAX_DEPTH, .. }));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MAX_DEPTH: usize = 128;
 
 /// A message type that knows its bytes.
@@ -116,6 +132,17 @@ pub trait Codec: Sized {
     /// # Errors
     ///
     /// What the format cannot express, or more than its limit allows.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use myelon::codec::{Bincode, Codec};
+    ///
+    /// assert_eq!(Bincode(("gold".to_owned(), 7_u8)).encode()?, b"\x04gold\x07");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn encode(&self) -> Result<Vec<u8>, CodecError>;
 
     /// Appends the message's bytes to `out`; after an error `out` is as it was.
@@ -123,6 +150,19 @@ pub trait Codec: Sized {
     /// # Errors
     ///
     /// Those of [`encode`](Self::encode).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use myelon::codec::{Bincode, Codec};
+    ///
+    /// let mut bytes = vec![0xFF];
+    /// Bincode(7_u8).encode_append(&mut bytes)?;
+    /// assert_eq!(bytes, [0xFF, 7]);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
         out.extend_from_slice(&self.encode()?);
         Ok(())
@@ -134,6 +174,19 @@ pub trait Codec: Sized {
     /// # Errors
     ///
     /// Those of [`encode`](Self::encode).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use myelon::codec::{Bincode, Codec};
+    ///
+    /// let mut frame = [0; 4];
+    /// assert_eq!(Bincode([1_u8; 4]).encode_into(&mut frame)?, Some(4));
+    /// assert_eq!(Bincode([1_u8; 5]).encode_into(&mut frame)?, None);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
         let bytes = self.encode()?;
         let Some(place) = out.get_mut(..bytes.len()) else {
@@ -148,6 +201,18 @@ pub trait Codec: Sized {
     /// # Errors
     ///
     /// The bytes are not such a message, or more than one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use myelon::codec::{Bincode, Codec};
+    ///
+    /// assert_eq!(Bincode::<(u8, bool)>::decode(&[7, 1])?.into_inner(), (7, true));
+    /// assert!(Bincode::<(u8, bool)>::decode(&[7, 2]).is_err(), "2 is no bool");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn decode(bytes: &[u8]) -> Result<Self, CodecError>;
 }
 
@@ -190,6 +255,18 @@ pub trait ZeroCopyCodec: Codec {
     /// # Errors
     ///
     /// The bytes are not such a message, or lie where it cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "rkyv")] {
+    /// use myelon::codec::{Codec, Rkyv, ZeroCopyCodec};
+    ///
+    /// let bytes = Rkyv("a text that is read in place".to_owned()).encode()?;
+    /// assert_eq!(Rkyv::<String>::access(&bytes)?.len(), 28);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn access(bytes: &[u8]) -> Result<Self::Archived<'_>, CodecError>;
 }
 

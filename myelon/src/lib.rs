@@ -52,3 +52,8 @@ pub use typed_transport::*;
 #[cfg(all(doctest, feature = "bincode"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+/// So do the guide's, and they run.
+#[cfg(all(doctest, feature = "bincode", feature = "rkyv"))]
+#[doc = include_str!("../../docs/guide.md")]
+mod guide {}

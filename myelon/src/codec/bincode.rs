@@ -40,6 +40,17 @@ pub struct Bincode<T>(
 
 impl<T> Bincode<T> {
     /// The message as a `Bincode`, where it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::codec::{Bincode, Codec};
+    ///
+    /// let prices = vec![101_u64, 102];
+    /// assert_eq!(Bincode::of(&prices).encode()?, [2, 101, 102]);
+    /// println!("{prices:?}, not moved");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of(message: &T) -> &Self {
         Self::ref_cast(message)
     }

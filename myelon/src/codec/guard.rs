@@ -19,6 +19,19 @@ use super::{CodecError, MAX_DEPTH};
 ///
 /// Only elements of sequences and maps count. One that takes a byte or more is always within the limit, so this is for
 /// those that take none, such as `()`.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// use myelon::codec::{Bincode, Codec, CodecError, MAX_EMPTY_ELEMENTS};
+///
+/// let too_many = Bincode(vec![(); MAX_EMPTY_ELEMENTS + 20]).encode()?;
+/// let error = Bincode::<Vec<()>>::decode(&too_many).unwrap_err();
+/// assert!(matches!(error, CodecError::TooManyElements { .. }));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MAX_EMPTY_ELEMENTS: usize = 1 << 16;
 
 /// What may still come, for one message.

@@ -36,6 +36,17 @@ pub struct Postcard<T>(
 
 impl<T> Postcard<T> {
     /// The message as a `Postcard`, where it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::codec::{Codec, Postcard};
+    ///
+    /// let prices = vec![101_u64, 102];
+    /// assert_eq!(Postcard::of(&prices).encode()?, [2, 101, 102]);
+    /// println!("{prices:?}, not moved");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of(message: &T) -> &Self {
         Self::ref_cast(message)
     }

@@ -75,6 +75,17 @@ pub struct Rkyv<T>(
 
 impl<T> Rkyv<T> {
     /// The message as an `Rkyv`, where it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::codec::{Codec, Rkyv};
+    ///
+    /// let prices = vec![101_u64, 102];
+    /// let bytes = Rkyv::of(&prices).encode()?;
+    /// assert_eq!(Rkyv::<Vec<u64>>::decode(&bytes)?.into_inner(), prices);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of(message: &T) -> &Self {
         Self::ref_cast(message)
     }
@@ -114,6 +125,20 @@ impl<T: Archive> Rkyv<T> {
 }
 
 /// What a type must have to be an [`Rkyv`] message: rkyv's three derives give it all.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::TypedProducer;
+/// use myelon::codec::{Rkyv, RkyvMessage};
+/// use myelon::transport::FramedTransportFrame;
+///
+/// /// Sends anything that rkyv's derives were put on.
+/// fn archive<F: FramedTransportFrame>(tx: &mut TypedProducer<F>, message: &impl RkyvMessage) {
+///     tx.publish(Rkyv::of(message), 1).expect("sent");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait RkyvMessage:
     Archive<
         Archived: 'static

@@ -49,6 +49,21 @@ pub struct Received {
 
 impl Received {
     /// How many messages were dropped, as far as that can be told.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.ring().publish(|_frame| {}); // damage
+    /// tx.publish(b"hello", 7)?;
+    /// rx.recv_owned(Deadline::NEVER)?;
+    /// assert_eq!(rx.received().dropped(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn dropped(&self) -> u64 {
         self.truncated + self.malformed + self.too_long
     }

@@ -39,6 +39,15 @@ impl ReassemblyBuffer {
     }
 
     /// An empty buffer with memory for a message of `len` bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::ReassemblyBuffer;
+    ///
+    /// let buffer = ReassemblyBuffer::with_capacity(1 << 20);
+    /// assert_eq!(buffer.as_slice(), b"", "nothing was received yet");
+    /// ```
     pub fn with_capacity(len: usize) -> Self {
         let mut buffer = Self::new();
         buffer.restart(len);

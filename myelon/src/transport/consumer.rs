@@ -13,6 +13,15 @@ use super::message::Message;
 use super::place::RingPlace;
 
 /// How a consumer waits for messages.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::{AutoWaitStrategy, MyelonWaitStrategy};
+///
+/// assert_eq!(MyelonWaitStrategy::default(), MyelonWaitStrategy::Block);
+/// assert_eq!(AutoWaitStrategy::from(MyelonWaitStrategy::Block), AutoWaitStrategy::Block);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MyelonWaitStrategy {
     /// It never lets go of its core: for the shortest delay, and a core of its own.
@@ -62,6 +71,21 @@ pub struct FramedTransportConsumer<F: FramedTransportFrame, B = SharedMemory> {
 }
 
 /// Receives the messages of a ring in a mapped file.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::{FixedFrame, FramedTransportProducer, MmapFramedTransportConsumer};
+/// use myelon::{Deadline, MmapTransportLayout, MyelonWaitStrategy};
+///
+/// # let name = myelon::portable_shm_segment_name("doc");
+/// let layout = MmapTransportLayout::new(std::env::temp_dir(), &name);
+/// let mut tx = FramedTransportProducer::<FixedFrame<64>, _>::create(&layout, 8)?;
+/// let mut rx = MmapFramedTransportConsumer::<FixedFrame<64>>::attach(&layout, 8, MyelonWaitStrategy::Block)?;
+/// tx.publish(b"hello", 1)?;
+/// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type MmapFramedTransportConsumer<F> = FramedTransportConsumer<F, MappedFile>;
 
 impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
@@ -71,6 +95,20 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, MyelonWaitStrategy};
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let _tx = FramedTransportProducer::<FixedFrame<64>>::create(name, 8)?;
+    /// let rx = FramedTransportConsumer::<FixedFrame<64>>::attach(name, 8, MyelonWaitStrategy::Block)?;
+    /// assert_eq!(rx.depth(), 8);
+    /// let other_depth = FramedTransportConsumer::<FixedFrame<64>>::attach(name, 16, MyelonWaitStrategy::Block);
+    /// assert!(other_depth.unwrap_err().to_string().contains("the capacity is 8 slots, expected 16 slots"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach(
         place: impl RingPlace<B>,
         depth: usize,
@@ -85,6 +123,20 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, MyelonWaitStrategy};
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// # let attach = || FramedTransportConsumer::<FixedFrame<64>>::attach_with_consumer_id(name, 8, "reader", MyelonWaitStrategy::Block);
+    /// let mut tx = FramedTransportProducer::<FixedFrame<64>>::create(name, 8)?;
+    /// drop(attach()?); // with the id "reader"
+    /// tx.publish(b"while it was away", 1)?;
+    /// assert_eq!(attach()?.recv_owned(myelon::Deadline::NEVER)?.1, b"while it was away");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_with_consumer_id(
         place: impl RingPlace<B>,
         depth: usize,
@@ -100,6 +152,21 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::AutoWaitStrategy;
+    /// use myelon::transport::{FixedFrame, FramedTransportConsumer};
+    ///
+    /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let _tx = ring.producer()?;
+    /// let spins = AutoWaitStrategy::SpinThenYield { spins: 100 };
+    /// let builder = ring.builder().with_consumer_id("reader").with_wait_strategy(spins);
+    /// let rx = FramedTransportConsumer::from_builder(builder)?;
+    /// assert_eq!(rx.consumer_id(), "reader");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
         let mut ring = builder.build_consumer()?;
         ring.set_counter(CounterId::FRAMES_REASSEMBLED, 0);
@@ -112,6 +179,22 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
 
     /// Messages longer than `bytes` are dropped and counted; unless set,
     /// [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// rx.limit_message_bytes(100);
+    /// tx.publish(&[0; 101], 1)?;
+    /// tx.publish(&[0; 100], 1)?;
+    /// assert_eq!(rx.recv(Deadline::NEVER)?.len(), 100);
+    /// assert_eq!(rx.received().too_long, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn limit_message_bytes(&mut self, bytes: usize) -> &mut Self {
         self.assembler.limit = bytes;
         self
@@ -123,6 +206,26 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`Consumer::recv`], after every whole message was delivered.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use std::time::Duration;
+    /// use myelon::RecvError;
+    ///
+    /// tx.publish(b"hello", 7)?;
+    /// let message = rx.recv(Deadline::after(Duration::from_secs(1)))?;
+    /// assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
+    /// drop(message); // releases it
+    /// tx.close()?;
+    /// assert_eq!(rx.recv(Deadline::NEVER).unwrap_err(), RecvError::Closed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
         self.wait(deadline)?;
@@ -137,6 +240,20 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv), but for the time-out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// assert!(rx.try_recv()?.is_none());
+    /// tx.publish(b"hello", 7)?;
+    /// assert!(rx.try_recv()?.is_some_and(|message| &*message == b"hello"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
         if self.assembler.is_between() {
@@ -237,6 +354,19 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(b"hello", 7)?;
+    /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (7, b"hello".to_vec()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_owned(&mut self, deadline: Deadline) -> Result<(u8, Vec<u8>), RecvError> {
         let (meta, message) = self.recv_owned_with_meta(deadline)?;
         Ok((meta.kind, message))
@@ -247,6 +377,20 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&[1; 100], 7)?;
+    /// let (meta, message) = rx.recv_owned_with_meta(Deadline::NEVER)?;
+    /// assert_eq!((meta.frames, message.len()), (2, 100));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_owned_with_meta(
         &mut self,
         deadline: Deadline,
@@ -268,6 +412,24 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&[1; 100], 7)?;
+    /// let mut buffer = ReassemblyBuffer::new();
+    /// let sum = rx.recv_leased(&mut buffer, Deadline::NEVER, |meta, message| {
+    ///     assert_eq!(meta.kind, 7);
+    ///     message.iter().map(|byte| u32::from(*byte)).sum::<u32>()
+    /// })?;
+    /// assert_eq!(sum, 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_leased<R>(
         &mut self,
         buffer: &mut ReassemblyBuffer,
@@ -293,6 +455,19 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Panics
     ///
     /// When the ring is closed and drained, and in a forked process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(b"hello", 7)?;
+    /// assert_eq!(rx.recv_message_blocking_owned(), (7, b"hello".to_vec()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_message_blocking_owned(&mut self) -> (u8, Vec<u8>) {
         let (meta, message) = self.recv_message_blocking_owned_with_meta();
         (meta.kind, message)
@@ -320,6 +495,20 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     ///
     /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned), and with the closure: the message comes again
     /// then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(b"hello", 7)?;
+    /// let mut buffer = ReassemblyBuffer::new();
+    /// assert_eq!(rx.recv_message_blocking_leased(&mut buffer, |_kind, message| message.len()), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_message_blocking_leased<R>(
         &mut self,
         buffer: &mut ReassemblyBuffer,
@@ -387,6 +576,21 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// As [`process_available_messages`](Self::process_available_messages).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.stamp_send_times(true).publish(b"hello", 7)?;
+    /// rx.process_available_messages_with_meta(|meta, message| {
+    ///     println!("{} bytes, sent at {:?}", message.len(), meta.sent_at_ns);
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn process_available_messages_with_meta(
         &mut self,
         handle: impl FnMut(ReceivedMessageMeta, &[u8]),
@@ -468,18 +672,63 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     }
 
     /// What this consumer received, and what was dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&[1; 100], 7)?;
+    /// rx.recv_owned(Deadline::NEVER)?;
+    /// let received = rx.received();
+    /// assert_eq!((received.messages, received.reassembled, received.dropped()), (1, 1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn received(&self) -> Received {
         self.assembler.received
     }
 
     /// The ring, for what layer 0 can do. Its position is this consumer's: reading events from it takes them away from
-    /// messages. What is held when the next message is received comes again.
+    /// messages.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&[1; 100], 7)?;
+    /// assert_eq!(rx.ring().ring_state().published, 1, "two frames");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ring(&mut self) -> &mut Consumer<F, B> {
         self.assembler.lend_ring();
         &mut self.ring
     }
 
     /// The ring, to wait for it together with others: see [`RingSet`](disruptor_mp::RingSet).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use myelon::RingSet;
+    ///
+    /// tx.publish(b"hello", 7)?;
+    /// let ready = RingSet::of([rx.as_ring()])?.wait(Deadline::NEVER)?;
+    /// assert_eq!(ready, 0);
+    /// assert!(rx.try_recv()?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn as_ring(&self) -> &Consumer<F, B> {
         &self.ring
     }
@@ -490,6 +739,25 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Counters`](super::TransportError::Counters); nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use myelon::CountersFile;
+    ///
+    /// let file = CountersFile::anonymous();
+    /// rx.attach_counters(&file)?;
+    /// tx.publish(&[1; 100], 7)?;
+    /// rx.recv_owned(Deadline::NEVER)?;
+    /// let counters = rx.counters();
+    /// assert!(counters.iter().any(|it| it.id.get() == 0x32 && it.value == 1), "one put together");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
         Ok(self.ring.attach_counters(file)?)
     }
@@ -523,6 +791,19 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// rx.detach()?;
+    /// assert_eq!(tx.ring().get_consumer_count(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detach(self) -> MultiProcessResult<()> {
         self.ring.detach()
     }
@@ -552,6 +833,19 @@ impl<F: FramedTransportFrame, B> Drop for Burst<'_, F, B> {
 /// # Errors
 ///
 /// As [`Consumer::recv`].
+///
+/// # Examples
+///
+/// ```
+/// use myelon::Deadline;
+/// use myelon::transport::{FixedFrame, publish_framed_payload, recv_framed_message};
+///
+/// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+/// publish_framed_payload(&mut tx, b"hello", 7, Deadline::NEVER)?;
+/// assert_eq!(recv_framed_message(&mut rx, Deadline::NEVER)?, (7, b"hello".to_vec()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn recv_framed_message<F: FramedTransportFrame, B>(
     ring: &mut Consumer<F, B>,
     deadline: Deadline,

@@ -3,6 +3,16 @@
 use disruptor_mp::{CountersError, MultiProcessError, RecvError, RequiredConsumerError, SendError};
 
 /// The result of what a transport does.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::{FixedFrame, FramedTransportProducer, TransportResult};
+///
+/// fn orders() -> TransportResult<FramedTransportProducer<FixedFrame<256>>> {
+///     FramedTransportProducer::create("orders", 1024)
+/// }
+/// ```
 pub type TransportResult<T> = Result<T, TransportError>;
 
 /// Why a transport could not be made, or a message not be sent or received.

@@ -202,6 +202,18 @@ pub trait FramedTransportFrame: Event {
 ///
 /// In frames from 237 bytes of payload on, the payload starts 4 bytes before a cache line. For messages that are read in
 /// place as something with an alignment, take an [`AlignedFixedFrame`].
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::{FixedFrame, FramedTransportFrame, FramedTransportProducer};
+///
+/// let ring = myelon::HeapRing::<FixedFrame<1000>>::new(8)?;
+/// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+/// tx.publish(&[7; 1000], 1)?;
+/// assert_eq!((FixedFrame::<1000>::PAYLOAD_BYTES, tx.last_published_sequence()), (1000, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct FixedFrame<const N: usize> {
@@ -212,6 +224,20 @@ pub struct FixedFrame<const N: usize> {
 /// A frame with `N` bytes of payload, aligned to 16 bytes: `N` is a multiple of 16.
 ///
 /// In frames from 240 bytes of payload on, the payload starts on a cache line.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::Deadline;
+/// use myelon::transport::{AlignedFixedFrame, FramedTransportConsumer, FramedTransportProducer};
+///
+/// let ring = myelon::HeapRing::<AlignedFixedFrame<1008>>::new(8)?;
+/// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+/// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+/// tx.publish(&[7; 1000], 1)?;
+/// assert!(rx.recv(Deadline::NEVER)?.as_ptr().cast::<u128>().is_aligned());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
 pub struct AlignedFixedFrame<const N: usize> {

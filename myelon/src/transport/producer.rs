@@ -16,6 +16,12 @@ use super::frame::{FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags};
 use super::place::RingPlace;
 
 /// The longest message, in bytes.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(myelon::MAX_MESSAGE_BYTES, 1024 * 1024 * 1024);
+/// ```
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
 /// Sends messages of any length over a ring of frames. [`MmapFramedTransportProducer`] is this type.
@@ -44,6 +50,20 @@ pub struct FramedTransportProducer<F: FramedTransportFrame, B = SharedMemory> {
 }
 
 /// Sends messages over a ring in a mapped file.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::MmapTransportLayout;
+/// use myelon::transport::{FixedFrame, MmapFramedTransportProducer};
+///
+/// # let name = myelon::portable_shm_segment_name("doc");
+/// let layout = MmapTransportLayout::new(std::env::temp_dir(), &name);
+/// let mut tx = MmapFramedTransportProducer::<FixedFrame<64>>::create(&layout, 8)?;
+/// tx.publish(b"hello", 1)?;
+/// assert!(layout.path().exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type MmapFramedTransportProducer<F> = FramedTransportProducer<F, MappedFile>;
 
 /// How long a publish may wait.
@@ -61,6 +81,19 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FixedFrame, FramedTransportProducer};
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let tx = FramedTransportProducer::<FixedFrame<64>>::create(name, 8)?;
+    /// assert_eq!(tx.depth(), 8);
+    /// let second = FramedTransportProducer::<FixedFrame<64>>::create(name, 8);
+    /// assert!(second.unwrap_err().to_string().contains("already has a live producer"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(place: impl RingPlace<B>, depth: usize) -> TransportResult<Self> {
         Self::from_builder(place.builder(depth))
     }
@@ -71,6 +104,20 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FixedFrame, FramedTransportProducer};
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let mut tx = FramedTransportProducer::<FixedFrame<64>>::create_with_consumers(name, 8, ["worker_0", "worker_1"])?;
+    /// for _ in 0..8 {
+    ///     tx.try_publish(b"kept for them", 1)?;
+    /// }
+    /// assert!(tx.try_publish(b"one too many", 1).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_with_consumers<I: AsRef<str>>(
         place: impl RingPlace<B>,
         depth: usize,
@@ -118,6 +165,20 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// clock for each message, and 8 bytes.
     ///
     /// [`ReceivedMessageMeta::sent_at_ns`]: super::ReceivedMessageMeta::sent_at_ns
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.stamp_send_times(true).publish(b"hello", 7)?;
+    /// let meta = rx.recv(Deadline::NEVER)?.meta();
+    /// assert_eq!((meta.len, meta.sent_at_ns.is_some()), (5, true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stamp_send_times(&mut self, is_timed: bool) -> &mut Self {
         self.is_timed = is_timed;
         self
@@ -128,6 +189,20 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`] for what is no id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// let reader = FramedTransportConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
+    /// assert_eq!(tx.discover_consumers(["reader", "writer"])?, 1);
+    /// assert!(tx.discover_consumer_id("reader") && !tx.discover_consumer_id("writer"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn discover_consumers<I: AsRef<str>>(
         &mut self,
         ids: impl IntoIterator<Item = I>,
@@ -150,6 +225,19 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// As [`send`](Self::send), but for the time-out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(b"hello", 7)?;
+    /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (7, b"hello".to_vec()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
         self.send(message, kind, Deadline::NEVER)
@@ -162,6 +250,25 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// [`TransportError::Send`] with who held the ring, or what else is wrong with it; [`TransportError::MessageTooLong`].
     /// The message is not received then: if it is longer than half the ring and some of it was published, consumers drop
     /// that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use std::time::Duration;
+    ///
+    /// let soon = || Deadline::after(Duration::from_millis(1));
+    /// for _ in 0..8 {
+    ///     tx.send(b"hello", 7, soon())?;
+    /// }
+    /// let error = tx.send(b"hello", 7, soon()).unwrap_err();
+    /// assert!(error.to_string().starts_with("the ring stayed full until the deadline"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn send(
         &mut self,
@@ -181,6 +288,23 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     ///
     /// [`TransportError::Full`], and [`TransportError::NeedsRuns`] for a message that takes more than half of the ring;
     /// [`TransportError::MessageTooLong`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use myelon::TransportError;
+    ///
+    /// tx.try_publish(b"hello", 7)?;
+    /// let half_a_ring = 4 * 64;
+    /// let error = tx.try_publish(&vec![0; half_a_ring + 1], 7).unwrap_err();
+    /// assert!(matches!(error, TransportError::NeedsRuns { frames: 5, limit: 4, .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
         if self.is_plain(message.len())
@@ -197,6 +321,25 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::RequiredConsumer`], [`TransportError::MessageTooLong`]. The message is not received then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use myelon::RequiredConsumerLivenessConfig;
+    /// # let reader = FramedTransportConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
+    ///
+    /// tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+    ///     required_consumer_ids: vec!["reader".into()],
+    ///     ..Default::default()
+    /// });
+    /// tx.publish_managed(b"hello", 7)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish_managed(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
         if self.is_plain(message.len()) {
@@ -262,6 +405,21 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::DoesNotFitFrame`], [`TransportError::Full`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// let mut message = tx.try_reserve(5, 7)?;
+    /// message.copy_from_slice(b"hello");
+    /// message.publish();
+    /// assert!(tx.try_reserve(65, 7).is_err(), "larger than a frame");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_reserve(&mut self, len: usize, kind: u8) -> TransportResult<Reservation<'_, F>> {
         self.check_reservation(len)?;
@@ -285,6 +443,19 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     }
 
     /// The longest message that takes one frame, in bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// assert_eq!(tx.frame_limit(), 64);
+    /// assert_eq!(tx.stamp_send_times(true).frame_limit(), 56);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn frame_limit(&self) -> usize {
         let time = if self.is_timed { TIME_BYTES } else { 0 };
         F::PAYLOAD_BYTES.saturating_sub(time)
@@ -326,6 +497,22 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     }
 
     /// The ring, for what layer 0 can do: who holds it, who is there, whether a sequence was consumed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// while tx.try_publish(b"hello", 7).is_ok() {}
+    /// let blocked = tx.ring().blocked_on().expect("it is full");
+    /// println!("{blocked}");
+    /// let last = tx.last_published_sequence();
+    /// assert!(!tx.ring().is_consumed(last));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ring(&mut self) -> &mut Producer<F, B> {
         &mut self.ring
     }
@@ -336,6 +523,23 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Counters`]; nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use myelon::CountersFile;
+    ///
+    /// tx.attach_counters(&CountersFile::anonymous())?;
+    /// tx.publish(&[1; 100], 7)?;
+    /// let counters = tx.counters();
+    /// assert!(counters.iter().any(|it| it.id.get() == 0x30 && it.value == 2), "two frames");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
         Ok(self.ring.attach_counters(file)?)
     }
@@ -360,6 +564,21 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(b"the last one", 7)?;
+    /// tx.close()?;
+    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"the last one");
+    /// assert_eq!(rx.try_recv().unwrap_err(), myelon::RecvError::Closed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(self) -> MultiProcessResult<()> {
         self.ring.close()
     }
@@ -477,6 +696,26 @@ impl Outgoing<'_> {
 /// A frame that was claimed to write a message in place. Dropped unpublished, it is as if never claimed.
 ///
 /// It is handed over as an earlier message left it: write every byte.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::Deadline;
+/// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+/// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+/// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+/// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+/// use std::io::Write;
+///
+/// let mut message = tx.reserve(tx.frame_limit(), 7, Deadline::NEVER)?;
+/// let mut rest = &mut message[..];
+/// write!(rest, "{} + {} = {}", 1, 2, 1 + 2)?;
+/// let unused = rest.len();
+/// message.truncate(64 - unused);
+/// message.publish();
+/// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"1 + 2 = 3");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a message is sent by `publish()`"]
 pub struct Reservation<'a, F: FramedTransportFrame> {

@@ -43,6 +43,24 @@ pub struct TypedConsumer<F: FramedTransportFrame, B = SharedMemory> {
 }
 
 /// Receives values from a ring in a mapped file.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// use myelon::codec::Bincode;
+/// use myelon::transport::FixedFrame;
+/// use myelon::{Deadline, MmapTransportLayout, MmapTypedConsumer, MyelonWaitStrategy, TypedProducer};
+///
+/// # let name = myelon::portable_shm_segment_name("doc");
+/// let layout = MmapTransportLayout::new(std::env::temp_dir(), &name);
+/// let mut tx = TypedProducer::<FixedFrame<64>, _>::create(&layout, 8)?;
+/// let mut rx = MmapTypedConsumer::<FixedFrame<64>>::attach(&layout, 8, MyelonWaitStrategy::Block)?;
+/// tx.publish(&Bincode(7_u64), 1)?;
+/// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(7_u64)));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type MmapTypedConsumer<F> = TypedConsumer<F, MappedFile>;
 
 impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
@@ -51,6 +69,18 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let _tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?;
+    /// let rx = TypedConsumer::<FixedFrame<64>>::attach(name, 8, MyelonWaitStrategy::Block)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach(
         place: impl RingPlace<B>,
         depth: usize,
@@ -64,6 +94,19 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let _tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?;
+    /// let mut rx = TypedConsumer::<FixedFrame<64>>::attach_with_consumer_id(name, 8, "reader", MyelonWaitStrategy::Block)?;
+    /// assert_eq!(rx.raw().consumer_id(), "reader");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_with_consumer_id(
         place: impl RingPlace<B>,
         depth: usize,
@@ -78,6 +121,18 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::TypedConsumer;
+    /// use myelon::transport::FixedFrame;
+    ///
+    /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let _tx = ring.producer()?;
+    /// let rx = TypedConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
         FramedTransportConsumer::from_builder(builder).map(Self::over)
     }
@@ -92,6 +147,26 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TypedRecvError::Decode`] for a message that is none of `T`: it is consumed. [`TypedRecvError::Recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use myelon::TypedRecvError;
+    ///
+    /// tx.publish_raw(b"", 1)?; // no number
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// assert!(matches!(rx.recv::<Bincode<u64>>(Deadline::NEVER), Err(TypedRecvError::Decode(_))));
+    /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(7_u64)));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn recv<T: Codec>(&mut self, deadline: Deadline) -> Result<(u8, T), TypedRecvError> {
         let value = decode(self.raw.recv(deadline)?)?;
@@ -104,6 +179,23 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv), but for the time-out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// assert_eq!(rx.try_recv::<Bincode<u64>>()?, None);
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// assert_eq!(rx.try_recv()?, Some((1, Bincode(7_u64))));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_recv<T: Codec>(&mut self) -> Result<Option<(u8, T)>, TypedRecvError> {
         let Some(message) = self.raw.try_recv()? else {
@@ -119,6 +211,23 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv), but for the time-out and a producer's death.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&Bincode(vec!["a", "b"].join("-")), 1)?;
+    /// let (_kind, Bincode(text)) = rx.recv_owned::<Bincode<String>>()?;
+    /// assert_eq!(text, "a-b");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_owned<T: Codec>(&mut self) -> Result<(u8, T), TypedRecvError> {
         loop {
             match self.recv(Deadline::NEVER) {
@@ -133,6 +242,22 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportConsumer::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// assert_eq!(&*rx.recv_raw(Deadline::NEVER)?, [7], "bincode's 7");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_raw(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
         self.raw.recv(deadline)
     }
@@ -142,6 +267,22 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportConsumer::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish_raw(b"as it is", 1)?;
+    /// assert_eq!(rx.recv_raw_owned(Deadline::NEVER)?, (1, b"as it is".to_vec()));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_raw_owned(&mut self, deadline: Deadline) -> Result<(u8, Vec<u8>), RecvError> {
         self.raw.recv_owned(deadline)
     }
@@ -198,6 +339,26 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// As [`recv_leased`](Self::recv_leased), and all of [`TypedRecvError::Recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "rkyv")] {
+    /// # use myelon::codec::Rkyv;
+    /// # use myelon::transport::{AlignedFixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<AlignedFixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use std::time::Duration;
+    ///
+    /// let mut buffer = ReassemblyBuffer::new();
+    /// let soon = Deadline::after(Duration::from_secs(1));
+    /// tx.publish(&Rkyv("gold".to_owned()), 1)?;
+    /// rx.recv_leased_within::<Rkyv<String>, _, _>(&mut buffer, soon, |_kind, text| assert_eq!(text, "gold"))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_leased_within<T: ZeroCopyCodec, R, H>(
         &mut self,
         buffer: &mut ReassemblyBuffer,
@@ -221,6 +382,26 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportConsumer::process_available_messages`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// for number in 1..4_u64 {
+    ///     tx.publish(&Bincode(number), 1)?;
+    /// }
+    /// let mut sum = 0;
+    /// let count = rx.process_available::<Bincode<u64>>(|_kind, number| sum += number.map_or(0, |it| it.0))?;
+    /// assert_eq!((count, sum), (3, 6));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn process_available<T: Codec>(
         &mut self,
         mut handle: impl FnMut(u8, Result<T, DecodeError>),
@@ -241,6 +422,26 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportConsumer::process_available_messages`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "rkyv")] {
+    /// # use myelon::codec::Rkyv;
+    /// # use myelon::{TypedConsumer, TypedProducer, transport::AlignedFixedFrame};
+    /// # let ring = myelon::HeapRing::<AlignedFixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&Rkyv(vec![1_u32, 2]), 1)?;
+    /// tx.publish(&Rkyv(vec![3_u32]), 1)?;
+    /// let mut count = 0;
+    /// rx.process_available_zero_copy::<Rkyv<Vec<u32>>, _>(|_kind, numbers| {
+    ///     count += numbers.map_or(0, |numbers| numbers.len());
+    /// })?;
+    /// assert_eq!(count, 3);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn process_available_zero_copy<T, H>(&mut self, mut handle: H) -> Result<usize, RecvError>
     where
         T: ZeroCopyCodec,
@@ -264,6 +465,28 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     ///
     /// [`TypedRecvError::NoKinds`] for an empty table. [`TypedRecvError::UnknownKind`] and [`TypedRecvError::Decode`]: the
     /// message is consumed. [`TypedRecvError::Recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// let mut texts = Vec::new();
+    /// let mut table = KindTable::new().on(2, |Bincode(text): Bincode<String>| texts.push(text))?;
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// tx.publish(&Bincode("gold".to_owned()), 2)?;
+    /// assert!(rx.dispatch(&mut table, Deadline::NEVER).is_err(), "a kind that the table does not have");
+    /// assert_eq!(rx.dispatch(&mut table, Deadline::NEVER)?, 2);
+    /// drop(table);
+    /// assert_eq!(texts, ["gold"]);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn dispatch(
         &mut self,
         table: &mut KindTable<'_>,
@@ -308,12 +531,46 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     }
 
     /// This consumer's counters as they are now; a file that they are attached to is brought up to date.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// rx.recv::<Bincode<u64>>(Deadline::NEVER)?;
+    /// let counters = rx.counters();
+    /// assert!(counters.iter().any(|it| it.id.get() == 0x34 && it.value == 1), "one decoded");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.show();
         self.raw.counters()
     }
 
     /// The framed transport underneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// rx.raw().limit_message_bytes(1 << 20);
+    /// assert_eq!(rx.raw().received().messages, 0);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn raw(&mut self) -> &mut FramedTransportConsumer<F, B> {
         &mut self.raw
     }

@@ -6,6 +6,15 @@ use crate::codec::CodecError;
 use crate::transport::TransportError;
 
 /// Why a typed message was not sent.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::{CodecError, TypedPublishError};
+///
+/// let error = TypedPublishError::Encode { kind: 7, source: CodecError::custom("no price") };
+/// assert_eq!(error.to_string(), "a message of kind 7 was not sent: no price");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedPublishError {
@@ -23,6 +32,25 @@ pub enum TypedPublishError {
 }
 
 /// A message that could not be decoded. It is consumed; the next one follows.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// # use myelon::codec::Bincode;
+/// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+/// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+/// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+/// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+/// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+/// tx.publish_raw(b"\xFF", 7)?;
+/// rx.process_available::<Bincode<u64>>(|kind, outcome| {
+///     let error = outcome.unwrap_err();
+///     assert_eq!((error.kind, error.len, kind), (7, 1, 7));
+/// })?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("a message of kind {kind} and {len} bytes was dropped: {source}")]
 pub struct DecodeError {
@@ -35,6 +63,34 @@ pub struct DecodeError {
 }
 
 /// Why no typed message was received.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// # use myelon::codec::Bincode;
+/// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+/// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+/// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+/// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+/// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+/// use myelon::{RecvError, TypedRecvError};
+///
+/// tx.publish_raw(b"", 7)?;
+/// tx.close()?;
+/// let mut dropped = 0;
+/// loop {
+///     match rx.recv::<Bincode<u64>>(Deadline::NEVER) {
+///         Ok((_kind, Bincode(number))) => println!("{number}"),
+///         Err(TypedRecvError::Recv(RecvError::Closed)) => break,
+///         Err(TypedRecvError::Decode(_)) => dropped += 1, // and go on
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// assert_eq!(dropped, 1);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedRecvError {
@@ -62,6 +118,19 @@ pub enum TypedRecvError {
 }
 
 /// A kind has two handlers.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// use myelon::codec::Bincode;
+/// use myelon::{KindTable, KindTaken};
+///
+/// let table = KindTable::new().on(1, |_: Bincode<u64>| {})?;
+/// assert_eq!(table.on(1, |_: Bincode<u32>| {}).unwrap_err(), KindTaken { kind: 1 });
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("kind {kind} has a handler already: one kind is one type of message")]
 pub struct KindTaken {

@@ -54,6 +54,26 @@ impl<'h> KindTable<'h> {
     /// # Errors
     ///
     /// [`KindTaken`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// let mut sum = 0;
+    /// let mut table = KindTable::new().on(1, |Bincode(number): Bincode<u64>| sum += number)?;
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// rx.dispatch(&mut table, Deadline::NEVER)?;
+    /// drop(table);
+    /// assert_eq!(sum, 7);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on<T: Codec>(self, kind: u8, mut handle: impl FnMut(T) + 'h) -> Result<Self, KindTaken> {
         self.put(
             kind,
@@ -69,6 +89,22 @@ impl<'h> KindTable<'h> {
     /// # Errors
     ///
     /// [`KindTaken`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "rkyv")] {
+    /// # use myelon::codec::Rkyv;
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer, transport::AlignedFixedFrame};
+    /// # let ring = myelon::HeapRing::<AlignedFixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// let mut table = KindTable::new().on_access::<Rkyv<String>>(1, |text| assert_eq!(text, "gold"))?;
+    /// tx.publish(&Rkyv("gold".to_owned()), 1)?;
+    /// rx.dispatch(&mut table, Deadline::NEVER)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_access<T: ZeroCopyCodec>(
         self,
         kind: u8,
@@ -102,6 +138,18 @@ impl<'h> KindTable<'h> {
     }
 
     /// The kinds that have a handler, in ascending order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use myelon::{KindTable, codec::Bincode};
+    ///
+    /// let table = KindTable::new().on(9, |_: Bincode<u8>| {})?.on(2, |_: Bincode<u16>| {})?;
+    /// assert_eq!(table.kinds(), [2, 9]);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn kinds(&self) -> Vec<u8> {
         (0..=u8::MAX)
             .zip(&self.handlers)

@@ -44,6 +44,18 @@ pub struct TypedProducer<F: FramedTransportFrame, B = SharedMemory> {
 }
 
 /// Sends values over a ring in a mapped file.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::FixedFrame;
+/// use myelon::{MmapTransportLayout, MmapTypedProducer};
+///
+/// # let name = myelon::portable_shm_segment_name("doc");
+/// let layout = MmapTransportLayout::new(std::env::temp_dir(), &name);
+/// let tx = MmapTypedProducer::<FixedFrame<64>>::create(&layout, 8)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type MmapTypedProducer<F> = TypedProducer<F, MappedFile>;
 
 /// How long a message waits for space.
@@ -60,6 +72,18 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::TypedProducer;
+    /// use myelon::transport::FixedFrame;
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let mut tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?;
+    /// assert_eq!(tx.raw().depth(), 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(place: impl RingPlace<B>, depth: usize) -> TransportResult<Self> {
         FramedTransportProducer::create(place, depth).map(Self::over)
     }
@@ -70,6 +94,18 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::TypedProducer;
+    /// use myelon::transport::FixedFrame;
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let mut tx = TypedProducer::<FixedFrame<64>>::create_with_consumers(name, 8, ["worker_0"])?;
+    /// assert!(!tx.raw().discover_consumer_id("worker_0"), "expected, and not there yet");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_with_consumers<I: AsRef<str>>(
         place: impl RingPlace<B>,
         depth: usize,
@@ -83,6 +119,17 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::TypedProducer;
+    /// use myelon::transport::FixedFrame;
+    ///
+    /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// let tx = TypedProducer::from_builder(ring.builder().discover_consumer_with_prefix(2, "worker"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
         FramedTransportProducer::from_builder(builder).map(Self::over)
     }
@@ -102,6 +149,22 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TypedPublishError`], but for a time-out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&Bincode((7_u64, true)), 1)?;
+    /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode((7_u64, true))));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish<T: Codec>(
         &mut self,
@@ -116,6 +179,25 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TypedPublishError`]: the message is not received then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use std::time::Duration;
+    ///
+    /// let prices = vec![101_u64, 102];
+    /// tx.send(Bincode::of(&prices), 1, Deadline::after(Duration::from_secs(1)))?;
+    /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(prices)));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn send<T: Codec>(
         &mut self,
@@ -131,6 +213,25 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TypedPublishError`], with [`TransportError::Full`] or [`TransportError::NeedsRuns`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use myelon::{TransportError, TypedPublishError};
+    ///
+    /// while tx.raw().try_publish(b"something else", 2).is_ok() {}
+    /// let error = tx.try_publish(&Bincode(7_u64), 1).unwrap_err();
+    /// assert!(matches!(error, TypedPublishError::Transport(TransportError::Full { .. })));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_publish<T: Codec>(
         &mut self,
@@ -146,6 +247,28 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TypedPublishError`], with [`TransportError::RequiredConsumer`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use myelon::RequiredConsumerLivenessConfig;
+    /// # let reader = TypedConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
+    ///
+    /// tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+    ///     required_consumer_ids: vec!["reader".into()],
+    ///     ..Default::default()
+    /// });
+    /// tx.publish_managed(&Bincode(7_u64), 1)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish_managed<T: Codec>(
         &mut self,
@@ -219,6 +342,22 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportProducer::publish`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish_raw(b"as it is", 1)?;
+    /// assert_eq!(&*rx.recv_raw(Deadline::NEVER)?, b"as it is");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn publish_raw(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
         self.raw.publish(message, kind)
     }
@@ -234,6 +373,22 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     }
 
     /// From now on each message tells when it was sent: see [`FramedTransportProducer::stamp_send_times`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.stamp_send_times(true).publish(&Bincode(7_u64), 1)?;
+    /// assert!(rx.recv_raw(Deadline::NEVER)?.meta().sent_at_ns.is_some());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stamp_send_times(&mut self, is_timed: bool) -> &mut Self {
         self.raw.stamp_send_times(is_timed);
         self
@@ -245,6 +400,26 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Counters`]; nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use myelon::CountersFile;
+    ///
+    /// tx.attach_counters(&CountersFile::anonymous())?;
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// let counters = tx.counters();
+    /// assert!(counters.iter().any(|it| it.id.get() == 0x33 && it.value == 1), "one encoded");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
         self.show();
         self.raw.attach_counters(file)
@@ -257,6 +432,21 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     }
 
     /// The framed transport underneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// assert_eq!(tx.raw().frame_limit(), 64);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn raw(&mut self) -> &mut FramedTransportProducer<F, B> {
         &mut self.raw
     }
@@ -266,6 +456,24 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// tx.close()?;
+    /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(7_u64)));
+    /// assert!(rx.recv::<Bincode<u64>>(Deadline::NEVER).is_err(), "the end");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(self) -> MultiProcessResult<()> {
         self.raw.close()
     }

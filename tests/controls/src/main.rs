@@ -4,7 +4,7 @@
 //! Each control is a few lines of a program that uses a ring as nobody may. `sound` is the one that breaks no rule, and
 //! that no checker may report.
 
-#[cfg(feature = "one-mapping")]
+#[cfg(one_mapping)]
 mod one_mapping;
 
 use std::hint::black_box;

@@ -1,5 +1,6 @@
 //! The thread scenarios where all endpoints share one memory, of the heap or of one mapping: for ThreadSanitizer, which
 //! knows memory by its address.
+#![cfg(one_mapping)]
 
 #[path = "../../../disruptor-mp/tests/threads/heap.rs"]
 mod heap;
