@@ -129,6 +129,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     pub(crate) fn new(place: Place, capacity: Option<usize>) -> Self {
         // asked here, as asking allocates: a wait must not
         cpu::usable_cpus();
+        cpu::online_cpus();
         Self {
             place,
             want: Want {

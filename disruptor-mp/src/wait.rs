@@ -37,8 +37,8 @@ pub enum AutoWaitStrategy {
     },
     /// Sleep this long between two looks.
     Sleep(Duration),
-    /// Spin for about as long as waking up takes, then yield, then sleep in the kernel until woken. Where those who
-    /// share the ring outnumber the cores, nobody spins.
+    /// Spin for about as long as waking up takes, then sleep in the kernel until woken. Where those who share the ring
+    /// outnumber the cores, nobody spins: they yield a few times first.
     #[default]
     Block,
 }
@@ -123,6 +123,17 @@ impl Habits {
             self.wake_cost
         }
     }
+
+    /// Where the parties outnumber the machine's cores, the awaited one may run on this very core as soon as it is given up.
+    /// Elsewhere it is a stranger who runs then, for as long as a turn lasts: who sleeps has the core back when it is woken,
+    /// who has yielded waits for its turn.
+    fn yields(participants: usize) -> u32 {
+        if participants > cpu::online_cpus() {
+            BLOCK_YIELDS
+        } else {
+            0
+        }
+    }
 }
 
 /// One wait of one call.
@@ -143,6 +154,7 @@ enum BlockPhase {
     Spin {
         budget: Duration,
         until: Option<Instant>,
+        yields: u32,
     },
     Yield {
         left: u32,
@@ -167,6 +179,7 @@ impl Waiter {
             block: BlockPhase::Spin {
                 budget: habits.spin_budget(participants),
                 until: None,
+                yields: Habits::yields(participants),
             },
             sleeps: 0,
         }
@@ -198,7 +211,11 @@ impl Waiter {
     /// Whether the moment was too short to be worth a look at the clock.
     fn pass_by_blocking(&mut self) -> bool {
         match &mut self.block {
-            BlockPhase::Spin { budget, until } => {
+            BlockPhase::Spin {
+                budget,
+                until,
+                yields,
+            } => {
                 if !budget.is_zero() {
                     spin_loop();
                     if !self.rounds.is_multiple_of(BLOCK_SPINS_PER_LOOK) {
@@ -209,8 +226,11 @@ impl Waiter {
                         return true;
                     }
                 }
-                self.block = BlockPhase::Yield { left: BLOCK_YIELDS };
-                true
+                self.block = match *yields {
+                    0 => BlockPhase::Sleep,
+                    left => BlockPhase::Yield { left },
+                };
+                !matches!(self.block, BlockPhase::Sleep)
             }
             BlockPhase::Yield { left } => {
                 yield_now();

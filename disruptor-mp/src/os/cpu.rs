@@ -16,6 +16,16 @@ pub(crate) fn usable_cpus() -> usize {
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
+/// How many cores the machine has, for those who run elsewhere, too; at least 1. Asked once.
+pub(crate) fn online_cpus() -> usize {
+    use nix::unistd::{SysconfVar, sysconf};
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| match sysconf(SysconfVar::_NPROCESSORS_ONLN) {
+        Ok(Some(count)) => usize::try_from(count).unwrap_or(1).max(1),
+        _ => usable_cpus(),
+    })
+}
+
 /// The cores that the calling thread may run on, in ascending order.
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) fn available_cores() -> Vec<usize> {
@@ -105,6 +115,7 @@ mod tests {
         assert_eq!(inside.expect("thread").expect("pinned"), [core]);
         assert_eq!(available_cores(), before);
         assert!(usable_cpus() >= 1);
+        assert!(online_cpus() >= usable_cpus());
     }
 
     #[test]
