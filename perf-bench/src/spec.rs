@@ -28,6 +28,8 @@ pub(crate) enum Work {
     FramedPingPong,
     /// The same with values.
     TypedPingPong,
+    /// The same with values that the ends encode and decode themselves.
+    CodecByHand,
     /// Messages of one frame, one way, read in place.
     FramedStream { frame_bytes: usize },
     /// Long messages, one way, copied out.
@@ -60,6 +62,7 @@ impl Spec {
             Work::CodecAlone => "codec_alone",
             Work::FramedPingPong => "framed_ping_pong",
             Work::TypedPingPong => "typed_ping_pong",
+            Work::CodecByHand => "codec_by_hand",
             Work::FramedStream { .. } => "framed_stream",
             Work::FramedCopy { .. } => "framed_copy",
             Work::BareStream { batch, packed } => match (batch, packed) {
@@ -83,7 +86,10 @@ impl Spec {
     pub(crate) fn layer(&self) -> &'static str {
         match self.work {
             Work::PingPong { .. } | Work::Stream { .. } => "raw",
-            Work::FramedPingPong | Work::FramedStream { .. } | Work::FramedCopy { .. } => "framed",
+            Work::FramedPingPong
+            | Work::CodecByHand
+            | Work::FramedStream { .. }
+            | Work::FramedCopy { .. } => "framed",
             Work::TypedPingPong => "typed",
             Work::CodecAlone => "codec",
             _ => "floor",
@@ -100,6 +106,7 @@ impl Spec {
                 | Work::PingPong { .. }
                 | Work::FramedPingPong
                 | Work::TypedPingPong
+                | Work::CodecByHand
         )
     }
 
@@ -112,7 +119,10 @@ impl Spec {
     pub(crate) fn maps_writable(&self) -> bool {
         matches!(
             self.work,
-            Work::PingPong { writable: true } | Work::FramedPingPong | Work::TypedPingPong
+            Work::PingPong { writable: true }
+                | Work::FramedPingPong
+                | Work::TypedPingPong
+                | Work::CodecByHand
         )
     }
 

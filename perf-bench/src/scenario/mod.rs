@@ -17,7 +17,7 @@ use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
 use myelon::{MappedFile, SharedMemory};
 
 use self::fresh_copy::FreshCopy;
-use self::message_ping_pong::{CodecAlone, Framed, Messages, Typed};
+use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed};
 use self::message_stream::{Long, Short, Traffic};
 
 use crate::arena::{Arena, Role};
@@ -104,6 +104,7 @@ fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Fail
     match spec.work {
         Work::FramedPingPong => open_messages::<Framed, B>(spec, role),
         Work::TypedPingPong => open_messages::<Typed, B>(spec, role),
+        Work::CodecByHand => open_messages::<ByHand, B>(spec, role),
         Work::FramedStream { frame_bytes } => open_frames::<Short, B>(spec, frame_bytes, role),
         Work::FramedCopy { frame_bytes } => open_frames::<Long, B>(spec, frame_bytes, role),
         _ => for_size!(spec.size_bytes, W => open_events::<W, B>(spec, role)),
