@@ -186,6 +186,17 @@ pub(crate) fn find<E: Event>(
     })
 }
 
+/// See `Producer::attached_consumer_ids`.
+pub(crate) fn attached<E: Event>(segment: &Segment<E>) -> Vec<String> {
+    let (control, locks) = (segment.control(), segment.locks());
+    control
+        .maybe_registered()
+        .filter(|index| control.consumers[*index].state().is_registered())
+        .filter(|index| locks.is_held_by_other(line_byte(*index)).unwrap_or(false))
+        .map(|index| control.consumers[index].id().text())
+        .collect()
+}
+
 /// See `Producer::remove_consumer`.
 pub(crate) fn remove<E: Event>(segment: &Segment<E>, id: &ConsumerId) -> MultiProcessResult<()> {
     lines::remove(segment.control(), segment.locks(), id)

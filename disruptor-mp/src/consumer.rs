@@ -46,6 +46,8 @@ pub struct Consumer<E: Event, B = SharedMemory> {
     is_detached: bool,
     /// When a call that times out is to look around next.
     next_look: Option<Instant>,
+    /// The event that such a call missed last.
+    missed: Sequence,
     pub(crate) counters: ConsumerCounters,
     backing: PhantomData<fn() -> B>,
 }
@@ -82,6 +84,7 @@ impl<E: Event, B> Consumer<E, B> {
             is_durable,
             is_detached: false,
             next_look: None,
+            missed: -1,
             counters: ConsumerCounters::new(place.next, size_of::<E>()),
             backing: PhantomData,
         }
@@ -301,8 +304,14 @@ impl<E: Event, B> Consumer<E, B> {
             })
     }
 
-    /// Calls that time out at once look around, too, when nothing has come for a while.
+    /// Calls that time out at once look around, too, when nothing has come for a while. The first of them after an event
+    /// does not even look at the clock: who polls once more behind each event pays nothing for it.
     fn is_look_due(&mut self) -> bool {
+        let next = self.next_to_read();
+        if self.missed != next {
+            self.missed = next;
+            return false;
+        }
         let now = clock::now();
         let is_due = self.next_look.is_some_and(|at| now >= at);
         if is_due || self.next_look.is_none() {

@@ -96,6 +96,7 @@ pub const FAIL_POINTS: &[&str] = &[
     "rejoin.locked",
     "rejoin.owner",
     "rejoin.active",
+    "hold.kept",
     "commit.before",
     "commit.after",
     "leave.free",

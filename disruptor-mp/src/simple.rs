@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::backing::{Heap, MappedFile, MmapTransportLayout, Place};
 use crate::builder::{DisruptorBuilder, SharedDisruptorBuilder};
 use crate::consumer::{Consumer, SharedConsumer};
+#[cfg(doc)]
+use crate::error::MultiProcessError;
 use crate::error::MultiProcessResult;
 use crate::observer::{Observer, SharedObserver};
 use crate::producer::{Producer, SharedProducer};

@@ -132,3 +132,26 @@ fn no_reference_to_a_slot_leaves_its_closure_or_lease() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/reference_compile_fail/*.rs");
 }
+
+/// An expected consumer that is removed, whether it came and went or never came, is waited for no longer.
+#[test]
+fn who_is_removed_is_expected_no_longer() -> Result<(), Box<dyn std::error::Error>> {
+    for comes in [true, false] {
+        let ring = HeapRing::<u64>::new(2)?;
+        let mut tx = ring.builder().build_producer(|| 0)?;
+        tx.expect_consumer_id("late")?;
+        if comes {
+            drop(ring.consumer("late")?);
+        }
+        tx.publish_batch(2, |event, i| *event = i as u64);
+        assert!(tx.try_publish(|_| {}).is_err());
+        tx.remove_consumer("late")?;
+        assert!(tx.try_publish(|_| {}).is_ok());
+        let nobody = tx.remove_consumer("late").unwrap_err();
+        assert!(matches!(
+            nobody,
+            disruptor_mp::MultiProcessError::NoSuchConsumer { .. }
+        ));
+    }
+    Ok(())
+}

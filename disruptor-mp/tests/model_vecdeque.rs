@@ -322,7 +322,9 @@ impl Bench {
         match outcome {
             Ok(()) => {
                 assert!(!self.attached.contains_key(&who));
-                assert!(self.positions.remove(&who).is_some());
+                let had_come = self.positions.remove(&who).is_some();
+                let was_expected = self.expected.take_if(|expected| *expected == who);
+                assert!(had_come || was_expected.is_some());
             }
             Err(MultiProcessError::ConsumerAlreadyAttached { .. }) => {
                 assert!(self.attached.contains_key(&who))

@@ -27,6 +27,8 @@
 //! ```
 
 pub mod codec;
+pub mod inference;
+pub mod session;
 pub mod transport;
 pub mod typed_transport;
 
@@ -35,14 +37,18 @@ pub use codec::{Codec, CodecError, ZeroCopyCodec};
 pub use disruptor_mp::*;
 #[cfg(feature = "flatbuffers")]
 pub use flatbuffers;
+#[doc(inline)]
+pub use inference::*;
 #[cfg(feature = "rkyv")]
 pub use rkyv;
+#[doc(inline)]
+pub use session::*;
 #[doc(inline)]
 pub use transport::*;
 #[doc(inline)]
 pub use typed_transport::*;
 
 /// The README's examples compile.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "bincode"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}

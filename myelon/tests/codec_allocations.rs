@@ -1,6 +1,4 @@
 //! Encoding into a frame and reading in place allocate nothing; decoding sets nothing aside that the input does not pay for.
-//!
-//! The allocator of this test program counts the allocations of each thread, and keeps the largest.
 #![cfg(any(
     feature = "bincode",
     feature = "postcard",
@@ -9,61 +7,10 @@
 ))]
 
 mod codec_shared;
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use counting::allocations_of;
 use myelon::Codec;
-
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count(size: usize) {
-    COUNT.with(|count| count.set(count.get() + 1));
-    LARGEST.with(|largest| largest.set(largest.get().max(size)));
-}
-
-// SAFETY: everything is the system's allocator's; counting allocates nothing, the cells need no constructor and no
-// destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How many allocations `work` makes in this thread, and the size of the largest.
-fn allocations_of(work: impl FnOnce()) -> (u64, usize) {
-    LARGEST.with(|largest| largest.set(0));
-    let before = COUNT.with(Cell::get);
-    work();
-    (COUNT.with(Cell::get) - before, LARGEST.with(Cell::get))
-}
 
 /// A frame that every test message fits in, aligned as an archive wants it.
 #[repr(align(16))]
@@ -79,12 +26,6 @@ fn filled<'f>(message: &impl Codec, frame: &'f mut Frame) -> &'f [u8] {
     let counted = allocations_of(|| used = message.encode_into(&mut frame.0).expect("encodes"));
     assert_eq!(counted.0, 0, "encode_into");
     &frame.0[..used.expect("it fits")]
-}
-
-#[test]
-fn the_count_counts() {
-    let (count, largest) = allocations_of(|| drop(std::hint::black_box(vec![0_u8; 1000])));
-    assert_eq!((count, largest), (1, 1000));
 }
 
 /// The tests of one serde codec.

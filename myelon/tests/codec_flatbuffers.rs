@@ -130,6 +130,26 @@ fn damage_is_no_harm() {
     });
 }
 
+/// A vector's and a string's length stand before what they hold.
+#[test]
+fn a_forged_length_is_refused() {
+    let sound = full_order().encode().unwrap();
+    for content in [&b"XAU"[..], b"by noon"] {
+        let mut contents = sound.windows(content.len());
+        let at = contents
+            .position(|window| window == content)
+            .expect("it is there")
+            - 4;
+        let beyond = (sound.len() - at) as u32;
+        for forged in [beyond, 1 << 20, i32::MAX as u32, u32::MAX] {
+            let mut bytes = sound.clone();
+            bytes[at..at + 4].copy_from_slice(&forged.to_le_bytes());
+            let error = FlatBuffer::<Order>::decode(&bytes).unwrap_err();
+            assert!(matches!(error, CodecError::Decode { .. }), "{error}");
+        }
+    }
+}
+
 /// No code was made for it: numbers suffice.
 #[test]
 fn fields_are_read_by_number() {

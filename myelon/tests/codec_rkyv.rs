@@ -6,7 +6,7 @@ mod codec_shared;
 use std::rc::Rc;
 
 use codec_shared::*;
-use myelon::codec::{Codec, CodecError, MAX_DEPTH, Rkyv, ZeroCopyCodec};
+use myelon::codec::{Codec, CodecError, MAX_DEPTH, Rkyv, RkyvMessage, ZeroCopyCodec};
 use proptest::prelude::*;
 use rkyv::util::AlignedVec;
 
@@ -50,6 +50,28 @@ fn damage_is_no_harm() {
         lying_at(0, bytes, sane::<Rkyv<Message>>);
         lying_at(0, bytes, |bytes| drop(Rkyv::<Message>::access(bytes)));
     });
+}
+
+/// An archive's length stands in its last four bytes, beside where its elements begin.
+#[test]
+fn a_forged_length_is_refused() {
+    fn refused<T: RkyvMessage>(message: T) {
+        let sound = Rkyv(message).encode().unwrap();
+        let (rest, len) = sound.split_last_chunk::<4>().expect("a length");
+        let len = u32::from_le_bytes(*len);
+        for forged in [len + 1, len + 1000, 1 << 20, i32::MAX as u32, u32::MAX] {
+            let bytes = [rest, &forged.to_le_bytes()].concat();
+            lying_at(0, &bytes, |bytes| {
+                let error = Rkyv::<T>::access(bytes).map(drop).unwrap_err();
+                assert!(matches!(error, CodecError::Decode { .. }), "{error}");
+                assert!(Rkyv::<T>::decode(bytes).is_err());
+            });
+        }
+    }
+    refused(vec![1_u8; 40]);
+    refused(vec![1_u64, 2, 3]);
+    refused(vec![String::from("gold"), String::new()]);
+    refused(vec![vec![1_u32], vec![2, 3]]);
 }
 
 /// Where it lies is told from what it is.

@@ -457,6 +457,52 @@ fn raw_rings_carry_messages_too() -> Result {
     Ok(())
 }
 
+/// What was done to the ring itself is not mistaken for frames of the message at hand.
+#[test]
+fn a_ring_that_was_lent_gives_back_what_is_held() -> Result {
+    let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
+    let lend: [fn(&mut Rx); 4] = [
+        |_| {},
+        |rx| rx.ring().recv(Deadline::NEVER).expect("a frame").hold(),
+        |rx| rx.ring().redeliver_held(),
+        |rx| rx.ring().release_held(0),
+    ];
+    for lend in lend {
+        for len in [3, 9] {
+            tx.publish(&message(len), 1)?;
+            tx.publish(b"next", 1)?;
+            rx.recv(Deadline::NEVER)?.release_uncommitted();
+            lend(&mut rx);
+            assert_eq!(recv(&mut rx)?, message(len));
+            lend(&mut rx);
+            assert_eq!(recv(&mut rx)?, b"next");
+        }
+    }
+    tx.publish(&message(9), 1)?;
+    tx.publish(b"next", 1)?;
+    rx.recv(Deadline::NEVER)?.release_uncommitted();
+    rx.ring().release_held(1);
+    assert_eq!(recv(&mut rx)?, b"next", "its first frame was taken away");
+    assert_eq!(rx.received().orphans, 2);
+    Ok(())
+}
+
+/// A consumer of the ring that holds frames gets them as a message.
+#[test]
+fn raw_rings_give_back_what_is_held() -> Result {
+    let ring = HeapRing::<Small>::new(8)?;
+    let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    for len in [1, 4] {
+        myelon::publish_framed_payload(&mut tx, &message(len), 2, Deadline::NEVER)?;
+    }
+    rx.recv(Deadline::NEVER)?.hold();
+    for len in [1, 4] {
+        let got = myelon::recv_framed_message(&mut rx, Deadline::NEVER)?;
+        assert_eq!(got, (2, message(len)));
+    }
+    Ok(())
+}
+
 #[test]
 fn counters_of_frames() -> Result {
     let (_ring, mut tx, mut rx) = pair::<Small>(16)?;

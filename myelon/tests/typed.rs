@@ -1,10 +1,8 @@
 //! Values over rings of frames: several types on one transport, what cannot be decoded, what is read in place.
 
-#![cfg(feature = "bincode")]
-
 use std::time::Duration;
 
-use myelon::codec::{Bincode, Codec, CodecError, ZeroCopyCodec};
+use myelon::codec::{Codec, CodecError, ZeroCopyCodec};
 use myelon::transport::{FixedFrame, FramedTransportFrame, ReassemblyBuffer};
 use myelon::{
     CountersFile, Deadline, Heap, HeapRing, KindTable, KindTaken, RecvError,
@@ -185,8 +183,11 @@ fn a_full_ring_takes_nothing() -> Result {
     Ok(())
 }
 
+#[cfg(feature = "bincode")]
 #[test]
 fn a_table_of_kinds() -> Result {
+    use myelon::codec::Bincode;
+
     let (mut tx, mut rx) = pair::<Frame>(64)?;
     let (mut numbers, mut lengths) = (Vec::new(), Vec::new());
     let mut table = KindTable::new()

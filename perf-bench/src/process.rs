@@ -1,4 +1,4 @@
-//! The second process: a [child](crate::child) that is alive for the whole run.
+//! The second process: a [`crate::child`] that is alive for the whole run.
 //!
 //! A round itself is started and timed in shared memory; when the peer dies, the driver's waits end.
 

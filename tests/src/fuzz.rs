@@ -7,6 +7,8 @@
 
 mod arena;
 mod calls;
+mod codecs;
+mod frames;
 mod mutation;
 mod plant;
 mod sample;
@@ -21,12 +23,17 @@ pub use sample::{Packed, Sample, Wide};
 pub type Driver = fn(&[u8]);
 
 /// Every fuzz target by its name in `fuzz/fuzz_targets/`.
-pub const TARGETS: [(&str, Driver); 5] = [
+pub const TARGETS: [(&str, Driver); 10] = [
     ("header", targets::header),
     ("attach_raw", targets::attach_raw),
     ("attach_mutated", targets::attach_mutated),
     ("interleaved", targets::interleaved),
     ("counters_file", targets::counters_file),
+    ("frames", frames::frames),
+    ("codec_bincode", codecs::bincode),
+    ("codec_postcard", codecs::postcard),
+    ("codec_rkyv", codecs::rkyv),
+    ("codec_flatbuffers", codecs::flatbuffers),
 ];
 
 /// Runs the target of this name.

@@ -138,9 +138,25 @@ impl Hostile {
 
     /// Stores the stamp of a sequence that nobody has published.
     pub fn forge_stamp(&mut self, sequence: u64) {
-        self.look();
-        let target = self.target.as_ref().expect("a ring");
-        target.publish(sequence);
+        if self.target.is_none() {
+            self.look();
+        }
+        if let Some(target) = &self.target {
+            target.publish(sequence);
+        }
+    }
+
+    /// Writes over the start of a slot, whoever it belongs to: a header that somebody made up, for one.
+    pub fn overwrite_slot(&mut self, slot: u64, bytes: &[u8]) {
+        let Some(target) = &self.target else {
+            return self.look();
+        };
+        let at = target.slot_at(slot) / 8;
+        for (place, word) in target.words()[at..].iter().zip(bytes.chunks_exact(8)) {
+            let word = word.first_chunk().expect("eight bytes");
+            place.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+            self.stores += 1;
+        }
     }
 
     /// Keeps the first reserved word from being zero.
@@ -195,13 +211,18 @@ impl Target {
         unsafe { core::slice::from_raw_parts(words, self.map.len() / 8) }
     }
 
+    /// Where the slot of a sequence is, in bytes.
+    fn slot_at(&self, sequence: u64) -> usize {
+        let [slots_offset, stride] = [7, 8].map(|at| self.header[at] as usize);
+        let slot = sequence as usize & (self.header[10] as usize - 1);
+        slots_offset + slot * stride
+    }
+
     /// Stores the stamp that says that this sequence may be read.
     fn publish(&self, sequence: u64) {
-        let [slots_offset, stride] = [7, 8].map(|at| self.header[at] as usize);
         let [.., a, b, c, d] = self.header[9].to_ne_bytes();
         let stamp_offset = u32::from_ne_bytes([a, b, c, d]) as usize;
-        let slot = sequence as usize & (self.header[10] as usize - 1);
-        let at = (slots_offset + slot * stride + stamp_offset) / 8;
+        let at = (self.slot_at(sequence) + stamp_offset) / 8;
         self.words()[at].store(sequence.wrapping_add(1) << 2, Ordering::Relaxed);
     }
 

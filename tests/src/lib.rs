@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 mod actor;
 pub mod checker;
+pub mod frames;
 pub mod fuzz;
 mod hostile;
 mod ledger;

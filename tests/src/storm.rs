@@ -48,7 +48,7 @@ impl Wrong {
 const DELAY_MAX: Duration = Duration::from_millis(3);
 
 /// A random delay, short ones more often than long ones.
-fn delay(random: &mut fastrand::Rng) -> Duration {
+pub(crate) fn delay(random: &mut fastrand::Rng) -> Duration {
     let most = DELAY_MAX.as_micros() as u64;
     Duration::from_micros(match random.u8(..4) {
         0 => 0,
@@ -58,7 +58,7 @@ fn delay(random: &mut fastrand::Rng) -> Duration {
 }
 
 /// Lets a delay pass to the microsecond, as far as the system lets it.
-fn pass(delay: Duration) {
+pub(crate) fn pass(delay: Duration) {
     let end = std::time::Instant::now() + delay;
     while std::time::Instant::now() < end {
         // a core that spins is a core that the storm has not

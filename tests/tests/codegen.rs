@@ -44,6 +44,22 @@ const OPERATIONS: [&str; 9] = [
     "recv",
 ];
 
+const MESSAGE_OPERATIONS: [&str; 5] = [
+    "send_message",
+    "try_publish_message",
+    "recv_message",
+    "send_value",
+    "recv_value",
+];
+/// The slow halves of messages: those of several frames or with a time, damaged ones, and the ring's end.
+const SLOW_HALVES_OF_MESSAGES: [&str; 5] = [
+    "send_slowly",
+    "send_long",
+    "take_in_slowly",
+    "9Assembler3end",
+    "now_ns",
+];
+
 #[test]
 fn fast_paths_are_straight() {
     if !cfg!(target_arch = "x86_64") {
@@ -61,11 +77,45 @@ fn fast_paths_are_straight() {
             println!("{name:36} {:>12} {stores:>8}", path.len());
             check(&name, &path, stores);
             for target in function.calls() {
-                let is_known = SLOW_HALVES.iter().any(|half| target.contains(half));
-                assert!(is_known, "{name} calls {target}");
+                assert!(is_slow_half(target), "{name} calls {target}");
             }
         }
     }
+}
+
+/// A message and a value of one frame cost no more of this kind than the event that they are: whatever is called but the
+/// slow halves is looked at, too.
+#[test]
+fn messages_take_no_locked_instruction() {
+    if !cfg!(target_arch = "x86_64") {
+        myelon_tests::skip("messages_take_no_locked_instruction", "needs x86-64");
+        return;
+    }
+    let assembly = LazyLock::force(&ASSEMBLY);
+    for operation in MESSAGE_OPERATIONS {
+        let mut unfinished = vec![format!("hot_{operation}")];
+        let (mut seen, mut stores) = (BTreeSet::new(), 0);
+        while let Some(name) = unfinished.pop() {
+            let is_here = assembly.contains(&format!("\n{name}:\n"));
+            if is_slow_half(&name) || !is_here || !seen.insert(name.clone()) {
+                continue;
+            }
+            let function = Function::find(assembly, &name);
+            if let Some(line) = function.lines.iter().find(|line| is_heavy(line)) {
+                panic!("hot_{operation}: '{line}' in {name}");
+            }
+            stores += function.lines.iter().filter(|l| writes_memory(l)).count();
+            unfinished.extend(function.calls().into_iter().map(symbol_of));
+        }
+        println!("hot_{operation:20} {stores:>4} stores in {seen:?}");
+        assert!(stores >= 3, "{operation}: that is not what it is for");
+    }
+}
+
+/// The function that a call names, directly or by way of a table.
+fn symbol_of(operand: &str) -> String {
+    let name = operand.trim_start_matches('*');
+    name.split('@').next().unwrap_or_default().to_owned()
 }
 
 /// Required consumers are looked at only while the ring is full.
@@ -128,6 +178,11 @@ fn the_check_can_fail() {
     }
 }
 
+fn is_slow_half(name: &str) -> bool {
+    let mut halves = SLOW_HALVES.iter().chain(&SLOW_HALVES_OF_MESSAGES);
+    halves.any(|half| name.contains(half))
+}
+
 #[track_caller]
 fn check(name: &str, path: &[&str], stores: usize) {
     let text = path.join("\n");
@@ -151,17 +206,17 @@ fn check(name: &str, path: &[&str], stores: usize) {
 fn forbidden<'a>(path: &[&'a str]) -> Option<&'a str> {
     let is_forbidden = |line: &&&str| {
         let (name, operands) = split(line);
-        let is_locked =
-            name.starts_with("lock") || name.starts_with("xchg") && operands.contains('(');
-        let is_fence = name.ends_with("fence");
-        let is_division = name.starts_with("div") || name.starts_with("idiv");
-        is_locked
-            || is_fence
-            || is_division
-            || name.starts_with("call")
-            || operands.contains("panic_fmt")
+        is_heavy(line) || name.starts_with("call") || operands.contains("panic_fmt")
     };
     path.iter().find(is_forbidden).copied()
+}
+
+/// Whether the instruction is locked, a fence or a division.
+fn is_heavy(line: &str) -> bool {
+    let (name, operands) = split(line);
+    let is_locked = name.starts_with("lock") || name.starts_with("xchg") && operands.contains('(');
+    let is_division = name.starts_with("div") || name.starts_with("idiv");
+    is_locked || name.ends_with("fence") || is_division
 }
 
 /// Whether the instruction writes to memory that is not the stack.

@@ -51,6 +51,31 @@ fn counters_file() {
 }
 
 #[test]
+fn frames() {
+    replay("frames");
+}
+
+#[test]
+fn codec_bincode() {
+    replay("codec_bincode");
+}
+
+#[test]
+fn codec_postcard() {
+    replay("codec_postcard");
+}
+
+#[test]
+fn codec_rkyv() {
+    replay("codec_rkyv");
+}
+
+#[test]
+fn codec_flatbuffers() {
+    replay("codec_flatbuffers");
+}
+
+#[test]
 fn every_target_has_a_binary_and_a_corpus() {
     let mut expected = TARGETS.map(|(name, _)| name);
     expected.sort_unstable();

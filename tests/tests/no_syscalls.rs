@@ -1,6 +1,7 @@
-//! A publish or consume that does not wait makes no system call and looks at no clock.
+//! A publish or consume that does not wait makes no system call and looks at no clock, be it of events, of messages or of
+//! values.
 //!
-//! The actor publishes and consumes 100,000 events in every way under `SECCOMP_MODE_STRICT`, where the kernel kills it at
+//! The actor publishes and consumes 100,000 of them in every way under `SECCOMP_MODE_STRICT`, where the kernel kills it at
 //! the first call but read, write and exit, with the processor's clock switched off where that is possible.
 #![cfg(target_os = "linux")]
 
@@ -9,8 +10,8 @@ use myelon_tests::{Actor, World, wait_until};
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
 /// How the loop ends: its exit status or its signal.
-fn end_of_loop(mut actor: Actor, control: &str) -> String {
-    actor.tell(&format!("hot-loop control={control}"));
+fn end_of_loop(mut actor: Actor, verb: &str, control: &str) -> String {
+    actor.tell(&format!("{verb} control={control}"));
     let mut end = None;
     wait_until("the loop has ended", || {
         end = actor.end();
@@ -22,7 +23,11 @@ fn end_of_loop(mut actor: Actor, control: &str) -> String {
 fn run(mut world: World, control: &str) -> String {
     // the loop's process cannot close its ring: that would be a system call
     world.leaves_the_name();
-    end_of_loop(world.actor(), control)
+    end_of_loop(world.actor(), "hot-loop", control)
+}
+
+fn run_messages(control: &str) -> String {
+    end_of_loop(World::shared_memory(ACTOR).actor(), "hot-messages", control)
 }
 
 #[test]
@@ -38,10 +43,28 @@ fn one_system_call_would_be_noticed() {
     assert!(end.contains("SIGKILL"), "{end}");
 }
 
+/// A clock that is no processor's is a system call.
+#[cfg(target_arch = "x86_64")]
+fn is_noticed_look_at_the_clock(end: &str) -> bool {
+    end.contains("SIGSEGV") || end.contains("SIGKILL")
+}
+
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn one_look_at_the_clock_would_be_noticed() {
     let end = run(World::shared_memory(ACTOR), "clock");
-    // a clock that is no processor's is a system call
-    assert!(end.contains("SIGSEGV") || end.contains("SIGKILL"), "{end}");
+    assert!(is_noticed_look_at_the_clock(&end), "{end}");
+}
+
+#[test]
+fn hundred_thousand_messages_without_a_system_call() {
+    assert_eq!(run_messages("none"), "exit status: 0");
+}
+
+/// The time of a message costs a look at the clock, and is there only when asked for.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_message_with_a_time_looks_at_the_clock() {
+    let end = run_messages("timed");
+    assert!(is_noticed_look_at_the_clock(&end), "{end}");
 }

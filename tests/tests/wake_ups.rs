@@ -166,7 +166,7 @@ fn no_event_is_slept_through_by_a_set_or_an_event_loop() {
             taken.text()
         );
         assert!(
-            i64::from(world.wakes().0) > FEW / 4,
+            i64::from(world.wakes().0) > FEW / 20,
             "{by}, {step}: who slept?"
         );
         tx.ok("destroy");

@@ -7,7 +7,7 @@ use super::Producer;
 use crate::blocked::{self, BlockedOn, RingState};
 use crate::clock;
 use crate::deadline::Deadline;
-use crate::error::{MultiProcessResult, SendError};
+use crate::error::{MultiProcessError, MultiProcessResult, SendError};
 use crate::region::MemoryReport;
 use crate::wait::{AutoWaitStrategy, Pause};
 use crate::{Event, Sequence};
@@ -111,7 +111,7 @@ impl<E: Event, B> Producer<E, B> {
     ///
     /// # Errors
     ///
-    /// [`MultiProcessError::InvalidConsumerId`](crate::MultiProcessError::InvalidConsumerId).
+    /// [`MultiProcessError::InvalidConsumerId`].
     pub fn expect_consumer_id(&mut self, id: &str) -> MultiProcessResult<()> {
         let id = crate::consumer::check_id(id)?;
         self.core.expectation().add(id);
@@ -130,20 +130,52 @@ impl<E: Event, B> Producer<E, B> {
         blocked::registered(self.segment.control()).count()
     }
 
+    /// The ids of the consumers that are here: registered, and their processes alive. A look at each line and lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let tx = ring.producer()?;
+    /// let (_here, away) = (ring.consumer("here")?, ring.consumer("away")?);
+    /// drop(away);
+    /// assert_eq!(tx.attached_consumer_ids(), ["here"]);
+    /// assert_eq!(tx.get_consumer_count(), 2);
+    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// ```
+    pub fn attached_consumer_ids(&self) -> Vec<String> {
+        match self.is_forked() {
+            true => Vec::new(),
+            false => blocked::attached(&self.segment),
+        }
+    }
+
     /// Every cursor of the ring, as it is now.
     pub fn ring_state(&self) -> RingState {
         blocked::ring_state(&self.segment, self.last_published_sequence())
     }
 
-    /// Forgets a durable consumer that will not come back: its place in the gate and its position.
+    /// Forgets a durable consumer that will not come back: its place in the gate and its position. One that was expected
+    /// and has not come is expected no longer.
     ///
     /// # Errors
     ///
-    /// [`MultiProcessError::ConsumerAlreadyAttached`](crate::MultiProcessError::ConsumerAlreadyAttached) while it is attached,
-    /// [`MultiProcessError::NoSuchConsumer`](crate::MultiProcessError::NoSuchConsumer) when nobody has the id.
+    /// [`MultiProcessError::ConsumerAlreadyAttached`] while it is attached,
+    /// [`MultiProcessError::NoSuchConsumer`] when nobody has the id.
     pub fn remove_consumer(&mut self, id: &str) -> MultiProcessResult<()> {
         let id = crate::consumer::check_id(id)?;
-        blocked::remove(&self.segment, &id)
+        match blocked::remove(&self.segment, &id) {
+            Ok(()) => {
+                self.core.expectation().forget(&id);
+                Ok(())
+            }
+            Err(MultiProcessError::NoSuchConsumer { .. })
+                if self.core.expectation().forget(&id) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Number of slots.

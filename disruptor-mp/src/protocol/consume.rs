@@ -135,6 +135,7 @@ impl<E: Event> ConsumerCore<E> {
             self.held_from = self.next;
         }
         self.next += 1;
+        point("hold.kept");
     }
 
     /// Whether events before the next one are held. Whoever released a later one has released them, too.

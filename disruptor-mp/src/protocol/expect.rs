@@ -44,6 +44,13 @@ impl Expectation {
         }
     }
 
+    /// Expects this id no longer; says whether it was still to come.
+    pub(crate) fn forget(&mut self, id: &ConsumerId) -> bool {
+        let before = self.ids.len();
+        self.ids.retain(|expected| expected != id);
+        self.ids.len() < before
+    }
+
     /// Latches whom the lines show; says whether somebody is still to come.
     pub(crate) fn is_pending(&mut self, control: &Control) -> bool {
         if self.is_settled() {

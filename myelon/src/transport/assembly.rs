@@ -187,6 +187,8 @@ pub(super) struct Assembler {
     state: State,
     /// How many of the held frames belong to delivered messages.
     done: usize,
+    /// Somebody else had the ring: what is held may be other frames, or fewer.
+    was_lent: bool,
     /// The message that is lent while no other is in hand: the ring's next frame.
     pub(super) single: Single,
     /// A message that the ring cannot hold, as far as it has come.
@@ -200,6 +202,7 @@ impl Assembler {
         Self {
             state: State::Between,
             done: 0,
+            was_lent: false,
             single: Single::default(),
             spill: ReassemblyBuffer::new(),
             limit: MAX_MESSAGE_BYTES,
@@ -213,6 +216,7 @@ impl Assembler {
         &mut self,
         ring: &mut Consumer<F, B>,
     ) -> Result<Option<Whole>, RecvError> {
+        self.take_back(ring);
         let depth = ring.capacity();
         loop {
             if let State::Whole(whole) = self.state {
@@ -238,6 +242,7 @@ impl Assembler {
         ring: &mut Consumer<F, B>,
         deadline: Deadline,
     ) -> Result<Whole, RecvError> {
+        self.take_back(ring);
         let depth = ring.capacity();
         loop {
             if let State::Whole(whole) = self.state {
@@ -251,6 +256,34 @@ impl Assembler {
                 Ok(released) => ring.release_held(released),
                 Err(error) => self.end(ring, error)?,
             }
+        }
+    }
+
+    /// The ring is lent to somebody who may read from it, hold and release.
+    pub(super) fn lend_ring(&mut self) {
+        self.was_lent = true;
+    }
+
+    #[inline(always)]
+    fn take_back<F: FramedTransportFrame, B>(&mut self, ring: &mut Consumer<F, B>) {
+        if self.was_lent {
+            self.start_over(ring);
+        }
+    }
+
+    /// What is held comes again, whoever held it; what was copied out of the ring already does not.
+    #[cold]
+    fn start_over<F: FramedTransportFrame, B>(&mut self, ring: &mut Consumer<F, B>) {
+        self.was_lent = false;
+        ring.redeliver_held();
+        match self.state {
+            State::Within(Partial {
+                is_spilled: true, ..
+            })
+            | State::Whole(Whole {
+                is_spilled: true, ..
+            }) => {}
+            _ => self.state = State::Between,
         }
     }
 
@@ -435,10 +468,10 @@ impl Assembler {
         }
     }
 
-    /// Whether no message is in hand.
+    /// Whether no message is in hand, and nobody else had the ring since.
     #[inline(always)]
     pub(super) fn is_between(&self) -> bool {
-        matches!(self.state, State::Between)
+        matches!(self.state, State::Between) && !self.was_lent
     }
 
     /// How many held frames belong to delivered messages.

@@ -473,8 +473,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     }
 
     /// The ring, for what layer 0 can do. Its position is this consumer's: reading events from it takes them away from
-    /// messages.
+    /// messages. What is held when the next message is received comes again.
     pub fn ring(&mut self) -> &mut Consumer<F, B> {
+        self.assembler.lend_ring();
         &mut self.ring
     }
 
@@ -508,6 +509,15 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.ring.capacity()
     }
 
+    /// Detaches for good: see [`Consumer::leave`].
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](super::TransportError::Ring).
+    pub fn leave(self) -> MultiProcessResult<()> {
+        self.ring.leave()
+    }
+
     /// Detaches, as dropping does, but with its errors.
     ///
     /// # Errors
@@ -536,8 +546,8 @@ impl<F: FramedTransportFrame, B> Drop for Burst<'_, F, B> {
 }
 
 /// Receives a message from a ring of frames that the caller has as such: its kind and a copy of it, waiting for it until
-/// the deadline. What comes before the first whole message is dropped; after an error, so is what was received of the
-/// next one, if the ring cannot hold it.
+/// the deadline. What the caller holds comes again. What comes before the first whole message is dropped; after an error,
+/// so is what was received of the next one, if the ring cannot hold it.
 ///
 /// # Errors
 ///
@@ -547,6 +557,7 @@ pub fn recv_framed_message<F: FramedTransportFrame, B>(
     deadline: Deadline,
 ) -> Result<(u8, Vec<u8>), RecvError> {
     let mut assembler = Assembler::new();
+    assembler.lend_ring();
     let outcome = assembler.wait(ring, deadline).map(|whole| {
         let message = assembler.take_vec(ring, whole);
         assembler.delivered();

@@ -86,8 +86,18 @@ pub enum TransportError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A worker that the layout does not have.
-    #[error("there is no worker {rank}: the layout has {workers}, numbered from 0")]
+    /// A number of workers that no session has.
+    #[error(
+        "a session cannot have {workers} workers: it has 1 to {limit}, as many as a ring has consumers"
+    )]
+    WorkerCount {
+        /// The number that was given.
+        workers: usize,
+        /// The largest one.
+        limit: usize,
+    },
+    /// A worker that the session does not have.
+    #[error("there is no worker {rank}: the session has {workers}, numbered from 0")]
     NoSuchWorker {
         /// The number that was given.
         rank: usize,

@@ -32,15 +32,21 @@
 mod assembly;
 mod buffer;
 mod clock;
+mod config;
 mod consumer;
 mod error;
 mod frame;
 mod message;
+mod names;
 mod place;
 mod producer;
 
 pub use assembly::{Received, ReceivedMessageMeta};
 pub use buffer::{REASSEMBLY_ALIGN, ReassemblyBuffer};
+pub use config::{
+    DEFAULT_MYELON_RESPONSE_DEPTH, DEFAULT_MYELON_RPC_DEPTH, MyelonTransportConfig,
+    RunnerMyelonTransportConfig,
+};
 pub use consumer::{
     FramedTransportConsumer, MmapFramedTransportConsumer, MyelonWaitStrategy, recv_framed_message,
 };
@@ -50,6 +56,10 @@ pub use frame::{
     frame_flags, is_last_frame, is_single_frame,
 };
 pub use message::Message;
+pub use names::{
+    DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout, SEGMENT_NAME_LIMIT_MACOS, compact_session_tag,
+    coordination_cursor_name, ensure_coordination_cursor, validate_segment_name,
+};
 pub use place::RingPlace;
 pub use producer::{
     FramedTransportProducer, MAX_MESSAGE_BYTES, MmapFramedTransportProducer, Reservation,

@@ -21,7 +21,7 @@ const MESSAGES: usize = if cfg!(miri) { 4 } else { 24 };
 #[derive(Clone, Copy, Debug)]
 enum Send {
     Publish,
-    Send,
+    Within,
     Managed,
     Timed,
     /// Tried until it fits, if it ever does.
@@ -61,7 +61,7 @@ struct Scenario {
 fn scenario() -> impl Strategy<Value = Scenario> {
     let send = prop_oneof![
         Just(Send::Publish),
-        Just(Send::Send),
+        Just(Send::Within),
         Just(Send::Managed),
         Just(Send::Timed),
         Just(Send::Try),
@@ -153,7 +153,7 @@ impl Scenario {
                 reservation.publish()
             }
             Send::Raw => publish_framed_payload(tx.ring(), &message, kind, soon())?,
-            Send::Send | Send::Try | Send::Reserve => tx.send(&message, kind, soon())?,
+            Send::Within | Send::Try | Send::Reserve => tx.send(&message, kind, soon())?,
         };
         Ok(())
     }

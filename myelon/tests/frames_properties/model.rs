@@ -22,7 +22,7 @@ const OPERATIONS: usize = if cfg!(miri) { 25 } else { 120 };
 #[derive(Clone, Copy, Debug)]
 enum Send {
     Publish,
-    Send,
+    Within,
     Try,
     Managed,
     Reserve,
@@ -62,12 +62,14 @@ enum Operation {
     /// The producer dies, and another one takes over.
     Die,
     Abandon,
+    /// The ring itself is asked for, and something is held.
+    Lend(usize),
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
     let send = prop_oneof![
         Just(Send::Publish),
-        Just(Send::Send),
+        Just(Send::Within),
         Just(Send::Try),
         Just(Send::Managed),
         Just(Send::Reserve),
@@ -99,6 +101,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (0..IDS.len()).prop_map(Operation::Rejoin),
         1 => Just(Operation::Die),
         1 => Just(Operation::Abandon),
+        1 => (0..IDS.len()).prop_map(Operation::Lend),
     ]
 }
 
@@ -190,6 +193,22 @@ impl<F: FramedTransportFrame> Reader<F> {
         }
     }
 
+    /// What is held comes again.
+    fn go_back(&mut self) {
+        if let Some((_, true)) = self.cut {
+            self.cut = None;
+            self.at -= 1;
+        }
+    }
+
+    /// Somebody asks for the ring, and holds what comes next.
+    fn lend(&mut self) {
+        if let Ok(Some(frame)) = self.rx().ring().try_recv() {
+            frame.hold();
+        }
+        self.go_back();
+    }
+
     fn deliver(&mut self, item: &Item) {
         self.at += 1;
         self.counted.messages += 1;
@@ -213,7 +232,7 @@ impl<F: FramedTransportFrame> Reader<F> {
         let counted = self.counted;
         assert_eq!(self.rx().received(), counted, "{}", self.id);
         assert_eq!(
-            self.rx().ring().current_sequence() + 1,
+            self.rx().as_ring().current_sequence() + 1,
             position,
             "{}",
             self.id
@@ -433,10 +452,8 @@ impl<F: FramedTransportFrame> Bench<F> {
         }
         reader.rx = Some(rx);
         reader.counted = Received::default();
-        // what was held comes again
-        if let Some((_, true)) = reader.cut.take() {
-            reader.at -= 1;
-        }
+        reader.go_back();
+        reader.cut = None;
     }
 
     fn die(&mut self) {
@@ -466,7 +483,7 @@ impl<F: FramedTransportFrame> Bench<F> {
             Send::ReserveManaged if fits && free == 0 => return,
             Send::Publish => Ok(tx.publish(&message, kind)),
             Send::Managed => Ok(tx.publish_managed(&message, kind)),
-            Send::Send => {
+            Send::Within => {
                 while frames < whole && (whole - frames).min(run) <= free - frames {
                     frames += (whole - frames).min(run);
                 }
@@ -578,6 +595,7 @@ fn play<F: FramedTransportFrame>(scenario: Scenario) {
             }
             Operation::Rejoin(who) => bench.rejoin(who),
             Operation::Die => bench.die(),
+            Operation::Lend(who) => bench.readers[who].lend(),
             Operation::Abandon => drop(bench.tx.as_mut().unwrap().try_reserve(1, 0)),
         }
         bench.check();

@@ -3,7 +3,11 @@
 //! Every function returns in a register whether it succeeded, and only success writes to memory.
 
 use disruptor_mp::{Deadline, Event, SharedConsumer, SharedProducer};
-use myelon::transport::{AlignedFixedFrame, FramedTransportConsumer, FramedTransportProducer};
+use myelon::transport::FixedFrame;
+use myelon::{
+    Codec, CodecError, FramedTransportConsumer, FramedTransportProducer, TypedConsumer,
+    TypedProducer,
+};
 
 /// An event of eight bytes.
 #[derive(Clone, Copy, Debug, Default, Event)]
@@ -138,35 +142,81 @@ hot_paths!(
     hot_recv_56
 );
 
-/// The frame of a message of 64 bytes.
-type Frame = AlignedFixedFrame<64>;
+/// A message of a length that is known here, so that copying it is no call.
+type Message = [u8; 40];
+type Frame = FixedFrame<48>;
 
-/// `FramedTransportProducer::publish` of a message of one frame
-// SAFETY: no other symbol has this name.
-#[unsafe(no_mangle)]
-pub fn hot_publish_frame_64(tx: &mut FramedTransportProducer<Frame>, message: &[u8; 64]) -> bool {
-    tx.publish(message, 1).is_ok()
+/// The message as a value: its bytes.
+#[derive(Debug)]
+pub struct Value(Message);
+
+impl Codec for Value {
+    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        Ok(self.0.to_vec())
+    }
+
+    #[inline]
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
+        let Some(place) = out.first_chunk_mut() else {
+            return Ok(None);
+        };
+        *place = self.0;
+        Ok(Some(self.0.len()))
+    }
+
+    #[inline]
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        match bytes.first_chunk() {
+            Some(message) => Ok(Self(*message)),
+            None => Err(CodecError::custom("too short")),
+        }
+    }
 }
 
-/// `FramedTransportProducer::publish` of a message of any length
+/// `send`, of a message
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
-pub fn hot_publish_frame_any(tx: &mut FramedTransportProducer<Frame>, message: &[u8]) -> bool {
-    tx.publish(message, 1).is_ok()
+pub fn hot_send_message(tx: &mut FramedTransportProducer<Frame>, message: &Message) -> bool {
+    tx.send(message, 1, Deadline::NEVER).is_ok()
 }
 
-/// `FramedTransportConsumer::recv`, read and release
+/// `try_publish`, of a message
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
-pub fn hot_recv_frame_64(rx: &mut FramedTransportConsumer<Frame>, out: &mut [u8; 64]) -> bool {
-    match rx.recv(Deadline::NEVER) {
-        Ok(message) => match message.first_chunk() {
-            Some(bytes) => {
-                *out = *bytes;
-                true
-            }
-            None => false,
-        },
+pub fn hot_try_publish_message(tx: &mut FramedTransportProducer<Frame>, message: &Message) -> bool {
+    tx.try_publish(message, 1).is_ok()
+}
+
+/// `recv`, of a message, read and released
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_recv_message(rx: &mut FramedTransportConsumer<Frame>, out: &mut Message) -> bool {
+    let Ok(message) = rx.recv(Deadline::NEVER) else {
+        return false;
+    };
+    let Some(bytes) = message.first_chunk() else {
+        return false;
+    };
+    *out = *bytes;
+    true
+}
+
+/// `send`, of a value
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_send_value(tx: &mut TypedProducer<Frame>, value: &Value) -> bool {
+    tx.send(value, 1, Deadline::NEVER).is_ok()
+}
+
+/// `recv`, of a value
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_recv_value(rx: &mut TypedConsumer<Frame>, out: &mut Message) -> bool {
+    match rx.recv::<Value>(Deadline::NEVER) {
+        Ok((_, value)) => {
+            *out = value.0;
+            true
+        }
         Err(_) => false,
     }
 }

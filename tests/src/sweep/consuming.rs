@@ -62,6 +62,30 @@ pub(crate) fn commit(stage: &mut Stage) {
     stage.finish();
 }
 
+/// A reader is struck while it reads and keeps what is in flight, or as it releases all of that at once.
+pub(crate) fn hold(stage: &mut Stage) {
+    let in_flight = stage.case.in_flight;
+    stage.open(in_flight);
+    let left = stage.find("left");
+    let seat = &mut stage.seats[left];
+    // nothing is released before all of them are
+    seat.redelivery = in_flight;
+    let reader = seat.actor.take().expect("a reader");
+    let aimed = stage.aim(reader, &format!("recv-held n={in_flight} {SOON}"));
+    let landed = stage.land(aimed, |stage| stopped::ring_is_held(stage, Some("left")));
+    let is_released = stage.case.row.point == "commit.after";
+    let seat = &mut stage.seats[left];
+    match landed {
+        Some((reader, reply)) => {
+            seat.actor = Some(reader);
+            seat.note(&reply);
+        }
+        None if is_released => seat.next += in_flight,
+        None => {}
+    }
+    stage.finish();
+}
+
 /// A newcomer who wants no old events skips those it got when it joined.
 pub(crate) fn skip(stage: &mut Stage) {
     stage.open(stage.case.in_flight);

@@ -184,6 +184,8 @@ const SCENES: &[Scene] = &[
     scene(COMMIT, READERS, consuming::commit).at(Times::SomeEvents),
     scene(COMMIT, &["batch-reader"], consuming::commit).at(Times::Bursts),
     scene(COMMIT, &["latecomer"], consuming::skip),
+    scene(COMMIT, &["holder"], consuming::hold),
+    scene(&["hold.kept"], &["holder"], consuming::hold).at(Times::SomeEvents),
     scene(
         &["leave.free", "leave.bit", "leave.unlocked"],
         &["automatic", "durable"],

@@ -1,4 +1,4 @@
-//! A process of the waiting scenarios: a [child](crate::child) with at most one end of a ring. It may be killed in the
+//! A process of the waiting scenarios: a [`crate::child`] with at most one end of a ring. It may be killed in the
 //! middle of an order: that is what two of the scenarios are about.
 
 use std::time::Duration;

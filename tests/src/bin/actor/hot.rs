@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use disruptor_mp::{DisruptorBuilder, Sequence};
+use disruptor_mp::{Deadline, DisruptorBuilder, HeapRing, Sequence};
+use myelon::codec::Bincode;
+use myelon::transport::{FixedFrame, ReassemblyBuffer};
+use myelon::{TypedConsumer, TypedProducer};
 use myelon_tests::{Record, Tally};
 
 use crate::Answer;
@@ -10,6 +13,9 @@ use crate::options::Words;
 
 const ROUNDS: Sequence = 100_000;
 const CAPACITY: usize = 64;
+type Value = Bincode<(u64, [f64; 2])>;
+/// Bytes of a message of three frames.
+const LONG: usize = 120;
 
 /// `hot-loop control=none|syscall|clock`: never returns. Exits with 0 if every event was seen.
 ///
@@ -54,13 +60,58 @@ pub(crate) fn run<B>(
         if !is_right || count != 16 {
             exit(3);
         }
-        match control {
-            "syscall" => drop(nix::unistd::getppid()),
-            "clock" => drop(std::hint::black_box(Instant::now())),
-            _ => {}
-        }
+        do_what_is_noticed(control);
     }
     exit(i32::from(tally.count != next as u64))
+}
+
+/// As [`run`], with `hot-messages`: bytes and values in frames, of one frame and of three. `control=timed` asks for the
+/// times at which they are sent.
+pub(crate) fn messages(words: &Words<'_>) -> Answer {
+    let ring = HeapRing::<FixedFrame<48>>::new(CAPACITY)?;
+    let mut tx = TypedProducer::from_builder(ring.builder())?;
+    let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    let control = words.word("control");
+    tx.stamp_send_times(control == "timed");
+    let mut buffer = ReassemblyBuffer::with_capacity(LONG);
+    // the consumer's own buffer
+    tx.publish_raw(&[1; LONG], 1)?;
+    drop(rx.recv_raw(Deadline::NEVER)?);
+    forbid_calls();
+    let message = [7; LONG];
+    for round in 0..ROUNDS as usize / 6 {
+        let mut is_right = true;
+        for len in [round % 40, LONG] {
+            // bytes: sent with patience and without; received, read in place, handled in a burst
+            is_right &= tx.publish_raw(&message[..len], 1).is_ok()
+                && rx.recv_raw(Deadline::NEVER).is_ok_and(|it| it.len() == len)
+                && tx.raw().try_publish(&message[..len], 1).is_ok()
+                && (rx.raw())
+                    .recv_leased(&mut buffer, Deadline::NEVER, |_, it| it.len() == len)
+                    .unwrap_or(false);
+        }
+        let value: Value = Bincode((round as u64, [1.5, 2.5]));
+        is_right &= tx.publish(&value, 2).is_ok()
+            && rx.recv(Deadline::NEVER).is_ok_and(|it| it == (2, value));
+        is_right &= tx.try_publish(&value, 2).is_ok();
+        let count = rx.process_available::<Value>(|_, it| {
+            is_right &= it.is_ok_and(|it| it == value);
+        });
+        is_right &= count == Ok(1);
+        if !is_right {
+            exit(3);
+        }
+        do_what_is_noticed(control);
+    }
+    exit(0)
+}
+
+fn do_what_is_noticed(control: &str) {
+    match control {
+        "syscall" => drop(nix::unistd::getppid()),
+        "clock" => drop(std::hint::black_box(Instant::now())),
+        _ => {}
+    }
 }
 
 fn forbid_calls() {

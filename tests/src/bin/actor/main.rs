@@ -3,7 +3,6 @@
 //! Started as `actor shm|mmap DIRECTORY NAME`. Each line of input is a verb and `key=value` words; each is answered with
 //! one line, `ok …` or `err Kind … | text`. At the end of its input it drops what it holds and exits.
 
-use std::io::{BufRead, Write};
 use std::time::Duration;
 
 use disruptor_mp::{
@@ -12,6 +11,7 @@ use disruptor_mp::{
 };
 use myelon_tests::{Record, Tally};
 
+mod answers;
 mod books;
 mod fork;
 mod hot;
@@ -22,39 +22,12 @@ mod spaced;
 mod stepping;
 mod storm;
 mod system;
+mod told;
 
+use answers::{Answer, Failure, kind_of, next_line, reply};
 use books::{Books, Sightings};
 use many::Waits;
 use options::Words;
-
-/// An answer, or an error's kind and text.
-type Answer = Result<String, Failure>;
-
-/// What went wrong: the kind, what was achieved before, and the text.
-struct Failure {
-    kind: String,
-    before: String,
-    text: String,
-}
-
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self {
-            kind: kind_of(&error),
-            before: String::new(),
-            text: error.to_string(),
-        }
-    }
-}
-
-/// The name of the variant.
-fn kind_of(error: &dyn std::error::Error) -> String {
-    let debug = format!("{error:?}");
-    let end = debug
-        .find(|c: char| !c.is_alphanumeric())
-        .unwrap_or(debug.len());
-    debug[..end].to_owned()
-}
 
 /// A process with at most one producer, one consumer and one observer.
 struct Actor<B> {
@@ -82,24 +55,6 @@ fn main() {
         let builder = move |capacity| MmapProducer::builder(&layout, capacity);
         Actor::new(Box::new(builder), directory).run();
     }
-}
-
-/// The next line of input, none at its end.
-fn next_line() -> Option<String> {
-    let mut line = String::new();
-    let count = std::io::stdin().lock().read_line(&mut line).expect("input");
-    (count > 0).then_some(line)
-}
-
-fn reply(answer: &Answer) {
-    let line = match answer {
-        Ok(text) => format!("ok {text}"),
-        Err(Failure { kind, before, text }) => format!("err {kind} {before} | {text}"),
-    };
-    let mut output = std::io::stdout().lock();
-    // a test that has ended listens no more
-    let _ = writeln!(output, "{}", line.replace('\n', " "));
-    let _ = output.flush();
 }
 
 impl<B: 'static> Actor<B> {
@@ -133,8 +88,8 @@ impl<B: 'static> Actor<B> {
             }
             "publish" | "fill" | "send" | "batch" | "close" | "keep" | "destroy" | "drop-tx"
             | "remove" | "blocked" | "count" | "wait-consumed" => self.as_producer(words),
-            "recv" | "recv-copies" | "recv-batches" | "drain" | "lease" | "detach" | "leave"
-            | "drop-rx" | "lag" => self.as_consumer(words),
+            "recv" | "recv-copies" | "recv-batches" | "recv-held" | "drain" | "lease"
+            | "detach" | "leave" | "drop-rx" | "lag" => self.as_consumer(words),
             "state" => self.state(),
             "send-spaced" => spaced::send(self.tx(), words),
             "take-spaced" => spaced::take(self.rx(), words),
@@ -177,6 +132,7 @@ impl<B: 'static> Actor<B> {
             "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
             "hot-loop" => hot::run(&self.builder, words),
+            "hot-messages" => hot::messages(words),
             #[cfg(debug_assertions)]
             "arm" => {
                 disruptor_mp::arm_fail_points(words.word("at"));
@@ -350,6 +306,16 @@ impl<B: 'static> Actor<B> {
                 );
                 fault
             }),
+            "recv-held" => {
+                let tally = receive(rx, words, |rx, deadline, tally| {
+                    let lease = rx.recv(deadline)?;
+                    sightings.count_in(tally, lease.sequence(), &lease)?;
+                    lease.hold();
+                    Ok(())
+                })?;
+                rx.release_held(words.number("n") as usize);
+                Ok(tally)
+            }
             "drain" => drain(rx, words, sightings),
             "lease" => lease(rx, words, sightings),
             "lag" => Ok(format!("newest={}", rx.producer_sequence())),

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use disruptor_mp::{
-    AutoWaitStrategy, CoordinationMode, Deadline, DiscoveryMode, DisruptorBuilder, StartFrom,
+    AutoWaitStrategy, CoordinationMode, Deadline, DiscoveryMode, DisruptorBuilder, Event, StartFrom,
 };
-use myelon_tests::Record;
 
 /// A verb and its `key=value` words.
 pub(crate) struct Words<'a> {
@@ -76,10 +75,10 @@ fn pair(text: &str) -> (usize, Duration) {
     )
 }
 
-fn for_both<B>(
-    mut builder: DisruptorBuilder<Record, B>,
+fn for_both<E: Event, B>(
+    mut builder: DisruptorBuilder<E, B>,
     words: &Words<'_>,
-) -> DisruptorBuilder<Record, B> {
+) -> DisruptorBuilder<E, B> {
     builder = builder.with_wait_strategy(words.strategy());
     if let Some(ms) = words.get("interval_ms") {
         let interval = Duration::from_millis(parse(ms) as u64);
@@ -95,10 +94,10 @@ fn for_both<B>(
     builder
 }
 
-pub(crate) fn for_producer<B>(
-    builder: DisruptorBuilder<Record, B>,
+pub(crate) fn for_producer<E: Event, B>(
+    builder: DisruptorBuilder<E, B>,
     words: &Words<'_>,
-) -> DisruptorBuilder<Record, B> {
+) -> DisruptorBuilder<E, B> {
     let mut builder = for_both(builder, words).with_first_sequence(words.number_or("first", 0));
     if let Some(mode) = words.get("mode") {
         builder = builder.with_mode(u32::from_str_radix(mode, 8).expect("an octal number"));
@@ -132,10 +131,10 @@ pub(crate) fn for_producer<B>(
     builder
 }
 
-pub(crate) fn for_consumer<B>(
-    builder: DisruptorBuilder<Record, B>,
+pub(crate) fn for_consumer<E: Event, B>(
+    builder: DisruptorBuilder<E, B>,
     words: &Words<'_>,
-) -> DisruptorBuilder<Record, B> {
+) -> DisruptorBuilder<E, B> {
     let mut builder = for_both(builder, words);
     if let Some(id) = words.get("id") {
         builder = builder.with_consumer_id(id);

@@ -3,60 +3,18 @@
 //! Both verbs answer twice: at once, so that the test knows that they run, and when they end. `wrong=` plants a fault
 //! that the checker has to find.
 
-use std::io::stdin;
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use disruptor_mp::{Consumer, Deadline, Producer, RecvError, SendError};
 use myelon_tests::{Record, Tally};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::books::{Books, Sightings};
 use crate::options::Words;
+use crate::told::{Progress, SLICE, is_told};
 use crate::{Answer, Failure, reply};
 
-/// How long a call waits until this process looks whether it is told something.
-const SLICE: Duration = Duration::from_millis(5);
 /// How long a planted fault leaves open what a death then uncovers.
 const WRONG_PAUSE: Duration = Duration::from_micros(500);
-
-/// Whether the test has said something, or has gone.
-fn is_told() -> bool {
-    let input = stdin();
-    let mut looks = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    poll(&mut looks, PollTimeout::ZERO).expect("poll") > 0
-}
-
-/// When something last went on.
-struct Progress {
-    at: Instant,
-    patience: Duration,
-}
-
-impl Progress {
-    /// `stall_ms=`, or half a minute: whatever died or stopped is replaced or goes on within milliseconds.
-    fn new(words: &Words<'_>) -> Self {
-        Self {
-            at: Instant::now(),
-            patience: Duration::from_millis(words.number_or("stall_ms", 30_000) as u64),
-        }
-    }
-
-    fn made(&mut self) {
-        self.at = Instant::now();
-    }
-
-    fn check(&self, before: &dyn std::fmt::Display, why: &str) -> Result<(), Failure> {
-        if self.at.elapsed() < self.patience {
-            return Ok(());
-        }
-        Err(Failure {
-            kind: String::from("Stuck"),
-            before: before.to_string(),
-            text: format!("no progress for {:?}: {why}", self.patience),
-        })
-    }
-}
 
 /// `pour max=8 seed=1`: publishes batches of 1 to `max` events until it is told something.
 ///

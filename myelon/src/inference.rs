@@ -1,0 +1,201 @@
+//! A fixed group of workers that all take every event of one ring: the topology of layer 0, without messages.
+//!
+//! For messages, and answers to them, see [`session`](crate::session).
+
+use disruptor_mp::{
+    Event, MultiProcessError, SharedConsumer, SharedDisruptorBuilder, SharedProducer,
+    attach_shared_consumer, build_shared_single_producer,
+};
+
+/// What the workers' ids start with.
+const WORKER_PREFIX: &str = "worker";
+
+/// The result of what a topology does.
+pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
+
+/// What can go wrong with a topology.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InferenceTopologyError {
+    /// No topology has so many workers.
+    #[error("a fixed topology has 2 to 8 workers, not {found}: take a session for other numbers")]
+    WorkerCount {
+        /// The number that was given.
+        found: usize,
+    },
+    /// A worker that the topology does not have.
+    #[error("there is no worker {index}: the topology has {workers}, numbered from 0")]
+    NoSuchWorker {
+        /// The number that was given.
+        index: usize,
+        /// How many there are.
+        workers: usize,
+    },
+    /// The ring could not be created, opened or attached.
+    #[error(transparent)]
+    Ring(#[from] MultiProcessError),
+}
+
+/// How many workers a [`FixedTopology`] has.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::WorkerCount;
+///
+/// assert_eq!(WorkerCount::from_usize(4)?, WorkerCount::Four);
+/// assert_eq!(WorkerCount::Four.as_usize(), 4);
+/// assert!(WorkerCount::from_usize(9).is_err());
+/// # Ok::<(), myelon::InferenceTopologyError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkerCount {
+    /// 2
+    Two = 2,
+    /// 3
+    Three,
+    /// 4
+    Four,
+    /// 5
+    Five,
+    /// 6
+    Six,
+    /// 7
+    Seven,
+    /// 8
+    Eight,
+}
+
+impl WorkerCount {
+    /// The number.
+    pub const fn as_usize(self) -> usize {
+        self as usize
+    }
+
+    /// The count that is this number.
+    ///
+    /// # Errors
+    ///
+    /// [`InferenceTopologyError::WorkerCount`] outside 2 to 8.
+    pub const fn from_usize(workers: usize) -> InferenceTopologyResult<Self> {
+        Ok(match workers {
+            2 => Self::Two,
+            3 => Self::Three,
+            4 => Self::Four,
+            5 => Self::Five,
+            6 => Self::Six,
+            7 => Self::Seven,
+            8 => Self::Eight,
+            found => return Err(InferenceTopologyError::WorkerCount { found }),
+        })
+    }
+}
+
+/// One scheduler and a fixed number of workers on one ring of events: each worker takes every event, and none is missed
+/// by a worker that comes late or comes back.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::{Deadline, FixedTopology, WorkerCount};
+///
+/// # let name = myelon::portable_shm_segment_name("doc");
+/// let topology = FixedTopology::new(&name, 64, WorkerCount::Two);
+/// let mut scheduler = topology.build_scheduler(|| 0_u64)?;
+/// scheduler.send(Deadline::NEVER, |event| *event = 7)?;
+/// for index in 0..topology.workers() {
+///     let mut worker = topology.attach_worker::<u64>(index)?; // late, and yet it misses nothing
+///     assert_eq!(*worker.recv(Deadline::NEVER)?, 7);
+/// }
+/// # scheduler.destroy()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedTopology {
+    name: String,
+    size: usize,
+    workers: WorkerCount,
+}
+
+impl FixedTopology {
+    /// The ring `name` with `size` slots, a power of two, and so many workers. Nothing is created yet.
+    pub fn new(name: impl Into<String>, size: usize, workers: WorkerCount) -> Self {
+        Self {
+            name: name.into(),
+            size,
+            workers,
+        }
+    }
+
+    /// The ring's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many slots it has.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// How many workers take its events.
+    pub fn workers(&self) -> usize {
+        self.workers.as_usize()
+    }
+
+    /// The consumer id of the worker `index`, counted from 0.
+    ///
+    /// # Errors
+    ///
+    /// [`InferenceTopologyError::NoSuchWorker`].
+    pub fn worker_consumer_id(&self, index: usize) -> InferenceTopologyResult<String> {
+        let workers = self.workers();
+        match index < workers {
+            true => Ok(format!("{WORKER_PREFIX}_{index}")),
+            false => Err(InferenceTopologyError::NoSuchWorker { index, workers }),
+        }
+    }
+
+    /// A builder of the scheduler's end, which expects all workers.
+    pub fn scheduler_builder<E: Event>(&self) -> SharedDisruptorBuilder<E> {
+        build_shared_single_producer(&self.name, self.size)
+            .discover_consumer_with_prefix(self.workers(), WORKER_PREFIX)
+    }
+
+    /// The scheduler's end: creates the ring, filled by `factory`, or takes over the one that a dead scheduler left. Does
+    /// not wait for the workers; until all have come it fills the ring once and no further.
+    ///
+    /// # Errors
+    ///
+    /// [`InferenceTopologyError::Ring`].
+    pub fn build_scheduler<E: Event>(
+        &self,
+        factory: impl FnMut() -> E,
+    ) -> InferenceTopologyResult<SharedProducer<E>> {
+        Ok(self.scheduler_builder().build_producer(factory)?)
+    }
+
+    /// A builder of the end of the worker `index`, counted from 0.
+    ///
+    /// # Errors
+    ///
+    /// [`InferenceTopologyError::NoSuchWorker`].
+    pub fn worker_builder<E: Event>(
+        &self,
+        index: usize,
+    ) -> InferenceTopologyResult<SharedDisruptorBuilder<E>> {
+        let id = self.worker_consumer_id(index)?;
+        Ok(attach_shared_consumer(&self.name, self.size).with_consumer_id(&id))
+    }
+
+    /// The end of the worker `index`, counted from 0; one that was here before goes on where it was. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`InferenceTopologyError::NoSuchWorker`], [`InferenceTopologyError::Ring`].
+    pub fn attach_worker<E: Event>(
+        &self,
+        index: usize,
+    ) -> InferenceTopologyResult<SharedConsumer<E>> {
+        Ok(self.worker_builder(index)?.build_consumer()?)
+    }
+}

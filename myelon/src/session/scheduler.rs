@@ -1,0 +1,274 @@
+//! The scheduler's side of a session.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use disruptor_mp::{
+    DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError, MultiProcessResult, RecvError,
+    RingSet, Sequence, SharedMemory, perform_sleep_wait,
+};
+
+use super::{Places, SCHEDULER_ID, WORKER_PREFIX};
+use crate::transport::{
+    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
+    RunnerMyelonTransportConfig, TransportError, TransportResult,
+};
+
+/// How often a scheduler looks for the rings of workers that have not started.
+const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
+
+/// The scheduler of a session: sends each message to all its [`Worker`](super::Worker)s, and receives from each.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::FixedFrame;
+/// use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+///
+/// # let session = myelon::portable_shm_segment_name("doc");
+/// let config = RunnerMyelonTransportConfig::new(&session, 2);
+/// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?; // processes of their own, in any order
+/// let mut workers = [Worker::<FixedFrame<256>>::start(&config, 0)?, Worker::start(&config, 1)?];
+///
+/// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+/// for (rank, worker) in workers.iter_mut().enumerate() {
+///     worker.serve(Deadline::NEVER, |_kind, _request| [rank as u8])?;
+/// }
+/// for _ in 0..2 {
+///     let (rank, response) = scheduler.recv_any(Deadline::NEVER)?;
+///     assert_eq!(*response, [rank as u8]);
+/// }
+/// # for worker in workers { worker.leave()?; }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Scheduler<F: FramedTransportFrame, B = SharedMemory> {
+    requests: FramedTransportProducer<F, B>,
+    /// Of each worker, once its ring is there.
+    responses: Vec<Option<FramedTransportConsumer<F, B>>>,
+    places: Places<F, B>,
+    /// Which worker is asked first: the one after the last that answered.
+    turn: usize,
+    next_look: Instant,
+}
+
+/// A ring has a line for each worker; so many rings one can wait for at once, too.
+fn check_workers(workers: usize) -> TransportResult<()> {
+    let limit = DEFAULT_MAX_CONSUMERS;
+    match (1..=limit).contains(&workers) {
+        true => Ok(()),
+        false => Err(TransportError::WorkerCount { workers, limit }),
+    }
+}
+
+/// A worker that is not attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingWorker {
+    /// Its number.
+    pub rank: usize,
+    /// Its consumer id.
+    pub id: String,
+    /// Whether it was here before: its place in the ring is kept.
+    pub is_away: bool,
+}
+
+impl<F: FramedTransportFrame> Scheduler<F> {
+    /// Starts the scheduler: creates its ring, or takes over the one that a dead predecessor left. Workers are attached to
+    /// when they come. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`]: while a scheduler of this session is alive, its pid is named.
+    pub fn start(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
+        Self::start_in(Places::in_shared_memory(config)?)
+    }
+}
+
+impl<F: FramedTransportFrame> Scheduler<F, MappedFile> {
+    /// As [`start`](Scheduler::start), with rings in files in the directory `root`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Scheduler::start).
+    pub fn start_in_files(
+        config: &RunnerMyelonTransportConfig,
+        root: impl AsRef<Path>,
+    ) -> TransportResult<Self> {
+        Self::start_in(Places::in_files(config, root.as_ref())?)
+    }
+}
+
+impl<F: FramedTransportFrame, B> Scheduler<F, B> {
+    fn start_in(places: Places<F, B>) -> TransportResult<Self> {
+        let workers = places.config.workers;
+        check_workers(workers)?;
+        let requests = places
+            .requests()
+            .discover_consumer_with_prefix(workers, WORKER_PREFIX);
+        Ok(Self {
+            requests: FramedTransportProducer::from_builder(requests)?,
+            responses: (0..workers).map(|_| None).collect(),
+            places,
+            turn: 0,
+            next_look: Instant::now(),
+        })
+    }
+
+    /// Sends a message to all workers, waiting for space until the deadline. Returns the sequence of its last frame.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportProducer::send`]: a worker that holds the ring is named.
+    pub fn broadcast(
+        &mut self,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        self.requests.send(message, kind, deadline)
+    }
+
+    /// The next message of any worker, and that worker's rank, waiting for it until the deadline. Workers take turns.
+    /// Answers of a worker that has died are received, and then those of its successor.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Recv`], with the time-out or a fork; [`TransportError::Ring`] when a worker's ring does not fit.
+    pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Message<'_, F, B>)> {
+        let rank = self.wait_for_any(deadline)?;
+        match &mut self.responses[rank] {
+            Some(responses) => Ok((rank, responses.recv(deadline)?)),
+            None => Err(RecvError::Timeout.into()),
+        }
+    }
+
+    /// The rank of a worker that has a whole message.
+    fn wait_for_any(&mut self, deadline: Deadline) -> TransportResult<usize> {
+        loop {
+            self.attach_workers()?;
+            if let Some(rank) = self.poll()? {
+                self.turn = rank + 1;
+                return Ok(rank);
+            }
+            if deadline.has_passed() {
+                return Err(RecvError::Timeout.into());
+            }
+            self.sleep(deadline)?;
+        }
+    }
+
+    /// Attaches to the rings of workers that have started since.
+    fn attach_workers(&mut self) -> TransportResult<()> {
+        let now = Instant::now();
+        if self.responses.iter().all(Option::is_some) || now < self.next_look {
+            return Ok(());
+        }
+        self.next_look = now + LOOK_FOR_WORKERS;
+        for (rank, responses) in self.responses.iter_mut().enumerate() {
+            if responses.is_none() {
+                let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
+                *responses = match FramedTransportConsumer::from_builder(builder) {
+                    Ok(attached) => Some(attached),
+                    Err(TransportError::Ring(
+                        MultiProcessError::NotFound { .. }
+                        // a worker that is just starting keeps the place
+                        | MultiProcessError::ConsumerAlreadyAttached { .. },
+                    )) => None,
+                    Err(error) => return Err(error),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker that has a whole message, if there is one.
+    fn poll(&mut self) -> TransportResult<Option<usize>> {
+        let workers = self.responses.len();
+        for rank in (self.turn..self.turn + workers).map(|turn| turn % workers) {
+            let Some(responses) = &mut self.responses[rank] else {
+                continue;
+            };
+            let polled = responses.try_recv().map(|message| {
+                // it is delivered by whoever asked for it
+                message.map(Message::release_uncommitted).is_some()
+            });
+            match polled {
+                Ok(true) => return Ok(Some(rank)),
+                // a successor goes on in the same ring
+                Ok(false) | Err(RecvError::ProducerDead { .. }) => {}
+                // a successor makes another one
+                Err(RecvError::Closed) => self.responses[rank] = None,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Until one of the rings has news, or it is time to look for workers that are missing.
+    fn sleep(&self, deadline: Deadline) -> TransportResult<()> {
+        let is_complete = self.responses.iter().all(Option::is_some);
+        let rest = deadline.remaining().unwrap_or(Duration::MAX);
+        let longest = match is_complete {
+            true => rest,
+            false => rest.min(LOOK_FOR_WORKERS),
+        };
+        let rings = self.responses.iter().flatten();
+        let mut set = RingSet::of(rings.map(FramedTransportConsumer::as_ring))
+            .expect("no more workers than a ring has consumers")
+            .with_wait_strategy(self.places.config.transport.wait_strategy.into());
+        if set.is_empty() {
+            perform_sleep_wait(longest);
+            return Ok(());
+        }
+        match set.wait(Deadline::after(longest)) {
+            Ok(_) | Err(RecvError::Timeout) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The workers that are not attached at present.
+    pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
+        let config = self.places.config.clone();
+        let attached = self.requests.ring().attached_consumer_ids();
+        (0..config.workers)
+            .map(|rank| (rank, config.worker_id(rank)))
+            .filter(|(_, id)| !attached.contains(id))
+            .map(|(rank, id)| MissingWorker {
+                rank,
+                is_away: self.requests.discover_consumer_id(&id),
+                id,
+            })
+            .collect()
+    }
+
+    /// Forgets a worker that will not come back: it holds the ring no longer.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::NoSuchWorker`]; [`TransportError::Ring`] while it is attached, or when it never came.
+    pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
+        self.places.check_rank(rank)?;
+        let id = self.places.config.worker_id(rank);
+        Ok(self.requests.ring().remove_consumer(&id)?)
+    }
+
+    /// The transport that messages to all workers go by.
+    pub fn requests(&mut self) -> &mut FramedTransportProducer<F, B> {
+        &mut self.requests
+    }
+
+    /// The transport that a worker's messages come by, once its ring is there.
+    pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
+        self.responses.get_mut(rank)?.as_mut()
+    }
+
+    /// Ends the session in order: workers receive what was sent, and then its end.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn close(self) -> MultiProcessResult<()> {
+        self.requests.close()
+    }
+}

@@ -1,0 +1,163 @@
+//! The worker's side of a session.
+
+use std::path::Path;
+
+use disruptor_mp::{
+    Deadline, MappedFile, MultiProcessError, MultiProcessResult, RecvError, Sequence, SharedMemory,
+};
+
+use super::{Places, SCHEDULER_ID};
+use crate::transport::{
+    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
+    RunnerMyelonTransportConfig, TransportResult,
+};
+
+/// A worker of a session: takes each message of its [`Scheduler`](super::Scheduler), and answers on a ring of its own.
+///
+/// # Examples
+///
+/// See [`Scheduler`](super::Scheduler).
+#[derive(Debug)]
+pub struct Worker<F: FramedTransportFrame, B = SharedMemory> {
+    requests: FramedTransportConsumer<F, B>,
+    responses: FramedTransportProducer<F, B>,
+    rank: usize,
+}
+
+impl<F: FramedTransportFrame> Worker<F> {
+    /// Starts the worker `rank`, counted from 0: creates its ring, or takes over the one that a dead predecessor left, and
+    /// attaches to the scheduler's, waiting for that up to
+    /// [`start_timeout`](crate::MyelonTransportConfig::start_timeout).
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::NoSuchWorker`](crate::TransportError::NoSuchWorker),
+    /// [`TransportError::Ring`](crate::TransportError::Ring): while a worker of this rank is alive, its pid is named.
+    pub fn start(config: &RunnerMyelonTransportConfig, rank: usize) -> TransportResult<Self> {
+        Self::start_in(&Places::in_shared_memory(config)?, rank)
+    }
+}
+
+impl<F: FramedTransportFrame> Worker<F, MappedFile> {
+    /// As [`start`](Worker::start), with rings in files in the directory `root`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Worker::start).
+    pub fn start_in_files(
+        config: &RunnerMyelonTransportConfig,
+        rank: usize,
+        root: impl AsRef<Path>,
+    ) -> TransportResult<Self> {
+        Self::start_in(&Places::in_files(config, root.as_ref())?, rank)
+    }
+}
+
+impl<F: FramedTransportFrame, B> Worker<F, B> {
+    fn start_in(places: &Places<F, B>, rank: usize) -> TransportResult<Self> {
+        places.check_rank(rank)?;
+        // its own ring first: the scheduler may be waiting for it
+        let responses = FramedTransportProducer::from_builder(places.responses(rank))?;
+        keep_a_place_for_the_scheduler(places, rank)?;
+        let requests = places
+            .requests()
+            .with_consumer_id(&places.config.worker_id(rank))
+            .wait_for_ring(places.config.transport.start_timeout);
+        Ok(Self {
+            requests: FramedTransportConsumer::from_builder(requests)?,
+            responses,
+            rank,
+        })
+    }
+
+    /// The scheduler's next message, waiting for it until the deadline. It is released when it is dropped: a worker that
+    /// dies before gets it again when it comes back.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportConsumer::recv`].
+    pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
+        self.requests.recv(deadline)
+    }
+
+    /// Hands the scheduler's next message to `answer`, waiting for it until the deadline, and sends back what that returns,
+    /// under the message's kind, before the message is released: a worker that dies in between answers again when it comes
+    /// back, so that each request has one answer at least. Returns the answer's sequence.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportConsumer::recv`] and [`FramedTransportProducer::send`]; in the latter case the message comes
+    /// again.
+    pub fn serve<A: AsRef<[u8]>>(
+        &mut self,
+        deadline: Deadline,
+        answer: impl FnOnce(u8, &[u8]) -> A,
+    ) -> TransportResult<Sequence> {
+        let request = self.requests.recv(deadline)?;
+        let kind = request.kind();
+        let reply = answer(kind, &request);
+        match self.responses.send(reply.as_ref(), kind, deadline) {
+            Ok(sequence) => {
+                request.release();
+                Ok(sequence)
+            }
+            Err(error) => {
+                request.release_uncommitted();
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends to the scheduler, waiting for space until the deadline. Returns the sequence of the last frame.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportProducer::send`].
+    pub fn respond(
+        &mut self,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        self.responses.send(message, kind, deadline)
+    }
+
+    /// The worker's number.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// The transport that the scheduler's messages come by.
+    pub fn requests(&mut self) -> &mut FramedTransportConsumer<F, B> {
+        &mut self.requests
+    }
+
+    /// The transport that answers go by.
+    pub fn responses(&mut self) -> &mut FramedTransportProducer<F, B> {
+        &mut self.responses
+    }
+
+    /// Ends this worker for good: closes its ring and gives up its place in the scheduler's. Dropping it closes the ring,
+    /// but keeps the place for a successor.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](crate::TransportError::Ring).
+    pub fn leave(self) -> MultiProcessResult<()> {
+        self.responses.close()?;
+        self.requests.leave()
+    }
+}
+
+/// What is answered before the scheduler has come is kept for it, also when the worker is gone by then.
+fn keep_a_place_for_the_scheduler<F: FramedTransportFrame, B>(
+    places: &Places<F, B>,
+    rank: usize,
+) -> TransportResult<()> {
+    let scheduler = places.responses(rank).with_consumer_id(SCHEDULER_ID);
+    match scheduler.build_consumer() {
+        Ok(place) => Ok(place.detach()?),
+        Err(MultiProcessError::ConsumerAlreadyAttached { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,154 @@
+//! What a session's processes have to agree on, and how each of them waits.
+
+use std::time::Duration;
+
+use super::consumer::MyelonWaitStrategy;
+use super::error::TransportResult;
+use super::names::{DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout};
+
+/// Frames of the ring from a scheduler to its workers, unless told otherwise.
+pub const DEFAULT_MYELON_RPC_DEPTH: usize = 1024;
+/// Frames of the ring from a worker to its scheduler, unless told otherwise.
+pub const DEFAULT_MYELON_RESPONSE_DEPTH: usize = 256;
+
+/// The rings of a session: how deep they are, and how one waits on them. The depths must be the same in all processes.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::{MyelonTransportConfig, MyelonWaitStrategy};
+///
+/// let config = MyelonTransportConfig::default()
+///     .with_rpc_depth(64)
+///     .with_wait_strategy(MyelonWaitStrategy::BusySpin);
+/// assert_eq!((config.rpc_depth, config.response_depth), (64, 256));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MyelonTransportConfig {
+    /// Frames of the ring from the scheduler to its workers, a power of two.
+    pub rpc_depth: usize,
+    /// Frames of each ring from a worker to the scheduler, a power of two.
+    pub response_depth: usize,
+    /// How consumers wait.
+    pub wait_strategy: MyelonWaitStrategy,
+    /// How long a worker waits for its scheduler's ring to be created; 30 s.
+    pub start_timeout: Duration,
+    /// How often who is blocked looks whether the others are alive; 100 ms.
+    pub liveness_interval: Duration,
+}
+
+impl Default for MyelonTransportConfig {
+    fn default() -> Self {
+        Self {
+            rpc_depth: DEFAULT_MYELON_RPC_DEPTH,
+            response_depth: DEFAULT_MYELON_RESPONSE_DEPTH,
+            wait_strategy: MyelonWaitStrategy::default(),
+            start_timeout: Duration::from_secs(30),
+            liveness_interval: Duration::from_millis(100),
+        }
+    }
+}
+
+impl MyelonTransportConfig {
+    /// Frames of the ring from the scheduler to its workers.
+    #[must_use]
+    pub fn with_rpc_depth(mut self, depth: usize) -> Self {
+        self.rpc_depth = depth;
+        self
+    }
+
+    /// Frames of each ring from a worker to the scheduler.
+    #[must_use]
+    pub fn with_response_depth(mut self, depth: usize) -> Self {
+        self.response_depth = depth;
+        self
+    }
+
+    /// How consumers wait.
+    #[must_use]
+    pub fn with_wait_strategy(mut self, strategy: MyelonWaitStrategy) -> Self {
+        self.wait_strategy = strategy;
+        self
+    }
+
+    /// How long a worker waits for its scheduler's ring to be created.
+    #[must_use]
+    pub fn with_start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// How often who is blocked looks whether the others are alive.
+    #[must_use]
+    pub fn with_liveness_interval(mut self, interval: Duration) -> Self {
+        self.liveness_interval = interval;
+        self
+    }
+}
+
+/// Everything that a process of a session has to know: see [`Scheduler`](crate::Scheduler) and
+/// [`Worker`](crate::Worker).
+///
+/// # Examples
+///
+/// ```
+/// use myelon::RunnerMyelonTransportConfig;
+///
+/// let config = RunnerMyelonTransportConfig::new("llama-70b", 4);
+/// assert_eq!(config.worker_id(3), "worker_3");
+/// assert_eq!(config.layout()?.rpc_ring_name(), "myl-6mahex05sx5f8-q");
+/// # Ok::<(), myelon::TransportError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunnerMyelonTransportConfig {
+    /// The session's label: the same in all its processes, and in no other session's.
+    pub session: String,
+    /// What the names of its rings start with.
+    pub prefix: String,
+    /// How many workers it has.
+    pub workers: usize,
+    /// Its rings.
+    pub transport: MyelonTransportConfig,
+}
+
+impl RunnerMyelonTransportConfig {
+    /// A session of so many workers, everything else by default.
+    pub fn new(session: impl Into<String>, workers: usize) -> Self {
+        Self {
+            session: session.into(),
+            prefix: DEFAULT_TRANSPORT_PREFIX.to_owned(),
+            workers,
+            transport: MyelonTransportConfig::default(),
+        }
+    }
+
+    /// What the names of its rings start with: up to 9 ASCII letters and digits.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Its rings.
+    #[must_use]
+    pub fn with_transport(mut self, transport: MyelonTransportConfig) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// The names of its rings.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::InvalidName`](super::TransportError::InvalidName).
+    pub fn layout(&self) -> TransportResult<MyelonTransportLayout> {
+        MyelonTransportLayout::for_session_with_prefix(&self.prefix, &self.session)
+    }
+
+    /// The consumer id of the worker `rank` on the scheduler's ring.
+    pub fn worker_id(&self, rank: usize) -> String {
+        format!("worker_{rank}")
+    }
+}

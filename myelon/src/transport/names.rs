@@ -1,0 +1,216 @@
+//! Names of segments: what every system takes, and how a session's rings are called.
+
+use core::hash::Hasher;
+use std::path::Path;
+
+use disruptor_mp::{Event, MmapTransportLayout, Producer, RingState};
+use siphasher::sip::SipHasher24;
+
+use super::error::{TransportError, TransportResult};
+
+/// The longest name of a shared memory segment on macOS, in bytes: `PSHMNAMLEN` in its `sys/posix_shm.h` is 31, which
+/// counts a leading slash and, in older kernels, the NUL at the end.
+pub const SEGMENT_NAME_LIMIT_MACOS: usize = 29;
+
+/// What the names of a session's rings start with, unless told otherwise.
+pub const DEFAULT_TRANSPORT_PREFIX: &str = "myl";
+
+/// Letters and digits that no file system folds together and nobody mistakes for each other (Crockford's base 32).
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Digits of a session's tag: 64 bits, five a digit.
+const TAG_DIGITS: usize = 13;
+
+/// The longest prefix: what the longest name of a ring leaves of a segment's.
+const PREFIX_BYTES_MAX: usize = SEGMENT_NAME_LIMIT_MACOS - TAG_DIGITS - "--r9999".len();
+
+/// A short name for a session, made from all of its label: 13 lower-case letters and digits. The same label has the same
+/// tag in every build and on every machine (SipHash-2-4 with a key of zeros). That two of a million labels share one has
+/// a chance of less than one in ten million.
+///
+/// # Errors
+///
+/// [`TransportError::InvalidName`] for an empty label. Any other text will do.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::compact_session_tag;
+///
+/// assert_eq!(compact_session_tag("llama-70b")?, compact_session_tag("llama-70b")?);
+/// assert_ne!(compact_session_tag("a-session")?, compact_session_tag("b-session")?);
+/// # Ok::<(), myelon::TransportError>(())
+/// ```
+pub fn compact_session_tag(label: &str) -> TransportResult<String> {
+    if label.is_empty() {
+        return Err(invalid(label, "a session's label is not empty"));
+    }
+    let mut hasher = SipHasher24::new();
+    hasher.write(label.as_bytes());
+    let hash = hasher.finish();
+    let digit = |place: usize| char::from(DIGITS[(hash >> (5 * place)) as usize & 31]);
+    Ok((0..TAG_DIGITS).rev().map(digit).collect())
+}
+
+/// Whether every system takes `name` for a segment: ASCII letters, digits, `-`, `_` and `.`, not with a dot in front, at
+/// most [`SEGMENT_NAME_LIMIT_MACOS`] bytes.
+///
+/// # Errors
+///
+/// [`TransportError::InvalidName`] with what is wrong with it.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::validate_segment_name;
+///
+/// assert!(validate_segment_name("orders-1").is_ok());
+/// let error = validate_segment_name("orders/1").unwrap_err();
+/// assert!(error.to_string().starts_with("'orders/1' cannot name a segment"));
+/// ```
+pub fn validate_segment_name(name: &str) -> TransportResult<()> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() {
+        Err(invalid(name, "it is empty"))
+    } else if name.len() > SEGMENT_NAME_LIMIT_MACOS {
+        Err(invalid(
+            name,
+            "it is longer than the 29 bytes that macOS takes",
+        ))
+    } else if name.starts_with('.') {
+        Err(invalid(
+            name,
+            "it starts with a dot: those are kept for temporary files",
+        ))
+    } else if !name.chars().all(is_fine) {
+        Err(invalid(
+            name,
+            "it has other characters than ASCII letters, digits, '-', '_' and '.'",
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn invalid(name: &str, reason: &'static str) -> TransportError {
+    TransportError::InvalidName {
+        name: name.to_owned(),
+        reason,
+    }
+}
+
+/// The name of what coordinates a ring's producer and consumers: the ring's own, as its segment has a line for it. There
+/// is no second object.
+///
+/// ```
+/// assert_eq!(myelon::coordination_cursor_name("orders"), "orders");
+/// ```
+pub fn coordination_cursor_name(ring: &str) -> String {
+    ring.to_owned()
+}
+
+/// What the ring's coordination line says at present: who is registered, and how far each one is. The line is part of the
+/// segment, so it is there as long as the ring is.
+///
+/// # Examples
+///
+/// ```
+/// let ring = myelon::HeapRing::<u64>::new(8)?;
+/// let tx = ring.producer()?;
+/// let _reader = ring.consumer("reader")?;
+/// assert_eq!(myelon::ensure_coordination_cursor(&tx).consumers.len(), 1);
+/// # Ok::<(), myelon::MultiProcessError>(())
+/// ```
+pub fn ensure_coordination_cursor<E: Event, B>(ring: &Producer<E, B>) -> RingState {
+    ring.ring_state()
+}
+
+/// How the rings of a session are called: one on which its scheduler sends to all workers, and one for each worker's
+/// answers. Both sides make it from the same label.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::MyelonTransportLayout;
+///
+/// let layout = MyelonTransportLayout::for_session("llama-70b")?;
+/// assert_eq!(layout.rpc_ring_name(), "myl-6mahex05sx5f8-q");
+/// assert_eq!(layout.response_ring_name(3), "myl-6mahex05sx5f8-r3");
+/// # Ok::<(), myelon::TransportError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MyelonTransportLayout {
+    stem: String,
+}
+
+impl MyelonTransportLayout {
+    /// The names for a session's label.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::InvalidName`] for an empty label.
+    pub fn for_session(label: &str) -> TransportResult<Self> {
+        Self::for_session_with_prefix(DEFAULT_TRANSPORT_PREFIX, label)
+    }
+
+    /// The names for a session's label, with another prefix: up to 9 ASCII letters and digits.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::InvalidName`].
+    pub fn for_session_with_prefix(prefix: &str, label: &str) -> TransportResult<Self> {
+        validate_segment_name(prefix)?;
+        if prefix.len() > PREFIX_BYTES_MAX {
+            return Err(invalid(prefix, "a prefix has 9 bytes at the most"));
+        }
+        let tag = compact_session_tag(label)?;
+        Ok(Self {
+            stem: format!("{prefix}-{tag}"),
+        })
+    }
+
+    /// The ring from the scheduler to all workers.
+    pub fn rpc_ring_name(&self) -> String {
+        format!("{}-q", self.stem)
+    }
+
+    /// The ring from the worker `rank` to the scheduler.
+    pub fn response_ring_name(&self, rank: usize) -> String {
+        format!("{}-r{rank}", self.stem)
+    }
+
+    /// The file of the ring from the scheduler to all workers, in the directory `root`.
+    pub fn rpc_mmap_layout(&self, root: impl AsRef<Path>) -> MmapTransportLayout {
+        MmapTransportLayout::new(root, self.rpc_ring_name())
+    }
+
+    /// The file of the ring from the worker `rank` to the scheduler, in the directory `root`.
+    pub fn response_mmap_layout(&self, root: impl AsRef<Path>, rank: usize) -> MmapTransportLayout {
+        MmapTransportLayout::new(root, self.response_ring_name(rank))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed once with an implementation apart, which was held to the test vector of SipHash-2-4's authors.
+    #[test]
+    fn tags_are_the_same_in_every_build() {
+        assert_eq!(
+            compact_session_tag("llama-70b").expect("a tag"),
+            "6mahex05sx5f8"
+        );
+    }
+
+    #[test]
+    fn every_name_fits_every_system() {
+        let prefix = "x".repeat(PREFIX_BYTES_MAX);
+        let layout = MyelonTransportLayout::for_session_with_prefix(&prefix, "s").expect("names");
+        for rank in [0, 9, 9999] {
+            let name = layout.response_ring_name(rank);
+            validate_segment_name(&name).expect(&name);
+        }
+        validate_segment_name(&layout.rpc_ring_name()).expect("fits");
+    }
+}

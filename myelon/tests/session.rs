@@ -1,0 +1,484 @@
+//! Sessions: members that start in any order, die and come back; who is missing; names and numbers that do not fit.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use myelon::transport::{FixedFrame, FramedTransportProducer};
+use myelon::{
+    Deadline, FixedTopology, InferenceTopologyError, MappedFile, MultiProcessError,
+    MyelonTransportConfig, MyelonTransportLayout, RecvError, RunnerMyelonTransportConfig,
+    Scheduler, SharedMemory, TransportError, TransportResult, Worker, WorkerCount,
+    compact_session_tag, portable_shm_segment_name, validate_segment_name,
+};
+use proptest::prelude::*;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Frame = FixedFrame<64>;
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
+}
+
+/// A session of its own.
+fn session(workers: usize) -> RunnerMyelonTransportConfig {
+    let rings = MyelonTransportConfig::default()
+        .with_rpc_depth(16)
+        .with_response_depth(16)
+        .with_start_timeout(Duration::from_secs(20));
+    RunnerMyelonTransportConfig::new(portable_shm_segment_name("test"), workers)
+        .with_transport(rings)
+}
+
+/// The same test on either backing.
+trait Backing: Sized + 'static {
+    fn scheduler(
+        config: &RunnerMyelonTransportConfig,
+        root: &Path,
+    ) -> TransportResult<Scheduler<Frame, Self>>;
+    fn worker(
+        config: &RunnerMyelonTransportConfig,
+        root: &Path,
+        rank: usize,
+    ) -> TransportResult<Worker<Frame, Self>>;
+}
+
+impl Backing for SharedMemory {
+    fn scheduler(
+        config: &RunnerMyelonTransportConfig,
+        _: &Path,
+    ) -> TransportResult<Scheduler<Frame, Self>> {
+        Scheduler::start(config)
+    }
+    fn worker(
+        config: &RunnerMyelonTransportConfig,
+        _: &Path,
+        rank: usize,
+    ) -> TransportResult<Worker<Frame, Self>> {
+        Worker::start(config, rank)
+    }
+}
+
+impl Backing for MappedFile {
+    fn scheduler(
+        config: &RunnerMyelonTransportConfig,
+        root: &Path,
+    ) -> TransportResult<Scheduler<Frame, Self>> {
+        Scheduler::start_in_files(config, root)
+    }
+    fn worker(
+        config: &RunnerMyelonTransportConfig,
+        root: &Path,
+        rank: usize,
+    ) -> TransportResult<Worker<Frame, Self>> {
+        Worker::start_in_files(config, rank, root)
+    }
+}
+
+/// Serves until the scheduler closes: each answer is the request and the worker's rank.
+fn serve<B>(mut worker: Worker<Frame, B>) -> Result<u32> {
+    let rank = worker.rank() as u8;
+    let mut served = 0;
+    loop {
+        match worker.serve(soon(), |_, request| [request, &[rank]].concat()) {
+            Ok(_) => served += 1,
+            Err(TransportError::Recv(RecvError::Closed)) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    worker.leave()?;
+    Ok(served)
+}
+
+/// Sends requests, and takes every worker's answer to each.
+fn ask<B>(
+    scheduler: &mut Scheduler<Frame, B>,
+    workers: usize,
+    requests: core::ops::Range<u8>,
+) -> Result {
+    for number in requests {
+        scheduler.broadcast(&[number], 1, soon())?;
+        let mut ranks = Vec::new();
+        for _ in 0..workers {
+            let (rank, answer) = scheduler.recv_any(soon())?;
+            assert_eq!(*answer, [number, rank as u8]);
+            ranks.push(rank);
+        }
+        ranks.sort();
+        assert_eq!(ranks, (0..workers).collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+fn members_start_in_any_order<B: Backing>() -> Result {
+    const SCHEDULER: usize = 2;
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let (root, config) = (tempfile::tempdir()?, session(2));
+        thread::scope(|scope| {
+            let members = order.map(|who| {
+                let (config, root) = (&config, root.path());
+                let member = scope.spawn(move || -> Result {
+                    if who == SCHEDULER {
+                        let mut scheduler = B::scheduler(config, root)?;
+                        ask(&mut scheduler, 2, 0..20)?;
+                        return Ok(scheduler.close()?);
+                    }
+                    assert_eq!(serve(B::worker(config, root, who)?)?, 20);
+                    Ok(())
+                });
+                thread::sleep(Duration::from_millis(20));
+                member
+            });
+            members
+                .into_iter()
+                .try_for_each(|member| member.join().expect("no panic"))
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn members_start_in_any_order_in_shared_memory() -> Result {
+    members_start_in_any_order::<SharedMemory>()
+}
+
+#[test]
+fn members_start_in_any_order_in_files() -> Result {
+    members_start_in_any_order::<MappedFile>()
+}
+
+/// Each member is dropped, as a process that is gone leaves it, and another one of its kind goes on.
+fn any_member_is_replaced<B: Backing>() -> Result {
+    let (root, config) = (tempfile::tempdir()?, session(2));
+    let root = root.path();
+    let mut scheduler = B::scheduler(&config, root)?;
+    let mut workers = [B::worker(&config, root, 0)?, B::worker(&config, root, 1)?];
+    let answer = |worker: &mut Worker<Frame, B>| -> Result {
+        let rank = worker.rank() as u8;
+        worker.serve(soon(), |_, request| [request, &[rank]].concat())?;
+        Ok(())
+    };
+    scheduler.broadcast(&[1], 1, soon())?;
+    answer(&mut workers[0])?;
+
+    // the worker 1 goes with a request unanswered, and its successor answers it
+    let [first, second] = workers;
+    drop(second);
+    assert_eq!(scheduler.missing_workers().len(), 1);
+    let missing = &scheduler.missing_workers()[0];
+    assert_eq!(
+        (missing.rank, &*missing.id, missing.is_away),
+        (1, "worker_1", true)
+    );
+    let mut workers = [first, B::worker(&config, root, 1)?];
+    assert_eq!(scheduler.missing_workers(), []);
+    answer(&mut workers[1])?;
+    for _ in 0..2 {
+        let (rank, answer) = scheduler.recv_any(soon())?;
+        assert_eq!(*answer, [1, rank as u8]);
+    }
+
+    // the scheduler goes with an answer unread; its successor reads it, and goes on
+    scheduler.broadcast(&[2], 1, soon())?;
+    workers.iter_mut().try_for_each(answer)?;
+    let panics = thread::spawn(move || -> () {
+        let _scheduler = scheduler;
+        panic!("dropped by a panic, it leaves its ring as a death would");
+    });
+    assert!(panics.join().is_err());
+    let mut scheduler = B::scheduler(&config, root)?;
+    for _ in 0..2 {
+        let (rank, answer) = scheduler.recv_any(soon())?;
+        assert_eq!(*answer, [2, rank as u8]);
+    }
+    let served = workers.map(|worker| thread::spawn(|| serve(worker)));
+    ask(&mut scheduler, 2, 3..10)?;
+    scheduler.close()?;
+    for served in served {
+        assert_eq!(served.join().expect("no panic")?, 7);
+    }
+    Ok(())
+}
+
+#[test]
+fn any_member_is_replaced_in_shared_memory() -> Result {
+    any_member_is_replaced::<SharedMemory>()
+}
+
+#[test]
+fn any_member_is_replaced_in_files() -> Result {
+    any_member_is_replaced::<MappedFile>()
+}
+
+#[test]
+fn who_is_missing_holds_the_ring_until_removed() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let worker = Worker::<Frame>::start(&config, 0)?;
+    let missing = scheduler.missing_workers();
+    assert_eq!(
+        (missing.len(), missing[0].rank, missing[0].is_away),
+        (1, 1, false)
+    );
+    let filled = (0..=16)
+        .map(|number| scheduler.broadcast(&[number], 1, Deadline::after(Duration::from_millis(1))))
+        .find_map(|sent| sent.err())
+        .expect("the ring is full");
+    assert!(filled.to_string().contains("worker_1"), "{filled}");
+    let served = thread::spawn(|| serve(worker));
+    // it came, and went; then it is removed
+    drop(Worker::<Frame>::start(&config, 1)?);
+    scheduler.remove_worker(1)?;
+    for _ in 0..20 {
+        scheduler.broadcast(&[7], 1, soon())?;
+        assert_eq!(scheduler.recv_any(soon())?.0, 0);
+    }
+    assert!(matches!(
+        scheduler.remove_worker(2).unwrap_err(),
+        TransportError::NoSuchWorker {
+            rank: 2,
+            workers: 2
+        }
+    ));
+    for _ in 0..16 {
+        scheduler.recv_any(soon())?.1.release();
+    }
+    let none = scheduler
+        .recv_any(Deadline::after(Duration::from_millis(1)))
+        .map(|(rank, _)| rank);
+    assert!(matches!(
+        none,
+        Err(TransportError::Recv(RecvError::Timeout))
+    ));
+    scheduler.close()?;
+    assert_eq!(served.join().expect("no panic")?, 36);
+    Ok(())
+}
+
+/// A worker answers and leaves before the scheduler has looked for its ring.
+#[test]
+fn answers_of_a_worker_that_has_left_are_received() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    scheduler.broadcast(&[7], 1, soon())?;
+    for rank in [0, 1] {
+        let mut worker = Worker::<Frame>::start(&config, rank)?;
+        worker.serve(soon(), |_, request| [request, &[rank as u8]].concat())?;
+        worker.leave()?;
+    }
+    for _ in 0..2 {
+        let (rank, answer) = scheduler.recv_any(soon())?;
+        assert_eq!(*answer, [7, rank as u8]);
+    }
+    scheduler.close()?;
+    Ok(())
+}
+
+#[test]
+fn numbers_of_workers_that_no_session_has() -> Result {
+    let error = Worker::<Frame>::start(&session(2), 2).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no worker 2: the session has 2, numbered from 0"
+    );
+    for workers in [0, 65] {
+        let error = Scheduler::<Frame>::start(&session(workers)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "a session cannot have {workers} workers: it has 1 to 64, as many as a ring has consumers"
+            )
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn two_of_the_same_are_refused_with_the_first_ones_process() -> Result {
+    let config = session(1);
+    let scheduler = Scheduler::<Frame>::start(&config)?;
+    let worker = Worker::<Frame>::start(&config, 0)?;
+    for error in [
+        Scheduler::<Frame>::start(&config).unwrap_err(),
+        Worker::<Frame>::start(&config, 0).unwrap_err(),
+    ] {
+        let pid = std::process::id();
+        assert!(matches!(
+            error,
+            TransportError::Ring(MultiProcessError::AlreadyExists { owner_pid, .. }) if owner_pid == pid
+        ));
+    }
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+#[test]
+fn sides_that_disagree_on_depth_or_frame_are_refused() -> Result {
+    let config = session(1);
+    let scheduler = Scheduler::<Frame>::start(&config)?;
+    let deeper = config.transport.clone().with_rpc_depth(32);
+    let error = Worker::<Frame>::start(&config.clone().with_transport(deeper), 0).unwrap_err();
+    assert!(
+        error.to_string().contains("is 16 slots, expected 32 slots"),
+        "{error}"
+    );
+    let error = Worker::<FixedFrame<65>>::start(&config, 0).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("FixedFrame with 64 bytes of payload"),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("FixedFrame with 65 bytes of payload"),
+        "{error}"
+    );
+    scheduler.close()?;
+    Ok(())
+}
+
+#[test]
+fn labels_that_are_no_names() -> Result {
+    assert_eq!(
+        MyelonTransportLayout::for_session("")
+            .unwrap_err()
+            .to_string(),
+        "'' cannot name a segment: a session's label is not empty"
+    );
+    for label in ["日本語", "a/b", ".", "\0", &"x".repeat(1000)] {
+        let layout = MyelonTransportLayout::for_session(label)?;
+        validate_segment_name(&layout.rpc_ring_name())?;
+        validate_segment_name(&layout.response_ring_name(63))?;
+    }
+    assert_eq!(
+        MyelonTransportLayout::for_session_with_prefix("eleven-long", "s")
+            .unwrap_err()
+            .to_string(),
+        "'eleven-long' cannot name a segment: a prefix has 9 bytes at the most"
+    );
+    for (name, reason) in [
+        ("", "it is empty"),
+        (
+            "a/b",
+            "it has other characters than ASCII letters, digits, '-', '_' and '.'",
+        ),
+        (
+            "ünïcode",
+            "it has other characters than ASCII letters, digits, '-', '_' and '.'",
+        ),
+        (
+            ".hidden",
+            "it starts with a dot: those are kept for temporary files",
+        ),
+        (
+            &"x".repeat(31),
+            "it is longer than the 29 bytes that macOS takes",
+        ),
+    ] {
+        assert_eq!(
+            validate_segment_name(name).unwrap_err().to_string(),
+            format!("'{name}' cannot name a segment: {reason}")
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Labels that share an ending, a beginning, or all but one character have other tags.
+    #[test]
+    fn labels_that_are_alike_do_not_collide(stem in "\\PC{0,40}", a in "\\PC{1,4}", b in "\\PC{1,4}") {
+        prop_assume!(a != b);
+        let tag = |label: String| compact_session_tag(&label).expect("a tag");
+        prop_assert_ne!(tag(format!("{a}{stem}")), tag(format!("{b}{stem}")));
+        prop_assert_ne!(tag(format!("{stem}{a}")), tag(format!("{stem}{b}")));
+    }
+}
+
+#[test]
+fn a_million_labels_have_a_million_tags() -> Result {
+    let mut tags: Vec<_> = (0..1_000_000)
+        .map(|number| compact_session_tag(&format!("session-{number}")))
+        .collect::<TransportResult<_>>()?;
+    tags.sort_unstable();
+    tags.dedup();
+    assert_eq!(tags.len(), 1_000_000);
+    Ok(())
+}
+
+#[test]
+fn a_response_ring_that_does_not_fit_is_an_error_and_not_a_hang() -> Result {
+    let config = session(1);
+    let name = config.layout()?.response_ring_name(0);
+    let other = FramedTransportProducer::<FixedFrame<65>>::create(&name, 16)?;
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let error = scheduler.recv_any(soon()).unwrap_err();
+    assert!(matches!(
+        error,
+        TransportError::Ring(MultiProcessError::IncompatibleLayout { .. })
+    ));
+    scheduler.close()?;
+    other.close()?;
+    Ok(())
+}
+
+#[test]
+fn a_fixed_topology_of_every_size() -> Result {
+    for workers in 2..=8 {
+        let name = portable_shm_segment_name("test");
+        let topology = FixedTopology::new(&name, 4, WorkerCount::from_usize(workers)?);
+        let mut scheduler = topology.build_scheduler(|| 0_u64)?;
+        for event in 0..4 {
+            scheduler.publish_value(event);
+        }
+        assert!(
+            scheduler.try_publish(|_| {}).is_err(),
+            "workers are expected"
+        );
+        for index in 0..workers {
+            let mut worker = topology.attach_worker::<u64>(index)?;
+            let seen: Vec<_> = std::iter::from_fn(|| worker.try_consume_next()).collect();
+            assert_eq!(seen, [(0, 0), (1, 1), (2, 2), (3, 3)]);
+        }
+        assert!(scheduler.try_publish(|_| {}).is_ok());
+        scheduler.destroy()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn numbers_that_no_fixed_topology_has() -> Result {
+    for found in [0, 1, 9] {
+        let error = WorkerCount::from_usize(found).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "a fixed topology has 2 to 8 workers, not {found}: take a session for other numbers"
+            )
+        );
+    }
+    let topology = FixedTopology::new("unused", 4, WorkerCount::Three);
+    let error = topology.attach_worker::<u64>(3).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no worker 3: the topology has 3, numbered from 0"
+    );
+    assert!(matches!(
+        error,
+        InferenceTopologyError::NoSuchWorker {
+            index: 3,
+            workers: 3
+        }
+    ));
+    assert_eq!(topology.worker_consumer_id(2)?, "worker_2");
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Lines in and lines out: each line that an actor is told is answered with one.
+
+use std::io::{BufRead, Write};
+
+/// An answer, or an error's kind and text.
+pub(crate) type Answer = Result<String, Failure>;
+
+/// What went wrong: the kind, what was achieved before, and the text.
+pub(crate) struct Failure {
+    pub(crate) kind: String,
+    pub(crate) before: String,
+    pub(crate) text: String,
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            kind: kind_of(&error),
+            before: String::new(),
+            text: error.to_string(),
+        }
+    }
+}
+
+/// The name of the variant.
+pub(crate) fn kind_of(error: &dyn std::error::Error) -> String {
+    let debug = format!("{error:?}");
+    let end = debug
+        .find(|c: char| !c.is_alphanumeric())
+        .unwrap_or(debug.len());
+    debug[..end].to_owned()
+}
+
+/// The next line of input, none at its end.
+pub(crate) fn next_line() -> Option<String> {
+    let mut line = String::new();
+    let count = std::io::stdin().lock().read_line(&mut line).expect("input");
+    (count > 0).then_some(line)
+}
+
+pub(crate) fn reply(answer: &Answer) {
+    let line = match answer {
+        Ok(text) => format!("ok {text}"),
+        Err(Failure { kind, before, text }) => format!("err {kind} {before} | {text}"),
+    };
+    let mut output = std::io::stdout().lock();
+    // a test that has ended listens no more
+    let _ = writeln!(output, "{}", line.replace('\n', " "));
+    let _ = output.flush();
+}

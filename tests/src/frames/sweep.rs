@@ -1,0 +1,353 @@
+//! The sweep over messages: at every step of publishing and of receiving, a process that sends or receives a message is
+//! killed or stopped; for messages of one frame, of one run, of two runs, and longer than the ring.
+//!
+//! Two durable consumers read along. Then a successor, or the consumer's return, three messages more and the ring's end;
+//! how many messages were cut off is counted, and the [judge] reads the ledgers.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::judge::{self, How, Reader, Summary};
+use super::{FRAME_BYTES, frames_of};
+use crate::sweep::{Action, Backing};
+use crate::{Actor, Ledger, World};
+
+/// Frames of the ring.
+const DEPTH: usize = 16;
+/// Frames that are published together.
+const RUN: usize = DEPTH / 2;
+/// Until then something must have happened that does.
+const SOON: &str = "ms=30000";
+/// The lengths of messages: one frame, one run, two runs, longer than the ring.
+const LENS: [usize; 4] = [40, RUN * FRAME_BYTES, 12 * FRAME_BYTES, 40 * FRAME_BYTES];
+/// The sweep must not shrink: at least so many cases there are.
+pub const CASES_MIN: usize = 500;
+
+/// Who is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Producer,
+    Consumer(How),
+}
+
+/// One case.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    role: Role,
+    point: &'static str,
+    /// The message's length in bytes.
+    len: usize,
+    /// At which occurrence of the point, from 1.
+    nth: usize,
+    action: Action,
+    backing: Backing,
+}
+
+/// `shm/768/batch.written@3/producer/kill`
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backing = match self.backing {
+            Backing::SharedMemory => "shm",
+            Backing::MappedFile => "mmap",
+        };
+        let role = match self.role {
+            Role::Producer => "producer",
+            Role::Consumer(how) => how.word(),
+        };
+        let action = match self.action {
+            Action::Kill => "kill",
+            Action::Stop => "stop",
+            Action::Delay => "delay",
+        };
+        let Self {
+            point, len, nth, ..
+        } = self;
+        write!(f, "{backing}/{len}/{point}@{nth}/{role}/{action}")
+    }
+}
+
+/// Every case.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for len in LENS {
+        let mut add = |role, point, times: Vec<usize>| {
+            for nth in times {
+                for backing in [Backing::SharedMemory, Backing::MappedFile] {
+                    for action in [Action::Kill, Action::Stop] {
+                        cases.push(Case {
+                            role,
+                            point,
+                            len,
+                            nth,
+                            action,
+                            backing,
+                        });
+                    }
+                }
+            }
+        };
+        for point in ["publish.written", "publish.stamped"] {
+            add(Role::Producer, point, (1..=runs(len)).collect());
+        }
+        if frames_of(len) > 1 {
+            for point in ["batch.claimed", "batch.stamped", "batch.published"] {
+                add(Role::Producer, point, (1..=runs(len)).collect());
+            }
+            add(Role::Producer, "batch.written", writes(len));
+        }
+        for how in How::ALL {
+            let is_spilled = frames_of(len) > DEPTH;
+            let commits = match how {
+                // a burst releases together what it has
+                How::Batches if is_spilled => frames_of(len),
+                How::Batches => 1,
+                _ if is_spilled => frames_of(len) + 2,
+                _ => 3,
+            };
+            for point in ["commit.before", "commit.after"] {
+                add(Role::Consumer(how), point, some(commits));
+            }
+            // a message of one frame is lent, one that the ring cannot hold is copied out
+            let is_held = frames_of(len) > 1 && !is_spilled;
+            let held = if is_held { frames_of(len) } else { 0 };
+            add(Role::Consumer(how), "hold.kept", some(held));
+        }
+    }
+    cases
+}
+
+/// In how many runs a message is published.
+fn runs(len: usize) -> usize {
+    frames_of(len).div_ceil(RUN)
+}
+
+/// The first, second, middle and last ones of so many occurrences.
+fn some(count: usize) -> Vec<usize> {
+    let mut some = vec![1, 2, count / 2, count];
+    some.retain(|nth| (1..=count).contains(nth));
+    some.sort_unstable();
+    some.dedup();
+    some
+}
+
+/// After which writes a producer is struck: the first and the last of each run. A run's first frame is written apart.
+fn writes(len: usize) -> Vec<usize> {
+    let mut times = Vec::new();
+    let mut before = 0;
+    for run in 0..runs(len) {
+        let frames = (frames_of(len) - run * RUN).min(RUN);
+        times.extend([before + 1, before + frames - 1]);
+        before += frames - 1;
+    }
+    times.dedup();
+    times
+}
+
+impl Case {
+    /// How many of the message's frames were published when its producer was struck.
+    fn published(&self) -> usize {
+        let runs = match self.point {
+            "publish.stamped" | "batch.published" => self.nth,
+            // which run the write belongs to
+            "batch.written" => (self.nth - 1) / (RUN - 1),
+            _ => self.nth - 1,
+        };
+        (runs * RUN).min(frames_of(self.len))
+    }
+}
+
+/// Plays a case. `program` is `env!("CARGO_BIN_EXE_framer")`.
+///
+/// # Errors
+///
+/// What went otherwise than it must, in words.
+pub fn run(program: &str, case: Case) -> Result<Summary, String> {
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let world = match case.backing {
+            Backing::SharedMemory => World::shared_memory(program),
+            Backing::MappedFile => World::mapped_file(program),
+        };
+        let mut stage = Stage::open(&world, case);
+        match case.role {
+            Role::Producer => stage.strike_producer(),
+            Role::Consumer(how) => stage.strike_consumer(how),
+        }
+        stage.judge()
+    }));
+    played.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(text.unwrap_or_else(|| String::from("a panic without words")))
+    })
+}
+
+struct Stage<'a> {
+    world: &'a World,
+    case: Case,
+    writers: usize,
+    producer: Actor,
+    /// The bystander is last.
+    consumers: Vec<(How, Actor)>,
+    /// What is known to be cut off.
+    truncated: i64,
+}
+
+impl<'a> Stage<'a> {
+    /// A producer that has sent one message, and two consumers that have seen it; the first one is idle.
+    fn open(world: &'a World, case: Case) -> Self {
+        let mut stage = Self {
+            world,
+            case,
+            writers: 0,
+            producer: world.actor(),
+            consumers: Vec::new(),
+            truncated: 0,
+        };
+        stage.produce();
+        let how = match case.role {
+            Role::Producer => How::Buffer,
+            Role::Consumer(how) => how,
+        };
+        for how in [how, How::Leases] {
+            let consumer = stage.consume(stage.consumers.len());
+            stage.consumers.push((how, consumer));
+        }
+        stage.producer.ok(&format!("send len={} {SOON}", LENS[0]));
+        for (how, consumer) in &mut stage.consumers {
+            consumer.ok(&format!("recv n=1 how={} {SOON}", how.word()));
+        }
+        stage
+    }
+
+    fn produce(&mut self) -> i64 {
+        self.writers += 1;
+        let log = self.world.ledger(&format!("writer-{}", self.writers));
+        let line = format!(
+            "produce cap={DEPTH} interval_ms=5 strategy=block writer={} log={}",
+            self.writers,
+            log.display()
+        );
+        self.producer.ok(&line).number("next")
+    }
+
+    fn consume(&self, index: usize) -> Actor {
+        let mut actor = self.world.actor();
+        let log = self.world.ledger(&format!("reader-{index}"));
+        actor.ok(&format!(
+            "consume cap={DEPTH} interval_ms=5 strategy=block id=reader-{index} log={}",
+            log.display()
+        ));
+        actor
+    }
+
+    fn follow(&mut self, index: usize) {
+        let (how, consumer) = &mut self.consumers[index];
+        consumer.ok(&format!("follow how={}", how.word()));
+    }
+
+    /// The producer is struck in the message; consumers wait for it meanwhile.
+    fn strike_producer(&mut self) {
+        (0..self.consumers.len()).for_each(|index| self.follow(index));
+        let case = self.case;
+        let frames = frames_of(case.len);
+        self.producer.ok(&arming(case));
+        self.producer.tell(&format!("send len={} {SOON}", case.len));
+        if case.action == Action::Kill {
+            self.producer.expect_killed().expect("killed at the point");
+            let published = case.published();
+            self.truncated = i64::from(published > 0 && published < frames);
+            self.producer = self.world.actor();
+            let next = self.produce();
+            assert_eq!(next, 1 + published as i64, "where the successor goes on");
+        } else {
+            self.producer
+                .expect_stopped()
+                .expect("stopped at the point");
+            let mut rival = self.world.actor();
+            let log = self.world.ledger("rival");
+            let line = format!("produce cap={DEPTH} writer=99 log={}", log.display());
+            rival.err("Ring", &line);
+            self.producer.resume();
+            assert_eq!(self.producer.expect_ok().number("last"), frames as i64);
+        }
+        for len in LENS {
+            self.producer.ok(&format!("send len={len} {SOON}"));
+        }
+    }
+
+    /// A consumer is struck in the message, and comes back.
+    fn strike_consumer(&mut self, how: How) {
+        self.follow(1);
+        let case = self.case;
+        let sent = [LENS[0], case.len, LENS[0]];
+        let (_, victim) = &mut self.consumers[0];
+        victim.ok(&arming(case));
+        for len in sent {
+            self.producer.tell(&format!("send len={len} {SOON}"));
+        }
+        // a burst takes what is there
+        let waited_for = match how == How::Batches && frames_of(case.len) <= RUN {
+            true => sent.len(),
+            false => 0,
+        };
+        (0..waited_for).for_each(|_| drop(self.producer.expect_ok()));
+        victim.tell(&format!("recv n=3 how={} {SOON}", how.word()));
+        if case.action == Action::Kill {
+            victim.expect_killed().expect("killed at the point");
+            self.consumers[0].1 = self.consume(0);
+        } else {
+            victim.expect_stopped().expect("stopped at the point");
+            victim.resume();
+            assert_eq!(victim.expect_ok().word("end"), "Enough");
+        }
+        self.follow(0);
+        (waited_for..sent.len()).for_each(|_| drop(self.producer.expect_ok()));
+        for len in LENS {
+            self.producer.ok(&format!("send len={len} {SOON}"));
+        }
+    }
+
+    /// The end, and what everybody has written.
+    fn judge(mut self) -> Result<Summary, String> {
+        self.producer.ok("close");
+        let is_producer = self.case.role == Role::Producer;
+        for (index, (_, consumer)) in self.consumers.iter_mut().enumerate() {
+            let end = consumer.expect_ok();
+            assert_eq!(end.word("end"), "Closed", "{}", end.text());
+            // who comes back may do so in the middle of a message
+            let truncated = end.number("truncated");
+            assert_eq!(truncated, self.truncated, "{index}: {}", end.text());
+            assert!(!is_producer || end.number("orphans") == 0, "{}", end.text());
+            consumer.ok("drop-rx");
+        }
+        assert!(!self.world.is_named(), "the name is gone");
+        let read = |name: String| Ledger::read(&self.world.ledger(&name));
+        let producers: Vec<_> = (1..=self.writers)
+            .map(|writer| read(format!("writer-{writer}")))
+            .collect();
+        let readers: Vec<_> = (0..self.consumers.len())
+            .map(|index| Reader {
+                name: format!("reader-{index}"),
+                how: self.consumers[index].0,
+                entries: read(format!("reader-{index}")),
+            })
+            .collect();
+        let summary = judge::judge(DEPTH, &producers, &readers)?;
+        let is_kill = self.case.action == Action::Kill;
+        let is_seen = self.case.published() == frames_of(self.case.len);
+        let unsent = u64::from(is_producer && is_kill && !is_seen);
+        match summary.unsent == unsent && (is_kill || (summary.repeated, summary.missed) == (0, 0))
+        {
+            true => Ok(summary),
+            false => Err(format!("{summary:?}")),
+        }
+    }
+}
+
+fn arming(case: Case) -> String {
+    let action = match case.action {
+        Action::Kill => "kill",
+        _ => "stop",
+    };
+    format!("arm at={}:{}:{action}", case.point, case.nth)
+}

@@ -1,0 +1,276 @@
+//! A hostile peer of who sends and receives messages: it stores anything in lines and slots, and headers that are sound by
+//! themselves, with any length. Nobody touches what lies outside the mapping (guard pages), panics, waits beyond a deadline
+//! or sets aside what a peer claims.
+//!
+//! `MYELON_HOSTILE_SEED` repeats a run.
+#![cfg(all(target_os = "linux", not(miri)))]
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use disruptor_mp::{Deadline, MmapTransportLayout};
+use myelon::transport::{
+    FrameMeta, MAX_MESSAGE_BYTES, MmapFramedTransportConsumer, MmapFramedTransportProducer,
+    MyelonWaitStrategy, ReassemblyBuffer, frame_flags,
+};
+use myelon_tests::Hostile;
+use myelon_tests::frames::{FRAME_BYTES, Frame};
+
+#[path = "../src/guards.rs"]
+mod guards;
+#[path = "../src/bin/victim/largest.rs"]
+mod largest;
+
+const DEPTH: usize = 16;
+/// Attacks in one run.
+const ROUNDS: u64 = 20_000;
+/// Messages that are longer are refused: a peer may really send them.
+const LIMIT: usize = 16 << 10;
+/// A ring of sixteen frames needs far less; a length that was made up would be far more.
+const ALLOCATION_MAX: usize = 256 << 10;
+const CALLS_MIN: u64 = 100;
+/// How long a call may take: many times its deadline, as other programs load the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Tx = MmapFramedTransportProducer<Frame>;
+type Rx = MmapFramedTransportConsumer<Frame>;
+
+/// Where the ring is, and how far everybody has come.
+struct Ground {
+    layout: MmapTransportLayout,
+    is_over: AtomicBool,
+    calls: [AtomicU64; 2],
+    messages: AtomicU64,
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_micros(500))
+}
+
+impl Ground {
+    /// Sends messages of all lengths, from a ring of its own once the peer has broken the last one.
+    fn send(&self, mut random: fastrand::Rng) {
+        let mut tx = None;
+        while !self.is_over.load(Ordering::Relaxed) {
+            self.calls[0].fetch_add(1, Ordering::Relaxed);
+            let Some(producer) = &mut tx else {
+                tx = Tx::create(&self.layout, DEPTH).ok();
+                continue;
+            };
+            let message = vec![random.u8(..); random.usize(..FRAME_BYTES * DEPTH * 2)];
+            producer.stamp_send_times(random.bool());
+            let _ = match random.u8(..4) {
+                0 => producer.try_publish(&message, 1),
+                1 => producer
+                    .try_reserve(random.usize(..64), 1)
+                    .map(|mut reservation| {
+                        reservation.fill(7);
+                        reservation.publish()
+                    }),
+                _ => producer.send(&message, 1, soon()),
+            };
+            if random.u32(..500) == 0 {
+                tx = None;
+            }
+        }
+    }
+
+    /// Receives copies in every form.
+    fn receive(&self, mut random: fastrand::Rng) {
+        let (mut rx, mut buffer) = (None, ReassemblyBuffer::new());
+        while !self.is_over.load(Ordering::Relaxed) {
+            self.calls[1].fetch_add(1, Ordering::Relaxed);
+            let Some(consumer) = &mut rx else {
+                let strategy = MyelonWaitStrategy::Block;
+                let attached = Rx::attach_with_consumer_id(&self.layout, DEPTH, "reader", strategy);
+                rx = attached.ok();
+                rx.iter_mut()
+                    .for_each(|rx| _ = rx.limit_message_bytes(LIMIT));
+                continue;
+            };
+            let see = |len: usize| {
+                assert!(len <= LIMIT, "{len} bytes");
+                self.messages.fetch_add(1, Ordering::Relaxed);
+            };
+            match random.u8(..5) {
+                0 => drop(
+                    consumer
+                        .recv_owned(soon())
+                        .map(|(_, message)| see(message.len())),
+                ),
+                1 => drop(consumer.recv_leased(&mut buffer, soon(), |_, message| {
+                    see(message.to_vec().len());
+                })),
+                2 => drop(consumer.process_available_messages(|_, message| {
+                    see(message.to_vec().len());
+                })),
+                3 => drop(consumer.recv(soon()).map(|message| {
+                    message.meta();
+                    message.release_uncommitted();
+                })),
+                _ => drop(
+                    consumer
+                        .try_recv()
+                        .map(|message| message.map(|message| see(message.to_vec().len()))),
+                ),
+            }
+            if random.u32(..500) == 0 {
+                rx = None;
+            }
+        }
+    }
+}
+
+/// A header that is sound by itself.
+fn header(random: &mut fastrand::Rng, sequence: u64) -> [u8; 16] {
+    let meta = FrameMeta {
+        len: match random.u8(..4) {
+            0 => random.u32(..),
+            1 => MAX_MESSAGE_BYTES as u32,
+            2 => random.u32(..2000),
+            _ => random.u32(..100),
+        },
+        kind: 1,
+        flags: random.u8(..=frame_flags::ALL),
+        msg_id: (sequence as u32).wrapping_sub(random.u32(..3)),
+    };
+    let mut bytes = [0xA5; 16];
+    bytes[..12].copy_from_slice(&meta.to_bytes());
+    bytes
+}
+
+/// Ends the victims' work, also when the attack fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs the attack until it has had its rounds; a call that does not end is the end of the process.
+fn attack(ground: &Ground, mut random: fastrand::Rng) {
+    let _over = Over(&ground.is_over);
+    let path = ground.layout.path();
+    let mut hostile = Hostile::new(&path, random.u64(..));
+    while ground
+        .calls
+        .iter()
+        .any(|calls| calls.load(Ordering::Relaxed) < 10)
+    {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let mut progress = [(0, Instant::now()); 2];
+    let mut sequence = 0;
+    for round in 0..ROUNDS {
+        match random.u8(..8) {
+            0 => hostile.round(),
+            1 => sequence = random.u64(..64),
+            _ => {
+                hostile.overwrite_slot(sequence, &header(&mut random, sequence));
+                if random.bool() {
+                    hostile.forge_stamp(sequence);
+                }
+                sequence += 1;
+            }
+        }
+        if round % 64 != 0 {
+            continue;
+        }
+        thread::sleep(Duration::from_micros(300));
+        if round % 1024 == 0 {
+            // the victims have a ring that works for a while
+            hostile.relent();
+            thread::sleep(Duration::from_millis(10));
+        }
+        for ((before, at), calls) in progress.iter_mut().zip(&ground.calls) {
+            let calls = calls.load(Ordering::Relaxed);
+            if core::mem::replace(before, calls) != calls {
+                *at = Instant::now();
+            }
+            if at.elapsed() > PATIENCE {
+                eprintln!("no end after {PATIENCE:?}");
+                std::process::abort();
+            }
+        }
+    }
+    hostile.relent();
+}
+
+#[test]
+fn who_sends_and_receives_survives() {
+    let seed = match std::env::var("MYELON_HOSTILE_SEED") {
+        Ok(text) => text.parse().expect("MYELON_HOSTILE_SEED is a number"),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("hostile seed: messages MYELON_HOSTILE_SEED={seed}");
+    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    let ground = Ground {
+        layout: MmapTransportLayout::new(directory.path(), "ring"),
+        is_over: AtomicBool::new(false),
+        calls: Default::default(),
+        messages: AtomicU64::new(0),
+    };
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (for_tx, for_rx) = (random.fork(), random.fork());
+    thread::scope(|scope| {
+        let victims = [
+            scope.spawn(|| ground.send(for_tx)),
+            scope.spawn(|| ground.receive(for_rx)),
+        ];
+        attack(&ground, random);
+        for victim in victims {
+            victim.join().expect("a victim");
+        }
+    });
+    let [sent, received] = ground.calls.map(AtomicU64::into_inner);
+    let messages = ground.messages.into_inner();
+    println!("hostile victim: messages sent={sent} received={received} delivered={messages}");
+    println!("hostile run: messages rounds={ROUNDS}");
+    assert!(sent >= CALLS_MIN && received >= CALLS_MIN && messages > 0);
+    assert!(
+        largest::bytes() <= ALLOCATION_MAX,
+        "{} bytes",
+        largest::bytes()
+    );
+}
+
+/// A first frame of a message that no ring holds: memory is set aside for what has come, not for what is claimed.
+#[test]
+fn claimed_lengths_are_not_set_aside() {
+    let ring = disruptor_mp::HeapRing::<Frame>::new(DEPTH).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let mut rx = myelon::FramedTransportConsumer::from_builder(ring.builder()).expect("a consumer");
+    for claimed in [FRAME_BYTES * DEPTH + 1, 1 << 20, MAX_MESSAGE_BYTES] {
+        for index in 0..4 {
+            let meta = FrameMeta {
+                len: (claimed - index * FRAME_BYTES) as u32,
+                kind: 1,
+                flags: if index == 0 { frame_flags::START } else { 0 },
+                msg_id: (tx.last_published_sequence() + 1 - index as i64) as u32,
+            };
+            let next = tx.try_publish(|frame| {
+                use myelon::transport::FramedTransportFrame;
+                *frame.header_mut() = meta.to_bytes();
+            });
+            next.expect("space");
+            assert!(rx.try_recv().expect("no end").is_none());
+        }
+    }
+    assert_eq!((rx.received().malformed, rx.received().truncated), (0, 2));
+    assert!(
+        largest::bytes() <= ALLOCATION_MAX,
+        "{} bytes",
+        largest::bytes()
+    );
+}
+
+#[test]
+fn every_mapping_lies_between_guards() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let layout = MmapTransportLayout::new(directory.path(), "guarded");
+    let _tx = Tx::create(&layout, DEPTH).expect("create");
+    let _rx = Rx::attach(&layout, DEPTH, MyelonWaitStrategy::Block).expect("attach");
+    guards::assert_guarded(&format!("{}", directory.path().display()), 3);
+}

@@ -1,0 +1,74 @@
+//! Storms over messages: random kills and stops of who sends and who receives; every message arrives whole, in order and
+//! once, but for what a death brings back or cuts off, as documented.
+//!
+//! `MYELON_STORM=2000` is how many kills and stops there are to be, some hundred without it; `MYELON_STORM_SEED=17` plays
+//! the one round of that seed again: the same decisions, at other moments, as those are the system's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use myelon_tests::frames::storm::{Count, Wrong, play};
+
+const FRAMER: &str = env!("CARGO_BIN_EXE_framer");
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text}: want a number")),
+    )
+}
+
+/// A round; what went wrong comes with its seed.
+fn round(seed: u64, wrong: Wrong) -> Result<Count, String> {
+    let fault = match catch_unwind(AssertUnwindSafe(|| play(FRAMER, seed, wrong))) {
+        Ok(Ok(count)) => return Ok(count),
+        Ok(Err(fault)) => fault,
+        Err(panic) => panic
+            .downcast::<String>()
+            .map_or_else(|_| String::from("a panic"), |text| *text),
+    };
+    Err(format!("round MYELON_STORM_SEED={seed}: {fault}"))
+}
+
+#[test]
+fn storm_over_messages_loses_nothing() {
+    if let Some(seed) = number("MYELON_STORM_SEED") {
+        let count = round(seed, Wrong::Nothing).unwrap_or_else(|fault| panic!("{fault}"));
+        println!("round {seed}: {count:?}");
+        return;
+    }
+    // a fifth of the storm over raw rings
+    let wanted = number("MYELON_STORM").unwrap_or(500) / 5;
+    let base = fastrand::u64(..u64::MAX / 2);
+    println!("storm over messages: seeds from {base} on");
+    let (mut rounds, mut total) = (0, Count::default());
+    while total.kills + total.stops < wanted {
+        total += round(base + rounds, Wrong::Nothing).unwrap_or_else(|fault| panic!("{fault}"));
+        rounds += 1;
+    }
+    println!("storm over messages: {rounds} rounds, {total:?}");
+    println!("cases {}", total.kills + total.stops);
+    assert!(total.kills > 0 && total.stops > 0);
+    assert!(total.judged.spilled > 0 && total.judged.unsent > 0);
+}
+
+/// Plays rounds with a planted fault until it is noticed.
+#[track_caller]
+fn assert_found(what: &str, words: &[&str], wrong: Wrong) {
+    let fault = (0..20).find_map(|seed| round(seed, wrong).err());
+    let fault = fault.unwrap_or_else(|| panic!("{what}: twenty rounds, and nobody noticed"));
+    assert!(words.iter().any(|word| fault.contains(word)), "{fault}");
+    println!("control {what}: {fault}");
+}
+
+#[test]
+fn control_message_that_is_acknowledged_too_early_is_found() {
+    let words = ["missing", "was next"];
+    assert_found("acknowledged too early", &words, Wrong::Early);
+}
+
+#[test]
+fn control_message_that_is_released_before_it_is_written_down_is_found() {
+    let words = ["missing", "was next"];
+    assert_found("released too early", &words, Wrong::Late);
+}
