@@ -18,6 +18,8 @@ pub(crate) enum Work {
     BarePingPong,
     /// Blocks that one core has written and the other copies.
     FreshCopy,
+    /// One field read in an archive of one byte vector, or of many small values.
+    Access { nested: bool },
     /// What a codec takes of a round trip.
     CodecAlone,
     /// A message there, a message back, on two rings; with `writable` slots in the consumers' mappings.
@@ -60,6 +62,8 @@ impl Spec {
             Work::BarePingPong => "bare_ping_pong",
             Work::FreshCopy => "fresh_copy",
             Work::CodecAlone => "codec_alone",
+            Work::Access { nested: false } => "rkyv_access",
+            Work::Access { nested: true } => "rkyv_access_nested",
             Work::FramedPingPong => "framed_ping_pong",
             Work::TypedPingPong => "typed_ping_pong",
             Work::CodecByHand => "codec_by_hand",
@@ -91,7 +95,7 @@ impl Spec {
             | Work::FramedStream { .. }
             | Work::FramedCopy { .. } => "framed",
             Work::TypedPingPong => "typed",
-            Work::CodecAlone => "codec",
+            Work::CodecAlone | Work::Access { .. } => "codec",
             _ => "floor",
         }
     }
@@ -141,6 +145,8 @@ impl Spec {
         let full = match self.work {
             Work::FramedCopy { frame_bytes } => laps / (self.size_bytes / frame_bytes) as u64,
             Work::FreshCopy => 4_096,
+            // a million bytes of small values take milliseconds
+            Work::Access { .. } => (1 << 24) / self.size_bytes.max(1 << 10) as u64,
             _ if self.size_bytes > 128 => laps.max(65_536),
             _ => laps.max(262_144),
         };

@@ -3,6 +3,7 @@
 //! The driver opens its end first (so its ring exists), then tells the peer to open, then finishes: a ring from the
 //! peer to the driver exists only by then.
 
+pub(crate) mod access;
 pub(crate) mod fresh_copy;
 pub(crate) mod message_ping_pong;
 pub(crate) mod message_stream;
@@ -16,6 +17,7 @@ use std::ops::Range;
 use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
 use myelon::{MappedFile, SharedMemory};
 
+use self::access::Access;
 use self::fresh_copy::FreshCopy;
 use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed};
 use self::message_stream::{Long, Short, Traffic};
@@ -92,6 +94,7 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
         })),
         Work::FreshCopy => Ok(Box::new(FreshCopy::new(spec))),
         Work::CodecAlone => Ok(Box::new(CodecAlone)),
+        Work::Access { .. } => Ok(Box::new(Access::open(spec)?)),
         _ => match spec.backend {
             Backend::Shm => open_ring::<SharedMemory>(spec, role),
             Backend::Mmap => open_ring::<MappedFile>(spec, role),
@@ -127,6 +130,7 @@ fn open_frames<T: Traffic, B: Open>(
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
     match frame_bytes {
+        64 => open_traffic::<T, AlignedFixedFrame<64>, B>(spec, role),
         256 => open_traffic::<T, AlignedFixedFrame<256>, B>(spec, role),
         65_536 => open_traffic::<T, AlignedFixedFrame<65_536>, B>(spec, role),
         _ => Err("no frame is made for that size".into()),
