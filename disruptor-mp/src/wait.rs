@@ -43,6 +43,21 @@ pub enum AutoWaitStrategy {
     Block,
 }
 
+impl AutoWaitStrategy {
+    /// Whether it never lets go of its core.
+    pub(crate) fn spins(self) -> bool {
+        matches!(self, Self::BusySpin | Self::BusySpinWithSpinLoopHint)
+    }
+
+    /// Between two looks.
+    #[inline(always)]
+    pub(crate) fn hint(self) {
+        if self != Self::BusySpin {
+            spin_loop();
+        }
+    }
+}
+
 /// How often a blocked call looks whether those it waits for are alive, unless the builder says otherwise.
 pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Spins between two looks at the clock.

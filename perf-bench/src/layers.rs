@@ -21,18 +21,25 @@ pub(crate) enum LayerScenario {
     /// Messages of 64 KiB and 2 MiB in frames of 64 KiB against copying what the other core has just written.
     #[value(name = "long")]
     Long,
+    /// One field read in rkyv archives where they lie, larger ones against the smallest.
+    #[value(name = "access")]
+    Access,
 }
 
 /// Slots of each ring of a ping-pong, as in the raw ones.
 const PING_PONG_CAPACITY: usize = 64;
-/// Frames of all other rings.
-const DEPTH: usize = 64;
-/// Blocks of the bare copy: as many as the ring has frames, so that they lie in the same caches.
-pub(crate) const BLOCKS: usize = DEPTH;
+/// Frames of the ring of short messages that fit theirs, as in the raw streams.
+const SHORT_DEPTH: usize = 1024;
+/// Frames of all other rings, and blocks of the bare copy: as many, so that they lie in the same caches.
+pub(crate) const DEPTH: usize = 64;
 const SHORT_BYTES: usize = 64;
 const SMALL_FRAME_BYTES: usize = 256;
 pub(crate) const LARGE_FRAME_BYTES: usize = 65_536;
 const LONG_BYTES: [usize; 2] = [LARGE_FRAME_BYTES, 2 << 20];
+/// Archives of one byte vector.
+const FLAT_BYTES: [usize; 4] = [64, 1 << 10, 1 << 16, 1 << 20];
+/// Archives of many small values.
+const NESTED_BYTES: [usize; 2] = [1 << 10, 1 << 16];
 
 /// What is compared: one cell with one other, or with the sum of some.
 #[derive(Clone, Debug)]
@@ -41,14 +48,18 @@ struct Comparison {
     cell: usize,
     beside: Vec<usize>,
     unit: Unit,
-    target: Target,
+    target: Option<Target>,
 }
+
+/// What rings are made of, and where.
+type Place<'a> = (Backend, &'a Path);
 
 /// What figures are shown and compared in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
     /// For each message or round trip.
     Nanoseconds,
+    NanosecondsPerKib,
     MillionsPerSecond,
     GigabytesPerSecond,
 }
@@ -57,6 +68,7 @@ impl Unit {
     fn name(self) -> &'static str {
         match self {
             Self::Nanoseconds => "ns",
+            Self::NanosecondsPerKib => "ns per KiB",
             Self::MillionsPerSecond => "M/s",
             Self::GigabytesPerSecond => "GB/s",
         }
@@ -71,6 +83,7 @@ impl Unit {
         };
         match self {
             Self::Nanoseconds => 1e9 / per_s,
+            Self::NanosecondsPerKib => 1e9 / per_s * 1024.0 / spec.size_bytes as f64,
             Self::MillionsPerSecond => per_s / 1e6,
             Self::GigabytesPerSecond => per_s * spec.size_bytes as f64 / 1e9,
         }
@@ -89,74 +102,123 @@ impl Layers {
     pub(crate) fn new(scenarios: &[LayerScenario], backends: &[Backend], mmap_root: &Path) -> Self {
         let mut layers = Self::default();
         for scenario in scenarios {
-            let mut floor = None;
+            if *scenario == LayerScenario::Access {
+                layers.add_access();
+                continue;
+            }
             for &backend in backends {
-                let mut ring = |layers: &mut Self, work, size, capacity| {
-                    let (shape, plan) = ((size, capacity), &mut layers.plan);
-                    plan.add_ring(work, shape, backend, mmap_root)
-                };
+                let place = (backend, mmap_root);
                 match scenario {
-                    LayerScenario::PingPong => layers.add_ping_pong(&mut ring),
-                    LayerScenario::Short => layers.add_short(&mut ring),
-                    LayerScenario::Long => {
-                        let floor = *floor.get_or_insert_with(|| {
-                            let plan = &mut layers.plan;
-                            plan.add_floor(Work::FreshCopy, LARGE_FRAME_BYTES, BLOCKS)
-                        });
-                        layers.add_long(floor, &mut ring);
-                    }
+                    LayerScenario::PingPong => layers.add_ping_pong(place),
+                    LayerScenario::Short => layers.add_short(place),
+                    LayerScenario::Long => layers.add_long(place),
+                    LayerScenario::Access => {}
                 }
             }
         }
         layers
     }
 
-    fn add_ping_pong(&mut self, ring: &mut impl FnMut(&mut Self, Work, usize, usize) -> usize) {
-        let mut add = |layers: &mut Self, work| ring(layers, work, SHORT_BYTES, PING_PONG_CAPACITY);
-        let raw = add(self, Work::PingPong { writable: true });
-        let framed = add(self, Work::FramedPingPong);
-        let typed = add(self, Work::TypedPingPong);
+    fn add_ping_pong(&mut self, place: Place<'_>) {
+        let mut add = |work| self.add_ring(work, (SHORT_BYTES, PING_PONG_CAPACITY), place);
+        let raw = add(Work::PingPong { writable: true });
+        let framed = add(Work::FramedPingPong);
+        let typed = add(Work::TypedPingPong);
+        let by_hand = add(Work::CodecByHand);
         let codec = self.plan.add_floor(Work::CodecAlone, SHORT_BYTES, 1);
-        let unit = Unit::Nanoseconds;
         self.compare(
             "framed_ping_pong",
             framed,
             &[raw],
-            unit,
+            Unit::Nanoseconds,
             Target::RatioAtMost(1.15),
         );
-        let target = Target::RatioWithin(0.9, 1.1);
-        self.compare("typed_ping_pong", typed, &[framed, codec], unit, target);
+        self.compare(
+            "typed_ping_pong",
+            typed,
+            &[by_hand],
+            Unit::Nanoseconds,
+            Target::RatioAtMost(1.1),
+        );
+        let sum = [framed, codec];
+        self.compare(
+            "typed_ping_pong",
+            typed,
+            &sum,
+            Unit::Nanoseconds,
+            Target::RatioAtMost(1.1),
+        );
     }
 
-    fn add_short(&mut self, ring: &mut impl FnMut(&mut Self, Work, usize, usize) -> usize) {
-        let mut add = |layers: &mut Self, frame_bytes| {
-            ring(
-                layers,
-                Work::FramedStream { frame_bytes },
-                SHORT_BYTES,
-                DEPTH,
-            )
+    fn add_short(&mut self, place: Place<'_>) {
+        let raw = Work::Stream {
+            batch: 1,
+            packed: false,
         };
-        let small = add(self, SMALL_FRAME_BYTES);
-        let large = add(self, LARGE_FRAME_BYTES);
-        let (unit, target) = (Unit::MillionsPerSecond, Target::RatioAtLeast(0.3));
-        self.compare("short_in_large_frames", large, &[small], unit, target);
+        let raw = self.add_ring(raw, (SHORT_BYTES, SHORT_DEPTH), place);
+        let mut add = |frame_bytes, depth| {
+            let work = Work::FramedStream { frame_bytes };
+            self.add_ring(work, (SHORT_BYTES, depth), place)
+        };
+        let exact = add(SHORT_BYTES, SHORT_DEPTH);
+        let small = add(SMALL_FRAME_BYTES, DEPTH);
+        let large = add(LARGE_FRAME_BYTES, DEPTH);
+        self.compare(
+            "framed_stream",
+            exact,
+            &[raw],
+            Unit::MillionsPerSecond,
+            None,
+        );
+        let unit = Unit::MillionsPerSecond;
+        self.compare(
+            "short_in_large_frames",
+            large,
+            &[small],
+            unit,
+            Target::RatioAtLeast(0.3),
+        );
     }
 
-    fn add_long(
-        &mut self,
-        floor: usize,
-        ring: &mut impl FnMut(&mut Self, Work, usize, usize) -> usize,
-    ) {
+    fn add_long(&mut self, place: Place<'_>) {
+        let plan = &mut self.plan;
+        let floor = plan.add_floor(Work::FreshCopy, LARGE_FRAME_BYTES, DEPTH);
         let work = Work::FramedCopy {
             frame_bytes: LARGE_FRAME_BYTES,
         };
         for (size, least) in LONG_BYTES.into_iter().zip([0.8, 0.7]) {
-            let cell = ring(self, work, size, DEPTH);
-            let (unit, target) = (Unit::GigabytesPerSecond, Target::RatioAtLeast(least));
-            self.compare("framed_copy", cell, &[floor], unit, target);
+            let cell = self.add_ring(work, (size, DEPTH), place);
+            self.compare(
+                "framed_copy",
+                cell,
+                &[floor],
+                Unit::GigabytesPerSecond,
+                Target::RatioAtLeast(least),
+            );
         }
+    }
+
+    fn add_access(&mut self) {
+        let mut add = |nested, size| self.plan.add_floor(Work::Access { nested }, size, 1);
+        let shortest = add(false, FLAT_BYTES[0]);
+        let flat = FLAT_BYTES[1..].iter().map(|&size| add(false, size));
+        let flat: Vec<_> = flat.collect();
+        let nested = NESTED_BYTES.map(|size| add(true, size));
+        for cell in flat {
+            self.compare(
+                "rkyv_access",
+                cell,
+                &[shortest],
+                Unit::Nanoseconds,
+                Target::RatioAtMost(1.2),
+            );
+        }
+        let unit = Unit::NanosecondsPerKib;
+        self.compare("rkyv_access_nested", nested[1], &nested[..1], unit, None);
+    }
+
+    fn add_ring(&mut self, work: Work, shape: (usize, usize), (backend, root): Place<'_>) -> usize {
+        self.plan.add_ring(work, shape, backend, root)
     }
 
     fn compare(
@@ -165,14 +227,14 @@ impl Layers {
         cell: usize,
         beside: &[usize],
         unit: Unit,
-        target: Target,
+        target: impl Into<Option<Target>>,
     ) {
         self.comparisons.push(Comparison {
             name,
             cell,
             beside: beside.to_vec(),
             unit,
-            target,
+            target: target.into(),
         });
     }
 
@@ -223,7 +285,7 @@ impl Layers {
                 (Spread::of(own.clone()), own.len()),
                 (names.join(" + "), Spread::of(beside.clone())),
                 Spread::of(ratios.collect()),
-                Some(comparison.target),
+                comparison.target,
             )
         }
     }

@@ -105,7 +105,10 @@ fn command(options: Options) -> Result<bool, Failure> {
     };
     let mut plan = Plan::new(&wanted);
     if only_floor {
-        plan.add_floor(Work::FreshCopy, layers::LARGE_FRAME_BYTES, layers::BLOCKS);
+        // within the second-level cache, and beyond it
+        for blocks in [2, layers::DEPTH] {
+            plan.add_floor(Work::FreshCopy, layers::LARGE_FRAME_BYTES, blocks);
+        }
     }
     if !only_floor && !plan.has_rings() {
         let sizes = payload::PACKED_SIZES;

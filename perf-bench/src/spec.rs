@@ -18,6 +18,8 @@ pub(crate) enum Work {
     BarePingPong,
     /// Blocks that one core has written and the other copies.
     FreshCopy,
+    /// One field read in an archive of one byte vector, or of many small values.
+    Access { nested: bool },
     /// What a codec takes of a round trip.
     CodecAlone,
     /// A message there, a message back, on two rings; with `writable` slots in the consumers' mappings.
@@ -28,6 +30,8 @@ pub(crate) enum Work {
     FramedPingPong,
     /// The same with values.
     TypedPingPong,
+    /// The same with values that the ends encode and decode themselves.
+    CodecByHand,
     /// Messages of one frame, one way, read in place.
     FramedStream { frame_bytes: usize },
     /// Long messages, one way, copied out.
@@ -58,8 +62,11 @@ impl Spec {
             Work::BarePingPong => "bare_ping_pong",
             Work::FreshCopy => "fresh_copy",
             Work::CodecAlone => "codec_alone",
+            Work::Access { nested: false } => "rkyv_access",
+            Work::Access { nested: true } => "rkyv_access_nested",
             Work::FramedPingPong => "framed_ping_pong",
             Work::TypedPingPong => "typed_ping_pong",
+            Work::CodecByHand => "codec_by_hand",
             Work::FramedStream { .. } => "framed_stream",
             Work::FramedCopy { .. } => "framed_copy",
             Work::BareStream { batch, packed } => match (batch, packed) {
@@ -83,9 +90,12 @@ impl Spec {
     pub(crate) fn layer(&self) -> &'static str {
         match self.work {
             Work::PingPong { .. } | Work::Stream { .. } => "raw",
-            Work::FramedPingPong | Work::FramedStream { .. } | Work::FramedCopy { .. } => "framed",
+            Work::FramedPingPong
+            | Work::CodecByHand
+            | Work::FramedStream { .. }
+            | Work::FramedCopy { .. } => "framed",
             Work::TypedPingPong => "typed",
-            Work::CodecAlone => "codec",
+            Work::CodecAlone | Work::Access { .. } => "codec",
             _ => "floor",
         }
     }
@@ -100,6 +110,7 @@ impl Spec {
                 | Work::PingPong { .. }
                 | Work::FramedPingPong
                 | Work::TypedPingPong
+                | Work::CodecByHand
         )
     }
 
@@ -112,7 +123,10 @@ impl Spec {
     pub(crate) fn maps_writable(&self) -> bool {
         matches!(
             self.work,
-            Work::PingPong { writable: true } | Work::FramedPingPong | Work::TypedPingPong
+            Work::PingPong { writable: true }
+                | Work::FramedPingPong
+                | Work::TypedPingPong
+                | Work::CodecByHand
         )
     }
 
@@ -131,6 +145,8 @@ impl Spec {
         let full = match self.work {
             Work::FramedCopy { frame_bytes } => laps / (self.size_bytes / frame_bytes) as u64,
             Work::FreshCopy => 4_096,
+            // a million bytes of small values take milliseconds
+            Work::Access { .. } => (1 << 24) / self.size_bytes.max(1 << 10) as u64,
             _ if self.size_bytes > 128 => laps.max(65_536),
             _ => laps.max(262_144),
         };

@@ -16,8 +16,6 @@ pub(crate) enum Target {
     RatioAtMost(f64),
     /// The median of the ratios.
     RatioAtLeast(f64),
-    /// The median of the ratios, either way.
-    RatioWithin(f64, f64),
     /// The figure of the worst round.
     WorstAtMost(f64),
 }
@@ -116,7 +114,6 @@ impl Target {
         match self {
             Self::RatioAtMost(limit) => format!("ratio <= {limit}"),
             Self::RatioAtLeast(limit) => format!("ratio >= {limit}"),
-            Self::RatioWithin(least, most) => format!("ratio {least} - {most}"),
             Self::WorstAtMost(limit) => format!("max <= {limit}"),
         }
     }
@@ -125,7 +122,6 @@ impl Target {
         match self {
             Self::RatioAtMost(limit) => ratio.median <= limit,
             Self::RatioAtLeast(limit) => ratio.median >= limit,
-            Self::RatioWithin(least, most) => (least..=most).contains(&ratio.median),
             Self::WorstAtMost(limit) => own.max <= limit,
         }
     }

@@ -3,6 +3,7 @@
 //! The driver opens its end first (so its ring exists), then tells the peer to open, then finishes: a ring from the
 //! peer to the driver exists only by then.
 
+pub(crate) mod access;
 pub(crate) mod fresh_copy;
 pub(crate) mod message_ping_pong;
 pub(crate) mod message_stream;
@@ -16,8 +17,9 @@ use std::ops::Range;
 use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
 use myelon::{MappedFile, SharedMemory};
 
+use self::access::Access;
 use self::fresh_copy::FreshCopy;
-use self::message_ping_pong::{CodecAlone, Framed, Messages, Typed};
+use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed};
 use self::message_stream::{Long, Short, Traffic};
 
 use crate::arena::{Arena, Role};
@@ -92,6 +94,7 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
         })),
         Work::FreshCopy => Ok(Box::new(FreshCopy::new(spec))),
         Work::CodecAlone => Ok(Box::new(CodecAlone)),
+        Work::Access { .. } => Ok(Box::new(Access::open(spec)?)),
         _ => match spec.backend {
             Backend::Shm => open_ring::<SharedMemory>(spec, role),
             Backend::Mmap => open_ring::<MappedFile>(spec, role),
@@ -104,6 +107,7 @@ fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Fail
     match spec.work {
         Work::FramedPingPong => open_messages::<Framed, B>(spec, role),
         Work::TypedPingPong => open_messages::<Typed, B>(spec, role),
+        Work::CodecByHand => open_messages::<ByHand, B>(spec, role),
         Work::FramedStream { frame_bytes } => open_frames::<Short, B>(spec, frame_bytes, role),
         Work::FramedCopy { frame_bytes } => open_frames::<Long, B>(spec, frame_bytes, role),
         _ => for_size!(spec.size_bytes, W => open_events::<W, B>(spec, role)),
@@ -126,6 +130,7 @@ fn open_frames<T: Traffic, B: Open>(
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
     match frame_bytes {
+        64 => open_traffic::<T, AlignedFixedFrame<64>, B>(spec, role),
         256 => open_traffic::<T, AlignedFixedFrame<256>, B>(spec, role),
         65_536 => open_traffic::<T, AlignedFixedFrame<65_536>, B>(spec, role),
         _ => Err("no frame is made for that size".into()),

@@ -180,6 +180,13 @@ pub fn hot_send_message(tx: &mut FramedTransportProducer<Frame>, message: &Messa
     tx.send(message, 1, Deadline::NEVER).is_ok()
 }
 
+/// `publish`, of a message of any length: copying it is a call
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_publish_bytes(tx: &mut FramedTransportProducer<Frame>, message: &[u8]) -> bool {
+    tx.publish(message, 1).is_ok()
+}
+
 /// `try_publish`, of a message
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]

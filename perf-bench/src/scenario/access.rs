@@ -1,0 +1,107 @@
+//! Reading one field of an archive where it lies: what the check of the whole costs, by itself. The peer rests.
+
+use std::hint::black_box;
+
+use myelon::codec::{Codec, Rkyv, ZeroCopyCodec};
+use myelon::rkyv::util::AlignedVec;
+use myelon::rkyv::{self, Archive, Deserialize, Serialize};
+
+use super::{Endpoint, Failure, Outcome, in_blocks};
+use crate::arena::{Arena, Role};
+use crate::clock::Clock;
+use crate::payload::key;
+use crate::spec::{Spec, Work};
+
+/// A message that is one byte vector, for the most part.
+#[derive(Archive, Serialize, Deserialize)]
+#[rkyv(crate = rkyv)]
+struct Flat {
+    bytes: Vec<u8>,
+    id: u64,
+}
+
+/// A message that is many small ones.
+#[derive(Archive, Serialize, Deserialize)]
+#[rkyv(crate = rkyv)]
+struct Nested {
+    parts: Vec<Part>,
+    id: u64,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+#[rkyv(crate = rkyv)]
+struct Part {
+    name: String,
+    numbers: Vec<u32>,
+}
+
+/// Bytes of an archived [`Part`]: what it is itself, and its numbers. The name lies within.
+const PART_BYTES: usize = 16 + NUMBERS * size_of::<u32>();
+const NUMBERS: usize = 12;
+/// What either message takes beside its bulk.
+const ROOT_BYTES: usize = 16;
+
+/// The driver's end.
+pub(crate) struct Access {
+    archive: AlignedVec,
+    len: usize,
+    is_nested: bool,
+    id: u64,
+}
+
+impl Access {
+    pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
+        let id = key(7, spec.size_bytes as u64);
+        let bulk = spec.size_bytes - ROOT_BYTES;
+        let mut archive = AlignedVec::new();
+        archive.resize(spec.size_bytes, 0);
+        let is_nested = spec.work == Work::Access { nested: true };
+        let encoded = if is_nested {
+            let part = |number: usize| Part {
+                name: format!("{:07}", number % 10_000_000),
+                numbers: vec![number as u32; NUMBERS],
+            };
+            let parts = (0..bulk / PART_BYTES).map(part).collect();
+            Rkyv(Nested { parts, id }).encode_into(&mut archive)?
+        } else {
+            let bytes = vec![1; bulk];
+            Rkyv(Flat { bytes, id }).encode_into(&mut archive)?
+        };
+        let len = encoded.ok_or("the archive is larger than it was made to be")?;
+        Ok(Self {
+            archive,
+            len,
+            is_nested,
+            id,
+        })
+    }
+
+    /// The field, as it is found in the archive.
+    #[inline(always)]
+    fn id<T: ZeroCopyCodec>(&self, read: impl FnOnce(T::Archived<'_>) -> u64) -> u64 {
+        T::access(black_box(&self.archive[..self.len])).map_or(0, read)
+    }
+}
+
+impl Endpoint for Access {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, _: u64, count: u64) -> Outcome {
+        arena.meet();
+        if arena.role() == Role::Peer {
+            return Outcome::default();
+        }
+        let mut sum = 0_u64;
+        let outcome = in_blocks(clock, count, |block| {
+            for _ in block {
+                sum = sum.wrapping_add(match self.is_nested {
+                    true => self.id::<Rkyv<Nested>>(|nested| nested.id.to_native()),
+                    false => self.id::<Rkyv<Flat>>(|flat| flat.id.to_native()),
+                });
+            }
+        });
+        Outcome {
+            hash: sum,
+            expected: self.id.wrapping_mul(count),
+            ..outcome
+        }
+    }
+}
