@@ -17,7 +17,7 @@
 //! | `membership` | lines (R16) | evict, claim, rejoin, remove and leave against each other, one id and the last line twice | 8 | each look and each lock left out, rejoin through JOINING or at the floor, the bit cleared late | 9 |
 //! | `deaths` | deaths on lines (R6, R16) | killed at each step of a join, then reclaimed or evicted, or beside another joiner; of rejoin, away, leave, remove and evict | 7 | half-joined lines kept, no second look or scan, no look of the evicter, durable ones evicted, the bit cleared before FREE | 6 |
 //! | `takeover` | takeover (R14) | a producer killed at each step of publish, batch and refresh, with a slow consumer, a joiner, a lease; a takeover killed at each step | 4 | nothing cleared, the gate starts at the floor | 2 |
-//! | `sleep` | sleeping and waking (R9) | one and two consumers sleep, the producer until one or two have released or the last one leaves, closing, both sides | 7 | no bit, no fence of either sleeper or either waker, no second look, the word unchanged | 7 |
+//! | `sleep` | sleeping and waking (R9) | one and two consumers sleep, the producer until one or two have released or the last one leaves, closing, both sides, one who holds | 8 | no bit, no fence of either sleeper or either waker, no second look, the word unchanged, nobody woken by who holds | 8 |
 //! | `observe` | observers (R13) | overtaken while it reads, events that come meanwhile | 2 | not marked busy, each fence, no second look | 4 |
 //!
 //! Bounds: two or three preemptions, one where three parties meet a death (see `deaths`); rings of one, two and four

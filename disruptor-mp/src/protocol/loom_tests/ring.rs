@@ -152,7 +152,8 @@ impl Tx {
     pub(super) fn try_publish(&mut self) -> Option<Sequence> {
         let sequence = self.try_vacant(1)?;
         let event = self.event(sequence);
-        let mut claim = Claim::new(&mut self.core, sequence);
+        let place = self.core.event(sequence);
+        let mut claim = Claim::new(&mut self.core, sequence, place);
         self.ring.write(sequence, event);
         *claim = event;
         Some(claim.publish())
