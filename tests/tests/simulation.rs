@@ -112,6 +112,8 @@ fn expected_consumer(seed: u64) -> Outcome {
                 match rx.recv(Deadline::NEVER) {
                     Ok(event) => seen.store(event.sequence() + 1, Ordering::Relaxed),
                     Err(RecvError::Closed) => return,
+                    // it has not come yet
+                    Err(RecvError::ProducerDead { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
