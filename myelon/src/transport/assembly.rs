@@ -179,17 +179,16 @@ enum State {
 /// A message of which more is to come.
 #[derive(Clone, Copy, Debug)]
 struct Partial {
-    /// What its first frame said.
-    start: FrameMeta,
-    first: Sequence,
+    /// The message that it becomes.
+    whole: Whole,
+    /// How many of its frames have come.
     taken: usize,
-    frames: usize,
-    is_spilled: bool,
 }
 
 /// A message that can be delivered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Whole {
+    /// What its first frame said.
     start: FrameMeta,
     first: Sequence,
     pub(super) frames: usize,
@@ -292,12 +291,7 @@ impl Assembler {
         self.was_lent = false;
         ring.redeliver_held();
         match self.state {
-            State::Within(Partial {
-                is_spilled: true, ..
-            })
-            | State::Whole(Whole {
-                is_spilled: true, ..
-            }) => {}
+            State::Within(Partial { whole, .. }) | State::Whole(whole) if whole.is_spilled => {}
             _ => self.state = State::Between,
         }
     }
@@ -378,13 +372,13 @@ impl Assembler {
             self.spill
                 .restart(depth.saturating_mul(F::PAYLOAD_BYTES).min(len));
         }
-        Some(Partial {
+        let whole = Whole {
             start: meta,
             first: sequence,
-            taken: 0,
             frames,
             is_spilled,
-        })
+        };
+        Some(Partial { whole, taken: 0 })
     }
 
     /// The frame, with `rest` bytes of the message from it on, is the next one of the message in hand.
@@ -397,7 +391,7 @@ impl Assembler {
             self.pass_over(frame);
             return;
         };
-        if partial.is_spilled {
+        if partial.whole.is_spilled {
             self.spill.extend(piece);
             self.done = 0;
             frame.commit();
@@ -405,15 +399,10 @@ impl Assembler {
             frame.hold();
         }
         partial.taken += 1;
-        self.state = State::Within(partial);
-        if partial.taken == partial.frames {
-            self.state = State::Whole(Whole {
-                start: partial.start,
-                first: partial.first,
-                frames: partial.frames,
-                is_spilled: partial.is_spilled,
-            });
-        }
+        self.state = match partial.taken == partial.whole.frames {
+            true => State::Whole(partial.whole),
+            false => State::Within(partial),
+        };
     }
 
     /// The frame is released, with everything before it that is held.
@@ -427,7 +416,7 @@ impl Assembler {
     /// Gives the message in hand up. Returns how many held frames go.
     fn let_go(&mut self) -> usize {
         let held = match self.state {
-            State::Within(partial) if !partial.is_spilled => partial.taken,
+            State::Within(partial) if !partial.whole.is_spilled => partial.taken,
             _ => 0,
         };
         self.state = State::Between;
@@ -612,15 +601,15 @@ impl Assembler {
 impl Partial {
     /// Whether this is the header of the message's next frame.
     fn goes_on_with<F: FramedTransportFrame>(&self, meta: FrameMeta, sequence: Sequence) -> bool {
-        let is_last = self.taken + 1 == self.frames;
+        let is_last = self.taken + 1 == self.whole.frames;
         let marks = frame_flags::START | frame_flags::END;
         let end = if is_last { frame_flags::END } else { 0 };
         let before = self.taken * F::PAYLOAD_BYTES;
-        sequence == self.first + self.taken as Sequence
-            && meta.msg_id == self.start.msg_id
-            && meta.kind == self.start.kind
-            && meta.len as usize == self.start.len as usize - before
-            && meta.flags == self.start.flags & !marks | end
+        sequence == self.whole.first + self.taken as Sequence
+            && meta.msg_id == self.whole.start.msg_id
+            && meta.kind == self.whole.start.kind
+            && meta.len as usize == self.whole.start.len as usize - before
+            && meta.flags == self.whole.start.flags & !marks | end
     }
 }
 
