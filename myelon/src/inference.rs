@@ -7,8 +7,7 @@ use disruptor_mp::{
     attach_shared_consumer, build_shared_single_producer,
 };
 
-/// What the workers' ids start with.
-const WORKER_PREFIX: &str = "worker";
+use crate::transport::WORKER_PREFIX;
 
 /// The result of what a topology does.
 pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;

@@ -25,8 +25,6 @@ use crate::transport::{
 
 /// The scheduler's id on its workers' rings.
 const SCHEDULER_ID: &str = "scheduler";
-/// What the workers' ids on the scheduler's ring start with.
-const WORKER_PREFIX: &str = "worker";
 
 /// Where a session's rings are, and how one gets at them.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use disruptor_mp::{
     RingSet, Sequence, SharedMemory, perform_sleep_wait,
 };
 
-use super::{Places, SCHEDULER_ID, WORKER_PREFIX};
+use super::{Places, SCHEDULER_ID};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
-    RunnerMyelonTransportConfig, TransportError, TransportResult,
+    RunnerMyelonTransportConfig, TransportError, TransportResult, WORKER_PREFIX,
 };
 
 /// How often a scheduler looks for the rings of workers that have not started.

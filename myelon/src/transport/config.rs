@@ -6,6 +6,9 @@ use super::consumer::MyelonWaitStrategy;
 use super::error::TransportResult;
 use super::names::{DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout};
 
+/// What the ids of workers start with: the worker 3 is `worker_3`.
+pub(crate) const WORKER_PREFIX: &str = "worker";
+
 /// Frames of the ring from a scheduler to its workers, unless told otherwise.
 pub const DEFAULT_MYELON_RPC_DEPTH: usize = 1024;
 /// Frames of the ring from a worker to its scheduler, unless told otherwise.
@@ -149,6 +152,6 @@ impl RunnerMyelonTransportConfig {
 
     /// The consumer id of the worker `rank` on the scheduler's ring.
     pub fn worker_id(&self, rank: usize) -> String {
-        format!("worker_{rank}")
+        format!("{WORKER_PREFIX}_{rank}")
     }
 }

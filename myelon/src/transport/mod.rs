@@ -43,6 +43,7 @@ mod producer;
 
 pub use assembly::{Received, ReceivedMessageMeta};
 pub use buffer::{REASSEMBLY_ALIGN, ReassemblyBuffer};
+pub(crate) use config::WORKER_PREFIX;
 pub use config::{
     DEFAULT_MYELON_RESPONSE_DEPTH, DEFAULT_MYELON_RPC_DEPTH, MyelonTransportConfig,
     RunnerMyelonTransportConfig,
