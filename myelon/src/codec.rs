@@ -139,7 +139,7 @@ pub trait Codec: Sized {
     /// # #[cfg(feature = "bincode")] {
     /// use myelon::codec::{Bincode, Codec};
     ///
-    /// assert_eq!(Bincode(("gold".to_owned(), 7_u8)).encode()?, b"\x04gold\x07");
+    /// assert_eq!(Bincode((7_u16, [1_u8, 2])).encode()?, [7, 0, 1, 2]);
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -12,12 +12,13 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 /// The slow halves: they wait, wake, refresh the gate, report a fork, or free an error.
-const SLOW_HALVES: [&str; 14] = [
+const SLOW_HALVES: [&str; 15] = [
     "refill",
     "wait_or_panic",
     "wait_for_space",
     "wait_managed",
     "wait_for_event",
+    "look_for_news", // when the next event is not there
     "write_slowly", // after a wait, and in a ring with observers
     "place_to_write",
     "4copy17h", // of a claim in a ring with observers

@@ -1,15 +1,24 @@
 //! Bincode 2.0.1 of serde types.
 
-use ::bincode::{config, error::EncodeError, serde as format};
+use ::bincode::{
+    config,
+    error::{DecodeError, EncodeError},
+    serde as format,
+};
 use ref_cast::RefCast;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::guard::Guard;
-use super::{BorrowedForm, Codec, CodecError, ZeroCopyCodec, check_len};
+use super::{BorrowedForm, Codec, CodecError, MAX_MESSAGE_BYTES, ZeroCopyCodec, check_len};
 
 const NAME: &str = "bincode";
 
-/// A serde message in bincode 2.0.1: little-endian, integers from one byte on (the crate's standard configuration).
+/// Integers of their own width: nothing to branch on in each, and a field is a load and a store.
+const FORMAT: config::Configuration<config::LittleEndian, config::Fixint> =
+    config::standard().with_fixed_int_encoding();
+
+/// A serde message in bincode 2.0.1: little-endian, integers of their own width, lengths of eight bytes, variants of four
+/// (the crate's standard configuration with `with_fixed_int_encoding`). `Postcard` is the compact one.
 ///
 /// Encoding does not allocate but for the vector it is asked for, as far as the message's own `Serialize` does not. Decoding
 /// takes the whole input or fails, holds lengths and depth to [`MAX_DEPTH`](super::MAX_DEPTH) and
@@ -26,7 +35,7 @@ const NAME: &str = "bincode";
 /// use myelon::codec::{Bincode, Codec};
 ///
 /// let bytes = Bincode::of(&(7_u64, "gold".to_string())).encode()?;
-/// assert_eq!(bytes, b"\x07\x04gold");
+/// assert_eq!(bytes, b"\x07\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0gold");
 /// let (id, name) = Bincode::<(u64, String)>::decode(&bytes)?.into_inner();
 /// assert_eq!((id, &name[..]), (7, "gold"));
 /// # Ok::<(), myelon::CodecError>(())
@@ -46,8 +55,8 @@ impl<T> Bincode<T> {
     /// ```
     /// use myelon::codec::{Bincode, Codec};
     ///
-    /// let prices = vec![101_u64, 102];
-    /// assert_eq!(Bincode::of(&prices).encode()?, [2, 101, 102]);
+    /// let prices = [101_u16, 102];
+    /// assert_eq!(Bincode::of(&prices).encode()?, [101, 0, 102, 0]);
     /// println!("{prices:?}, not moved");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -70,7 +79,7 @@ impl<T: Serialize + DeserializeOwned> Codec for Bincode<T> {
 
     fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
-        let written = format::encode_into_std_write(&self.0, out, config::standard());
+        let written = format::encode_into_std_write(&self.0, out, FORMAT);
         let checked = written
             .map_err(encode_error::<T>)
             .and_then(|n| check_len(NAME, n));
@@ -80,14 +89,16 @@ impl<T: Serialize + DeserializeOwned> Codec for Bincode<T> {
         checked
     }
 
+    #[inline]
     fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
-        match format::encode_into_slice(&self.0, out, config::standard()) {
+        match format::encode_into_slice(&self.0, out, FORMAT) {
             Ok(n) => check_len(NAME, n).map(|()| Some(n)),
             Err(EncodeError::UnexpectedEnd) => Ok(None),
             Err(e) => Err(encode_error::<T>(e)),
         }
     }
 
+    #[inline(always)]
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         decode(bytes).map(Self)
     }
@@ -96,6 +107,7 @@ impl<T: Serialize + DeserializeOwned> Codec for Bincode<T> {
 impl<T: Serialize + DeserializeOwned + BorrowedForm> ZeroCopyCodec for Bincode<T> {
     type Archived<'a> = T::Borrowed<'a>;
 
+    #[inline]
     fn access(bytes: &[u8]) -> Result<T::Borrowed<'_>, CodecError> {
         decode(bytes)
     }
@@ -103,18 +115,32 @@ impl<T: Serialize + DeserializeOwned + BorrowedForm> ZeroCopyCodec for Bincode<T
 
 /// The one way in, for owned and for borrowed messages.
 ///
-/// Bincode's own limit is left off: it counts eight bytes for each `u64` though one may do, and would refuse what was encoded.
-/// The guard counts what is there.
+/// Bincode's own limit is left off: it is part of a type, and tells nothing of depth or of elements without bytes. The
+/// guard counts what is there.
+#[inline(always)]
 fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
-    check_len(NAME, bytes.len())?;
     let guard = Guard::new(NAME, bytes.len());
-    let (message, consumed) =
-        format::seed_decode_from_slice(guard.seed::<T>(), bytes, config::standard())
-            .map_err(|e| guard.error::<T>(e))?;
-    guard.check_end::<T>(consumed)?;
-    Ok(message)
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return refused(&guard, Ok(0));
+    }
+    match format::seed_decode_from_slice(guard.seed::<T>(), bytes, FORMAT) {
+        Ok((message, consumed)) if consumed == bytes.len() => Ok(message),
+        Ok((_, consumed)) => refused(&guard, Ok(consumed)),
+        Err(e) => refused(&guard, Err(e)),
+    }
 }
 
+/// Why there is no message. The whole result comes from here, which keeps the way of a message free of the shapes of errors:
+/// otherwise its words are taken apart and put together again.
+#[cold]
+#[inline(never)]
+fn refused<T>(guard: &Guard, consumed: Result<usize, DecodeError>) -> Result<T, CodecError> {
+    guard.check_len()?;
+    let consumed = consumed.map_err(|e| guard.error::<T>(e))?;
+    Err(guard.trailing::<T>(consumed))
+}
+
+#[cold]
 fn encode_error<T>(source: EncodeError) -> CodecError {
     CodecError::Encode {
         codec: NAME,

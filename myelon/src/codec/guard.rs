@@ -50,6 +50,7 @@ enum Refused {
 }
 
 impl Guard {
+    #[inline]
     pub(super) fn new(codec: &'static str, len: usize) -> Self {
         Self {
             codec,
@@ -60,11 +61,13 @@ impl Guard {
     }
 
     /// Decodes a whole message under this guard.
+    #[inline]
     pub(super) fn seed<T>(&self) -> Guarded<'_, PhantomData<T>> {
         Guarded::new(PhantomData, self)
     }
 
     /// The error of a decoding that failed with `source`.
+    #[cold]
     pub(super) fn error<T>(&self, source: impl Error + Send + Sync + 'static) -> CodecError {
         let (codec, len, message) = (self.codec, self.len, type_name::<T>());
         match self.refused.get() {
@@ -89,19 +92,23 @@ impl Guard {
         }
     }
 
-    /// Refuses a message that took only `consumed` bytes, if those are not all.
-    pub(super) fn check_end<T>(&self, consumed: usize) -> Result<(), CodecError> {
-        if consumed == self.len {
-            return Ok(());
-        }
-        Err(CodecError::TrailingBytes {
+    /// As [`check_len`](super::check_len), of the whole input.
+    pub(super) fn check_len(&self) -> Result<(), CodecError> {
+        super::check_len(self.codec, self.len)
+    }
+
+    /// The error of a message that took only `consumed` bytes.
+    #[cold]
+    pub(super) fn trailing<T>(&self, consumed: usize) -> CodecError {
+        CodecError::TrailingBytes {
             codec: self.codec,
             message: type_name::<T>(),
             consumed,
             len: self.len,
-        })
+        }
     }
 
+    #[inline]
     fn take_elements<E: serde::de::Error>(&self, claimed: usize) -> Result<(), E> {
         let allowed = self.elements_left.get();
         match allowed.checked_sub(claimed) {
@@ -111,6 +118,7 @@ impl Guard {
         Ok(())
     }
 
+    #[cold]
     fn refuse<E: serde::de::Error>(&self, why: Refused) -> E {
         self.refused.set(Some(why));
         E::custom("refused")

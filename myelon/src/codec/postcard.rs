@@ -5,7 +5,7 @@ use ref_cast::RefCast;
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::DeserializeSeed};
 
 use super::guard::Guard;
-use super::{BorrowedForm, Codec, CodecError, ZeroCopyCodec, check_len};
+use super::{BorrowedForm, Codec, CodecError, MAX_MESSAGE_BYTES, ZeroCopyCodec, check_len};
 
 const NAME: &str = "postcard";
 
@@ -76,6 +76,7 @@ impl<T: Serialize + DeserializeOwned> Codec for Postcard<T> {
         checked
     }
 
+    #[inline]
     fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
         match to_slice(&self.0, out) {
             Ok(used) => check_len(NAME, used.len()).map(|()| Some(used.len())),
@@ -84,6 +85,7 @@ impl<T: Serialize + DeserializeOwned> Codec for Postcard<T> {
         }
     }
 
+    #[inline(always)]
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         decode(bytes).map(Self)
     }
@@ -98,17 +100,34 @@ impl<T: Serialize + DeserializeOwned + BorrowedForm> ZeroCopyCodec for Postcard<
 }
 
 /// The one way in, for owned and for borrowed messages.
+#[inline(always)]
 fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
-    check_len(NAME, bytes.len())?;
     let guard = Guard::new(NAME, bytes.len());
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return refused(&guard, Ok(0));
+    }
     let mut deserializer = Deserializer::from_bytes(bytes);
-    let decoded = guard.seed::<T>().deserialize(&mut deserializer);
-    let message = decoded.map_err(|e| guard.error::<T>(e))?;
-    let rest = deserializer.finalize().map_err(|e| guard.error::<T>(e))?;
-    guard.check_end::<T>(bytes.len() - rest.len())?;
-    Ok(message)
+    let message = match guard.seed::<T>().deserialize(&mut deserializer) {
+        Ok(message) => message,
+        Err(e) => return refused(&guard, Err(e)),
+    };
+    match deserializer.finalize() {
+        Ok([]) => Ok(message),
+        Ok(rest) => refused(&guard, Ok(bytes.len() - rest.len())),
+        Err(e) => refused(&guard, Err(e)),
+    }
 }
 
+/// Why there is no message, given how many bytes one took: as in `bincode`.
+#[cold]
+#[inline(never)]
+fn refused<T>(guard: &Guard, consumed: Result<usize, Error>) -> Result<T, CodecError> {
+    guard.check_len()?;
+    let consumed = consumed.map_err(|e| guard.error::<T>(e))?;
+    Err(guard.trailing::<T>(consumed))
+}
+
+#[cold]
 fn encode_error<T>(source: Error) -> CodecError {
     CodecError::Encode {
         codec: NAME,

@@ -284,6 +284,10 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.assemble(deadline)
     }
 
+    pub(crate) fn set_counter(&mut self, id: disruptor_mp::CounterId, value: u64) {
+        self.ring.set_counter(id, value);
+    }
+
     #[cold]
     #[inline(never)]
     fn assemble(&mut self, deadline: Deadline) -> Result<(), RecvError> {

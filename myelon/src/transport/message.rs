@@ -39,9 +39,11 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
     }
 
     /// Releases the message, as dropping does.
-    #[inline]
+    #[inline(always)]
     pub fn release(self) {
-        drop(self);
+        // what dropping does, without the call that it is made in the middle of a caller's values
+        let mut this = core::mem::ManuallyDrop::new(self);
+        this.0.take_back();
     }
 
     /// Lets the message come again.

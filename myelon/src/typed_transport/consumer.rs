@@ -169,9 +169,19 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// ```
     #[inline]
     pub fn recv<T: Codec>(&mut self, deadline: Deadline) -> Result<(u8, T), TypedRecvError> {
-        let value = decode(self.raw.recv(deadline)?)?;
-        self.count();
-        Ok(value)
+        let message = match self.raw.recv(deadline) {
+            Ok(message) => message,
+            Err(error) => return ended(error),
+        };
+        let kind = message.kind();
+        match T::decode(&message) {
+            Ok(value) => {
+                message.release();
+                self.count();
+                Ok((kind, value))
+            }
+            Err(source) => undecodable(&message, source),
+        }
     }
 
     /// The next message's kind and value, if there is a whole one. Never waits.
@@ -253,8 +263,8 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Bincode(7_u64), 1)?;
-    /// assert_eq!(&*rx.recv_raw(Deadline::NEVER)?, [7], "bincode's 7");
+    /// tx.publish(&Bincode(7_u16), 1)?;
+    /// assert_eq!(&*rx.recv_raw(Deadline::NEVER)?, [7, 0], "bincode's 7");
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -514,9 +524,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     #[cold]
     fn show(&mut self) {
         let decoded = self.decoded;
-        self.raw
-            .ring()
-            .set_counter(CounterId::CODEC_DECODED, decoded);
+        self.raw.set_counter(CounterId::CODEC_DECODED, decoded);
     }
 
     /// Shows this consumer's counters in `file`: its ring's, its frames' and how many messages were decoded, that one
@@ -589,12 +597,31 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
 #[inline(always)]
 fn decode<T: Codec, F: FramedTransportFrame, B>(
     message: Message<'_, F, B>,
-) -> Result<(u8, T), DecodeError> {
+) -> Result<(u8, T), TypedRecvError> {
     let kind = message.kind();
     match T::decode(&message) {
-        Ok(value) => Ok((kind, value)),
-        Err(source) => Err(failed(kind, &message, source)),
+        Ok(value) => {
+            message.release();
+            Ok((kind, value))
+        }
+        Err(source) => undecodable(&message, source),
     }
+}
+
+/// Whole results, away from the way of a value: otherwise its words are taken apart and put together again.
+#[cold]
+#[inline(never)]
+fn undecodable<T, F: FramedTransportFrame, B>(
+    message: &Message<'_, F, B>,
+    source: CodecError,
+) -> Result<T, TypedRecvError> {
+    Err(failed(message.kind(), message, source).into())
+}
+
+#[cold]
+#[inline(never)]
+fn ended<T>(error: RecvError) -> Result<T, TypedRecvError> {
+    Err(error.into())
 }
 
 #[cold]

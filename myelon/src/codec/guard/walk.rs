@@ -1,9 +1,11 @@
 //! The way through a message's values, with the guard at every step: each part of serde's machinery is wrapped as it comes by.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
 };
 
 use super::super::MAX_DEPTH;
@@ -20,6 +22,7 @@ pub(in crate::codec) struct Guarded<'g, I> {
 
 impl<'g, I> Guarded<'g, I> {
     /// The part that a message begins with.
+    #[inline]
     pub(super) fn new(inner: I, guard: &'g Guard) -> Self {
         Self {
             inner,
@@ -30,6 +33,7 @@ impl<'g, I> Guarded<'g, I> {
     }
 
     /// Another part at the same depth.
+    #[inline]
     fn with<J>(&self, inner: J) -> Guarded<'g, J> {
         Guarded {
             inner,
@@ -40,6 +44,7 @@ impl<'g, I> Guarded<'g, I> {
     }
 
     /// A visitor of the values one level down.
+    #[inline]
     fn deeper<V, E: serde::de::Error>(
         &self,
         visitor: V,
@@ -58,6 +63,7 @@ impl<'g, I> Guarded<'g, I> {
 
     /// An access to elements. If it says how many there are, they are counted here, before anything is set aside for them;
     /// else one by one.
+    #[inline]
     fn elements<A, E: serde::de::Error>(
         &self,
         access: A,
@@ -72,11 +78,16 @@ impl<'g, I> Guarded<'g, I> {
     }
 
     /// Counts one element, unless all were.
+    #[inline]
     fn element<E: serde::de::Error>(&self) -> Result<(), E> {
-        self.guard.take_elements(usize::from(self.counted))
+        if self.counted {
+            self.guard.take_elements(1)?;
+        }
+        Ok(())
     }
 
     /// A claimed length to set memory aside by: never more than the bytes there are.
+    #[inline]
     fn clamped(&self, claimed: Option<usize>) -> Option<usize> {
         claimed.map(|n| n.min(self.guard.len))
     }
@@ -85,6 +96,7 @@ impl<'g, I> Guarded<'g, I> {
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, S> {
     type Value = S::Value;
 
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<S::Value, D::Error> {
         let from = self.with(from);
         self.inner.deserialize(from)
@@ -94,6 +106,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, S> {
 /// Values without values in them go through as they are.
 macro_rules! plain {
     ($($method:ident)*) => {$(
+        #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
             self.inner.$method(visitor)
         }
@@ -111,20 +124,24 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
     }
 
     /// From the input's own bytes, so that they are there before a copy is made.
+    #[inline]
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_str(visitor)
     }
 
     /// As [`deserialize_string`](Self::deserialize_string).
+    #[inline]
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_bytes(visitor)
     }
 
+    #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.deeper(visitor, false)?;
         self.inner.deserialize_option(visitor)
     }
 
+    #[inline]
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -133,6 +150,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         self.inner.deserialize_unit_struct(name, visitor)
     }
 
+    #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -142,11 +160,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         self.inner.deserialize_newtype_struct(name, visitor)
     }
 
+    #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.deeper(visitor, true)?;
         self.inner.deserialize_seq(visitor)
     }
 
+    #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(
         self,
         len: usize,
@@ -156,6 +176,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         self.inner.deserialize_tuple(len, visitor)
     }
 
+    #[inline]
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -166,11 +187,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         self.inner.deserialize_tuple_struct(name, len, visitor)
     }
 
+    #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.deeper(visitor, true)?;
         self.inner.deserialize_map(visitor)
     }
 
+    #[inline]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -181,6 +204,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         self.inner.deserialize_struct(name, fields, visitor)
     }
 
+    #[inline]
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -192,15 +216,18 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
     }
 
     /// Both formats refuse this: they do not say what comes.
+    #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_any(visitor)
     }
 
     /// As [`deserialize_any`](Self::deserialize_any).
+    #[inline]
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_ignored_any(visitor)
     }
 
+    #[inline]
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
@@ -213,32 +240,38 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
         self.inner.expecting(to)
     }
 
+    #[inline]
     fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
         self.inner.visit_none()
     }
 
+    #[inline]
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
         let from = self.with(from);
         self.inner.visit_some(from)
     }
 
+    #[inline]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
         let from = self.with(from);
         self.inner.visit_newtype_struct(from)
     }
 
+    #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let claimed = access.size_hint();
         let access = self.elements(access, claimed)?;
         self.inner.visit_seq(access)
     }
 
+    #[inline]
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let claimed = access.size_hint();
         let access = self.elements(access, claimed)?;
         self.inner.visit_map(access)
     }
 
+    #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.with(access);
         self.inner.visit_enum(access)
@@ -248,6 +281,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
     type Error = A::Error;
 
+    /// As provided, and inlined: a call for each field of a small struct costs more than the field.
+    #[inline(always)]
+    fn next_element<T: Deserialize<'de>>(&mut self) -> Result<Option<T>, A::Error> {
+        self.next_element_seed(PhantomData)
+    }
+
+    #[inline(always)]
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
@@ -257,6 +297,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
         self.inner.next_element_seed(seed)
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
         self.clamped(self.inner.size_hint())
     }
@@ -265,6 +306,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
@@ -274,11 +316,13 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
         self.inner.next_key_seed(seed)
     }
 
+    #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         let seed = self.with(seed);
         self.inner.next_value_seed(seed)
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
         self.clamped(self.inner.size_hint())
     }
@@ -288,6 +332,7 @@ impl<'de, 'g, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'g, A> {
     type Error = A::Error;
     type Variant = Guarded<'g, A::Variant>;
 
+    #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
@@ -312,20 +357,24 @@ impl<'de, 'g, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'g, A> {
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn unit_variant(self) -> Result<(), A::Error> {
         self.inner.unit_variant()
     }
 
+    #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
         let seed = self.with(seed);
         self.inner.newtype_variant_seed(seed)
     }
 
+    #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
         let visitor = self.with(visitor);
         self.inner.tuple_variant(len, visitor)
     }
 
+    #[inline]
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
