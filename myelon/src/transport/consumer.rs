@@ -541,8 +541,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
 
     /// Handles the messages that are there, one ring's worth of frames at the most, and returns how many. Never waits.
     ///
-    /// Messages are released together when the call ends, and within it at every eighth of the ring. Of a closure that
-    /// panics, the message at hand comes again.
+    /// Messages are released together when the call ends, and within it at every eighth of the ring; each by itself while
+    /// the producer is blocked and looks for progress. Of a closure that panics, the message at hand comes again.
     ///
     /// # Errors
     ///
@@ -614,7 +614,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
                 Err(_) => break,
             }
             messages += 1;
-            if burst.0.assembler.done() > depth / 8 {
+            // a healthy consumer is not taken for stuck
+            if burst.0.assembler.done() > depth / 8 || burst.0.ring.is_watched() {
                 burst.0.release();
             }
         }
