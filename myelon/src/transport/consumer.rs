@@ -8,7 +8,7 @@ use disruptor_mp::{
 use super::assembly::{Assembler, Received, ReceivedMessageMeta, Single};
 use super::buffer::ReassemblyBuffer;
 use super::error::TransportResult;
-use super::frame::FramedTransportFrame;
+use super::frame::{FramedTransportFrame, assert_carries_something};
 use super::message::Message;
 use super::place::RingPlace;
 
@@ -168,6 +168,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
+        assert_carries_something::<F>();
         let mut ring = builder.build_consumer()?;
         ring.set_counter(CounterId::FRAMES_REASSEMBLED, 0);
         Ok(Self {
@@ -851,6 +852,7 @@ pub fn recv_framed_message<F: FramedTransportFrame, B>(
     ring: &mut Consumer<F, B>,
     deadline: Deadline,
 ) -> Result<(u8, Vec<u8>), RecvError> {
+    assert_carries_something::<F>();
     let mut assembler = Assembler::new();
     assembler.lend_ring();
     let outcome = assembler.wait(ring, deadline).map(|whole| {
