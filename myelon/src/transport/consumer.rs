@@ -764,6 +764,11 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok(self.ring.attach_counters(file)?)
     }
 
+    /// Shows how far a layer above has counted. The ring is not lent for that: its next frame is where it was.
+    pub(crate) fn show_counter(&mut self, id: CounterId, value: u64) {
+        self.ring.set_counter(id, value);
+    }
+
     /// This consumer's counters as they are now; a file that they are attached to is brought up to date.
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.ring.counters()

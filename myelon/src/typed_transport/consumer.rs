@@ -138,7 +138,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     }
 
     fn over(mut raw: FramedTransportConsumer<F, B>) -> Self {
-        raw.ring().set_counter(CounterId::CODEC_DECODED, 0);
+        raw.show_counter(CounterId::CODEC_DECODED, 0);
         Self { raw, decoded: 0 }
     }
 
@@ -412,8 +412,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
             decoded += u64::from(value.is_ok());
             handle(kind, value);
         });
-        self.decoded += decoded;
-        self.show();
+        self.count_burst(decoded);
         handled
     }
 
@@ -453,8 +452,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
             decoded += u64::from(archived.is_ok());
             handle(kind, archived);
         });
-        self.decoded += decoded;
-        self.show();
+        self.count_burst(decoded);
         handled
     }
 
@@ -511,12 +509,17 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
     }
 
+    fn count_burst(&mut self, decoded: u64) {
+        if decoded > 0 {
+            self.decoded += decoded;
+            self.show();
+        }
+    }
+
     #[cold]
     fn show(&mut self) {
-        let decoded = self.decoded;
         self.raw
-            .ring()
-            .set_counter(CounterId::CODEC_DECODED, decoded);
+            .show_counter(CounterId::CODEC_DECODED, self.decoded);
     }
 
     /// Shows this consumer's counters in `file`: its ring's, its frames' and how many messages were decoded, that one
