@@ -257,19 +257,27 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// ```
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
-        if self.assembler.is_between() {
-            let Some(frame) = self.ring.try_recv()? else {
-                return Ok(None);
-            };
-            if self.assembler.lend(frame) {
-                return Ok(Some(Message(self)));
-            }
-        }
-        if self.assembler.poll(&mut self.ring)?.is_none() {
+        if !self.has_message()? {
             return Ok(None);
         }
-        self.put_together();
+        if !self.assembler.is_between() {
+            self.put_together();
+        }
         Ok(Some(Message(self)))
+    }
+
+    /// Whether there is a whole message. Never waits. Afterwards it is there to be lent, as after [`wait`](Self::wait).
+    #[inline(always)]
+    pub(crate) fn has_message(&mut self) -> Result<bool, RecvError> {
+        if self.assembler.is_between() {
+            let Some(frame) = self.ring.try_recv()? else {
+                return Ok(false);
+            };
+            if self.assembler.lend(frame) {
+                return Ok(true);
+            }
+        }
+        Ok(self.assembler.poll(&mut self.ring)?.is_some())
     }
 
     /// Waits for the next message until the deadline. Afterwards there is one to lend: the ring's next frame, which is left
@@ -350,6 +358,15 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
+    /// It was not read: it comes again, and is the ring's next one until then, for who waits for that.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn put_back(&mut self) {
+        if self.assembler.whole().is_some() {
+            self.assembler.put_back(&mut self.ring);
+        }
+    }
+
     /// The next message's kind and a copy of it, waiting for it until the deadline.
     ///
     /// # Errors
@@ -404,7 +421,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
             return Ok((meta, message));
         }
         let message = Message(self);
-        Ok((message.meta(), message.to_vec()))
+        let owned = (message.meta(), message.to_vec());
+        message.release();
+        Ok(owned)
     }
 
     /// The next message, waiting for it until the deadline: where it is, if one frame holds it, else in `buffer`. It is
@@ -440,13 +459,17 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.wait(deadline)?;
         let Some(whole) = self.assembler.whole() else {
             let message = Message(self);
-            return Ok(handle(message.meta(), &message));
+            let result = handle(message.meta(), &message);
+            message.release();
+            return Ok(result);
         };
-        let meta = self.lent_meta();
-        self.assembler.put_together(&self.ring, whole, buffer);
-        let result = handle(meta, self.assembler.bytes(&self.ring, whole, buffer));
-        self.assembler.give_back(whole, buffer);
-        self.delivered();
+        let lent = Lent(self);
+        let (assembler, ring) = (&lent.0.assembler, &lent.0.ring);
+        assembler.put_together(ring, whole, buffer);
+        let meta = assembler.meta(ring, whole);
+        let result = handle(meta, assembler.bytes(ring, whole, buffer));
+        lent.0.assembler.give_back(whole, buffer);
+        lent.0.delivered();
         Ok(result)
     }
 
@@ -713,7 +736,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         &mut self.ring
     }
 
-    /// The ring, to wait for it together with others: see [`RingSet`](disruptor_mp::RingSet).
+    /// The ring, to wait for it together with others: see [`RingSet`](disruptor_mp::RingSet). A message that was received
+    /// and not released is news there, but for one that was forgotten.
     ///
     /// # Examples
     ///
@@ -824,12 +848,22 @@ fn go_on_or_panic(error: RecvError) {
     }
 }
 
-/// Releases what was delivered, also when the closure panics.
+/// Releases what was delivered, also when the closure panics; what was at hand then comes again.
 struct Burst<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, B>);
 
 impl<F: FramedTransportFrame, B> Drop for Burst<'_, F, B> {
     fn drop(&mut self) {
         self.0.release();
+        self.0.put_back();
+    }
+}
+
+/// A message of several frames is lent to a closure: unless it was delivered, it comes again.
+struct Lent<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, B>);
+
+impl<F: FramedTransportFrame, B> Drop for Lent<'_, F, B> {
+    fn drop(&mut self) {
+        self.0.put_back();
     }
 }
 

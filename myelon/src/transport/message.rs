@@ -38,14 +38,16 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
         self.meta().frames == 1
     }
 
-    /// Releases the message, as dropping does.
-    #[inline]
+    /// Releases the message, during a panic, too.
+    #[inline(always)]
     pub fn release(self) {
-        drop(self);
+        self.0.take_back();
+        core::mem::forget(self);
     }
 
-    /// Lets the message come again.
+    /// Lets the message come again. Who waits for the [ring](FramedTransportConsumer::as_ring) is told of it.
     pub fn release_uncommitted(self) {
+        self.0.put_back();
         core::mem::forget(self);
     }
 }
@@ -64,6 +66,8 @@ impl<F: FramedTransportFrame, B> Drop for Message<'_, F, B> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.0.take_back();
+        } else {
+            self.0.put_back();
         }
     }
 }

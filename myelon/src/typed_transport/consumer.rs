@@ -495,8 +495,9 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
         let message = self.raw.recv(deadline)?;
         let kind = message.kind();
-        table.handle(kind, &message)?;
-        drop(message);
+        let handled = table.handle(kind, &message);
+        message.release();
+        handled?;
         self.count();
         Ok(kind)
     }
@@ -594,10 +595,12 @@ fn decode<T: Codec, F: FramedTransportFrame, B>(
     message: Message<'_, F, B>,
 ) -> Result<(u8, T), DecodeError> {
     let kind = message.kind();
-    match T::decode(&message) {
+    let decoded = match T::decode(&message) {
         Ok(value) => Ok((kind, value)),
         Err(source) => Err(failed(kind, &message, source)),
-    }
+    };
+    message.release();
+    decoded
 }
 
 #[cold]
