@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use std::time::Duration;
 
 use crate::auto::{self, AutoConsumer, HandlerPanicPolicy};
@@ -352,7 +353,9 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         self,
         mut factory: F,
     ) -> MultiProcessResult<Producer<E, B>> {
-        self.produce(&mut || Some(factory()))
+        self.produce(&mut |slot| {
+            slot.write(factory());
+        })
     }
 
     /// As [`build_producer`](Self::build_producer), with the first lap's slots zeroed.
@@ -361,10 +364,14 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     ///
     /// As [`build_producer`](Self::build_producer).
     pub fn build_zeroed_producer(self) -> MultiProcessResult<Producer<E, B>> {
-        self.produce(&mut || None)
+        self.produce(&mut |_zeroed| {})
     }
 
-    fn produce(self, fill: &mut dyn FnMut() -> Option<E>) -> MultiProcessResult<Producer<E, B>> {
+    /// `fill` writes the first lap's events where they belong: an event may be larger than the stack.
+    fn produce(
+        self,
+        fill: &mut dyn FnMut(&mut MaybeUninit<E>),
+    ) -> MultiProcessResult<Producer<E, B>> {
         self.pin(env::producer_core())?;
         let expectation = self.expectation()?;
         let (segment, start) = match &self.place {

@@ -567,6 +567,14 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
+    /// Whether the producer is blocked and looks for progress: who releases several events together releases what it has
+    /// handled, each by itself, while that is so. For the layers above.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn is_watched(&self) -> bool {
+        !self.is_forked() && self.core.is_watched()
+    }
+
     /// The held events are delivered again, as if they had not been read.
     pub fn redeliver_held(&mut self) {
         if !self.is_forked() {

@@ -4,6 +4,7 @@
 //! looks again. A creator that dies leaves nothing: the segment gets its name when it is complete. A candidate that
 //! dies while it takes over leaves a free lock, and the next one repeats the takeover.
 
+use core::mem::MaybeUninit;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -312,7 +313,7 @@ fn new_header<E: Event>(
 pub(crate) fn create_or_take_over<E: Event>(
     place: &FilePlace,
     want: &Want,
-    fill: &mut dyn FnMut() -> Option<E>,
+    fill: &mut dyn FnMut(&mut MaybeUninit<E>),
 ) -> MultiProcessResult<(Segment<E>, Inheritance)> {
     let capacity = want.capacity.unwrap_or(0);
     check_capacity::<E>(capacity, want.first_sequence, page_size() as u64)?;
@@ -340,7 +341,7 @@ fn create_new<E: Event>(
     place: &FilePlace,
     want: &Want,
     capacity: usize,
-    fill: &mut dyn FnMut() -> Option<E>,
+    fill: &mut dyn FnMut(&mut MaybeUninit<E>),
 ) -> MultiProcessResult<Opened<E>> {
     let failed = |operation| move |source| file_error(place, operation, source);
     place
@@ -386,9 +387,9 @@ fn create_new<E: Event>(
     );
     segment.control().producer.owner.store(current_owner());
     for slot in 0..capacity as i64 {
-        let Some(event) = fill() else { break };
+        let event = segment.view.event(slot).cast::<MaybeUninit<E>>();
         // SAFETY: the whole ring is mapped writable, and nobody else knows the segment yet (R15).
-        unsafe { segment.view.event(slot).write(event) };
+        fill(unsafe { &mut *event.as_ptr() });
     }
     segment.region.write_header(&header.encode());
     point("create.written");

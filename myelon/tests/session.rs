@@ -281,6 +281,39 @@ fn answers_of_a_worker_that_has_left_are_received() -> Result {
     Ok(())
 }
 
+/// The directory is not there when a worker closes its ring: that is an error, and the place in the scheduler's ring is
+/// given up nevertheless.
+#[test]
+fn a_worker_whose_ring_cannot_be_closed_gives_up_its_place() -> Result {
+    let (directory, config) = (tempfile::tempdir()?, session(1));
+    let (root, aside) = (
+        directory.path().join("rings"),
+        directory.path().join("aside"),
+    );
+    std::fs::create_dir(&root)?;
+    let mut scheduler = Scheduler::<Frame, _>::start_in_files(&config, &root)?;
+    let mut worker = Worker::<Frame, _>::start_in_files(&config, 0, &root)?;
+    scheduler.broadcast(&[1], 1, soon())?;
+    worker.serve(soon(), |_, request| request.to_vec())?;
+    assert_eq!(*scheduler.recv_any(soon())?.1, [1]);
+
+    std::fs::rename(&root, &aside)?;
+    std::fs::write(&root, "no directory")?;
+    assert!(matches!(
+        worker.leave().unwrap_err(),
+        MultiProcessError::Io { .. }
+    ));
+    std::fs::remove_file(&root)?;
+    std::fs::rename(&aside, &root)?;
+
+    assert!(!scheduler.missing_workers()[0].is_away);
+    for _ in 0..=config.transport.rpc_depth {
+        scheduler.broadcast(&[2], 1, soon())?; // nobody holds the ring
+    }
+    scheduler.close()?;
+    Ok(())
+}
+
 #[test]
 fn numbers_of_workers_that_no_session_has() -> Result {
     let error = Worker::<Frame>::start(&session(2), 2).unwrap_err();

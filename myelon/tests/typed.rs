@@ -1,9 +1,12 @@
 //! Values over rings of frames: several types on one transport, what cannot be decoded, what is read in place.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use myelon::codec::{Codec, CodecError, ZeroCopyCodec};
-use myelon::transport::{FixedFrame, FramedTransportFrame, ReassemblyBuffer};
+use myelon::transport::{
+    FRAME_HEADER_BYTES, FixedFrame, FrameMeta, FramedTransportFrame, ReassemblyBuffer, frame_flags,
+};
 use myelon::{
     CountersFile, Deadline, Heap, HeapRing, KindTable, KindTaken, RecvError,
     RequiredConsumerLivenessConfig, TransportError, TypedConsumer, TypedProducer,
@@ -277,5 +280,139 @@ fn counters_of_codecs() -> Result {
         values,
         [Some(33 + 64 + 15), Some(37), Some(37), Some(70), Some(70)]
     );
+    Ok(())
+}
+
+/// A frame that holds less than the time of sending, or no more than that.
+#[test]
+fn values_with_a_time_in_frames_that_have_no_room_for_it() -> Result {
+    fn sent_and_received<F: FramedTransportFrame>() -> Result {
+        let (mut tx, mut rx) = pair::<F>(512)?;
+        tx.stamp_send_times(true);
+        tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+            required_consumer_ids: vec!["reader".into()],
+            ..Default::default()
+        });
+        for len in [0, 1, 4, 9, 40, 0, 2] {
+            tx.publish(&text(len), 1)?;
+            tx.send(&text(len), 1, soon())?;
+            tx.try_publish(&text(len), 1)?;
+            tx.publish_managed(&text(len), 1)?;
+            for _ in 0..4 {
+                let message = rx.recv_raw(soon())?;
+                assert!(message.meta().sent_at_ns.is_some());
+                assert_eq!(*message, *text(len).0.as_bytes());
+            }
+        }
+        Ok(())
+    }
+    sent_and_received::<FixedFrame<1>>()?;
+    sent_and_received::<FixedFrame<4>>()?;
+    sent_and_received::<FixedFrame<8>>()?;
+    sent_and_received::<FixedFrame<9>>()
+}
+
+thread_local! {
+    /// How often a frame's header was looked at.
+    static LOOKS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A frame of four bytes that counts looks at it.
+#[derive(Clone, Copy, myelon::Event)]
+#[event(crate = myelon)]
+#[repr(C)]
+struct Watched {
+    header: [u8; FRAME_HEADER_BYTES],
+    payload: [u8; 4],
+}
+
+impl FramedTransportFrame for Watched {
+    const PAYLOAD_BYTES: usize = 4;
+
+    fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
+        LOOKS.set(LOOKS.get() + 1);
+        &self.header
+    }
+    fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
+        &mut self.header
+    }
+    fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+    fn payload_mut(&mut self) -> &mut [u8] {
+        &mut self.payload
+    }
+}
+
+/// Looks at headers while `work` is done.
+fn looks(work: impl FnOnce() -> Result) -> Result<usize> {
+    let before = LOOKS.get();
+    work()?;
+    Ok(LOOKS.get() - before)
+}
+
+/// Calls that find no whole message take each frame in once, however often they are made while it comes.
+#[test]
+fn a_message_that_comes_frame_by_frame_is_taken_in_once() -> Result {
+    const FRAMES: usize = 64;
+    let (mut tx, mut rx) = pair::<Watched>(FRAMES)?;
+    let taken_in = looks(|| {
+        for index in 0..FRAMES {
+            let mut flags = 0;
+            if index == 0 {
+                flags |= frame_flags::START;
+            }
+            if index + 1 == FRAMES {
+                flags |= frame_flags::END;
+            }
+            let meta = FrameMeta {
+                len: 4 * (FRAMES - index) as u32,
+                kind: 1,
+                flags,
+                msg_id: 0,
+            };
+            tx.raw().ring().publish(|frame| {
+                *frame.header_mut() = meta.to_bytes();
+                frame.payload.fill(b'x');
+            });
+            let count = rx.process_available::<Text>(|_, text| {
+                assert_eq!(text.expect("a text").0.len(), 4 * FRAMES);
+            })?;
+            assert_eq!(count, usize::from(index + 1 == FRAMES));
+            rx.process_available_zero_copy::<Text, _>(|_, _| {
+                panic!("it was delivered, or is not whole")
+            })?;
+        }
+        Ok(())
+    })?;
+    assert!(
+        taken_in <= 2 * FRAMES,
+        "{taken_in} looks at {FRAMES} frames"
+    );
+    Ok(())
+}
+
+/// Showing the count of what was decoded changes nothing for the next message: of one frame, it stays in the ring, unheld,
+/// while it is lent.
+#[test]
+fn counting_values_leaves_the_next_frame_where_it_is() -> Result {
+    let (mut tx, mut rx) = pair::<Frame>(4)?;
+    let mut is_left = |rx: &mut Rx| -> Result<bool> {
+        tx.publish(&text(3), 1)?;
+        // whoever forgets a message leaves it as it was lent
+        core::mem::forget(rx.recv_raw(soon())?);
+        let held = rx.raw().as_ring().held_count();
+        assert_eq!(rx.recv::<Text>(soon())?, (1, text(3)));
+        Ok(held == 0)
+    };
+    for _ in 0..200 {
+        assert!(is_left(&mut rx)?);
+    }
+    for _ in 0..3 {
+        assert_eq!(rx.process_available::<Text>(|_, _| {})?, 0);
+        assert!(is_left(&mut rx)?);
+        assert_eq!(rx.process_available_zero_copy::<Text, _>(|_, _| {})?, 0);
+        assert!(is_left(&mut rx)?);
+    }
     Ok(())
 }

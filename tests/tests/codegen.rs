@@ -19,7 +19,7 @@ const SLOW_HALVES: [&str; 15] = [
     "wait_managed",
     "wait_for_event",
     "look_for_news", // when the next event is not there
-    "write_slowly", // after a wait, and in a ring with observers
+    "write_slowly",  // after a wait, and in a ring with observers
     "place_to_write",
     "4copy17h", // of a claim in a ring with observers
     "wake_consumers",
@@ -52,12 +52,14 @@ const MESSAGE_OPERATIONS: [&str; 5] = [
     "send_value",
     "recv_value",
 ];
-/// The slow halves of messages: those of several frames or with a time, damaged ones, and the ring's end.
-const SLOW_HALVES_OF_MESSAGES: [&str; 5] = [
+/// The slow halves of messages: those of several frames or with a time, damaged ones, and the ring's end, for which is
+/// looked where no frame is.
+const SLOW_HALVES_OF_MESSAGES: [&str; 6] = [
     "send_slowly",
     "send_long",
     "take_in_slowly",
     "9Assembler3end",
+    "look_for_news",
     "now_ns",
 ];
 

@@ -189,11 +189,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             let Some(responses) = &mut self.responses[rank] else {
                 continue;
             };
-            let polled = responses.try_recv().map(|message| {
-                // it is delivered by whoever asked for it
-                message.map(Message::release_uncommitted).is_some()
-            });
-            match polled {
+            match responses.has_message() {
                 Ok(true) => return Ok(Some(rank)),
                 // a successor goes on in the same ring
                 Ok(false) | Err(RecvError::ProducerDead { .. }) => {}

@@ -137,15 +137,15 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         &mut self.responses
     }
 
-    /// Ends this worker for good: closes its ring and gives up its place in the scheduler's. Dropping it closes the ring,
-    /// but keeps the place for a successor.
+    /// Ends this worker for good: closes its ring and gives up its place in the scheduler's, that also when its ring cannot
+    /// be closed. Dropping it closes the ring, but keeps the place for a successor.
     ///
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
     pub fn leave(self) -> MultiProcessResult<()> {
-        self.responses.close()?;
-        self.requests.leave()
+        let closed = self.responses.close();
+        closed.and(self.requests.leave())
     }
 }
 

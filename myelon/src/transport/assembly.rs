@@ -2,7 +2,8 @@
 //!
 //! Frames are held in the ring, unreleased, until their message was delivered: a consumer that dies gets the message
 //! again. Only a message that the ring cannot hold is copied out frame by frame; of such a one, a consumer that comes
-//! back gets what follows, and drops it.
+//! back gets what follows, and drops it. Its last frame is held like any other, so that a message that is not delivered
+//! has a frame in the ring, whatever its length: who waits for the ring is told of it.
 //!
 //! A frame that does not belong where it is takes the message in hand with it, nothing else: what follows is dropped up
 //! to the next START, and that message is delivered. So no damage outlives a message.
@@ -285,15 +286,24 @@ impl Assembler {
         }
     }
 
-    /// What is held comes again, whoever held it; what was copied out of the ring already does not.
     #[cold]
     fn start_over<F: FramedTransportFrame, B>(&mut self, ring: &mut Consumer<F, B>) {
         self.was_lent = false;
+        self.put_back(ring);
+    }
+
+    /// What is held comes again, whoever held it; what was copied out of the ring already does not.
+    pub(super) fn put_back<F: FramedTransportFrame, B>(&mut self, ring: &mut Consumer<F, B>) {
         ring.redeliver_held();
-        match self.state {
-            State::Within(Partial { whole, .. }) | State::Whole(whole) if whole.is_spilled => {}
-            _ => self.state = State::Between,
-        }
+        self.state = match self.state {
+            State::Within(partial) if partial.whole.is_spilled => State::Within(partial),
+            State::Whole(whole) if whole.is_spilled => {
+                let taken = whole.frames - 1;
+                self.spill.truncate(taken * F::PAYLOAD_BYTES);
+                State::Within(Partial { whole, taken })
+            }
+            _ => State::Between,
+        };
     }
 
     /// The ring is at its end: a message without one never gets it. Asking once more takes the name along, as nothing is
@@ -391,15 +401,18 @@ impl Assembler {
             self.pass_over(frame);
             return;
         };
+        partial.taken += 1;
+        let is_whole = partial.taken == partial.whole.frames;
         if partial.whole.is_spilled {
             self.spill.extend(piece);
+        }
+        if partial.whole.is_spilled && !is_whole {
             self.done = 0;
             frame.commit();
         } else {
             frame.hold();
         }
-        partial.taken += 1;
-        self.state = match partial.taken == partial.whole.frames {
+        self.state = match is_whole {
             true => State::Whole(partial.whole),
             false => State::Within(partial),
         };
@@ -432,9 +445,10 @@ impl Assembler {
             if whole.frames > 1 {
                 self.received.reassembled += 1;
             }
-            if !whole.is_spilled {
-                self.done += whole.frames;
-            }
+            self.done += match whole.is_spilled {
+                true => 1,
+                false => whole.frames,
+            };
         }
     }
 

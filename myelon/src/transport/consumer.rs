@@ -8,7 +8,7 @@ use disruptor_mp::{
 use super::assembly::{Assembler, Received, ReceivedMessageMeta, Single};
 use super::buffer::ReassemblyBuffer;
 use super::error::TransportResult;
-use super::frame::FramedTransportFrame;
+use super::frame::{FramedTransportFrame, assert_carries_something};
 use super::message::Message;
 use super::place::RingPlace;
 
@@ -168,6 +168,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
+        assert_carries_something::<F>();
         let mut ring = builder.build_consumer()?;
         ring.set_counter(CounterId::FRAMES_REASSEMBLED, 0);
         Ok(Self {
@@ -256,19 +257,27 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// ```
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
-        if self.assembler.is_between() {
-            let Some(frame) = self.ring.try_recv()? else {
-                return Ok(None);
-            };
-            if self.assembler.lend(frame) {
-                return Ok(Some(Message(self)));
-            }
-        }
-        if self.assembler.poll(&mut self.ring)?.is_none() {
+        if !self.has_message()? {
             return Ok(None);
         }
-        self.put_together();
+        if !self.assembler.is_between() {
+            self.put_together();
+        }
         Ok(Some(Message(self)))
+    }
+
+    /// Whether there is a whole message. Never waits. Afterwards it is there to be lent, as after [`wait`](Self::wait).
+    #[inline(always)]
+    pub(crate) fn has_message(&mut self) -> Result<bool, RecvError> {
+        if self.assembler.is_between() {
+            let Some(frame) = self.ring.try_recv()? else {
+                return Ok(false);
+            };
+            if self.assembler.lend(frame) {
+                return Ok(true);
+            }
+        }
+        Ok(self.assembler.poll(&mut self.ring)?.is_some())
     }
 
     /// Waits for the next message until the deadline. Afterwards there is one to lend: the ring's next frame, which is left
@@ -282,10 +291,6 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
             }
         }
         self.assemble(deadline)
-    }
-
-    pub(crate) fn set_counter(&mut self, id: disruptor_mp::CounterId, value: u64) {
-        self.ring.set_counter(id, value);
     }
 
     #[cold]
@@ -353,6 +358,15 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
+    /// It was not read: it comes again, and is the ring's next one until then, for who waits for that.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn put_back(&mut self) {
+        if self.assembler.whole().is_some() {
+            self.assembler.put_back(&mut self.ring);
+        }
+    }
+
     /// The next message's kind and a copy of it, waiting for it until the deadline.
     ///
     /// # Errors
@@ -407,7 +421,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
             return Ok((meta, message));
         }
         let message = Message(self);
-        Ok((message.meta(), message.to_vec()))
+        let owned = (message.meta(), message.to_vec());
+        message.release();
+        Ok(owned)
     }
 
     /// The next message, waiting for it until the deadline: where it is, if one frame holds it, else in `buffer`. It is
@@ -443,13 +459,17 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.wait(deadline)?;
         let Some(whole) = self.assembler.whole() else {
             let message = Message(self);
-            return Ok(handle(message.meta(), &message));
+            let result = handle(message.meta(), &message);
+            message.release();
+            return Ok(result);
         };
-        let meta = self.lent_meta();
-        self.assembler.put_together(&self.ring, whole, buffer);
-        let result = handle(meta, self.assembler.bytes(&self.ring, whole, buffer));
-        self.assembler.give_back(whole, buffer);
-        self.delivered();
+        let lent = Lent(self);
+        let (assembler, ring) = (&lent.0.assembler, &lent.0.ring);
+        assembler.put_together(ring, whole, buffer);
+        let meta = assembler.meta(ring, whole);
+        let result = handle(meta, assembler.bytes(ring, whole, buffer));
+        lent.0.assembler.give_back(whole, buffer);
+        lent.0.delivered();
         Ok(result)
     }
 
@@ -545,8 +565,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
 
     /// Handles the messages that are there, one ring's worth of frames at the most, and returns how many. Never waits.
     ///
-    /// Messages are released together when the call ends, and within it at every eighth of the ring. Of a closure that
-    /// panics, the message at hand comes again.
+    /// Messages are released together when the call ends, and within it at every eighth of the ring; each by itself while
+    /// the producer is blocked and looks for progress. Of a closure that panics, the message at hand comes again.
     ///
     /// # Errors
     ///
@@ -618,7 +638,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
                 Err(_) => break,
             }
             messages += 1;
-            if burst.0.assembler.done() > depth / 8 {
+            // a healthy consumer is not taken for stuck
+            if burst.0.assembler.done() > depth / 8 || burst.0.ring.is_watched() {
                 burst.0.release();
             }
         }
@@ -715,7 +736,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         &mut self.ring
     }
 
-    /// The ring, to wait for it together with others: see [`RingSet`](disruptor_mp::RingSet).
+    /// The ring, to wait for it together with others: see [`RingSet`](disruptor_mp::RingSet). A message that was received
+    /// and not released is news there, but for one that was forgotten.
     ///
     /// # Examples
     ///
@@ -764,6 +786,11 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
         Ok(self.ring.attach_counters(file)?)
+    }
+
+    /// Shows how far a layer above has counted. The ring is not lent for that: its next frame is where it was.
+    pub(crate) fn show_counter(&mut self, id: CounterId, value: u64) {
+        self.ring.set_counter(id, value);
     }
 
     /// This consumer's counters as they are now; a file that they are attached to is brought up to date.
@@ -821,12 +848,22 @@ fn go_on_or_panic(error: RecvError) {
     }
 }
 
-/// Releases what was delivered, also when the closure panics.
+/// Releases what was delivered, also when the closure panics; what was at hand then comes again.
 struct Burst<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, B>);
 
 impl<F: FramedTransportFrame, B> Drop for Burst<'_, F, B> {
     fn drop(&mut self) {
         self.0.release();
+        self.0.put_back();
+    }
+}
+
+/// A message of several frames is lent to a closure: unless it was delivered, it comes again.
+struct Lent<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, B>);
+
+impl<F: FramedTransportFrame, B> Drop for Lent<'_, F, B> {
+    fn drop(&mut self) {
+        self.0.put_back();
     }
 }
 
@@ -854,6 +891,7 @@ pub fn recv_framed_message<F: FramedTransportFrame, B>(
     ring: &mut Consumer<F, B>,
     deadline: Deadline,
 ) -> Result<(u8, Vec<u8>), RecvError> {
+    assert_carries_something::<F>();
     let mut assembler = Assembler::new();
     assembler.lend_ring();
     let outcome = assembler.wait(ring, deadline).map(|whole| {

@@ -182,7 +182,38 @@ impl FrameMeta {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait FramedTransportFrame: Event {
-    /// How many bytes of a message a frame carries; one at least.
+    /// How many bytes of a message a frame carries; one at least: a program that makes an end of a ring with another frame
+    /// does not compile.
+    ///
+    /// ```compile_fail,E0080
+    /// use myelon::transport::{FRAME_HEADER_BYTES, FramedTransportConsumer, FramedTransportFrame};
+    ///
+    /// #[derive(Clone, Copy, myelon::Event)]
+    /// #[repr(C)]
+    /// struct Empty {
+    ///     header: [u8; FRAME_HEADER_BYTES],
+    /// }
+    ///
+    /// impl FramedTransportFrame for Empty {
+    ///     const PAYLOAD_BYTES: usize = 0;
+    ///
+    ///     fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
+    ///         &self.header
+    ///     }
+    ///     fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
+    ///         &mut self.header
+    ///     }
+    ///     fn payload(&self) -> &[u8] {
+    ///         &[]
+    ///     }
+    ///     fn payload_mut(&mut self) -> &mut [u8] {
+    ///         &mut []
+    ///     }
+    /// }
+    ///
+    /// let ring = myelon::HeapRing::<Empty>::new(8).unwrap();
+    /// let rx = FramedTransportConsumer::from_builder(ring.builder());
+    /// ```
     const PAYLOAD_BYTES: usize;
 
     /// The header's bytes.
@@ -196,6 +227,16 @@ pub trait FramedTransportFrame: Event {
 
     /// The payload, to be written: [`PAYLOAD_BYTES`](Self::PAYLOAD_BYTES) at least.
     fn payload_mut(&mut self) -> &mut [u8];
+}
+
+/// Compiles for such frames only: how many frames a message takes is found by dividing by what each carries.
+pub(super) const fn assert_carries_something<F: FramedTransportFrame>() {
+    const {
+        assert!(
+            F::PAYLOAD_BYTES > 0,
+            "a frame carries one byte of payload at least"
+        )
+    }
 }
 
 /// A frame with `N` bytes of payload, right behind the header: any `N` from 1 on.

@@ -38,16 +38,16 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
         self.meta().frames == 1
     }
 
-    /// Releases the message, as dropping does.
+    /// Releases the message, during a panic, too.
     #[inline(always)]
     pub fn release(self) {
-        // what dropping does, without the call that it is made in the middle of a caller's values
-        let mut this = core::mem::ManuallyDrop::new(self);
-        this.0.take_back();
+        self.0.take_back();
+        core::mem::forget(self);
     }
 
-    /// Lets the message come again.
+    /// Lets the message come again. Who waits for the [ring](FramedTransportConsumer::as_ring) is told of it.
     pub fn release_uncommitted(self) {
+        self.0.put_back();
         core::mem::forget(self);
     }
 }
@@ -66,6 +66,8 @@ impl<F: FramedTransportFrame, B> Drop for Message<'_, F, B> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.0.take_back();
+        } else {
+            self.0.put_back();
         }
     }
 }

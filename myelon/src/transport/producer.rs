@@ -12,7 +12,9 @@ use disruptor_mp::{
 
 use super::clock;
 use super::error::{TransportError, TransportResult};
-use super::frame::{FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags};
+use super::frame::{
+    FrameMeta, FramedTransportFrame, TIME_BYTES, assert_carries_something, frame_flags,
+};
 use super::place::RingPlace;
 
 /// The longest message, in bytes.
@@ -145,12 +147,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
-        const {
-            assert!(
-                F::PAYLOAD_BYTES > 0,
-                "a frame carries one byte of payload at least"
-            )
-        };
+        assert_carries_something::<F>();
         let mut ring = builder.build_zeroed_producer()?;
         ring.set_counter(CounterId::FRAMES_PUBLISHED, 0);
         ring.set_counter(CounterId::FRAMES_FRAGMENTED, 0);
@@ -807,6 +804,7 @@ pub fn publish_framed_payload<F: FramedTransportFrame, B>(
     kind: u8,
     deadline: Deadline,
 ) -> TransportResult<Sequence> {
+    assert_carries_something::<F>();
     let outgoing = Outgoing {
         message,
         time: None,

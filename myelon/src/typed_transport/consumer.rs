@@ -138,7 +138,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     }
 
     fn over(mut raw: FramedTransportConsumer<F, B>) -> Self {
-        raw.ring().set_counter(CounterId::CODEC_DECODED, 0);
+        raw.show_counter(CounterId::CODEC_DECODED, 0);
         Self { raw, decoded: 0 }
     }
 
@@ -180,7 +180,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
                 self.count();
                 Ok((kind, value))
             }
-            Err(source) => undecodable(&message, source),
+            Err(source) => undecodable(message, source),
         }
     }
 
@@ -422,8 +422,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
             decoded += u64::from(value.is_ok());
             handle(kind, value);
         });
-        self.decoded += decoded;
-        self.show();
+        self.count_burst(decoded);
         handled
     }
 
@@ -463,8 +462,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
             decoded += u64::from(archived.is_ok());
             handle(kind, archived);
         });
-        self.decoded += decoded;
-        self.show();
+        self.count_burst(decoded);
         handled
     }
 
@@ -507,8 +505,9 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
         let message = self.raw.recv(deadline)?;
         let kind = message.kind();
-        table.handle(kind, &message)?;
-        drop(message);
+        let handled = table.handle(kind, &message);
+        message.release();
+        handled?;
         self.count();
         Ok(kind)
     }
@@ -521,10 +520,17 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
     }
 
+    fn count_burst(&mut self, decoded: u64) {
+        if decoded > 0 {
+            self.decoded += decoded;
+            self.show();
+        }
+    }
+
     #[cold]
     fn show(&mut self) {
-        let decoded = self.decoded;
-        self.raw.set_counter(CounterId::CODEC_DECODED, decoded);
+        self.raw
+            .show_counter(CounterId::CODEC_DECODED, self.decoded);
     }
 
     /// Shows this consumer's counters in `file`: its ring's, its frames' and how many messages were decoded, that one
@@ -604,7 +610,7 @@ fn decode<T: Codec, F: FramedTransportFrame, B>(
             message.release();
             Ok((kind, value))
         }
-        Err(source) => undecodable(&message, source),
+        Err(source) => undecodable(message, source),
     }
 }
 
@@ -612,10 +618,12 @@ fn decode<T: Codec, F: FramedTransportFrame, B>(
 #[cold]
 #[inline(never)]
 fn undecodable<T, F: FramedTransportFrame, B>(
-    message: &Message<'_, F, B>,
+    message: Message<'_, F, B>,
     source: CodecError,
 ) -> Result<T, TypedRecvError> {
-    Err(failed(message.kind(), message, source).into())
+    let error = failed(message.kind(), &message, source);
+    message.release();
+    Err(error.into())
 }
 
 #[cold]

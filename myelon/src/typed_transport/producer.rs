@@ -287,13 +287,19 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         patience: Patience,
     ) -> Result<Sequence, TypedPublishError> {
         if !self.is_long {
-            let mut place = reserve(&mut self.raw, kind, patience)?;
-            let encoded = message.encode_into(&mut place);
-            if let Some(len) = encoded.map_err(|source| not_sent(kind, source))? {
-                place.truncate(len);
-                let sequence = place.publish();
-                self.count();
-                return Ok(sequence);
+            match reserve(&mut self.raw, kind, patience) {
+                Ok(mut place) => {
+                    let encoded = message.encode_into(&mut place);
+                    if let Some(len) = encoded.map_err(|source| not_sent(kind, source))? {
+                        place.truncate(len);
+                        let sequence = place.publish();
+                        self.count();
+                        return Ok(sequence);
+                    }
+                }
+                // not even the time of sending fits a frame
+                Err(TransportError::DoesNotFitFrame { limit: 0, .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         self.send_long(message, kind, patience)

@@ -1,0 +1,368 @@
+//! Messages that were lent: what is not delivered comes again, also for those who wait for the ring, and what is released
+//! by name is released while its thread unwinds, too.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use myelon::codec::{Codec, CodecError, ZeroCopyCodec};
+use myelon::transport::{
+    FixedFrame, FrameMeta, FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer,
+    ReassemblyBuffer, frame_flags,
+};
+use myelon::{Deadline, Heap, HeapRing, KindTable, RingSet, TypedConsumer, TypedProducer};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+/// Four bytes a frame.
+type Small = FixedFrame<4>;
+type Tx = FramedTransportProducer<Small, Heap>;
+type Rx = FramedTransportConsumer<Small, Heap>;
+
+/// Long enough for what must happen.
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(if cfg!(miri) { 100 } else { 10 }))
+}
+
+fn pair(depth: usize) -> Result<(HeapRing<Small>, Tx, Rx)> {
+    let ring = HeapRing::<Small>::new(depth)?;
+    let tx = Tx::from_builder(ring.builder())?;
+    let rx = Rx::from_builder(ring.builder().with_consumer_id("reader"))?;
+    Ok((ring, tx, rx))
+}
+
+/// Whether who waits for the ring is told of what is there.
+fn is_seen_by_who_waits(rx: &Rx) -> bool {
+    let mut set = RingSet::of([rx.as_ring()]).expect("one ring");
+    set.wait(Deadline::after(Duration::ZERO)).is_ok()
+}
+
+/// Begins a message and does not deliver it.
+type Undelivered = fn(&mut Rx);
+
+const UNDELIVERED: [(&str, Undelivered); 5] = [
+    ("given back", |rx| {
+        let message = rx.recv(soon()).expect("a message");
+        message.release_uncommitted();
+    }),
+    ("given back after a look", |rx| {
+        let message = rx.try_recv().expect("open").expect("a message");
+        message.release_uncommitted();
+    }),
+    ("dropped by a panic", |rx| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let _message = rx.recv(soon()).expect("a message");
+            panic!("with the message in hand");
+        }));
+        outcome.expect_err("a panic");
+    }),
+    ("handled by what panics", |rx| {
+        let mut buffer = ReassemblyBuffer::new();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            rx.recv_leased(&mut buffer, soon(), |_, _| {
+                panic!("with the message in hand")
+            })
+        }));
+        outcome.expect_err("a panic");
+    }),
+    ("handled in a burst by what panics", |rx| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            rx.process_available_messages(|_, _| panic!("with the message in hand"))
+        }));
+        outcome.expect_err("a panic");
+    }),
+];
+
+#[test]
+fn a_message_that_was_not_delivered_is_seen_by_who_waits_for_the_ring() -> Result {
+    // of one frame, of several, and of as many as the ring has
+    for frames in [1, 3, 8] {
+        for (how, undelivered) in UNDELIVERED {
+            let (_ring, mut tx, mut rx) = pair(8)?;
+            let message: Vec<u8> = (0..4 * frames).collect();
+            let ended = thread::scope(|scope| {
+                let sending = scope.spawn(|| {
+                    tx.send(&message, 1, soon()).expect("space");
+                    tx
+                });
+                undelivered_once_whole(&mut rx, undelivered);
+                sending.join().expect("no panic")
+            });
+            for _ in 0..2 {
+                assert!(is_seen_by_who_waits(&rx), "{frames} frames, {how}");
+                undelivered(&mut rx);
+            }
+            assert_eq!(rx.recv_owned(soon())?.1, message, "{frames} frames, {how}");
+            assert!(!is_seen_by_who_waits(&rx), "{frames} frames, {how}");
+            assert!(ended.depth() == 8 && rx.received().messages == 1);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the message: a burst does not.
+fn undelivered_once_whole(rx: &mut Rx, undelivered: Undelivered) {
+    let message = rx.recv(soon()).expect("a message");
+    message.release_uncommitted();
+    undelivered(rx);
+}
+
+#[test]
+fn a_message_longer_than_the_ring_that_was_not_delivered_is_seen_by_who_waits() -> Result {
+    for depth in [1, 4] {
+        for (how, undelivered) in UNDELIVERED {
+            let (_ring, mut tx, mut rx) = pair(depth)?;
+            let message: Vec<u8> = (0..34).collect();
+            thread::scope(|scope| -> Result {
+                let sending = scope.spawn(|| {
+                    tx.send(&message, 1, soon()).expect("space");
+                    tx.send(b"next", 1, soon()).expect("space");
+                });
+                undelivered_once_whole(&mut rx, undelivered);
+                for _ in 0..2 {
+                    assert!(is_seen_by_who_waits(&rx), "{depth} deep, {how}");
+                    undelivered(&mut rx);
+                }
+                assert_eq!(rx.recv_owned(soon())?.1, message, "{depth} deep, {how}");
+                assert_eq!(rx.recv_owned(soon())?.1, b"next", "{depth} deep, {how}");
+                sending.join().expect("no panic");
+                Ok(())
+            })?;
+            let received = rx.received();
+            assert_eq!((received.messages, received.dropped()), (2, 0), "{how}");
+            assert_eq!(received.orphans, 0, "{how}");
+            assert!(!is_seen_by_who_waits(&rx), "{depth} deep, {how}");
+        }
+    }
+    Ok(())
+}
+
+/// In a burst what was handled before the panic is released, and what comes again is seen.
+#[test]
+fn of_a_burst_that_panics_the_message_at_hand_is_seen_by_who_waits() -> Result {
+    let (_ring, mut tx, mut rx) = pair(16)?;
+    for message in [&b"one."[..], b"two frames"] {
+        tx.publish(message, 1)?;
+    }
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        rx.process_available_messages(|_, message| assert_eq!(message, b"one.", "on purpose"))
+    }));
+    assert!(outcome.is_err());
+    assert!(is_seen_by_who_waits(&rx));
+    assert_eq!(tx.ring().min_gating_sequence(), 0, "the first is released");
+    assert_eq!(rx.recv_owned(soon())?.1, b"two frames");
+    Ok(())
+}
+
+/// Text as it is.
+#[derive(Debug, PartialEq)]
+struct Text(String);
+
+impl Codec for Text {
+    fn encode(&self) -> std::result::Result<Vec<u8>, CodecError> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<Self, CodecError> {
+        Self::access(bytes).map(|text| Self(text.to_owned()))
+    }
+}
+
+impl ZeroCopyCodec for Text {
+    type Archived<'a> = &'a str;
+
+    fn access(bytes: &[u8]) -> std::result::Result<&str, CodecError> {
+        str::from_utf8(bytes).map_err(CodecError::custom)
+    }
+}
+
+/// Runs when it is dropped.
+struct Then<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Then<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Runs `work` in a destructor while the thread unwinds, and fails if that does not end.
+fn while_unwinding(work: impl FnMut() + Send + 'static) {
+    let (done, ended) = channel();
+    let unwinding = thread::spawn(move || {
+        let mut work = work;
+        let _then = Then(|| {
+            work();
+            let _ = done.send(());
+        });
+        panic!("on purpose");
+    });
+    ended
+        .recv_timeout(Duration::from_secs(60))
+        .expect("it comes to an end");
+    assert!(unwinding.join().is_err());
+}
+
+/// A ring with every kind of message, and frames that are none.
+fn everything(depth: usize) -> Result<(HeapRing<Small>, Tx)> {
+    let ring = HeapRing::<Small>::new(depth)?;
+    drop(ring.consumer("reader")?);
+    let mut tx = Tx::from_builder(ring.builder())?;
+    let orphan = FrameMeta {
+        len: 3,
+        kind: 1,
+        flags: frame_flags::END,
+        msg_id: 0,
+    };
+    tx.ring().publish(|frame| {
+        *frame.header_mut() = orphan.to_bytes();
+    });
+    tx.publish(b"one.", 1)?;
+    tx.ring().publish(|frame| *frame.header_mut() = [0xFF; 12]);
+    tx.publish(b"several frames", 1)?;
+    tx.publish(b"last", 1)?;
+    Ok((ring, tx))
+}
+
+const MESSAGES: [&str; 3] = ["one.", "several frames", "last"];
+
+#[test]
+fn messages_are_received_while_the_thread_unwinds() -> Result {
+    type Next = fn(&mut Rx) -> Option<Vec<u8>>;
+    let ways: [Next; 4] = [
+        |rx| {
+            let message = rx.try_recv().ok()??;
+            let bytes = message.to_vec();
+            message.release();
+            Some(bytes)
+        },
+        |rx| Some(rx.recv_owned(Deadline::after(Duration::ZERO)).ok()?.1),
+        |rx| {
+            let mut buffer = ReassemblyBuffer::new();
+            let now = Deadline::after(Duration::ZERO);
+            rx.recv_leased(&mut buffer, now, |_, message| message.to_vec())
+                .ok()
+        },
+        |rx| {
+            let mut all = Vec::new();
+            rx.process_available_messages(|_, message| all.extend_from_slice(message))
+                .ok()?;
+            (!all.is_empty()).then_some(all)
+        },
+    ];
+    for next in ways {
+        let (ring, mut tx) = everything(16)?;
+        let mut rx = Rx::from_builder(ring.builder().with_consumer_id("reader"))?;
+        let (send, seen) = channel();
+        while_unwinding(move || {
+            while let Some(message) = next(&mut rx) {
+                let _ = send.send(message);
+            }
+        });
+        let seen: Vec<u8> = seen.iter().flatten().collect();
+        assert_eq!(String::from_utf8(seen)?, MESSAGES.concat());
+        let last = tx.last_published_sequence();
+        assert_eq!(tx.ring().min_gating_sequence(), last);
+    }
+    Ok(())
+}
+
+#[test]
+fn values_are_received_while_the_thread_unwinds() -> Result {
+    type TypedRx = TypedConsumer<Small, Heap>;
+    type Next = fn(&mut TypedRx) -> Option<String>;
+    let ways: [Next; 4] = [
+        |rx| Some(rx.try_recv::<Text>().ok()??.1.0),
+        |rx| {
+            let now = Deadline::after(Duration::ZERO);
+            Some(rx.recv::<Text>(now).ok()?.1.0)
+        },
+        |rx| {
+            let (now, mut buffer) = (Deadline::after(Duration::ZERO), ReassemblyBuffer::new());
+            let text =
+                rx.recv_leased_within::<Text, _, _>(&mut buffer, now, |_, text| text.to_owned());
+            text.ok()
+        },
+        |rx| {
+            let now = Deadline::after(Duration::ZERO);
+            let mut seen = None;
+            let mut table = KindTable::new()
+                .on(1, |text: Text| seen = Some(text.0))
+                .ok()?;
+            rx.dispatch(&mut table, now).ok()?;
+            drop(table);
+            seen
+        },
+    ];
+    for next in ways {
+        let (ring, _tx) = everything(16)?;
+        let mut rx = TypedRx::from_builder(ring.builder().with_consumer_id("reader"))?;
+        let (send, seen) = channel();
+        while_unwinding(move || {
+            while let Some(text) = next(&mut rx) {
+                let _ = send.send(text);
+            }
+        });
+        assert_eq!(seen.iter().collect::<Vec<_>>(), MESSAGES);
+    }
+    Ok(())
+}
+
+/// What cannot be decoded, and has no handler, is consumed then, too.
+#[test]
+fn what_is_no_value_is_consumed_while_the_thread_unwinds() -> Result {
+    let ring = HeapRing::<Small>::new(16)?;
+    let mut tx = TypedProducer::from_builder(ring.builder())?;
+    let mut rx = TypedConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
+    for kind in [1, 1, 1, 2] {
+        tx.publish_raw(&[0xFF], kind)?;
+    }
+    let (send, errors) = channel();
+    while_unwinding(move || {
+        let now = || Deadline::after(Duration::ZERO);
+        let mut buffer = ReassemblyBuffer::new();
+        let mut table = KindTable::new().on(1, |_: Text| {}).expect("one");
+        let _ = send.send(rx.recv::<Text>(now()).is_err());
+        let leased = rx.recv_leased_within::<Text, _, _>(&mut buffer, now(), |_, _| ());
+        let _ = send.send(leased.is_err());
+        let _ = send.send(rx.dispatch(&mut table, now()).is_err());
+        let _ = send.send(rx.dispatch(&mut table, now()).is_err());
+        assert!(matches!(rx.try_recv::<Text>(), Ok(None)));
+    });
+    assert_eq!(errors.iter().collect::<Vec<_>>(), [true; 4]);
+    Ok(())
+}
+
+/// Not a word of it: a message that is only dropped comes again.
+#[test]
+fn a_message_that_is_only_dropped_while_the_thread_unwinds_comes_again() -> Result {
+    let (ring, mut tx, mut rx) = pair(16)?;
+    tx.publish(b"one.", 1)?;
+    while_unwinding(move || {
+        drop(rx.recv(soon()).expect("a message"));
+        assert_eq!(&*rx.recv(soon()).expect("again"), b"one.");
+    });
+    let mut back = Rx::from_builder(ring.builder().with_consumer_id("reader"))?;
+    assert_eq!(back.recv_owned(soon())?.1, b"one.");
+    Ok(())
+}
+
+/// Of what a message longer than the ring takes, each frame is released as it is taken in.
+#[test]
+fn a_message_longer_than_the_ring_is_received_while_the_thread_unwinds() -> Result {
+    let (_ring, mut tx, mut rx) = pair(4)?;
+    let message: Vec<u8> = (0..100).collect();
+    let sent = message.clone();
+    let sending = thread::spawn(move || {
+        tx.send(&sent, 1, soon()).expect("space");
+        tx.send(b"next", 1, soon()).expect("space");
+    });
+    let (send, seen) = channel();
+    while_unwinding(move || {
+        for _ in 0..2 {
+            let _ = send.send(rx.recv_owned(soon()).expect("a message").1);
+        }
+    });
+    assert_eq!(seen.iter().collect::<Vec<_>>(), [message, b"next".to_vec()]);
+    sending.join().expect("no panic");
+    Ok(())
+}
