@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::measure::{Series, Spread};
 use crate::plan::{Cell, Plan};
 use crate::report::comparison::{Row, Target};
-use crate::spec::{Spec, Work};
+use crate::spec::{Format, Spec, Work};
 
 /// What can be asked for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -15,15 +15,19 @@ pub(crate) enum LayerScenario {
     /// against that message and the codec by itself.
     #[value(name = "ping_pong")]
     PingPong,
-    /// Messages of 64 bytes in frames of 64 KiB against those in frames of 256 bytes.
+    /// Messages of 64 bytes in frames of 64 KiB against those in frames of 256 bytes, and bincode values against messages.
     #[value(name = "short")]
     Short,
-    /// Messages of 64 KiB and 2 MiB in frames of 64 KiB against copying what the other core has just written.
+    /// Messages of 64 KiB and 2 MiB in frames of 64 KiB, and archives that are read in place, against copying what the
+    /// other core has just written.
     #[value(name = "long")]
     Long,
     /// One field read in rkyv archives where they lie, larger ones against the smallest.
     #[value(name = "access")]
     Access,
+    /// Other codecs against bincode, by themselves.
+    #[value(name = "codecs")]
+    Codecs,
 }
 
 /// Slots of each ring of a ping-pong, as in the raw ones.
@@ -102,9 +106,10 @@ impl Layers {
     pub(crate) fn new(scenarios: &[LayerScenario], backends: &[Backend], mmap_root: &Path) -> Self {
         let mut layers = Self::default();
         for scenario in scenarios {
-            if *scenario == LayerScenario::Access {
-                layers.add_access();
-                continue;
+            match scenario {
+                LayerScenario::Access => layers.add_access(),
+                LayerScenario::Codecs => layers.add_codecs(),
+                _ => {}
             }
             for &backend in backends {
                 let place = (backend, mmap_root);
@@ -112,7 +117,7 @@ impl Layers {
                     LayerScenario::PingPong => layers.add_ping_pong(place),
                     LayerScenario::Short => layers.add_short(place),
                     LayerScenario::Long => layers.add_long(place),
-                    LayerScenario::Access => {}
+                    LayerScenario::Access | LayerScenario::Codecs => {}
                 }
             }
         }
@@ -125,7 +130,9 @@ impl Layers {
         let framed = add(Work::FramedPingPong);
         let typed = add(Work::TypedPingPong);
         let by_hand = add(Work::CodecByHand);
-        let codec = self.plan.add_floor(Work::CodecAlone, SHORT_BYTES, 1);
+        let codec = self
+            .plan
+            .add_floor(Work::CodecAlone(Format::Bincode), SHORT_BYTES, 1);
         self.compare(
             "framed_ping_pong",
             framed,
@@ -178,6 +185,11 @@ impl Layers {
             unit,
             Target::RatioAtLeast(0.3),
         );
+        let work = Work::TypedStream {
+            frame_bytes: SHORT_BYTES,
+        };
+        let typed = self.add_ring(work, (SHORT_BYTES, SHORT_DEPTH), place);
+        self.compare("typed_stream", typed, &[exact], unit, None);
     }
 
     fn add_long(&mut self, place: Place<'_>) {
@@ -195,6 +207,24 @@ impl Layers {
                 Unit::GigabytesPerSecond,
                 Target::RatioAtLeast(least),
             );
+        }
+        let work = Work::InPlace {
+            frame_bytes: LARGE_FRAME_BYTES,
+        };
+        let archives = self.add_ring(work, (LARGE_FRAME_BYTES, DEPTH), place);
+        let unit = Unit::GigabytesPerSecond;
+        self.compare("in_place", archives, &[floor], unit, None);
+    }
+
+    fn add_codecs(&mut self) {
+        let mut add = |format| {
+            self.plan
+                .add_floor(Work::CodecAlone(format), SHORT_BYTES, 1)
+        };
+        let bincode = add(Format::Bincode);
+        let others = [Format::Postcard, Format::Rkyv].map(add);
+        for (name, other) in ["codec_postcard", "codec_rkyv"].into_iter().zip(others) {
+            self.compare(name, other, &[bincode], Unit::Nanoseconds, None);
         }
     }
 

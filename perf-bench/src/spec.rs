@@ -21,7 +21,7 @@ pub(crate) enum Work {
     /// One field read in an archive of one byte vector, or of many small values.
     Access { nested: bool },
     /// What a codec takes of a round trip.
-    CodecAlone,
+    CodecAlone(Format),
     /// A message there, a message back, on two rings; with `writable` slots in the consumers' mappings.
     PingPong { writable: bool },
     /// One way as fast as it goes; `batch` events for each publish.
@@ -36,6 +36,18 @@ pub(crate) enum Work {
     FramedStream { frame_bytes: usize },
     /// Long messages, one way, copied out.
     FramedCopy { frame_bytes: usize },
+    /// Values of one frame, one way.
+    TypedStream { frame_bytes: usize },
+    /// Archives of one frame, one way, one field of each read in place.
+    InPlace { frame_bytes: usize },
+}
+
+/// What a codec makes of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Format {
+    Bincode,
+    Postcard,
+    Rkyv,
 }
 
 /// A cell: the work, on what, how large.
@@ -61,7 +73,9 @@ impl Spec {
             Work::TwoLineBounce => "two_line_bounce",
             Work::BarePingPong => "bare_ping_pong",
             Work::FreshCopy => "fresh_copy",
-            Work::CodecAlone => "codec_alone",
+            Work::CodecAlone(Format::Bincode) => "codec_alone",
+            Work::CodecAlone(Format::Postcard) => "codec_alone_postcard",
+            Work::CodecAlone(Format::Rkyv) => "codec_alone_rkyv",
             Work::Access { nested: false } => "rkyv_access",
             Work::Access { nested: true } => "rkyv_access_nested",
             Work::FramedPingPong => "framed_ping_pong",
@@ -69,6 +83,8 @@ impl Spec {
             Work::CodecByHand => "codec_by_hand",
             Work::FramedStream { .. } => "framed_stream",
             Work::FramedCopy { .. } => "framed_copy",
+            Work::TypedStream { .. } => "typed_stream",
+            Work::InPlace { .. } => "in_place",
             Work::BareStream { batch, packed } => match (batch, packed) {
                 (1, false) => "bare_stream",
                 (1, true) => "bare_stream_packed",
@@ -94,8 +110,8 @@ impl Spec {
             | Work::CodecByHand
             | Work::FramedStream { .. }
             | Work::FramedCopy { .. } => "framed",
-            Work::TypedPingPong => "typed",
-            Work::CodecAlone | Work::Access { .. } => "codec",
+            Work::TypedPingPong | Work::TypedStream { .. } | Work::InPlace { .. } => "typed",
+            Work::CodecAlone(_) | Work::Access { .. } => "codec",
             _ => "floor",
         }
     }
@@ -143,7 +159,9 @@ impl Spec {
         // Two laps of the ring in each block, whatever its capacity.
         let laps = 2 * BLOCKS * self.capacity as u64;
         let full = match self.work {
-            Work::FramedCopy { frame_bytes } => laps / (self.size_bytes / frame_bytes) as u64,
+            Work::FramedCopy { frame_bytes } | Work::InPlace { frame_bytes } => {
+                laps / (self.size_bytes / frame_bytes) as u64
+            }
             Work::FreshCopy => 4_096,
             // a million bytes of small values take milliseconds
             Work::Access { .. } => (1 << 24) / self.size_bytes.max(1 << 10) as u64,

@@ -15,9 +15,19 @@ use crate::spec::{Spec, Work};
 /// A message that is one byte vector, for the most part.
 #[derive(Archive, Serialize, Deserialize)]
 #[rkyv(crate = rkyv)]
-struct Flat {
+pub(crate) struct Flat {
     bytes: Vec<u8>,
-    id: u64,
+    pub(crate) id: u64,
+}
+
+impl Flat {
+    /// One whose archive takes that many bytes.
+    pub(crate) fn new(archive_bytes: usize) -> Self {
+        Self {
+            bytes: vec![1; archive_bytes - ROOT_BYTES],
+            id: 0,
+        }
+    }
 }
 
 /// A message that is many small ones.
@@ -52,7 +62,6 @@ pub(crate) struct Access {
 impl Access {
     pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
         let id = key(7, spec.size_bytes as u64);
-        let bulk = spec.size_bytes - ROOT_BYTES;
         let mut archive = AlignedVec::new();
         archive.resize(spec.size_bytes, 0);
         let is_nested = spec.work == Work::Access { nested: true };
@@ -61,11 +70,13 @@ impl Access {
                 name: format!("{:07}", number % 10_000_000),
                 numbers: vec![number as u32; NUMBERS],
             };
+            let bulk = spec.size_bytes - ROOT_BYTES;
             let parts = (0..bulk / PART_BYTES).map(part).collect();
             Rkyv(Nested { parts, id }).encode_into(&mut archive)?
         } else {
-            let bytes = vec![1; bulk];
-            Rkyv(Flat { bytes, id }).encode_into(&mut archive)?
+            let mut flat = Flat::new(spec.size_bytes);
+            flat.id = id;
+            Rkyv(flat).encode_into(&mut archive)?
         };
         let len = encoded.ok_or("the archive is larger than it was made to be")?;
         Ok(Self {

@@ -1,8 +1,10 @@
 //! A message there and a message back on two rings of frames: as bytes, or as a value that a codec makes bytes of.
 
 use std::hint::black_box;
+use std::marker::PhantomData;
 
-use myelon::codec::{Bincode, Codec};
+use myelon::codec::{Bincode, Codec, Postcard, Rkyv};
+use myelon::rkyv;
 use myelon::transport::{
     AlignedFixedFrame, FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer,
 };
@@ -89,22 +91,23 @@ impl<B: Open> Messages<B> for Framed {
     }
 }
 
-/// A value whose bytes are 64.
-#[derive(Debug, Serialize, Deserialize)]
-struct Value {
+/// A value whose bytes are 64, and as many words that do not compress.
+#[derive(Debug, Serialize, Deserialize, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[rkyv(crate = rkyv)]
+pub(crate) struct Value {
     words: [u64; 8],
 }
 
 impl Value {
     #[inline(always)]
-    fn new(key: u64) -> Self {
+    pub(crate) fn new(key: u64) -> Self {
         let mut words = [0; 8];
         fill(&mut words, key);
         Self { words }
     }
 
     #[inline(always)]
-    fn fold_into(&self, hash: u64) -> u64 {
+    pub(crate) fn fold_into(&self, hash: u64) -> u64 {
         fold(hash, &self.words)
     }
 }
@@ -287,21 +290,54 @@ impl<M: Messages<B>, B: Open> Endpoint for Answering<M, B> {
     }
 }
 
-/// What the codec takes of a round trip of values, by itself: two are encoded and two decoded. The peer rests.
-pub(crate) struct CodecAlone;
+/// A codec's own form of a [`Value`].
+pub(crate) trait Coded: Codec + 'static {
+    fn of(value: Value) -> Self;
 
-impl Endpoint for CodecAlone {
+    fn into_value(self) -> Value;
+}
+
+macro_rules! coded {
+    ($($codec:ident)*) => {$(
+        impl Coded for $codec<Value> {
+            fn of(value: Value) -> Self {
+                Self(value)
+            }
+
+            fn into_value(self) -> Value {
+                self.0
+            }
+        }
+    )*};
+}
+
+coded! { Bincode Postcard Rkyv }
+
+/// What a codec takes of a round trip of values, by itself: two are encoded and two decoded. The peer rests.
+pub(crate) struct CodecAlone<T>(PhantomData<T>);
+
+impl<T> CodecAlone<T> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// As aligned as a frame's payload.
+#[repr(C, align(16))]
+struct Place([u8; 2 * Frame::PAYLOAD_BYTES]);
+
+impl<T: Coded> Endpoint for CodecAlone<T> {
     fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
         arena.meet();
         if arena.role() == Role::Peer {
             return Outcome::default();
         }
-        let mut place = [0; Frame::PAYLOAD_BYTES];
+        let mut place = Place([0; 2 * Frame::PAYLOAD_BYTES]);
         let mut hash = 0;
         let mut pass = |key| {
-            let encoded = Bincode(Value::new(key)).encode_into(black_box(&mut place));
+            let encoded = T::of(Value::new(key)).encode_into(black_box(&mut place.0));
             let len = encoded.ok().flatten().unwrap_or(0);
-            Bincode::<Value>::decode(black_box(&place[..len])).map(Bincode::into_inner)
+            T::decode(black_box(&place.0[..len])).map(T::into_value)
         };
         // a round trip is a chain: what is sent next follows what was received, here by a zero that waits for it
         let mut last = 0;

@@ -1,13 +1,15 @@
-//! Messages one way, as fast as it goes, over a ring of frames: short ones that are read in place, or long ones that are
-//! copied out.
+//! Messages one way, as fast as it goes, over a ring of frames: short ones that are read in place, long ones that are copied
+//! out, values that are decoded, or archives of which one field is read where they lie.
 
 use std::sync::atomic::Ordering::{Release, SeqCst};
 
-use myelon::Deadline;
-use myelon::transport::{
-    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, ReassemblyBuffer,
-};
+use myelon::codec::{Bincode, Rkyv};
+use myelon::rkyv::Archive;
+use myelon::transport::{FramedTransportFrame, ReassemblyBuffer};
+use myelon::{Deadline, RecvError, TypedConsumer, TypedProducer};
 
+use super::access::Flat;
+use super::message_ping_pong::Value;
 use super::stream::wait_for_progress;
 use super::{Endpoint, Failure, Outcome, RING_ENDED, in_blocks};
 use crate::arena::Arena;
@@ -28,7 +30,7 @@ pub(crate) trait Traffic: 'static {
     /// Sends message `index` of `round`.
     fn send<F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut FramedTransportProducer<F, B>,
+        tx: &mut TypedProducer<F, B>,
         round: u64,
         index: u64,
     );
@@ -36,7 +38,7 @@ pub(crate) trait Traffic: 'static {
     /// Receives `count` messages; their hash.
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
-        rx: &mut FramedTransportConsumer<F, B>,
+        rx: &mut TypedConsumer<F, B>,
         round: u64,
         count: u64,
     ) -> u64;
@@ -56,41 +58,136 @@ impl Traffic for Short {
     #[inline(always)]
     fn send<F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut FramedTransportProducer<F, B>,
+        tx: &mut TypedProducer<F, B>,
         round: u64,
         index: u64,
     ) {
         let mut words = [0; 8];
         fill(&mut words, key(round, index));
-        if tx.publish(bytes_of(&words), KIND).is_err() {
+        if tx.publish_raw(bytes_of(&words), KIND).is_err() {
             stop(RING_ENDED);
         }
     }
 
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
-        rx: &mut FramedTransportConsumer<F, B>,
+        rx: &mut TypedConsumer<F, B>,
         _: u64,
         count: u64,
     ) -> u64 {
-        let (mut hash, mut seen) = (0, 0);
-        let mut patience = Patience::default();
-        while seen < count {
-            let handled = rx.process_available_messages(|_, message| {
+        let mut hash = 0;
+        let surplus = take(count, || {
+            rx.raw().process_available_messages(|_, message| {
                 hash = words_of(message).map_or(0, |words| fold::<8>(hash, &words));
-            });
-            match handled {
-                Ok(0) => patience.pause(),
-                Ok(messages) => seen += messages as u64,
-                Err(_) => stop(RING_ENDED),
-            }
-        }
-        // more than was sent is wrong, too
-        hash ^ (seen - count)
+            })
+        });
+        hash ^ surplus
     }
 
     fn expected(&self, round: u64, count: u64) -> u64 {
         expected::<8>(round, count, 0)
+    }
+}
+
+/// Takes bursts until there are `count` messages; how many more there were, which is wrong, too.
+fn take(count: u64, mut burst: impl FnMut() -> Result<usize, RecvError>) -> u64 {
+    let mut seen = 0;
+    let mut patience = Patience::default();
+    while seen < count {
+        match burst() {
+            Ok(0) => patience.pause(),
+            Ok(messages) => seen += messages as u64,
+            Err(_) => stop(RING_ENDED),
+        }
+    }
+    seen - count
+}
+
+/// Values whose bytes are 64: encoded into a frame, decoded from it.
+pub(crate) struct Values;
+
+impl Traffic for Values {
+    fn new(_: usize) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn send<F: FramedTransportFrame, B>(
+        &mut self,
+        tx: &mut TypedProducer<F, B>,
+        round: u64,
+        index: u64,
+    ) {
+        let value = Bincode(Value::new(key(round, index)));
+        if tx.publish(&value, KIND).is_err() {
+            stop(RING_ENDED);
+        }
+    }
+
+    fn receive<F: FramedTransportFrame, B>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        _: u64,
+        count: u64,
+    ) -> u64 {
+        let mut hash = 0;
+        let surplus = take(count, || {
+            rx.process_available::<Bincode<Value>>(|_, value| {
+                hash = value.map_or(0, |Bincode(value)| value.fold_into(hash));
+            })
+        });
+        hash ^ surplus
+    }
+
+    fn expected(&self, round: u64, count: u64) -> u64 {
+        expected::<8>(round, count, 0)
+    }
+}
+
+/// Archives of one byte vector, for the most part: made in a frame, and one field read there.
+pub(crate) struct Archives {
+    message: Rkyv<Flat>,
+    buffer: ReassemblyBuffer,
+}
+
+impl Traffic for Archives {
+    fn new(size_bytes: usize) -> Self {
+        Self {
+            message: Rkyv(Flat::new(size_bytes)),
+            buffer: ReassemblyBuffer::new(),
+        }
+    }
+
+    fn send<F: FramedTransportFrame, B>(
+        &mut self,
+        tx: &mut TypedProducer<F, B>,
+        round: u64,
+        index: u64,
+    ) {
+        let mut id = [0];
+        fill(&mut id, key(round, index));
+        self.message.0.id = id[0];
+        if tx.publish(&self.message, KIND).is_err() {
+            stop(RING_ENDED);
+        }
+    }
+
+    fn receive<F: FramedTransportFrame, B>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        _: u64,
+        count: u64,
+    ) -> u64 {
+        (0..count).fold(0, |hash, _| {
+            let read = |_, flat: &<Flat as Archive>::Archived| fold(hash, &[flat.id.to_native()]);
+            let received =
+                rx.recv_leased_within::<Rkyv<Flat>, _, _>(&mut self.buffer, Deadline::NEVER, read);
+            received.unwrap_or_else(|_| stop(RING_ENDED))
+        })
+    }
+
+    fn expected(&self, round: u64, count: u64) -> u64 {
+        expected::<1>(round, count, 0)
     }
 }
 
@@ -112,25 +209,25 @@ impl Traffic for Long {
 
     fn send<F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut FramedTransportProducer<F, B>,
+        tx: &mut TypedProducer<F, B>,
         round: u64,
         index: u64,
     ) {
         sample::write(&mut self.message, round, index);
-        if tx.publish(&self.message, KIND).is_err() {
+        if tx.publish_raw(&self.message, KIND).is_err() {
             stop(RING_ENDED);
         }
     }
 
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
-        rx: &mut FramedTransportConsumer<F, B>,
+        rx: &mut TypedConsumer<F, B>,
         round: u64,
         count: u64,
     ) -> u64 {
         let Self { message, buffer } = self;
         (0..count).fold(0, |hash, index| {
-            let received = rx.recv_leased(buffer, Deadline::NEVER, |_, bytes| {
+            let received = rx.raw().recv_leased(buffer, Deadline::NEVER, |_, bytes| {
                 if bytes.len() > F::PAYLOAD_BYTES {
                     return sample::fold(hash, bytes, round, index);
                 }
@@ -148,7 +245,7 @@ impl Traffic for Long {
 
 /// The driver's end.
 pub(crate) struct Sending<T: Traffic, F: FramedTransportFrame, B: Open> {
-    ring: FramedTransportProducer<F, B>,
+    ring: TypedProducer<F, B>,
     traffic: T,
 }
 
@@ -156,7 +253,7 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Sending<T, F, B> {
     pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
         let builder = B::spinning_builder(spec, &spec.name);
         Ok(Self {
-            ring: FramedTransportProducer::from_builder(builder)?,
+            ring: TypedProducer::from_builder(builder)?,
             traffic: T::new(spec.size_bytes),
         })
     }
@@ -182,7 +279,7 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Endpoint for Sending<T, F, B>
 
 /// The peer's end.
 pub(crate) struct Receiving<T: Traffic, F: FramedTransportFrame, B: Open> {
-    ring: FramedTransportConsumer<F, B>,
+    ring: TypedConsumer<F, B>,
     traffic: T,
 }
 
@@ -190,7 +287,7 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Receiving<T, F, B> {
     pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
         let builder = B::spinning_builder(spec, &spec.name);
         Ok(Self {
-            ring: FramedTransportConsumer::from_builder(builder)?,
+            ring: TypedConsumer::from_builder(builder)?,
             traffic: T::new(spec.size_bytes),
         })
     }

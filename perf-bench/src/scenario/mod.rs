@@ -14,20 +14,21 @@ pub(crate) mod wait;
 use std::error::Error;
 use std::ops::Range;
 
+use myelon::codec::{Bincode, Postcard, Rkyv};
 use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
 use myelon::{MappedFile, SharedMemory};
 
 use self::access::Access;
 use self::fresh_copy::FreshCopy;
-use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed};
-use self::message_stream::{Long, Short, Traffic};
+use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed, Value};
+use self::message_stream::{Archives, Long, Short, Traffic, Values};
 
 use crate::arena::{Arena, Role};
 use crate::backend::{Backend, Open};
 use crate::clock::Clock;
 use crate::floor;
 use crate::payload::{OfWords, PackedWords, Words, for_size};
-use crate::spec::{Spec, Work};
+use crate::spec::{Format, Spec, Work};
 
 /// Events published together in the batch scenarios.
 pub(crate) const BATCH: u64 = 16;
@@ -93,7 +94,9 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
             next: 0,
         })),
         Work::FreshCopy => Ok(Box::new(FreshCopy::new(spec))),
-        Work::CodecAlone => Ok(Box::new(CodecAlone)),
+        Work::CodecAlone(Format::Bincode) => Ok(Box::new(CodecAlone::<Bincode<Value>>::new())),
+        Work::CodecAlone(Format::Postcard) => Ok(Box::new(CodecAlone::<Postcard<Value>>::new())),
+        Work::CodecAlone(Format::Rkyv) => Ok(Box::new(CodecAlone::<Rkyv<Value>>::new())),
         Work::Access { .. } => Ok(Box::new(Access::open(spec)?)),
         _ => match spec.backend {
             Backend::Shm => open_ring::<SharedMemory>(spec, role),
@@ -110,6 +113,8 @@ fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Fail
         Work::CodecByHand => open_messages::<ByHand, B>(spec, role),
         Work::FramedStream { frame_bytes } => open_frames::<Short, B>(spec, frame_bytes, role),
         Work::FramedCopy { frame_bytes } => open_frames::<Long, B>(spec, frame_bytes, role),
+        Work::TypedStream { frame_bytes } => open_frames::<Values, B>(spec, frame_bytes, role),
+        Work::InPlace { frame_bytes } => open_frames::<Archives, B>(spec, frame_bytes, role),
         _ => for_size!(spec.size_bytes, W => open_events::<W, B>(spec, role)),
     }
 }
