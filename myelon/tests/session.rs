@@ -561,11 +561,10 @@ fn a_response_ring_that_does_not_fit_is_an_error_and_not_a_hang() -> Result {
     Ok(())
 }
 
-#[test]
-fn a_fixed_topology_of_every_size() -> Result {
-    for workers in 2..=8 {
-        let name = portable_shm_segment_name("test");
-        let topology = FixedTopology::new(&name, 4, WorkerCount::from_usize(workers)?);
+/// The same on either backing: a macro, as what makes the topology differs and what it does does not.
+macro_rules! fixed_topology {
+    ($topology:expr, $workers:expr) => {{
+        let (topology, workers): (_, usize) = ($topology, $workers);
         let mut scheduler = topology.build_scheduler(|| 0_u64)?;
         for event in 0..4 {
             scheduler.publish_value(event);
@@ -581,6 +580,29 @@ fn a_fixed_topology_of_every_size() -> Result {
         }
         assert!(scheduler.try_publish(|_| {}).is_ok());
         scheduler.destroy()?;
+    }};
+}
+
+#[test]
+fn a_fixed_topology_of_every_size_in_shared_memory() -> Result {
+    for workers in 2..=8 {
+        let name = portable_shm_segment_name("test");
+        let count = WorkerCount::from_usize(workers)?;
+        fixed_topology!(FixedTopology::new(&name, 4, count), workers);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_fixed_topology_of_every_size_in_files() -> Result {
+    let root = tempfile::tempdir()?;
+    for workers in 2..=8 {
+        let count = WorkerCount::from_usize(workers)?;
+        let topology = FixedTopology::in_files(root.path(), "events", 4, count);
+        assert_eq!(topology.name(), "events");
+        assert_eq!(topology.clone(), topology);
+        fixed_topology!(topology, workers);
+        assert_eq!(std::fs::read_dir(root.path())?.count(), 0, "destroyed");
     }
     Ok(())
 }
