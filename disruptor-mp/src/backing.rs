@@ -9,15 +9,15 @@ use crate::region::file::FilePlace;
 use crate::region::heap::HeapMemory;
 
 /// Rings in POSIX shared memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedMemory;
 
 /// Rings in mapped files.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedFile;
 
 /// Rings on the heap of this process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heap;
 
 /// Longest name of a ring, in bytes: file systems take 255, and a temporary name may have to be built from it.

@@ -2,12 +2,15 @@
 //!
 //! For messages, and answers to them, see [`session`](crate::session).
 
+use core::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
 use disruptor_mp::{
-    Event, MultiProcessError, SharedConsumer, SharedDisruptorBuilder, SharedProducer,
-    attach_shared_consumer, build_shared_single_producer,
+    Consumer, DisruptorBuilder, Event, MappedFile, MmapTransportLayout, MultiProcessError,
+    Producer, SharedMemory,
 };
 
-use crate::transport::WORKER_PREFIX;
+use crate::transport::{RingPlace, WORKER_PREFIX};
 
 /// The result of what a topology does.
 pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
@@ -110,19 +113,79 @@ impl WorkerCount {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixedTopology {
+pub struct FixedTopology<B = SharedMemory> {
     name: String,
+    /// Where the ring's file is; empty in shared memory.
+    root: PathBuf,
     size: usize,
     workers: WorkerCount,
+    backing: PhantomData<B>,
+}
+
+mod sealed {
+    use super::{DisruptorBuilder, Event, Path};
+
+    /// Where the ring of a topology is.
+    pub trait Backing: Sized {
+        /// A builder of the ring with this name and size in the directory.
+        fn builder<E: Event>(root: &Path, name: &str, size: usize) -> DisruptorBuilder<E, Self>;
+    }
+}
+
+impl sealed::Backing for SharedMemory {
+    fn builder<E: Event>(_: &Path, name: &str, size: usize) -> DisruptorBuilder<E, Self> {
+        name.builder(size)
+    }
+}
+
+impl sealed::Backing for MappedFile {
+    fn builder<E: Event>(root: &Path, name: &str, size: usize) -> DisruptorBuilder<E, Self> {
+        MmapTransportLayout::new(root, name).builder(size)
+    }
 }
 
 impl FixedTopology {
-    /// The ring `name` with `size` slots, a power of two, and so many workers. Nothing is created yet.
+    /// The ring `name` in shared memory with `size` slots, a power of two, and so many workers. Nothing is created yet.
     pub fn new(name: impl Into<String>, size: usize, workers: WorkerCount) -> Self {
+        Self::at(name.into(), PathBuf::new(), size, workers)
+    }
+}
+
+impl FixedTopology<MappedFile> {
+    /// As [`new`](FixedTopology::new), with the ring in a file in the directory `root`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::{FixedTopology, WorkerCount};
+    ///
+    /// # let name = myelon::portable_shm_segment_name("doc");
+    /// let topology = FixedTopology::in_files(std::env::temp_dir(), &name, 64, WorkerCount::Two);
+    /// let mut scheduler = topology.build_scheduler(|| 0_u64)?;
+    /// let mut worker = topology.attach_worker::<u64>(1)?;
+    /// scheduler.publish_value(7);
+    /// assert_eq!(worker.try_consume_next(), Some((0, 7)));
+    /// # scheduler.destroy()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn in_files(
+        root: impl Into<PathBuf>,
+        name: impl Into<String>,
+        size: usize,
+        workers: WorkerCount,
+    ) -> Self {
+        Self::at(name.into(), root.into(), size, workers)
+    }
+}
+
+impl<B> FixedTopology<B> {
+    fn at(name: String, root: PathBuf, size: usize, workers: WorkerCount) -> Self {
         Self {
-            name: name.into(),
+            name,
+            root,
             size,
             workers,
+            backing: PhantomData,
         }
     }
 
@@ -153,10 +216,12 @@ impl FixedTopology {
             false => Err(InferenceTopologyError::NoSuchWorker { index, workers }),
         }
     }
+}
 
+impl<B: sealed::Backing> FixedTopology<B> {
     /// A builder of the scheduler's end, which expects all workers.
-    pub fn scheduler_builder<E: Event>(&self) -> SharedDisruptorBuilder<E> {
-        build_shared_single_producer(&self.name, self.size)
+    pub fn scheduler_builder<E: Event>(&self) -> DisruptorBuilder<E, B> {
+        B::builder(&self.root, &self.name, self.size)
             .discover_consumer_with_prefix(self.workers(), WORKER_PREFIX)
     }
 
@@ -169,7 +234,7 @@ impl FixedTopology {
     pub fn build_scheduler<E: Event>(
         &self,
         factory: impl FnMut() -> E,
-    ) -> InferenceTopologyResult<SharedProducer<E>> {
+    ) -> InferenceTopologyResult<Producer<E, B>> {
         Ok(self.scheduler_builder().build_producer(factory)?)
     }
 
@@ -181,9 +246,9 @@ impl FixedTopology {
     pub fn worker_builder<E: Event>(
         &self,
         index: usize,
-    ) -> InferenceTopologyResult<SharedDisruptorBuilder<E>> {
+    ) -> InferenceTopologyResult<DisruptorBuilder<E, B>> {
         let id = self.worker_consumer_id(index)?;
-        Ok(attach_shared_consumer(&self.name, self.size).with_consumer_id(&id))
+        Ok(B::builder(&self.root, &self.name, self.size).with_consumer_id(&id))
     }
 
     /// The end of the worker `index`, counted from 0; one that was here before goes on where it was. Never waits.
@@ -191,10 +256,7 @@ impl FixedTopology {
     /// # Errors
     ///
     /// [`InferenceTopologyError::NoSuchWorker`], [`InferenceTopologyError::Ring`].
-    pub fn attach_worker<E: Event>(
-        &self,
-        index: usize,
-    ) -> InferenceTopologyResult<SharedConsumer<E>> {
+    pub fn attach_worker<E: Event>(&self, index: usize) -> InferenceTopologyResult<Consumer<E, B>> {
         Ok(self.worker_builder(index)?.build_consumer()?)
     }
 }

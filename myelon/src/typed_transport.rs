@@ -29,7 +29,8 @@ mod error;
 mod kinds;
 mod producer;
 
+pub(crate) use consumer::decode;
 pub use consumer::{MmapTypedConsumer, TypedConsumer};
-pub use error::{DecodeError, KindTaken, TypedPublishError, TypedRecvError};
+pub use error::{DecodeError, KindTaken, TypedPublishError, TypedRecvError, TypedServeError};
 pub use kinds::KindTable;
 pub use producer::{MmapTypedProducer, TypedProducer};

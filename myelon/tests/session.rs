@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use myelon::transport::{FixedFrame, FramedTransportProducer};
 use myelon::{
-    Deadline, FixedTopology, InferenceTopologyError, MappedFile, MultiProcessError,
-    MyelonTransportConfig, MyelonTransportLayout, RecvError, RunnerMyelonTransportConfig,
-    Scheduler, SharedMemory, TransportError, TransportResult, Worker, WorkerCount,
-    compact_session_tag, portable_shm_segment_name, validate_segment_name,
+    Codec, CodecError, Deadline, FixedTopology, InferenceTopologyError, MappedFile,
+    MultiProcessError, MyelonTransportConfig, MyelonTransportLayout, RecvError,
+    RunnerMyelonTransportConfig, Scheduler, SharedMemory, TransportError, TransportResult,
+    TypedPublishError, TypedRecvError, TypedServeError, Worker, WorkerCount, compact_session_tag,
+    portable_shm_segment_name, validate_segment_name,
 };
 use proptest::prelude::*;
 
@@ -314,6 +315,102 @@ fn a_worker_whose_ring_cannot_be_closed_gives_up_its_place() -> Result {
     Ok(())
 }
 
+/// Text as it is: what is no UTF-8 cannot be decoded, and "forbidden" cannot be encoded.
+#[derive(Debug, PartialEq)]
+struct Text(String);
+
+impl Codec for Text {
+    fn encode(&self) -> std::result::Result<Vec<u8>, CodecError> {
+        match self.0.as_str() {
+            "forbidden" => Err(CodecError::custom("this text is forbidden")),
+            text => Ok(text.as_bytes().to_vec()),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<Self, CodecError> {
+        let text = str::from_utf8(bytes).map_err(CodecError::custom)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Requests and answers as values, of one frame and of several; what is none costs itself only.
+fn values_go_both_ways<B: Backing>() -> Result {
+    let (root, config) = (tempfile::tempdir()?, session(2));
+    let root = root.path();
+    let mut scheduler = B::scheduler(&config, root)?;
+    let mut workers = [B::worker(&config, root, 0)?, B::worker(&config, root, 1)?];
+    let short = || Deadline::after(Duration::from_millis(1));
+    for len in [3, 64, 200] {
+        let request = Text("x".repeat(len));
+        scheduler.broadcast_value(&request, 7, soon())?;
+        for (rank, worker) in workers.iter_mut().enumerate() {
+            worker.serve_value(soon(), |kind, Text(text)| {
+                assert_eq!((kind, text.len()), (7, len));
+                Text(format!("{rank}{text}"))
+            })?;
+        }
+        for _ in 0..2 {
+            let (rank, kind, answer) = scheduler.recv_any_value::<Text>(soon())?;
+            assert_eq!((kind, answer?), (7, Text(format!("{rank}{}", request.0))));
+        }
+    }
+    // no value: consumed on either side, and known by its worker
+    let [first, second] = &mut workers;
+    scheduler.broadcast(&[0xFF], 8, soon())?;
+    let refused = first.serve_value(soon(), |_, text: Text| text).unwrap_err();
+    assert!(
+        matches!(refused, TypedServeError::Recv(TypedRecvError::Decode(error)) if error.kind == 8)
+    );
+    second.serve(soon(), |_, request| request.to_vec())?;
+    let (rank, kind, answer) = scheduler.recv_any_value::<Text>(soon())?;
+    assert_eq!((rank, kind, answer.unwrap_err().kind), (1, 8, 8));
+
+    // an answer that cannot be encoded is none, and would be none again
+    scheduler.broadcast_value(&Text("ask".into()), 9, soon())?;
+    let unsent = first.serve_value(soon(), |_, _: Text| Text("forbidden".into()));
+    assert!(matches!(
+        unsent,
+        Err(TypedServeError::Publish(TypedPublishError::Encode {
+            kind: 9,
+            ..
+        }))
+    ));
+    let none = first.serve_value(short(), |_, text: Text| text);
+    assert!(matches!(
+        none,
+        Err(TypedServeError::Recv(TypedRecvError::Recv(
+            RecvError::Timeout
+        )))
+    ));
+    // one that finds no space is asked for again
+    while first.respond(b"full", 1, short()).is_ok() {}
+    scheduler.broadcast_value(&Text("again".into()), 9, soon())?;
+    let unsent = first.serve_value(short(), |_, text: Text| text);
+    assert!(matches!(
+        unsent,
+        Err(TypedServeError::Publish(TypedPublishError::Transport(_)))
+    ));
+    while scheduler.recv_any_value::<Text>(short()).is_ok() {}
+    first.serve_value(soon(), |_, text: Text| text)?;
+    let (rank, kind, answer) = scheduler.recv_any_value::<Text>(soon())?;
+    assert_eq!((rank, kind, answer?), (0, 9, Text("again".into())));
+
+    for worker in workers {
+        worker.leave()?;
+    }
+    Ok(scheduler.close()?)
+}
+
+#[test]
+fn values_go_both_ways_in_shared_memory() -> Result {
+    values_go_both_ways::<SharedMemory>()
+}
+
+#[test]
+fn values_go_both_ways_in_files() -> Result {
+    values_go_both_ways::<MappedFile>()
+}
+
 #[test]
 fn numbers_of_workers_that_no_session_has() -> Result {
     let error = Worker::<Frame>::start(&session(2), 2).unwrap_err();
@@ -464,11 +561,10 @@ fn a_response_ring_that_does_not_fit_is_an_error_and_not_a_hang() -> Result {
     Ok(())
 }
 
-#[test]
-fn a_fixed_topology_of_every_size() -> Result {
-    for workers in 2..=8 {
-        let name = portable_shm_segment_name("test");
-        let topology = FixedTopology::new(&name, 4, WorkerCount::from_usize(workers)?);
+/// The same on either backing: a macro, as what makes the topology differs and what it does does not.
+macro_rules! fixed_topology {
+    ($topology:expr, $workers:expr) => {{
+        let (topology, workers): (_, usize) = ($topology, $workers);
         let mut scheduler = topology.build_scheduler(|| 0_u64)?;
         for event in 0..4 {
             scheduler.publish_value(event);
@@ -484,6 +580,29 @@ fn a_fixed_topology_of_every_size() -> Result {
         }
         assert!(scheduler.try_publish(|_| {}).is_ok());
         scheduler.destroy()?;
+    }};
+}
+
+#[test]
+fn a_fixed_topology_of_every_size_in_shared_memory() -> Result {
+    for workers in 2..=8 {
+        let name = portable_shm_segment_name("test");
+        let count = WorkerCount::from_usize(workers)?;
+        fixed_topology!(FixedTopology::new(&name, 4, count), workers);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_fixed_topology_of_every_size_in_files() -> Result {
+    let root = tempfile::tempdir()?;
+    for workers in 2..=8 {
+        let count = WorkerCount::from_usize(workers)?;
+        let topology = FixedTopology::in_files(root.path(), "events", 4, count);
+        assert_eq!(topology.name(), "events");
+        assert_eq!(topology.clone(), topology);
+        fixed_topology!(topology, workers);
+        assert_eq!(std::fs::read_dir(root.path())?.count(), 0, "destroyed");
     }
     Ok(())
 }

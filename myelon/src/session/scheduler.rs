@@ -9,9 +9,13 @@ use disruptor_mp::{
 };
 
 use super::{Places, SCHEDULER_ID};
+use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
     RunnerMyelonTransportConfig, TransportError, TransportResult, WORKER_PREFIX,
+};
+use crate::typed_transport::{
+    DecodeError, TypedConsumer, TypedProducer, TypedPublishError, decode,
 };
 
 /// How often a scheduler looks for the rings of workers that have not started.
@@ -43,9 +47,9 @@ const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 /// ```
 #[derive(Debug)]
 pub struct Scheduler<F: FramedTransportFrame, B = SharedMemory> {
-    requests: FramedTransportProducer<F, B>,
+    requests: TypedProducer<F, B>,
     /// Of each worker, once its ring is there.
-    responses: Vec<Option<FramedTransportConsumer<F, B>>>,
+    responses: Vec<Option<TypedConsumer<F, B>>>,
     places: Places<F, B>,
     /// Which worker is asked first: the one after the last that answered.
     turn: usize,
@@ -107,7 +111,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             .requests()
             .discover_consumer_with_prefix(workers, WORKER_PREFIX);
         Ok(Self {
-            requests: FramedTransportProducer::from_builder(requests)?,
+            requests: TypedProducer::from_builder(requests)?,
             responses: (0..workers).map(|_| None).collect(),
             places,
             turn: 0,
@@ -126,7 +130,45 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
-        self.requests.send(message, kind, deadline)
+        self.requests.raw().send(message, kind, deadline)
+    }
+
+    /// As [`broadcast`](Self::broadcast), of a value: it is encoded once, into the frame that all workers read.
+    ///
+    /// # Errors
+    ///
+    /// As [`TypedProducer::send`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use myelon::codec::Bincode;
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    ///
+    /// # let session = myelon::portable_shm_segment_name("doc");
+    /// let config = RunnerMyelonTransportConfig::new(&session, 1);
+    /// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    ///
+    /// scheduler.broadcast_value(&Bincode(vec![1_u64, 2, 3]), 1, Deadline::NEVER)?;
+    /// worker.serve_value(Deadline::NEVER, |_kind, Bincode(numbers): Bincode<Vec<u64>>| {
+    ///     Bincode(numbers.iter().sum::<u64>())
+    /// })?;
+    /// let (rank, kind, sum) = scheduler.recv_any_value::<Bincode<u64>>(Deadline::NEVER)?;
+    /// assert_eq!((rank, kind, sum?), (0, 1, Bincode(6)));
+    /// # worker.leave()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broadcast_value<T: Codec>(
+        &mut self,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.requests.send(value, kind, deadline)
     }
 
     /// The next message of any worker, and that worker's rank, waiting for it until the deadline. Workers take turns.
@@ -138,9 +180,32 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Message<'_, F, B>)> {
         let rank = self.wait_for_any(deadline)?;
         match &mut self.responses[rank] {
-            Some(responses) => Ok((rank, responses.recv(deadline)?)),
+            Some(responses) => Ok((rank, responses.recv_raw(deadline)?)),
             None => Err(RecvError::Timeout.into()),
         }
+    }
+
+    /// As [`recv_any`](Self::recv_any), of a value: its worker's rank, its kind, and what became of it. What cannot be
+    /// decoded is consumed.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_any`](Self::recv_any).
+    ///
+    /// # Examples
+    ///
+    /// See [`broadcast_value`](Self::broadcast_value).
+    pub fn recv_any_value<T: Codec>(
+        &mut self,
+        deadline: Deadline,
+    ) -> TransportResult<(usize, u8, Result<T, DecodeError>)> {
+        let (rank, message) = self.recv_any(deadline)?;
+        let kind = message.kind();
+        let value = decode(message).map(|(_, value)| value);
+        if let (Ok(_), Some(responses)) = (&value, &mut self.responses[rank]) {
+            responses.count();
+        }
+        Ok((rank, kind, value))
     }
 
     /// The rank of a worker that has a whole message.
@@ -168,7 +233,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         for (rank, responses) in self.responses.iter_mut().enumerate() {
             if responses.is_none() {
                 let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
-                *responses = match FramedTransportConsumer::from_builder(builder) {
+                *responses = match TypedConsumer::from_builder(builder) {
                     Ok(attached) => Some(attached),
                     Err(TransportError::Ring(
                         MultiProcessError::NotFound { .. }
@@ -189,7 +254,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             let Some(responses) = &mut self.responses[rank] else {
                 continue;
             };
-            match responses.has_message() {
+            match responses.raw().has_message() {
                 Ok(true) => return Ok(Some(rank)),
                 // a successor goes on in the same ring
                 Ok(false) | Err(RecvError::ProducerDead { .. }) => {}
@@ -202,15 +267,15 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     }
 
     /// Until one of the rings has news, or it is time to look for workers that are missing.
-    fn sleep(&self, deadline: Deadline) -> TransportResult<()> {
+    fn sleep(&mut self, deadline: Deadline) -> TransportResult<()> {
         let is_complete = self.responses.iter().all(Option::is_some);
         let rest = deadline.remaining().unwrap_or(Duration::MAX);
         let longest = match is_complete {
             true => rest,
             false => rest.min(LOOK_FOR_WORKERS),
         };
-        let rings = self.responses.iter().flatten();
-        let mut set = RingSet::of(rings.map(FramedTransportConsumer::as_ring))
+        let rings = self.responses.iter_mut().flatten();
+        let mut set = RingSet::of(rings.map(|responses| responses.raw().as_ring()))
             .expect("no more workers than a ring has consumers")
             .with_wait_strategy(self.places.config.transport.wait_strategy.into());
         if set.is_empty() {
@@ -226,13 +291,14 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// The workers that are not attached at present.
     pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
         let config = self.places.config.clone();
-        let attached = self.requests.ring().attached_consumer_ids();
+        let requests = self.requests.raw();
+        let attached = requests.ring().attached_consumer_ids();
         (0..config.workers)
             .map(|rank| (rank, config.worker_id(rank)))
             .filter(|(_, id)| !attached.contains(id))
             .map(|(rank, id)| MissingWorker {
                 rank,
-                is_away: self.requests.discover_consumer_id(&id),
+                is_away: requests.discover_consumer_id(&id),
                 id,
             })
             .collect()
@@ -246,17 +312,17 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
         self.places.check_rank(rank)?;
         let id = self.places.config.worker_id(rank);
-        Ok(self.requests.ring().remove_consumer(&id)?)
+        Ok(self.requests.raw().ring().remove_consumer(&id)?)
     }
 
     /// The transport that messages to all workers go by.
     pub fn requests(&mut self) -> &mut FramedTransportProducer<F, B> {
-        &mut self.requests
+        self.requests.raw()
     }
 
     /// The transport that a worker's messages come by, once its ring is there.
     pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
-        self.responses.get_mut(rank)?.as_mut()
+        Some(self.responses.get_mut(rank)?.as_mut()?.raw())
     }
 
     /// Ends the session in order: workers receive what was sent, and then its end.

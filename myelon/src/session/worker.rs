@@ -7,10 +7,12 @@ use disruptor_mp::{
 };
 
 use super::{Places, SCHEDULER_ID};
+use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
     RunnerMyelonTransportConfig, TransportResult,
 };
+use crate::typed_transport::{TypedConsumer, TypedProducer, TypedPublishError, TypedServeError};
 
 /// A worker of a session: takes each message of its [`Scheduler`](super::Scheduler), and answers on a ring of its own.
 ///
@@ -19,8 +21,8 @@ use crate::transport::{
 /// See [`Scheduler`](super::Scheduler).
 #[derive(Debug)]
 pub struct Worker<F: FramedTransportFrame, B = SharedMemory> {
-    requests: FramedTransportConsumer<F, B>,
-    responses: FramedTransportProducer<F, B>,
+    requests: TypedConsumer<F, B>,
+    responses: TypedProducer<F, B>,
     rank: usize,
 }
 
@@ -57,14 +59,14 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     fn start_in(places: &Places<F, B>, rank: usize) -> TransportResult<Self> {
         places.check_rank(rank)?;
         // its own ring first: the scheduler may be waiting for it
-        let responses = FramedTransportProducer::from_builder(places.responses(rank))?;
+        let responses = TypedProducer::from_builder(places.responses(rank))?;
         keep_a_place_for_the_scheduler(places, rank)?;
         let requests = places
             .requests()
             .with_consumer_id(&places.config.worker_id(rank))
             .wait_for_ring(places.config.transport.start_timeout);
         Ok(Self {
-            requests: FramedTransportConsumer::from_builder(requests)?,
+            requests: TypedConsumer::from_builder(requests)?,
             responses,
             rank,
         })
@@ -77,7 +79,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     ///
     /// As [`FramedTransportConsumer::recv`].
     pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
-        self.requests.recv(deadline)
+        self.requests.recv_raw(deadline)
     }
 
     /// Hands the scheduler's next message to `answer`, waiting for it until the deadline, and sends back what that returns,
@@ -93,10 +95,10 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         deadline: Deadline,
         answer: impl FnOnce(u8, &[u8]) -> A,
     ) -> TransportResult<Sequence> {
-        let request = self.requests.recv(deadline)?;
+        let request = self.requests.recv_raw(deadline)?;
         let kind = request.kind();
         let reply = answer(kind, &request);
-        match self.responses.send(reply.as_ref(), kind, deadline) {
+        match self.responses.raw().send(reply.as_ref(), kind, deadline) {
             Ok(sequence) => {
                 request.release();
                 Ok(sequence)
@@ -106,6 +108,31 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
                 Err(error)
             }
         }
+    }
+
+    /// As [`serve`](Self::serve), of values: the request is decoded, and the answer encoded.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedServeError::Recv`], for a request that is none of `Q`, too: it is consumed. [`TypedServeError::Publish`]: the
+    /// request comes again, unless its answer cannot be encoded, which it could not be the next time, either.
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::broadcast_value`](super::Scheduler::broadcast_value).
+    pub fn serve_value<Q: Codec, A: Codec>(
+        &mut self,
+        deadline: Deadline,
+        answer: impl FnOnce(u8, Q) -> A,
+    ) -> Result<Sequence, TypedServeError> {
+        let responses = &mut self.responses;
+        self.requests
+            .recv_with(deadline, |kind, request| {
+                let sent = responses.send(&answer(kind, request), kind, deadline);
+                let is_done = !matches!(sent, Err(TypedPublishError::Transport(_)));
+                (is_done, sent)
+            })?
+            .map_err(TypedServeError::Publish)
     }
 
     /// Sends to the scheduler, waiting for space until the deadline. Returns the sequence of the last frame.
@@ -119,7 +146,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
-        self.responses.send(message, kind, deadline)
+        self.responses.raw().send(message, kind, deadline)
     }
 
     /// The worker's number.
@@ -129,12 +156,12 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
 
     /// The transport that the scheduler's messages come by.
     pub fn requests(&mut self) -> &mut FramedTransportConsumer<F, B> {
-        &mut self.requests
+        self.requests.raw()
     }
 
     /// The transport that answers go by.
     pub fn responses(&mut self) -> &mut FramedTransportProducer<F, B> {
-        &mut self.responses
+        self.responses.raw()
     }
 
     /// Ends this worker for good: closes its ring and gives up its place in the scheduler's, that also when its ring cannot

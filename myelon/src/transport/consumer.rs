@@ -42,8 +42,8 @@ impl From<MyelonWaitStrategy> for AutoWaitStrategy {
 
 /// Receives the messages of a ring of frames, each one, in order. [`MmapFramedTransportConsumer`] is this type.
 ///
-/// A message is released when it was delivered: one that a panic or the process's end interrupts comes again, but for a
-/// message that is longer than the whole ring.
+/// A message is released when it was delivered: one that a panic interrupts comes again, and so does one that the process's
+/// end interrupts, but for a message that is longer than the whole ring.
 ///
 /// What cannot be delivered is dropped and [counted](Self::received), and the next message is delivered: a message whose
 /// producer died in the middle, a damaged frame.

@@ -184,6 +184,33 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
     }
 
+    /// Hands `handle` the next message's kind and value. The message is released when that says so, and when it is no `T`;
+    /// else it comes again, as when `handle` panics.
+    pub(crate) fn recv_with<T: Codec, R>(
+        &mut self,
+        deadline: Deadline,
+        handle: impl FnOnce(u8, T) -> (bool, R),
+    ) -> Result<R, TypedRecvError> {
+        let message = self.raw.recv(deadline)?;
+        let kind = message.kind();
+        let value = match T::decode(&message) {
+            Ok(value) => value,
+            Err(source) => {
+                let error = failed(kind, &message, source);
+                message.release();
+                return Err(error.into());
+            }
+        };
+        let (is_done, result) = handle(kind, value);
+        if is_done {
+            message.release();
+            self.count();
+        } else {
+            message.release_uncommitted();
+        }
+        Ok(result)
+    }
+
     /// The next message's kind and value, if there is a whole one. Never waits.
     ///
     /// # Errors
@@ -513,7 +540,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     }
 
     #[inline(always)]
-    fn count(&mut self) {
+    pub(crate) fn count(&mut self) {
         self.decoded += 1;
         if self.decoded.is_multiple_of(SHOWN_EVERY) {
             self.show();
@@ -589,6 +616,15 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         &mut self.raw
     }
 
+    /// Detaches for good: see [`Consumer::leave`](disruptor_mp::Consumer::leave).
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`](crate::TransportError::Ring).
+    pub fn leave(self) -> MultiProcessResult<()> {
+        self.raw.leave()
+    }
+
     /// Detaches, as dropping does, but with its errors.
     ///
     /// # Errors
@@ -601,7 +637,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
 
 /// The value of a message, which is released in any case.
 #[inline(always)]
-fn decode<T: Codec, F: FramedTransportFrame, B>(
+pub(crate) fn decode<T: Codec, F: FramedTransportFrame, B>(
     message: Message<'_, F, B>,
 ) -> Result<(u8, T), TypedRecvError> {
     let kind = message.kind();

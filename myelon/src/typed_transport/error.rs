@@ -117,6 +117,35 @@ pub enum TypedRecvError {
     NoKinds,
 }
 
+/// Why a typed request was not answered.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::{RecvError, TypedRecvError, TypedServeError};
+///
+/// /// Whether a worker goes on.
+/// fn goes_on(error: &TypedServeError) -> bool {
+///     match error {
+///         TypedServeError::Recv(TypedRecvError::Recv(end)) => *end == RecvError::Timeout,
+///         TypedServeError::Recv(_) => true, // no request of this type: the next one follows
+///         _ => false,
+///     }
+/// }
+///
+/// assert!(!goes_on(&TypedRecvError::from(RecvError::Closed).into()));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TypedServeError {
+    /// No request came, or none of the type.
+    #[error(transparent)]
+    Recv(#[from] TypedRecvError),
+    /// The answer was not sent.
+    #[error(transparent)]
+    Publish(#[from] TypedPublishError),
+}
+
 /// A kind has two handlers.
 ///
 /// # Examples
