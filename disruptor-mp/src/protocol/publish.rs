@@ -276,11 +276,9 @@ impl<E: Event> ProducerCore<E> {
         }
         if m > self.floor {
             self.floor = m;
-            self.view
-                .control()
-                .producer
-                .floor
-                .store(m, Ordering::Relaxed);
+            // SYNC POINT observe-floor: pairs with the Acquire load in `observe::read`.
+            let floor = &self.view.control().producer.floor;
+            floor.store(m, release!(FloorRelease));
             point("refresh.floor");
         } else {
             reached("refresh.floor_stays");
