@@ -418,10 +418,11 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     #[cold]
-    fn missing(&self, n: usize) -> MissingFreeSlots {
+    fn missing(&mut self, n: usize) -> MissingFreeSlots {
         MissingFreeSlots {
             requested: n,
-            available: self.core.free(),
+            // what was released since it was refused is left for the next attempt
+            available: self.core.obtainable_slots(n).min(n - 1),
             capacity: self.core.capacity(),
         }
     }
