@@ -117,10 +117,11 @@ impl<'a, E: Event> Lease<'a, E> {
         self.core.next()
     }
 
-    /// Releases the event, as dropping does.
+    /// Releases the event, as dropping does, and also while the thread unwinds: a destructor that drains a ring goes on.
     #[inline]
     pub fn commit(self) {
-        drop(self);
+        self.core.commit(self.core.next());
+        core::mem::forget(self);
     }
 
     /// Ends the lease and keeps the event: the next one is delivered, and nothing is released. The event stays readable
