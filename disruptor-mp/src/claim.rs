@@ -117,7 +117,7 @@ impl<'a, E: Event> Lease<'a, E> {
         self.core.next()
     }
 
-    /// Releases the event, during a panic, too.
+    /// Releases the event, as dropping does, and also while the thread unwinds: a destructor that drains a ring goes on.
     #[inline]
     pub fn commit(self) {
         self.core.commit(self.core.next());

@@ -499,7 +499,9 @@ impl<E: Event, B> Consumer<E, B> {
     /// As [`consume_next`](Self::consume_next), and with the closure; the event is delivered again then.
     pub fn process_next_blocking<F: FnOnce(&E, Sequence) -> R, R>(&mut self, handle: F) -> R {
         let lease = self.consume_next_leased();
-        handle(&lease, lease.sequence())
+        let result = handle(&lease, lease.sequence());
+        lease.commit();
+        result
     }
 
     /// Handles ready events; at least one is ready. `TELLS_LAST`: the closure is told which one is the last, so the
@@ -538,7 +540,10 @@ impl<E: Event, B> Consumer<E, B> {
                 break;
             }
         }
-        (burst.done + 1 - first) as usize
+        let done = burst.done;
+        core::mem::forget(burst);
+        self.core.commit(done);
+        (done + 1 - first) as usize
     }
 
     /// How many events are held: see [`Lease::hold`].
@@ -706,16 +711,19 @@ impl<E: Event, B> Drop for Consumer<E, B> {
     }
 }
 
-/// Releases what was handled, also when the closure panics.
+/// Releases what was handled when the closure panics.
 struct Burst<'a, E: Event> {
     core: &'a mut ConsumerCore<E>,
     done: Sequence,
 }
 
 impl<E: Event> Drop for Burst<'_, E> {
-    #[inline(always)]
+    #[cold]
     fn drop(&mut self) {
-        self.core.commit(self.done);
+        // nothing was handled since the last release: that would release what is held
+        if self.done >= self.core.next() {
+            self.core.commit(self.done);
+        }
     }
 }
 

@@ -245,7 +245,7 @@ pub struct RingBufferFull;
 pub struct MissingFreeSlots {
     /// How many events the batch has.
     pub requested: usize,
-    /// How many slots were free at the last look at the consumers; a refused batch takes no closer one.
+    /// How many slots are free, by a look at the consumers after the batch was refused.
     pub available: usize,
     /// How many the ring has: a larger batch never fits.
     pub capacity: usize,

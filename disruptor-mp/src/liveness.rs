@@ -68,9 +68,11 @@ pub struct RequiredConsumerLivenessConfig {
     pub required_consumer_ids: Vec<String>,
     /// How long the first managed publish waits for all of them to register; 5 s.
     pub startup_wait_timeout: Duration,
-    /// How long one of them may hold the full ring without progress before the alert; 250 ms.
+    /// How long one of them may hold the full ring without progress before the alert; 250 ms. One whose process is dead
+    /// is reported at the second look.
     pub progress_timeout: Duration,
-    /// How often a blocked producer looks at them; 5 ms.
+    /// How often a blocked producer looks at those that hold it up, until the alert; 5 ms. Afterwards, and while only
+    /// others hold it up, it looks once per liveness interval.
     pub progress_check_interval: Duration,
     /// How long after the alert it may go on, or come back, before publishing ends; 1 s, or
     /// `MYELON_SHUTDOWN_GRACE_MS`.
@@ -162,8 +164,9 @@ pub enum RequiredConsumerError {
     /// A required consumer stayed stalled beyond the grace period. Every managed publish says so until
     /// `enable_required_consumer_liveness` is called again.
     #[error(
-        "ring '{ring}': required consumer '{consumer_id}' ({owner}, {}) made no progress after sequence {last_sequence} \
-         for {stalled_for:?}, longer than the grace period: publishing has ended until liveness is enabled anew",
+        "ring '{ring}': required consumer '{consumer_id}' ({owner}, {}), {lag} events behind, made no progress after \
+         sequence {last_sequence} for {stalled_for:?}, longer than the grace period: publishing has ended until liveness \
+         is enabled anew",
         if *is_alive { "alive" } else { "not attached" }
     )]
     #[non_exhaustive]
@@ -180,6 +183,8 @@ pub enum RequiredConsumerError {
         owner: String,
         /// Whether its process was alive and attached.
         is_alive: bool,
+        /// How many published events it had not released.
+        lag: u64,
     },
     /// The batch has more events than the ring has slots.
     #[error("a batch of {requested} events does not fit a ring of {capacity}: split it")]

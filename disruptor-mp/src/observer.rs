@@ -134,7 +134,17 @@ impl<E: Event, B> Observer<E, B> {
 
     /// Whether there is something to say about the next event: it can be seen, or was missed.
     fn is_ready(&self) -> bool {
-        observe::read(self.segment.view.stamp(self.next), self.next, || {}) != Sight::NotYet
+        self.look_at(self.next) != Sight::NotYet
+    }
+
+    fn look_at(&self, sequence: Sequence) -> Sight {
+        self.read(sequence, || {})
+    }
+
+    #[inline(always)]
+    fn read(&self, sequence: Sequence, copy: impl FnOnce()) -> Sight {
+        let floor = &self.segment.control().producer.floor;
+        observe::read(self.segment.view.stamp(sequence), floor, sequence, copy)
     }
 
     /// The next event and its sequence, if it is there. Never waits.
@@ -150,7 +160,7 @@ impl<E: Event, B> Observer<E, B> {
         let sequence = self.next;
         let slot = self.segment.view.event(sequence);
         let mut event = MaybeUninit::<E>::zeroed();
-        let sight = observe::read(self.segment.view.stamp(sequence), sequence, || {
+        let sight = self.read(sequence, || {
             // SAFETY: zeroed; the slot lies within the mapping (R1), and the ring's producers store words (R13).
             unsafe { observe::load_words(slot, &mut event) };
         });
@@ -166,12 +176,18 @@ impl<E: Event, B> Observer<E, B> {
         }
     }
 
-    /// Goes on in the middle of what is retained.
+    /// Goes on in the middle of what is retained, behind slots that hold nothing any more.
     fn skip(&mut self) -> RecvError {
+        let from = self.next;
         let middle = self.newest() - self.capacity() as i64 / 2;
-        let missed = (middle - self.next).max(1);
-        self.next += missed;
-        RecvError::Lagged(missed as u64)
+        self.next = middle.max(from + 1);
+        for _ in 1..self.capacity() {
+            if self.look_at(self.next) != Sight::Overwritten {
+                break;
+            }
+            self.next += 1;
+        }
+        RecvError::Lagged((self.next - from) as u64)
     }
 
     /// The next event and its sequence, waiting for it until the deadline.

@@ -62,8 +62,8 @@ pub struct Producer<E: Event, B = SharedMemory> {
     scratch: Option<Box<MaybeUninit<E>>>,
     pub(crate) habits: Habits,
     pub(crate) segment: Segment<E>,
-    /// Since when the ring has been full without a gate that moved, and where the gate was.
-    stalled: Option<(Instant, Sequence)>,
+    /// The ring has been full since, without a gate that moved.
+    stalled: Option<Stall>,
     /// When a call that never waits, on a full ring, looks around next.
     next_look: Option<Instant>,
     pub(crate) liveness: Liveness,
@@ -82,6 +82,15 @@ fn zeroed<E>() -> Box<MaybeUninit<E>> {
     // SAFETY: the box is valid for writes of one `E`.
     unsafe { memory.as_mut_ptr().write_bytes(0, 1) };
     memory
+}
+
+/// A time in which the gate does not move.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    since: Instant,
+    gate: Sequence,
+    /// Somebody who is not there holds the ring, and that was said.
+    is_told: bool,
 }
 
 /// What becomes of the ring when its producer goes.
@@ -418,10 +427,11 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     #[cold]
-    fn missing(&self, n: usize) -> MissingFreeSlots {
+    fn missing(&mut self, n: usize) -> MissingFreeSlots {
         MissingFreeSlots {
             requested: n,
-            available: self.core.free(),
+            // what was released since it was refused is left for the next attempt
+            available: self.core.obtainable_slots(n).min(n - 1),
             capacity: self.core.capacity(),
         }
     }

@@ -1,8 +1,8 @@
 //! What programs rely on and no other test shows: `docs/behaviour.md` names one for each promise.
 
 use disruptor_mp::{
-    Deadline, Event, Heap, HeapRing, MissingFreeSlots, MmapProducer, MmapTransportLayout, Producer,
-    SendError, Sequence, build_shared_single_producer, portable_shm_segment_name,
+    Consumer, Deadline, Event, Heap, HeapRing, MissingFreeSlots, MmapProducer, MmapTransportLayout,
+    Producer, SendError, Sequence, build_shared_single_producer, portable_shm_segment_name,
 };
 
 /// A batch that never fits is refused by every call that publishes one, those that wait included.
@@ -154,4 +154,65 @@ fn who_is_removed_is_expected_no_longer() -> Result<(), Box<dyn std::error::Erro
         ));
     }
     Ok(())
+}
+
+/// A destructor that drains a ring while its thread unwinds: what is released by name is released then, too.
+#[test]
+fn an_event_that_is_released_by_name_goes_also_while_the_thread_unwinds() {
+    struct Drains<'a>(Consumer<u64, Heap>, &'a mut Vec<Sequence>);
+
+    impl Drop for Drains<'_> {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking());
+            let Self(rx, seen) = self;
+            // bounded, as an event that is not released comes for ever
+            for _ in 0..2 {
+                let lease = rx.try_consume_next_leased().expect("published");
+                seen.push(lease.sequence());
+                lease.commit();
+                seen.push(rx.process_next_blocking(|_, sequence| sequence));
+            }
+            // a lease that is only dropped is not released during a panic
+            seen.push(rx.try_consume_next_leased().expect("published").sequence());
+            seen.push(rx.try_consume_next_leased().expect("again").sequence());
+        }
+    }
+
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let rx = ring.consumer("reader").expect("a consumer");
+    tx.publish_batch(5, |event, i| *event = i as u64);
+    let mut seen = Vec::new();
+    let unwinds = std::panic::AssertUnwindSafe(|| {
+        let _drains = Drains(rx, &mut seen);
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    assert!(std::panic::catch_unwind(unwinds).is_err());
+    assert_eq!(seen, [0, 1, 2, 3, 4, 4]);
+    assert_eq!(tx.consumer_sequence("reader"), Some(3));
+}
+
+/// What consumers have released since the producer last looked counts as free, though the batch does not fit.
+#[test]
+fn a_refused_batch_says_how_many_slots_are_free_now() {
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let mut rx = ring.consumer("reader").expect("a consumer");
+    tx.publish_batch(8, |event, i| *event = i as u64);
+    for _ in 0..4 {
+        rx.try_consume_next().expect("published");
+    }
+    let mut refused = |n| {
+        let refused = tx.try_batch_publish(n, |_, _| panic!("nothing is published"));
+        let MissingFreeSlots {
+            requested,
+            available,
+            capacity,
+            ..
+        } = refused.expect_err("there is less space");
+        assert_eq!((requested, capacity), (n, 8));
+        available
+    };
+    assert_eq!((refused(8), refused(5), refused(9)), (4, 4, 4));
+    assert_eq!(tx.try_batch_publish(4, |event, _| *event = 0), Ok(11));
 }

@@ -109,3 +109,27 @@ fn a_consumer_that_waits_while_it_holds_lets_the_producer_go_on() -> Result {
     sender.join().expect("the sender")?;
     Ok(())
 }
+
+/// Nothing of the burst was handled: nothing goes, neither the event nor what was held before it.
+#[test]
+fn a_panic_on_the_first_event_of_a_burst_releases_nothing_that_is_held() -> Result {
+    let (tx, mut rx) = full(4)?;
+    hold(&mut rx, 2)?;
+    let mut burst = |fails_at: i64| {
+        let handle = std::panic::AssertUnwindSafe(|| {
+            rx.process_available(|_, sequence| {
+                if sequence == fails_at {
+                    std::panic::resume_unwind(Box::new("on purpose"));
+                }
+            })
+        });
+        assert!(std::panic::catch_unwind(handle).is_err());
+        (rx.held_count(), rx.held(0).copied(), rx.current_sequence())
+    };
+    assert_eq!(burst(2), (2, Some(0), -1));
+    assert_eq!(tx.consumer_sequence("reader"), Some(-1));
+    // a later event was handled: it takes what was held along
+    assert_eq!(burst(3), (0, None, 2));
+    assert_eq!(rx.try_consume_next(), Some((3, 3)));
+    Ok(())
+}

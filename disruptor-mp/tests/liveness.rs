@@ -6,12 +6,13 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    AutoWaitStrategy, Consumer, DisruptorBuilder, HeapRing, MmapProducer, MmapTransportLayout,
-    Producer, RequiredConsumerAlert, RequiredConsumerError, RequiredConsumerFailureAction,
-    RequiredConsumerLivenessConfig, build_shared_single_producer, portable_shm_segment_name,
+    AutoWaitStrategy, Consumer, CounterId, Deadline, DisruptorBuilder, HeapRing, MmapProducer,
+    MmapTransportLayout, Producer, RequiredConsumerAlert, RequiredConsumerError,
+    RequiredConsumerFailureAction, RequiredConsumerLivenessConfig, build_shared_single_producer,
+    portable_shm_segment_name,
 };
 
 const CAPACITY: usize = 4;
@@ -82,8 +83,12 @@ macro_rules! on_every_backing {
 on_every_backing! {
     CAPACITY:
     an_absent_one_is_named
+    an_absent_one_is_named_to_a_batch
     one_that_comes_late_is_waited_for
     a_stall_ends_publishing_for_good
+    a_stall_ends_batches_for_good
+    after_the_alert_it_looks_seldom
+    while_others_hold_it_up_it_looks_seldom
     progress_within_the_grace_heals
     the_same_id_coming_back_heals
     another_id_heals_nothing
@@ -95,6 +100,7 @@ on_every_backing! {
     batches;
 
     LARGE:
+    a_hook_that_panics_leaves_nobody_watched
     progress_within_a_burst_lets_one_event_be_published
     progress_within_a_burst_lets_a_batch_be_published;
 }
@@ -136,6 +142,15 @@ fn is_triggered(result: Result<i64, RequiredConsumerError>) -> bool {
         if consumer_id == "risk")
 }
 
+/// How often the producer has slept.
+fn sleeps<B>(tx: &mut Producer<u64, B>) -> u64 {
+    let counters = tx.counters();
+    let parks = counters
+        .iter()
+        .find(|counter| counter.id == CounterId::PRODUCER_PARKS);
+    parks.expect("it is counted").value
+}
+
 mod scenarios {
     use super::*;
 
@@ -157,6 +172,18 @@ mod scenarios {
         assert_eq!(tx.last_published_sequence(), -1);
         let _late = ring.consumer("audit");
         assert_eq!(tx.publish_managed(|event| *event = 7), Ok(0));
+    }
+
+    pub(super) fn an_absent_one_is_named_to_a_batch<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        tx.enable_required_consumer_liveness(graceful().0);
+        let missing = vec![String::from("risk")];
+        assert_eq!(
+            tx.publish_batch_managed(2, |_, _| panic!("nothing is published")),
+            Err(RequiredConsumerError::StartupTimeout { missing })
+        );
+        let _late = ring.consumer("risk");
+        assert_eq!(tx.publish_batch_managed(2, |event, _| *event = 7), Ok(1));
     }
 
     pub(super) fn one_that_comes_late_is_waited_for<B: Send + 'static>(ring: Ring<'_, B>) {
@@ -214,6 +241,75 @@ mod scenarios {
             tx.publish_managed(|event| *event = 9),
             Ok(CAPACITY as i64 + 1)
         );
+    }
+
+    /// Some slots are free, and the batch has more events.
+    pub(super) fn a_stall_ends_batches_for_good<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let _risk = ring.consumer("risk");
+        let (config, alerts) = graceful();
+        tx.enable_required_consumer_liveness(config);
+        let batch = |event: &mut u64, i| *event = i as u64;
+        assert_eq!(tx.publish_batch_managed(3, batch), Ok(2));
+        for _ in 0..2 {
+            let refused = tx.publish_batch_managed(2, |_, _| panic!("nothing is published"));
+            assert!(is_triggered(refused));
+        }
+        let alert = alerts.try_recv().expect("an alert came before the end");
+        assert_eq!((alert.lag, alert.is_alive), (3, true));
+        assert_eq!(alerts.try_iter().count(), 0, "one stall, one alert");
+        assert_eq!(tx.last_published_sequence(), 2);
+    }
+
+    /// Consumers release each event by itself only while a publication waits, however that ended.
+    pub(super) fn a_hook_that_panics_leaves_nobody_watched<B: Send + 'static>(ring: Ring<'_, B>) {
+        let mut tx = ring.producer();
+        let mut risk = ring.consumer("risk");
+        let (mut config, _alerts) = graceful();
+        config.alert_hook = Some(Arc::new(|_: &RequiredConsumerAlert| {
+            std::panic::resume_unwind(Box::new("on purpose"))
+        }));
+        tx.enable_required_consumer_liveness(config);
+        tx.publish_batch(LARGE, |event, i| *event = i as u64);
+        let publish = std::panic::AssertUnwindSafe(|| tx.publish_managed(|event| *event = 9));
+        assert!(std::panic::catch_unwind(publish).is_err());
+        let mut released = Vec::new();
+        risk.process_available(|_, _| released.extend(tx.consumer_sequence("risk")));
+        assert_eq!(released[..9], [-1, -1, -1, -1, -1, -1, -1, -1, 7]);
+        assert_eq!(tx.publish_managed(|event| *event = 9), Ok(LARGE as i64));
+    }
+
+    /// Looks that nothing follows from: the alert was raised, and who makes room wakes the producer.
+    pub(super) fn after_the_alert_it_looks_seldom<B: Send + 'static>(ring: Ring<'_, B>) {
+        let seldom = || (ring.builder)().with_liveness_interval(PATIENT);
+        let mut tx = Ring { builder: &seldom }.producer();
+        let mut risk = ring.consumer("risk");
+        let (mut config, alerts) = watch(RequiredConsumerFailureAction::AlertOnly);
+        config.progress_timeout = Duration::from_millis(1);
+        tx.enable_required_consumer_liveness(config);
+        fill(&mut tx);
+        let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
+        alerts.recv_timeout(PATIENT).expect("an alert");
+        thread::sleep(SHORT * 10);
+        risk.process_available(|_, _| {});
+        let (published, mut tx) = publishing.join().expect("no panic");
+        assert_eq!(published, Ok(CAPACITY as i64));
+        assert!(sleeps(&mut tx) < 10, "{} sleeps", sleeps(&mut tx));
+    }
+
+    pub(super) fn while_others_hold_it_up_it_looks_seldom<B: Send + 'static>(ring: Ring<'_, B>) {
+        let seldom = || (ring.builder)().with_liveness_interval(PATIENT);
+        let mut tx = Ring { builder: &seldom }.producer();
+        let (mut risk, mut other) = (ring.consumer("risk"), ring.consumer("other"));
+        tx.enable_required_consumer_liveness(graceful().0);
+        fill(&mut tx);
+        risk.try_consume_next().expect("published");
+        let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
+        thread::sleep(SHORT * 10);
+        other.process_available(|_, _| {});
+        let (published, mut tx) = publishing.join().expect("no panic");
+        assert_eq!(published, Ok(CAPACITY as i64));
+        assert!(sleeps(&mut tx) < 10, "{} sleeps", sleeps(&mut tx));
     }
 
     pub(super) fn progress_within_the_grace_heals<B: Send + 'static>(ring: Ring<'_, B>) {
@@ -504,6 +600,44 @@ fn an_alert_is_one_warning() {
         .filter(|(level, text)| *level == tracing::Level::WARN && text.contains("'risk'"))
         .collect();
     assert_eq!(warnings.len(), 1, "{seen:?}");
+}
+
+/// A plain publication waits for as long as it takes; for whom nobody can tell but the log, if it is one who is not there.
+#[test]
+fn a_plain_publication_that_waits_for_who_is_not_there_says_so_once() {
+    let ring = HeapRing::<u64>::new(CAPACITY).expect("ring");
+    let mut tx = ring.producer().expect("producer");
+    drop(ring.consumer("risk").expect("consumer"));
+    tx.publish_batch(CAPACITY, |event, i| *event = i as u64);
+    let seen = events::Seen::default();
+    let told = |seen: &events::Seen| {
+        let seen = seen.lock().expect("not poisoned");
+        let is_told = |(level, text): &&(tracing::Level, String)| {
+            *level == tracing::Level::WARN && text.contains("'risk'") && text.contains("4 events")
+        };
+        seen.iter().filter(is_told).count()
+    };
+    let keep = events::Keep(Arc::clone(&seen));
+    let sending = thread::spawn(move || {
+        tracing::subscriber::with_default(keep, || {
+            // looks around more than once in one stall
+            for _ in 0..3 {
+                let soon = Deadline::after(SHORT * 10);
+                assert!(tx.send(soon, |event| *event = 8).is_err());
+            }
+            tx.send(Deadline::NEVER, |event| *event = 9)
+        })
+    });
+    let limit = Instant::now() + PATIENT;
+    while told(&seen) == 0 {
+        assert!(Instant::now() < limit, "nothing was said");
+        thread::sleep(SHORT);
+    }
+    thread::sleep(SHORT * 50);
+    let mut back = ring.consumer("risk").expect("consumer");
+    back.process_available(|_, _| {});
+    assert_eq!(sending.join().expect("no panic"), Ok(CAPACITY as i64));
+    assert_eq!(told(&seen), 1, "{seen:?}");
 }
 
 const CHILD: &str = "LIVENESS_TEST_PRINTS";

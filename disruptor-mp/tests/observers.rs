@@ -138,6 +138,39 @@ fn starts_where_it_is_told() {
     );
 }
 
+/// A batch whose writer panics takes its stamps back, in slots that held older events: those are missed. What follows them
+/// is seen, and the end is told.
+#[test]
+fn what_a_batch_took_back_is_missed_and_the_rest_is_seen() {
+    let ring = HeapRing::<u64>::with_observers(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let builder = ring.builder().with_start(StartFrom::Oldest);
+    let mut rx = builder.build_observer().expect("an observer");
+    tx.publish_batch(8, |event, index| *event = index as u64);
+    let torn = std::panic::AssertUnwindSafe(|| {
+        tx.publish_batch(8, |event, index| match index {
+            5 => std::panic::resume_unwind(Box::new("on purpose")),
+            _ => *event = 8 + index as u64,
+        })
+    });
+    assert!(std::panic::catch_unwind(torn).is_err());
+    tx.close().expect("closed");
+    let (mut seen, mut missed) = (Vec::new(), 0);
+    loop {
+        match rx.try_recv() {
+            Ok(Some(event)) => seen.push(event),
+            Err(RecvError::Lagged(count)) => missed += count,
+            end => {
+                assert_eq!(end, Err(RecvError::Closed), "{seen:?} and {missed} missed");
+                break;
+            }
+        }
+    }
+    // slot 0 is marked busy; those of 1 to 5 have no stamp
+    assert_eq!((seen, missed), (vec![(6, 6), (7, 7)], 6));
+    assert_eq!(rx.recv(Deadline::NEVER), Err(RecvError::Closed));
+}
+
 #[cfg(not(miri))]
 #[test]
 fn a_ring_without_observers_refuses_them() {

@@ -315,6 +315,26 @@ fn dead_ring_can_be_attached_and_drained() {
     }
 }
 
+/// What a successor clears held older events, which an observer has yet to see: it misses those and goes on behind them.
+#[cfg(debug_assertions)]
+#[test]
+fn observer_goes_on_behind_what_a_successor_cleared() {
+    for world in both() {
+        let mut tx = world.actor_with("batch.written:4:kill");
+        let (mut watcher, mut successor) = (world.actor(), world.actor());
+        tx.ok("produce cap=8 observers");
+        watcher.ok("observe cap=8 start=oldest");
+        tx.ok("publish n=8");
+        tx.tell("batch n=8");
+        tx.expect_killed().expect("it dies in the batch");
+        assert_eq!(successor.ok("produce cap=8").number("next"), 8);
+        successor.ok("close");
+        let seen = watcher.ok("watch ms=20000");
+        let counts = (seen.number("seen"), seen.number("lagged"));
+        assert_eq!((seen.word("end"), counts), ("Closed", (3, 5)));
+    }
+}
+
 #[test]
 fn producer_that_panics_leaves_its_ring_as_a_death_would() {
     let name = disruptor_mp::portable_shm_segment_name("panic");

@@ -167,22 +167,23 @@ fn explicit_id_keeps_its_place_when_it_detaches() {
 
 #[test]
 fn removed_consumer_gates_no_more() {
-    let world = World::shared_memory(ACTOR);
-    let (mut tx, mut rx) = (world.actor(), world.actor());
-    tx.ok("produce cap=8");
-    rx.ok("consume cap=8 id=reader");
-    let refused = tx.err("ConsumerAlreadyAttached", "remove id=reader");
-    assert_names(refused.text(), &["'reader'", &format!("pid {}", rx.pid())]);
-    rx.ok("detach");
-    tx.ok("fill");
-    tx.ok("remove id=reader");
-    tx.ok("publish n=50");
-    let refused = tx.err("NoSuchConsumer", "remove id=reader");
-    assert_names(
-        refused.text(),
-        &["no consumer 'reader'", world.name(), "[]"],
-    );
-    tx.ok("close");
+    for world in both() {
+        let (mut tx, mut rx) = (world.actor(), world.actor());
+        tx.ok("produce cap=8");
+        rx.ok("consume cap=8 id=reader");
+        let refused = tx.err("ConsumerAlreadyAttached", "remove id=reader");
+        assert_names(refused.text(), &["'reader'", &format!("pid {}", rx.pid())]);
+        rx.ok("detach");
+        tx.ok("fill");
+        tx.ok("remove id=reader");
+        tx.ok("publish n=50");
+        let refused = tx.err("NoSuchConsumer", "remove id=reader");
+        assert_names(
+            refused.text(),
+            &["no consumer 'reader'", world.name(), "[]"],
+        );
+        tx.ok("close");
+    }
 }
 
 #[test]
@@ -297,8 +298,10 @@ fn any_expected_consumer_holds_the_ring_after_exactly_one_lap() {
 
 #[test]
 fn buffer_until_consumers_takes_so_many_and_no_more() {
-    for (buffer, takes) in [(4, 4), (16, 16), (100, 16)] {
-        let world = World::shared_memory(ACTOR);
+    for (world, (buffer, takes)) in [(4, 4), (16, 16), (100, 16)]
+        .into_iter()
+        .flat_map(|plan| both().map(|world| (world, plan)))
+    {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok(&format!("produce cap=16 buffer={buffer}"));
         assert_eq!(tx.ok("fill").number("count"), takes);
@@ -312,26 +315,73 @@ fn buffer_until_consumers_takes_so_many_and_no_more() {
 
 #[test]
 fn waiting_for_consumers_fails_by_name() {
-    let world = World::shared_memory(ACTOR);
-    let (mut tx, mut rx) = (world.actor(), world.actor());
-    let missing = tx.err(
-        "CoordinationTimeout",
-        "produce cap=8 ids=left,right wait=3:50",
-    );
-    assert_names(
-        missing.text(),
-        &[world.name(), "left", "right", "3 of 3 consumers", "50ms"],
-    );
-    assert!(
-        !world.is_named(),
-        "a producer that was not built leaves nothing"
-    );
-    tx.tell("produce cap=8 ids=left wait=2:60000");
-    myelon_tests::wait_until("the ring is there", || world.is_named());
-    rx.ok("consume cap=8 id=left");
-    assert!(tx.is_silent_for(Duration::from_millis(20)), "one of two");
-    let mut other = world.actor();
-    other.ok("consume cap=8");
-    tx.expect_ok();
-    tx.ok("close");
+    for world in both() {
+        let (mut tx, mut rx) = (world.actor(), world.actor());
+        let missing = tx.err(
+            "CoordinationTimeout",
+            "produce cap=8 ids=left,right wait=3:50",
+        );
+        assert_names(
+            missing.text(),
+            &[world.name(), "left", "right", "3 of 3 consumers", "50ms"],
+        );
+        assert!(
+            !world.is_named(),
+            "a producer that was not built leaves nothing"
+        );
+        tx.tell("produce cap=8 ids=left wait=2:60000");
+        myelon_tests::wait_until("the ring is there", || world.is_named());
+        rx.ok("consume cap=8 id=left");
+        assert!(tx.is_silent_for(Duration::from_millis(20)), "one of two");
+        let mut other = world.actor();
+        other.ok("consume cap=8");
+        tx.expect_ok();
+        tx.ok("close");
+    }
+}
+
+/// Producer and consumer are killed. Who takes the ring over waits for somebody who is alive.
+#[test]
+fn the_dead_are_not_waited_for_as_if_they_had_come() {
+    for world in both() {
+        let killed_together = || {
+            let (mut tx, mut rx) = (world.actor(), world.actor());
+            tx.ok("produce cap=4");
+            rx.ok("consume cap=4");
+            tx.kill();
+            rx.kill();
+        };
+
+        killed_together();
+        let (mut tx, mut one, mut two) = (world.actor(), world.actor(), world.actor());
+        let missing = tx.err("CoordinationTimeout", "produce cap=4 wait=1:50");
+        assert_names(missing.text(), &["1 of 1 consumers"]);
+        killed_together();
+        tx.tell("produce cap=4 wait=2:60000");
+        // nor does one that dies while the others are waited for
+        let mut dies = world.actor();
+        dies.ok("consume cap=4");
+        assert!(tx.is_silent_for(Duration::from_millis(20)), "one of two");
+        dies.kill();
+        one.ok("consume cap=4");
+        assert!(tx.is_silent_for(Duration::from_millis(300)), "one of two");
+        two.ok("consume cap=4");
+        tx.expect_ok();
+        tx.ok("destroy");
+        one.ok("leave");
+        two.ok("leave");
+
+        for announced in ["any", "buffer=4"] {
+            killed_together();
+            tx.ok(&format!("produce cap=4 {announced}"));
+            assert_eq!(tx.ok("fill").number("count"), 4, "{announced}");
+            let late = tx.err("Timeout", "send ms=50");
+            assert_names(late.text(), &["have not come", "any consumer"]);
+            assert_eq!(one.ok("consume cap=4").number("next"), 0, "{announced}");
+            one.ok("recv n=4").assert_saw(0, 3);
+            tx.ok("publish n=1");
+            one.ok("leave");
+            tx.ok("destroy");
+        }
+    }
 }

@@ -20,6 +20,9 @@ const SOURCES: [&str; 8] = [
     "myelon/src/typed_transport/error.rs",
 ];
 
+/// Files that have lines in them which a program finds on its stderr without having asked: each `write!(f, "…")`.
+const PRINTED: [&str; 1] = ["disruptor-mp/src/liveness.rs"];
+
 /// Files whose errors never leave them.
 const KEPT: [&str; 1] = ["myelon/src/codec/rkyv.rs"];
 
@@ -30,13 +33,22 @@ const DIFFERS: char = '…';
 fn texts_of(source: &str) -> BTreeSet<String> {
     let errors = source.split("#[error(").skip(1);
     let own = errors.filter(|rest| !rest.starts_with("transparent)]"));
-    let texts = own.map(|rest| {
-        let rest = rest.trim_start().strip_prefix('"').expect("a text");
-        let (text, _) = rest.split_once('"').expect("its end");
-        assert!(!text.ends_with('\\'), "a quoted quote: {text}");
-        heading_of(text)
-    });
-    texts.collect()
+    own.map(|rest| heading_of(text_at(rest))).collect()
+}
+
+/// The lines that a source's alerts are printed as.
+fn lines_of(source: &str) -> BTreeSet<String> {
+    let writes = source.split("write!(").skip(1);
+    let texts = writes.map(|rest| rest.trim_start().strip_prefix("f,").expect("a formatter"));
+    texts.map(|rest| heading_of(text_at(rest))).collect()
+}
+
+/// The text that stands here in a source.
+fn text_at(rest: &str) -> &str {
+    let rest = rest.trim_start().strip_prefix('"').expect("a text");
+    let (text, _) = rest.split_once('"').expect("its end");
+    assert!(!text.ends_with('\\'), "a quoted quote: {text}");
+    text
 }
 
 /// A text as a heading has it: each placeholder as `…`, continued lines joined.
@@ -64,7 +76,11 @@ fn read(path: impl AsRef<Path>) -> String {
 
 fn all_texts() -> BTreeSet<String> {
     let sources = SOURCES.map(|source| read(Path::new(ROOT).join(source)));
-    sources.iter().flat_map(|source| texts_of(source)).collect()
+    let printed = PRINTED.map(|source| read(Path::new(ROOT).join(source)));
+    let errors = sources.iter().flat_map(|source| texts_of(source));
+    errors
+        .chain(printed.iter().flat_map(|source| lines_of(source)))
+        .collect()
 }
 
 /// The sources in a directory, and in those within it, that have errors: their paths from the root.
@@ -122,6 +138,10 @@ fn every_variant_is_found_in_the_sources() {
         let written = source.matches("#[error(").count();
         let texts = texts_of(&source);
         assert!(texts.len() <= written && texts.iter().all(|text| text.len() > 10));
+    }
+    for source in PRINTED {
+        let source = read(Path::new(ROOT).join(source));
+        assert_eq!(lines_of(&source).len(), source.matches("write!(").count());
     }
     // what programs really print has the same fixed parts
     let said = [

@@ -32,6 +32,12 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     }
 
     pub(super) fn coordinate(&self, producer: &mut Producer<E, B>) -> MultiProcessResult<()> {
+        let counts_consumers = matches!(self.discovery, DiscoveryMode::Any { .. })
+            || self.coordination != CoordinationMode::Immediate;
+        if counts_consumers {
+            // a dead producer's ring may still have the lines of consumers that died with it: they do not count
+            producer.evict_dead();
+        }
         match self.coordination {
             CoordinationMode::Immediate => Ok(()),
             CoordinationMode::BufferUntilConsumers { max_buffer } => {
@@ -84,6 +90,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             producer.sleep_until_somebody_comes(deadline, interval, |producer| {
                 self::missing(producer, min_consumers).is_empty()
             });
+            producer.evict_dead();
         }
     }
 }

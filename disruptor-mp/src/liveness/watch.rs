@@ -5,7 +5,8 @@
 //! that is not "there is space and all is well" lands in one cold call.
 //!
 //! One wait for space is one episode. It ends well only when every consumer that gated has moved on or has left, so no
-//! state outlives it but the failure.
+//! state outlives it but the failure. A producer that waits for somebody else, or has raised its alerts, looks no more
+//! often than any other blocked one: whoever makes room or comes back wakes it.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::claim::Claim;
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::SendError;
-use crate::layout::control::Owner;
+use crate::layout::control::{ConsumerId, LineState, Owner};
 use crate::layout::lock_bytes::line_byte;
 use crate::producer::Producer;
 use crate::segment::{Segment, describe};
@@ -41,6 +42,8 @@ pub(crate) struct Liveness {
     /// The producer's live word.
     live: &'static AtomicU64,
     watch: Option<Box<Watch>>,
+    /// A managed publish waits for space.
+    is_episode: bool,
     prints: bool,
 }
 
@@ -49,9 +52,17 @@ pub(crate) struct Liveness {
 struct Watch {
     config: RequiredConsumerLivenessConfig,
     /// One for each required id, in their order.
-    stalls: Vec<Option<Stall>>,
+    required: Vec<Required>,
     has_started: bool,
     failure: Option<RequiredConsumerError>,
+}
+
+/// A required consumer.
+#[derive(Debug)]
+struct Required {
+    /// The id as lines have it; a text that is no id is never found.
+    id: Option<ConsumerId>,
+    stall: Option<Stall>,
 }
 
 /// A required consumer that gates, and has not moved since.
@@ -70,6 +81,8 @@ struct Sight {
     sequence: Sequence,
     owner: Owner,
     is_attached: bool,
+    /// Its process is gone without having detached.
+    is_dead: bool,
 }
 
 impl Liveness {
@@ -78,8 +91,17 @@ impl Liveness {
             word: live,
             live,
             watch: None,
+            is_episode: false,
             prints: true,
         }
+    }
+
+    /// Whether an alert will say that this consumer holds the ring.
+    pub(crate) fn alerts_of(&self, id: &str) -> bool {
+        let required = self.watch.iter().filter(|_| self.is_episode);
+        required
+            .flat_map(|watch| &watch.config.required_consumer_ids)
+            .any(|required| required == id)
     }
 
     /// Whether managed publishes may take the fast path.
@@ -141,7 +163,14 @@ impl<E: Event, B> Producer<E, B> {
     ) -> &mut Self {
         self.liveness.word = &HALT;
         self.liveness.watch = Some(Box::new(Watch {
-            stalls: vec![None; config.required_consumer_ids.len()],
+            required: config
+                .required_consumer_ids
+                .iter()
+                .map(|id| Required {
+                    id: ConsumerId::new(id),
+                    stall: None,
+                })
+                .collect(),
             config,
             has_started: false,
             failure: None,
@@ -280,20 +309,20 @@ impl<E: Event, B> Producer<E, B> {
         if self.core.is_refresh_worthwhile(n) && self.poll_space(n).map_err(from_send)? {
             return Ok(self.core.next());
         }
-        let mut waiter = self.waiter(self.habits.strategy, Deadline::NEVER);
-        let outcome = loop {
-            waiter.set_deadline(Deadline::after(interval));
-            match self.wait_until_space(n, &mut waiter) {
-                Ok(true) => break Ok(()),
-                Ok(false) => self.ask_for_progress(true),
-                Err(error) => break Err(from_send(error)),
+        let mut episode = Episode::begin(self);
+        let tx = &mut *episode.tx;
+        let mut waiter = tx.waiter(tx.habits.strategy, Deadline::NEVER);
+        let mut until_look = interval;
+        loop {
+            waiter.set_deadline(Deadline::after(until_look));
+            if tx.wait_until_space(n, &mut waiter).map_err(from_send)? {
+                break;
             }
-            if let Err(failure) = self.look_at_required(n, clock::now()) {
-                break Err(failure);
-            }
-        };
-        self.end_episode(outcome.is_ok());
-        outcome.map(|()| self.core.next())
+            tx.ask_for_progress(true);
+            until_look = tx.look_at_required(n, clock::now())?.max(INTERVAL_MIN);
+        }
+        episode.has_space = true;
+        Ok(episode.tx.core.next())
     }
 
     /// Waits, once, until all required consumers are registered.
@@ -341,19 +370,26 @@ impl<E: Event, B> Producer<E, B> {
             .collect()
     }
 
-    /// One look at every required consumer that keeps `n` slots from being free.
-    fn look_at_required(&mut self, n: usize, now: Instant) -> Result<(), RequiredConsumerError> {
+    /// One look at every required consumer that keeps `n` slots from being free. Says when the next one is due.
+    fn look_at_required(
+        &mut self,
+        n: usize,
+        now: Instant,
+    ) -> Result<Duration, RequiredConsumerError> {
         // whoever has released less than this gates
         let needed = self.core.next() + n as i64 - 1 - self.core.capacity() as i64;
         let last = self.last_published_sequence();
         let prints = self.liveness.prints;
+        let interval = self.habits.liveness_interval;
         let Some(watch) = &mut self.liveness.watch else {
-            return Ok(());
+            return Ok(interval);
         };
         let config = &watch.config;
-        for (id, stall) in config.required_consumer_ids.iter().zip(&mut watch.stalls) {
-            let sight = find(&self.segment, id).filter(|sight| sight.sequence < needed);
-            let Some(sight) = sight else {
+        let mut next_look = interval.max(config.progress_check_interval);
+        for (id, required) in config.required_consumer_ids.iter().zip(&mut watch.required) {
+            let Required { id: line_id, stall } = required;
+            let sight = find(&self.segment, line_id.as_ref());
+            let Some(sight) = sight.filter(|sight| sight.sequence < needed) else {
                 clear(&self.segment.name, id, stall);
                 continue;
             };
@@ -363,7 +399,10 @@ impl<E: Event, B> Producer<E, B> {
             let stall = stall.get_or_insert(Stall::begin(sight, now));
             stall.is_attached = sight.is_attached;
             let stalled_for = now - stall.since;
-            if stalled_for < config.progress_timeout {
+            // who is dead makes no progress: the second look says so, as it may just be coming back at the first
+            let is_dead = sight.is_dead && stall.since < now;
+            if stalled_for < config.progress_timeout && !is_dead {
+                next_look = next_look.min(config.progress_check_interval);
                 continue;
             }
             let alert = || RequiredConsumerAlert {
@@ -380,18 +419,19 @@ impl<E: Event, B> Producer<E, B> {
                 None => {
                     let alert = alert();
                     stall.alerted = Some(now);
+                    next_look = next_look.min(grace_left(config, Duration::ZERO));
                     raise(&alert, config, prints);
                 }
-                Some(at) if is_over(config, now - at) => {
+                Some(at) if grace_left(config, now - at).is_zero() => {
                     let failure = failure_of(alert());
                     tracing::error!(error = %failure, "a required consumer did not come back");
                     watch.failure = Some(failure.clone());
                     return Err(failure);
                 }
-                Some(_) => {}
+                Some(at) => next_look = next_look.min(grace_left(config, now - at)),
             }
         }
-        Ok(())
+        Ok(next_look)
     }
 
     /// Has consumers that handle many events at once release each by itself, or no longer.
@@ -406,17 +446,14 @@ impl<E: Event, B> Producer<E, B> {
     /// Space means that everybody who gated has gone on.
     fn end_episode(&mut self, has_space: bool) {
         self.ask_for_progress(false);
+        self.liveness.is_episode = false;
         if let Some(watch) = &mut self.liveness.watch {
-            for (id, stall) in watch
-                .config
-                .required_consumer_ids
-                .iter()
-                .zip(&mut watch.stalls)
-            {
+            let ids = &watch.config.required_consumer_ids;
+            for (id, required) in ids.iter().zip(&mut watch.required) {
                 if has_space {
-                    clear(&self.segment.name, id, stall);
+                    clear(&self.segment.name, id, &mut required.stall);
                 }
-                *stall = None;
+                required.stall = None;
             }
             if watch.failure.is_some() {
                 self.liveness.word = &HALT;
@@ -425,21 +462,46 @@ impl<E: Event, B> Producer<E, B> {
     }
 }
 
+/// A managed publish that waits. However it ends, also by a hook that panics, consumers are watched no longer.
+struct Episode<'a, E: Event, B> {
+    tx: &'a mut Producer<E, B>,
+    has_space: bool,
+}
+
+impl<'a, E: Event, B> Episode<'a, E, B> {
+    fn begin(tx: &'a mut Producer<E, B>) -> Self {
+        tx.liveness.is_episode = true;
+        Self {
+            tx,
+            has_space: false,
+        }
+    }
+}
+
+impl<E: Event, B> Drop for Episode<'_, E, B> {
+    fn drop(&mut self) {
+        self.tx.end_episode(self.has_space);
+    }
+}
+
 /// The registered line of `id`. A lock that cannot be asked counts as held: nobody is declared dead by an error.
-fn find<E: Event>(segment: &Segment<E>, id: &str) -> Option<Sight> {
+fn find<E: Event>(segment: &Segment<E>, id: Option<&ConsumerId>) -> Option<Sight> {
+    let id = id?;
     let control = segment.control();
     let index = control.maybe_registered().find(|index| {
         let line = &control.consumers[*index];
-        line.state().is_registered() && line.id().text() == id
+        line.state().is_registered() && line.id() == *id
     })?;
     let line = &control.consumers[index];
+    let is_attached = segment
+        .locks()
+        .is_held_by_other(line_byte(index))
+        .unwrap_or(true);
     Some(Sight {
         sequence: line.sequence.load(Order::Acquire),
         owner: line.owner.load(),
-        is_attached: segment
-            .locks()
-            .is_held_by_other(line_byte(index))
-            .unwrap_or(true),
+        is_attached,
+        is_dead: !is_attached && line.state() == LineState::Active,
     })
 }
 
@@ -452,10 +514,14 @@ fn clear(ring: &str, id: &str, stall: &mut Option<Stall>) {
     }
 }
 
-/// Whether the grace period has passed and something follows from that.
-fn is_over(config: &RequiredConsumerLivenessConfig, since_alert: Duration) -> bool {
-    config.failure_action == RequiredConsumerFailureAction::GracefulShutdown
-        && since_alert >= config.shutdown_grace_period
+/// How long after its alert a consumer may still come back; for ever if nothing follows from it.
+fn grace_left(config: &RequiredConsumerLivenessConfig, since_alert: Duration) -> Duration {
+    match config.failure_action {
+        RequiredConsumerFailureAction::GracefulShutdown => {
+            config.shutdown_grace_period.saturating_sub(since_alert)
+        }
+        RequiredConsumerFailureAction::AlertOnly => Duration::MAX,
+    }
 }
 
 /// The one alert of a stall.
@@ -478,6 +544,7 @@ fn failure_of(alert: RequiredConsumerAlert) -> RequiredConsumerError {
         ring: alert.ring,
         owner: alert.owner,
         is_alive: alert.is_alive,
+        lag: alert.lag,
     }
 }
 

@@ -26,7 +26,7 @@ impl<E: Event, B> Producer<E, B> {
     pub(super) fn diagnose(&mut self) -> Option<BlockedOn> {
         let since = self
             .stalled
-            .map(|(since, _)| clock::now().saturating_duration_since(since))
+            .map(|stall| clock::now().saturating_duration_since(stall.since))
             .unwrap_or_default();
         let is_exhausted = self.core.is_exhausted(1);
         let last = self.last_published_sequence();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::Producer;
+use super::{Producer, Stall};
+use crate::blocked::BlockedOn;
 use crate::deadline::Deadline;
 use crate::error::SendError;
 use crate::fail::reached;
@@ -171,23 +172,63 @@ impl<E: Event, B> Producer<E, B> {
     fn note_stall(&mut self) {
         let gate = self.core.gate();
         match self.stalled {
-            Some((_, at)) if at == gate => {}
-            _ => self.stalled = Some((clock::now(), gate)),
+            Some(Stall { gate: at, .. }) if at == gate => {}
+            _ => {
+                self.stalled = Some(Stall {
+                    since: clock::now(),
+                    gate,
+                    is_told: false,
+                });
+            }
         }
     }
 
-    /// While blocked: dead automatic consumers leave the gate, and the time without progress is noted.
+    /// Says once in a stall that it is a consumer that is not there who holds the ring: nobody may ever make room then.
+    fn tell_of_the_dead(&mut self) {
+        if self.stalled.is_none_or(|stall| stall.is_told) {
+            return;
+        }
+        let Some(blocked) = self.diagnose() else {
+            return;
+        };
+        if let BlockedOn::Consumer {
+            id,
+            is_alive: false,
+            lag: 1..,
+            ..
+        } = &blocked
+            && !self.liveness.alerts_of(id)
+        {
+            tracing::warn!(ring = %self.segment.name, "{blocked}");
+            self.stalled = self.stalled.map(|stall| Stall {
+                is_told: true,
+                ..stall
+            });
+        }
+    }
+
+    /// While blocked: dead automatic consumers leave the gate, the time without progress is noted, and a dead one that
+    /// keeps its place is reported.
     pub(crate) fn look_around(&mut self) {
         self.counters.bring_up_to_date(self.core.next());
         self.note_stall();
+        if self.evict_dead() > 0 {
+            reached("evict.while_blocked");
+        }
+        self.tell_of_the_dead();
+    }
+
+    /// Dead automatic consumers leave the gate; says how many.
+    pub(crate) fn evict_dead(&self) -> usize {
         match lines::evict_dead(self.segment.control(), self.segment.locks()) {
-            Ok(0) => {}
+            Ok(0) => 0,
             Ok(evicted) => {
-                reached("evict.while_blocked");
-                tracing::info!(ring = %self.segment.name, evicted, "dead consumers left the gate")
+                tracing::info!(ring = %self.segment.name, evicted, "dead consumers left the gate");
+                evicted
             }
             Err(error) => {
-                tracing::warn!(ring = %self.segment.name, %error, "could not look who is alive")
+                tracing::warn!(ring = %self.segment.name, %error, "could not look who is alive");
+                0
             }
         }
     }

@@ -17,8 +17,8 @@
 //! | `membership` | lines (R16) | evict, claim, rejoin, remove and leave against each other, one id and the last line twice | 8 | each look and each lock left out, rejoin through JOINING or at the floor, the bit cleared late | 9 |
 //! | `deaths` | deaths on lines (R6, R16) | killed at each step of a join, then reclaimed or evicted, or beside another joiner; of rejoin, away, leave, remove and evict | 7 | half-joined lines kept, no second look or scan, no look of the evicter, durable ones evicted, the bit cleared before FREE | 6 |
 //! | `takeover` | takeover (R14) | a producer killed at each step of publish, batch and refresh, with a slow consumer, a joiner, a lease; a takeover killed at each step | 4 | nothing cleared, the gate starts at the floor | 2 |
-//! | `sleep` | sleeping and waking (R9) | one and two consumers sleep, the producer until one or two have released or the last one leaves, closing, both sides, one who holds | 8 | no bit, no fence of either sleeper or either waker, no second look, the word unchanged, nobody woken by who holds | 8 |
-//! | `observe` | observers (R13) | overtaken while it reads, events that come meanwhile | 2 | not marked busy, each fence, no second look | 4 |
+//! | `sleep` | sleeping and waking (R9) | one and two consumers sleep, the producer until one or two have released or the last one leaves, closing, both sides, one who holds | 8 | no bit, no fence of either sleeper, of two, of either waker or a leaver, no second look, either word unchanged, also where both sleep, nobody woken by who holds | 12 |
+//! | `observe` | observers (R13) | overtaken while it reads, events that come meanwhile, passed by the floor, a slot that a successor cleared | 4 | not marked busy, each fence, no second look, no look at the floor or after it, the floor relaxed | 7 |
 //!
 //! Bounds: two or three preemptions, one where three parties meet a death (see `deaths`); rings of one, two and four
 //! slots, three consumer lines, ids of one word; an observer's slot stands by itself. Beyond the models: what takes the
@@ -130,6 +130,12 @@ pub(crate) enum Step {
     ObserveReadFence,
     /// The second look at the stamp.
     ObserveRelook,
+    /// The look at the floor where the stamp says nothing.
+    ObserveFloor,
+    /// The second look at the stamp after that.
+    ObserveFloorRelook,
+    /// The floor's store is a Release store.
+    FloorRelease,
     /// The event is written before its stamp; simulations leave it out.
     EventFirst,
     /// A lease is not released before its end; simulations leave it out.

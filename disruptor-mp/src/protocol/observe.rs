@@ -3,13 +3,14 @@
 //! The producer of such a ring marks a slot busy before it writes the event over the one of the last lap, word by word,
 //! and stamps it afterwards. An observer copies the words and looks at the stamp once more: if it is still the same,
 //! the copy is whole. Observers write nothing but a sleeper's bit. A producer that dies in between leaves a slot busy,
-//! which is not published, and which a takeover clears like every stamp above the head.
+//! which is not published, and which a takeover clears like every stamp above the head; so does a batch whose writer
+//! panics. What the slot held before is gone then, and its stamp does not say so: the floor does.
 
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crate::layout::stamp;
-use crate::sync::{AtomicU64, Ordering, fence, process};
+use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, process};
 use crate::{Event, Sequence};
 
 /// What an observer finds in a slot.
@@ -19,7 +20,7 @@ pub(crate) enum Sight {
     Seen,
     /// An older event, or one that is being written.
     NotYet,
-    /// A later event, or one that was being written over it.
+    /// A later event, one that was being written over it, or none any more.
     Overwritten,
 }
 
@@ -38,12 +39,18 @@ pub(crate) fn write(stamp: &AtomicU64, sequence: Sequence, copy: impl FnOnce()) 
 
 /// Reads the event of `sequence` with `copy`; what was copied counts only if it was [`Sight::Seen`].
 #[inline(always)]
-pub(crate) fn read(stamp: &AtomicU64, sequence: Sequence, copy: impl FnOnce()) -> Sight {
+pub(crate) fn read(
+    stamp: &AtomicU64,
+    floor: &AtomicI64,
+    sequence: Sequence,
+    copy: impl FnOnce(),
+) -> Sight {
     // SYNC POINT publish: pairs with the Release store of the stamp in `ProducerCore`.
     let before = stamp.load(Ordering::Acquire);
     if before != stamp::published(sequence) {
         return match stamp::sequence_of(before) {
             Some(found) if found > sequence => Sight::Overwritten,
+            _ if is_taken_back(stamp, before, floor, sequence) => Sight::Overwritten,
             _ => Sight::NotYet,
         };
     }
@@ -59,6 +66,17 @@ pub(crate) fn read(stamp: &AtomicU64, sequence: Sequence, copy: impl FnOnce()) -
         true => Sight::Seen,
         false => Sight::Overwritten,
     }
+}
+
+/// Whether the event of `sequence` was published, though the stamp `before` does not say so: its slot was claimed for a
+/// later event, which came to nothing, and the stamp was zeroed.
+#[inline(always)]
+fn is_taken_back(stamp: &AtomicU64, before: u64, floor: &AtomicI64, sequence: Sequence) -> bool {
+    // SYNC POINT observe-floor: pairs with the Release store in `ProducerCore::refresh`: who finds the floor there finds
+    // the stamps of everything up to it, too. The stamp may have come between the two looks.
+    !left_out!(ObserveFloor)
+        && floor.load(Ordering::Acquire) >= sequence
+        && (left_out!(ObserveFloorRelook) || stamp.load(Ordering::Relaxed) == before)
 }
 
 /// Copies an event into a slot, each word by itself.

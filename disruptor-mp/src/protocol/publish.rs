@@ -123,13 +123,7 @@ impl<E: Event> ProducerCore<E> {
         &mut self.expectation
     }
 
-    /// How many slots may be claimed without a refresh.
-    #[inline(always)]
-    pub(crate) fn free(&self) -> usize {
-        self.free_from(self.next())
-    }
-
-    /// None rather than less: a hostile peer's stamps can take the position past the limit.
+    /// How many slots from `next` on may be claimed without a refresh. None rather than less: a hostile peer's stamps can take the position past the limit.
     #[inline(always)]
     fn free_from(&self, next: Sequence) -> usize {
         (self.limit - next + 1).max(0) as usize
@@ -276,11 +270,9 @@ impl<E: Event> ProducerCore<E> {
         }
         if m > self.floor {
             self.floor = m;
-            self.view
-                .control()
-                .producer
-                .floor
-                .store(m, Ordering::Relaxed);
+            // SYNC POINT observe-floor: pairs with the Acquire load in `observe::read`.
+            let floor = &self.view.control().producer.floor;
+            floor.store(m, release!(FloorRelease));
             point("refresh.floor");
         } else {
             reached("refresh.floor_stays");
@@ -305,10 +297,18 @@ impl<E: Event> ProducerCore<E> {
 
     /// Whether a refresh would make a claim of `n` slots possible. Reads, and writes nothing shared.
     pub(crate) fn is_obtainable(&mut self, n: usize) -> bool {
+        self.vacant(n).is_some() || self.obtainable_slots(n) >= n
+    }
+
+    /// How many slots would be free after a refresh for a claim of `n`. Says what that comes to, and no more: who sleeps
+    /// only while there is no space would otherwise never sleep. Reads, and writes nothing shared.
+    pub(crate) fn obtainable_slots(&mut self, n: usize) -> usize {
         let last = self.next() - 1;
-        self.vacant(n).is_some()
-            || (self.obtainable(last, n) >= self.needed(last, n)
-                && self.expectation.limit(MAX_SEQUENCE) > last)
+        let floor = self.obtainable(last, n.min(self.view.capacity()));
+        // as the second scan will find them: who stands below the floor keeps the gate there
+        let second = self.scan(last).unwrap_or(floor);
+        let gate = self.gate.max(floor.min(second));
+        (self.limit_at(gate, last) - last) as usize
     }
 
     /// R5 (1): where the floor may move to.
@@ -345,8 +345,12 @@ impl<E: Event> ProducerCore<E> {
     }
 
     fn set_limit(&mut self, last: Sequence) {
-        let most = self.gate + self.view.capacity() as i64;
-        self.limit = self.expectation.limit(most).min(MAX_SEQUENCE).max(last);
+        self.limit = self.limit_at(self.gate, last);
+    }
+
+    fn limit_at(&self, gate: Sequence, last: Sequence) -> Sequence {
+        let most = gate + self.view.capacity() as i64;
+        self.expectation.limit(most).min(MAX_SEQUENCE).max(last)
     }
 
     /// The smallest sequence of all registered consumers; none of them can have released what was not published.
@@ -418,3 +422,7 @@ impl<E: Event> Drop for Unseen<E> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "publish_tests.rs"]
+mod tests;

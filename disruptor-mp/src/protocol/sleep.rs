@@ -178,7 +178,9 @@ pub(crate) fn wake_producer(control: &Control) {
     if cfg!(loom) && !looks_closer() {
         return;
     }
-    fence(Ordering::SeqCst);
+    if !left_out!(WakeFence) {
+        fence(Ordering::SeqCst);
+    }
     if waiters.space_wanted.load(Ordering::Relaxed) == NOTHING_WANTED
         || waiters.space_wanted.swap(NOTHING_WANTED, Ordering::AcqRel) == NOTHING_WANTED
     {
@@ -186,7 +188,9 @@ pub(crate) fn wake_producer(control: &Control) {
     }
     point("wake.wish_taken");
     note_time(waiters);
-    waiters.space_word.fetch_add(1, Ordering::Release);
+    if !left_out!(WakeBump) {
+        waiters.space_word.fetch_add(1, Ordering::Release);
+    }
     point("wake.space_bumped");
     kernel::wake_all(&waiters.space_word);
     point("wake.space_woken");

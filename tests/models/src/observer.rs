@@ -1,7 +1,8 @@
 //! Observers (R13), a specification: they read without being registered, and may be overtaken.
 //!
 //! The producer writes an event of two words between a busy stamp and its stamp. An observer reads the stamp, the
-//! words and the stamp again. Two orders of memory: x86-TSO, and one in which stores to different words overtake each other
+//! words and the stamp again. Where a stamp says nothing, as a successor has cleared it, the floor says whether the event
+//! was there. Two orders of memory: x86-TSO, and one in which stores to different words overtake each other
 //! and an observer's loads do, too, unless a fence holds them; there the fences show.
 
 use crate::checker::{
@@ -25,6 +26,12 @@ pub(crate) enum LeftOut {
     SecondStamp,
     /// R5: the floor is stored before a slot is used again, by which a successor finds the head.
     Floor,
+    /// The look at the floor where the stamp says nothing.
+    FloorLook,
+    /// The second look at the stamp after that.
+    FloorRelook,
+    /// The floor is stored with Release.
+    FloorRelease,
 }
 
 /// Who takes part.
@@ -35,6 +42,8 @@ pub(crate) struct Observers {
     pub(crate) last: Word,
     /// The producer may be killed; a successor takes over.
     pub(crate) has_successor: bool,
+    /// The successor publishes nothing, and closes the ring.
+    pub(crate) gives_up: bool,
     pub(crate) left_out: Option<LeftOut>,
 }
 
@@ -46,6 +55,10 @@ const WORDS: usize = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     producer: Lock,
+    /// How many have had the lock.
+    producers: u8,
+    /// The last sequence of a ring that was given up.
+    closed: Option<Word>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +78,12 @@ enum Writing {
 enum Reading {
     /// Loads that may be made now in any order: bit 0 the first stamp, bits 1 and 2 the words, bit 3 the second stamp.
     Loads(u8),
+    /// The first stamp said nothing: the floor, the stamp again, and that the event is missed.
+    Floor,
+    Again,
+    Missed,
+    /// Whether the ring has ended.
+    End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,14 +118,14 @@ impl Observers {
         let me = cpu.me;
         let stamp = self.stamp(local.next);
         let next = match at {
-            Writing::Lock => match cpu
-                .system("locks the producer's byte")?
-                .producer
-                .try_lock(me)
-            {
-                true => Writing::Head,
-                false => return Err(Halt::Waits),
-            },
+            Writing::Lock => {
+                let world = cpu.system("locks the producer's byte")?;
+                if !world.producer.try_lock(me) {
+                    return Err(Halt::Waits);
+                }
+                world.producers += 1;
+                Writing::Head
+            }
             // R14; nobody else writes meanwhile
             Writing::Head => {
                 let floor = cpu.peek(FLOOR);
@@ -128,14 +147,17 @@ impl Observers {
                     false => Writing::Floor,
                 }
             }
-            Writing::Floor if local.next > self.last => Writing::Unlock,
+            Writing::Floor if local.next > self.last || self.is_given_up_by(me) => Writing::Unlock,
             // nobody is registered: the producer runs free
             Writing::Floor => {
                 let floor = local.next - self.slots;
                 match floor > cpu.peek(FLOOR) && !self.lacks(LeftOut::Floor) {
                     false => Writing::Busy,
                     true => {
-                        cpu.store(FLOOR, floor)?;
+                        match self.lacks(LeftOut::FloorRelease) {
+                            true => cpu.store(FLOOR, floor)?,
+                            false => cpu.store_release(FLOOR, floor)?,
+                        }
                         Writing::Fence
                     }
                 }
@@ -169,14 +191,21 @@ impl Observers {
                 Writing::Floor
             }
             Writing::Unlock => {
-                cpu.system("unlocks the producer's byte")?
-                    .producer
-                    .unlock(me);
+                let world = cpu.system("unlocks the producer's byte")?;
+                world.producer.unlock(me);
+                if self.is_given_up_by(me) {
+                    world.closed = Some(local.next - 1);
+                }
                 return Ok(Flow::Ends);
             }
         };
         local.role = Role::Producer(next);
         Ok(Flow::Goes)
+    }
+
+    /// Whether this is a successor that publishes nothing.
+    fn is_given_up_by(&self, who: usize) -> bool {
+        self.gives_up && who > 0
     }
 
     /// Which of the loads still to be made may come next.
@@ -214,6 +243,10 @@ impl Observers {
         }
         let mut left = left & !(1 << load);
         if load == 0 && local.stamps[0] != local.next {
+            if local.stamps[0] % BUSY <= local.next {
+                local.role = Role::Observer(self.after_not_yet());
+                return Ok(Flow::Goes);
+            }
             self.look_other(local)?;
             left = self.begin();
             local.words = [0; WORDS];
@@ -236,16 +269,65 @@ impl Observers {
         }
     }
 
-    /// Another stamp than the one it waits for: not yet, or lagged. It goes on with what the slot holds or will hold.
+    /// A later stamp than the one it waits for: it lagged, and goes on with what the slot holds or will hold.
     fn look_other(&self, local: &mut Local) -> Result<(), Halt> {
         let found = local.stamps[0] % BUSY;
-        if found > local.next {
-            if found % self.slots != local.next % self.slots {
-                return broken("a slot has a stamp that is none of its own");
-            }
-            local.next = found;
+        if found % self.slots != local.next % self.slots {
+            return broken("a slot has a stamp that is none of its own");
         }
+        local.next = found;
         Ok(())
+    }
+
+    fn after_not_yet(&self) -> Reading {
+        match self.lacks(LeftOut::FloorLook) {
+            true => self.after_floor(),
+            false => Reading::Floor,
+        }
+    }
+
+    /// Only a ring that is given up ends before its last sequence.
+    fn after_floor(&self) -> Reading {
+        match self.gives_up {
+            true => Reading::End,
+            false => Reading::Loads(self.begin()),
+        }
+    }
+
+    /// The stamp said nothing: whether the event was there is what the floor says.
+    fn look_at_floor(&self, at: Reading, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
+        let stamp = self.stamp(local.next);
+        let begin = Reading::Loads(self.begin());
+        let next = match at {
+            Reading::Floor if cpu.load(FLOOR) < local.next => self.after_floor(),
+            Reading::Floor if self.lacks(LeftOut::FloorRelook) => Reading::Missed,
+            Reading::Floor => Reading::Again,
+            // it may have come between the two looks
+            Reading::Again if cpu.load(stamp) == local.stamps[0] => Reading::Missed,
+            Reading::Again | Reading::Loads(_) => begin,
+            Reading::Missed => {
+                let found = cpu.truth(stamp) % BUSY;
+                let is_taken_over = cpu.system("judges")?.producers > 1;
+                if found <= local.next && !(found == 0 && is_taken_over) {
+                    return broken("an observer has missed an event that is there or comes");
+                }
+                local.next += 1;
+                begin
+            }
+            Reading::End => match cpu.system("looks whether the ring has ended")?.closed {
+                Some(last) if local.next > last => return Ok(Flow::Ends),
+                _ => begin,
+            },
+        };
+        if next == begin {
+            local.words = [0; WORDS];
+            local.stamps = [0; 2];
+        }
+        if local.next > self.last {
+            return Ok(Flow::Ends);
+        }
+        local.role = Role::Observer(next);
+        Ok(Flow::Goes)
     }
 
     /// All loads are made: the event is good if the stamp is still the same; else it was overtaken and looks again.
@@ -315,6 +397,7 @@ impl Model for Observers {
         match local.role {
             Role::Producer(at) => self.write(at, local, cpu),
             Role::Observer(Reading::Loads(left)) => self.read(left, local, cpu),
+            Role::Observer(at) => self.look_at_floor(at, local, cpu),
         }
     }
 }

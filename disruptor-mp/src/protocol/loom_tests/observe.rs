@@ -1,14 +1,15 @@
-//! Observers: R13. One slot that is written over and over, of two words that belong together.
+//! Observers: R13. One slot that is written over and over, of two words that belong together; and a ring whose floor says
+//! what a slot without a stamp held.
 
 use std::sync::Arc;
 
 use loom::thread;
 
-use super::{Model, Step};
+use super::{Model, Ring, Step, Tx};
 use crate::Sequence;
 use crate::layout::stamp;
 use crate::protocol::observe::{self, Sight};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicI64, AtomicU64, Ordering};
 
 /// A stamp and an event of two words.
 struct Slot {
@@ -38,7 +39,9 @@ impl Slot {
     /// As `Observer::try_recv`.
     fn observe(&self, sequence: Sequence) -> Sight {
         let mut seen = [0; 2];
-        let sight = observe::read(&self.stamp, sequence, || {
+        // no slot of these models loses its stamp
+        let floor = AtomicI64::new(-1);
+        let sight = observe::read(&self.stamp, &floor, sequence, || {
             seen = [0, 1].map(|index| self.words[index].load(Ordering::Relaxed));
         });
         if sight == Sight::Seen {
@@ -113,4 +116,93 @@ fn loom_control_second_look_before_the_words() {
 #[test]
 fn loom_control_no_second_look() {
     Model::with_preemptions(4).fails_without(Step::ObserveRelook, &[TORN], overwritten);
+}
+
+/// As `Observer::try_recv`, without the event.
+fn look(ring: &Ring, sequence: Sequence) -> Sight {
+    let segment = ring.open();
+    let floor = &segment.control().producer.floor;
+    observe::read(segment.view.stamp(sequence), floor, sequence, || {})
+}
+
+/// A producer of a ring of one makes the only slot free for a claim: the floor moves.
+fn publish_and_refresh(tx: &mut Tx) {
+    assert!(tx.try_publish().is_some(), "the ring has space");
+    assert!(tx.core.refresh(1), "nobody is registered");
+}
+
+/// What an observer says that was told that an event is gone, which is there.
+const MISSED: &str = "found no event";
+
+/// The floor passes an event that an observer has not seen yet. Nothing is written over it: it is not missed.
+fn passed_by_the_floor() {
+    let ring = Ring::new(1);
+    let mut tx = ring.tx();
+    let other = ring.clone();
+    let observer = thread::spawn(move || {
+        let sight = look(&other, 0);
+        assert_ne!(sight, Sight::Overwritten, "{MISSED}");
+        super::reached(match sight {
+            Sight::Seen => "seen",
+            _ => "not yet",
+        });
+    });
+    publish_and_refresh(&mut tx);
+    observer.join().expect("the observer");
+}
+
+/// The producer dies in the middle of the next event, and a successor clears the slot. The event that was there before is
+/// missed, and said to be.
+fn cleared_by_a_successor() {
+    let ring = Ring::new(1);
+    let mut tx = ring.tx();
+    let other = ring.clone();
+    let observer = thread::spawn(move || look(&other, 0));
+    publish_and_refresh(&mut tx);
+    observe::write(tx.segment.view.stamp(1), 1, || {});
+    drop(tx);
+    let successor = ring.tx();
+    if observer.join().expect("the observer") == Sight::Overwritten {
+        super::reached("overwritten");
+    }
+    assert_eq!(look(&ring, 0), Sight::Overwritten, "found nothing for ever");
+    assert_eq!(look(&ring, 1), Sight::NotYet);
+    drop(successor);
+}
+
+#[test]
+fn loom_observer_while_the_floor_passes() {
+    Model::with_preemptions(3)
+        .reaches(&["seen", "not yet"])
+        .holds(passed_by_the_floor);
+}
+
+#[test]
+fn loom_observer_of_a_cleared_slot() {
+    Model::with_preemptions(3)
+        .reaches(&["overwritten"])
+        .holds(cleared_by_a_successor);
+}
+
+#[test]
+fn loom_control_floor_relaxed() {
+    Model::with_preemptions(3).fails_without(Step::FloorRelease, &[MISSED], passed_by_the_floor);
+}
+
+#[test]
+fn loom_control_no_look_after_the_floor() {
+    Model::with_preemptions(3).fails_without(
+        Step::ObserveFloorRelook,
+        &[MISSED],
+        passed_by_the_floor,
+    );
+}
+
+#[test]
+fn loom_control_no_look_at_the_floor() {
+    Model::with_preemptions(3).fails_without(
+        Step::ObserveFloor,
+        &["found nothing"],
+        cleared_by_a_successor,
+    );
 }

@@ -102,6 +102,11 @@ fn loom_control_wake_without_a_change_of_the_word() {
     Model::with_preemptions(3).fails_without(Step::WakeBump, &[ASLEEP], || consumers_sleep(1, 1));
 }
 
+#[test]
+fn loom_control_two_consumers_sleep_without_a_fence() {
+    Model::with_preemptions(2).fails_without(Step::SleepFence, &[ASLEEP], || consumers_sleep(2, 1));
+}
+
 /// A producer that sleeps until consumers that never wait have released enough.
 fn producer_sleeps(capacity: usize, consumers: usize) {
     SLEEPS.set(true);
@@ -151,21 +156,33 @@ fn loom_control_commit_without_a_fence() {
     Model::with_preemptions(3).fails_without(Step::WakeFence, &[ASLEEP], || producer_sleeps(1, 1));
 }
 
+#[test]
+fn loom_control_producer_is_woken_without_a_change_of_the_word() {
+    Model::with_preemptions(3).fails_without(Step::WakeBump, &[ASLEEP], || producer_sleeps(1, 1));
+}
+
 /// Leaving gives space as a release does.
+fn the_last_one_leaves() {
+    SLEEPS.set(true);
+    let ring = Ring::new(1);
+    let rx = ring.rx();
+    let mut tx = ring.tx();
+    assert!(tx.try_publish().is_some(), "the ring has space");
+    let leaver = thread::spawn(move || rx.leave());
+    publish_asleep(&mut tx);
+    leaver.join().expect("the leaver");
+}
+
 #[test]
 fn loom_producer_sleeps_until_the_last_one_leaves() {
     Model::with_preemptions(3)
         .reaches(&["waited for space"])
-        .holds(|| {
-            SLEEPS.set(true);
-            let ring = Ring::new(1);
-            let rx = ring.rx();
-            let mut tx = ring.tx();
-            assert!(tx.try_publish().is_some(), "the ring has space");
-            let leaver = thread::spawn(move || rx.leave());
-            publish_asleep(&mut tx);
-            leaver.join().expect("the leaver");
-        });
+        .holds(the_last_one_leaves);
+}
+
+#[test]
+fn loom_control_leave_without_a_fence() {
+    Model::with_preemptions(3).fails_without(Step::WakeFence, &[ASLEEP], the_last_one_leaves);
 }
 
 /// The end of the ring wakes as an event does.
@@ -183,25 +200,32 @@ fn loom_close_wakes() {
 }
 
 /// A ring of two: each sleeps until the other has done something.
+fn both_sleep() {
+    SLEEPS.set(true);
+    let ring = Ring::new(1);
+    let mut rx = ring.rx();
+    let mut tx = ring.tx();
+    let reader = thread::spawn(move || {
+        for expected in 0..2 {
+            assert_eq!(take_asleep(&mut rx), Some(expected));
+        }
+    });
+    for _ in 0..2 {
+        publish_asleep(&mut tx);
+    }
+    reader.join().expect("the reader");
+}
+
 #[test]
 fn loom_both_sleep() {
     Model::with_preemptions(2)
         .reaches(&["slept", "waited for space"])
-        .holds(|| {
-            SLEEPS.set(true);
-            let ring = Ring::new(1);
-            let mut rx = ring.rx();
-            let mut tx = ring.tx();
-            let reader = thread::spawn(move || {
-                for expected in 0..2 {
-                    assert_eq!(take_asleep(&mut rx), Some(expected));
-                }
-            });
-            for _ in 0..2 {
-                publish_asleep(&mut tx);
-            }
-            reader.join().expect("the reader");
-        });
+        .holds(both_sleep);
+}
+
+#[test]
+fn loom_control_both_sleep_without_a_change_of_the_word() {
+    Model::with_preemptions(2).fails_without(Step::WakeBump, &[ASLEEP], both_sleep);
 }
 
 /// A producer that wishes for a quarter of the ring, and a consumer that releases one event, holds the others and sleeps

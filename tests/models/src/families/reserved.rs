@@ -13,6 +13,7 @@ pub(super) fn observers() -> Family {
         slots,
         last,
         has_successor,
+        gives_up: false,
         left_out: None,
     };
     for (order, kind) in [(Order::Total, "x86"), (Order::PerWord, "weaker")] {
@@ -22,6 +23,13 @@ pub(super) fn observers() -> Family {
         family.holds(
             &format!("{kind}, 2 slots, a death"),
             plan(order, 2, 4, true),
+        );
+        family.holds(
+            &format!("{kind}, 2 slots, a death, given up"),
+            Observers {
+                gives_up: true,
+                ..plan(order, 2, 4, true)
+            },
         );
     }
     let torn = &["torn"];
@@ -43,6 +51,25 @@ pub(super) fn observers() -> Family {
         "x86: floor not stored",
         torn,
         without(LeftOut::Floor, Order::Total, true),
+    );
+    family.fails(
+        "x86: floor not looked at",
+        &["no way to an end"],
+        Observers {
+            gives_up: true,
+            ..without(LeftOut::FloorLook, Order::Total, true)
+        },
+    );
+    let missed = &["has missed an event"];
+    family.fails(
+        "x86: stamp not looked at after the floor",
+        missed,
+        without(LeftOut::FloorRelook, Order::Total, false),
+    );
+    family.fails(
+        "weaker: floor stored without Release",
+        missed,
+        without(LeftOut::FloorRelease, Order::PerWord, false),
     );
     for (name, step) in [
         (
