@@ -287,6 +287,39 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         self.raw.recv_owned(deadline)
     }
 
+    /// Hands `handle` the next message's kind and bytes, waiting for it until the deadline: where its producer wrote them,
+    /// if one frame holds them, else in `buffer`. It is released when `handle` returns, and comes again when that panics.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportConsumer::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// let mut buffer = ReassemblyBuffer::new();
+    /// tx.publish_raw(&[7; 100], 1)?; // two frames: put together in the buffer
+    /// let sum = rx.recv_raw_leased(&mut buffer, Deadline::NEVER, |_kind, bytes| {
+    ///     bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>()
+    /// })?;
+    /// assert_eq!(sum, 700);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_raw_leased<R>(
+        &mut self,
+        buffer: &mut ReassemblyBuffer,
+        deadline: Deadline,
+        handle: impl FnOnce(u8, &[u8]) -> R,
+    ) -> Result<R, RecvError> {
+        self.raw
+            .recv_leased(buffer, deadline, |meta, bytes| handle(meta.kind, bytes))
+    }
+
     /// Hands `handle` the next message to read in place, waiting for it for as long as it takes, through a producer's
     /// death too: where its producer wrote it, if one frame holds it, else in `buffer`. It is released when `handle`
     /// returns, and comes again when that panics.
