@@ -3,7 +3,7 @@
 //! They are read once, so each test starts a child, which is this program again, and reads what it says of itself.
 #![cfg(target_os = "linux")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
@@ -312,4 +312,29 @@ fn auto_consumers_sleep_for_the_delay_that_is_set() {
     let answers = child::<&str>("handler", &[]);
     let sleeps: u64 = answers["sleeps"].parse().expect("a number");
     assert!(sleeps < SLEEPS, "who spins does not sleep: {answers:?}");
+}
+
+/// `docs/operations.md` has a row for each variable, and the sources read no other one.
+#[test]
+fn every_variable_is_documented_with_its_default() {
+    let page = include_str!("../../docs/operations.md");
+    let sources = include_str!("../src/env.rs");
+    let read: BTreeSet<&str> = sources
+        .split('"')
+        .filter(|text| text.starts_with("MYELON_"))
+        .collect();
+    assert_eq!(read, BTreeSet::from(VARIABLES));
+    for variable in VARIABLES {
+        let head = format!("| `{variable}` | ");
+        let rows = page.lines().filter_map(|line| line.strip_prefix(&head));
+        let [row] = rows.collect::<Vec<_>>()[..] else {
+            panic!("{variable} has not one row");
+        };
+        let mut cells = row.split(" | ");
+        let (unit, unset) = (cells.next().expect("a unit"), cells.next());
+        let default = format!("{}{unit}", unset.expect("a default"));
+        if let Some((_, expected, _)) = DURATIONS.iter().find(|(name, ..)| *name == variable) {
+            assert_eq!(default.replace("1000ms", "1s"), *expected, "{variable}");
+        }
+    }
 }
