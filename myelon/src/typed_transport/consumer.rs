@@ -558,6 +558,22 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Counters`](crate::TransportError::Counters); nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use myelon::{CounterId, CountersFile};
+    ///
+    /// let file = CountersFile::anonymous();
+    /// rx.attach_counters(&file)?;
+    /// assert!(file.snapshot().iter().any(|it| it.id == CounterId::CODEC_DECODED));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
         self.show();
         self.raw.attach_counters(file)
@@ -613,6 +629,20 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// let builder = || ring.builder().with_consumer_id("reader");
+    /// TypedConsumer::from_builder(builder())?.detach()?;
+    /// assert!(tx.raw().discover_consumer_id("reader"), "its place is kept");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detach(self) -> MultiProcessResult<()> {
         self.raw.detach()
     }
