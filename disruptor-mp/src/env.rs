@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 fn read<T: FromStr>(name: &str) -> Option<T> {
-    let text = std::env::var(name).ok()?;
+    let value = std::env::var_os(name)?;
+    // what is no text is no number, either
+    let text = value.to_string_lossy();
     match text.trim().parse() {
         Ok(value) => Some(value),
         Err(_) => {

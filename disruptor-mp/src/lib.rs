@@ -30,6 +30,7 @@
 //!
 //! - `dst`: deterministic simulation of processes that share a ring, for tests of programs and of this crate (module
 //!   `dst`).
+//! - `metrics`, `opentelemetry`: counters as Prometheus text, and as OpenTelemetry instruments (module [`observability`]).
 //! - `tokio`: `AsyncConsumer`, whose wait is a future.
 //! - `fail-points`: named steps at which tests end or stop a process; in debug builds only.
 

@@ -49,16 +49,30 @@
 //! # The ids
 //!
 //! [`COUNTERS`] lists those that this family gives out; a program's own begin at [`APPLICATION_IDS_FROM`].
+//!
+//! # Dashboards
+//!
+//! With the feature `metrics` a snapshot becomes text that Prometheus scrapes (`prometheus_text`), with `opentelemetry` a
+//! meter's instruments report one whenever they are collected (`register_instruments`). Both read what endpoints have
+//! written anyhow: they may run in another process, and cost the rings nothing.
 
 mod endpoint;
 mod error;
 mod file;
 mod ids;
+#[cfg(feature = "opentelemetry")]
+mod instruments;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod slot;
 
 pub use error::CountersError;
 pub use file::{COUNTERS_FILE_SLOTS, CounterHandle, CountersFile};
 pub use ids::{APPLICATION_IDS_FROM, COUNTERS, CounterId, CounterInfo};
+#[cfg(feature = "opentelemetry")]
+pub use instruments::register_instruments;
+#[cfg(feature = "metrics")]
+pub use metrics::prometheus_text;
 pub use slot::{COUNTER_LABEL_BYTES_MAX, CounterSnapshot};
 
 pub(crate) use endpoint::{ConsumerCounters, ProducerCounters};

@@ -13,9 +13,30 @@ use disruptor_mp::{
 use crate::transport::{RingPlace, WORKER_PREFIX};
 
 /// The result of what a topology does.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::{FixedTopology, InferenceTopologyResult, SharedConsumer};
+///
+/// fn attach(topology: &FixedTopology) -> InferenceTopologyResult<SharedConsumer<u64>> {
+///     topology.attach_worker(0)
+/// }
+/// ```
 pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
 
 /// What can go wrong with a topology.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::{FixedTopology, InferenceTopologyError, WorkerCount};
+///
+/// let topology = FixedTopology::new("doc", 64, WorkerCount::Two);
+/// let error = topology.worker_consumer_id(2).unwrap_err();
+/// assert!(matches!(error, InferenceTopologyError::NoSuchWorker { index: 2, workers: 2 }));
+/// assert_eq!(error.to_string(), "there is no worker 2: the topology has 2, numbered from 0");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InferenceTopologyError {
@@ -70,6 +91,12 @@ pub enum WorkerCount {
 
 impl WorkerCount {
     /// The number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(myelon::WorkerCount::Eight.as_usize(), 8);
+    /// ```
     pub const fn as_usize(self) -> usize {
         self as usize
     }
@@ -79,6 +106,17 @@ impl WorkerCount {
     /// # Errors
     ///
     /// [`InferenceTopologyError::WorkerCount`] outside 2 to 8.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::WorkerCount;
+    ///
+    /// assert_eq!(WorkerCount::from_usize(8)?, WorkerCount::Eight);
+    /// let error = WorkerCount::from_usize(1).unwrap_err();
+    /// assert_eq!(error.to_string(), "a fixed topology has 2 to 8 workers, not 1: take a session for other numbers");
+    /// # Ok::<(), myelon::InferenceTopologyError>(())
+    /// ```
     pub const fn from_usize(workers: usize) -> InferenceTopologyResult<Self> {
         Ok(match workers {
             2 => Self::Two,
@@ -146,6 +184,15 @@ impl sealed::Backing for MappedFile {
 
 impl FixedTopology {
     /// The ring `name` in shared memory with `size` slots, a power of two, and so many workers. Nothing is created yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::{FixedTopology, WorkerCount};
+    ///
+    /// let topology = FixedTopology::new("batches", 1024, WorkerCount::Four);
+    /// assert_eq!((topology.name(), topology.size(), topology.workers()), ("batches", 1024, 4));
+    /// ```
     pub fn new(name: impl Into<String>, size: usize, workers: WorkerCount) -> Self {
         Self::at(name.into(), PathBuf::new(), size, workers)
     }
@@ -190,16 +237,40 @@ impl<B> FixedTopology<B> {
     }
 
     /// The ring's name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::{FixedTopology, WorkerCount};
+    ///
+    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).name(), "batches");
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// How many slots it has.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::{FixedTopology, WorkerCount};
+    ///
+    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).size(), 1024);
+    /// ```
     pub fn size(&self) -> usize {
         self.size
     }
 
     /// How many workers take its events.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::{FixedTopology, WorkerCount};
+    ///
+    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).workers(), 4);
+    /// ```
     pub fn workers(&self) -> usize {
         self.workers.as_usize()
     }
@@ -209,6 +280,16 @@ impl<B> FixedTopology<B> {
     /// # Errors
     ///
     /// [`InferenceTopologyError::NoSuchWorker`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{Deadline, FixedTopology, WorkerCount};
+    /// # let topology = FixedTopology::new(myelon::portable_shm_segment_name("doc"), 64, WorkerCount::Two);
+    /// assert_eq!(topology.worker_consumer_id(1)?, "worker_1");
+    /// assert!(topology.worker_consumer_id(2).is_err());
+    /// # Ok::<(), myelon::InferenceTopologyError>(())
+    /// ```
     pub fn worker_consumer_id(&self, index: usize) -> InferenceTopologyResult<String> {
         let workers = self.workers();
         match index < workers {
@@ -220,6 +301,21 @@ impl<B> FixedTopology<B> {
 
 impl<B: sealed::Backing> FixedTopology<B> {
     /// A builder of the scheduler's end, which expects all workers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{Deadline, FixedTopology, WorkerCount};
+    /// # let topology = FixedTopology::new(myelon::portable_shm_segment_name("doc"), 64, WorkerCount::Two);
+    /// use std::time::Duration;
+    ///
+    /// let scheduler = topology
+    ///     .scheduler_builder::<u64>()
+    ///     .with_liveness_interval(Duration::from_millis(10))
+    ///     .build_producer(|| 0)?;
+    /// # scheduler.destroy()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn scheduler_builder<E: Event>(&self) -> DisruptorBuilder<E, B> {
         B::builder(&self.root, &self.name, self.size)
             .discover_consumer_with_prefix(self.workers(), WORKER_PREFIX)
@@ -231,6 +327,17 @@ impl<B: sealed::Backing> FixedTopology<B> {
     /// # Errors
     ///
     /// [`InferenceTopologyError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{Deadline, FixedTopology, WorkerCount};
+    /// # let topology = FixedTopology::new(myelon::portable_shm_segment_name("doc"), 64, WorkerCount::Two);
+    /// let mut scheduler = topology.build_scheduler(|| 0_u64)?;
+    /// scheduler.send(Deadline::NEVER, |event| *event = 7)?; // kept for both workers
+    /// # scheduler.destroy()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn build_scheduler<E: Event>(
         &self,
         factory: impl FnMut() -> E,
@@ -243,6 +350,23 @@ impl<B: sealed::Backing> FixedTopology<B> {
     /// # Errors
     ///
     /// [`InferenceTopologyError::NoSuchWorker`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{Deadline, FixedTopology, WorkerCount};
+    /// # let topology = FixedTopology::new(myelon::portable_shm_segment_name("doc"), 64, WorkerCount::Two);
+    /// # let scheduler = topology.build_scheduler(|| 0_u64)?;
+    /// use myelon::AutoWaitStrategy;
+    ///
+    /// let worker = topology
+    ///     .worker_builder::<u64>(0)?
+    ///     .with_wait_strategy(AutoWaitStrategy::BusySpin)
+    ///     .build_consumer()?;
+    /// assert_eq!(worker.consumer_id(), "worker_0");
+    /// # scheduler.destroy()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn worker_builder<E: Event>(
         &self,
         index: usize,
@@ -256,6 +380,22 @@ impl<B: sealed::Backing> FixedTopology<B> {
     /// # Errors
     ///
     /// [`InferenceTopologyError::NoSuchWorker`], [`InferenceTopologyError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{Deadline, FixedTopology, WorkerCount};
+    /// # let topology = FixedTopology::new(myelon::portable_shm_segment_name("doc"), 64, WorkerCount::Two);
+    /// # let mut scheduler = topology.build_scheduler(|| 0_u64)?;
+    /// scheduler.send_batch(2, Deadline::NEVER, |event, i| *event = i as u64)?;
+    /// let mut worker = topology.attach_worker::<u64>(0)?;
+    /// assert_eq!(*worker.recv(Deadline::NEVER)?, 0);
+    /// drop(worker);
+    /// let mut successor = topology.attach_worker::<u64>(0)?;
+    /// assert_eq!(*successor.recv(Deadline::NEVER)?, 1);
+    /// # scheduler.destroy()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_worker<E: Event>(&self, index: usize) -> InferenceTopologyResult<Consumer<E, B>> {
         Ok(self.worker_builder(index)?.build_consumer()?)
     }

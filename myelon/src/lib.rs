@@ -57,3 +57,8 @@ mod readme {}
 #[cfg(all(doctest, feature = "bincode", feature = "rkyv"))]
 #[doc = include_str!("../../docs/guide.md")]
 mod guide {}
+
+/// And those of the page on operations.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/operations.md")]
+mod operations {}

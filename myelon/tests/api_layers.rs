@@ -22,8 +22,8 @@ use myelon::typed_transport::{
     MmapTypedConsumer, MmapTypedProducer, TypedConsumer, TypedProducer, TypedPublishError,
 };
 use myelon::{
-    Codec, CodecError, CountersFile, Deadline, MmapTransportLayout, RequiredConsumerLivenessConfig,
-    Sequence, ZeroCopyCodec,
+    Codec, CodecError, CountersFile, Deadline, Message, MmapTransportLayout, RecvError,
+    RequiredConsumerLivenessConfig, Sequence, ZeroCopyCodec,
 };
 
 type Frame = FixedFrame<64>;
@@ -37,12 +37,13 @@ fn framed(name: &str, layout: &MmapTransportLayout) -> Result<(), Box<dyn Error>
     let _: Result<Sequence, TransportError> = tx.publish(b"", 1);
     let _: Result<Sequence, TransportError> = tx.publish_managed(b"", 1);
     tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig::default());
-    tx.attach_counters(&CountersFile::anonymous())?;
+    let _: TransportResult<()> = tx.attach_counters(&CountersFile::anonymous());
 
     let mut rx: FramedTransportConsumer<Frame> =
         FramedTransportConsumer::attach(name, 64, MyelonWaitStrategy::BusySpin)?;
     let _: TransportResult<FramedTransportConsumer<Frame>> =
         FramedTransportConsumer::attach_with_consumer_id(name, 64, "a", MyelonWaitStrategy::Block);
+    let _: TransportResult<()> = rx.attach_counters(&CountersFile::anonymous());
     let mut buffer = ReassemblyBuffer::new();
     let _: (u8, Vec<u8>) = rx.recv_message_blocking_owned();
     let _: (ReceivedMessageMeta, Vec<u8>) = rx.recv_message_blocking_owned_with_meta();
@@ -83,7 +84,7 @@ fn typed<T: Codec, Z: ZeroCopyCodec>(
     let _: Result<Sequence, TypedPublishError> = tx.publish_managed(message, 1);
     let _: TransportResult<Sequence> = tx.publish_raw(b"", 1);
     tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig::default());
-    tx.attach_counters(&CountersFile::anonymous())?;
+    let _: TransportResult<()> = tx.attach_counters(&CountersFile::anonymous());
     let _: &mut FramedTransportProducer<Frame> = tx.raw();
 
     let mut rx: TypedConsumer<Frame> = TypedConsumer::attach(name, 64, MyelonWaitStrategy::Block)?;
@@ -92,7 +93,16 @@ fn typed<T: Codec, Z: ZeroCopyCodec>(
     let _: (u8, T) = rx.recv(Deadline::after(Duration::ZERO))?;
     let _: (u8, T) = rx.recv_owned()?;
     let _: (u8, Vec<u8>) = rx.recv_raw_owned(Deadline::NEVER)?;
+    let raw: Result<Message<'_, Frame>, RecvError> = rx.recv_raw(Deadline::NEVER);
+    let _: (u8, &[u8]) = raw.as_deref().map_or((0, &[]), |bytes| (1, bytes));
+    drop(raw);
     let mut buffer = ReassemblyBuffer::new();
+    let _: Result<usize, RecvError> =
+        rx.recv_raw_leased(&mut buffer, Deadline::NEVER, |_: u8, bytes: &[u8]| {
+            bytes.len()
+        });
+    let _: TransportResult<()> = rx.attach_counters(&CountersFile::anonymous());
+    let _: &mut FramedTransportConsumer<Frame> = rx.raw();
     rx.recv_leased::<Z, _, _>(&mut buffer, |_: u8, _: Z::Archived<'_>| ())?;
     let _: usize = rx.process_available::<T>(|_, _| {})?;
     let _: usize = rx.process_available_zero_copy::<Z, _>(|_, _| {})?;
@@ -111,7 +121,12 @@ fn codecs() {
     is::<FlatBuffer<codec::AnyTable>>();
     is_read_in_place::<Rkyv<Vec<u64>>>();
     is_read_in_place::<FlatBuffer<codec::AnyTable>>();
+    let value = Bincode(7_u8);
+    let _: Result<Vec<u8>, CodecError> = value.encode();
+    let _: Result<Option<usize>, CodecError> = value.encode_into(&mut [0; 8]);
     let _: Result<u8, CodecError> = Bincode::<u8>::decode(&[]).map(Bincode::into_inner);
+    let _: Result<<Rkyv<String> as ZeroCopyCodec>::Archived<'_>, CodecError> =
+        Rkyv::<String>::access(&[]);
     let _ = (
         size_of::<myelon::rkyv::util::AlignedVec>(),
         myelon::flatbuffers::SIZE_UOFFSET,

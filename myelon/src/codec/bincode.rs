@@ -65,6 +65,14 @@ impl<T> Bincode<T> {
     }
 
     /// The message itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::codec::Bincode;
+    ///
+    /// assert_eq!(Bincode(7_u64).into_inner(), 7);
+    /// ```
     pub fn into_inner(self) -> T {
         self.0
     }

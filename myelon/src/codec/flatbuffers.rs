@@ -69,6 +69,24 @@ enum Bytes {
 
 impl<R: FlatRoot> FlatBuffer<R> {
     /// The message whose root table is `root`, the last thing made with `builder`, which must not have been finished.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[allow(warnings)]
+    /// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
+    /// # use order::shop::{Order, OrderArgs};
+    /// # use myelon::codec::FlatRoot;
+    /// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
+    /// # use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
+    /// # use myelon::flatbuffers::FlatBufferBuilder;
+    /// let mut builder = FlatBufferBuilder::new();
+    /// let symbol = Some(builder.create_string("XAU"));
+    /// let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
+    /// let message = FlatBuffer::<Order>::finish(builder, order);
+    /// assert_eq!(message.root()?.id(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn finish(
         mut builder: FlatBufferBuilder<'static>,
         root: WIPOffset<R::Root<'static>>,
@@ -83,6 +101,24 @@ impl<R: FlatRoot> FlatBuffer<R> {
     /// # Errors
     ///
     /// The builder was given something that is no such table.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[allow(warnings)]
+    /// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
+    /// # use order::shop::{Order, OrderArgs};
+    /// # use myelon::codec::FlatRoot;
+    /// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
+    /// # use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
+    /// # use myelon::flatbuffers::FlatBufferBuilder;
+    /// # let mut builder = FlatBufferBuilder::new();
+    /// # let symbol = Some(builder.create_string("XAU"));
+    /// # let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
+    /// # let message = FlatBuffer::<Order>::finish(builder, order);
+    /// assert_eq!(message.root()?.id(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn root(&self) -> Result<R::Root<'_>, CodecError> {
         Self::access(self.bytes())
     }
@@ -97,6 +133,24 @@ impl<R> FlatBuffer<R> {
     }
 
     /// The message's bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[allow(warnings)]
+    /// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
+    /// # use order::shop::{Order, OrderArgs};
+    /// # use myelon::codec::FlatRoot;
+    /// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
+    /// # use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
+    /// # use myelon::flatbuffers::FlatBufferBuilder;
+    /// # let mut builder = FlatBufferBuilder::new();
+    /// # let symbol = Some(builder.create_string("XAU"));
+    /// # let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
+    /// # let message = FlatBuffer::<Order>::finish(builder, order);
+    /// assert_eq!(message.bytes(), message.encode()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Built(builder) => builder.finished_data(),
@@ -105,6 +159,27 @@ impl<R> FlatBuffer<R> {
     }
 
     /// An empty builder, with the memory of the one that made this message, if one did.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[allow(warnings)]
+    /// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
+    /// # use order::shop::{Order, OrderArgs};
+    /// # use myelon::codec::FlatRoot;
+    /// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
+    /// # use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
+    /// # use myelon::flatbuffers::FlatBufferBuilder;
+    /// # let mut builder = FlatBufferBuilder::new();
+    /// # let symbol = Some(builder.create_string("XAU"));
+    /// # let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
+    /// # let message = FlatBuffer::<Order>::finish(builder, order);
+    /// let mut builder = message.into_builder(); // for the next one, which allocates nothing
+    /// let symbol = Some(builder.create_string("XAU"));
+    /// let order = Order::create(&mut builder, &OrderArgs { id: 8, symbol, ..Default::default() });
+    /// assert_eq!(FlatBuffer::<Order>::finish(builder, order).root()?.id(), 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_builder(self) -> FlatBufferBuilder<'static> {
         match self.bytes {
             Bytes::Built(mut builder) => {
@@ -238,6 +313,23 @@ impl<'a> AnyTable<'a> {
     /// # Errors
     ///
     /// What is there is no `T`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::codec::{AnyTable, FlatBuffer, ZeroCopyCodec};
+    /// use myelon::flatbuffers::FlatBufferBuilder;
+    ///
+    /// let mut builder = FlatBufferBuilder::new();
+    /// let start = builder.start_table();
+    /// builder.push_slot_always::<u64>(4, 7);
+    /// let table = builder.end_table(start);
+    /// builder.finish_minimal(table);
+    /// let table = FlatBuffer::<AnyTable>::access(builder.finished_data())?;
+    /// assert_eq!(table.get::<u64>(0)?, Some(7), "slot 4 is that of the field 0");
+    /// assert_eq!(table.get::<u64>(1)?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get<T: Follow<'a> + Verifiable + 'a>(
         &self,
         field: u16,

@@ -52,6 +52,14 @@ impl<T> Postcard<T> {
     }
 
     /// The message itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::codec::Postcard;
+    ///
+    /// assert_eq!(Postcard(7_u64).into_inner(), 7);
+    /// ```
     pub fn into_inner(self) -> T {
         self.0
     }

@@ -91,6 +91,14 @@ impl<T> Rkyv<T> {
     }
 
     /// The message itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::codec::Rkyv;
+    ///
+    /// assert_eq!(Rkyv(7_u64).into_inner(), 7);
+    /// ```
     pub fn into_inner(self) -> T {
         self.0
     }

@@ -66,6 +66,22 @@ fn check_workers(workers: usize) -> TransportResult<()> {
 }
 
 /// A worker that is not attached.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// drop(worker); // its place is kept
+/// let missing = scheduler.missing_workers();
+/// assert_eq!((missing[0].rank, &*missing[0].id, missing[0].is_away), (0, "worker_0", true));
+/// # Worker::<FixedFrame<256>>::start(&config, 0)?.leave()?;
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingWorker {
@@ -84,6 +100,21 @@ impl<F: FramedTransportFrame> Scheduler<F> {
     /// # Errors
     ///
     /// [`TransportError::Ring`]: while a scheduler of this session is alive, its pid is named.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{RunnerMyelonTransportConfig, Scheduler};
+    ///
+    /// # let session = myelon::portable_shm_segment_name("doc");
+    /// let config = RunnerMyelonTransportConfig::new(&session, 2);
+    /// let scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let second = Scheduler::<FixedFrame<256>>::start(&config).unwrap_err();
+    /// assert!(second.to_string().contains(&std::process::id().to_string()));
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
         Self::start_in(Places::in_shared_memory(config)?)
     }
@@ -95,6 +126,22 @@ impl<F: FramedTransportFrame> Scheduler<F, MappedFile> {
     /// # Errors
     ///
     /// As [`start`](Scheduler::start).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{RunnerMyelonTransportConfig, Scheduler, Worker};
+    ///
+    /// # let root = tempfile::tempdir()?;
+    /// # let root = root.path();
+    /// let config = RunnerMyelonTransportConfig::new("a session", 1);
+    /// let scheduler = Scheduler::<FixedFrame<256>, _>::start_in_files(&config, root)?;
+    /// let worker = Worker::<FixedFrame<256>, _>::start_in_files(&config, 0, root)?;
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start_in_files(
         config: &RunnerMyelonTransportConfig,
         root: impl AsRef<Path>,
@@ -124,6 +171,21 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportProducer::send`]: a worker that holds the ring is named.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+    /// assert_eq!(&*worker.recv(Deadline::NEVER)?, b"compute");
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn broadcast(
         &mut self,
         message: &[u8],
@@ -177,6 +239,23 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Recv`], with the time-out or a fork; [`TransportError::Ring`] when a worker's ring does not fit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.respond(b"ready", 2, Deadline::NEVER)?;
+    /// let (rank, message) = scheduler.recv_any(Deadline::NEVER)?;
+    /// assert_eq!((rank, message.kind(), &*message), (0, 2, &b"ready"[..]));
+    /// # drop(message);
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Message<'_, F, B>)> {
         let rank = self.wait_for_any(deadline)?;
         match &mut self.responses[rank] {
@@ -289,6 +368,20 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     }
 
     /// The workers that are not attached at present.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// assert!(scheduler.missing_workers().is_empty());
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
         let config = self.places.config.clone();
         let requests = self.requests.raw();
@@ -309,6 +402,21 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Errors
     ///
     /// [`TransportError::NoSuchWorker`]; [`TransportError::Ring`] while it is attached, or when it never came.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// assert!(scheduler.remove_worker(0).is_err(), "it is attached");
+    /// drop(worker);
+    /// scheduler.remove_worker(0)?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
         self.places.check_rank(rank)?;
         let id = self.places.config.worker_id(rank);
@@ -316,11 +424,44 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     }
 
     /// The transport that messages to all workers go by.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// use myelon::CountersFile;
+    ///
+    /// scheduler.requests().attach_counters(&CountersFile::anonymous())?;
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn requests(&mut self) -> &mut FramedTransportProducer<F, B> {
         self.requests.raw()
     }
 
     /// The transport that a worker's messages come by, once its ring is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// assert!(scheduler.responses(0).is_none(), "nothing was received yet");
+    /// worker.respond(b"ready", 2, Deadline::NEVER)?;
+    /// scheduler.recv_any(Deadline::NEVER)?.1.release();
+    /// assert_eq!(scheduler.responses(0).map(|it| it.received().messages), Some(1));
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
         Some(self.responses.get_mut(rank)?.as_mut()?.raw())
     }
@@ -330,6 +471,24 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// use myelon::RecvError;
+    ///
+    /// scheduler.broadcast(b"the last", 1, Deadline::NEVER)?;
+    /// scheduler.close()?;
+    /// worker.recv(Deadline::NEVER)?.release();
+    /// assert!(matches!(worker.recv(Deadline::NEVER), Err(RecvError::Closed)));
+    /// # worker.leave()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(self) -> MultiProcessResult<()> {
         self.requests.close()
     }

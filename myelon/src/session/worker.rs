@@ -18,7 +18,31 @@ use crate::typed_transport::{TypedConsumer, TypedProducer, TypedPublishError, Ty
 ///
 /// # Examples
 ///
-/// See [`Scheduler`](super::Scheduler).
+/// ```
+/// use myelon::transport::FixedFrame;
+/// use myelon::{Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, TransportError, Worker};
+///
+/// # let session = myelon::portable_shm_segment_name("doc");
+/// let config = RunnerMyelonTransportConfig::new(&session, 1); // the same as the scheduler's
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// # scheduler.broadcast(b"7", 1, Deadline::NEVER)?;
+/// # let closer = std::thread::spawn(move || {
+/// #     assert_eq!(&*scheduler.recv_any(Deadline::NEVER).unwrap().1, b"7 done");
+/// #     scheduler.close().unwrap();
+/// # });
+/// loop {
+///     match worker.serve(Deadline::NEVER, |_kind, request| [request, b" done"].concat()) {
+///         Ok(_) => {}
+///         Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {} // another one may come
+///         Err(TransportError::Recv(RecvError::Closed)) => break,
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// worker.leave()?;
+/// # closer.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Worker<F: FramedTransportFrame, B = SharedMemory> {
     requests: TypedConsumer<F, B>,
@@ -35,6 +59,21 @@ impl<F: FramedTransportFrame> Worker<F> {
     ///
     /// [`TransportError::NoSuchWorker`](crate::TransportError::NoSuchWorker),
     /// [`TransportError::Ring`](crate::TransportError::Ring): while a worker of this rank is alive, its pid is named.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// assert_eq!(worker.rank(), 0);
+    /// assert!(Worker::<FixedFrame<256>>::start(&config, 1).is_err(), "the session has one");
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start(config: &RunnerMyelonTransportConfig, rank: usize) -> TransportResult<Self> {
         Self::start_in(&Places::in_shared_memory(config)?, rank)
     }
@@ -46,6 +85,22 @@ impl<F: FramedTransportFrame> Worker<F, MappedFile> {
     /// # Errors
     ///
     /// As [`start`](Worker::start).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{RunnerMyelonTransportConfig, Scheduler, Worker};
+    ///
+    /// # let root = tempfile::tempdir()?;
+    /// # let root = root.path();
+    /// let config = RunnerMyelonTransportConfig::new("a session", 1);
+    /// # let scheduler = Scheduler::<FixedFrame<256>, _>::start_in_files(&config, root)?;
+    /// let worker = Worker::<FixedFrame<256>, _>::start_in_files(&config, 0, root)?;
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start_in_files(
         config: &RunnerMyelonTransportConfig,
         rank: usize,
@@ -78,6 +133,23 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportConsumer::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+    /// let message = worker.recv(Deadline::NEVER)?;
+    /// assert_eq!((message.kind(), &*message), (1, &b"compute"[..]));
+    /// # drop(message);
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
         self.requests.recv_raw(deadline)
     }
@@ -90,6 +162,24 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     ///
     /// As [`FramedTransportConsumer::recv`] and [`FramedTransportProducer::send`]; in the latter case the message comes
     /// again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// scheduler.broadcast(b"7", 1, Deadline::NEVER)?;
+    /// worker.serve(Deadline::NEVER, |_kind, request| [request, b" done"].concat())?;
+    /// let (_rank, answer) = scheduler.recv_any(Deadline::NEVER)?;
+    /// assert_eq!((answer.kind(), &*answer), (1, &b"7 done"[..]));
+    /// # drop(answer);
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn serve<A: AsRef<[u8]>>(
         &mut self,
         deadline: Deadline,
@@ -140,6 +230,21 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportProducer::send`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.respond(b"ready", 2, Deadline::NEVER)?;
+    /// assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"ready");
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn respond(
         &mut self,
         message: &[u8],
@@ -150,16 +255,60 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     }
 
     /// The worker's number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// assert_eq!(worker.rank(), 0);
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rank(&self) -> usize {
         self.rank
     }
 
     /// The transport that the scheduler's messages come by.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+    /// worker.recv(Deadline::NEVER)?.release();
+    /// assert_eq!(worker.requests().received().messages, 1);
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn requests(&mut self) -> &mut FramedTransportConsumer<F, B> {
         self.requests.raw()
     }
 
     /// The transport that answers go by.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.responses().stamp_send_times(true);
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn responses(&mut self) -> &mut FramedTransportProducer<F, B> {
         self.responses.raw()
     }
@@ -170,6 +319,20 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.leave()?;
+    /// assert!(!scheduler.missing_workers()[0].is_away, "no place is kept");
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn leave(self) -> MultiProcessResult<()> {
         let closed = self.responses.close();
         closed.and(self.requests.leave())

@@ -55,6 +55,13 @@ impl Default for MyelonTransportConfig {
 
 impl MyelonTransportConfig {
     /// Frames of the ring from the scheduler to its workers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// assert_eq!(MyelonTransportConfig::default().with_rpc_depth(64).rpc_depth, 64);
+    /// ```
     #[must_use]
     pub fn with_rpc_depth(mut self, depth: usize) -> Self {
         self.rpc_depth = depth;
@@ -62,6 +69,13 @@ impl MyelonTransportConfig {
     }
 
     /// Frames of each ring from a worker to the scheduler.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// assert_eq!(MyelonTransportConfig::default().with_response_depth(64).response_depth, 64);
+    /// ```
     #[must_use]
     pub fn with_response_depth(mut self, depth: usize) -> Self {
         self.response_depth = depth;
@@ -69,6 +83,14 @@ impl MyelonTransportConfig {
     }
 
     /// How consumers wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// let config = MyelonTransportConfig::default().with_wait_strategy(MyelonWaitStrategy::BusySpin);
+    /// assert_eq!(config.wait_strategy, MyelonWaitStrategy::BusySpin);
+    /// ```
     #[must_use]
     pub fn with_wait_strategy(mut self, strategy: MyelonWaitStrategy) -> Self {
         self.wait_strategy = strategy;
@@ -76,6 +98,16 @@ impl MyelonTransportConfig {
     }
 
     /// How long a worker waits for its scheduler's ring to be created.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// use std::time::Duration;
+    ///
+    /// let config = MyelonTransportConfig::default().with_start_timeout(Duration::from_secs(120));
+    /// assert_eq!(config.start_timeout.as_secs(), 120);
+    /// ```
     #[must_use]
     pub fn with_start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
@@ -83,6 +115,16 @@ impl MyelonTransportConfig {
     }
 
     /// How often who is blocked looks whether the others are alive.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// use std::time::Duration;
+    ///
+    /// let config = MyelonTransportConfig::default().with_liveness_interval(Duration::from_millis(10));
+    /// assert_eq!(config.liveness_interval.as_millis(), 10);
+    /// ```
     #[must_use]
     pub fn with_liveness_interval(mut self, interval: Duration) -> Self {
         self.liveness_interval = interval;
@@ -118,6 +160,14 @@ pub struct RunnerMyelonTransportConfig {
 
 impl RunnerMyelonTransportConfig {
     /// A session of so many workers, everything else by default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// let config = RunnerMyelonTransportConfig::new("llama-70b", 4);
+    /// assert_eq!((&*config.session, config.workers), ("llama-70b", 4));
+    /// ```
     pub fn new(session: impl Into<String>, workers: usize) -> Self {
         Self {
             session: session.into(),
@@ -128,6 +178,15 @@ impl RunnerMyelonTransportConfig {
     }
 
     /// What the names of its rings start with: up to 9 ASCII letters and digits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// let config = RunnerMyelonTransportConfig::new("llama-70b", 4).with_prefix("prod");
+    /// assert_eq!(config.layout()?.rpc_ring_name(), "prod-6mahex05sx5f8-q");
+    /// # Ok::<(), myelon::TransportError>(())
+    /// ```
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -135,6 +194,15 @@ impl RunnerMyelonTransportConfig {
     }
 
     /// Its rings.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// let deep = MyelonTransportConfig::default().with_rpc_depth(4096);
+    /// let config = RunnerMyelonTransportConfig::new("llama-70b", 4).with_transport(deep);
+    /// assert_eq!(config.transport.rpc_depth, 4096);
+    /// ```
     #[must_use]
     pub fn with_transport(mut self, transport: MyelonTransportConfig) -> Self {
         self.transport = transport;
@@ -146,11 +214,28 @@ impl RunnerMyelonTransportConfig {
     /// # Errors
     ///
     /// [`TransportError::InvalidName`](super::TransportError::InvalidName).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// let config = RunnerMyelonTransportConfig::new("llama-70b", 4);
+    /// assert_eq!(config.layout()?.response_ring_name(3), "myl-6mahex05sx5f8-r3");
+    /// assert!(config.with_prefix("no/directories").layout().is_err());
+    /// # Ok::<(), myelon::TransportError>(())
+    /// ```
     pub fn layout(&self) -> TransportResult<MyelonTransportLayout> {
         MyelonTransportLayout::for_session_with_prefix(&self.prefix, &self.session)
     }
 
     /// The consumer id of the worker `rank` on the scheduler's ring.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
+    /// assert_eq!(RunnerMyelonTransportConfig::new("llama-70b", 4).worker_id(3), "worker_3");
+    /// ```
     pub fn worker_id(&self, rank: usize) -> String {
         format!("{WORKER_PREFIX}_{rank}")
     }

@@ -503,6 +503,20 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Panics
     ///
     /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(b"hello", 7)?;
+    /// let (meta, message) = rx.recv_message_blocking_owned_with_meta();
+    /// assert_eq!((meta.kind, meta.frames, &*message), (7, 1, &b"hello"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_message_blocking_owned_with_meta(&mut self) -> (ReceivedMessageMeta, Vec<u8>) {
         loop {
             match self.recv_owned_with_meta(Deadline::NEVER) {
@@ -549,6 +563,21 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Panics
     ///
     /// As [`recv_message_blocking_leased`](Self::recv_message_blocking_leased).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&[7; 100], 1)?;
+    /// let mut buffer = ReassemblyBuffer::new();
+    /// let frames = rx.recv_message_blocking_leased_with_meta(&mut buffer, |meta, _message| meta.frames);
+    /// assert_eq!(frames, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_message_blocking_leased_with_meta<R>(
         &mut self,
         buffer: &mut ReassemblyBuffer,
@@ -794,16 +823,60 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     }
 
     /// This consumer's counters as they are now; a file that they are attached to is brought up to date.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use myelon::CounterId;
+    ///
+    /// tx.publish(&[7; 100], 1)?; // two frames, one message
+    /// rx.recv_owned(Deadline::NEVER)?;
+    /// let counters = rx.counters();
+    /// let value = |id: CounterId| counters.iter().find(|it| it.id == id).map(|it| it.value);
+    /// assert_eq!(value(CounterId::EVENTS_CONSUMED), Some(2));
+    /// assert_eq!(value(CounterId::FRAMES_REASSEMBLED), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.ring.counters()
     }
 
     /// This consumer's id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// let builder = ring.builder().with_consumer_id("reader");
+    /// assert_eq!(FramedTransportConsumer::from_builder(builder)?.consumer_id(), "reader");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn consumer_id(&self) -> String {
         self.ring.consumer_id()
     }
 
     /// Number of frames that the ring holds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// assert_eq!(rx.depth(), 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn depth(&self) -> usize {
         self.ring.capacity()
     }
@@ -813,6 +886,22 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// let builder = || ring.builder().with_consumer_id("reader");
+    /// FramedTransportConsumer::from_builder(builder())?.detach()?;
+    /// assert!(tx.discover_consumer_id("reader"), "its place is kept");
+    /// FramedTransportConsumer::from_builder(builder())?.leave()?;
+    /// assert!(!tx.discover_consumer_id("reader"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn leave(self) -> MultiProcessResult<()> {
         self.ring.leave()
     }

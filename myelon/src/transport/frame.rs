@@ -32,6 +32,15 @@ pub const FRAME_HEADER_BYTES: usize = 12;
 pub(super) const TIME_BYTES: usize = size_of::<u64>();
 
 /// The bits of a frame's flags.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::{frame_flags, is_last_frame, is_single_frame};
+///
+/// assert!(is_single_frame(frame_flags::START | frame_flags::END | frame_flags::TIMED));
+/// assert!(is_last_frame(frame_flags::END));
+/// ```
 pub mod frame_flags {
     /// The message's first frame.
     pub const START: u8 = 1;
@@ -97,6 +106,16 @@ const CHECK_OF_ZEROS: u16 = 0x6D79;
 
 impl FrameMeta {
     /// The header's bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FRAME_HEADER_BYTES, FrameMeta, frame_flags};
+    ///
+    /// let meta = FrameMeta { len: 64, kind: 7, flags: frame_flags::END, msg_id: 3 };
+    /// let bytes: [u8; FRAME_HEADER_BYTES] = meta.to_bytes();
+    /// assert_eq!((bytes[4], bytes[5]), (7, frame_flags::END));
+    /// ```
     #[inline]
     pub const fn to_bytes(self) -> [u8; FRAME_HEADER_BYTES] {
         let [a, b, c, d] = self.len.to_ne_bytes();
@@ -106,6 +125,16 @@ impl FrameMeta {
     }
 
     /// What the bytes say; `None` if no header has these bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FRAME_HEADER_BYTES, FrameMeta, frame_flags};
+    ///
+    /// let meta = FrameMeta { len: 64, kind: 7, flags: frame_flags::END, msg_id: 3 };
+    /// assert_eq!(FrameMeta::from_bytes(&meta.to_bytes()), Some(meta));
+    /// assert_eq!(FrameMeta::from_bytes(&[0; FRAME_HEADER_BYTES]), None, "nothing was written here");
+    /// ```
     #[inline]
     pub const fn from_bytes(bytes: &[u8; FRAME_HEADER_BYTES]) -> Option<Self> {
         let [a, b, c, d, kind, flags, e, f, g, h, i, j] = *bytes;

@@ -149,6 +149,16 @@ impl MyelonTransportLayout {
     /// # Errors
     ///
     /// [`TransportError::InvalidName`] for an empty label.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::MyelonTransportLayout;
+    ///
+    /// assert_eq!(MyelonTransportLayout::for_session("a")?, MyelonTransportLayout::for_session("a")?);
+    /// assert!(MyelonTransportLayout::for_session("").is_err());
+    /// # Ok::<(), myelon::TransportError>(())
+    /// ```
     pub fn for_session(label: &str) -> TransportResult<Self> {
         Self::for_session_with_prefix(DEFAULT_TRANSPORT_PREFIX, label)
     }
@@ -158,6 +168,17 @@ impl MyelonTransportLayout {
     /// # Errors
     ///
     /// [`TransportError::InvalidName`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::MyelonTransportLayout;
+    ///
+    /// let layout = MyelonTransportLayout::for_session_with_prefix("prod", "llama-70b")?;
+    /// assert_eq!(layout.rpc_ring_name(), "prod-6mahex05sx5f8-q");
+    /// assert!(MyelonTransportLayout::for_session_with_prefix("ten-letters", "llama-70b").is_err());
+    /// # Ok::<(), myelon::TransportError>(())
+    /// ```
     pub fn for_session_with_prefix(prefix: &str, label: &str) -> TransportResult<Self> {
         validate_segment_name(prefix)?;
         if prefix.len() > PREFIX_BYTES_MAX {
@@ -170,21 +191,58 @@ impl MyelonTransportLayout {
     }
 
     /// The ring from the scheduler to all workers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::MyelonTransportLayout;
+    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
+    /// assert_eq!(layout.rpc_ring_name(), "myl-6mahex05sx5f8-q");
+    /// # Ok::<(), myelon::TransportError>(())
+    /// ```
     pub fn rpc_ring_name(&self) -> String {
         format!("{}-q", self.stem)
     }
 
     /// The ring from the worker `rank` to the scheduler.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::MyelonTransportLayout;
+    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
+    /// assert_eq!(layout.response_ring_name(0), "myl-6mahex05sx5f8-r0");
+    /// # Ok::<(), myelon::TransportError>(())
+    /// ```
     pub fn response_ring_name(&self, rank: usize) -> String {
         format!("{}-r{rank}", self.stem)
     }
 
     /// The file of the ring from the scheduler to all workers, in the directory `root`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::MyelonTransportLayout;
+    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
+    /// assert_eq!(layout.rpc_mmap_layout("/rings").path().to_str(), Some("/rings/myl-6mahex05sx5f8-q"));
+    /// # Ok::<(), myelon::TransportError>(())
+    /// ```
     pub fn rpc_mmap_layout(&self, root: impl AsRef<Path>) -> MmapTransportLayout {
         MmapTransportLayout::new(root, self.rpc_ring_name())
     }
 
     /// The file of the ring from the worker `rank` to the scheduler, in the directory `root`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::MyelonTransportLayout;
+    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
+    /// let file = layout.response_mmap_layout("/rings", 3);
+    /// assert_eq!(file.path().to_str(), Some("/rings/myl-6mahex05sx5f8-r3"));
+    /// # Ok::<(), myelon::TransportError>(())
+    /// ```
     pub fn response_mmap_layout(&self, root: impl AsRef<Path>, rank: usize) -> MmapTransportLayout {
         MmapTransportLayout::new(root, self.response_ring_name(rank))
     }

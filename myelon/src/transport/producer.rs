@@ -213,6 +213,21 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     }
 
     /// Whether a consumer with this id is registered now, attached or away.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// assert!(!tx.discover_consumer_id("reader"));
+    /// let builder = ring.builder().with_consumer_id("reader");
+    /// let _reader = FramedTransportConsumer::from_builder(builder)?;
+    /// assert!(tx.discover_consumer_id("reader"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn discover_consumer_id(&mut self, id: &str) -> bool {
         self.ring.discover_consumer_id(id)
     }
@@ -346,6 +361,27 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     }
 
     /// Names the consumers that this producer depends on: see [`Producer::enable_required_consumer_liveness`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use myelon::{RequiredConsumerLivenessConfig, TransportError};
+    /// use std::time::Duration;
+    ///
+    /// tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+    ///     required_consumer_ids: vec!["risk".to_owned()],
+    ///     startup_wait_timeout: Duration::from_millis(1),
+    ///     ..Default::default()
+    /// });
+    /// let error = tx.publish_managed(b"hello", 7).unwrap_err();
+    /// assert!(matches!(error, TransportError::RequiredConsumer(_)), "it has not come");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn enable_required_consumer_liveness(
         &mut self,
         config: RequiredConsumerLivenessConfig,
@@ -390,6 +426,21 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::DoesNotFitFrame`], [`TransportError::RequiredConsumer`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// let mut message = tx.reserve_managed(5, 7)?;
+    /// message.copy_from_slice(b"hello");
+    /// message.publish();
+    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn reserve_managed(&mut self, len: usize, kind: u8) -> TransportResult<Reservation<'_, F>> {
         self.check_reservation(len)?;
@@ -542,16 +593,60 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     }
 
     /// This producer's counters as they are now; a file that they are attached to is brought up to date.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use myelon::CounterId;
+    ///
+    /// tx.publish(&[7; 100], 1)?; // two frames
+    /// let counters = tx.counters();
+    /// let value = |id: CounterId| counters.iter().find(|it| it.id == id).map(|it| it.value);
+    /// assert_eq!(value(CounterId::FRAMES_PUBLISHED), Some(2));
+    /// assert_eq!(value(CounterId::FRAMES_FRAGMENTED), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.ring.counters()
     }
 
     /// The last sequence that was published, of a frame.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// assert_eq!(tx.last_published_sequence(), -1);
+    /// tx.publish(&[7; 100], 1)?; // two frames
+    /// assert_eq!(tx.last_published_sequence(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn last_published_sequence(&self) -> Sequence {
         self.ring.last_published_sequence()
     }
 
     /// Number of frames that the ring holds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// assert_eq!(tx.depth(), 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn depth(&self) -> usize {
         self.ring.capacity()
     }
@@ -738,12 +833,44 @@ impl<'a, F: FramedTransportFrame> Reservation<'a, F> {
     }
 
     /// Makes the message shorter: its first `len` bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// let mut message = tx.reserve(tx.frame_limit(), 7, Deadline::NEVER)?;
+    /// message[..5].copy_from_slice(b"hello");
+    /// message.truncate(5);
+    /// message.publish();
+    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
     /// Sends the message, and returns the sequence of its frame.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// tx.reserve(5, 7, Deadline::NEVER)?.copy_from_slice(b"never"); // dropped: nothing is sent
+    /// let mut message = tx.reserve(5, 7, Deadline::NEVER)?;
+    /// message.copy_from_slice(b"hello");
+    /// assert_eq!(message.publish(), 0);
+    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish(mut self) -> Sequence {
         let mut meta = FrameMeta {

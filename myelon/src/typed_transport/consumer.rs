@@ -324,6 +324,39 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         self.raw.recv_owned(deadline)
     }
 
+    /// Hands `handle` the next message's kind and bytes, waiting for it until the deadline: where its producer wrote them,
+    /// if one frame holds them, else in `buffer`. It is released when `handle` returns, and comes again when that panics.
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportConsumer::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// let mut buffer = ReassemblyBuffer::new();
+    /// tx.publish_raw(&[7; 100], 1)?; // two frames: put together in the buffer
+    /// let sum = rx.recv_raw_leased(&mut buffer, Deadline::NEVER, |_kind, bytes| {
+    ///     bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>()
+    /// })?;
+    /// assert_eq!(sum, 700);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_raw_leased<R>(
+        &mut self,
+        buffer: &mut ReassemblyBuffer,
+        deadline: Deadline,
+        handle: impl FnOnce(u8, &[u8]) -> R,
+    ) -> Result<R, RecvError> {
+        self.raw
+            .recv_leased(buffer, deadline, |meta, bytes| handle(meta.kind, bytes))
+    }
+
     /// Hands `handle` the next message to read in place, waiting for it for as long as it takes, through a producer's
     /// death too: where its producer wrote it, if one frame holds it, else in `buffer`. It is released when `handle`
     /// returns, and comes again when that panics.
@@ -566,6 +599,22 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Counters`](crate::TransportError::Counters); nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use myelon::{CounterId, CountersFile};
+    ///
+    /// let file = CountersFile::anonymous();
+    /// rx.attach_counters(&file)?;
+    /// assert!(file.snapshot().iter().any(|it| it.id == CounterId::CODEC_DECODED));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
         self.show();
         self.raw.attach_counters(file)
@@ -630,6 +679,20 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// let builder = || ring.builder().with_consumer_id("reader");
+    /// TypedConsumer::from_builder(builder())?.detach()?;
+    /// assert!(tx.raw().discover_consumer_id("reader"), "its place is kept");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detach(self) -> MultiProcessResult<()> {
         self.raw.detach()
     }
@@ -639,7 +702,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
 #[inline(always)]
 pub(crate) fn decode<T: Codec, F: FramedTransportFrame, B>(
     message: Message<'_, F, B>,
-) -> Result<(u8, T), TypedRecvError> {
+) -> Result<(u8, T), DecodeError> {
     let kind = message.kind();
     match T::decode(&message) {
         Ok(value) => {
@@ -653,10 +716,10 @@ pub(crate) fn decode<T: Codec, F: FramedTransportFrame, B>(
 /// Whole results, away from the way of a value: otherwise its words are taken apart and put together again.
 #[cold]
 #[inline(never)]
-fn undecodable<T, F: FramedTransportFrame, B>(
+fn undecodable<T, E: From<DecodeError>, F: FramedTransportFrame, B>(
     message: Message<'_, F, B>,
     source: CodecError,
-) -> Result<T, TypedRecvError> {
+) -> Result<T, E> {
     let error = failed(message.kind(), &message, source);
     message.release();
     Err(error.into())

@@ -43,6 +43,12 @@ pub struct KindTable<'h> {
 
 impl<'h> KindTable<'h> {
     /// No handlers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(myelon::KindTable::new().kinds().is_empty());
+    /// ```
     pub fn new() -> Self {
         Self {
             handlers: Vec::new(),

@@ -370,6 +370,30 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
 
     /// Names the consumers that this producer depends on: see
     /// [`Producer::enable_required_consumer_liveness`](disruptor_mp::Producer::enable_required_consumer_liveness).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use myelon::{RequiredConsumerLivenessConfig, TypedPublishError};
+    /// use std::time::Duration;
+    ///
+    /// tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+    ///     required_consumer_ids: vec!["risk".to_owned()],
+    ///     startup_wait_timeout: Duration::from_millis(1),
+    ///     ..Default::default()
+    /// });
+    /// let error = tx.publish_managed(&Bincode(7_u64), 1).unwrap_err();
+    /// assert!(matches!(error, TypedPublishError::Transport(_)), "it has not come");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn enable_required_consumer_liveness(
         &mut self,
         config: RequiredConsumerLivenessConfig,
@@ -432,6 +456,23 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     }
 
     /// This producer's counters as they are now; a file that they are attached to is brought up to date.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// use myelon::CounterId;
+    ///
+    /// tx.publish_raw(b"as it is", 1)?;
+    /// let counters = tx.counters();
+    /// let value = |id: CounterId| counters.iter().find(|it| it.id == id).map(|it| it.value);
+    /// assert_eq!((value(CounterId::EVENTS_PUBLISHED), value(CounterId::CODEC_ENCODED)), (Some(1), Some(0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.show();
         self.raw.counters()

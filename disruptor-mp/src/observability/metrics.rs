@@ -1,0 +1,165 @@
+//! Counters as text for Prometheus.
+//!
+//! Written here and not by a client library: those keep the values themselves, in a registry that would have to be told
+//! of each snapshot, and what is left to do is a line for each value, with three characters that are escaped.
+
+use core::fmt::Write;
+use std::collections::BTreeMap;
+
+use super::{COUNTERS, CounterId, CounterSnapshot};
+
+/// One value for each id and label. Several endpoints may have the same: two processes that count under one label, or
+/// one and a predecessor that died. What they count is added up; of the most that was seen it is the most.
+pub(super) fn merged(counters: &[CounterSnapshot]) -> BTreeMap<(CounterId, &str), u64> {
+    let mut values = BTreeMap::new();
+    for counter in counters {
+        let value: &mut u64 = values.entry((counter.id, &*counter.label)).or_default();
+        *value = match is_level(counter.id) {
+            true => counter.value.max(*value),
+            false => counter.value.wrapping_add(*value),
+        };
+    }
+    values
+}
+
+/// Whether the counter is no count, which only grows, but the height of something.
+pub(super) fn is_level(id: CounterId) -> bool {
+    id == CounterId::CONSUMER_LAG_MAX
+}
+
+/// Counters in Prometheus' text format, version 0.0.4: what an HTTP handler answers to a scrape, under the content type
+/// `text/plain; version=0.0.4`, or writes to a file for the node exporter's textfile collector.
+///
+/// A counter of this family is `myelon_<name>_total`, but for the gauge `myelon_consumer_lag_max`; its `label` is whose it
+/// is, escaped as the format says. A program's own are `myelon_counter`, told apart by `id` and `label`, and untyped, as
+/// only the program knows whether they fall. Counters of the same id and label are one value. A producer that starts anew
+/// counts from zero, which `rate()` takes for what it is.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::CountersFile;
+/// use disruptor_mp::observability::prometheus_text;
+///
+/// let file = CountersFile::anonymous();
+/// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+/// let mut tx = ring.producer()?;
+/// tx.attach_counters(&file)?;
+/// file.counter(0x100, "orders")?.set(3);
+/// let orders = file.counter(0x100, "orders")?;
+/// orders.set(5);
+///
+/// let text = prometheus_text(&file.snapshot());
+/// assert!(text.contains("\n# TYPE myelon_events_published_total counter\n"));
+/// assert!(text.ends_with("\nmyelon_counter{id=\"0x100\",label=\"orders\"} 5\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn prometheus_text(counters: &[CounterSnapshot]) -> String {
+    let values = merged(counters);
+    let mut text = String::new();
+    for info in &COUNTERS {
+        let (name, kind) = match is_level(info.id) {
+            true => (format!("myelon_{}", info.name), "gauge"),
+            false => (format!("myelon_{}_total", info.name), "counter"),
+        };
+        let of_this = values.iter().filter(|((id, _), _)| *id == info.id);
+        family(
+            &mut text,
+            &name,
+            kind,
+            info.text,
+            of_this.map(|((_, label), value)| (format!("label=\"{}\"", escaped(label)), *value)),
+        );
+    }
+    let own = values.iter().filter(|((id, _), _)| id.name().is_none());
+    let own = own.map(|((id, label), value)| {
+        let labels = format!("id=\"{:#x}\",label=\"{}\"", id.get(), escaped(label));
+        (labels, *value)
+    });
+    family(
+        &mut text,
+        "myelon_counter",
+        "untyped",
+        "A counter of a program's own.",
+        own,
+    );
+    text
+}
+
+/// The lines of one metric; none if it has no value.
+fn family(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    values: impl Iterator<Item = (String, u64)>,
+) {
+    let mut values = values.peekable();
+    if values.peek().is_none() {
+        return;
+    }
+    // writing to a string does not fail
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (labels, value) in values {
+        let _ = writeln!(text, "{name}{{{labels}}} {value}");
+    }
+}
+
+/// A label's value as the format has it between quotes.
+fn escaped(label: &str) -> String {
+    label
+        .replace('\\', r"\\")
+        .replace('"', r#"\""#)
+        .replace('\n', r"\n")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn counter(id: CounterId, label: &str, value: u64) -> CounterSnapshot {
+        CounterSnapshot {
+            id,
+            label: label.to_owned(),
+            value,
+        }
+    }
+
+    #[test]
+    fn alike_ones_are_added_up_but_of_levels_the_highest_counts() {
+        let (events, lag) = (CounterId::EVENTS_CONSUMED, CounterId::CONSUMER_LAG_MAX);
+        let counters = [
+            counter(events, "a", 3),
+            counter(lag, "a", 7),
+            counter(lag, "a", 5),
+            counter(events, "a", 4),
+            counter(events, "b", u64::MAX),
+        ];
+        let merged: Vec<_> = merged(&counters).into_iter().collect();
+        let expected = [
+            ((events, "a"), 7),
+            ((events, "b"), u64::MAX),
+            ((lag, "a"), 7),
+        ];
+        assert_eq!(merged, expected);
+    }
+
+    /// An id of a later version is shown, and in one block with the others that have no name.
+    #[test]
+    fn ids_without_a_name_are_one_block() {
+        let counters = [
+            counter(CounterId::from(0x15), "a", 1),
+            counter(CounterId::BYTES_CONSUMED, "a", 2),
+            counter(CounterId::application(0), "a", 3),
+        ];
+        let text = prometheus_text(&counters);
+        let (_, own) = text
+            .split_once("# TYPE myelon_counter untyped\n")
+            .expect("a block");
+        let lines = [
+            "myelon_counter{id=\"0x15\",label=\"a\"} 1",
+            "myelon_counter{id=\"0x100\",label=\"a\"} 3",
+        ];
+        assert_eq!(own.lines().collect::<Vec<_>>(), lines);
+    }
+}

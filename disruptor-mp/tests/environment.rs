@@ -1,0 +1,340 @@
+//! The environment variables: each does what `docs/operations.md` says, and what is no number is reported and ignored.
+//!
+//! They are read once, so each test starts a child, which is this program again, and reads what it says of itself.
+#![cfg(target_os = "linux")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use disruptor_mp::{AutoWaitStrategy, HeapRing, RequiredConsumerLivenessConfig};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::{Pid, gettid};
+
+const VARIABLES: [&str; 9] = [
+    "MYELON_PRODUCER_CORE",
+    "MYELON_CONSUMER_CORE",
+    "MYELON_PROCESS_CORE",
+    "MYELON_AUTO_CONSUMER_CORE",
+    "MYELON_SHUTDOWN_GRACE_MS",
+    "MYELON_BLOCK_STRATEGY_US",
+    "MYELON_DISCOVERY_POLL_MS",
+    "MYELON_CONSUME_SLEEP_US",
+    "MYELON_AUTO_WAIT_DELAY_NS",
+];
+
+/// What a child of this program is asked for.
+const ASKED: &str = "ENVIRONMENT_TEST_ASKS";
+/// What the lines of its answer start with.
+const ANSWER: &str = "answer ";
+/// How often a handler thread has to sleep before it is believed.
+const SLEEPS: u64 = 20;
+/// No test comes near it.
+const PATIENT: Duration = Duration::from_secs(60);
+
+type Answers = BTreeMap<String, String>;
+
+/// What a child with only these of the variables says.
+fn child<V: AsRef<OsStr>>(asked: &str, variables: &[(&str, V)]) -> Answers {
+    let mut child = Command::new(std::env::current_exe().expect("own path"));
+    child.args(["--exact", "--nocapture", "as_a_child"]);
+    for variable in VARIABLES {
+        child.env_remove(variable);
+    }
+    let output = child
+        .env(ASKED, asked)
+        .envs(variables.iter().map(|(variable, value)| (variable, value)))
+        .output()
+        .expect("a child");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{output:?}");
+    said.lines()
+        .filter_map(|line| line.split_once(ANSWER)?.1.split_once('='))
+        .map(|(what, value)| (what.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn answer(what: &str, value: impl std::fmt::Debug) {
+    println!("\n{ANSWER}{what}={value:?}");
+}
+
+#[test]
+fn as_a_child() {
+    match std::env::var(ASKED).as_deref() {
+        Ok("durations") => say_durations(),
+        Ok("cores") => say_cores(),
+        Ok("handler") => say_how_a_handler_waits(),
+        _ => {}
+    }
+}
+
+fn say_durations() {
+    let warnings = Warnings::default();
+    tracing::subscriber::with_default(warnings.clone(), || {
+        let grace = RequiredConsumerLivenessConfig::default().shutdown_grace_period;
+        answer("MYELON_SHUTDOWN_GRACE_MS", grace);
+        let block = disruptor_mp::default_block_strategy_duration();
+        answer("MYELON_BLOCK_STRATEGY_US", block);
+        let poll = disruptor_mp::default_discovery_poll_duration();
+        answer("MYELON_DISCOVERY_POLL_MS", poll);
+        let sleep = disruptor_mp::default_consume_sleep_duration();
+        answer("MYELON_CONSUME_SLEEP_US", sleep);
+        // read once: a second look reports nothing more
+        let _ = disruptor_mp::default_consume_sleep_duration();
+    });
+    answer(
+        "warnings",
+        warnings.0.lock().expect("not poisoned").join(""),
+    );
+}
+
+/// The cores that a thread may run on; of the calling one for 0.
+fn cores_of(thread: i32) -> Vec<usize> {
+    let set = sched_getaffinity(Pid::from_raw(thread)).expect("its cores");
+    (0..CpuSet::count())
+        .filter(|&core| set.is_set(core).unwrap_or(false))
+        .collect()
+}
+
+/// Which threads are where once each kind of endpoint was built, each by a thread of its own.
+fn say_cores() {
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    std::thread::scope(|scope| {
+        let built = scope.spawn(|| (ring.producer(), cores_of(0)));
+        let (outcome, cores) = built.join().expect("a producer's thread");
+        answer("producer", cores);
+        let error = outcome.as_ref().err();
+        answer("error", error.map(ToString::to_string));
+        let built = scope.spawn(|| ring.consumer("reader").map(|_rx| cores_of(0)));
+        if let Ok(cores) = built.join().expect("a consumer's thread") {
+            answer("consumer", cores);
+        }
+        let (seen, cores) = mpsc::channel();
+        let handler = ring.builder().handle_events_with(move |_, _, _| {
+            let _ = seen.send(cores_of(0));
+        });
+        if let (Ok(mut tx), Ok(handler)) = (outcome, handler) {
+            tx.publish_value(7);
+            answer("handler", cores.recv().expect("an event"));
+            handler.shutdown_and_join().expect("ends");
+        }
+    });
+    answer("caller", cores_of(0));
+}
+
+/// How often the handler thread of a strategy that never sleeps has slept, and in what time.
+fn say_how_a_handler_waits() {
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let (seen, thread) = mpsc::channel();
+    let handler = ring
+        .builder()
+        .with_liveness_interval(PATIENT)
+        .handle_events_batch(
+            move |_, _, _| {
+                let _ = seen.send(gettid().as_raw());
+            },
+            AutoWaitStrategy::BusySpin,
+        )
+        .expect("a handler");
+    tx.publish_value(7);
+    let thread = thread.recv().expect("its thread");
+    let (begun, slept_before) = (Instant::now(), sleeps_of(thread));
+    // without the variable it never sleeps, and this is as long as one looks for that
+    let end = match std::env::var_os("MYELON_AUTO_WAIT_DELAY_NS") {
+        Some(_) => begun + PATIENT,
+        None => begun + Duration::from_millis(200),
+    };
+    let mut slept = 0;
+    while slept < SLEEPS && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+        slept = sleeps_of(thread) - slept_before;
+    }
+    let took = begun.elapsed();
+    answer("sleeps", slept);
+    answer("took_ns", took.as_nanos());
+    handler.shutdown_and_join().expect("ends");
+}
+
+/// How often a thread of this process has given up its core to sleep.
+fn sleeps_of(thread: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status"));
+    let status = status.expect("its status");
+    let line = |it: &&str| it.starts_with("voluntary_ctxt_switches");
+    let line = status.lines().find(line).expect("the count");
+    let count = line.split_whitespace().last();
+    count.and_then(|it| it.parse().ok()).expect("a number")
+}
+
+/// A subscriber that keeps the text of warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        self.0.lock().expect("not poisoned").push(text.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl tracing::field::Visit for Text {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0 += &format!("<{field} {value:?}>");
+    }
+}
+
+/// The variables with a duration that a program can ask for: the default, and what 7 of its unit are.
+const DURATIONS: [(&str, &str, &str); 4] = [
+    ("MYELON_SHUTDOWN_GRACE_MS", "1s", "7ms"),
+    ("MYELON_BLOCK_STRATEGY_US", "50µs", "7µs"),
+    ("MYELON_DISCOVERY_POLL_MS", "1ms", "7ms"),
+    ("MYELON_CONSUME_SLEEP_US", "50µs", "7µs"),
+];
+
+#[test]
+fn durations_have_defaults_and_each_variable_sets_its_own() {
+    let unset = child::<&str>("durations", &[]);
+    for (variable, default, _) in DURATIONS {
+        assert_eq!(unset[variable], default, "{variable}");
+    }
+    assert_eq!(unset["warnings"], "\"\"");
+    for (set, _, seven) in DURATIONS {
+        let answers = child("durations", &[(set, " 7 ")]);
+        for (variable, default, _) in DURATIONS {
+            let expected = if variable == set { seven } else { default };
+            assert_eq!(answers[variable], expected, "{variable} with {set}");
+        }
+        assert_eq!(answers["warnings"], "\"\"");
+    }
+}
+
+#[test]
+fn what_is_no_number_is_reported_once_and_ignored() {
+    let bads = [
+        b"".as_slice(),
+        b"a few",
+        b"-1",
+        b"1.5",
+        b"7us",
+        b"99999999999999999999",
+        b"7\xFF",
+    ];
+    for bad in bads.map(OsStr::from_bytes) {
+        let bads = DURATIONS.map(|(variable, ..)| (variable, bad));
+        let answers = child("durations", &bads);
+        for (variable, default, _) in DURATIONS {
+            assert_eq!(answers[variable], default, "{variable} with {bad:?}");
+            let reported = answers["warnings"].matches(variable);
+            assert_eq!(reported.count(), 1, "{bad:?}: {}", answers["warnings"]);
+        }
+    }
+}
+
+/// Where only one core is allowed everybody is there anyhow, and little is shown.
+#[test]
+fn each_core_variable_pins_whom_it_names() {
+    let all = cores_of(0);
+    let last = *all.last().expect("a core");
+    let (all, pinned) = (format!("{all:?}"), format!("{:?}", [last]));
+    let last = last.to_string();
+    let kinds = ["producer", "consumer", "handler", "caller"];
+    let unset = child::<&str>("cores", &[]);
+    for kind in kinds {
+        assert_eq!(unset[kind], all, "{kind} of nobody who was pinned");
+    }
+    for (variable, named) in [
+        ("MYELON_PRODUCER_CORE", "producer"),
+        ("MYELON_CONSUMER_CORE", "consumer"),
+        ("MYELON_AUTO_CONSUMER_CORE", "handler"),
+    ] {
+        let answers = child("cores", &[(variable, &last)]);
+        for kind in kinds {
+            let expected = if kind == named { &pinned } else { &all };
+            assert_eq!(answers[kind], *expected, "{kind} with {variable}");
+        }
+    }
+    let answers = child("cores", &[("MYELON_PROCESS_CORE", &last)]);
+    for kind in kinds {
+        assert_eq!(answers[kind], pinned, "{kind}, as the whole process");
+    }
+}
+
+#[test]
+fn a_core_that_there_is_not_is_an_error_and_one_that_is_no_number_is_ignored() {
+    for (variable, core) in [
+        ("MYELON_PRODUCER_CORE", "1000000"),
+        ("MYELON_PROCESS_CORE", "1000000"),
+    ] {
+        let error = &child("cores", &[(variable, core)])["error"];
+        assert!(error.contains("could not pin to a core"), "{error}");
+    }
+    let answers = child("cores", &[("MYELON_PRODUCER_CORE", "the last")]);
+    assert_eq!(answers["error"], "None");
+    assert_eq!(answers["producer"], format!("{:?}", cores_of(0)));
+}
+
+#[test]
+fn auto_consumers_sleep_for_the_delay_that_is_set() {
+    const DELAY: u64 = 5_000_000;
+    let answers = child(
+        "handler",
+        &[("MYELON_AUTO_WAIT_DELAY_NS", &DELAY.to_string())],
+    );
+    let number = |what: &str| answers[what].parse::<u64>().expect("a number");
+    let (sleeps, took) = (number("sleeps"), number("took_ns"));
+    assert!(sleeps >= SLEEPS, "{answers:?}");
+    // no sleep ends early; two were cut by the ends of the look, others may have been for something else
+    assert!(took / DELAY + 5 >= sleeps, "{answers:?}");
+
+    let answers = child::<&str>("handler", &[]);
+    let sleeps: u64 = answers["sleeps"].parse().expect("a number");
+    assert!(sleeps < SLEEPS, "who spins does not sleep: {answers:?}");
+}
+
+/// `docs/operations.md` has a row for each variable, and the sources read no other one.
+#[test]
+fn every_variable_is_documented_with_its_default() {
+    let page = include_str!("../../docs/operations.md");
+    let sources = include_str!("../src/env.rs");
+    let read: BTreeSet<&str> = sources
+        .split('"')
+        .filter(|text| text.starts_with("MYELON_"))
+        .collect();
+    assert_eq!(read, BTreeSet::from(VARIABLES));
+    for variable in VARIABLES {
+        let head = format!("| `{variable}` | ");
+        let rows = page.lines().filter_map(|line| line.strip_prefix(&head));
+        let [row] = rows.collect::<Vec<_>>()[..] else {
+            panic!("{variable} has not one row");
+        };
+        let mut cells = row.split(" | ");
+        let (unit, unset) = (cells.next().expect("a unit"), cells.next());
+        let default = format!("{}{unit}", unset.expect("a default"));
+        if let Some((_, expected, _)) = DURATIONS.iter().find(|(name, ..)| *name == variable) {
+            assert_eq!(default.replace("1000ms", "1s"), *expected, "{variable}");
+        }
+    }
+}

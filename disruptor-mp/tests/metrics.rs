@@ -1,0 +1,192 @@
+//! What dashboards get to see: the text for Prometheus, and OpenTelemetry's instruments.
+#![cfg(feature = "metrics")]
+
+use disruptor_mp::observability::{COUNTERS, prometheus_text};
+use disruptor_mp::{CounterSnapshot, CountersFile, HeapRing};
+
+/// A ring's endpoints, attached to the file, after two events; and two counters of a program's own with the same label.
+fn counted(file: &CountersFile, check: impl FnOnce(&[CounterSnapshot])) {
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    let (mut tx, mut rx) = (
+        ring.producer().expect("a producer"),
+        ring.consumer("risk").expect("a consumer"),
+    );
+    tx.attach_counters(file).expect("slots");
+    rx.attach_counters(file).expect("slots");
+    tx.publish_batch(2, |event, i| *event = i as u64);
+    rx.counters(); // two are unread
+    rx.process_available(|_, _| {});
+    // bring the file up to date
+    tx.counters();
+    rx.counters();
+    let own =
+        ["orders", "orders", "trades"].map(|label| file.counter(0x100, label).expect("a slot"));
+    own.iter().zip([3, 4, 5]).for_each(|(own, n)| own.set(n));
+    check(&file.snapshot());
+}
+
+#[test]
+fn prometheus_reads_every_counter_with_its_type() {
+    counted(&CountersFile::anonymous(), |counters| {
+        let name = &counters[0].label;
+        let text = prometheus_text(counters);
+        for line in [
+            "# HELP myelon_events_published_total Events this producer has published since it started.",
+            "# TYPE myelon_events_published_total counter",
+            &format!("myelon_events_published_total{{label=\"{name}\"}} 2"),
+            &format!("myelon_events_consumed_total{{label=\"{name}/risk\"}} 2"),
+            "# TYPE myelon_consumer_lag_max gauge",
+            &format!("myelon_consumer_lag_max{{label=\"{name}/risk\"}} 2"),
+            "# TYPE myelon_counter untyped",
+            "myelon_counter{id=\"0x100\",label=\"orders\"} 7",
+            "myelon_counter{id=\"0x100\",label=\"trades\"} 5",
+        ] {
+            let count = text.lines().filter(|it| *it == line).count();
+            assert_eq!(count, 1, "{line} in\n{text}");
+        }
+        let values = text.lines().filter(|line| !line.starts_with('#'));
+        let mut series: Vec<&str> = values
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|it| it.0)
+            .collect();
+        let count = series.len();
+        assert_eq!(count, counters.len() - 1, "two that are alike are one");
+        series.sort_unstable();
+        series.dedup();
+        assert_eq!(series.len(), count, "no series twice");
+        let heads = text.matches("# TYPE ").count();
+        assert_eq!(
+            (heads, text.matches("# HELP ").count()),
+            (12, 12),
+            "eleven that endpoints count, and the program's"
+        );
+    });
+    assert_eq!(prometheus_text(&[]), "");
+    assert!(
+        COUNTERS
+            .iter()
+            .all(|info| !info.text.contains(['\n', '\\'])),
+        "a help text needs no escapes"
+    );
+}
+
+#[test]
+fn labels_are_escaped_for_prometheus() {
+    let file = CountersFile::anonymous();
+    let label = "a\\b \"c\"\nd{}=,# ü\\n";
+    let _counter = file.counter(0x100, label).expect("a slot");
+    let text = prometheus_text(&file.snapshot());
+    let line = text.lines().last().expect("its line");
+    assert_eq!(
+        line,
+        "myelon_counter{id=\"0x100\",label=\"a\\\\b \\\"c\\\"\\nd{}=,# ü\\\\n\"} 0"
+    );
+    assert_eq!(text.lines().count(), 3, "and no line more");
+}
+
+/// What the instruments say when they are collected is what the snapshot says.
+#[cfg(feature = "opentelemetry")]
+mod instruments {
+    use std::collections::BTreeMap;
+
+    use disruptor_mp::observability::register_instruments;
+    use opentelemetry::metrics::MeterProvider;
+    use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+    use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+
+    use super::*;
+
+    /// Instrument, attributes: value.
+    type Reported = BTreeMap<(String, BTreeMap<String, String>), u64>;
+
+    /// What is collected now; counters are monotonic sums, the rest gauges.
+    fn collect(provider: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> Reported {
+        exporter.reset();
+        provider.force_flush().expect("collected");
+        let finished = exporter.get_finished_metrics().expect("metrics");
+        let mut reported = Reported::new();
+        for metric in finished
+            .iter()
+            .flat_map(|it| it.scope_metrics())
+            .flat_map(|it| it.metrics())
+        {
+            let name = metric.name().to_owned();
+            let AggregatedMetrics::U64(data) = metric.data() else {
+                panic!("{name} is no whole number");
+            };
+            let mut add = |attributes: Vec<(String, String)>, value| {
+                let place = (name.clone(), attributes.into_iter().collect());
+                assert_eq!(reported.insert(place, value), None, "{name} twice");
+            };
+            match data {
+                MetricData::Sum(sum) => {
+                    assert!(sum.is_monotonic());
+                    for point in sum.data_points() {
+                        add(texts(point.attributes()), point.value());
+                    }
+                }
+                MetricData::Gauge(gauge) => {
+                    assert!(
+                        ["myelon.consumer_lag_max", "myelon.counter"].contains(&&*name),
+                        "{name}"
+                    );
+                    for point in gauge.data_points() {
+                        add(texts(point.attributes()), point.value());
+                    }
+                }
+                _ => panic!("{name} is neither counter nor gauge"),
+            }
+        }
+        reported
+    }
+
+    fn texts<'a>(
+        attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>,
+    ) -> Vec<(String, String)> {
+        attributes
+            .map(|it| (it.key.to_string(), it.value.to_string()))
+            .collect()
+    }
+
+    fn expected(counters: &[CounterSnapshot]) -> Reported {
+        let mut expected = Reported::new();
+        for counter in counters {
+            let mut attributes = BTreeMap::from([("label".to_owned(), counter.label.clone())]);
+            let name = match counter.id.name() {
+                Some(name) => format!("myelon.{name}"),
+                None => {
+                    attributes.insert("id".to_owned(), format!("{:#x}", counter.id.get()));
+                    "myelon.counter".to_owned()
+                }
+            };
+            *expected.entry((name, attributes)).or_default() += counter.value;
+        }
+        expected
+    }
+
+    #[test]
+    fn report_what_the_snapshot_says_whenever_they_are_collected() {
+        let exporter = InMemoryMetricExporter::default();
+        let provider = SdkMeterProvider::builder()
+            .with_reader(PeriodicReader::builder(exporter.clone()).build())
+            .build();
+        let file = CountersFile::anonymous();
+        register_instruments(&provider.meter("test"), &file);
+        assert_eq!(collect(&provider, &exporter), Reported::new());
+        counted(&file, |counters| {
+            let reported = collect(&provider, &exporter);
+            assert_eq!(
+                reported.len(),
+                counters.len() - 1,
+                "two that are alike are one"
+            );
+            assert_eq!(reported, expected(counters));
+        });
+        assert_eq!(
+            collect(&provider, &exporter),
+            Reported::new(),
+            "their owners have gone"
+        );
+        provider.shutdown().expect("ends");
+    }
+}
