@@ -70,7 +70,7 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
     /// # Errors
     ///
     /// [`RecvError::Closed`] and [`RecvError::ProducerDead`] after everything published was delivered,
-    /// [`RecvError::Forked`], [`RecvError::System`].
+    /// [`RecvError::Cancelled`], [`RecvError::Forked`], [`RecvError::System`].
     pub async fn recv(&mut self) -> Result<Lease<'_, E>, RecvError> {
         let mut looks_around = false;
         while !self.rx.poll_news(looks_around)? {

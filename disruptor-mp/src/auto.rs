@@ -10,7 +10,7 @@ use crate::cancel::CancelToken;
 use crate::consumer::Consumer;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
-use crate::os::cpu;
+use crate::os::{cpu, fork};
 use crate::sync::process::{AtomicU64, Ordering};
 use crate::{Event, Sequence};
 
@@ -50,6 +50,8 @@ pub struct AutoConsumer {
     stop: CancelToken,
     panics: Arc<AtomicU64>,
     thread: Option<JoinHandle<Result<(), String>>>,
+    /// Zero in a forked child, which does not have the thread.
+    live: &'static AtomicU64,
 }
 
 /// Starts the thread. `stop` is one of the consumer's cancel tokens.
@@ -80,6 +82,7 @@ where
             stop,
             panics,
             thread: Some(thread),
+            live: fork::live_word(),
         }),
         Err(source) => Err(MultiProcessError::Io {
             name,
@@ -108,9 +111,10 @@ impl<E: Event, B, F: FnMut(&E, Sequence, bool)> Handler<E, B, F> {
         }
         while !self.stop.is_cancelled() {
             let (consumer, handle) = (&mut self.consumer, &mut self.handle);
+            let stop = &self.stop;
             // whatever a handler leaves half done is its own; the consumer releases what was handled before
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                consumer.process_within(Deadline::NEVER, handle)
+                consumer.process_until(Deadline::NEVER, || stop.is_cancelled(), handle)
             }));
             match outcome {
                 Ok(Ok(_) | Err(RecvError::Timeout | RecvError::ProducerDead { .. })) => {}
@@ -148,16 +152,25 @@ fn text_of(thrown: &(dyn Any + Send)) -> String {
 }
 
 impl AutoConsumer {
-    /// Tells the thread to stop, at once if it waits, else after the events that it has in hand.
+    /// Tells the thread to stop, at once if it waits, else after the next event. The handler is told that this is the last
+    /// one, unless it has begun with the last of a batch; the events behind it stay unreleased.
     pub fn shutdown(&self) {
-        self.stop.cancel();
+        if !self.is_forked() {
+            self.stop.cancel();
+        }
+    }
+
+    /// Whether the thread is a parent process's.
+    fn is_forked(&self) -> bool {
+        self.live.load(Ordering::Relaxed) == 0
     }
 
     /// Waits for the thread to end by itself: when the ring is closed, or after [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     ///
-    /// When a panic of the handler ended it; says at which event, and what the panic said.
+    /// When a panic of the handler ended it; says at which event, and what the panic said. In a forked process, whose parent
+    /// has the thread.
     pub fn join(mut self) -> io::Result<()> {
         self.wait()
     }
@@ -173,11 +186,10 @@ impl AutoConsumer {
     }
 
     /// Whether the thread still handles events: false after the end of the ring and after a panic of the handler that
-    /// was not skipped.
+    /// was not skipped, and in a forked process.
     pub fn is_running(&self) -> bool {
-        self.thread
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished())
+        let thread = self.thread.as_ref().filter(|_| !self.is_forked());
+        thread.is_some_and(|thread| !thread.is_finished())
     }
 
     /// How often the handler has panicked.
@@ -186,6 +198,11 @@ impl AutoConsumer {
     }
 
     fn wait(&mut self) -> io::Result<()> {
+        if self.is_forked() {
+            // there is no such thread here: neither to be waited for nor to be let go (R8)
+            core::mem::forget(self.thread.take());
+            return Err(io::Error::other(MultiProcessError::Forked));
+        }
         match self.thread.take().map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(said))) => Err(io::Error::other(said)),

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use std::io;
 use std::time::Duration;
 
 use crate::auto::{self, AutoConsumer, HandlerPanicPolicy};
@@ -19,10 +20,16 @@ use crate::producer::Producer;
 use crate::protocol::lines::{self, Applicant, Place as LinePlace};
 use crate::region::HugePages;
 use crate::segment::{self, Want, current_owner};
-use crate::wait::{AutoWaitStrategy, Habits, default_discovery_poll_duration, perform_sleep_wait};
+use crate::wait::{
+    AutoWaitStrategy, Habits, LIVENESS_INTERVAL_MAX, default_discovery_poll_duration,
+    perform_sleep_wait,
+};
 use crate::{Event, Sequence, env};
 
 mod coordination;
+
+/// Who waits for a ring to be created looks for it this often in the end, unless it is told to look less often.
+const LOOK_FOR_RING_MAX: Duration = Duration::from_millis(10);
 
 /// What a producer waits for before it is handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,7 +135,7 @@ impl<E: Event, B> fmt::Debug for DisruptorBuilder<E, B> {
 
 impl<E: Event, B> DisruptorBuilder<E, B> {
     pub(crate) fn new(place: Place, capacity: Option<usize>) -> Self {
-        // asked here, as asking allocates: a wait must not
+        // asked here, as asking allocates: a wait must not. A process that is pinned later says so itself
         cpu::usable_cpus();
         cpu::online_cpus();
         Self {
@@ -249,7 +256,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     /// How often a blocked call looks whether those it waits for are alive: 100 ms unless set. A call that waits for one
     /// who died learns of it at the latest this much later.
     pub fn with_liveness_interval(mut self, interval: Duration) -> Self {
-        self.habits.liveness_interval = interval;
+        self.habits.liveness_interval = interval.min(LIVENESS_INTERVAL_MAX);
         self
     }
 
@@ -387,7 +394,9 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         Ok(producer)
     }
 
-    /// A consumer waits up to `patience` for the ring to be created; unless set, it does not wait.
+    /// A consumer waits up to `patience` for the ring to be created, or until a token is cancelled; unless set, it does not
+    /// wait. A name has nobody who wakes: it is looked for each `MYELON_DISCOVERY_POLL_MS` to begin with, less often by and
+    /// by.
     pub fn wait_for_ring(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -400,18 +409,31 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     /// Any of [`MultiProcessError`]; nobody else is disturbed then.
     pub fn build_consumer(self) -> MultiProcessResult<Consumer<E, B>> {
         self.pin(env::consumer_core())?;
+        self.consume()
+    }
+
+    /// Attaches, when the ring is there.
+    fn consume(&self) -> MultiProcessResult<Consumer<E, B>> {
         let deadline = Deadline::after(self.patience);
+        let mut pause = default_discovery_poll_duration();
+        let longest = pause.max(LOOK_FOR_RING_MAX);
         loop {
-            match self.consume() {
-                Err(MultiProcessError::NotFound { .. }) if !deadline.has_passed() => {
-                    perform_sleep_wait(default_discovery_poll_duration());
-                }
+            match self.attach() {
+                Err(MultiProcessError::NotFound { .. }) if !deadline.has_passed() => {}
                 outcome => return outcome,
             }
+            if self.habits.are_cancelled() {
+                return Err(MultiProcessError::CoordinationCancelled {
+                    name: self.place.name(),
+                    missing: vec![String::from("the ring")],
+                });
+            }
+            perform_sleep_wait(deadline.remaining().map_or(pause, |rest| rest.min(pause)));
+            pause = (pause * 2).min(longest);
         }
     }
 
-    fn consume(&self) -> MultiProcessResult<Consumer<E, B>> {
+    fn attach(&self) -> MultiProcessResult<Consumer<E, B>> {
         let (id, is_durable) = match &self.id {
             Some(id) => (check_id(id)?, true),
             None => (automatic_id(), false),
@@ -461,7 +483,8 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         Ok(consumer)
     }
 
-    /// A thread of its own that hands each event to `handle`.
+    /// A thread of its own that hands each event to `handle`. Waits for the ring where
+    /// [`wait_for_ring`](Self::wait_for_ring) says so.
     ///
     /// # Errors
     ///
@@ -493,6 +516,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         let on_panic = self.on_panic;
         let strategy = env::auto_wait_delay().map_or(strategy, AutoWaitStrategy::Sleep);
         let stop = CancelToken::new();
+        self.pin_process()?;
         let consumer = self
             .with_wait_strategy(strategy)
             .with_cancel_token(&stop)
@@ -501,18 +525,26 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     }
 
     fn pin(&self, from_environment: Option<usize>) -> MultiProcessResult<()> {
-        let failed = |source| MultiProcessError::Io {
+        self.pin_process()?;
+        let pinned = self
+            .core
+            .or(from_environment)
+            .map_or(Ok(()), cpu::pin_current_thread);
+        pinned.map_err(|source| self.not_pinned(source))
+    }
+
+    fn pin_process(&self) -> MultiProcessResult<()> {
+        let core = self.process_core.or(env::process_core());
+        let pinned = core.map_or(Ok(()), cpu::pin_process);
+        pinned.map_err(|source| self.not_pinned(source))
+    }
+
+    fn not_pinned(&self, source: io::Error) -> MultiProcessError {
+        MultiProcessError::Io {
             name: self.place.name(),
             operation: "pin to a core",
             source,
-        };
-        if let Some(core) = self.process_core.or(env::process_core()) {
-            cpu::pin_process(core).map_err(failed)?;
         }
-        if let Some(core) = self.core.or(from_environment) {
-            cpu::pin_current_thread(core).map_err(failed)?;
-        }
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! an automatic one they go with it, at the latest when the producer is blocked and looks.
 
 use core::marker::PhantomData;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backing::SharedMemory;
@@ -20,7 +21,7 @@ use crate::protocol::consume::ConsumerCore;
 use crate::protocol::lines;
 use crate::region::MemoryReport;
 use crate::segment::Segment;
-use crate::sync::process::{AtomicU64, Ordering};
+use crate::sync::process::{AtomicBool, AtomicU64, Ordering};
 use crate::wait::{AutoWaitStrategy, Habits, Pause, Waiter};
 use crate::{Event, Sequence};
 
@@ -48,6 +49,8 @@ pub struct Consumer<E: Event, B = SharedMemory> {
     next_look: Option<Instant>,
     /// The event that such a call missed last.
     missed: Sequence,
+    /// Who waited in this consumer's place has found its producer dead: the next call that finds nothing looks, too.
+    suspicion: Arc<AtomicBool>,
     pub(crate) counters: ConsumerCounters,
     backing: PhantomData<fn() -> B>,
 }
@@ -85,6 +88,7 @@ impl<E: Event, B> Consumer<E, B> {
             is_detached: false,
             next_look: None,
             missed: -1,
+            suspicion: Arc::default(),
             counters: ConsumerCounters::new(place.next, size_of::<E>()),
             backing: PhantomData,
         }
@@ -176,7 +180,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Errors
     ///
     /// [`RecvError::Closed`] and [`RecvError::ProducerDead`] after everything published was delivered,
-    /// [`RecvError::Timeout`], [`RecvError::Forked`].
+    /// [`RecvError::Timeout`], [`RecvError::Cancelled`], [`RecvError::Forked`].
     ///
     /// # Examples
     ///
@@ -200,7 +204,8 @@ impl<E: Event, B> Consumer<E, B> {
     }
 
     /// The next event in place, if there is one, or the ring's end. Never waits: for event loops. Looks whether the
-    /// producer is alive once in a liveness interval.
+    /// producer is alive once in a liveness interval, and when a [`RingSet`](crate::RingSet) or a descriptor has told of its
+    /// death.
     ///
     /// # Errors
     ///
@@ -221,7 +226,7 @@ impl<E: Event, B> Consumer<E, B> {
         self.poll_news(looks_around)
     }
 
-    /// Whether the next event is there, or the end; `looks_around`: the producer's death, too.
+    /// Whether the next event is there; or the end, `looks_around`: the producer's death, too, or a cancelled token.
     pub(crate) fn poll_news(&mut self, looks_around: bool) -> Result<bool, RecvError> {
         if self.is_forked() {
             return Err(RecvError::Forked);
@@ -237,7 +242,13 @@ impl<E: Event, B> Consumer<E, B> {
         if looks_around {
             self.look_around()?;
         }
-        Ok(self.core.is_ready())
+        if self.core.is_ready() {
+            return Ok(true);
+        }
+        match self.habits.are_cancelled() {
+            true => Err(RecvError::Cancelled),
+            false => Ok(false),
+        }
     }
 
     /// The next event, which the caller has seen.
@@ -260,13 +271,12 @@ impl<E: Event, B> Consumer<E, B> {
         }
         let mut waiter = Waiter::new(&self.habits, strategy, deadline, self.participants());
         self.counters.bring_up_to_date(self.core.next());
+        let mut looks_around = self.is_suspicious();
         loop {
-            if self.poll_news(false)? {
+            if self.poll_news(looks_around)? {
                 return Ok(());
             }
-            if self.habits.are_cancelled() {
-                return Err(RecvError::Cancelled);
-            }
+            looks_around = false;
             let pause = waiter.pause();
             self.counters.count_parks(waiter.take_sleeps());
             match pause {
@@ -307,6 +317,9 @@ impl<E: Event, B> Consumer<E, B> {
     /// Calls that time out at once look around, too, when nothing has come for a while. The first of them after an event
     /// does not even look at the clock: who polls once more behind each event pays nothing for it.
     fn is_look_due(&mut self) -> bool {
+        if self.is_suspicious() {
+            return true;
+        }
         let next = self.next_to_read();
         if self.missed != next {
             self.missed = next;
@@ -320,10 +333,34 @@ impl<E: Event, B> Consumer<E, B> {
         is_due
     }
 
-    /// Whether a call that waits for the next event would return at once, with it or with the ring's end; `looks_around`:
-    /// with the producer's death, too.
-    pub(crate) fn has_news(&self, looks_around: bool) -> bool {
-        self.core.is_ready() || self.core.is_at_end() || (looks_around && self.is_left_alone())
+    /// Whether a call that waits for the next event would return at once, with it or with the ring's end. Who asks waits in
+    /// this consumer's place, and lets the producer go on as it would (R9).
+    pub(crate) fn has_news(&self) -> bool {
+        if self.core.is_ready() {
+            return true;
+        }
+        self.core.let_producer_go_on();
+        self.core.is_at_end()
+    }
+
+    /// Whether the producer is dead and nothing is left, for who waits in this consumer's place: the next call says so.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        let is_orphaned = !self.core.is_ready() && self.is_left_alone();
+        if is_orphaned {
+            self.suspicion.store(true, Ordering::Relaxed);
+        }
+        is_orphaned
+    }
+
+    /// Where those who wait in this consumer's place say that its producer is dead.
+    #[cfg(all(target_os = "linux", not(loom)))]
+    pub(crate) fn suspicion(&self) -> &Arc<AtomicBool> {
+        &self.suspicion
+    }
+
+    /// Whether somebody has said so; once.
+    fn is_suspicious(&self) -> bool {
+        self.suspicion.load(Ordering::Relaxed) && self.suspicion.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn segment(&self) -> &Segment<E> {
@@ -446,7 +483,7 @@ impl<E: Event, B> Consumer<E, B> {
         if !self.is_ready() {
             return 0;
         }
-        self.process_ready::<false, _>(|event, sequence, _| handle(event, sequence))
+        self.process_ready::<false, _>(|| false, |event, sequence, _| handle(event, sequence))
     }
 
     /// As [`process_available`](Self::process_available), but waits for the first event, and says of each whether
@@ -459,7 +496,7 @@ impl<E: Event, B> Consumer<E, B> {
         if !self.is_ready() {
             self.wait_or_panic(self.habits.strategy);
         }
-        self.process_ready::<true, _>(handle)
+        self.process_ready::<true, _>(|| false, handle)
     }
 
     /// Waits for events until the deadline and handles those that are there; the flag is true for the last of them.
@@ -486,10 +523,20 @@ impl<E: Event, B> Consumer<E, B> {
         deadline: Deadline,
         handle: F,
     ) -> Result<usize, RecvError> {
+        self.process_until(deadline, || false, handle)
+    }
+
+    /// As [`process_within`](Self::process_within), but the next event is the last one when `is_over`.
+    pub(crate) fn process_until<F: FnMut(&E, Sequence, bool)>(
+        &mut self,
+        deadline: Deadline,
+        is_over: impl Fn() -> bool,
+        handle: F,
+    ) -> Result<usize, RecvError> {
         if self.is_forked() || !self.core.is_ready() {
             self.wait_for_event(self.habits.strategy, deadline)?;
         }
-        Ok(self.process_ready::<true, _>(handle))
+        Ok(self.process_ready::<true, _>(is_over, handle))
     }
 
     /// Waits for one event and handles it in place.
@@ -504,11 +551,15 @@ impl<E: Event, B> Consumer<E, B> {
         result
     }
 
-    /// Handles ready events; at least one is ready. `TELLS_LAST`: the closure is told which one is the last, so the
-    /// next stamp is looked at before an event is handled. Otherwise it is looked at afterwards: its line is more
+    /// Handles ready events; at least one is ready. `TELLS_LAST`: the closure is told which one is the last, the one at hand
+    /// when `is_over`, so the next stamp is looked at before an event is handled. Otherwise it is looked at afterwards: its line is more
     /// likely to be complete by then, and is not taken from the producer half written.
     #[inline(always)]
-    fn process_ready<const TELLS_LAST: bool, F>(&mut self, mut handle: F) -> usize
+    fn process_ready<const TELLS_LAST: bool, F>(
+        &mut self,
+        is_over: impl Fn() -> bool,
+        mut handle: F,
+    ) -> usize
     where
         F: FnMut(&E, Sequence, bool),
     {
@@ -522,8 +573,10 @@ impl<E: Event, B> Consumer<E, B> {
         let mut commit_at = first + commit_every - 1;
         loop {
             let sequence = burst.done + 1;
-            let is_last =
-                TELLS_LAST && (sequence == last_of_call || !burst.core.is_published(sequence + 1));
+            let is_last = TELLS_LAST
+                && (sequence == last_of_call
+                    || is_over()
+                    || !burst.core.is_published(sequence + 1));
             burst.core.prefetch_after(sequence);
             // SAFETY: the stamp of `sequence` was seen, and it is not released before the burst says so (R3, R7).
             let event = unsafe { burst.core.event(sequence).as_ref() };

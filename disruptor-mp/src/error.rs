@@ -196,12 +196,12 @@ pub enum MultiProcessError {
         /// How long was waited.
         waited: Duration,
     },
-    /// The wait for consumers was cancelled.
+    /// The wait for consumers, or for the ring, was cancelled.
     #[error("ring '{name}': the wait was cancelled while still missing: {missing:?}")]
     CoordinationCancelled {
         /// The ring's name.
         name: String,
-        /// Who had not come: ids, or how many of any id.
+        /// Who had not come: ids, how many of any id, or the ring.
         missing: Vec<String>,
     },
     /// A ring in a network file system would be no shared memory.
@@ -306,6 +306,9 @@ pub enum RecvError {
     /// The handle belongs to the process before the fork.
     #[error("this consumer was made before a fork and belongs to the parent process")]
     Forked,
+    /// An empty set was to wait without a deadline.
+    #[error("a RingSet with no rings would wait for ever: push a ring, or give it a deadline")]
+    NothingToWaitFor,
     /// The system failed an asynchronous wait.
     #[error("the system could not wait for the next event: {what}")]
     System {

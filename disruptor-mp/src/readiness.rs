@@ -12,14 +12,17 @@ use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::cancel::CancelToken;
 use crate::consumer_handle::Consumer;
 use crate::fail::point;
+use crate::os::fork;
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::sleep;
 use crate::region::Region;
+use crate::sync::process::{AtomicBool, AtomicU64, Ordering};
 use crate::{Event, Sequence};
 
-/// Tells an event loop when a consumer's next call would not wait: an event, or the ring's end. Waits for readability;
+/// Tells an event loop when a consumer's next call would not wait: an event, the ring's end, or a cancelled token. Waits for readability;
 /// the descriptor is non-blocking and is never read by the loop.
 ///
 /// # Examples
@@ -52,6 +55,8 @@ pub struct Readiness {
     region: Arc<dyn Region>,
     line: usize,
     sentry: Option<JoinHandle<()>>,
+    /// Zero in a forked child, which has the descriptor but not the thread, whatever memory the ring is in.
+    live: &'static AtomicU64,
 }
 
 #[derive(Debug)]
@@ -100,6 +105,8 @@ impl<E: Event, B> Consumer<E, B> {
             shared: Arc::clone(&shared),
             core: ConsumerCore::new(self.segment().view, self.line(), self.next_to_read()),
             interval: self.habits().liveness_interval,
+            cancels: self.habits().cancels.clone(),
+            suspicion: Arc::clone(self.suspicion()),
             region: Arc::clone(&region),
         };
         let thread = thread::Builder::new().name(format!("readiness {}", self.name()));
@@ -108,6 +115,7 @@ impl<E: Event, B> Consumer<E, B> {
             region,
             line: self.line(),
             sentry: Some(thread.spawn(move || sentry.run())?),
+            live: fork::live_word(),
         })
     }
 }
@@ -115,12 +123,17 @@ impl<E: Event, B> Consumer<E, B> {
 impl Readiness {
     /// Asks to be told when `consumer`, the one this was made for, has something to say. True: it has already, and its
     /// next call does not wait; false: the descriptor becomes readable when it has. Also once in a liveness interval
-    /// while no producer is alive: the next call that may wait says so.
+    /// while no producer is alive, and when one of the consumer's tokens is cancelled: its next call says so. What is held
+    /// and no longer needed is released before this, not afterwards.
     ///
     /// # Errors
     ///
-    /// When it is another ring's consumer; when the system fails.
+    /// When it is another ring's consumer; when the system fails; in a forked process.
     pub fn arm<E: Event, B>(&self, consumer: &Consumer<E, B>) -> io::Result<bool> {
+        // first of all: the descriptor is the parent's as well, and what was told is told to it
+        if self.is_forked() {
+            return Err(io::Error::other(crate::RecvError::Forked));
+        }
         if !Arc::ptr_eq(consumer.segment().region(), &self.region) || consumer.line() != self.line {
             let text = "a Readiness belongs to the consumer that it was made from";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -131,13 +144,17 @@ impl Readiness {
             Err(error) => return Err(error.into()),
         }
         point("readiness.drained");
-        if consumer.has_news(false) {
+        if consumer.has_news() || consumer.habits().are_cancelled() {
             return Ok(true);
         }
         self.shared.orders().await_sequence = Some(consumer.next_to_read());
         point("readiness.ordered");
         self.shared.changed.notify_one();
         Ok(false)
+    }
+
+    fn is_forked(&self) -> bool {
+        self.live.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -155,18 +172,13 @@ impl AsRawFd for Readiness {
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        self.shared.orders().is_over = true;
-        self.shared.changed.notify_one();
-        if self
-            .region
-            .live_word()
-            .load(crate::sync::process::Ordering::Relaxed)
-            == 0
-        {
-            // a forked child: the thread is the parent's, and the ring is not mapped
+        if self.is_forked() {
+            // the thread is the parent's, and may have held the lock when the child was made
             std::mem::forget(self.sentry.take());
             return;
         }
+        self.shared.orders().is_over = true;
+        self.shared.changed.notify_one();
         // SAFETY: the region is held and mapped in this process; its control words are all atomic (R1).
         sleep::shake(unsafe { self.region.control().as_ref() });
         if let Some(sentry) = self.sentry.take() {
@@ -180,6 +192,10 @@ struct Sentry<E> {
     core: ConsumerCore<E>,
     shared: Arc<Shared>,
     interval: Duration,
+    /// The consumer's tokens.
+    cancels: Vec<CancelToken>,
+    /// The consumer's, to be told of its producer's death.
+    suspicion: Arc<AtomicBool>,
     /// Keeps the segment mapped. Dropped last.
     region: Arc<dyn Region>,
 }
@@ -214,18 +230,26 @@ impl<E: Event> Sentry<E> {
         }
     }
 
-    /// Returns when the awaited event or the ring's end is there, the producer is dead, or there are other orders.
+    /// Returns when the awaited event or the ring's end is there, the wait cancelled, the producer dead, or there are other
+    /// orders.
     fn keep_watch(&self) {
         loop {
             self.core
-                .sleep_until_event(self.interval, || self.has_new_orders());
-            if self.core.is_ready() || self.core.closed_at().is_some() || self.has_new_orders() {
+                .sleep_until_event(self.interval, || self.has_reason_to_stop());
+            if self.core.closed_at().is_some() || self.has_reason_to_stop() {
                 return;
             }
             if matches!(self.core.is_abandoned(self.region.locks()), Ok(true)) {
+                self.suspicion.store(true, Ordering::Relaxed);
                 return;
             }
         }
+    }
+
+    fn has_reason_to_stop(&self) -> bool {
+        self.core.has_come()
+            || self.has_new_orders()
+            || self.cancels.iter().any(CancelToken::is_cancelled)
     }
 
     fn has_new_orders(&self) -> bool {

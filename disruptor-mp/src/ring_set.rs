@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::ops::{Index, IndexMut};
+use std::time::{Duration, Instant};
 
 use crate::consumer_handle::Consumer;
 use crate::deadline::Deadline;
@@ -9,7 +10,10 @@ use crate::error::RecvError;
 use crate::layout::control::Control;
 use crate::protocol::sleep;
 use crate::wait::{Habits, Pause, Waiter};
-use crate::{AutoWaitStrategy, Event};
+use crate::{AutoWaitStrategy, Event, clock};
+
+/// Calls between two looks at the clock of a set that need not wait: it tells of the dead all the same.
+const CALLS_PER_LOOK: u32 = 16;
 
 mod sealed {
     /// A member as its set sees it.
@@ -33,7 +37,9 @@ use sealed::{Face, Member};
 /// What a set asks of a member.
 trait Inner {
     /// Whether its calls would return at once.
-    fn has_news(&self, looks_around: bool) -> bool;
+    fn has_news(&self) -> bool;
+    /// Whether its producer is dead, and nothing is left.
+    fn is_orphaned(&self) -> bool;
     fn habits(&self) -> &Habits;
     /// How many share its ring.
     fn participants(&self) -> usize;
@@ -49,8 +55,12 @@ pub trait RingMember: Member {}
 impl<M: Member + ?Sized> RingMember for M {}
 
 impl<E: Event, B> Inner for Consumer<E, B> {
-    fn has_news(&self, looks_around: bool) -> bool {
-        self.has_news(looks_around)
+    fn has_news(&self) -> bool {
+        self.has_news()
+    }
+
+    fn is_orphaned(&self) -> bool {
+        self.is_orphaned()
     }
 
     fn habits(&self) -> &Habits {
@@ -119,9 +129,14 @@ impl<M: Member + ?Sized> Member for &M {
 /// ```
 pub struct RingSet<M> {
     members: Vec<M>,
-    strategy: AutoWaitStrategy,
+    habits: Habits,
     /// Who is looked at first next time.
     turn: usize,
+    calls: u32,
+    /// When the set looks around next: its waits are many, and few of them last for an interval.
+    next_look: Option<Instant>,
+    /// So many members, the first ones, has the present look around not come to.
+    unasked: usize,
 }
 
 /// A set has as many rings as it can wait for.
@@ -137,7 +152,7 @@ impl<M> fmt::Debug for RingSet<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingSet")
             .field("rings", &self.members.len())
-            .field("strategy", &self.strategy)
+            .field("strategy", &self.habits.strategy)
             .finish_non_exhaustive()
     }
 }
@@ -146,8 +161,11 @@ impl<M> Default for RingSet<M> {
     fn default() -> Self {
         Self {
             members: Vec::new(),
-            strategy: AutoWaitStrategy::default(),
+            habits: Habits::default(),
             turn: 0,
+            calls: 0,
+            next_look: None,
+            unasked: 0,
         }
     }
 }
@@ -176,7 +194,7 @@ impl<M: RingMember> RingSet<M> {
 
     /// How [`wait`](Self::wait) waits; the members' own strategies are for their own calls.
     pub fn with_wait_strategy(mut self, strategy: AutoWaitStrategy) -> Self {
-        self.strategy = strategy;
+        self.habits.strategy = strategy;
         self
     }
 
@@ -219,53 +237,116 @@ impl<M: RingMember> RingSet<M> {
 
     /// Waits until one of the rings has something to say, and returns its index: an event, or its end, which its
     /// consumer's next call returns. A ring that has ended says so again until it is taken out; one whose producer died
-    /// once in a liveness interval, as a successor may come.
+    /// once in a liveness interval, as a successor may come. The interval is the shortest of the members'. While other rings
+    /// are busy, some calls may pass before a death is told.
     ///
     /// # Errors
     ///
     /// [`RecvError::Timeout`], [`RecvError::Cancelled`] by any member's token, [`RecvError::Forked`]. An empty set waits
-    /// for its deadline.
+    /// for its deadline; without one it is [`RecvError::NothingToWaitFor`].
     pub fn wait(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
         if self.faces().any(Inner::is_forked) {
             return Err(RecvError::Forked);
         }
-        if let Some(ready) = self.look(false) {
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls.is_multiple_of(CALLS_PER_LOOK) {
+            self.look_around_if_due();
+        }
+        if let Some(ready) = self.ask().or_else(|| self.look()) {
             return Ok(ready);
         }
+        if self.is_empty() {
+            let rest = deadline.remaining().ok_or(RecvError::NothingToWaitFor)?;
+            clock::sleep(rest);
+            return Err(RecvError::Timeout);
+        }
+        self.sleep(deadline)
+    }
+
+    /// Nobody has anything to say yet.
+    fn sleep(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
+        self.habits.liveness_interval = self.interval();
         let participants = self.faces().map(Inner::participants).sum();
-        let habits = self.faces().next().map(Inner::habits).cloned();
-        let habits = habits.unwrap_or_default();
-        let mut waiter = Waiter::new(&habits, self.strategy, deadline, participants);
+        let strategy = self.habits.strategy;
+        let mut waiter =
+            Waiter::new(&self.habits, strategy, deadline, participants).looking_at(self.next_look);
         loop {
             if self.is_cancelled() {
                 return Err(RecvError::Cancelled);
             }
             let ready = match waiter.pause() {
-                Pause::Again => self.look(false),
-                Pause::LookAround => self.look(true),
-                Pause::TimedOut => return self.look(true).ok_or(RecvError::Timeout),
+                Pause::Again => self.look(),
+                Pause::LookAround => {
+                    self.look_around(waiter.next_look());
+                    self.look().or_else(|| self.ask())
+                }
+                Pause::TimedOut => {
+                    let ready = self.look();
+                    if ready.is_none() {
+                        self.look_around_if_due();
+                    }
+                    return ready.or_else(|| self.ask()).ok_or(RecvError::Timeout);
+                }
                 Pause::Sleep(longest) => {
                     let beds: Vec<_> = self.faces().map(Inner::bed).collect();
                     sleep::sleep_until_any(&beds, longest, || {
-                        self.faces().any(|member| member.has_news(false)) || self.is_cancelled()
+                        self.faces().any(Inner::has_news) || self.is_cancelled()
                     });
-                    self.look(false)
+                    self.look()
                 }
             };
             if let Some(ready) = ready {
+                // what it has begun to count goes on in the next wait
+                self.next_look = waiter.next_look();
                 return Ok(ready);
             }
         }
     }
 
     /// Who has something to say, from the next in turn on.
-    fn look(&mut self, looks_around: bool) -> Option<usize> {
+    fn look(&mut self) -> Option<usize> {
         let count = self.members.len();
         let ready = (0..count)
             .map(|ahead| (self.turn + ahead) % count)
-            .find(|index| self.members[*index].face().0.has_news(looks_around))?;
+            .find(|index| self.members[*index].face().0.has_news())?;
         self.turn = ready + 1;
         Some(ready)
+    }
+
+    /// Everybody is to be asked whether its producer is dead, and again at `next`.
+    fn look_around(&mut self, next: Option<Instant>) {
+        self.unasked = self.members.len();
+        self.next_look = next;
+    }
+
+    /// The same, if it was long ago, or never.
+    fn look_around_if_due(&mut self) {
+        let now = clock::now();
+        if self.next_look.is_none_or(|due| now >= due) {
+            self.look_around(Some(now + self.interval()));
+        }
+    }
+
+    /// That of the most watchful member.
+    fn interval(&self) -> Duration {
+        let intervals = self.faces().map(|member| member.habits().liveness_interval);
+        intervals.min().unwrap_or_default()
+    }
+
+    /// Whose producer is dead, of those who are still to be asked. One that is found leaves the others to the next call.
+    fn ask(&mut self) -> Option<usize> {
+        let mut unasked = self.unasked.min(self.members.len());
+        let mut dead = None;
+        while dead.is_none() && unasked > 0 {
+            unasked -= 1;
+            dead = self.members[unasked]
+                .face()
+                .0
+                .is_orphaned()
+                .then_some(unasked);
+        }
+        self.unasked = unasked;
+        dead
     }
 
     fn faces(&self) -> impl Iterator<Item = &dyn Inner> {

@@ -80,7 +80,7 @@ pub(crate) use same::*;
 /// Atomics that no model sees: those that live and die with this process, and the words of a segment that are for
 /// messages only, or reserved.
 pub(crate) mod process {
-    #[cfg(all(feature = "dst", not(loom)))]
-    pub(crate) use core::sync::atomic::AtomicUsize;
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+    pub(crate) use core::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    };
 }

@@ -35,7 +35,8 @@ pub enum AutoWaitStrategy {
         /// How many times to spin first.
         spins: u32,
     },
-    /// Sleep this long between two looks.
+    /// Sleep this long between two looks; no longer than a liveness interval or 100 ms, as nobody wakes who sleeps by the
+    /// clock, and it has to see a token and a death.
     Sleep(Duration),
     /// Spin for about as long as waking up takes, then sleep in the kernel until woken. Where those who share the ring
     /// outnumber the cores, nobody spins: they yield a few times first.
@@ -60,6 +61,10 @@ impl AutoWaitStrategy {
 
 /// How often a blocked call looks whether those it waits for are alive, unless the builder says otherwise.
 pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
+/// A longer one is as good as none: a century. An instant that lies so far ahead is one that the clock can tell.
+pub(crate) const LIVENESS_INTERVAL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Who sleeps by the clock is up this often, however long it is told to sleep: nobody wakes it.
+const NAP_MAX: Duration = Duration::from_millis(100);
 /// Spins between two looks at the clock.
 const SPINS_PER_LOOK: u32 = 256;
 /// Yields between two looks at the clock: each can last as long as somebody else's turn.
@@ -200,6 +205,17 @@ impl Waiter {
         }
     }
 
+    /// One who has waited before looks around when it was due.
+    pub(crate) fn looking_at(mut self, due: Option<Instant>) -> Self {
+        self.next_look = due;
+        self
+    }
+
+    /// When it looks around next; `None` before it has looked at the clock.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        self.next_look
+    }
+
     /// The same wait goes on, until then.
     pub(crate) fn set_deadline(&mut self, deadline: Deadline) {
         self.deadline = deadline;
@@ -277,6 +293,7 @@ impl Waiter {
 
     fn sleep(&mut self, duration: Duration) -> bool {
         self.sleeps += 1;
+        let duration = duration.min(self.liveness_interval.clamp(FIRST_LOOK, NAP_MAX));
         clock::sleep(
             self.deadline
                 .remaining()
@@ -393,6 +410,53 @@ mod tests {
             );
             pass_until(&mut waiter, Pause::TimedOut);
         }
+    }
+
+    #[test]
+    fn who_has_a_core_of_its_own_spins_for_as_long_as_waking_up_takes() {
+        let mut habits = Habits::default();
+        // no test of this program pins it, and threads alone make no difference
+        let cores = cpu::usable_cpus();
+        assert_eq!(habits.spin_budget(cores), WAKE_COST_FIRST);
+        assert_eq!(habits.spin_budget(cores + 1), Duration::ZERO);
+        habits.learn(Some(WAKE_COST_MAX));
+        assert_eq!(
+            habits.spin_budget(1),
+            (WAKE_COST_FIRST * 7 + WAKE_COST_MAX) / 8
+        );
+    }
+
+    #[test]
+    fn what_waking_up_takes_is_learnt_within_bounds() {
+        let mut habits = Habits::default();
+        habits.learn(None);
+        assert_eq!(habits.wake_cost, WAKE_COST_FIRST, "nobody was woken");
+        for _ in 0..100 {
+            habits.learn(Some(Duration::from_secs(1)));
+        }
+        assert!(habits.wake_cost <= WAKE_COST_MAX && habits.wake_cost > WAKE_COST_MAX * 9 / 10);
+        for _ in 0..100 {
+            habits.learn(Some(Duration::ZERO));
+        }
+        assert!(habits.wake_cost < Duration::from_micros(1));
+    }
+
+    #[test]
+    fn only_where_parties_outnumber_the_machines_cores_they_yield() {
+        let cores = cpu::online_cpus();
+        assert_eq!(Habits::yields(cores), 0);
+        assert_eq!(Habits::yields(cores + 1), BLOCK_YIELDS);
+    }
+
+    /// Counts what a wait passes before it sleeps.
+    #[test]
+    fn a_crowd_yields_and_sleeps_without_a_spin() {
+        let crowd = cpu::online_cpus() + 1;
+        let habits = Habits::default();
+        let mut waiter = Waiter::new(&habits, AutoWaitStrategy::Block, Deadline::NEVER, crowd);
+        let passed = (0..).take_while(|_| waiter.pause() == Pause::Again).count();
+        // the pause that finds that it must not spin, and each yield
+        assert_eq!(passed, 1 + BLOCK_YIELDS as usize);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use disruptor_mp::{AsyncConsumer, Heap, HeapRing, RecvError};
+use disruptor_mp::{AsyncConsumer, CancelToken, Heap, HeapRing, RecvError};
 use tokio::time::timeout;
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -97,4 +97,28 @@ async fn the_producers_death_is_told() {
     let mut successor = ring.producer().expect("a successor");
     successor.publish_value(8);
     assert_eq!(*rx.recv().await.expect("an event"), 8);
+}
+
+#[tokio::test]
+async fn a_token_ends_the_wait() {
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let token = CancelToken::new();
+    let builder = ring.builder().with_liveness_interval(INTERVAL);
+    let rx = builder.with_cancel_token(&token).build_consumer();
+    let mut rx = AsyncConsumer::new(rx.expect("a consumer")).expect("a descriptor");
+    let start = Instant::now();
+    let canceller = std::thread::spawn(move || {
+        // the task has gone to sleep by then
+        std::thread::sleep(Duration::from_millis(20));
+        token.cancel();
+    });
+    let end = timeout(INTERVAL / 2, rx.recv()).await.expect("in time");
+    assert_eq!(end.unwrap_err(), RecvError::Cancelled);
+    assert!(start.elapsed() < INTERVAL / 2, "the clock woke it");
+    canceller.join().expect("thread");
+    // it stays cancelled, and what is there comes all the same
+    tx.publish_value(7);
+    assert_eq!(*rx.recv().await.expect("an event"), 7);
+    assert_eq!(rx.recv().await.unwrap_err(), RecvError::Cancelled);
 }

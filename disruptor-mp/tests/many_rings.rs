@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    AutoWaitStrategy, CancelToken, Consumer, Deadline, Heap, HeapRing, RecvError, RingMember,
-    RingSet, build_shared_single_producer, portable_shm_segment_name,
+    AutoWaitStrategy, CancelToken, Consumer, Deadline, Heap, HeapRing, Producer, RecvError,
+    RingMember, RingSet, build_shared_single_producer, portable_shm_segment_name,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -22,8 +22,26 @@ fn rings(count: usize) -> Vec<HeapRing<u64>> {
 }
 
 fn consumer(ring: &HeapRing<u64>) -> Consumer<u64, Heap> {
-    let builder = ring.builder().with_liveness_interval(INTERVAL);
+    looking(ring, INTERVAL)
+}
+
+/// A consumer that looks whether its producer is alive this often.
+fn looking(ring: &HeapRing<u64>, interval: Duration) -> Consumer<u64, Heap> {
+    let builder = ring.builder().with_liveness_interval(interval);
     builder.build_consumer().expect("a consumer")
+}
+
+/// A producer that goes in a panic leaves its ring as a death would.
+fn die(tx: Producer<u64, Heap>) {
+    let dead = thread::spawn(move || {
+        let _tx = tx;
+        std::panic::resume_unwind(Box::new(()));
+    });
+    assert!(dead.join().is_err());
+}
+
+fn is_death<T>(end: Result<T, RecvError>) -> bool {
+    matches!(end, Err(RecvError::ProducerDead { .. }))
 }
 
 fn assert_prompt(start: Instant) {
@@ -162,6 +180,159 @@ fn a_dead_producer_is_news() {
     successor.expect("a successor").destroy().expect("gone");
 }
 
+/// Waits until the set has told of each of these.
+fn await_deaths(set: &mut RingSet<Consumer<u64, Heap>>, mut doomed: Vec<usize>) {
+    let end = Deadline::after(INTERVAL / 2);
+    while !doomed.is_empty() {
+        let told = set.wait(end).expect("news of all of them");
+        doomed.retain(|index| *index != told);
+    }
+}
+
+#[test]
+fn a_death_is_news_while_another_ring_is_busy() {
+    let rings = rings(3);
+    let mut busy = rings[0].producer().expect("a producer");
+    let mut set = RingSet::of(
+        rings
+            .iter()
+            .map(|ring| looking(ring, Duration::from_millis(20))),
+    )
+    .expect("few");
+    for ring in &rings[1..] {
+        die(ring.producer().expect("a producer"));
+    }
+    let (mut doomed, end) = (vec![1, 2], Instant::now() + INTERVAL / 2);
+    while !doomed.is_empty() {
+        assert!(Instant::now() < end, "{doomed:?} died untold");
+        busy.publish_value(7);
+        let ready = set.wait(Deadline::NEVER).expect("there always is an event");
+        match set[ready].try_recv().map(|lease| lease.is_some()) {
+            Ok(true) => assert_eq!(ready, 0),
+            end => {
+                assert!(is_death(end), "ring {ready} has nothing to say");
+                doomed.retain(|index| *index != ready);
+            }
+        }
+        // what the set did not name this time
+        while set[0].try_consume_next().is_some() {}
+    }
+}
+
+#[test]
+fn the_most_watchful_member_sets_the_interval() {
+    let rings = rings(3);
+    let senders: Vec<_> = rings.iter().map(HeapRing::producer).collect();
+    let intervals = [INTERVAL, Duration::from_millis(5), INTERVAL];
+    let members = rings.iter().zip(intervals);
+    let mut set =
+        RingSet::of(members.map(|(ring, interval)| looking(ring, interval))).expect("few");
+    let start = Instant::now();
+    for tx in senders {
+        die(tx.expect("a producer"));
+    }
+    await_deaths(&mut set, vec![0, 1, 2]);
+    assert_prompt(start);
+}
+
+#[test]
+fn short_waits_tell_of_a_death_as_a_long_one_does() {
+    let rings = rings(2);
+    let _tx = rings[0].producer().expect("a producer");
+    let mut set = RingSet::of(
+        rings
+            .iter()
+            .map(|ring| looking(ring, Duration::from_millis(50))),
+    )
+    .expect("few");
+    // it has looked around once, and found both alive
+    let doomed = rings[1].producer().expect("a producer");
+    let outcome = set.wait(Deadline::after(Duration::from_millis(1)));
+    assert_eq!(outcome, Err(RecvError::Timeout));
+    die(doomed);
+    let end = Instant::now() + INTERVAL / 2;
+    while set.wait(Deadline::after(Duration::from_millis(1))) != Ok(1) {
+        assert!(Instant::now() < end, "it died untold");
+    }
+}
+
+#[test]
+fn the_call_after_the_news_of_a_death_says_so() {
+    let interval = Duration::from_secs(2);
+    let rings = rings(2);
+    let mut members = Vec::new();
+    for ring in &rings {
+        let mut rx = looking(ring, interval);
+        let mut tx = ring.producer().expect("a producer");
+        tx.publish_value(7);
+        assert!(rx.try_recv().expect("alive").is_some());
+        members.push((rx, tx));
+    }
+    let (mut by_set, tx) = members.remove(0);
+    die(tx);
+    let mut set = RingSet::of([&by_set]).expect("one");
+    assert_eq!(set.wait(Deadline::NEVER), Ok(0));
+    assert!(is_death(by_set.try_recv()), "told by a set");
+    assert_eq!(by_set.try_recv().map(|lease| lease.is_none()), Ok(true));
+
+    let (mut by_descriptor, tx) = members.remove(0);
+    let readiness = by_descriptor.readiness().expect("a descriptor");
+    assert!(!readiness.arm(&by_descriptor).expect("armed"));
+    die(tx);
+    assert!(is_readable(&readiness, PollTimeout::NONE));
+    let end = by_descriptor.recv(Deadline::after(Duration::ZERO));
+    assert!(is_death(end), "told by a descriptor");
+}
+
+/// The producer sleeps until a quarter of the ring is free; the consumer has released less, and waits for more by way of a
+/// set, or of a descriptor.
+#[test]
+fn who_waits_elsewhere_while_it_holds_lets_the_producer_go_on() {
+    for by_descriptor in [false, true] {
+        let ring = HeapRing::<u64>::new(16).expect("a ring");
+        let builder = ring.builder().with_liveness_interval(INTERVAL);
+        let mut tx = builder.build_zeroed_producer().expect("a producer");
+        let mut rx = consumer(&ring);
+        let readiness = rx.readiness().expect("a descriptor");
+        tx.publish_batch(16, |event, index| *event = index as u64);
+        for _ in 0..16 {
+            rx.try_consume_next_leased().expect("an event").hold();
+        }
+        let start = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let sent = tx.send(Deadline::NEVER, |event| *event = 16);
+                assert_eq!(sent, Ok(16));
+                tx.keep().expect("kept");
+            });
+            // it has gone to sleep by then, or it finds the space by itself
+            thread::sleep(NAP);
+            rx.release_held(1);
+            if !by_descriptor {
+                let mut set = RingSet::of([&rx]).expect("one");
+                assert_eq!(set.wait(Deadline::NEVER), Ok(0));
+            } else if !readiness.arm(&rx).expect("armed") {
+                assert!(is_readable(&readiness, PollTimeout::NONE));
+            }
+        });
+        assert_prompt(start);
+        assert_eq!(rx.peek(), Some(&16));
+    }
+}
+
+#[test]
+fn a_set_of_none_sleeps_until_its_deadline() {
+    let mut nobody = RingSet::<Consumer<u64, Heap>>::new();
+    let start = Instant::now();
+    let nap = Deadline::after(NAP);
+    assert_eq!(nobody.wait(nap), Err(RecvError::Timeout));
+    assert!(start.elapsed() >= NAP);
+    let error = nobody
+        .wait(Deadline::NEVER)
+        .expect_err("it would never end");
+    assert!(error.to_string().contains("no rings"), "{error}");
+}
+
 fn is_readable(fd: impl AsFd, timeout: PollTimeout) -> bool {
     poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout).expect("poll") > 0
 }
@@ -210,5 +381,64 @@ fn a_descriptor_is_its_consumers() {
     assert!(!readiness.arm(&one).expect("armed"));
     thread::sleep(NAP);
     drop(readiness);
+    assert_prompt(start);
+}
+
+/// The sentry that was told to wait for an event may run only after the ring has lapped: the consumer kept on polling.
+#[test]
+fn a_lapped_order_is_news() {
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let mut rx = consumer(&ring);
+    let readiness = rx.readiness().expect("a descriptor");
+    let in_time = PollTimeout::try_from(INTERVAL / 2).expect("a time");
+    for round in 0..100 {
+        assert!(!readiness.arm(&rx).expect("armed"));
+        if round % 2 == 0 {
+            // it is asleep already
+            thread::sleep(Duration::from_millis(1));
+        }
+        for _ in 0..8 * 3 + 1 {
+            tx.publish_value(round);
+            assert_eq!(rx.try_consume_next().map(|(_, event)| event), Some(round));
+        }
+        assert!(is_readable(&readiness, in_time), "round {round}");
+    }
+    let start = Instant::now();
+    for event in 0..1_000 {
+        assert!(!readiness.arm(&rx).expect("armed"));
+        tx.publish_value(event);
+        while rx.peek().is_none() {
+            assert!(is_readable(&readiness, in_time), "event {event}");
+        }
+        rx.try_consume_next();
+    }
+    assert_prompt(start);
+}
+
+#[test]
+fn a_token_makes_the_descriptor_readable() {
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let token = CancelToken::new();
+    let builder = ring.builder().with_liveness_interval(INTERVAL);
+    let rx = builder.with_cancel_token(&token).build_consumer();
+    let mut rx = rx.expect("a consumer");
+    let readiness = rx.readiness().expect("a descriptor");
+    assert!(!readiness.arm(&rx).expect("armed"));
+    thread::sleep(NAP);
+    let start = Instant::now();
+    token.cancel();
+    let in_time = PollTimeout::try_from(INTERVAL / 2).expect("a time");
+    assert!(is_readable(&readiness, in_time));
+    assert_eq!(rx.try_recv().unwrap_err(), RecvError::Cancelled);
+    // it stays cancelled, and what is there comes all the same
+    assert!(readiness.arm(&rx).expect("armed"));
+    tx.publish_value(7);
+    assert_eq!(
+        rx.try_recv().map(|lease| lease.map(|event| *event)),
+        Ok(Some(7))
+    );
+    assert_eq!(rx.try_recv().unwrap_err(), RecvError::Cancelled);
     assert_prompt(start);
 }

@@ -96,15 +96,38 @@ fn asking_in_a_child_is_harmless_too() {
             &mut tx,
             &[
                 "state", "count", "gate", "consumed", "find", "remove", "blocked", "claim",
+                "counters", "show",
             ][..],
         ),
-        (&mut rx, &["state", "newest", "leave"][..]),
+        (&mut rx, &["state", "newest", "counters", "leave"][..]),
     ] {
         for question in questions {
             let said = actor.ok(&format!("fork-ask what={question}"));
             assert!(said.text().contains(", 0)"), "{question}: {}", said.text());
         }
     }
+    tx.ok("publish n=1");
+    rx.ok("recv").assert_saw(0, 0);
+    tx.ok("close");
+}
+
+/// A descriptor and a handler have a thread, which a child does not have, whatever memory the ring is in.
+#[test]
+fn threads_stay_with_the_parent() {
+    let world = World::shared_memory(ACTOR);
+    let (mut tx, mut rx) = (world.actor(), world.actor());
+    tx.ok("produce cap=16");
+    rx.ok("consume cap=16 id=reader");
+    for what in ["descriptor", "heap-descriptor"] {
+        let said = rx.ok(&format!("fork-ask what={what}"));
+        let refused = "arm: this consumer was made before a fork";
+        assert_names(said.text(), &[refused, "dropped", ", 0)"]);
+        assert!(!said.text().contains("Signaled"), "{what}: {}", said.text());
+    }
+    let said = rx.ok("fork-ask what=handler");
+    let refused = "join: this handle was made before a fork";
+    assert_names(said.text(), &["running: false", refused, "dropped", ", 0)"]);
+    assert!(!said.text().contains("Signaled"), "{}", said.text());
     tx.ok("publish n=1");
     rx.ok("recv").assert_saw(0, 0);
     tx.ok("close");

@@ -235,6 +235,9 @@ impl<E: Event, B> Producer<E, B> {
         file: &CountersFile,
         ids: &[CounterId],
     ) -> Result<(), CountersError> {
+        if self.is_forked() {
+            return Err(CountersError::Forked);
+        }
         let label = label(self.name());
         let counted = self.counters.above.join(&OF_PRODUCERS);
         self.counters.copies = claim(file, ids, &counted, "producer", &label)?;
@@ -242,7 +245,8 @@ impl<E: Event, B> Producer<E, B> {
         Ok(())
     }
 
-    /// This producer's own counters as they are now; a file that they are attached to is brought up to date.
+    /// This producer's own counters as they are now; a file that they are attached to is brought up to date. None in a
+    /// forked process.
     ///
     /// # Examples
     ///
@@ -254,6 +258,10 @@ impl<E: Event, B> Producer<E, B> {
     /// # Ok::<(), disruptor_mp::MultiProcessError>(())
     /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
+        // the position is read from the ring, which a forked child has not mapped (R8)
+        if self.is_forked() {
+            return Vec::new();
+        }
         let next = self.core.next();
         self.counters.bring_up_to_date(next);
         let counted = self.counters.above.join(&OF_PRODUCERS);

@@ -4,16 +4,31 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
+use crate::sync::process::{AtomicUsize, Ordering};
+
 #[cfg(target_os = "linux")]
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
 
-/// How many cores this process can keep busy: its affinity and its cgroup quota, at least 1. Asked once.
+/// What [`usable_cpus`] has found; 0 before it was asked.
+static USABLE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many cores this process can keep busy: its affinity and its cgroup quota, at least 1. Asked once, and known anew
+/// when the process is pinned.
 pub(crate) fn usable_cpus() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
+    match USABLE.load(Ordering::Relaxed) {
+        0 => {
+            let found = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            // another thread may have pinned the process meanwhile: that stays
+            match USABLE.compare_exchange(0, found, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => found,
+                Err(known) => known,
+            }
+        }
+        known => known,
+    }
 }
 
 /// How many cores the machine has, for those who run elsewhere, too; at least 1. Asked once.
@@ -65,6 +80,7 @@ pub(crate) fn pin_process(core: usize) -> io::Result<()> {
             }
         }
     }
+    USABLE.store(1, Ordering::Relaxed);
     Ok(())
 }
 
@@ -116,6 +132,28 @@ mod tests {
         assert_eq!(available_cores(), before);
         assert!(usable_cpus() >= 1);
         assert!(online_cpus() >= usable_cpus());
+    }
+
+    /// Set in a process that this test program runs again to pin it.
+    const PINNED: &str = "OS_TEST_PINNED";
+
+    #[test]
+    fn a_process_that_is_pinned_has_one_core() {
+        let name = "os::cpu::tests::a_process_that_is_pinned_has_one_core";
+        if std::env::var_os(PINNED).is_none() {
+            let program = std::env::current_exe().expect("this program");
+            let mut pinned = std::process::Command::new(program);
+            pinned.args(["--exact", name]).env(PINNED, "1");
+            let output = pinned.output().expect("it runs");
+            assert!(output.status.success(), "{output:?}");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains("1 passed"), "{said}");
+            return;
+        }
+        assert!(usable_cpus() >= 1, "asked before");
+        pin_process(available_cores()[0]).expect("pinned");
+        assert_eq!(usable_cpus(), 1);
+        assert_eq!(available_cores().len(), 1);
     }
 
     #[test]

@@ -81,6 +81,18 @@ impl<E: Event> ConsumerCore<E> {
         self.is_published(self.next)
     }
 
+    /// Whether the next event was published, even if its slot was used again since: for who watches in a consumer's place,
+    /// which may have gone on meanwhile.
+    #[cfg(all(target_os = "linux", not(loom)))]
+    pub(crate) fn has_come(&self) -> bool {
+        let (found, awaited) = (
+            self.view.stamp(self.next).load(Ordering::Acquire),
+            stamp::published(self.next),
+        );
+        // a higher sequence in any state: the slot's last event was the awaited one, or came after it
+        found == awaited || (found >> 2) > (awaited >> 2)
+    }
+
     /// The event of `sequence`, which the caller found published and has not released (R3, R7).
     #[inline(always)]
     pub(crate) fn event(&self, sequence: Sequence) -> NonNull<E> {

@@ -1,11 +1,13 @@
 //! What becomes of handles in a forked child.
 
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use disruptor_mp::{Consumer, Deadline, DisruptorBuilder, Producer};
+use disruptor_mp::observability::CountersError;
+use disruptor_mp::{Consumer, CountersFile, Deadline, DisruptorBuilder, HeapRing, Producer};
 use myelon_tests::Record;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
@@ -17,9 +19,12 @@ type Rx<B> = Option<Consumer<Record, B>>;
 /// Forks; the child does `work` and says what came of it.
 fn in_child(work: impl FnOnce() -> String) -> Answer {
     let (mut reader, writer) = std::io::pipe()?;
-    // SAFETY: this process has one thread.
+    // SAFETY: the C library keeps its own locks usable in the child; of this process's threads no other one than this takes
+    // a lock that the child needs.
     match unsafe { fork() }? {
         ForkResult::Child => {
+            // whoever waits for a thread that is not here is ended by a signal
+            nix::unistd::alarm::set(60);
             let text = work();
             let _ = nix::unistd::write(&writer, text.as_bytes());
             // SAFETY: ends the child without running what belongs to the parent.
@@ -91,7 +96,7 @@ pub(crate) fn use_in_child<B>(
 }
 
 /// The child asks one question of a handle that is its parent's, or ends a guard that the parent holds.
-pub(crate) fn ask_in_child<B>(tx: &mut Tx<B>, rx: &mut Rx<B>, what: &str) -> Answer {
+pub(crate) fn ask_in_child<B: 'static>(tx: &mut Tx<B>, rx: &mut Rx<B>, what: &str) -> Answer {
     if what == "claim" {
         let mut claim = tx.as_mut().expect("a producer").claim(Deadline::NEVER)?;
         claim.write(0);
@@ -99,6 +104,16 @@ pub(crate) fn ask_in_child<B>(tx: &mut Tx<B>, rx: &mut Rx<B>, what: &str) -> Ans
             drop(claim);
             String::from("dropped")
         });
+    }
+    match what {
+        "descriptor" => return descriptor_in_child(rx.as_ref().expect("a consumer"), None),
+        "heap-descriptor" => {
+            let ring = HeapRing::new(8)?;
+            let mut tx = ring.producer()?;
+            return descriptor_in_child(&ring.consumer("loop")?, Some(&mut tx));
+        }
+        "handler" => return handler_in_child(),
+        _ => {}
     }
     in_child(|| {
         std::panic::set_hook(Box::new(|_| {}));
@@ -108,6 +123,58 @@ pub(crate) fn ask_in_child<B>(tx: &mut Tx<B>, rx: &mut Rx<B>, what: &str) -> Ans
             (None, None) => panic!("no endpoint"),
         }
     })
+}
+
+/// The child asks the parent's descriptor, and drops it. What was told is told to the parent: of an event, if there is a
+/// producer for one.
+fn descriptor_in_child<B: 'static>(
+    rx: &Consumer<Record, B>,
+    tx: Option<&mut Producer<Record, B>>,
+) -> Answer {
+    let readiness = rx.readiness()?;
+    let is_told = |timeout| -> Result<bool, nix::Error> {
+        let mut descriptors = [PollFd::new(readiness.as_fd(), PollFlags::POLLIN)];
+        Ok(poll(&mut descriptors, timeout)? == 1)
+    };
+    assert!(!readiness.arm(rx)?, "nothing has come");
+    let tells = tx.map(|tx| tx.publish(|record| record.write(0))).is_some();
+    if tells {
+        assert!(is_told(PollTimeout::NONE)?);
+    }
+    let asked = in_child(|| format!("arm: {}", readiness.arm(rx).expect_err("a child")))?;
+    assert_eq!(is_told(PollTimeout::ZERO)?, tells, "the child took it");
+    let dropped = in_child(move || {
+        drop(readiness);
+        String::from("dropped")
+    })?;
+    // the parent's own went with the closure: its thread has ended
+    Ok(format!("{asked}; {dropped}"))
+}
+
+/// The child has a handle to a thread that it does not have.
+fn handler_in_child() -> Answer {
+    let ring = HeapRing::<u64>::new(8)?;
+    let mut tx = ring.producer()?;
+    let (seen, events) = std::sync::mpsc::channel();
+    let start = |id| {
+        let seen = seen.clone();
+        ring.builder()
+            .with_consumer_id(id)
+            .handle_events_with(move |event, _, _| seen.send(*event).expect("a listener"))
+    };
+    let (kept, joined) = (start("kept")?, start("joined")?);
+    let asked = in_child(|| {
+        kept.shutdown();
+        format!("running: {}", kept.is_running())
+    })?;
+    let joined = in_child(move || format!("join: {}", joined.join().expect_err("a child")))?;
+    tx.publish_value(7);
+    assert_eq!(events.recv()?, 7, "the parent's goes on");
+    let dropped = in_child(move || {
+        drop(kept);
+        String::from("dropped")
+    })?;
+    Ok(format!("{asked}; {joined}; {dropped}"))
 }
 
 fn ask_producer<B>(tx: &mut Producer<Record, B>, what: &str) {
@@ -122,6 +189,11 @@ fn ask_producer<B>(tx: &mut Producer<Record, B>, what: &str) {
         )),
         "remove" => assert!(tx.remove_consumer("reader").is_err()),
         "blocked" => assert!(tx.blocked_on().is_none()),
+        "counters" => assert!(tx.counters().is_empty()),
+        "show" => {
+            let refused = tx.attach_counters(&CountersFile::anonymous());
+            assert!(matches!(refused, Err(CountersError::Forked)));
+        }
         other => panic!("no such question: {other}"),
     }
 }
@@ -130,6 +202,7 @@ fn ask_consumer<B>(rx: Consumer<Record, B>, what: &str) {
     match what {
         "state" => drop(rx.ring_state()),
         "newest" => assert!(rx.producer_sequence() < 1 << 40),
+        "counters" => drop({ rx }.counters()),
         "leave" => assert!(rx.leave().is_err()),
         other => panic!("no such question: {other}"),
     }

@@ -1,6 +1,7 @@
 //! How a consumer is waited for from outside: by a set of rings, by an event loop.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use disruptor_mp::{
     Consumer, Deadline, Heap, HeapRing, Producer, Readiness, RecvError, RingMember, RingSet,
@@ -29,7 +30,9 @@ impl Waits {
             Some("loop") => Self::Loop(rx.readiness()?),
             Some(_) => {
                 let ring = HeapRing::new(1)?;
-                Self::Set(Box::new((ring.consumer("silent")?, ring.producer()?)))
+                // a set looks up as often as its most watchful member: that is the other one
+                let silent = ring.builder().with_liveness_interval(Duration::MAX);
+                Self::Set(Box::new((silent.build_consumer()?, ring.producer()?)))
             }
         })
     }
