@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 /// The slow halves: they wait, wake, refresh the gate, report a fork, or free an error.
-const SLOW_HALVES: [&str; 15] = [
+const SLOW_HALVES: [&str; 17] = [
     "refill",
     "wait_or_panic",
     "wait_for_space",
@@ -28,6 +28,8 @@ const SLOW_HALVES: [&str; 15] = [
     "is_zero_slow_path", // a lease that ends during a panic is not released
     "__rust_dealloc",
     "drop_in_place",
+    "_Unwind_Resume", // these two while the thread unwinds already
+    "panic_in_cleanup",
 ];
 /// A little more than the longest fast path has today.
 const MOST_INSTRUCTIONS: usize = 82;

@@ -67,6 +67,7 @@ fn is_test(name: &str) -> bool {
     PLACES.iter().any(|place| {
         let path = format!("{ROOT}/{place}/{file}.rs");
         let source = fs::read_to_string(path).unwrap_or_default();
+        let source = source.replace("#[tokio::test]", "#[test]");
         let mut tests = source.split("#[test]").skip(1);
         tests.any(|text| name_of(text) == Some(test)) || is_on_every_backing(&source, test)
     })
@@ -76,6 +77,7 @@ fn is_test(name: &str) -> bool {
 fn name_of(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim_start);
     let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let line = line.strip_prefix("async ").unwrap_or(line);
     let (name, rest) = line.strip_prefix("fn ")?.split_once("()")?;
     rest.ends_with('{').then_some(name)
 }
@@ -113,7 +115,7 @@ fn faults_of_behaviour(page: &str) -> Vec<String> {
 }
 
 /// The page must not shrink: rows, with the heads of the tables.
-const PROMISES_MIN: usize = 71;
+const PROMISES_MIN: usize = 81;
 
 fn page(name: &str) -> String {
     fs::read_to_string(format!("{ROOT}/docs/{name}.md")).expect("the page")
