@@ -74,9 +74,10 @@ pub(crate) fn read(
 fn is_taken_back(stamp: &AtomicU64, before: u64, floor: &AtomicI64, sequence: Sequence) -> bool {
     // SYNC POINT observe-floor: pairs with the Release store in `ProducerCore::refresh`: who finds the floor there finds
     // the stamps of everything up to it, too. The stamp may have come between the two looks.
-    !left_out!(ObserveFloor)
-        && floor.load(Ordering::Acquire) >= sequence
-        && (left_out!(ObserveFloorRelook) || stamp.load(Ordering::Relaxed) == before)
+    if left_out!(ObserveFloor) || floor.load(Ordering::Acquire) < sequence {
+        return false;
+    }
+    left_out!(ObserveFloorRelook) || stamp.load(Ordering::Relaxed) == before
 }
 
 /// Copies an event into a slot, each word by itself.

@@ -9,7 +9,7 @@ use ref_cast::RefCast;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::guard::Guard;
-use super::{BorrowedForm, Codec, CodecError, MAX_MESSAGE_BYTES, ZeroCopyCodec, check_len};
+use super::{BorrowedForm, Codec, CodecError, ZeroCopyCodec, check_len};
 
 const NAME: &str = "bincode";
 
@@ -128,24 +128,14 @@ impl<T: Serialize + DeserializeOwned + BorrowedForm> ZeroCopyCodec for Bincode<T
 #[inline(always)]
 fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let guard = Guard::new(NAME, bytes.len());
-    if bytes.len() > MAX_MESSAGE_BYTES {
-        return refused(&guard, Ok(0));
+    if guard.is_too_long() {
+        return guard.refused(Ok::<_, DecodeError>(0));
     }
     match format::seed_decode_from_slice(guard.seed::<T>(), bytes, FORMAT) {
         Ok((message, consumed)) if consumed == bytes.len() => Ok(message),
-        Ok((_, consumed)) => refused(&guard, Ok(consumed)),
-        Err(e) => refused(&guard, Err(e)),
+        Ok((_, consumed)) => guard.refused(Ok::<_, DecodeError>(consumed)),
+        Err(e) => guard.refused(Err(e)),
     }
-}
-
-/// Why there is no message. The whole result comes from here, which keeps the way of a message free of the shapes of errors:
-/// otherwise its words are taken apart and put together again.
-#[cold]
-#[inline(never)]
-fn refused<T>(guard: &Guard, consumed: Result<usize, DecodeError>) -> Result<T, CodecError> {
-    guard.check_len()?;
-    let consumed = consumed.map_err(|e| guard.error::<T>(e))?;
-    Err(guard.trailing::<T>(consumed))
 }
 
 #[cold]

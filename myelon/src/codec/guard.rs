@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 
 use walk::Guarded;
 
-use super::{CodecError, MAX_DEPTH};
+use super::{CodecError, MAX_DEPTH, MAX_MESSAGE_BYTES};
 
 /// How many elements a serde message may have on top of one for each of its bytes: 65,536.
 ///
@@ -68,7 +68,7 @@ impl Guard {
 
     /// The error of a decoding that failed with `source`.
     #[cold]
-    pub(super) fn error<T>(&self, source: impl Error + Send + Sync + 'static) -> CodecError {
+    fn error<T>(&self, source: impl Error + Send + Sync + 'static) -> CodecError {
         let (codec, len, message) = (self.codec, self.len, type_name::<T>());
         match self.refused.get() {
             None => CodecError::Decode {
@@ -92,20 +92,28 @@ impl Guard {
         }
     }
 
-    /// As [`check_len`](super::check_len), of the whole input.
-    pub(super) fn check_len(&self) -> Result<(), CodecError> {
-        super::check_len(self.codec, self.len)
+    /// Whether the input is longer than any message.
+    #[inline]
+    pub(super) fn is_too_long(&self) -> bool {
+        self.len > MAX_MESSAGE_BYTES
     }
 
-    /// The error of a message that took only `consumed` bytes.
+    /// Why there is no message, given how many bytes one took. The whole result comes from here, which keeps the way of a
+    /// message free of the shapes of errors: otherwise its words are taken apart and put together again.
     #[cold]
-    pub(super) fn trailing<T>(&self, consumed: usize) -> CodecError {
-        CodecError::TrailingBytes {
+    #[inline(never)]
+    pub(super) fn refused<T, E>(&self, consumed: Result<usize, E>) -> Result<T, CodecError>
+    where
+        E: Error + Send + Sync + 'static,
+    {
+        super::check_len(self.codec, self.len)?;
+        let consumed = consumed.map_err(|e| self.error::<T>(e))?;
+        Err(CodecError::TrailingBytes {
             codec: self.codec,
             message: type_name::<T>(),
             consumed,
             len: self.len,
-        }
+        })
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use ref_cast::RefCast;
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::DeserializeSeed};
 
 use super::guard::Guard;
-use super::{BorrowedForm, Codec, CodecError, MAX_MESSAGE_BYTES, ZeroCopyCodec, check_len};
+use super::{BorrowedForm, Codec, CodecError, ZeroCopyCodec, check_len};
 
 const NAME: &str = "postcard";
 
@@ -111,28 +111,19 @@ impl<T: Serialize + DeserializeOwned + BorrowedForm> ZeroCopyCodec for Postcard<
 #[inline(always)]
 fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let guard = Guard::new(NAME, bytes.len());
-    if bytes.len() > MAX_MESSAGE_BYTES {
-        return refused(&guard, Ok(0));
+    if guard.is_too_long() {
+        return guard.refused(Ok::<_, Error>(0));
     }
     let mut deserializer = Deserializer::from_bytes(bytes);
     let message = match guard.seed::<T>().deserialize(&mut deserializer) {
         Ok(message) => message,
-        Err(e) => return refused(&guard, Err(e)),
+        Err(e) => return guard.refused(Err(e)),
     };
     match deserializer.finalize() {
         Ok([]) => Ok(message),
-        Ok(rest) => refused(&guard, Ok(bytes.len() - rest.len())),
-        Err(e) => refused(&guard, Err(e)),
+        Ok(rest) => guard.refused(Ok::<_, Error>(bytes.len() - rest.len())),
+        Err(e) => guard.refused(Err(e)),
     }
-}
-
-/// Why there is no message, given how many bytes one took: as in `bincode`.
-#[cold]
-#[inline(never)]
-fn refused<T>(guard: &Guard, consumed: Result<usize, Error>) -> Result<T, CodecError> {
-    guard.check_len()?;
-    let consumed = consumed.map_err(|e| guard.error::<T>(e))?;
-    Err(guard.trailing::<T>(consumed))
 }
 
 #[cold]

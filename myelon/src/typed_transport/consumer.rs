@@ -195,11 +195,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         let kind = message.kind();
         let value = match T::decode(&message) {
             Ok(value) => value,
-            Err(source) => {
-                let error = failed(kind, &message, source);
-                message.release();
-                return Err(error.into());
-            }
+            Err(source) => return undecodable(message, source),
         };
         let (is_done, result) = handle(kind, value);
         if is_done {
