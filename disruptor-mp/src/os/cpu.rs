@@ -2,7 +2,6 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
 
 use crate::sync::process::{AtomicUsize, Ordering};
 
@@ -32,13 +31,22 @@ pub(crate) fn usable_cpus() -> usize {
 }
 
 /// How many cores the machine has, for those who run elsewhere, too; at least 1. Asked once.
+#[cfg(target_os = "linux")]
 pub(crate) fn online_cpus() -> usize {
+    use std::sync::OnceLock;
+
     use nix::unistd::{SysconfVar, sysconf};
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| match sysconf(SysconfVar::_NPROCESSORS_ONLN) {
         Ok(Some(count)) => usize::try_from(count).unwrap_or(1).max(1),
         _ => usable_cpus(),
     })
+}
+
+/// No process is kept from a core here.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn online_cpus() -> usize {
+    usable_cpus()
 }
 
 /// The cores that the calling thread may run on, in ascending order.
