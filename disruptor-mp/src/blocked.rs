@@ -145,6 +145,25 @@ pub(crate) fn is_drained(control: &Control) -> bool {
     is_closed && control.producer.kept.load(Ordering::Relaxed) == 0 && !is_needed(control)
 }
 
+/// The registered consumer that is furthest behind, and its line's index.
+fn furthest_behind(control: &Control) -> Option<(usize, &ConsumerLine)> {
+    control
+        .maybe_registered()
+        .map(|index| (index, &control.consumers[index]))
+        .filter(|(_, line)| line.state().is_registered())
+        .min_by_key(|(_, line)| line.sequence.load(Ordering::Acquire))
+}
+
+fn is_alive<E: Event>(segment: &Segment<E>, index: usize) -> bool {
+    let locks = segment.locks();
+    locks.is_held_by_other(line_byte(index)).unwrap_or(false)
+}
+
+/// Whether the consumer that is furthest behind is one that is not there. Allocates nothing.
+pub(crate) fn is_held_by_the_dead<E: Event>(segment: &Segment<E>) -> bool {
+    furthest_behind(segment.control()).is_some_and(|(index, _)| !is_alive(segment, index))
+}
+
 /// Names what blocks a full ring.
 pub(crate) fn find<E: Event>(
     segment: &Segment<E>,
@@ -163,22 +182,14 @@ pub(crate) fn find<E: Event>(
             missing: expectation.missing(),
         });
     }
-    let control = segment.control();
-    let (index, line) = control
-        .maybe_registered()
-        .map(|index| (index, &control.consumers[index]))
-        .filter(|(_, line)| line.state().is_registered())
-        .min_by_key(|(_, line)| line.sequence.load(Ordering::Acquire))?;
+    let (index, line) = furthest_behind(segment.control())?;
     let owner = line.owner.load();
     Some(BlockedOn::Consumer {
         ring,
         id: line.id().text(),
         owner: describe(owner),
         pid: owner.pid,
-        is_alive: segment
-            .locks()
-            .is_held_by_other(line_byte(index))
-            .unwrap_or(false),
+        is_alive: is_alive(segment, index),
         lag: last
             .saturating_sub(line.sequence.load(Ordering::Acquire))
             .max(0) as u64,

@@ -136,6 +136,35 @@ fn waiting_for_an_event_allocates_nothing() {
     }
 }
 
+/// Who only tries looks around now and then, too, for who has died.
+#[test]
+fn looking_around_allocates_nothing_while_all_live() {
+    let name = portable_shm_segment_name("alloc");
+    let often = Duration::from_millis(1);
+    let mut tx = build_shared_single_producer::<Record>(&name, 8)
+        .with_liveness_interval(often)
+        .build_zeroed_producer()
+        .expect("create");
+    let builder = attach_shared_consumer::<Record>(&name, 8).with_liveness_interval(often);
+    let mut rx = builder.build_consumer().expect("attach");
+    let for_a_while = |try_once: &mut dyn FnMut()| {
+        let until = std::time::Instant::now() + Duration::from_millis(150);
+        allocations_of(|| {
+            while std::time::Instant::now() < until {
+                try_once();
+            }
+        })
+    };
+    let empty = for_a_while(&mut || assert!(rx.try_consume_next().is_none()));
+    while tx.try_publish(|record| *record = Record::default()).is_ok() {}
+    let full = for_a_while(&mut || {
+        let tried = tx.try_publish(|record| *record = Record::default());
+        assert!(tried.is_err());
+    });
+    assert_eq!((empty, full), (0, 0));
+    tx.destroy().expect("destroy");
+}
+
 #[test]
 fn only_the_text_of_a_timeout_is_allocated() {
     let name = portable_shm_segment_name("alloc");

@@ -185,7 +185,9 @@ impl<E: Event, B> Producer<E, B> {
 
     /// Says once in a stall that it is a consumer that is not there who holds the ring: nobody may ever make room then.
     fn tell_of_the_dead(&mut self) {
-        if self.stalled.is_none_or(|stall| stall.is_told) {
+        if self.stalled.is_none_or(|stall| stall.is_told)
+            || !blocked::is_held_by_the_dead(&self.segment)
+        {
             return;
         }
         let Some(blocked) = self.diagnose() else {
