@@ -14,6 +14,7 @@ use myelon_tests::{Record, Tally};
 mod answers;
 mod books;
 mod fork;
+mod held_back;
 mod hot;
 mod many;
 mod observing;
@@ -93,6 +94,7 @@ impl<B: 'static> Actor<B> {
             "state" => self.state(),
             "send-spaced" => spaced::send(self.tx(), words),
             "take-spaced" => spaced::take(self.rx(), words),
+            "use-spaced" => spaced::take_slots(self.tx(), words),
             "release-spaced" => spaced::release(self.rx(), words),
             "await-id" => spaced::await_id(self.tx(), words),
             "require" => spaced::require(self.tx(), words),
