@@ -277,6 +277,10 @@ impl<B: 'static> Actor<B> {
         let rx = self.rx.as_mut().expect("a consumer");
         let sightings = &mut self.sightings;
         match words.verb {
+            "recv" if words.get("by") == Some("task") => {
+                let tally = many::receive_as_task(&mut self.rx, words, sightings)?;
+                Ok(tally.to_string())
+            }
             "recv" => {
                 let waits = Waits::of(rx, words)?;
                 receive(rx, words, |rx, deadline, tally| {
