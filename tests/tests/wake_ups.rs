@@ -75,22 +75,24 @@ struct Spaced {
 }
 
 impl Spaced {
-    /// How many took more than 50 ms besides what the machine held either side back for.
-    fn slow(&self) -> usize {
+    /// Those that took more than 50 ms besides what the machine held either side back for, and how many microseconds.
+    fn slow(&self) -> BTreeMap<i64, i64> {
         let held = times(self.held.word("held"));
-        let late = times(self.late.word("late"));
-        let held_for = |sequence| held.get(sequence).copied().unwrap_or_default();
-        let own = late.iter().map(|(at, rest)| rest - held_for(at));
-        own.filter(|us| *us > SOON_US).count()
+        let mut late = times(self.late.word("late"));
+        for (sequence, rest) in &mut late {
+            *rest -= held.get(sequence).copied().unwrap_or_default();
+        }
+        late.retain(|_, rest| *rest > SOON_US);
+        late
     }
 
     /// None was woken by its own clock, and none was slow.
     #[track_caller]
     fn is_in_time(&self, what: &str) {
-        let (late, held) = (self.late.text(), self.held.text());
+        let (late, slow) = (self.late.text(), self.slow());
         let worst = Duration::from_micros(self.late.number("worst_us") as u64);
         assert!(worst < WOKEN, "{what}: a wake-up was lost: {late}");
-        assert_eq!(self.slow(), 0, "{what}: {late} / {held}");
+        assert!(slow.is_empty(), "{what}: {slow:?} of {late}");
     }
 }
 
@@ -289,7 +291,7 @@ fn loses_wake_ups(what: &str, attempt: impl Fn(&World, u64) -> Spaced) {
     let is_lost = GAPS_US.into_iter().cycle().take(20).any(|gap_us| {
         let spaced = attempt(&World::shared_memory(ACTOR), gap_us);
         println!("without {what}: {}", spaced.late.text());
-        spaced.slow() > 0
+        !spaced.slow().is_empty()
     });
     assert!(is_lost, "nothing is lost without {what}");
 }

@@ -34,10 +34,20 @@ struct Moment {
 }
 
 impl Moment {
-    fn now(of: u32) -> Self {
+    /// Just before the process `of` may be woken. What holds it back from here on is in a later count.
+    fn before(of: u32) -> Self {
         Self {
             ready: ready_time(of),
             at: now(),
+        }
+    }
+
+    /// When this process got on: what held it back until then is in the count, which is therefore the later one.
+    fn reached() -> Self {
+        let at = now();
+        Self {
+            ready: ready_time(process::id()),
+            at,
         }
     }
 
@@ -156,7 +166,7 @@ pub(crate) fn send<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> Answer
         let next = tx.last_published_sequence() + 1;
         let before = ready_time(me);
         tx.send(Deadline::NEVER, |record| {
-            *record = Moment::now(taker).event(next);
+            *record = Moment::before(taker).event(next);
         })?;
         let held = ready_time(me) - before;
         if held > NOTED {
@@ -180,7 +190,7 @@ pub(crate) fn take<B: 'static>(rx: &mut Consumer<Record, B>, words: &Words<'_>) 
     while tally.count < words.number("n") as u64 {
         waits.until_news(rx, Deadline::NEVER)?;
         let lease = rx.recv(Deadline::NEVER)?;
-        let (sequence, got_on) = (lease.sequence(), Moment::now(process::id()));
+        let (sequence, got_on) = (lease.sequence(), Moment::reached());
         lateness.add(sequence, Moment::of(&lease), got_on);
         tally.add(sequence, &lease).map_err(fault)?;
     }
@@ -192,7 +202,7 @@ pub(crate) fn take_slots<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> 
     for _ in 0..words.number("n") {
         let next = tx.last_published_sequence() + 1;
         tx.send(Deadline::NEVER, |record| {
-            *record = Moment::now(process::id()).event(next);
+            *record = Moment::reached().event(next);
         })?;
     }
     Ok(format!("last={}", tx.last_published_sequence()))
@@ -219,7 +229,7 @@ pub(crate) fn release<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Ans
         if is_spaced {
             gaps.pass();
         }
-        let (before, freed) = (ready_time(me), Moment::now(producer));
+        let (before, freed) = (ready_time(me), Moment::before(producer));
         let (sequence, record) = rx.consume_next();
         let held = ready_time(me) - before;
         if let Some(woken) = released.remove(&sequence) {
