@@ -193,12 +193,15 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
         "wake_latency_p50",
         "wake_latency_p99",
         "idle_consumer",
+        "idle_set",
+        "idle_descriptor",
         "idle_producer",
         "fan_out",
         "fan_out_paced",
         "fan_out_even",
         "fan_out_even_rate",
         "death_of_consumer",
+        "death_of_required",
         "death_of_producer",
     ];
     assert_eq!(names, expected);
@@ -217,7 +220,7 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
 #[cfg(target_os = "linux")]
 fn wait_measures_only_what_was_asked_for() {
     let rows = rows(&["wait", "--scenario", "death", "--rounds", "1"]);
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.len(), 3);
     assert!(rows.iter().all(|row| is(row, "floor", "end_of_pipe")));
 }
 

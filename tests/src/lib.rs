@@ -11,6 +11,7 @@ pub mod checker;
 pub mod frames;
 pub mod fuzz;
 mod hostile;
+mod hot_paths;
 mod ledger;
 mod record;
 #[cfg(feature = "dst")]
@@ -24,6 +25,7 @@ pub mod waiters;
 
 pub use actor::{Actor, Reply, wait_until};
 pub use hostile::Hostile;
+pub use hot_paths::HotPaths;
 pub use ledger::{Entry, Ledger};
 pub use record::{Record, Tally, hash_of};
 

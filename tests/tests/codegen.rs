@@ -7,9 +7,9 @@
 #![cfg(not(miri))]
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
-use std::process::Command;
 use std::sync::LazyLock;
+
+use myelon_tests::HotPaths;
 
 /// The slow halves: they wait, wake, refresh the gate, report a fork, or free an error.
 const SLOW_HALVES: [&str; 17] = [
@@ -384,38 +384,5 @@ impl<'a> Function<'a> {
     }
 }
 
-static ASSEMBLY: LazyLock<String> = LazyLock::new(compile);
-
-/// Compiles the functions as a release build would; returns the assembly.
-fn compile() -> String {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("codegen");
-    let assembly = target.join("hot_paths.s");
-    let output = Command::new(env!("CARGO"))
-        .current_dir(workspace)
-        .args([
-            "rustc",
-            "--release",
-            "--offline",
-            "--color",
-            "never",
-            "-p",
-            "myelon-tests",
-        ])
-        .args(["--bin", "hot_paths", "--target-dir"])
-        .arg(&target)
-        .args(["--", "-C", "debuginfo=0"])
-        .arg(format!("--emit=asm={}", assembly.display()))
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    std::fs::read_to_string(assembly).expect("the assembly")
-}
+static ASSEMBLY: LazyLock<String> =
+    LazyLock::new(|| HotPaths::compile(env!("CARGO"), env!("CARGO_TARGET_TMPDIR")).assembly);

@@ -115,7 +115,7 @@ fn faults_of_behaviour(page: &str) -> Vec<String> {
 }
 
 /// The page must not shrink: rows, with the heads of the tables.
-const PROMISES_MIN: usize = 81;
+const PROMISES_MIN: usize = 82;
 
 fn page(name: &str) -> String {
     fs::read_to_string(format!("{ROOT}/docs/{name}.md")).expect("the page")

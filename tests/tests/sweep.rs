@@ -207,16 +207,23 @@ fn control_observer_that_leaves_an_event_out() {
     );
 }
 
+/// All at once: each lasts for as long as the others are patient.
 #[test]
 fn control_consumers_that_only_a_dead_producer_would_wake() {
-    let case = control("wake.taken", "producer", |case| {
-        case.flaw = Some(Flaw::NeverLooksUp)
+    std::thread::scope(|scope| {
+        for role in ["producer", "set-waker", "task-waker"] {
+            scope.spawn(move || {
+                let case = control("wake.taken", role, |case| {
+                    case.flaw = Some(Flaw::NeverLooksUp)
+                });
+                assert_caught(
+                    &format!("consumers that sleep on, {role}"),
+                    sweep::run(ACTOR, case),
+                    "left: only after",
+                );
+            });
+        }
     });
-    assert_caught(
-        "consumers that sleep on",
-        sweep::run(ACTOR, case),
-        "left: only after",
-    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod ends;
 mod names;
 mod reserved;
 mod ring;
+mod waits;
 mod wake;
 
 /// What a case must come to.
@@ -102,6 +103,8 @@ pub fn families() -> Vec<Family> {
         names::names(),
         names::locks(),
         wake::wake(),
+        waits::sets(),
+        waits::readiness(),
         reserved::observers(),
         reserved::producers(),
     ]

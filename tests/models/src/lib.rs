@@ -15,8 +15,10 @@
 //! | `ends` | R11, R14, R15 | closed and dead are told apart and told only after everything was read; the last one to drain takes the name, and nobody else | `consumer.rs` `wait_for_event`, `look_around`; `ending.rs`; `segment.rs` `unlink_if_drained` | each second look (stamp, closed word, epoch); epoch after the closed word; closed word not cleared; no lock, no second look, no comparison, no look afterwards, no fence, no need |
 //! | `names` | R15 | of creators that race one has the ring; a dead one that does not fit is replaced, never a live one | `segment.rs` `create_or_take_over`; `names.rs` `remove_leftovers` | no comparison after the lock; no lock; named before it is locked; a link that replaces; somebody away; leftovers without lock or look |
 //! | `locks` | R8 | the kernel's lock falls when its owner is gone, and not before, whatever a forked child keeps | `os/lock.rs`, `os/fork.rs` | lock on the mapped description; inherited mapping; inherited descriptor; a child that unlocks; opened by name; no explicit unlock |
-//! | `wake` | R9 | no wake-up is lost, on either side, with fences or with membarrier; a death costs one look around | (to be built) | each step left out, or in another order |
-//! | `observers` | R13 | an observer never takes a torn event; also where stores and loads overtake each other | (to be built) | busy stamp, both fences, Release, Acquire, second look, floor |
+//! | `wake` | R9 | no wake-up is lost, on either side, with fences or with membarrier; a death costs one look around | `sleep.rs` | each step left out, or in another order |
+//! | `sets` | R9 | nor is one that comes to any of several rings whose consumer sleeps on all of them at once | `sleep.rs` `sleep_until_any`, `ring_set.rs` | one ring without bit or look, no second look, word late, one word slept on, barrier before the last bit, no bump, no look around |
+//! | `readiness` | R9 | nor by a thread that sleeps in an event loop's place, whatever the loop does meanwhile, and both come to an end | `readiness.rs` | fence, bit, either second look, word late; cleared late; not notified; an end that wakes nobody; no look around |
+//! | `observers` | R13 | an observer never takes a torn event; also where stores and loads overtake each other | `observe.rs` | busy stamp, both fences, Release, Acquire, second look, floor |
 //! | `producers` | R10 | claims of several producers, and holes that the dead leave | (to be built) | intent late, ignored or early back; slot not looked at again; holes left; no compare-and-swap |
 //!
 //! Where the library's order differs from the rule's first wording the models have the library's: batches stamp in
@@ -36,7 +38,10 @@ mod locks;
 mod mpsc;
 mod names;
 mod observer;
+mod publisher;
+mod readiness;
 mod ring;
+mod sets;
 mod wake;
 
 pub use checker::{Failure, Outcome};

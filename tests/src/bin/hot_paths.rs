@@ -1,8 +1,16 @@
 //! The hot calls, each in a function of its own, for `tests/codegen.rs` to look at: what a user's program compiles to.
 //!
-//! Every function returns in a register whether it succeeded, and only success writes to memory.
+//! Every function returns in a register whether it succeeded, and only success writes to memory. For `tests/executed.rs`
+//! the program is an actor: a producer or a consumer that does what it is told, with breakpoints around a call.
 
-use disruptor_mp::{Deadline, Event, SharedConsumer, SharedProducer};
+use std::hint::black_box;
+use std::io::stdin;
+use std::time::Duration;
+
+use disruptor_mp::{
+    AutoWaitStrategy, Deadline, Event, RequiredConsumerLivenessConfig, SharedConsumer,
+    SharedProducer, attach_shared_consumer, build_shared_single_producer,
+};
 use myelon::transport::FixedFrame;
 use myelon::{
     Codec, CodecError, FramedTransportConsumer, FramedTransportProducer, TypedConsumer,
@@ -228,6 +236,71 @@ pub fn hot_recv_value(rx: &mut TypedConsumer<Frame>, out: &mut Message) -> bool 
     }
 }
 
+const CAPACITY: usize = 64;
+
+/// Started as `hot_paths shm DIRECTORY NAME`. Each line of input is answered with `ok`.
 fn main() {
-    println!("nothing to run: tests/codegen.rs reads what this compiles to");
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).expect("prctl");
+    let name = std::env::args()
+        .nth(3)
+        .expect("hot_paths shm DIRECTORY NAME");
+    let (mut tx, mut rx) = (None, None);
+    for line in stdin().lines().map_while(Result::ok) {
+        match line.as_str() {
+            "produce" => {
+                let builder = build_shared_single_producer::<Line>(&name, CAPACITY);
+                tx = Some(builder.build_zeroed_producer().expect("a producer"));
+            }
+            "consume blocking" => rx = Some(consumer(&name, AutoWaitStrategy::Block)),
+            "consume spinning" => rx = Some(consumer(&name, AutoWaitStrategy::BusySpin)),
+            "receive" => {
+                let received = hot_recv_56(rx.as_mut().expect("a consumer"), &mut Line::default());
+                assert!(received, "the ring ended");
+            }
+            "require" => {
+                let tx: &mut SharedProducer<Line> = tx.as_mut().expect("a producer");
+                tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+                    required_consumer_ids: vec![String::from(READER)],
+                    progress_timeout: Duration::from_secs(60),
+                    ..Default::default()
+                });
+            }
+            "publish" => between_breakpoints(hot_publish_56, tx.as_mut().expect("a producer")),
+            "manage" => {
+                between_breakpoints(hot_publish_managed_56, tx.as_mut().expect("a producer"))
+            }
+            other => panic!("no such line: {other}"),
+        }
+        println!("ok");
+    }
+}
+
+const READER: &str = "reader";
+
+fn consumer(name: &str, strategy: AutoWaitStrategy) -> SharedConsumer<Line> {
+    let builder = attach_shared_consumer(name, CAPACITY);
+    let builder = builder
+        .with_consumer_id(READER)
+        .with_wait_strategy(strategy);
+    builder.build_consumer().expect("a consumer")
+}
+
+/// Nobody but who traces this process survives it.
+#[inline(always)]
+fn breakpoint() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: changes no register and no memory; who traces this process goes on behind it.
+    unsafe {
+        core::arch::asm!("int3");
+    }
+}
+
+fn between_breakpoints(
+    publish: fn(&mut SharedProducer<Line>, &Line),
+    tx: &mut SharedProducer<Line>,
+) {
+    let (publish, value) = (black_box(publish), Line::default());
+    breakpoint();
+    publish(tx, &value);
+    breakpoint();
 }

@@ -1,4 +1,4 @@
-//! Falling asleep in the kernel: consumers, sets of rings, event loops, observers, and a producer that waits for space.
+//! Falling asleep in the kernel: consumers, sets of rings, event loops, tasks, observers, and a producer that waits for space.
 //!
 //! Who is struck never looks up by itself: if it lives, it gets on because it is woken or because it looks before it
 //! sleeps, whatever the others did while it was stopped or late.
@@ -9,7 +9,7 @@ use super::{Action, CAPACITY, stopped};
 use crate::waiters::{NEVER_MS, wait_for_sleepers, wait_for_wish, woken};
 
 /// A consumer that has read everything falls asleep: by itself, in a set of rings, or while a thread of its own sleeps in
-/// its event loop's place.
+/// the place of its event loop or of its task's runtime.
 pub(crate) fn reader(stage: &mut Stage) {
     stage.reader_interval_ms = NEVER_MS;
     // whoever slept before was woken by these, and who has them to read does not sleep
@@ -18,6 +18,7 @@ pub(crate) fn reader(stage: &mut Stage) {
         "automatic-sleeper" => ("guest", ""),
         "set" => ("left", "by=set"),
         "sentry" | "event-loop" => ("left", "by=loop"),
+        "task" => ("left", "by=task"),
         _ => ("left", ""),
     };
     let index = stage.find(name);

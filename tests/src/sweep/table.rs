@@ -259,7 +259,7 @@ const SCENES: &[Scene] = &[
     scene(SLEEP, &["sleeper", "automatic-sleeper"], sleeping::reader),
     scene(SLEEP, &["observer"], sleeping::observer),
     scene(SLEEP, &["set", "sentry"], sleeping::reader),
-    scene(READINESS, &["event-loop"], sleeping::reader),
+    scene(READINESS, &["event-loop", "task"], sleeping::reader),
     scene(
         &[
             "sleep.space_word",
@@ -276,6 +276,7 @@ const SCENES: &[Scene] = &[
         &["producer", "batching-producer", "waking-successor"],
         waking::by_publishing,
     ),
+    scene(WAKE, &["set-waker", "task-waker"], waking::by_publishing),
     scene(WAKE, &["closer"], waking::by_closing),
     scene(WAKE, &["candidate"], waking::by_taking_over),
     scene(
@@ -312,7 +313,7 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// The sweep must not shrink: at least so many cases there are.
-pub const CASES_MIN: usize = 5_000;
+pub const CASES_MIN: usize = 5_500;
 
 /// Every case. `is_long` takes every occurrence of a point instead of some.
 pub fn cases(is_long: bool) -> Vec<Case> {

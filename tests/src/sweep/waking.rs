@@ -43,16 +43,22 @@ fn collect(stage: &mut Stage, end: Option<&str>) {
     }
 }
 
-/// The producer is struck as it wakes those who wait for an event, which is published by then.
+/// The producer is struck as it wakes those who wait for an event, which is published by then: themselves, in sets of
+/// rings, or as tasks.
 pub(crate) fn by_publishing(stage: &mut Stage) {
     stage.reader_interval_ms = interval_ms(stage);
     let (n, line) = match stage.case.row.role {
         "batching-producer" => (stage.case.in_flight, "batch"),
         _ => (1, "publish"),
     };
+    let by = match stage.case.row.role {
+        "set-waker" => "by=set",
+        "task-waker" => "by=task",
+        _ => "",
+    };
     let unread = CAPACITY.min(stage.case.in_flight + n) - n;
     stage.open_for_role(unread.max(1));
-    fall_asleep(stage, &format!("recv n=1 {SOON}"));
+    fall_asleep(stage, &format!("recv n=1 {by} {SOON}"));
     let tx = stage.tx.take().expect("a producer");
     let aimed = stage.aim(tx, &format!("{line} n={n} {SOON}"));
     stage.last += n;

@@ -1,13 +1,13 @@
 //! How soon a blocked call notices a `kill -9` of who it waits for, with the default liveness interval.
 //!
-//! A producer on a full ring is free again when the dead consumer, whose id was automatic, is out of the gate; a
-//! consumer is told `ProducerDead`. Both times are from just before the signal, as is that of the end of the victim's
-//! output: what the kernel takes to end a process and to wake who waits for it. The kill comes at another moment of the
+//! A producer on a full ring is free again when the dead consumer, whose id was automatic, is out of the gate; one that
+//! depends on a durable consumer, which took all it published until then, has its alert hook called; a consumer is told
+//! `ProducerDead`. All times are from just before the signal, as is that of the end of the victim's output: what the kernel takes to end a process and to wake who waits for it. The kill comes at another moment of the
 //! liveness interval each round.
 
 use std::time::Duration;
 
-use super::party::{Answer, Order, Party, Strategy};
+use super::party::{self, Answer, Order, Party, Strategy};
 use super::{CAPACITY, FULL_CAPACITY, LIVENESS_INTERVAL, Name, Pairs, SETTLE, Setting};
 use super::{consumer, producer};
 use crate::report::comparison::{Row, Target};
@@ -18,7 +18,7 @@ const ROUNDS_MAX: usize = 15;
 
 pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let rounds = setting.rounds.min(ROUNDS_MAX);
-    let (mut of_consumer, mut of_producer) = (Pairs::default(), Pairs::default());
+    let (mut of_consumer, mut of_required, mut of_producer) = <(Pairs, Pairs, Pairs)>::default();
     let mut is_right = true;
     for round in 0..rounds {
         watch::check();
@@ -32,6 +32,16 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         let end = kill(victim, &mut survivor, &Order::AwaitSpace, pause)?;
         is_right &= end.answer.end == "space";
         of_consumer.push(end.noticed_ms, end.gone_ms);
+
+        let name = Name::new();
+        let ring = name.ring(FULL_CAPACITY, Strategy::Block);
+        let mut survivor = producer(setting.arena, None, &ring)?;
+        let mut victim = party::start(setting.arena, None)?;
+        victim.ask(&Order::ConsumeRequired(ring))?;
+        victim.order(&Order::TakeAll)?;
+        let end = kill(victim, &mut survivor, &Order::AwaitAlert, pause)?;
+        is_right &= end.answer.end == "GracefulShutdownTriggered";
+        of_required.push(end.noticed_ms, end.gone_ms);
 
         let name = Name::new();
         let ring = name.ring(CAPACITY, Strategy::Block);
@@ -52,6 +62,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     };
     Ok(vec![
         row("death_of_consumer", FULL_CAPACITY, &of_consumer),
+        row("death_of_required", FULL_CAPACITY, &of_required),
         row("death_of_producer", CAPACITY, &of_producer),
     ])
 }

@@ -1,5 +1,5 @@
-//! What a blocked call burns: a consumer without events, a producer on a full ring, and beside them a process that
-//! sleeps without a ring and looks up as often as they do.
+//! What a blocked call burns: a consumer without events, by itself, in a set of rings and at a descriptor, a producer on a
+//! full ring, and beside them a process that sleeps without a ring and looks up as often as they do.
 
 use super::party::{self, Order, Strategy};
 use super::{CAPACITY, FULL_CAPACITY, Name, Pairs, Setting, consumer, producer};
@@ -25,23 +25,35 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     );
     let tx = empty_ring.producer()?;
     let mut receiving = consumer(setting.arena, None, &empty_ring)?;
+    let mut in_set = consumer(setting.arena, None, &empty_ring)?;
+    let mut at_descriptor = consumer(setting.arena, None, &empty_ring)?;
     let mut sending = producer(setting.arena, None, &full_ring)?;
     let holds_back = full_ring.consumer()?;
     let mut bare = party::start(setting.arena, None)?;
     let (mut of_consumer, mut of_producer) = (Pairs::default(), Pairs::default());
+    let (mut of_set, mut of_descriptor) = (Pairs::default(), Pairs::default());
     let mut is_idle = true;
     let rounds = setting.rounds.min(ROUNDS_MAX);
     for _ in 0..rounds {
         watch::check();
         // at the same time: each sleeps nearly all of it
         receiving.order(&Order::IdleConsumer { ms })?;
+        in_set.order(&Order::IdleSet { ms })?;
+        at_descriptor.order(&Order::IdleDescriptor { ms })?;
         sending.order(&Order::IdleProducer { ms })?;
         bare.order(&Order::BareIdle { ms })?;
-        let (consumer, producer, bare) = (receiving.answer()?, sending.answer()?, bare.answer()?);
-        is_idle &= consumer.end == "Timeout" && producer.end == "Timeout";
+        let bare = bare.answer()?;
         let ms_per_10_s = |cpu_ns: u64| cpu_ns as f64 / 1e6 * 10_000.0 / ms as f64;
-        of_consumer.push(ms_per_10_s(consumer.cpu_ns), ms_per_10_s(bare.cpu_ns));
-        of_producer.push(ms_per_10_s(producer.cpu_ns), ms_per_10_s(bare.cpu_ns));
+        for (party, pairs) in [
+            (&mut receiving, &mut of_consumer),
+            (&mut in_set, &mut of_set),
+            (&mut at_descriptor, &mut of_descriptor),
+            (&mut sending, &mut of_producer),
+        ] {
+            let own = party.answer()?;
+            is_idle &= own.end == "Timeout";
+            pairs.push(ms_per_10_s(own.cpu_ns), ms_per_10_s(bare.cpu_ns));
+        }
     }
     drop(holds_back);
     tx.destroy()?;
@@ -61,6 +73,8 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     };
     Ok(vec![
         row("idle_consumer", CAPACITY, &of_consumer),
+        row("idle_set", CAPACITY, &of_set),
+        row("idle_descriptor", CAPACITY, &of_descriptor),
         row("idle_producer", FULL_CAPACITY, &of_producer),
     ])
 }

@@ -42,13 +42,14 @@ pub(crate) enum WaitScenario {
     /// Events a millisecond apart to a sleeping consumer, against a bare wake-up.
     #[value(name = "wake_latency")]
     WakeLatency,
-    /// The processor time of a consumer without events and a producer without space, against a bare sleep.
+    /// The processor time of a consumer without events, by itself, in a set or at a descriptor, and of a producer without
+    /// space, against a bare sleep.
     #[value(name = "idle")]
     Idle,
     /// One producer and three consumers on two cores: sleeping against yielding.
     #[value(name = "fan_out")]
     FanOut,
-    /// Until a kill -9 of the other side is noticed, against the end of a pipe.
+    /// Until a kill -9 of the other side, or of a required consumer, is noticed, against the end of a pipe.
     #[value(name = "death")]
     Death,
 }

@@ -1,9 +1,16 @@
 //! A process of the waiting scenarios: a [`crate::child`] with at most one end of a ring. It may be killed in the
 //! middle of an order: that is what two of the scenarios are about.
 
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use myelon::{AutoWaitStrategy, Deadline, SharedConsumer, SharedProducer};
+use myelon::{
+    AutoWaitStrategy, Deadline, HeapRing, RequiredConsumerAlert, RequiredConsumerLivenessConfig,
+    RingMember, RingSet, SharedConsumer, SharedDisruptorBuilder, SharedProducer,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::{END, Event, LIVENESS_INTERVAL};
@@ -58,11 +65,22 @@ impl Ring {
 
     /// Attaches to it, with an automatic id.
     pub(crate) fn consumer(&self) -> Result<SharedConsumer<Event>, Failure> {
+        Ok(self.attach().build_consumer()?)
+    }
+
+    /// Attaches to it with an id of its own, which is [`REQUIRED`].
+    fn required_consumer(&self) -> Result<SharedConsumer<Event>, Failure> {
+        Ok(self.attach().with_consumer_id(REQUIRED).build_consumer()?)
+    }
+
+    fn attach(&self) -> SharedDisruptorBuilder<Event> {
         let builder = myelon::attach_shared_consumer(&self.name, self.capacity);
-        let builder = builder.with_wait_strategy(self.strategy.wait());
-        Ok(builder.build_consumer()?)
+        builder.with_wait_strategy(self.strategy.wait())
     }
 }
+
+/// The id of a consumer that its producer depends on.
+const REQUIRED: &str = "required";
 
 /// What the driver asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,6 +89,8 @@ pub(crate) enum Order {
     Produce(Ring),
     /// Have a consumer of this ring.
     Consume(Ring),
+    /// Have the consumer of this ring that its producer depends on.
+    ConsumeRequired(Ring),
     /// Receive so many events one by one, and say how long each took.
     TakeEach { count: usize },
     /// The same with bare wake-ups.
@@ -79,6 +99,10 @@ pub(crate) enum Order {
     TakeAll,
     /// Wait for an event that does not come.
     IdleConsumer { ms: u64 },
+    /// The same in a set, with the consumer of another silent ring.
+    IdleSet { ms: u64 },
+    /// The same at a descriptor, as an event loop does.
+    IdleDescriptor { ms: u64 },
     /// Fill the ring, then wait for space that does not come.
     IdleProducer { ms: u64 },
     /// Sleep without a ring.
@@ -87,6 +111,8 @@ pub(crate) enum Order {
     AwaitSpace,
     /// Wait for an event until something changes.
     AwaitEvent,
+    /// Publish until the alert that the required consumer is dead.
+    AwaitAlert,
 }
 
 /// What a party answers.
@@ -100,7 +126,7 @@ pub(crate) struct Answer {
     pub(crate) hash: u64,
     /// How the wait ended, in a word.
     pub(crate) end: String,
-    /// When the order was done, on the monotonic clock.
+    /// When what was waited for came or else the order was done, on the monotonic clock.
     pub(crate) at_ns: u64,
     /// The processor time that it took.
     pub(crate) cpu_ns: u64,
@@ -125,8 +151,13 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
     child::obey_all(|order| {
         let before = process_cpu_ns();
         let answer = ends.obey(order)?;
+        let done_at = monotonic_ns();
         Ok(Answer {
-            at_ns: monotonic_ns(),
+            at_ns: if answer.at_ns > 0 {
+                answer.at_ns
+            } else {
+                done_at
+            },
             cpu_ns: process_cpu_ns() - before,
             ..answer
         })
@@ -146,6 +177,7 @@ impl Ends {
         match order {
             Order::Produce(ring) => self.tx = Some(ring.producer()?),
             Order::Consume(ring) => self.rx = Some(ring.consumer()?),
+            Order::ConsumeRequired(ring) => self.rx = Some(ring.required_consumer()?),
             Order::TakeEach { count } => answer.took_ns = take_each(self.rx()?, count)?,
             Order::BareWakes { first, count } => {
                 answer.took_ns = wake::receive(&self.arena, first, count);
@@ -154,12 +186,17 @@ impl Ends {
             Order::IdleConsumer { ms } => {
                 answer.end = await_event(self.rx()?, within(ms));
             }
+            Order::IdleSet { ms } => answer.end = await_set(self.rx()?, within(ms))?,
+            Order::IdleDescriptor { ms } => {
+                answer.end = await_descriptor(self.rx()?, within(ms))?;
+            }
             Order::IdleProducer { ms } => {
                 answer.end = await_space(self.tx()?, within(ms));
             }
             Order::BareIdle { ms } => wake::idle(Duration::from_millis(ms), LIVENESS_INTERVAL),
             Order::AwaitSpace => answer.end = await_space(self.tx()?, Deadline::NEVER),
             Order::AwaitEvent => answer.end = await_event(self.rx()?, Deadline::NEVER),
+            Order::AwaitAlert => (answer.at_ns, answer.end) = await_alert(self.tx()?),
         }
         Ok(answer)
     }
@@ -209,6 +246,59 @@ fn await_event(rx: &mut SharedConsumer<Event>, deadline: Deadline) -> String {
     match rx.recv(deadline) {
         Ok(_) => String::from("event"),
         Err(end) => word_of(&end),
+    }
+}
+
+fn await_set(rx: &SharedConsumer<Event>, deadline: Deadline) -> Result<String, Failure> {
+    let silent = HeapRing::<u64>::new(1)?;
+    let (_tx, other) = (silent.producer()?, silent.builder().build_consumer()?);
+    let mut set = RingSet::of([rx as &dyn RingMember, &other])?;
+    Ok(match set.wait(deadline) {
+        Ok(_) => String::from("event"),
+        Err(end) => word_of(&end),
+    })
+}
+
+fn await_descriptor(rx: &SharedConsumer<Event>, deadline: Deadline) -> Result<String, Failure> {
+    let readiness = rx.readiness()?;
+    while !readiness.arm(rx)? {
+        let rest = deadline.remaining().unwrap_or(Duration::MAX);
+        let patience = PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX);
+        let mut descriptors = [PollFd::new(readiness.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut descriptors, patience)? == 0 {
+            return Ok(String::from("Timeout"));
+        }
+    }
+    Ok(String::from("event"))
+}
+
+/// When the hook was called, and for whom. What comes after the alert takes no time here; all else is as by default.
+fn await_alert(tx: &mut SharedProducer<Event>) -> (u64, String) {
+    let alerted_at = Arc::new(AtomicU64::new(0));
+    let hook = {
+        let alerted_at = Arc::clone(&alerted_at);
+        move |alert: &RequiredConsumerAlert| {
+            // a live one that was held up is not what is waited for
+            if !alert.is_alive {
+                alerted_at.store(monotonic_ns(), Ordering::Relaxed);
+            }
+        }
+    };
+    tx.print_required_consumer_alerts(false);
+    tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+        required_consumer_ids: vec![String::from(REQUIRED)],
+        shutdown_grace_period: Duration::from_millis(1),
+        alert_hook: Some(Arc::new(hook)),
+        ..Default::default()
+    });
+    let end = loop {
+        if let Err(end) = tx.publish_managed(|_| {}) {
+            break end;
+        }
+    };
+    match alerted_at.load(Ordering::Relaxed) {
+        0 => (0, String::from("no alert")),
+        at => (at, word_of(&end)),
     }
 }
 

@@ -14,6 +14,7 @@ use myelon_tests::{Record, Tally};
 mod answers;
 mod books;
 mod fork;
+mod held_back;
 mod hot;
 mod many;
 mod observing;
@@ -93,6 +94,7 @@ impl<B: 'static> Actor<B> {
             "state" => self.state(),
             "send-spaced" => spaced::send(self.tx(), words),
             "take-spaced" => spaced::take(self.rx(), words),
+            "use-spaced" => spaced::take_slots(self.tx(), words),
             "release-spaced" => spaced::release(self.rx(), words),
             "await-id" => spaced::await_id(self.tx(), words),
             "require" => spaced::require(self.tx(), words),
@@ -275,6 +277,10 @@ impl<B: 'static> Actor<B> {
         let rx = self.rx.as_mut().expect("a consumer");
         let sightings = &mut self.sightings;
         match words.verb {
+            "recv" if words.get("by") == Some("task") => {
+                let tally = many::receive_as_task(&mut self.rx, words, sightings)?;
+                Ok(tally.to_string())
+            }
             "recv" => {
                 let waits = Waits::of(rx, words)?;
                 receive(rx, words, |rx, deadline, tally| {

@@ -1,15 +1,19 @@
-//! How a consumer is waited for from outside: by a set of rings, by an event loop.
+//! How a consumer is waited for from outside: by a set of rings, by an event loop, by a task on tokio.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use disruptor_mp::{
-    Consumer, Deadline, Heap, HeapRing, Producer, Readiness, RecvError, RingMember, RingSet,
+    AsyncConsumer, Consumer, Deadline, Heap, HeapRing, Producer, Readiness, RecvError, RingMember,
+    RingSet,
 };
-use myelon_tests::Record;
+use myelon_tests::{Record, Tally};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::runtime;
+use tokio::time::timeout;
 
 use crate::Failure;
+use crate::books::Sightings;
 use crate::options::Words;
 
 /// What waits for the next event: `by=set`, `by=loop`, or the consumer itself.
@@ -63,4 +67,36 @@ impl Waits {
         }
         Ok(())
     }
+}
+
+/// `recv n= ms= by=task`: the same as a future, in a runtime of one thread.
+pub(crate) fn receive_as_task<B: 'static>(
+    rx: &mut Option<Consumer<Record, B>>,
+    words: &Words<'_>,
+    sightings: &mut Sightings,
+) -> Result<Tally, Failure> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut task = AsyncConsumer::new(rx.take().expect("a consumer"))?;
+        let received = receive_all(&mut task, words, sightings).await;
+        *rx = Some(task.into_inner());
+        received
+    })
+}
+
+async fn receive_all<B: 'static>(
+    task: &mut AsyncConsumer<Record, B>,
+    words: &Words<'_>,
+    sightings: &mut Sightings,
+) -> Result<Tally, Failure> {
+    let (mut tally, deadline) = (Tally::new(), words.deadline());
+    while tally.count < words.number_or("n", 1) as u64 {
+        let patience = deadline.remaining().unwrap_or(Duration::MAX);
+        let received = timeout(patience, task.recv()).await;
+        let lease = received.unwrap_or(Err(RecvError::Timeout))?;
+        sightings.count_in(&mut tally, lease.sequence(), &lease)?;
+    }
+    Ok(tally)
 }

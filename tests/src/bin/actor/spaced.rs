@@ -2,16 +2,20 @@
 //! or asleep, and a wake-up that is lost is made up for by nothing but the taker's own clock.
 //!
 //! Who sends an event writes the time into it, who takes it says how late it was. For space it is the other way round:
-//! the consumer gives a slot free and waits until it is used.
+//! the consumer gives a slot free, and the producer writes into the event when it used it. From that is taken what the
+//! machine held back whoever was to do something: each side while it wakes, the other from then on.
 
+use std::collections::BTreeMap;
+use std::process;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    AutoWaitStrategy, Consumer, Deadline, Producer, RequiredConsumerLivenessConfig,
+    AutoWaitStrategy, Consumer, Deadline, Producer, RequiredConsumerLivenessConfig, Sequence,
 };
 use myelon_tests::{Record, Tally};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::held_back::{Steal, ready_time};
 use crate::many::Waits;
 use crate::options::Words;
 use crate::{Answer, Failure};
@@ -19,32 +23,110 @@ use crate::{Answer, Failure};
 /// No event and no slot may take longer.
 const SOON: Duration = Duration::from_millis(50);
 
-/// How late the events of one call were.
-#[derive(Debug, Default)]
+/// What held a waker up in one call of its: only this process knows that, and not before its call returns.
+const NOTED: Duration = Duration::from_millis(1);
+
+/// When something happened, and for how long the process that was to be woken had been held back by then.
+#[derive(Clone, Copy)]
+struct Moment {
+    at: Duration,
+    ready: Duration,
+}
+
+impl Moment {
+    /// Just before the process `of` may be woken. What holds it back from here on is in a later count.
+    fn before(of: u32) -> Self {
+        Self {
+            ready: ready_time(of),
+            at: now(),
+        }
+    }
+
+    /// When this process got on: what held it back until then is in the count, which is therefore the later one.
+    fn reached() -> Self {
+        let at = now();
+        Self {
+            ready: ready_time(process::id()),
+            at,
+        }
+    }
+
+    /// Both numbers travel in an event.
+    fn event(self, sequence: Sequence) -> Record {
+        let batch = (self.ready.as_nanos() as Sequence, 1);
+        Record::by(self.at.as_nanos() as u64, sequence, batch)
+    }
+
+    fn of(record: &Record) -> Self {
+        Self {
+            at: Duration::from_nanos(record.writer),
+            ready: Duration::from_nanos(record.batch_first),
+        }
+    }
+}
+
+/// How late the events of one call were: `worst_us` by the clock, `rest_us` without what the machine held back; and each
+/// that was too late, `late=SEQUENCE:REST,...`, from which comes off what held up its waker.
 struct Lateness {
-    slow: u32,
+    steal: Steal,
+    measured: u32,
+    late: BTreeMap<Sequence, Duration>,
+    rest: Duration,
     worst: Duration,
 }
 
 impl Lateness {
-    fn add(&mut self, late: Duration) {
-        self.slow += u32::from(late > SOON);
+    fn new() -> Self {
+        Self {
+            steal: Steal::from_now_on(),
+            measured: 0,
+            late: BTreeMap::new(),
+            rest: Duration::ZERO,
+            worst: Duration::ZERO,
+        }
+    }
+
+    fn add(&mut self, sequence: Sequence, woken: Moment, got_on: Moment) {
+        let late = got_on.at.saturating_sub(woken.at);
+        let rest = late.saturating_sub(got_on.ready.saturating_sub(woken.ready));
+        let rest = rest.saturating_sub(match rest > SOON {
+            true => self.steal.since_for_certain(),
+            false => self.steal.since(),
+        });
+        if rest > SOON {
+            self.late.insert(sequence, rest);
+        }
+        self.measured += 1;
+        self.rest = self.rest.max(rest);
         self.worst = self.worst.max(late);
     }
 }
 
 impl std::fmt::Display for Lateness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "slow={} worst_us={}", self.slow, self.worst.as_micros())
+        let Self { measured, late, .. } = self;
+        let (rest, worst) = (self.rest.as_micros(), self.worst.as_micros());
+        let late = list(late);
+        write!(
+            f,
+            "measured={measured} late={late} rest_us={rest} worst_us={worst}"
+        )
     }
 }
 
-/// `gap_us=MOST seed=NUMBER`: pauses of any length up to that, the same ones for the same seed. They are a yardstick as
-/// well: how much longer than asked for they last is what the machine does to anybody who sleeps.
+/// `SEQUENCE:MICROSECONDS,...`
+fn list(times: &BTreeMap<Sequence, Duration>) -> String {
+    let times = times.iter();
+    let words: Vec<_> = times
+        .map(|(sequence, time)| format!("{sequence}:{}", time.as_micros()))
+        .collect();
+    words.join(",")
+}
+
+/// `gap_us=MOST seed=NUMBER`: pauses of any length up to that, the same ones for the same seed.
 struct Gaps {
     random: fastrand::Rng,
     most_us: u64,
-    stalls: u32,
 }
 
 impl Gaps {
@@ -52,7 +134,6 @@ impl Gaps {
         Self {
             random: fastrand::Rng::with_seed(words.number_or("seed", 0) as u64),
             most_us: words.number("gap_us") as u64,
-            stalls: 0,
         }
     }
 
@@ -66,7 +147,6 @@ impl Gaps {
         while start.elapsed() < gap {
             std::hint::spin_loop();
         }
-        self.stalls += u32::from(start.elapsed() > gap + SOON / 5);
     }
 }
 
@@ -75,65 +155,96 @@ fn now() -> Duration {
     Duration::new(now.tv_sec() as u64, now.tv_nsec() as u32)
 }
 
-/// `send-spaced n= gap_us= seed=`: an event, and the next one after it was released and a pause.
+/// `send-spaced n= gap_us= seed= with=TAKER`: an event, and the next one after it was released and a pause. Answers in
+/// which calls it was held up itself.
 pub(crate) fn send<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> Answer {
+    let (me, taker) = (process::id(), words.number("with") as u32);
     let mut gaps = Gaps::of(words);
+    let mut held_up = BTreeMap::new();
     for _ in 0..words.number("n") {
         gaps.pass();
         let next = tx.last_published_sequence() + 1;
+        let before = ready_time(me);
         tx.send(Deadline::NEVER, |record| {
-            *record = Record::by(now().as_nanos() as u64, next, (next, 1));
+            *record = Moment::before(taker).event(next);
         })?;
+        let held = ready_time(me) - before;
+        if held > NOTED {
+            held_up.insert(next, held);
+        }
         // by the clock: nobody is to be woken but by the next event
         let look = AutoWaitStrategy::Sleep(Duration::from_micros(20));
         let is_consumed =
             tx.wait_until_consumed_with_strategy(next, Duration::from_secs(100), look);
         assert!(is_consumed, "event {next} was not taken");
     }
-    Ok(format!(
-        "last={} stalls={}",
-        tx.last_published_sequence(),
-        gaps.stalls
-    ))
+    let last = tx.last_published_sequence();
+    Ok(format!("last={last} held={}", list(&held_up)))
 }
 
 /// `take-spaced n=`: how late each event was; `by=` as for `recv`.
 pub(crate) fn take<B: 'static>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
-    let mut lateness = Lateness::default();
+    let mut lateness = Lateness::new();
     let mut tally = Tally::new();
     let waits = Waits::of(rx, words)?;
     while tally.count < words.number("n") as u64 {
         waits.until_news(rx, Deadline::NEVER)?;
         let lease = rx.recv(Deadline::NEVER)?;
-        lateness.add(now().saturating_sub(Duration::from_nanos(lease.writer)));
-        tally.add(lease.sequence(), &lease).map_err(fault)?;
+        let (sequence, got_on) = (lease.sequence(), Moment::reached());
+        lateness.add(sequence, Moment::of(&lease), got_on);
+        tally.add(sequence, &lease).map_err(fault)?;
     }
     Ok(format!("{tally} {lateness}"))
 }
 
-/// `release-spaced n= gap_us= seed=`: a slot of the full ring, and the next one after it was used again and a pause.
-/// Answers how late the producer used them.
-pub(crate) fn release<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
-    let mut gaps = Gaps::of(words);
-    let mut lateness = Lateness::default();
-    let mut tally = Tally::new();
-    let capacity = rx.capacity() as i64;
-    let is_full =
-        |rx: &Consumer<Record, B>| rx.producer_sequence() == rx.current_sequence() + capacity;
-    while !is_full(rx) {
-        std::thread::yield_now();
-    }
+/// `use-spaced n=`: uses slots as soon as they are free.
+pub(crate) fn take_slots<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> Answer {
     for _ in 0..words.number("n") {
-        gaps.pass();
-        let (sequence, record) = rx.consume_next();
-        let released_at = Instant::now();
-        tally.add(sequence, &record).map_err(fault)?;
-        while !is_full(rx) {
+        let next = tx.last_published_sequence() + 1;
+        tx.send(Deadline::NEVER, |record| {
+            *record = Moment::reached().event(next);
+        })?;
+    }
+    Ok(format!("last={}", tx.last_published_sequence()))
+}
+
+/// `release-spaced n= gap_us= seed= with=PRODUCER`: a slot of the full ring, and the next one after it was used again and a
+/// pause; then the rest of the ring. Answers how late the producer used them.
+pub(crate) fn release<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
+    let (me, producer) = (process::id(), words.number("with") as u32);
+    let mut gaps = Gaps::of(words);
+    let mut lateness = Lateness::new();
+    let mut tally = Tally::new();
+    let mut released = BTreeMap::new();
+    let capacity = rx.capacity() as i64;
+    let until_full = |rx: &Consumer<Record, B>| {
+        while rx.producer_sequence() != rx.current_sequence() + capacity {
             std::thread::yield_now();
         }
-        lateness.add(released_at.elapsed());
+    };
+    until_full(rx);
+    let mut held_up = BTreeMap::new();
+    for step in 0..words.number("n") + capacity {
+        let is_spaced = step < words.number("n");
+        if is_spaced {
+            gaps.pass();
+        }
+        let (before, freed) = (ready_time(me), Moment::before(producer));
+        let (sequence, record) = rx.consume_next();
+        let held = ready_time(me) - before;
+        if let Some(woken) = released.remove(&sequence) {
+            lateness.add(sequence, woken, Moment::of(&record));
+        }
+        tally.add(sequence, &record).map_err(fault)?;
+        if is_spaced {
+            released.insert(sequence + capacity, freed);
+            if held > NOTED {
+                held_up.insert(sequence + capacity, held);
+            }
+            until_full(rx);
+        }
     }
-    Ok(format!("{tally} {lateness} stalls={}", gaps.stalls))
+    Ok(format!("{tally} {lateness} held={}", list(&held_up)))
 }
 
 fn fault(text: String) -> Failure {

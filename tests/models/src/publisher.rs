@@ -1,0 +1,88 @@
+//! A producer that always has space: it publishes event after event and wakes who sleeps (R9). For the models in which the
+//! sleepers are what matters.
+
+use crate::checker::{Address, Cpu, Flow, Step, Word};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum At {
+    Publish,
+    Look,
+    Swap,
+    Bump,
+    Call,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Publisher {
+    at: At,
+    published: Word,
+}
+
+/// Its ring, and how it goes about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// How many events there are.
+    pub(crate) last: Word,
+    pub(crate) published: Address,
+    pub(crate) word: Address,
+    pub(crate) bits: Address,
+    /// Between its store and its look for sleepers.
+    pub(crate) has_fence: bool,
+    /// The word is bumped before the wake.
+    pub(crate) bumps: bool,
+}
+
+impl Publisher {
+    pub(crate) fn new() -> Self {
+        Self {
+            at: At::Publish,
+            published: 0,
+        }
+    }
+
+    pub(crate) fn at(&self) -> String {
+        format!("{:?} (published {})", self.at, self.published)
+    }
+
+    /// One step; `wake` is the kernel's part of a wake-up.
+    pub(crate) fn step<W>(
+        &mut self,
+        plan: Plan,
+        cpu: &mut Cpu<'_, W>,
+        wake: impl FnOnce(&mut W),
+    ) -> Step {
+        self.at = match self.at {
+            At::Publish if self.published == plan.last => return Ok(Flow::Ends),
+            At::Publish => {
+                self.published += 1;
+                cpu.store(plan.published, self.published)?;
+                At::Look
+            }
+            At::Look => {
+                if plan.has_fence {
+                    cpu.fence()?;
+                }
+                match cpu.load(plan.bits) {
+                    0 => At::Publish,
+                    _ => At::Swap,
+                }
+            }
+            At::Swap => {
+                cpu.update(plan.bits, |_| 0)?;
+                match plan.bumps {
+                    true => At::Bump,
+                    false => At::Call,
+                }
+            }
+            At::Bump => {
+                cpu.update(plan.word, |word| word + 1)?;
+                At::Call
+            }
+            At::Call => {
+                wake(cpu.system("wakes consumers")?);
+                At::Publish
+            }
+        };
+        Ok(Flow::Goes)
+    }
+}

@@ -1,0 +1,57 @@
+//! The hot calls as a release build has them: the program `src/bin/hot_paths.rs`, and its assembly.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What was compiled.
+#[derive(Debug)]
+pub struct HotPaths {
+    /// The program.
+    pub program: PathBuf,
+    /// Its assembly.
+    pub assembly: String,
+}
+
+impl HotPaths {
+    /// Compiles them, in a directory of their own. `cargo` is `env!("CARGO")`, `directory` `env!("CARGO_TARGET_TMPDIR")`.
+    ///
+    /// # Panics
+    ///
+    /// When they do not compile.
+    pub fn compile(cargo: &str, directory: &str) -> Self {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("the workspace");
+        let target = Path::new(directory).join("codegen");
+        let assembly = target.join("hot_paths.s");
+        let output = Command::new(cargo)
+            .current_dir(workspace)
+            .args([
+                "rustc",
+                "--release",
+                "--offline",
+                "--color",
+                "never",
+                "-p",
+                "myelon-tests",
+            ])
+            .args(["--bin", "hot_paths", "--target-dir"])
+            .arg(&target)
+            .args(["--", "-C", "debuginfo=0"])
+            .arg(format!("--emit=asm={}", assembly.display()))
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .output()
+            .expect("cargo runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Self {
+            program: target.join("release/hot_paths"),
+            assembly: fs::read_to_string(assembly).expect("the assembly"),
+        }
+    }
+}

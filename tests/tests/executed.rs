@@ -1,0 +1,108 @@
+//! What a publication executes where a consumer may sleep, counted: next to nothing more than where nobody can, no fence and
+//! no locked instruction. And what watching required consumers adds.
+//!
+//! The calls are those of a release build (`src/bin/hot_paths.rs`), and are stepped through one instruction at a time.
+#![cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
+
+use std::sync::LazyLock;
+
+use myelon_tests::tracer::{self, Executed, Traced};
+use myelon_tests::waiters::wait_for_sleepers;
+use myelon_tests::{Actor, HotPaths, World, skip};
+
+/// What a consumer that may sleep, and a consumer that is required, may cost a publication.
+const MOST_MORE: u64 = 4;
+
+static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+    let program = HotPaths::compile(env!("CARGO"), env!("CARGO_TARGET_TMPDIR")).program;
+    program.display().to_string()
+});
+
+/// Whether this process may trace its children, and parties need not fence for sleepers.
+fn can_run(test: &str) -> bool {
+    const GLOBAL_EXPEDITED: libc::c_long = 1 << 1;
+    // SAFETY: plain numbers; the call only asks what there is.
+    let barriers = unsafe { libc::syscall(libc::SYS_membarrier, 0, 0, 0) };
+    if barriers & GLOBAL_EXPEDITED == 0 {
+        skip(test, "no membarrier");
+        return false;
+    }
+    let world = World::shared_memory(&PROGRAM);
+    if let Some(error) = tracer::refusal(&world.actor()) {
+        skip(test, &format!("ptrace: {error}"));
+        return false;
+    }
+    true
+}
+
+/// A ring with a consumer that waits by this strategy when it has to, and is awake.
+fn ring(world: &World, strategy: &str) -> (Actor, Actor) {
+    let (mut tx, mut rx) = (world.actor(), world.actor());
+    tx.ok("produce");
+    rx.ok(&format!("consume {strategy}"));
+    (tx, rx)
+}
+
+/// What a call executes.
+fn executed(traced: &mut Traced<'_>, call: &str) -> Executed {
+    traced.reach_marker(call).expect("the call begins");
+    let executed = traced.count_to_breakpoint().expect("the call ends");
+    traced.expect_ok();
+    println!("{call} executes {} instructions", executed.count);
+    executed
+}
+
+/// The same once the producer knows how much space there is.
+fn executed_often(traced: &mut Traced<'_>, call: &str) -> u64 {
+    executed(traced, call);
+    let counts = [0; 4].map(|_| {
+        let Executed { count, heavy } = executed(traced, call);
+        assert_eq!(heavy, None, "{call}");
+        count
+    });
+    assert_eq!(counts, [counts[0]; 4], "{call}");
+    counts[0]
+}
+
+#[test]
+fn a_consumer_that_may_sleep_costs_a_publication_nothing() {
+    if !can_run("a_consumer_that_may_sleep_costs_a_publication_nothing") {
+        return;
+    }
+    let counts = ["spinning", "blocking"].map(|strategy| {
+        let mut world = World::shared_memory(&PROGRAM);
+        // what was published is not read
+        world.leaves_the_name();
+        let (mut tx, _rx) = ring(&world, strategy);
+        tx.ok("require");
+        let mut traced = Traced::seize(&mut tx);
+        ["publish", "manage"].map(|call| executed_often(&mut traced, call))
+    });
+    let [[spinning, managed_spinning], [blocking, managed_blocking]] = counts;
+    println!("spinning, blocking: publish, publish_managed: {counts:?}");
+    assert!(blocking <= spinning + MOST_MORE);
+    assert!(managed_spinning <= spinning + MOST_MORE);
+    assert!(managed_blocking <= blocking + MOST_MORE);
+    assert!(spinning > 10, "that is no publication");
+}
+
+/// Control: the same call in the same ring while the consumer sleeps.
+#[test]
+fn a_wake_up_would_be_noticed() {
+    if !can_run("a_wake_up_would_be_noticed") {
+        return;
+    }
+    let world = World::shared_memory(&PROGRAM);
+    let (mut tx, mut rx) = ring(&world, "blocking");
+    let mut traced = Traced::seize(&mut tx);
+    let awake = executed_often(&mut traced, "publish");
+    for _ in 0..5 {
+        rx.ok("receive");
+    }
+    rx.tell("receive");
+    wait_for_sleepers(&world, 1);
+    let wakes = executed(&mut traced, "publish");
+    rx.expect_ok();
+    assert!(wakes.count > awake + MOST_MORE, "{wakes:?}");
+    assert_ne!(wakes.heavy, None, "nobody was woken");
+}
