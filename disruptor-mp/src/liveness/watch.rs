@@ -180,6 +180,14 @@ impl<E: Event, B> Producer<E, B> {
 
     /// Whether an alert is also printed, as one line on stderr; it is unless told otherwise. The hook and the
     /// `tracing` event come in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(4)?.producer()?;
+    /// tx.print_required_consumer_alerts(false);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn print_required_consumer_alerts(&mut self, prints: bool) -> &mut Self {
         self.liveness.prints = prints;
         self
@@ -193,6 +201,14 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// Any of [`RequiredConsumerError`] but `BatchTooLarge`; nothing was published then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(4)?.producer()?;
+    /// assert_eq!(tx.publish_managed(|event| *event = 7), Ok(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish_managed<F: FnOnce(&mut E)>(
         &mut self,
