@@ -48,6 +48,8 @@ pub(crate) enum Format {
     Bincode,
     Postcard,
     Rkyv,
+    /// A table of one field, the words.
+    FlatBuffers,
 }
 
 /// A cell: the work, on what, how large.
@@ -76,6 +78,7 @@ impl Spec {
             Work::CodecAlone(Format::Bincode) => "codec_alone",
             Work::CodecAlone(Format::Postcard) => "codec_alone_postcard",
             Work::CodecAlone(Format::Rkyv) => "codec_alone_rkyv",
+            Work::CodecAlone(Format::FlatBuffers) => "codec_alone_flatbuffers",
             Work::Access { nested: false } => "rkyv_access",
             Work::Access { nested: true } => "rkyv_access_nested",
             Work::FramedPingPong => "framed_ping_pong",
