@@ -20,7 +20,7 @@ use crate::claim::Claim;
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::SendError;
-use crate::layout::control::{ConsumerId, LineState, Owner};
+use crate::layout::control::{ConsumerId, ConsumerLine, LineState, Owner};
 use crate::layout::lock_bytes::line_byte;
 use crate::producer::Producer;
 use crate::segment::{Segment, describe};
@@ -372,17 +372,22 @@ impl<E: Event, B> Producer<E, B> {
         Ok(())
     }
 
-    /// The required consumers that are not registered.
+    /// The required consumers that are not registered: whom [`look_at_required`](Self::look_at_required) would not find.
     fn missing_required(&self) -> Vec<String> {
-        let required = self.liveness.watch.as_ref();
-        let present: Vec<String> = blocked::registered(self.segment.control())
-            .map(|line| line.id().text())
+        let present: Vec<ConsumerId> = blocked::registered(self.segment.control())
+            .map(ConsumerLine::id)
             .collect();
-        required
-            .iter()
-            .flat_map(|watch| &watch.config.required_consumer_ids)
-            .filter(|id| !present.contains(id))
-            .cloned()
+        let watch = self.liveness.watch.iter();
+        watch
+            .flat_map(|watch| {
+                watch
+                    .config
+                    .required_consumer_ids
+                    .iter()
+                    .zip(&watch.required)
+            })
+            .filter(|(_, required)| !required.id.is_some_and(|id| present.contains(&id)))
+            .map(|(id, _)| id.clone())
             .collect()
     }
 
