@@ -86,11 +86,35 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
     }
 
     /// The consumer, for calls that do not wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let mut rx = disruptor_mp::AsyncConsumer::new(ring.consumer("task")?)?;
+    /// assert_eq!(rx.get_mut().try_consume_next(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get_mut(&mut self) -> &mut Consumer<E, B> {
         &mut self.rx
     }
 
     /// The consumer, without the runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let rx = disruptor_mp::AsyncConsumer::new(ring.consumer("task")?)?;
+    /// assert_eq!(rx.into_inner().consumer_id(), "task");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_inner(self) -> Consumer<E, B> {
         self.rx
     }

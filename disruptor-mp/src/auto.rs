@@ -16,6 +16,10 @@ use crate::{Event, Sequence};
 
 /// What becomes of an event whose handler panics. The panic is reported in any case: as a `tracing` event, and by
 /// [`AutoConsumer::panics`].
+///
+/// # Examples
+///
+/// See [`AutoConsumer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandlerPanicPolicy {
@@ -43,6 +47,30 @@ pub enum HandlerPanicPolicy {
 /// tx.publish(|event| *event = 7);
 /// assert_eq!(events.recv(), Ok(7));
 /// handler.shutdown_and_join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A handler that panics:
+///
+/// ```
+/// use disruptor_mp::{HandlerPanicPolicy, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let mut tx = ring.producer()?;
+/// let skips = ring
+///     .builder()
+///     .with_panic_policy(HandlerPanicPolicy::Skip)
+///     .handle_events_with(|event, _, _| assert_ne!(*event, 7))?;
+/// let ends = ring.builder().handle_events_with(|event, _, _| assert_ne!(*event, 7))?;
+/// tx.publish(|event| *event = 7);
+/// tx.close()?;
+/// while skips.is_running() || ends.is_running() {
+///     std::thread::yield_now();
+/// }
+/// assert_eq!((skips.panics(), ends.panics()), (1, 1));
+/// skips.shutdown();                                      // it has ended with the ring; joining says how
+/// assert!(skips.join().is_ok());
+/// assert!(ends.join().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

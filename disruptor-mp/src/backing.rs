@@ -9,14 +9,43 @@ use crate::region::file::FilePlace;
 use crate::region::heap::HeapMemory;
 
 /// Rings in POSIX shared memory.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Producer, SharedMemory, portable_shm_segment_name, publisher};
+///
+/// let tx: Producer<u64, SharedMemory> = publisher(&portable_shm_segment_name("doc"), 8)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedMemory;
 
 /// Rings in mapped files.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{MappedFile, MmapProducer, MmapTransportLayout, Producer};
+/// # let directory = tempfile::tempdir()?;
+///
+/// let layout = MmapTransportLayout::new(directory.path(), "ticks");
+/// let tx: Producer<u64, MappedFile> = MmapProducer::create(&layout, 8, || 0)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedFile;
 
 /// Rings on the heap of this process.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Heap, HeapRing, Producer};
+///
+/// let tx: Producer<u64, Heap> = HeapRing::new(8)?.producer()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heap;
 
@@ -61,6 +90,7 @@ pub fn portable_shm_segment_name(label: &str) -> String {
 ///
 /// let layout = MmapTransportLayout::new("/var/lib/ticks", "raw");
 /// assert_eq!(layout.path(), std::path::Path::new("/var/lib/ticks/raw"));
+/// assert_eq!((layout.root(), layout.segment()), (std::path::Path::new("/var/lib/ticks"), "raw"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MmapTransportLayout {

@@ -15,6 +15,22 @@ use crate::{Event, Sequence};
 /// Who or what keeps a producer from publishing.
 ///
 /// Its text names the ring's consumer, its process, whether that is alive, and how far behind it is.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{BlockedOn, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(1)?;
+/// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
+/// assert!(tx.blocked_on().is_none());
+/// tx.publish(|event| *event = 7);
+/// match tx.blocked_on() {
+///     Some(BlockedOn::Consumer { id, is_alive, lag, .. }) => assert_eq!((id.as_str(), is_alive, lag), ("reader", true, 1)),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockedOn {
@@ -87,6 +103,19 @@ impl fmt::Display for BlockedOn {
 }
 
 /// Every cursor of a ring at one moment; each was read by itself.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::RingState;
+///
+/// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+/// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
+/// tx.publish_batch(3, |_, _| {});
+/// let state: RingState = tx.ring_state();
+/// assert_eq!((state.published, state.gate), (2, Some(-1)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RingState {

@@ -32,6 +32,22 @@ mod coordination;
 const LOOK_FOR_RING_MAX: Duration = Duration::from_millis(10);
 
 /// What a producer waits for before it is handed out.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::{CoordinationMode, HeapRing, MultiProcessError};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let (min_consumers, timeout) = (1, Duration::from_millis(5));
+/// let alone = ring
+///     .builder()
+///     .with_coordination(CoordinationMode::WaitForConsumers { min_consumers, timeout })
+///     .build_zeroed_producer();
+/// assert!(matches!(alone, Err(MultiProcessError::CoordinationTimeout { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CoordinationMode {
@@ -55,6 +71,20 @@ pub enum CoordinationMode {
 
 /// Which consumers a producer expects. Until they have come it fills the ring once and no further, so that even a
 /// late one starts at the first event.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{BlockedOn, DiscoveryMode, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(1)?;
+/// let ids = DiscoveryMode::Ids(vec!["risk".into()]);
+/// let mut tx = ring.builder().with_discovery(ids).build_zeroed_producer()?;
+/// tx.publish(|event| *event = 7);                        // one ring's worth, and no more before it has come
+/// assert!(matches!(tx.blocked_on(), Some(BlockedOn::Expected { .. })));
+/// assert_eq!(ring.consumer("risk")?.try_consume_next(), Some((0, 7)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DiscoveryMode {
@@ -78,6 +108,21 @@ pub enum DiscoveryMode {
 }
 
 /// Where a new consumer starts. One that comes back starts where it was, whatever this says.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{HeapRing, StartFrom};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let mut tx = ring.producer()?;
+/// tx.publish_batch(3, |event, i| *event = i as u64);
+/// for (start, first) in [(StartFrom::Oldest, Some((0, 0))), (StartFrom::Latest, None), (StartFrom::Sequence(1), Some((1, 1)))] {
+///     let mut rx = ring.builder().with_start(start).build_consumer()?;
+///     assert_eq!(rx.try_consume_next(), first);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
     /// At the oldest retained event.
@@ -101,6 +146,75 @@ pub enum StartFrom {
 /// let mut rx = attach_shared_consumer::<u64>(&name, 64).with_consumer_id("reader").build_consumer()?;
 /// tx.publish(|event| *event = 7);
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Who is waited for, and for how long:
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::{AutoWaitStrategy, CancelToken, HeapRing, MultiProcessError};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let token = CancelToken::new();
+/// let missing = ring
+///     .builder()
+///     .enable_discovery(4)                               // somebody is expected
+///     .wait_for_single_consumer(Duration::from_secs(9))  // the same as `wait_for_consumers(1, ..)`
+///     .with_coordination_timeout(Duration::from_millis(5))
+///     .with_discovery_interval(Duration::from_millis(1))
+///     .build_producer(|| 0);
+/// assert!(matches!(missing, Err(MultiProcessError::CoordinationTimeout { .. })));
+///
+/// let mut tx = ring
+///     .builder()
+///     .discover_consumer_with_prefix_and_interval(2, "worker", Duration::from_millis(1))
+///     .with_wait_strategy(AutoWaitStrategy::SpinThenYield { spins: 64 })
+///     .with_liveness_interval(Duration::from_millis(20))
+///     .with_cancel_token(&token)
+///     .build_zeroed_producer()?;
+/// tx.publish_batch(8, |_, _| {});
+/// assert!(tx.try_publish(|_| {}).is_err(), "worker_0 and worker_1 have not come");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Where a ring lies, and in what memory:
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::{HugePages, attach_shared_consumer, build_shared_single_producer, portable_shm_segment_name};
+///
+/// let name = portable_shm_segment_name("doc");
+/// let tx = build_shared_single_producer::<u64>(&name, 64)
+///     .disable_discovery()                               // nobody is expected: the default
+///     .with_mode(0o640)                                  // the group may read
+///     .with_huge_pages(HugePages::Try)
+///     .with_first_sequence(1 << 32)
+///     .with_observers()
+///     .recreate()                                        // whatever a dead program has left under this name
+///     .build_producer(|| 0)?;
+/// let rx = attach_shared_consumer::<u64>(&name, 64)
+///     .allow_any_owner()
+///     .with_writable_slots()
+///     .wait_for_ring(Duration::from_secs(5))
+///     .build_consumer()?;
+/// let observer = attach_shared_consumer::<u64>(&name, 64).build_observer()?;
+/// assert_eq!((tx.last_published_sequence() + 1, observer.next_sequence()), (1 << 32, 1 << 32));
+/// assert!(!rx.memory_report().is_read_only);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A handler on a thread of its own, and where things run. What the system does not grant is an error:
+///
+/// ```no_run
+/// use disruptor_mp::{AutoWaitStrategy, attach_shared_consumer};
+///
+/// let handler = attach_shared_consumer::<u64>("ticks", 4096)
+///     .with_process_core(2)
+///     .with_consumer_core(3)
+///     .with_memory_lock()
+///     .handle_events_batch(|event, sequence, is_last| println!("{sequence} {event} {is_last}"), AutoWaitStrategy::BusySpin)?;
+/// handler.join().expect("no panic");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a builder does nothing until it builds"]
@@ -160,6 +274,10 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     }
 
     /// What the producer waits for before it is handed out.
+    ///
+    /// # Examples
+    ///
+    /// See [`CoordinationMode`].
     pub fn with_coordination(mut self, mode: CoordinationMode) -> Self {
         self.coordination = mode;
         self
@@ -186,6 +304,10 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     }
 
     /// Which consumers the producer expects.
+    ///
+    /// # Examples
+    ///
+    /// See [`DiscoveryMode`].
     pub fn with_discovery(mut self, mode: DiscoveryMode) -> Self {
         self.discovery = mode;
         self
@@ -202,6 +324,17 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     }
 
     /// The consumers `{prefix}_0` to `{prefix}_{max − 1}` are expected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(1)?;
+    /// let mut tx = ring.builder().discover_consumer_with_prefix(2, "worker").build_zeroed_producer()?;
+    /// tx.publish(|event| *event = 7);
+    /// assert_eq!(ring.consumer("worker_0")?.try_consume_next(), Some((0, 7)));
+    /// assert!(tx.try_publish(|event| *event = 8).is_err(), "worker_1 has not come");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn discover_consumer_with_prefix(self, max: usize, prefix: &str) -> Self {
         self.with_discovery(DiscoveryMode::Prefix {
             max_consumers: max,
@@ -267,12 +400,20 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     }
 
     /// What becomes of an event whose handler panics.
+    ///
+    /// # Examples
+    ///
+    /// See [`AutoConsumer`].
     pub fn with_panic_policy(mut self, policy: HandlerPanicPolicy) -> Self {
         self.on_panic = policy;
         self
     }
 
     /// Where a new consumer starts.
+    ///
+    /// # Examples
+    ///
+    /// See [`StartFrom`].
     pub fn with_start(mut self, start: StartFrom) -> Self {
         self.start = start;
         self
@@ -489,6 +630,10 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     /// # Errors
     ///
     /// As [`build_consumer`](Self::build_consumer).
+    ///
+    /// # Examples
+    ///
+    /// See [`AutoConsumer`].
     pub fn handle_events_with<F>(self, handle: F) -> MultiProcessResult<AutoConsumer>
     where
         B: 'static,

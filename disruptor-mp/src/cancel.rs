@@ -26,6 +26,7 @@ use crate::sync::process::{AtomicBool, Ordering};
 ///     scope.spawn(|| token.cancel());
 ///     assert_eq!(rx.recv(Deadline::NEVER).unwrap_err(), RecvError::Cancelled);
 /// });
+/// assert!(token.is_cancelled());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -13,6 +13,16 @@ use crate::{Event, Sequence};
 /// Three words and nothing beside them, each of which a caller can keep in a register: no flag, whose padding is moved in
 /// pieces, and no call that is handed the claim's address. A claim that is moved through memory in pieces of another size
 /// than it was stored in waits for those stores.
+///
+/// # Examples
+///
+/// ```
+/// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+/// let mut slot = tx.try_claim()?;
+/// *slot = 7;
+/// assert_eq!((slot.sequence(), slot.publish()), (0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "an event is published by `publish()`"]
 pub struct Claim<'a, E: Event> {
@@ -94,6 +104,20 @@ impl<E: Event> DerefMut for Claim<'_, E> {
 /// forgotten releases nothing either; the same event is delivered next.
 ///
 /// A lease does not survive a fork: the child must neither read nor drop it, as the ring is not mapped there.
+///
+/// # Examples
+///
+/// ```
+/// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+/// tx.publish(|event| *event = 7);
+/// let lease = rx.try_consume_next_leased().expect("published");
+/// assert_eq!((*lease, lease.sequence()), (7, 0));
+/// lease.release_uncommitted();                           // it is delivered again
+/// rx.try_consume_next_leased().expect("again").commit();
+/// assert!(rx.try_consume_next_leased().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping a lease releases its event"]
 pub struct Lease<'a, E: Event> {

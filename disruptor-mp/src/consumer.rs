@@ -36,6 +36,66 @@ pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
 ///
 /// Dropping it detaches: an automatic id leaves the gate, an explicit one keeps its position and gates until it
 /// comes back or is removed.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+/// tx.publish_batch(3, |event, i| *event = i as u64);
+/// assert_eq!(rx.try_consume_next(), Some((0, 0)));                 // a copy
+/// assert_eq!(*rx.recv(Deadline::NEVER)?, 1);                       // in place
+/// assert_eq!(rx.process_available(|event, _| assert_eq!(*event, 2)), 1);
+/// assert!(rx.try_recv()?.is_none());                               // never waits, and tells of the end
+///
+/// assert_eq!((rx.current_sequence(), rx.producer_sequence(), rx.capacity()), (2, 2, 8));
+/// assert_eq!((rx.consumer_sequence(), rx.consumer_id().as_str()), (2, "reader"));
+/// assert_eq!(rx.name(), tx.name());
+/// rx.detach()?;                                                    // it may come back, and goes on where it was
+/// tx.publish(|event| *event = 3);
+/// let mut rx = ring.consumer("reader")?;
+/// assert_eq!(rx.ring_state().consumers, [(String::from("reader"), 2)]);
+/// assert_eq!(*rx.recv(Deadline::NEVER)?, 3);
+/// rx.leave()?;                                                     // for good
+/// assert_eq!(tx.get_consumer_count(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Calls that panic where [`recv`](Self::recv) returns an error, for programs written against them:
+///
+/// ```
+/// use disruptor_mp::{HeapRing, default_consume_sleep_duration};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+/// rx.signal_readiness();
+/// tx.publish_batch(6, |event, i| *event = i as u64);
+/// let pause = default_consume_sleep_duration();
+/// assert_eq!(rx.consume_next(), (0, 0));
+/// assert_eq!(rx.consume_next_with_sleep(pause), (1, 1));
+/// assert_eq!(*rx.consume_next_leased(), 2);
+/// assert_eq!(*rx.consume_next_leased_with_sleep(pause), 3);
+/// assert_eq!(rx.process_next_blocking(|event, _| *event), 4);
+/// assert_eq!(rx.process_available_blocking(|event, _, is_last| assert!(*event == 5 && is_last)), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Events that are held are read and not released:
+///
+/// ```
+/// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+/// tx.publish_batch(2, |event, i| *event = i as u64);
+/// rx.try_consume_next_leased().expect("published").hold();
+/// rx.try_consume_next_leased().expect("published").hold();
+/// assert_eq!((rx.held_count(), rx.held(1)), (2, Some(&1)));
+/// rx.release_held(1);
+/// rx.redeliver_held();
+/// assert_eq!((rx.held_count(), rx.try_consume_next()), (0, Some((1, 1))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Consumer<E: Event, B = SharedMemory> {
     core: ConsumerCore<E>,
@@ -695,6 +755,14 @@ impl<E: Event, B> Consumer<E, B> {
     }
 
     /// What memory this consumer's mapping got.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// assert!(!ring.consumer("reader")?.memory_report().is_read_only); // in shared memory it is
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn memory_report(&self) -> MemoryReport {
         self.segment.region().memory()
     }

@@ -9,11 +9,12 @@ use crate::clock;
 /// # Examples
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// use disruptor_mp::Deadline;
 ///
 /// assert!(!Deadline::NEVER.has_passed());
 /// assert!(Deadline::after(Duration::ZERO).has_passed());
+/// assert!(Deadline::at(Instant::now()).has_passed());
 /// assert!(Deadline::after(Duration::from_secs(60)).remaining() > Some(Duration::from_secs(59)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,6 +79,23 @@ use scheduler::{Scheduler, Site};
 pub use trace::Trace;
 
 /// What is to be simulated under one seed: see [`simulate`].
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+/// use disruptor_mp::dst::{self, Schedule, Simulation};
+///
+/// let outcome = dst::simulate(7, |simulation: &mut Simulation| {
+///     simulation.set_schedule(Schedule::default());
+///     let rounds = 1 + simulation.below(3);              // the seed decides
+///     let count = Arc::new(AtomicUsize::new(0));
+///     let theirs = Arc::clone(&count);
+///     simulation.spawn("counter", move || theirs.store(rounds, Ordering::Relaxed));
+///     simulation.afterwards(move || assert_eq!(count.load(Ordering::Relaxed), rounds));
+/// });
+/// outcome.assert_passed();
+/// ```
 pub struct Simulation {
     scheduler: Scheduler,
     processes: Vec<Process>,
@@ -100,6 +117,26 @@ impl fmt::Debug for Simulation {
 }
 
 /// What became of a simulation.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::dst::{self, Outcome, Trace};
+///
+/// let outcome: Outcome = dst::simulate(3, |simulation| {
+///     simulation.spawn("clerk", || {
+///         dst::point("clerk.writes");
+///         dst::reached("clerk.here");
+///         panic!("out of ink");
+///     });
+/// });
+/// let trace: &Trace = outcome.trace();
+/// assert!(trace.to_string().contains("clerk"));
+/// assert!(outcome.reached().contains("clerk.here"));
+/// assert!(outcome.failure().expect("a panic").contains("out of ink"));
+/// assert_eq!((outcome.seed(), outcome.deaths()), (3, 0));
+/// assert!(outcome.steps() > 0);
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a failed simulation says so here only"]
 pub struct Outcome {
@@ -162,6 +199,21 @@ impl Simulation {
     }
 
     /// A process that may be killed `deaths_max` times; then it begins anew, told how many lives it has had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::dst;
+    ///
+    /// let outcome = dst::simulate(5, |simulation| {
+    ///     simulation.spawn_mortal("clerk", 2, |life| {
+    ///         dst::note(format!("life {life}"));
+    ///         dst::point("clerk.writes");
+    ///     });
+    /// });
+    /// outcome.assert_passed();
+    /// assert!(outcome.deaths() <= 2);
+    /// ```
     pub fn spawn_mortal(
         &mut self,
         name: &str,
@@ -235,6 +287,10 @@ impl Outcome {
     /// # Panics
     ///
     /// With the failure, the seed and the trace, if the simulation failed.
+    ///
+    /// # Examples
+    ///
+    /// See [`Simulation::spawn_mortal`].
     #[track_caller]
     pub fn assert_passed(&self) {
         if self.failure.is_some() {
@@ -270,6 +326,15 @@ pub fn point(name: &'static str) {
 }
 
 /// Marks a rare branch: [`Outcome::reached`] tells that a task came by. Nothing outside of simulations.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::dst;
+///
+/// let outcome = dst::simulate(1, |simulation| simulation.spawn("reader", || dst::reached("reader.empty")));
+/// assert!(outcome.reached().contains("reader.empty"));
+/// ```
 pub fn reached(mark: &'static str) {
     if let Some(task) = current() {
         task.with_scheduler(|scheduler| {
@@ -293,6 +358,12 @@ pub fn buggify(name: &'static str) -> bool {
 
 /// Where a delay is worth trying: a seed that has switched `name` on holds the task up here, often and for long. Nothing
 /// outside of simulations.
+///
+/// # Examples
+///
+/// ```
+/// disruptor_mp::dst::delay("writer.dawdles");
+/// ```
 pub fn delay(name: &'static str) {
     if let Some(task) = current().filter(|_| buggify(name)) {
         task.step(Site::Delay(name));
@@ -304,6 +375,12 @@ pub fn delay(name: &'static str) {
 /// # Panics
 ///
 /// When `n` is zero.
+///
+/// # Examples
+///
+/// ```
+/// assert!(disruptor_mp::dst::below(3) < 3);
+/// ```
 pub fn below(n: usize) -> usize {
     match current() {
         Some(task) => task.with_scheduler(|scheduler| scheduler.below(n)),
@@ -312,6 +389,15 @@ pub fn below(n: usize) -> usize {
 }
 
 /// A remark for the trace. Nothing outside of simulations.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::dst;
+///
+/// let outcome = dst::simulate(1, |simulation| simulation.spawn("writer", || dst::note("half full")));
+/// assert!(outcome.trace().to_string().contains("half full"));
+/// ```
 pub fn note(text: impl fmt::Display) {
     if let Some(task) = current() {
         task.with_scheduler(|scheduler| scheduler.trace.note(text.to_string()));
@@ -319,11 +405,33 @@ pub fn note(text: impl fmt::Display) {
 }
 
 /// The time, which in a simulation is the simulation's.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::dst;
+///
+/// dst::simulate(1, |simulation| {
+///     simulation.spawn("sleeper", || {
+///         let start = dst::now();
+///         dst::sleep(Duration::from_secs(3600));         // in no time
+///         assert!(dst::now() - start >= Duration::from_secs(3600));
+///     });
+/// })
+/// .assert_passed();
+/// ```
 pub fn now() -> Instant {
     crate::clock::now()
 }
 
 /// Sleeps, which in a simulation takes no time.
+///
+/// # Examples
+///
+/// ```
+/// disruptor_mp::dst::sleep(std::time::Duration::from_millis(1));
+/// ```
 pub fn sleep(duration: Duration) {
     crate::clock::sleep(duration);
 }

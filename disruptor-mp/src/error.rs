@@ -6,6 +6,17 @@ use std::time::Duration;
 use crate::Sequence;
 
 /// The result of everything that creates, opens or attaches.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{MultiProcessResult, SharedConsumer, subscriber};
+///
+/// fn ticks() -> MultiProcessResult<SharedConsumer<u64>> {
+///     subscriber("ticks")
+/// }
+/// # let _ = ticks;
+/// ```
 pub type MultiProcessResult<T> = Result<T, MultiProcessError>;
 
 /// Why a ring could not be created, opened, attached or waited for.
@@ -234,11 +245,36 @@ pub enum MultiProcessError {
 /// The ring has no free slot: a consumer has yet to release one, or an expected one has yet to come.
 ///
 /// `blocked_on()` of the producer says who.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{HeapRing, RingBufferFull};
+///
+/// let ring = HeapRing::<u64>::new(1)?;
+/// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
+/// tx.publish(|event| *event = 1);
+/// assert_eq!(tx.try_publish(|event| *event = 2), Err(RingBufferFull));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the ring is full; blocked_on() says who holds it")]
 pub struct RingBufferFull;
 
 /// A batch does not fit at present, or never will.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{HeapRing, MissingFreeSlots};
+///
+/// let ring = HeapRing::<u64>::new(4)?;
+/// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
+/// tx.publish(|event| *event = 1);
+/// let missing: MissingFreeSlots = tx.try_batch_publish(4, |_, _| {}).unwrap_err();
+/// assert_eq!((missing.requested, missing.available, missing.capacity), (4, 3, 4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{requested} slots were asked for and {available} are free, of {capacity}")]
 #[non_exhaustive]
@@ -252,6 +288,17 @@ pub struct MissingFreeSlots {
 }
 
 /// Why an event could not be sent.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing, SendError};
+///
+/// let mut tx = HeapRing::<u64>::new(4)?.producer()?;
+/// let failed = tx.send_batch(5, Deadline::NEVER, |_, _| {});
+/// assert_eq!(failed, Err(SendError::BatchTooLarge { requested: 5, capacity: 4 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {

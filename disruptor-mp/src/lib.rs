@@ -82,6 +82,14 @@ mod sync;
 mod wait;
 
 /// The position of an event in its ring: the first is 0, and −1 is none.
+///
+/// # Examples
+///
+/// ```
+/// let first: disruptor_mp::Sequence = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?.publish_batch(1, |_, _| {});
+/// assert_eq!(first, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Sequence = i64;
 
 #[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]

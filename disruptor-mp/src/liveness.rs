@@ -30,6 +30,18 @@ pub(crate) use watch::Liveness;
 pub type RequiredConsumerAlertHook = Arc<dyn Fn(&RequiredConsumerAlert) + Send + Sync>;
 
 /// What a producer does when a required consumer stays stalled for longer than the grace period.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{RequiredConsumerFailureAction, RequiredConsumerLivenessConfig};
+///
+/// let config = RequiredConsumerLivenessConfig {
+///     required_consumer_ids: vec!["risk".into()],
+///     failure_action: RequiredConsumerFailureAction::AlertOnly,
+///     ..Default::default()
+/// };
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequiredConsumerFailureAction {
@@ -112,6 +124,31 @@ impl fmt::Debug for RequiredConsumerLivenessConfig {
 }
 
 /// A required consumer holds the full ring and makes no progress.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::{Arc, mpsc};
+/// use std::time::Duration;
+/// use disruptor_mp::{HeapRing, RequiredConsumerAlert, RequiredConsumerLivenessConfig};
+///
+/// let ring = HeapRing::<u64>::new(1)?;
+/// let (mut tx, _risk) = (ring.producer()?, ring.consumer("risk")?);
+/// let (told, alerts) = mpsc::channel();
+/// tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
+///     required_consumer_ids: vec!["risk".into()],
+///     progress_timeout: Duration::from_millis(5),
+///     shutdown_grace_period: Duration::from_millis(5),
+///     alert_hook: Some(Arc::new(move |alert: &RequiredConsumerAlert| told.send(alert.clone()).unwrap())),
+///     ..Default::default()
+/// });
+/// tx.print_required_consumer_alerts(false);
+/// tx.publish_managed(|event| *event = 1)?;
+/// assert!(tx.publish_managed(|event| *event = 2).is_err());
+/// let alert = alerts.recv()?;
+/// assert_eq!((alert.consumer_id.as_str(), alert.last_sequence, alert.lag, alert.is_alive), ("risk", -1, 1, true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequiredConsumerAlert {
@@ -150,6 +187,10 @@ impl fmt::Display for RequiredConsumerAlert {
 }
 
 /// Why a managed publish failed. Nothing was published then.
+///
+/// # Examples
+///
+/// See [`RequiredConsumerLivenessConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequiredConsumerError {

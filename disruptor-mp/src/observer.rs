@@ -19,6 +19,10 @@ use crate::wait::{Habits, Pause, Waiter};
 use crate::{Event, Sequence};
 
 /// An observer of a ring in shared memory.
+///
+/// # Examples
+///
+/// See [`observer`](crate::observer()).
 pub type SharedObserver<E> = Observer<E, SharedMemory>;
 
 /// Any line's bit wakes all who sleep, and an observer has no line.
@@ -45,6 +49,12 @@ const ANY_BIT: usize = 0;
 /// }
 /// assert_eq!(observer.recv(Deadline::NEVER), Err(RecvError::Lagged(5)));
 /// assert_eq!(observer.recv(Deadline::NEVER)?, (6, 6));
+/// while let Some((sequence, event)) = observer.try_recv()? {
+///     assert_eq!(sequence, event as i64);
+/// }
+/// assert_eq!((observer.next_sequence(), observer.capacity()), (9, 4));
+/// assert_eq!(observer.name(), tx.name());
+/// let epoch = observer.epoch();                              // another one means another producer
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

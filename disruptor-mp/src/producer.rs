@@ -52,6 +52,49 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// How far the consumers are, and who holds the ring:
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::{AutoWaitStrategy, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(2)?;
+/// let mut tx = ring.producer()?;
+/// tx.expect_consumer_id("reader")?;                      // the ring is filled once, and no further before it has come
+/// assert!(!tx.discover_consumer_id("reader"));
+/// let mut rx = ring.consumer("reader")?;
+/// assert!(tx.wait_for_consumer_id("reader", Duration::from_secs(5)));
+///
+/// tx.publish_batch(tx.capacity(), |event, i| *event = i as u64);
+/// assert_eq!((tx.last_published_sequence(), tx.min_gating_sequence()), (1, -1));
+/// assert!(tx.blocked_on().expect("it is full").to_string().contains("'reader'"));
+///
+/// rx.process_available(|_, _| {});
+/// assert!(tx.is_consumed(1) && tx.blocked_on().is_none());
+/// assert!(tx.wait_until_consumed_with_strategy(1, Duration::ZERO, AutoWaitStrategy::Block));
+/// assert_eq!(tx.consumer_sequence("reader"), Some(1));
+///
+/// drop(rx);                                              // it may come back: its place is kept
+/// assert_eq!(tx.get_consumer_count(), 1);
+/// tx.remove_consumer("reader")?;
+/// assert_eq!(tx.ring_state().consumers, []);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Three ways to end a ring, beside dropping the producer:
+///
+/// ```
+/// use disruptor_mp::{portable_shm_segment_name, publisher, subscriber};
+///
+/// let name = portable_shm_segment_name("doc");
+/// publisher::<u64>(&name, 8)?.keep()?;                   // closed; who comes later reads what is left
+/// assert!(subscriber::<u64>(&name).is_ok());
+/// publisher::<u64>(&name, 8)?.destroy()?;                // closed, and its name is gone
+/// assert!(subscriber::<u64>(&name).is_err());
+/// publisher::<u64>(&name, 8)?.close()?;                  // closed; the name goes when nobody needs it
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Producer<E: Event, B = SharedMemory> {
     pub(crate) core: ProducerCore<E>,
@@ -283,6 +326,16 @@ impl<E: Event, B> Producer<E, B> {
     /// # Panics
     ///
     /// As [`publish`](Self::publish).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.publish_value(7);
+    /// assert_eq!(rx.try_consume_next(), Some((0, 7)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish_value(&mut self, event: E) {
         self.publish(|slot| *slot = event);
@@ -328,6 +381,16 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+    /// assert_eq!(tx.publish_with_timeout(Duration::from_millis(5), |event| *event = 7), Ok(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn publish_with_timeout<F: FnOnce(&mut E)>(
         &mut self,
         timeout: Duration,
@@ -371,6 +434,16 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// [`RingBufferFull`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+    /// let mut slot = tx.try_claim()?;
+    /// *slot = 7;
+    /// slot.publish();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
         let (sequence, event) = match self.vacant(1) {
@@ -481,6 +554,15 @@ impl<E: Event, B> Producer<E, B> {
     /// # Panics
     ///
     /// When the batch is larger than the ring, when sequences are exhausted, and in a forked process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let mut tx = ring.producer()?;
+    /// assert_eq!(tx.publish_batch(4, |event, i| *event = i as u64), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish_batch<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
         match self.vacant(n) {
@@ -497,6 +579,14 @@ impl<E: Event, B> Producer<E, B> {
     /// # Panics
     ///
     /// As [`publish_batch`](Self::publish_batch).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+    /// assert_eq!(tx.batch_publish(2, |event, i| *event = i as u64), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn batch_publish<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
         self.publish_batch(n, write)
     }
@@ -506,6 +596,16 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// As [`send`](Self::send), and [`SendError::BatchTooLarge`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing};
+    ///
+    /// let mut tx = HeapRing::<u64>::new(8)?.producer()?;
+    /// assert_eq!(tx.send_batch(4, Deadline::NEVER, |event, i| *event = i as u64)?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_batch<F: FnMut(&mut E, usize)>(
         &mut self,
         n: usize,

@@ -87,6 +87,19 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Errors
     ///
     /// When the system gives no descriptor or thread; in a forked process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    ///
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let (_tx, rx) = (ring.producer()?, ring.consumer("loop")?);
+    /// let readiness = rx.readiness()?;
+    /// let descriptor = readiness.as_fd();                    // for poll, epoll and the like
+    /// assert!(!readiness.arm(&rx)?);                         // nothing is there yet: it becomes readable
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn readiness(&self) -> io::Result<Readiness>
     where
         B: 'static,

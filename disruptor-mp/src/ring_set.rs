@@ -50,6 +50,10 @@ trait Inner {
 
 /// What a [`RingSet`] can wait for: consumers, and references to them. `&dyn RingMember` lets consumers of different
 /// events share a set.
+///
+/// # Examples
+///
+/// See [`RingSet`].
 pub trait RingMember: Member {}
 
 impl<M: Member + ?Sized> RingMember for M {}
@@ -114,6 +118,22 @@ impl<M: Member + ?Sized> Member for &M {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// Rings come and go:
+///
+/// ```
+/// use disruptor_mp::{AutoWaitStrategy, HeapRing, RingSet};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let mut tx = ring.producer()?;
+/// let consumers = [ring.consumer("first")?, ring.consumer("second")?];
+/// let mut set = RingSet::of(consumers)?.with_wait_strategy(AutoWaitStrategy::BusySpin);
+/// tx.publish(|event| *event = 7);
+/// assert!(set.iter_mut().all(|rx| rx.try_consume_next() == Some((0, 7))));
+/// assert_eq!(set.swap_remove(0).consumer_id(), "first");
+/// assert_eq!((set.len(), set.is_empty()), (1, false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Rings of different events:
 ///
 /// ```
@@ -140,6 +160,18 @@ pub struct RingSet<M> {
 }
 
 /// A set has as many rings as it can wait for.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{HeapRing, RingSet, RingSetFull};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let rx = ring.consumer("reader")?;
+/// let full: RingSetFull = RingSet::of([&rx; 129]).unwrap_err();
+/// assert_eq!(full.max, 128);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a RingSet waits on {max} rings at the most: use another set on another thread for more")]
 #[non_exhaustive]

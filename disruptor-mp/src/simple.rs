@@ -51,6 +51,21 @@ pub fn subscriber<E: Event>(name: &str) -> MultiProcessResult<SharedConsumer<E>>
 /// # Errors
 ///
 /// As [`subscriber`]; [`MultiProcessError::NotFound`] when it was not created in time.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::{portable_shm_segment_name, publisher, subscribe_within};
+///
+/// let name = portable_shm_segment_name("doc");
+/// std::thread::scope(|scope| {
+///     let reader = scope.spawn(|| subscribe_within::<u64>(&name, Duration::from_secs(60))?.detach());
+///     let _tx = publisher::<u64>(&name, 8)?;
+///     reader.join().unwrap()
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn subscribe_within<E: Event>(
     name: &str,
     patience: Duration,
@@ -65,6 +80,10 @@ fn any_consumer<E: Event>(name: &str) -> SharedDisruptorBuilder<E> {
 }
 
 /// A builder for the producer of the ring `name` with `size` slots, a power of two.
+///
+/// # Examples
+///
+/// See [`DisruptorBuilder`].
 pub fn build_shared_single_producer<E: Event>(
     name: &str,
     size: usize,
@@ -78,6 +97,10 @@ pub fn build_shared_single_producer<E: Event>(
 }
 
 /// A builder for a consumer of the ring `name`, which must have `size` slots.
+///
+/// # Examples
+///
+/// See [`DisruptorBuilder`].
 pub fn attach_shared_consumer<E: Event>(name: &str, size: usize) -> SharedDisruptorBuilder<E> {
     SharedDisruptorBuilder::new(
         Place::Shared {
@@ -88,13 +111,25 @@ pub fn attach_shared_consumer<E: Event>(name: &str, size: usize) -> SharedDisrup
 }
 
 /// The producer of a ring in a mapped file.
+///
+/// # Examples
+///
+/// See [`MmapProducer::create`].
 pub type MmapProducer<E> = Producer<E, MappedFile>;
 
 /// A consumer of a ring in a mapped file.
+///
+/// # Examples
+///
+/// See [`MmapProducer::create`].
 pub type MmapConsumer<E> = Consumer<E, MappedFile>;
 
 impl<E: Event> MmapProducer<E> {
     /// A builder for the ring in the file `layout` with `size` slots; also for its consumers.
+    ///
+    /// # Examples
+    ///
+    /// See [`MmapObserver`].
     pub fn builder(layout: &MmapTransportLayout, size: usize) -> DisruptorBuilder<E, MappedFile> {
         DisruptorBuilder::new(Place::File(layout.clone()), Some(size))
     }
@@ -104,6 +139,20 @@ impl<E: Event> MmapProducer<E> {
     /// # Errors
     ///
     /// Any of [`MultiProcessError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{MmapConsumer, MmapProducer, MmapTransportLayout};
+    /// # let directory = tempfile::tempdir()?;
+    ///
+    /// let layout = MmapTransportLayout::new(directory.path(), "ticks");
+    /// let mut tx = MmapProducer::<u64>::create(&layout, 8, || 0)?;
+    /// let mut rx = MmapConsumer::<u64>::attach(&layout, 8, "reader")?;
+    /// tx.publish(|event| *event = 7);
+    /// assert_eq!(rx.try_consume_next(), Some((0, 7)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create<F: FnMut() -> E>(
         layout: &MmapTransportLayout,
         size: usize,
@@ -119,6 +168,10 @@ impl<E: Event> MmapConsumer<E> {
     /// # Errors
     ///
     /// Any of [`MultiProcessError`].
+    ///
+    /// # Examples
+    ///
+    /// See [`MmapProducer::create`].
     pub fn attach(layout: &MmapTransportLayout, size: usize, id: &str) -> MultiProcessResult<Self> {
         MmapProducer::builder(layout, size)
             .with_consumer_id(id)
@@ -133,11 +186,39 @@ impl<E: Event> MmapConsumer<E> {
 /// # Errors
 ///
 /// Any of [`MultiProcessError`].
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Deadline, SharedObserver, build_shared_single_producer, observer, portable_shm_segment_name};
+///
+/// let name = portable_shm_segment_name("doc");
+/// let mut tx = build_shared_single_producer::<u64>(&name, 8).with_observers().build_producer(|| 0)?;
+/// let mut watch: SharedObserver<u64> = observer(&name)?;
+/// tx.publish(|event| *event = 7);
+/// assert_eq!(watch.recv(Deadline::NEVER)?, (0, 7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn observer<E: Event>(name: &str) -> MultiProcessResult<SharedObserver<E>> {
     any_consumer(name).build_observer()
 }
 
 /// An observer of a ring in a mapped file.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{MmapObserver, MmapProducer, MmapTransportLayout};
+/// # let directory = tempfile::tempdir()?;
+///
+/// let layout = MmapTransportLayout::new(directory.path(), "ticks");
+/// let ring = || MmapProducer::<u64>::builder(&layout, 8);
+/// let mut tx = ring().with_observers().build_producer(|| 0)?;
+/// let mut watch: MmapObserver<u64> = ring().build_observer()?;
+/// tx.publish(|event| *event = 7);
+/// assert_eq!(watch.try_recv()?, Some((0, 7)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type MmapObserver<E> = Observer<E, MappedFile>;
 
 /// A ring on this process's heap: for threads, for tests of programs, for Miri. Byte for byte as in shared memory.
@@ -149,6 +230,19 @@ pub type MmapObserver<E> = Observer<E, MappedFile>;
 /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
 /// tx.publish(|event| *event = 7);
 /// assert_eq!(rx.try_consume_next(), Some((0, 7)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// One whose sequences are about to pass 2³², and which can be observed:
+///
+/// ```
+/// let ring = disruptor_mp::HeapRing::<u64>::with_first_sequence(8, (1 << 32) - 1)?;
+/// assert_eq!(ring.builder().build_producer(|| 0)?.publish_batch(2, |_, _| {}), 1 << 32);
+///
+/// let ring = disruptor_mp::HeapRing::<u64>::with_observers(8)?;
+/// let (mut tx, mut watch) = (ring.producer()?, ring.observer()?);
+/// tx.publish(|event| *event = 7);
+/// assert_eq!(watch.try_recv()?, Some((0, 7)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

@@ -335,36 +335,90 @@ impl Waiter {
 
 /// How long a program's own blocking loop sleeps between two looks: 50 µs, or `MYELON_BLOCK_STRATEGY_US`. The waits of
 /// this crate's own calls sleep in the kernel until they are woken.
+///
+/// # Examples
+///
+/// ```
+/// assert!(!disruptor_mp::default_block_strategy_duration().is_zero());
+/// ```
 pub fn default_block_strategy_duration() -> Duration {
     env::block_sleep()
 }
 
 /// How long `consume_next_with_sleep` sleeps between two looks: 50 µs, or `MYELON_CONSUME_SLEEP_US`.
+///
+/// # Examples
+///
+/// ```
+/// assert!(!disruptor_mp::default_consume_sleep_duration().is_zero());
+/// ```
 pub fn default_consume_sleep_duration() -> Duration {
     env::consume_sleep()
 }
 
 /// How long discovery sleeps between two looks: 1 ms, or `MYELON_DISCOVERY_POLL_MS`.
+///
+/// # Examples
+///
+/// ```
+/// assert!(!disruptor_mp::default_discovery_poll_duration().is_zero());
+/// ```
 pub fn default_discovery_poll_duration() -> Duration {
     env::discovery_poll()
 }
 
 /// Sleeps for [`default_block_strategy_duration`].
+///
+/// # Examples
+///
+/// ```
+/// let mut looks = 0;
+/// while looks < 2 {
+///     looks += 1;
+///     disruptor_mp::perform_default_block_wait();
+/// }
+/// ```
 pub fn perform_default_block_wait() {
     perform_sleep_wait(default_block_strategy_duration());
 }
 
 /// Sleeps for [`default_consume_sleep_duration`].
+///
+/// # Examples
+///
+/// ```
+/// let mut looks = 0;
+/// while looks < 2 {
+///     looks += 1;
+///     disruptor_mp::perform_default_consume_sleep_wait();
+/// }
+/// ```
 pub fn perform_default_consume_sleep_wait() {
     perform_sleep_wait(default_consume_sleep_duration());
 }
 
 /// Sleeps for [`default_discovery_poll_duration`].
+///
+/// # Examples
+///
+/// ```
+/// let mut looks = 0;
+/// while looks < 2 {
+///     looks += 1;
+///     disruptor_mp::perform_default_discovery_poll_wait();
+/// }
+/// ```
 pub fn perform_default_discovery_poll_wait() {
     perform_sleep_wait(default_discovery_poll_duration());
 }
 
 /// Sleeps for `duration`; for zero it only yields.
+///
+/// # Examples
+///
+/// ```
+/// disruptor_mp::perform_sleep_wait(std::time::Duration::from_micros(50));
+/// ```
 pub fn perform_sleep_wait(duration: Duration) {
     if duration.is_zero() {
         yield_now();

@@ -2,11 +2,14 @@
 //!
 //! Each error says what was found, what was expected and what to do, and costs nothing but the message it is about.
 
+#[macro_use]
+mod own_frame;
+
 use std::time::Duration;
 
 use myelon::transport::{
-    AlignedFixedFrame, FRAME_HEADER_BYTES, FixedFrame, FramedTransportConsumer,
-    FramedTransportFrame, FramedTransportProducer, MyelonWaitStrategy, RingPlace,
+    AlignedFixedFrame, FixedFrame, FramedTransportConsumer, FramedTransportFrame,
+    FramedTransportProducer, MyelonWaitStrategy, RingPlace,
 };
 use myelon::{
     CountersFile, Deadline, MmapTransportLayout, MultiProcessError, RecvError, TransportError,
@@ -17,30 +20,9 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const DEPTH: usize = 8;
 
-/// As large and as aligned as a `FixedFrame<64>`, and another frame.
-#[derive(Clone, Copy, myelon::Event)]
-#[event(crate = myelon)]
-#[repr(C)]
-struct Lookalike {
-    header: [u8; FRAME_HEADER_BYTES],
-    payload: [u8; 64],
-}
-
-impl FramedTransportFrame for Lookalike {
-    const PAYLOAD_BYTES: usize = 64;
-
-    fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
-        &self.header
-    }
-    fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
-        &mut self.header
-    }
-    fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-    fn payload_mut(&mut self) -> &mut [u8] {
-        &mut self.payload
-    }
+own_frame! {
+    /// As large and as aligned as a `FixedFrame<64>`, and another frame.
+    struct Lookalike, holds 64, says 64
 }
 
 /// Calls a check with a ring in shared memory, and with one in a file.

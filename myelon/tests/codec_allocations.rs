@@ -169,20 +169,25 @@ mod rkyv_codec {
 #[cfg(feature = "flatbuffers")]
 mod flatbuffers_codec {
     use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, WIPOffset};
-    use myelon::codec::{AnyTable, FlatBuffer, ZeroCopyCodec};
+    use myelon::codec::{AnyTable, Codec, FlatBuffer, ZeroCopyCodec};
 
+    use super::codec_shared::damaged;
     use super::{Frame, allocations_of, filled};
 
-    #[test]
-    fn a_message_that_fits_needs_no_heap() {
+    fn message() -> FlatBuffer<AnyTable<'static>> {
         let mut builder = FlatBufferBuilder::new();
         let symbol = builder.create_string("XAU");
         let table = builder.start_table();
         builder.push_slot(4, 7_u64, 0);
         builder.push_slot_always(6, symbol);
         let table = WIPOffset::new(builder.end_table(table).value());
-        let message = FlatBuffer::<AnyTable<'_>>::finish(builder, table);
+        FlatBuffer::finish(builder, table)
+    }
+
+    #[test]
+    fn a_message_that_fits_needs_no_heap() {
         let mut frame = Frame::EMPTY;
+        let message = message();
         let bytes = filled(&message, &mut frame);
         let counted = allocations_of(|| {
             let table = FlatBuffer::<AnyTable<'_>>::access(bytes).expect("built");
@@ -191,5 +196,18 @@ mod flatbuffers_codec {
             assert_eq!(symbol, Some("XAU"));
         });
         assert_eq!(counted.0, 0, "access");
+    }
+
+    /// Of what is refused, only the error's text is made.
+    #[test]
+    fn damage_sets_little_aside() {
+        damaged(message().bytes(), |bytes| {
+            let (_, largest) = allocations_of(|| {
+                drop(FlatBuffer::<AnyTable<'_>>::decode(bytes));
+                let table = FlatBuffer::<AnyTable<'_>>::access(bytes);
+                drop(table.map(|table| table.get::<ForwardsUOffset<&str>>(1).map(drop)));
+            });
+            assert!(largest <= 4096, "{largest} bytes for {}", bytes.len());
+        });
     }
 }

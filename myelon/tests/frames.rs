@@ -1,5 +1,8 @@
 //! Messages over rings of frames: what arrives, what is dropped, what comes again.
 
+#[macro_use]
+mod own_frame;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -564,30 +567,9 @@ fn counters_of_frames() -> Result {
     Ok(())
 }
 
-/// A frame that does not keep its promise: its payload is shorter than it says.
-#[derive(Clone, Copy, myelon::Event)]
-#[event(crate = myelon)]
-#[repr(C)]
-struct Liar {
-    header: [u8; FRAME_HEADER_BYTES],
-    payload: [u8; 4],
-}
-
-impl FramedTransportFrame for Liar {
-    const PAYLOAD_BYTES: usize = 8;
-
-    fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
-        &self.header
-    }
-    fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
-        &mut self.header
-    }
-    fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-    fn payload_mut(&mut self) -> &mut [u8] {
-        &mut self.payload
-    }
+own_frame! {
+    /// A frame that does not keep its promise: its payload is shorter than it says.
+    struct Liar, holds 4, says 8
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! Messages that were lent: what is not delivered comes again, also for those who wait for the ring, and what is released
 //! by name is released while its thread unwinds, too.
 
+mod text_codec;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use myelon::codec::{Codec, CodecError, ZeroCopyCodec};
 use myelon::transport::{
     FixedFrame, FrameMeta, FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer,
     ReassemblyBuffer, frame_flags,
 };
 use myelon::{Deadline, Heap, HeapRing, KindTable, RingSet, TypedConsumer, TypedProducer};
+use text_codec::Text;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Four bytes a frame.
@@ -152,28 +154,6 @@ fn of_a_burst_that_panics_the_message_at_hand_is_seen_by_who_waits() -> Result {
     assert_eq!(tx.ring().min_gating_sequence(), 0, "the first is released");
     assert_eq!(rx.recv_owned(soon())?.1, b"two frames");
     Ok(())
-}
-
-/// Text as it is.
-#[derive(Debug, PartialEq)]
-struct Text(String);
-
-impl Codec for Text {
-    fn encode(&self) -> std::result::Result<Vec<u8>, CodecError> {
-        Ok(self.0.as_bytes().to_vec())
-    }
-
-    fn decode(bytes: &[u8]) -> std::result::Result<Self, CodecError> {
-        Self::access(bytes).map(|text| Self(text.to_owned()))
-    }
-}
-
-impl ZeroCopyCodec for Text {
-    type Archived<'a> = &'a str;
-
-    fn access(bytes: &[u8]) -> std::result::Result<&str, CodecError> {
-        str::from_utf8(bytes).map_err(CodecError::custom)
-    }
 }
 
 /// Runs when it is dropped.

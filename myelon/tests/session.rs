@@ -1,18 +1,21 @@
 //! Sessions: members that start in any order, die and come back; who is missing; names and numbers that do not fit.
 
+mod text_codec;
+
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use myelon::transport::{FixedFrame, FramedTransportProducer};
 use myelon::{
-    Codec, CodecError, Deadline, FixedTopology, InferenceTopologyError, MappedFile,
-    MultiProcessError, MyelonTransportConfig, MyelonTransportLayout, RecvError,
-    RunnerMyelonTransportConfig, Scheduler, SharedMemory, TransportError, TransportResult,
-    TypedPublishError, TypedRecvError, TypedServeError, Worker, WorkerCount, compact_session_tag,
-    portable_shm_segment_name, validate_segment_name,
+    Deadline, FixedTopology, InferenceTopologyError, MappedFile, MultiProcessError,
+    MyelonTransportConfig, MyelonTransportLayout, RecvError, RunnerMyelonTransportConfig,
+    Scheduler, SharedMemory, TransportError, TransportResult, TypedPublishError, TypedRecvError,
+    TypedServeError, Worker, WorkerCount, compact_session_tag, portable_shm_segment_name,
+    validate_segment_name,
 };
 use proptest::prelude::*;
+use text_codec::Text;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Frame = FixedFrame<64>;
@@ -313,24 +316,6 @@ fn a_worker_whose_ring_cannot_be_closed_gives_up_its_place() -> Result {
     }
     scheduler.close()?;
     Ok(())
-}
-
-/// Text as it is: what is no UTF-8 cannot be decoded, and "forbidden" cannot be encoded.
-#[derive(Debug, PartialEq)]
-struct Text(String);
-
-impl Codec for Text {
-    fn encode(&self) -> std::result::Result<Vec<u8>, CodecError> {
-        match self.0.as_str() {
-            "forbidden" => Err(CodecError::custom("this text is forbidden")),
-            text => Ok(text.as_bytes().to_vec()),
-        }
-    }
-
-    fn decode(bytes: &[u8]) -> std::result::Result<Self, CodecError> {
-        let text = str::from_utf8(bytes).map_err(CodecError::custom)?;
-        Ok(Self(text.to_owned()))
-    }
 }
 
 /// Requests and answers as values, of one frame and of several; what is none costs itself only.

@@ -1,12 +1,15 @@
 //! Mistakes that earlier systems of this kind are known for, shown not to be made here: whole frames copied for small
 //! messages, messages encoded into a buffer first, and parts of a message seen before it is whole.
 
+#[macro_use]
+mod own_frame;
+
 use std::cell::{Cell, RefCell};
 use std::thread;
 
 use myelon::transport::{
-    AlignedFixedFrame, FRAME_HEADER_BYTES, FixedFrame, FrameMeta, FramedTransportConsumer,
-    FramedTransportFrame, FramedTransportProducer, ReassemblyBuffer, TransportResult, frame_flags,
+    AlignedFixedFrame, FixedFrame, FrameMeta, FramedTransportConsumer, FramedTransportFrame,
+    FramedTransportProducer, ReassemblyBuffer, TransportResult, frame_flags,
 };
 use myelon::{
     Codec, CodecError, Consumer, Deadline, Heap, HeapRing, Sequence, TypedConsumer, TypedProducer,
@@ -183,31 +186,9 @@ thread_local! {
     static VISIBLE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A frame of four bytes that looks at the ring each time one is written.
-#[derive(Clone, Copy, myelon::Event)]
-#[event(crate = myelon)]
-#[repr(C)]
-struct Watched {
-    header: [u8; FRAME_HEADER_BYTES],
-    payload: [u8; 4],
-}
-
-impl FramedTransportFrame for Watched {
-    const PAYLOAD_BYTES: usize = 4;
-
-    fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
-        &self.header
-    }
-    fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
-        look();
-        &mut self.header
-    }
-    fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-    fn payload_mut(&mut self) -> &mut [u8] {
-        &mut self.payload
-    }
+own_frame! {
+    /// A frame of four bytes that looks at the ring each time one is written.
+    struct Watched, holds 4, says 4, header_mut: look
 }
 
 /// Notes how many frames of the message are visible by now.

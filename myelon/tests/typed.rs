@@ -1,17 +1,21 @@
 //! Values over rings of frames: several types on one transport, what cannot be decoded, what is read in place.
 
+#[macro_use]
+mod own_frame;
+mod text_codec;
+
 use std::cell::Cell;
 use std::time::Duration;
 
-use myelon::codec::{Codec, CodecError, ZeroCopyCodec};
 use myelon::transport::{
-    FRAME_HEADER_BYTES, FixedFrame, FrameMeta, FramedTransportFrame, ReassemblyBuffer, frame_flags,
+    FixedFrame, FrameMeta, FramedTransportFrame, ReassemblyBuffer, frame_flags,
 };
 use myelon::{
     CountersFile, Deadline, Heap, HeapRing, KindTable, KindTaken, RecvError,
     RequiredConsumerLivenessConfig, TransportError, TypedConsumer, TypedProducer,
     TypedPublishError, TypedRecvError,
 };
+use text_codec::Text;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Frame = FixedFrame<32>;
@@ -28,31 +32,6 @@ fn pair<F: FramedTransportFrame>(depth: usize) -> Result<(Tx<F>, Rx<F>)> {
 
 fn soon() -> Deadline {
     Deadline::after(SOON)
-}
-
-/// Text as it is; what is no UTF-8 cannot be decoded, and "forbidden" cannot be encoded.
-#[derive(Debug, PartialEq)]
-struct Text(String);
-
-impl Codec for Text {
-    fn encode(&self) -> std::result::Result<Vec<u8>, CodecError> {
-        match self.0.as_str() {
-            "forbidden" => Err(CodecError::custom("this text is forbidden")),
-            text => Ok(text.as_bytes().to_vec()),
-        }
-    }
-
-    fn decode(bytes: &[u8]) -> std::result::Result<Self, CodecError> {
-        Self::access(bytes).map(|text| Self(text.to_owned()))
-    }
-}
-
-impl ZeroCopyCodec for Text {
-    type Archived<'a> = &'a str;
-
-    fn access(bytes: &[u8]) -> std::result::Result<&str, CodecError> {
-        str::from_utf8(bytes).map_err(CodecError::custom)
-    }
 }
 
 fn text(len: usize) -> Text {
@@ -317,31 +296,9 @@ thread_local! {
     static LOOKS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A frame of four bytes that counts looks at it.
-#[derive(Clone, Copy, myelon::Event)]
-#[event(crate = myelon)]
-#[repr(C)]
-struct Watched {
-    header: [u8; FRAME_HEADER_BYTES],
-    payload: [u8; 4],
-}
-
-impl FramedTransportFrame for Watched {
-    const PAYLOAD_BYTES: usize = 4;
-
-    fn header(&self) -> &[u8; FRAME_HEADER_BYTES] {
-        LOOKS.set(LOOKS.get() + 1);
-        &self.header
-    }
-    fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES] {
-        &mut self.header
-    }
-    fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-    fn payload_mut(&mut self) -> &mut [u8] {
-        &mut self.payload
-    }
+own_frame! {
+    /// A frame of four bytes that counts looks at it.
+    struct Watched, holds 4, says 4, header: || LOOKS.set(LOOKS.get() + 1)
 }
 
 /// Looks at headers while `work` is done.

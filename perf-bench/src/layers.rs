@@ -222,8 +222,13 @@ impl Layers {
                 .add_floor(Work::CodecAlone(format), SHORT_BYTES, 1)
         };
         let bincode = add(Format::Bincode);
-        let others = [Format::Postcard, Format::Rkyv].map(add);
-        for (name, other) in ["codec_postcard", "codec_rkyv"].into_iter().zip(others) {
+        let others = [
+            ("codec_postcard", Format::Postcard),
+            ("codec_rkyv", Format::Rkyv),
+            ("codec_flatbuffers", Format::FlatBuffers),
+        ]
+        .map(|(name, format)| (name, add(format)));
+        for (name, other) in others {
             self.compare(name, other, &[bincode], Unit::Nanoseconds, None);
         }
     }

@@ -29,6 +29,12 @@ impl Sample {
         }
     }
 
+    /// Which of so many words belong to it.
+    #[inline(always)]
+    fn places(self, words: usize) -> impl Iterator<Item = usize> {
+        (self.at / WORD..words).step_by(self.spacing / WORD)
+    }
+
     /// The word of piece `number`.
     #[inline(always)]
     fn word(self, number: u64) -> u64 {
@@ -57,19 +63,19 @@ fn mix(hash: u64, sum: u64) -> u64 {
 /// Writes the sample of message `index` of `round` into a message of whole KiB.
 pub(crate) fn write(message: &mut [u8], round: u64, index: u64) {
     let sample = Sample::new(round, index);
-    for (piece, number) in message.chunks_exact_mut(sample.spacing).zip(0..) {
-        piece[sample.at..sample.at + WORD].copy_from_slice(&sample.word(number).to_ne_bytes());
+    let (words, _) = message.as_chunks_mut::<WORD>();
+    for (at, number) in sample.places(words.len()).zip(0..) {
+        words[at] = sample.word(number).to_ne_bytes();
     }
 }
 
 /// Reads it, and folds it into the hash of those before it.
 pub(crate) fn fold(hash: u64, message: &[u8], round: u64, index: u64) -> u64 {
     let sample = Sample::new(round, index);
-    let pieces = message.chunks_exact(sample.spacing).zip(0..);
-    let sum = pieces.fold(0, |sum, (piece, number)| {
-        let mut word = [0; WORD];
-        word.copy_from_slice(&piece[sample.at..sample.at + WORD]);
-        add(sum, u64::from_ne_bytes(word), number)
+    let (words, _) = message.as_chunks::<WORD>();
+    let places = sample.places(words.len()).zip(0..);
+    let sum = places.fold(0, |sum, (at, number)| {
+        add(sum, u64::from_ne_bytes(words[at]), number)
     });
     mix(hash, sum)
 }

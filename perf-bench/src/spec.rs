@@ -48,6 +48,8 @@ pub(crate) enum Format {
     Bincode,
     Postcard,
     Rkyv,
+    /// A table of one field, the words.
+    FlatBuffers,
 }
 
 /// A cell: the work, on what, how large.
@@ -76,6 +78,7 @@ impl Spec {
             Work::CodecAlone(Format::Bincode) => "codec_alone",
             Work::CodecAlone(Format::Postcard) => "codec_alone_postcard",
             Work::CodecAlone(Format::Rkyv) => "codec_alone_rkyv",
+            Work::CodecAlone(Format::FlatBuffers) => "codec_alone_flatbuffers",
             Work::Access { nested: false } => "rkyv_access",
             Work::Access { nested: true } => "rkyv_access_nested",
             Work::FramedPingPong => "framed_ping_pong",
@@ -135,6 +138,11 @@ impl Spec {
         matches!(self.work, Work::FreshCopy | Work::FramedCopy { .. })
     }
 
+    /// Whether messages are archives that are read in place.
+    fn is_archive(&self) -> bool {
+        matches!(self.work, Work::Access { .. } | Work::InPlace { .. })
+    }
+
     /// Whether consumers map the slots writable. Streams keep the default: to them it makes no difference.
     pub(crate) fn maps_writable(&self) -> bool {
         matches!(
@@ -168,7 +176,13 @@ impl Spec {
             _ if self.size_bytes > 128 => laps.max(65_536),
             _ => laps.max(262_144),
         };
-        if quick { full / 8 } else { full }
-            .next_multiple_of(BLOCKS * if self.is_long() { 1 } else { BATCH })
+        match quick {
+            // a debug build writes long messages and checks archives byte by byte
+            true if self.is_long() || self.is_archive() => {
+                full.div_ceil(64).next_multiple_of(BLOCKS)
+            }
+            true => full.div_ceil(8).next_multiple_of(BLOCKS * BATCH),
+            false => full.next_multiple_of(BLOCKS * if self.is_long() { 1 } else { BATCH }),
+        }
     }
 }

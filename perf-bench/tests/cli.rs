@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,7 +13,8 @@ const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers ro
                     max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
                     ratio_to_floor cpu_user_s cpu_sys_s verified";
 
-const WAIT_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
+/// Of the commands that compare figures: `layers` and `wait`.
+const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
                          figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met verified";
 
 fn bench() -> Command {
@@ -29,8 +31,15 @@ fn rows(arguments: &[&str]) -> Vec<Value> {
     run(arguments).0
 }
 
+/// Runs have the two cores one after the other: side by side, those that spin hold up all the others.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The same, and what it printed.
 fn run(arguments: &[&str]) -> (Vec<Value>, String) {
+    let _turn = turn();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("rows.json");
     let output = bench()
@@ -169,22 +178,80 @@ fn limits_measures_no_ring() {
     );
 }
 
+/// A row of `layers` or `wait` has all that was promised, and nothing is missing or infinite.
+fn assert_compares(row: &Value, rounds: u64) {
+    let keys = row.as_object().expect("an object").keys();
+    let keys: BTreeSet<&str> = keys.map(String::as_str).collect();
+    assert_eq!(keys, COMPARISON_KEYS.split(' ').collect());
+    assert_eq!(row["verified"], true, "{row}");
+    assert_eq!(row["rounds"], rounds, "{row}");
+    let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite());
+    assert!(of("ratio_to_floor").is_some(), "{row}");
+    assert!(of("figure") <= of("figure_max"), "{row}");
+    assert_eq!(row["target"].is_null(), row["is_met"].is_null(), "{row}");
+}
+
+#[test]
+fn layers_has_a_row_for_each_layer_and_backend_beside_the_one_below() {
+    let (rows, printed) = run(&["layers", "--rounds", "1"]);
+    for row in &rows {
+        assert_compares(row, 1);
+        assert!(row["messages"].as_u64() > Some(0), "{row}");
+        assert!(row["floor_figure"].as_f64() > Some(0.0), "{row}");
+    }
+    let count = |scenario: &str, backend: &str, size: u64, floor: &str| {
+        let all = rows.iter().filter(|row| row["size_bytes"] == size);
+        let all = all.filter(|row| is(row, "scenario", scenario) && is(row, "floor", floor));
+        all.filter(|row| is(row, "backend", backend)).count()
+    };
+    let of_rings = [
+        ("framed_ping_pong", 64, "ping_pong"),
+        ("typed_ping_pong", 64, "codec_by_hand"),
+        ("typed_ping_pong", 64, "framed_ping_pong + codec_alone"),
+        ("framed_stream", 64, "stream"),
+        ("short_in_large_frames", 64, "framed_stream"),
+        ("typed_stream", 64, "framed_stream"),
+        ("framed_copy", 65_536, "fresh_copy"),
+        ("framed_copy", 2 << 20, "fresh_copy"),
+        ("in_place", 65_536, "fresh_copy"),
+    ];
+    for (scenario, size, floor) in of_rings {
+        for backend in ["shm", "mmap"] {
+            let found = count(scenario, backend, size, floor);
+            assert_eq!(found, 1, "{scenario} {size} {floor} {backend}");
+        }
+    }
+    let by_themselves = [
+        ("rkyv_access", 1 << 10, "rkyv_access"),
+        ("rkyv_access", 1 << 16, "rkyv_access"),
+        ("rkyv_access", 1 << 20, "rkyv_access"),
+        ("rkyv_access_nested", 1 << 16, "rkyv_access_nested"),
+        ("codec_postcard", 64, "codec_alone"),
+        ("codec_rkyv", 64, "codec_alone"),
+        ("codec_flatbuffers", 64, "codec_alone"),
+    ];
+    for (scenario, size, floor) in by_themselves {
+        let found = count(scenario, "none", size, floor);
+        assert_eq!(found, 1, "{scenario} {size} {floor}");
+    }
+    assert_eq!(rows.len(), 2 * of_rings.len() + by_themselves.len());
+    for target in [
+        "ratio <= 1.15",
+        "ratio <= 1.1",
+        "ratio >= 0.3",
+        "ratio >= 0.8",
+        "ratio >= 0.7",
+        "ratio <= 1.2",
+    ] {
+        assert!(printed.contains(target), "{target}");
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
     let (rows, printed) = run(&["wait", "--rounds", "2"]);
-    let promised: BTreeSet<&str> = WAIT_KEYS.split(' ').collect();
-    let of = |row: &Value, key: &str| row[key].as_f64().filter(|n| n.is_finite());
-    for row in &rows {
-        let keys = row.as_object().expect("an object").keys();
-        let keys: BTreeSet<&str> = keys.map(String::as_str).collect();
-        assert_eq!(keys, promised);
-        assert_eq!(row["verified"], true, "{row}");
-        assert_eq!(row["rounds"], 2, "{row}");
-        assert!(of(row, "ratio_to_floor").is_some(), "{row}");
-        assert!(of(row, "figure") <= of(row, "figure_max"), "{row}");
-        assert_eq!(row["target"].is_null(), row["is_met"].is_null(), "{row}");
-    }
+    rows.iter().for_each(|row| assert_compares(row, 2));
     let names: Vec<_> = rows
         .iter()
         .filter_map(|row| row["scenario"].as_str())
@@ -258,6 +325,7 @@ fn own_directory(process: u32) -> std::path::PathBuf {
 
 /// Starts a run that would take minutes and calls `stop` with the ids of the program and its second process.
 fn interrupted(stop: impl FnOnce(i32, i32)) {
+    let _turn = turn();
     let root = tempfile::tempdir().expect("a temporary directory");
     let mut child = bench()
         .args([

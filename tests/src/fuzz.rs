@@ -15,6 +15,7 @@ mod sample;
 mod targets;
 
 pub use calls::{Call, Party, Role};
+pub use codecs::is_decoded;
 pub use mutation::{Mutation, Ring};
 pub use plant::{PLANT, Plant};
 pub use sample::{Packed, Sample, Wide};

@@ -19,6 +19,8 @@ mod guards;
 
 /// Fewer files than this are no corpus.
 const FILES_MIN: usize = 10;
+/// Nor are fewer of each kind of input a codec's.
+const KIND_MIN: usize = 3;
 /// Random inputs for each target.
 const RANDOM_INPUTS: u64 = 400;
 const INPUT_BYTES_MAX: usize = 600;
@@ -86,6 +88,42 @@ fn every_target_has_a_binary_and_a_corpus() {
     );
 }
 
+/// What is missing in a codec's corpus: bytes that are decoded, bytes that are refused, messages to encode.
+fn lacking(target: &str, files: &[Vec<u8>]) -> Vec<String> {
+    let kinds = [Some(true), Some(false), None].map(|kind| {
+        let found = files.iter().map(|bytes| fuzz::is_decoded(target, bytes));
+        (kind, found.filter(|found| *found == kind).count())
+    });
+    let few = kinds.iter().filter(|(_, count)| *count < KIND_MIN);
+    few.map(|(kind, count)| format!("{target}: {count} of {kind:?}"))
+        .collect()
+}
+
+/// A corpus of another format than the present one would be refused whole, and find nothing behind the first field.
+#[test]
+fn corpora_of_codecs_have_bytes_that_are_decoded_and_bytes_that_are_refused() {
+    let codecs = TARGETS.map(|(name, _)| name);
+    let codecs = codecs.iter().filter(|name| name.starts_with("codec_"));
+    let mut count = 0;
+    for target in codecs {
+        let files = corpus(target);
+        assert_eq!(lacking(target, &files), [""; 0]);
+        count += 1;
+
+        // negative control: of their first bytes alone, none is decoded
+        let mut cut = files.clone();
+        cut.retain(|bytes| fuzz::is_decoded(target, bytes).is_some());
+        cut.iter_mut().for_each(|bytes| bytes.truncate(2));
+        let found = lacking(target, &cut);
+        assert!(
+            found.iter().any(|it| it.contains("Some(true)")),
+            "{found:?}"
+        );
+        println!("fuzz control caught: {target}, a corpus that is refused");
+    }
+    assert_eq!(count, 4);
+}
+
 /// The guards are there: what is next to a mapping of a ring may not be touched.
 #[test]
 fn every_mapping_lies_between_guards() {
@@ -140,12 +178,17 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-fn replay(target: &'static str) {
+/// A target's files.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
     let directory = repository().join("fuzz/corpus").join(target);
-    let files: Vec<Vec<u8>> = names(&directory)
+    names(&directory)
         .iter()
         .map(|name| std::fs::read(directory.join(name)).expect("a corpus file"))
-        .collect();
+        .collect()
+}
+
+fn replay(target: &'static str) {
+    let files = corpus(target);
     assert!(files.len() >= FILES_MIN, "{target}: {} files", files.len());
     let seed = match std::env::var("MYELON_FUZZ_SEED") {
         Ok(text) => text.parse().expect("MYELON_FUZZ_SEED is a number"),

@@ -31,6 +31,10 @@ enum Entry {
 /// A line says after how many steps and at which time of the simulation the turn began, which points the task came by
 /// (`!` before a rare branch, `?` before a bug that was switched on, notes in quotation marks), and where it was left
 /// and why. The last line is a hash of every single step, those of no name included.
+///
+/// # Examples
+///
+/// See [`Outcome`](super::Outcome).
 #[derive(Clone, Debug)]
 pub struct Trace {
     names: Vec<String>,

@@ -4,16 +4,17 @@
 //! is no second object for a cursor and nothing to scan for. `docs/segment-layout.md` has every byte.
 //!
 //! ```
-//! use std::time::Duration;
 //! use disruptor_mp::shared_memory::{
-//!     CoordinationMode, attach_shared_consumer, build_shared_single_producer, portable_shm_segment_name,
+//!     SharedConsumer, SharedDisruptorBuilder, SharedProducer, attach_shared_consumer, build_shared_single_producer,
+//!     portable_shm_segment_name,
 //! };
 //!
 //! let name = portable_shm_segment_name("ticks");
-//! let mut tx = build_shared_single_producer::<u64>(&name, 1024)
+//! let mut tx: SharedProducer<u64> = build_shared_single_producer(&name, 1024)
 //!     .discover_consumer_with_prefix(2, "worker") // worker_0 and worker_1 start at the first event, however late
 //!     .build_producer(|| 0)?;
-//! let rx = attach_shared_consumer::<u64>(&name, 1024).with_consumer_id("worker_0").build_consumer()?;
+//! let consumer: SharedDisruptorBuilder<u64> = attach_shared_consumer(&name, 1024);
+//! let rx: SharedConsumer<u64> = consumer.with_consumer_id("worker_0").build_consumer()?;
 //! assert!(tx.discover_consumer_id("worker_0"));
 //!
 //! let second = build_shared_single_producer::<u64>(&name, 1024).build_producer(|| 0);

@@ -20,7 +20,7 @@ use crate::claim::Claim;
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::SendError;
-use crate::layout::control::{ConsumerId, LineState, Owner};
+use crate::layout::control::{ConsumerId, ConsumerLine, LineState, Owner};
 use crate::layout::lock_bytes::line_byte;
 use crate::producer::Producer;
 use crate::segment::{Segment, describe};
@@ -180,6 +180,14 @@ impl<E: Event, B> Producer<E, B> {
 
     /// Whether an alert is also printed, as one line on stderr; it is unless told otherwise. The hook and the
     /// `tracing` event come in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(4)?.producer()?;
+    /// tx.print_required_consumer_alerts(false);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn print_required_consumer_alerts(&mut self, prints: bool) -> &mut Self {
         self.liveness.prints = prints;
         self
@@ -193,6 +201,14 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// Any of [`RequiredConsumerError`] but `BatchTooLarge`; nothing was published then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(4)?.producer()?;
+    /// assert_eq!(tx.publish_managed(|event| *event = 7), Ok(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish_managed<F: FnOnce(&mut E)>(
         &mut self,
@@ -356,17 +372,22 @@ impl<E: Event, B> Producer<E, B> {
         Ok(())
     }
 
-    /// The required consumers that are not registered.
+    /// The required consumers that are not registered: whom [`look_at_required`](Self::look_at_required) would not find.
     fn missing_required(&self) -> Vec<String> {
-        let required = self.liveness.watch.as_ref();
-        let present: Vec<String> = blocked::registered(self.segment.control())
-            .map(|line| line.id().text())
+        let present: Vec<ConsumerId> = blocked::registered(self.segment.control())
+            .map(ConsumerLine::id)
             .collect();
-        required
-            .iter()
-            .flat_map(|watch| &watch.config.required_consumer_ids)
-            .filter(|id| !present.contains(id))
-            .cloned()
+        let watch = self.liveness.watch.iter();
+        watch
+            .flat_map(|watch| {
+                watch
+                    .config
+                    .required_consumer_ids
+                    .iter()
+                    .zip(&watch.required)
+            })
+            .filter(|(_, required)| !required.id.is_some_and(|id| present.contains(&id)))
+            .map(|(id, _)| id.clone())
             .collect()
     }
 

@@ -215,12 +215,39 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// [`CountersError::Full`], [`CountersError::Forked`], [`CountersError::Io`]; nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CountersFile, HeapRing};
+    ///
+    /// let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
+    /// let mut tx = ring.producer()?;
+    /// tx.attach_counters(&file)?;
+    /// tx.publish(|event| *event = 7);
+    /// tx.counters();                                         // up to date now, not by and by
+    /// assert_eq!(file.snapshot()[0].value, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
         self.attach_counters_selected(file, &self.counters.above.join(&OF_PRODUCERS))
     }
 
     /// For a layer above: this producer counts `id`, too, and it stands at `value`. Say so before
     /// [`attach_counters`](Self::attach_counters); the file is brought up to date with the other counters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CounterId, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let mut tx = ring.producer()?;
+    /// tx.set_counter(CounterId::FRAMES_FRAGMENTED, 5);
+    /// let counters = tx.counters();
+    /// assert!(counters.iter().any(|counter| counter.id == CounterId::FRAMES_FRAGMENTED && counter.value == 5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_counter(&mut self, id: CounterId, value: u64) {
         self.counters.above.set(id, value);
     }
@@ -230,6 +257,18 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// As [`attach_counters`](Self::attach_counters), and [`CountersError::NotCounted`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CounterId, CountersFile, HeapRing};
+    ///
+    /// let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
+    /// let mut tx = ring.producer()?;
+    /// tx.attach_counters_selected(&file, &[CounterId::EVENTS_PUBLISHED])?;
+    /// assert_eq!(file.snapshot().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters_selected(
         &mut self,
         file: &CountersFile,
@@ -278,12 +317,37 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Errors
     ///
     /// [`CountersError::Full`], [`CountersError::Forked`], [`CountersError::Io`]; nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CountersFile, HeapRing};
+    ///
+    /// let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
+    /// let mut rx = ring.consumer("reader")?;
+    /// rx.attach_counters(&file)?;
+    /// assert!(file.snapshot()[0].label.ends_with("reader"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
         self.attach_counters_selected(file, &self.counters.above.join(&OF_CONSUMERS))
     }
 
     /// For a layer above: this consumer counts `id`, too, and it stands at `value`. Say so before
     /// [`attach_counters`](Self::attach_counters); the file is brought up to date with the other counters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CounterId, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let mut rx = ring.consumer("reader")?;
+    /// rx.set_counter(CounterId::FRAMES_REASSEMBLED, 5);
+    /// let counters = rx.counters();
+    /// assert!(counters.iter().any(|counter| counter.id == CounterId::FRAMES_REASSEMBLED && counter.value == 5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_counter(&mut self, id: CounterId, value: u64) {
         self.counters.above.set(id, value);
     }
@@ -293,6 +357,18 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Errors
     ///
     /// As [`attach_counters`](Self::attach_counters), and [`CountersError::NotCounted`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CounterId, CountersFile, HeapRing};
+    ///
+    /// let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
+    /// let mut rx = ring.consumer("reader")?;
+    /// rx.attach_counters_selected(&file, &[CounterId::EVENTS_CONSUMED])?;
+    /// assert_eq!(file.snapshot().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach_counters_selected(
         &mut self,
         file: &CountersFile,

@@ -63,6 +63,7 @@ static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
 /// // another process
 /// let theirs = CountersFile::open(&path)?;
 /// assert_eq!(theirs.snapshot()[0].value, 2);
+/// assert_eq!(theirs.sweep()?, 0);                            // how many owners have died
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -127,6 +128,12 @@ impl CountersFile {
     }
 
     /// A table on this process's heap: for tests, and for programs that look at their own counters only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(disruptor_mp::CountersFile::anonymous().snapshot().is_empty());
+    /// ```
     pub fn anonymous() -> Self {
         let slots = (0..COUNTERS_FILE_SLOTS).map(|_| SlotWords::default());
         Self::new(Memory::Heap(slots.collect()), &ALWAYS_LIVE, None)
@@ -378,6 +385,17 @@ impl fmt::Debug for Slot {
 /// fn shared<T: Sync>(_: T) {}
 /// let file = disruptor_mp::CountersFile::anonymous();
 /// shared(file.counter(0x100, "orders").unwrap());
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// let file = disruptor_mp::CountersFile::anonymous();
+/// let orders = file.counter(0x100, "orders")?;
+/// orders.set(5);
+/// orders.add(2);
+/// assert_eq!(orders.get(), 7);
+/// # Ok::<(), disruptor_mp::CountersError>(())
 /// ```
 #[derive(Debug)]
 pub struct CounterHandle {

@@ -18,6 +18,15 @@ use core::fmt;
 pub struct CounterId(u32);
 
 /// What is known of an id: one row of [`COUNTERS`].
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::observability::{COUNTERS, CounterInfo};
+///
+/// let first: CounterInfo = COUNTERS[0];
+/// assert_eq!((first.id.get(), first.name), (0x10, "events_published"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CounterInfo {

@@ -190,6 +190,14 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// What memory the ring got.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+    /// assert!(!tx.memory_report().is_read_only);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn memory_report(&self) -> MemoryReport {
         self.segment.region().memory()
     }

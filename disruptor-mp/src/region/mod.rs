@@ -58,6 +58,14 @@ pub struct MemoryReport {
 }
 
 /// Whether to ask for huge pages.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{HugePages, attach_shared_consumer};
+///
+/// let builder = attach_shared_consumer::<u64>("ticks", 1 << 20).with_huge_pages(HugePages::Try);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HugePages {
     /// Ordinary pages.

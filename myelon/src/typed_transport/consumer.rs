@@ -666,6 +666,19 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// let rx = TypedConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
+    /// rx.leave()?;
+    /// assert!(!tx.raw().discover_consumer_id("reader"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn leave(self) -> MultiProcessResult<()> {
         self.raw.leave()
     }

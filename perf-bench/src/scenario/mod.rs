@@ -14,7 +14,7 @@ pub(crate) mod wait;
 use std::error::Error;
 use std::ops::Range;
 
-use myelon::codec::{Bincode, Postcard, Rkyv};
+use myelon::codec::{AnyTable, Bincode, FlatBuffer, Postcard, Rkyv};
 use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
 use myelon::{MappedFile, SharedMemory};
 
@@ -97,6 +97,9 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
         Work::CodecAlone(Format::Bincode) => Ok(Box::new(CodecAlone::<Bincode<Value>>::new())),
         Work::CodecAlone(Format::Postcard) => Ok(Box::new(CodecAlone::<Postcard<Value>>::new())),
         Work::CodecAlone(Format::Rkyv) => Ok(Box::new(CodecAlone::<Rkyv<Value>>::new())),
+        Work::CodecAlone(Format::FlatBuffers) => {
+            Ok(Box::new(CodecAlone::<FlatBuffer<AnyTable<'_>>>::new()))
+        }
         Work::Access { .. } => Ok(Box::new(Access::open(spec)?)),
         _ => match spec.backend {
             Backend::Shm => open_ring::<SharedMemory>(spec, role),

@@ -103,6 +103,27 @@ pub(super) fn flatbuffers(bytes: &[u8]) {
     });
 }
 
+/// What a codec's target makes of an input that is bytes to decode; `None` for one that is a message to encode.
+pub fn is_decoded(target: &str, bytes: &[u8]) -> Option<bool> {
+    let mut u = Unstructured::new(bytes);
+    let bytes = foreign(&mut u).ok()??;
+    Some(match target {
+        "codec_bincode" => Bincode::<Order>::decode(bytes).is_ok(),
+        "codec_postcard" => Postcard::<Order>::decode(bytes).is_ok(),
+        "codec_rkyv" => Rkyv::<Order>::decode(bytes).is_ok(),
+        "codec_flatbuffers" => FlatBuffer::<AnyTable<'_>>::decode(bytes).is_ok(),
+        _ => panic!("{target} is no codec's"),
+    })
+}
+
+/// The bytes to decode, in an input that says so first.
+fn foreign<'a>(u: &mut Unstructured<'a>) -> Result<Option<&'a [u8]>> {
+    match u.arbitrary()? {
+        true => Ok(Some(u.bytes(u.len())?)),
+        false => Ok(None),
+    }
+}
+
 fn show(value: &impl std::fmt::Debug) {
     black_box(format!("{value:?}"));
 }
@@ -118,9 +139,7 @@ fn play<C: Codec>(
     wrap: impl FnOnce(Order) -> C,
     access: impl Fn(&[u8]),
 ) -> Result<()> {
-    if u.arbitrary()? {
-        let rest = u.len();
-        let bytes = u.bytes(rest)?;
+    if let Some(bytes) = foreign(u)? {
         access(bytes);
         if let Ok(message) = C::decode(bytes) {
             assert_comes_back(&message);
