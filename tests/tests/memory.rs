@@ -88,6 +88,7 @@ fn huge_pages_are_reported_as_they_are() {
         "too small for a huge page"
     );
     drop(tx);
+    let place = directory.path().to_owned();
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace of its own");
         let none = None::<&str>;
@@ -95,7 +96,7 @@ fn huge_pages_are_reported_as_they_are() {
         let options = Some("size=64m,huge=always");
         mount(
             Some("tmpfs"),
-            directory.path(),
+            &place,
             Some("tmpfs"),
             MsFlags::empty(),
             options,
@@ -113,4 +114,6 @@ fn huge_pages_are_reported_as_they_are() {
         assert!(report.huge_bytes > 0 && report.huge_bytes <= report.segment_bytes + (2 << 20));
     });
     thread.join().expect("the thread");
+    // where the thread was it is in use
+    directory.close().expect("nothing is left of it");
 }
