@@ -1,4 +1,4 @@
-# What ci/miri, ci/tsan and ci/asan share; sourced by them from the repository's root.
+# What ci/miri, ci/tsan and ci/asan share; sourced by them from the repository's root, and by ci/fuzz for its jobs.
 #
 # A case is a test that ran under a checker and passed, or a sound program that it had nothing to say about; a control
 # is a program of tests/controls that breaks a rule and was reported, for that reason. Every job writes files of its

@@ -131,12 +131,17 @@ pub struct RingState {
     pub consumers: Vec<(String, Sequence)>,
 }
 
-/// The registered lines.
-pub(crate) fn registered(control: &Control) -> impl Iterator<Item = &ConsumerLine> {
+/// The registered lines, and their indices.
+fn registered_at(control: &Control) -> impl Iterator<Item = (usize, &ConsumerLine)> {
     control
         .maybe_registered()
-        .map(|index| &control.consumers[index])
-        .filter(|line| line.state().is_registered())
+        .map(|index| (index, &control.consumers[index]))
+        .filter(|(_, line)| line.state().is_registered())
+}
+
+/// The registered lines.
+pub(crate) fn registered(control: &Control) -> impl Iterator<Item = &ConsumerLine> {
+    registered_at(control).map(|(_, line)| line)
 }
 
 /// The smallest released sequence.
@@ -176,13 +181,10 @@ pub(crate) fn is_drained(control: &Control) -> bool {
 
 /// The registered consumer that is furthest behind, and its line's index.
 fn furthest_behind(control: &Control) -> Option<(usize, &ConsumerLine)> {
-    control
-        .maybe_registered()
-        .map(|index| (index, &control.consumers[index]))
-        .filter(|(_, line)| line.state().is_registered())
-        .min_by_key(|(_, line)| line.sequence.load(Ordering::Acquire))
+    registered_at(control).min_by_key(|(_, line)| line.sequence.load(Ordering::Acquire))
 }
 
+/// Whether the line's owner is there: alive and attached.
 fn is_alive<E: Event>(segment: &Segment<E>, index: usize) -> bool {
     let locks = segment.locks();
     locks.is_held_by_other(line_byte(index)).unwrap_or(false)
@@ -228,12 +230,9 @@ pub(crate) fn find<E: Event>(
 
 /// See `Producer::attached_consumer_ids`.
 pub(crate) fn attached<E: Event>(segment: &Segment<E>) -> Vec<String> {
-    let (control, locks) = (segment.control(), segment.locks());
-    control
-        .maybe_registered()
-        .filter(|index| control.consumers[*index].state().is_registered())
-        .filter(|index| locks.is_held_by_other(line_byte(*index)).unwrap_or(false))
-        .map(|index| control.consumers[index].id().text())
+    registered_at(segment.control())
+        .filter(|(index, _)| is_alive(segment, *index))
+        .map(|(_, line)| line.id().text())
         .collect()
 }
 

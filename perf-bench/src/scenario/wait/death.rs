@@ -2,8 +2,9 @@
 //!
 //! A producer on a full ring is free again when the dead consumer, whose id was automatic, is out of the gate; one that
 //! depends on a durable consumer, which took all it published until then, has its alert hook called; a consumer is told
-//! `ProducerDead`. All times are from just before the signal, as is that of the end of the victim's output: what the kernel takes to end a process and to wake who waits for it. The kill comes at another moment of the
-//! liveness interval each round.
+//! `ProducerDead`. All times are from just before the signal, as is that of the end of the victim's output: what the kernel
+//! takes to end a process and to wake who waits for it. The kill comes at another moment of the liveness interval each
+//! round.
 
 use std::time::Duration;
 
