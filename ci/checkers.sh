@@ -1,16 +1,16 @@
-# What ci/miri, ci/tsan and ci/asan share; sourced by them from the repository's root, and by ci/fuzz for its jobs.
+# Shared code of ci/miri, ci/tsan and ci/asan, which source it from the repository's root. ci/fuzz uses it for its jobs.
 #
-# A case is a test that ran under a checker and passed, or a sound program that it had nothing to say about; a control
-# is a program of tests/controls that breaks a rule and was reported, for that reason. Every job writes files of its
-# own, so that several may run at a time.
+# A case is a test that ran under a checker and passed, or a sound program on which the checker reported nothing. A
+# control is a program of tests/controls that breaks a rule and was reported for that reason. Every job writes files
+# of its own, so that several may run at a time.
 
 jobs_dir=$(mktemp -d)
 trap 'kill $(jobs -rp) 2>/dev/null || true; wait; rm -rf "$jobs_dir"' EXIT
 job=0
-# the controls' and the tests' panics on purpose are no news, and backtraces take Miri seconds each
+# controls and tests panic on purpose, and each backtrace takes Miri seconds
 export RUST_BACKTRACE=0
 
-# nightly_with <component>...: installs the toolchain and what is missing of it
+# nightly_with <component>...: installs the nightly toolchain and its missing components
 nightly_with() {
     local installed component
     installed=$(rustup component list --toolchain nightly --installed 2>/dev/null || true)
@@ -21,7 +21,7 @@ nightly_with() {
     done
 }
 
-# start <function> <argument>...: as many at a time as there are processors
+# start <function> <argument>...: starts a job; runs as many jobs at a time as there are processors
 start() {
     while test "$(jobs -rp | wc -l)" -ge "$(nproc)"; do
         wait -n || exit 1
@@ -30,7 +30,7 @@ start() {
     "$@" &
 }
 
-# finish: waits for all that was started
+# finish: waits for all started jobs
 finish() {
     while test -n "$(jobs -p)"; do
         wait -n || exit 1
@@ -42,9 +42,9 @@ say() {
     printf -- '-- %s: %s, %d s\n' "$1" "$3" $((SECONDS - $2))
 }
 
-# The three kinds of job; each is started, as only `start` gives it files of its own.
+# The three kinds of job. Run each through `start`, because only `start` gives a job files of its own.
 #
-# tests <what> <command>...: the command runs tests; all pass, and there is one at least
+# tests <what> <command>...: the command runs tests; all must pass, and at least one must run
 tests() {
     local what=$1 out=$jobs_dir/$job.out started=$SECONDS passed
     shift
@@ -55,7 +55,7 @@ tests() {
     say "$what" "$started" "$passed passed"
 }
 
-# sound <what> <command>...: a program that breaks no rule ends well
+# sound <what> <command>...: a program that breaks no rule must succeed
 sound() {
     local what=$1 out=$jobs_dir/$job.out started=$SECONDS
     shift
@@ -64,7 +64,7 @@ sound() {
     say "$what" "$started" 'nothing to report'
 }
 
-# reported <what> <regular expression> <command>...: a program that breaks a rule fails, and the report says which
+# reported <what> <regular expression> <command>...: a program that breaks a rule must fail, and its report must match
 reported() {
     local what=$1 kind=$2 out=$jobs_dir/$job.out started=$SECONDS
     shift 2
@@ -78,14 +78,14 @@ reported() {
     say "$what" "$started" 'reported'
 }
 
-# proved: the last line
+# proved: waits for all jobs and prints the last line
 proved() {
     finish
     local cases controls
     cases=$(cat "$jobs_dir"/*.case | awk '{ n += $1 } END { print n + 0 }')
     controls=$(cat "$jobs_dir"/*.control | awk '{ n += $1 } END { print n + 0 }')
     test "$cases" -gt 0 && test "$controls" -gt 0 || { echo 'nothing ran' >&2; exit 1; }
-    # the clock says little where others load the machine
+    # elapsed time says little if other programs load the machine
     times >"$jobs_dir/times"
     printf -- '-- %d s in all; of processor time: %s\n' "$SECONDS" "$(sed -n 2p "$jobs_dir/times")"
     printf 'proved cases=%d controls=%d\n' "$cases" "$controls"

@@ -1,5 +1,5 @@
-//! A tokio task awaits events of another process, beside a timer on the same thread. Futures that lose the race against
-//! the timer are dropped, and take nothing along.
+//! A tokio task awaits events of another process, and a timer on the same thread. If the timer is ready
+//! first, the future of the event is dropped, and no event is lost.
 //!
 //! `cargo run -p disruptor-mp --features tokio --example async_consumer`
 

@@ -1,4 +1,4 @@
-//! A ring in a mapped file: a durable consumer leaves, comes back, and goes on where it was.
+//! A ring in a mapped file: a durable consumer leaves, comes back, and continues where it was.
 //!
 //! `cargo run -p disruptor-mp --example mapped_file`
 
@@ -10,7 +10,7 @@ use disruptor_mp::{MmapConsumer, MmapProducer, MmapTransportLayout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Removes the directory in which the ring lived.
+/// Removes the ring's directory when it is dropped.
 struct Directory(std::path::PathBuf);
 
 impl Drop for Directory {
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         assert_eq!(*rx.recv(Deadline::after(PATIENCE))?, order);
     }
 
-    // The ledger goes. Its place is kept: the producer can fill the ring, and no further.
+    // The ledger leaves. Its place is kept: the producer can fill the ring, and no further.
     rx.detach()?;
     for order in 10..20 {
         tx.send(Deadline::after(PATIENCE), |slot| *slot = order)?;
@@ -43,11 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{blocked_on}");
     assert!(blocked_on.to_string().contains("'ledger'"));
 
-    // The producer goes as well. The file stays, as the ledger has unread events.
+    // The producer ends, too. The file stays, as the ledger has unread events.
     tx.close()?;
     assert!(layout.path().exists());
 
-    // Back again: the fifth order is next, and after the last one comes the end.
+    // The ledger comes back: the fifth order is next, and the end follows the last one.
     let mut rx = MmapConsumer::<u64>::attach(&layout, 16, "ledger")?;
     for order in 4..20 {
         assert_eq!(*rx.recv(Deadline::after(PATIENCE))?, order);

@@ -1,4 +1,4 @@
-//! A producer that depends on a consumer notices that it no longer takes events, stops, and goes on with its successor.
+//! A producer notices that a consumer it depends on no longer takes events, stops, and continues with a new consumer.
 //!
 //! `cargo run -p disruptor-mp --example required_consumer_liveness`
 
@@ -39,7 +39,7 @@ fn check_risk(ring: &str, gets_stuck: bool) -> Result<(), Box<dyn Error>> {
     println!("risk starts at order {expected}");
     loop {
         if gets_stuck && expected == TAKEN {
-            std::thread::sleep(PATIENCE); // alive, and of no use
+            std::thread::sleep(PATIENCE); // alive, but useless
         }
         match rx.recv(Deadline::after(PATIENCE)) {
             Ok(order) => assert_eq!(*order, expected, "in order, none missing"),
@@ -70,7 +70,7 @@ fn send_orders() -> Result<(), Box<dyn Error>> {
     tx.enable_required_consumer_liveness(config.clone());
     tx.print_required_consumer_alerts(false);
 
-    // The first managed publish waits until risk is there; nothing is sent past it.
+    // The first managed publish waits until `risk` is attached; nothing is sent before.
     let mut stuck = spawn_risk(&ring, "gets stuck")?;
     let mut next = 0;
     let ended = loop {
@@ -89,7 +89,8 @@ fn send_orders() -> Result<(), Box<dyn Error>> {
     ));
     assert_eq!(next, TAKEN + CAPACITY as i64, "a full ring, and no more");
 
-    // Somebody restarts it. Its place was kept, so the new one goes on with the order that the old one was stuck at.
+    // An operator restarts it. Its place was kept, so that the new process continues with the order at which
+    // the old one was stuck.
     stuck.kill()?;
     stuck.wait()?;
     let mut healthy = spawn_risk(&ring, "is well")?;

@@ -1,4 +1,4 @@
-//! One thread waits on the rings of several processes at once, asleep until one of them has something to say.
+//! One thread waits on the rings of several processes at once, and sleeps until one of them has an event or has ended.
 //!
 //! `cargo run -p disruptor-mp --example ring_set`
 
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// One sensor: a reading now and then, on a ring of its own.
+/// One sensor, which publishes readings from time to time on a ring of its own.
 fn measure(ring: &str) -> Result<(), Box<dyn Error>> {
     let mut tx = build_shared_single_producer::<u64>(ring, 16)
         .enable_discovery(1)
@@ -47,7 +47,7 @@ fn collect() -> Result<(), Box<dyn Error>> {
 
     let (mut readings, mut waits) = (0, 0);
     while !set.is_empty() {
-        // Which ring has an event, or its end; the events come from its consumer.
+        // The set says which ring has an event, or has ended; the ring's consumer reads the events.
         let ready = set.wait(Deadline::after(PATIENCE))?;
         waits += 1;
         let has_ended = loop {

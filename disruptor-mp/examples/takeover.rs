@@ -1,4 +1,4 @@
-//! A producer is killed in the middle; its successor goes on with the sequence, and the consumer misses nothing.
+//! A producer is killed while it publishes; its successor continues the sequence, and the consumer misses nothing.
 //!
 //! `cargo run -p disruptor-mp --example takeover`
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Each event is its own sequence.
+/// The value of each event is its sequence.
 fn publish_until_killed(ring: &str) -> Result<(), Box<dyn Error>> {
     let mut tx = build_shared_single_producer::<i64>(ring, CAPACITY)
         .enable_discovery(1)
@@ -44,12 +44,13 @@ fn watch_it_die() -> Result<(), Box<dyn Error>> {
     };
     while take(&mut rx)? < 1000 {}
 
-    // While it lives, nobody else may publish.
+    // While it lives, no other process may publish.
     let refused = publisher::<i64>(&ring, CAPACITY).unwrap_err();
     println!("{refused}");
     assert!(refused.to_string().contains(&first.id().to_string()));
 
-    // SIGKILL: it cannot close the ring. What it published is still delivered, and then the consumer is told.
+    // SIGKILL: it cannot close the ring. Its published events are still delivered; then the consumer is told
+    // of its death.
     first.kill()?;
     first.wait()?;
     let dead = loop {
@@ -60,7 +61,7 @@ fn watch_it_die() -> Result<(), Box<dyn Error>> {
     println!("{dead}");
     assert!(matches!(dead, RecvError::ProducerDead { .. }));
 
-    // The successor finds the ring under its name and goes on where the first one stopped.
+    // The successor finds the ring under its name and continues where the first producer stopped.
     let mut second = publisher::<i64>(&ring, CAPACITY)?;
     let last = second.last_published_sequence();
     for sequence in last + 1..last + 1000 {

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn produce() -> Result<(), Box<dyn Error>> {
     let ring = disruptor_mp::portable_shm_segment_name("ticks");
-    // The consumer is announced: however late it comes, it starts at the first tick.
+    // The producer expects the consumer: however late it comes, it starts at the first tick.
     let mut tx = build_shared_single_producer::<Tick>(&ring, 64)
         .enable_discovery(1)
         .build_producer(Tick::default)?;

@@ -12,7 +12,7 @@ use crate::consumer_handle::Consumer;
 use crate::error::RecvError;
 use crate::readiness::Readiness;
 
-/// A consumer whose wait is a future. Nothing of it spins, and nothing polls: between events a thread of this process
+/// A consumer whose wait is a future. It neither spins nor polls: between events a thread of this process
 /// sleeps in the kernel.
 ///
 /// # Examples
@@ -38,7 +38,7 @@ use crate::readiness::Readiness;
 /// ```
 #[derive(Debug)]
 pub struct AsyncConsumer<E: Event, B = SharedMemory> {
-    // before the consumer: its thread looks at the ring
+    // dropped before the consumer, as its thread reads the ring
     readiness: AsyncFd<Readiness>,
     rx: Consumer<E, B>,
 }
@@ -48,15 +48,15 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
     ///
     /// # Errors
     ///
-    /// When the system gives no descriptor or thread.
+    /// When the system refuses a descriptor or a thread. The consumer is then dropped, and detaches.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime with IO enabled.
     pub fn new(rx: Consumer<E, B>) -> io::Result<Self> {
         let readiness = rx.readiness()?;
-        // SAFETY: the eventfd is open as long as the `Readiness`, which the `AsyncFd` owns, and is always the same one;
-        // no rule of the ring's is concerned.
+        // SAFETY: the eventfd is open as long as the `Readiness`, which the `AsyncFd` owns, and is always the
+        // same one; this concerns no rule of the ring.
         let readiness = unsafe { AsyncFd::register_with_interest(readiness, Interest::READABLE) };
         Ok(Self {
             readiness: readiness.map_err(io::Error::from)?,
@@ -64,13 +64,13 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
         })
     }
 
-    /// The next event in place, when it is there. Cancel-safe: an event is released by its lease and by nothing else, so
-    /// a future that is dropped takes nothing along.
+    /// The next event in place, when it is there. Cancel-safe: only its lease releases an event, so that a
+    /// future that is dropped takes no event with it.
     ///
     /// # Errors
     ///
     /// [`RecvError::Closed`] and [`RecvError::ProducerDead`] after everything published was delivered,
-    /// [`RecvError::Cancelled`], [`RecvError::Forked`], [`RecvError::System`].
+    /// [`RecvError::Cancelled`], [`RecvError::Forked`], [`RecvError::System`]; [`RecvError::InDoubt`], once.
     pub async fn recv(&mut self) -> Result<Lease<'_, E>, RecvError> {
         let mut looks_around = false;
         while !self.rx.poll_news(looks_around)? {
@@ -79,7 +79,7 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
             }
             let mut guard = self.readiness.readable().await.map_err(system)?;
             guard.clear_ready();
-            // woken without an event, it may have been by the end of its producer
+            // a wake-up without an event may have come from the producer's end
             looks_around = true;
         }
         Ok(self.rx.lease())

@@ -3,19 +3,22 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crate::cancel::CancelToken;
 use crate::consumer::Consumer;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
+use crate::os::step::Step;
 use crate::os::{cpu, fork};
+use crate::segment::io_error;
 use crate::sync::process::{AtomicU64, Ordering};
 use crate::{Event, Sequence};
 
-/// What becomes of an event whose handler panics. The panic is reported in any case: as a `tracing` event, and by
-/// [`AutoConsumer::panics`].
+/// What happens to an event whose handler panics. In any case the panic is reported, as a `tracing` event and
+/// by [`AutoConsumer::panics`].
 ///
 /// # Examples
 ///
@@ -23,16 +26,17 @@ use crate::{Event, Sequence};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandlerPanicPolicy {
-    /// It is not released, and the thread ends: a durable consumer's next incarnation gets it again.
+    /// The event is not released, and the thread ends: a durable consumer's next incarnation gets the event again.
     #[default]
     Redeliver,
-    /// It is released, and the thread goes on with the next one.
+    /// The event is released, and the thread goes on with the next one.
     Skip,
 }
 
-/// A thread that hands each event to a handler, until it is told to stop, the ring is closed, or the handler panics.
+/// A thread that passes each event to a handler, until it is told to stop, the ring is closed, or the handler panics.
 ///
-/// Dropping it stops the thread and waits for it.
+/// Dropping it stops the thread and waits for the thread's end. If the handler itself drops it, the drop
+/// stops the thread but does not wait: the thread ends when the handler has returned.
 ///
 /// # Examples
 ///
@@ -68,7 +72,7 @@ pub enum HandlerPanicPolicy {
 ///     std::thread::yield_now();
 /// }
 /// assert_eq!((skips.panics(), ends.panics()), (1, 1));
-/// skips.shutdown();                                      // it has ended with the ring; joining says how
+/// skips.shutdown();                                      // the ring's end has ended it; `join` says how
 /// assert!(skips.join().is_ok());
 /// assert!(ends.join().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -82,45 +86,65 @@ pub struct AutoConsumer {
     live: &'static AtomicU64,
 }
 
-/// Starts the thread. `stop` is one of the consumer's cancel tokens.
+/// Starts the thread for the ring `name`, which messages call `shown`, and only then makes its consumer with
+/// `attach`, so that a ring is not touched if no thread can be had. `stop` is one of the consumer's cancel tokens.
 pub(crate) fn start<E, B, F>(
-    consumer: Consumer<E, B>,
+    (name, shown): (&str, &str),
     core: Option<usize>,
     on_panic: HandlerPanicPolicy,
     stop: CancelToken,
     handle: F,
+    attach: impl FnOnce() -> MultiProcessResult<Consumer<E, B>>,
 ) -> MultiProcessResult<AutoConsumer>
 where
     E: Event,
     B: 'static,
     F: FnMut(&E, Sequence, bool) + Send + 'static,
 {
-    let name = consumer.name().to_owned();
+    let failed = |step| io_error(shown, PathBuf::new(), step);
+    let (hand_over, handed_over) = mpsc::sync_channel::<Handler<E, B, F>>(1);
+    let (say, is_pinned) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
+        .name(format!("ring {name}"))
+        .spawn(move || {
+            let _ = say.send(core.map_or(Ok(()), cpu::pin_current_thread));
+            // no handler comes if the consumer could not be attached
+            handed_over.recv().map_or(Ok(()), Handler::run)
+        })
+        .map_err(failed(Step::StartThread))?;
     let panics = Arc::new(AtomicU64::new(0));
-    let handler = Handler {
+    let attached = is_pinned
+        .recv()
+        .unwrap_or(Ok(()))
+        .map_err(failed(Step::Pin))
+        .and_then(|()| attach());
+    let handler = attached.map(|consumer| Handler {
         consumer,
         on_panic,
         stop: stop.clone(),
         panics: Arc::clone(&panics),
         handle,
-    };
-    let thread = thread::Builder::new().name(format!("ring {name}"));
-    match thread.spawn(move || handler.run(core)) {
-        Ok(thread) => Ok(AutoConsumer {
-            stop,
-            panics,
-            thread: Some(thread),
-            live: fork::live_word(),
-        }),
-        Err(source) => Err(MultiProcessError::Io {
-            name,
-            operation: "start a handler thread",
-            source,
-        }),
+    });
+    match handler {
+        Ok(handler) => {
+            // the thread waits for the handler
+            let _ = hand_over.send(handler);
+            Ok(AutoConsumer {
+                stop,
+                panics,
+                thread: Some(thread),
+                live: fork::live_word(),
+            })
+        }
+        Err(error) => {
+            drop(hand_over);
+            let _ = thread.join();
+            Err(error)
+        }
     }
 }
 
-/// What the thread has.
+/// The state that the thread owns.
 struct Handler<E: Event, B, F> {
     consumer: Consumer<E, B>,
     on_panic: HandlerPanicPolicy,
@@ -130,22 +154,26 @@ struct Handler<E: Event, B, F> {
 }
 
 impl<E: Event, B, F: FnMut(&E, Sequence, bool)> Handler<E, B, F> {
-    /// The end is an error if it was a panic: what it said.
-    fn run(mut self, core: Option<usize>) -> Result<(), String> {
-        if let Some(core) = core
-            && let Err(error) = cpu::pin_current_thread(core)
-        {
-            tracing::warn!(core, %error, "could not pin the handler thread");
-        }
+    /// Handles events until the thread is told to stop or the ring has ended. An end by a panic, a doubt or a
+    /// lost lock is an error with its text.
+    fn run(mut self) -> Result<(), String> {
         while !self.stop.is_cancelled() {
             let (consumer, handle) = (&mut self.consumer, &mut self.handle);
             let stop = &self.stop;
-            // whatever a handler leaves half done is its own; the consumer releases what was handled before
+            // state that a handler leaves half done is the handler's own; the consumer releases the events
+            // handled before
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 consumer.process_until(Deadline::NEVER, || stop.is_cancelled(), handle)
             }));
             match outcome {
                 Ok(Ok(_) | Err(RecvError::Timeout | RecvError::ProducerDead { .. })) => {}
+                Ok(Err(error @ RecvError::InDoubt { .. })) => {
+                    tracing::error!(ring = %self.consumer.name(), %error, on_panic = ?self.on_panic);
+                    if self.on_panic == HandlerPanicPolicy::Redeliver {
+                        return Err(error.to_string());
+                    }
+                }
+                Ok(Err(error @ RecvError::LockLost)) => return Err(error.to_string()),
                 Ok(Err(error)) => {
                     tracing::debug!(ring = %self.consumer.name(), %error, "handler thread ends");
                     break;
@@ -180,15 +208,16 @@ fn text_of(thrown: &(dyn Any + Send)) -> String {
 }
 
 impl AutoConsumer {
-    /// Tells the thread to stop, at once if it waits, else after the next event. The handler is told that this is the last
-    /// one, unless it has begun with the last of a batch; the events behind it stay unreleased.
+    /// Tells the thread to stop: at once if it waits, otherwise after the next event. The handler is told
+    /// that this event is the last one, unless it has already begun with the last event of a batch; later
+    /// events stay unreleased. Async-signal-safe, as [`CancelToken::cancel`] is.
     pub fn shutdown(&self) {
         if !self.is_forked() {
             self.stop.cancel();
         }
     }
 
-    /// Whether the thread is a parent process's.
+    /// Whether this process is a forked child, whose parent has the thread.
     fn is_forked(&self) -> bool {
         self.live.load(Ordering::Relaxed) == 0
     }
@@ -197,8 +226,31 @@ impl AutoConsumer {
     ///
     /// # Errors
     ///
-    /// When a panic of the handler ended it; says at which event, and what the panic said. In a forked process, whose parent
-    /// has the thread.
+    /// When a panic of the handler ended the thread: the error says at which event, and what the panic said. When
+    /// events are in doubt ([`RecvError::InDoubt`]), unless panics are skipped: the consumer's next incarnation
+    /// goes on. When the program has closed the descriptor of the consumer's lock ([`RecvError::LockLost`]). In a
+    /// forked process, whose parent has the thread. On the handler's own thread, which cannot wait for itself
+    /// ([`io::ErrorKind::Deadlock`]): the thread is told to stop and ends when the handler has returned.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use std::sync::mpsc;
+    /// use disruptor_mp::{AutoConsumer, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let mut tx = ring.producer()?;
+    /// let (give, given) = mpsc::channel::<AutoConsumer>();
+    /// let (say, said) = mpsc::channel();
+    /// give.send(ring.builder().handle_events_with(move |_, _, _| {
+    ///     let me = given.recv().unwrap();
+    ///     say.send(me.join().unwrap_err().kind()).unwrap();
+    /// })?)?;
+    /// tx.publish(|event| *event = 7);
+    /// assert_eq!(said.recv()?, ErrorKind::Deadlock);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn join(mut self) -> io::Result<()> {
         self.wait()
     }
@@ -213,8 +265,8 @@ impl AutoConsumer {
         self.join()
     }
 
-    /// Whether the thread still handles events: false after the end of the ring and after a panic of the handler that
-    /// was not skipped, and in a forked process.
+    /// Whether the thread still handles events: false after the end of the ring, after a panic of the handler
+    /// that was not skipped, and in a forked process.
     pub fn is_running(&self) -> bool {
         let thread = self.thread.as_ref().filter(|_| !self.is_forked());
         thread.is_some_and(|thread| !thread.is_finished())
@@ -227,11 +279,20 @@ impl AutoConsumer {
 
     fn wait(&mut self) -> io::Result<()> {
         if self.is_forked() {
-            // there is no such thread here: neither to be waited for nor to be let go (R8)
+            // this process does not have the thread, and can neither join nor detach it (R8)
             core::mem::forget(self.thread.take());
             return Err(io::Error::other(MultiProcessError::Forked));
         }
-        match self.thread.take().map(JoinHandle::join) {
+        let thread = self.thread.take();
+        if let Some(thread) = &thread
+            && thread.thread().id() == thread::current().id()
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::Deadlock,
+                "a handler thread cannot wait for its own end: it was told to stop, and ends when the handler has returned",
+            ));
+        }
+        match thread.map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(said))) => Err(io::Error::other(said)),
             Some(Err(_)) => Err(io::Error::other("the handler thread panicked")),

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{MultiProcessError, MultiProcessResult};
-use crate::os::names::Directory;
+use crate::os::names::{self, Directory};
+use crate::os::step::Step;
 use crate::region::file::FilePlace;
 use crate::region::heap::HeapMemory;
+use crate::segment::file_error;
 
 /// Rings in POSIX shared memory.
 ///
@@ -49,10 +51,12 @@ pub struct MappedFile;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heap;
 
-/// Longest name of a ring, in bytes: file systems take 255, and a temporary name may have to be built from it.
+/// Longest name of a ring, in bytes. File systems take 255, and a temporary name may have to be built from
+/// the ring's.
 const NAME_BYTES_MAX: usize = 200;
 
-/// Longest name that [`portable_shm_segment_name`] makes, in bytes: what every system we know of takes.
+/// Longest name that [`portable_shm_segment_name`] makes, in bytes. Every system known to us takes names of
+/// this length.
 pub const PORTABLE_SHM_SEGMENT_NAME_MAX_LEN: usize = 14;
 
 /// A name for a ring that no other call returns, safe on every system: up to five characters of `label`, then nine
@@ -99,10 +103,11 @@ pub struct MmapTransportLayout {
 }
 
 impl MmapTransportLayout {
-    /// Nothing is created yet. A producer creates `root` if it is missing.
+    /// Describes the file and creates nothing yet. A producer creates `root` if it is missing. A relative `root`
+    /// is resolved against the present working directory: the layout stays where it is if that directory changes.
     pub fn new(root: impl AsRef<Path>, segment: impl Into<String>) -> Self {
         Self {
-            root: root.as_ref().to_owned(),
+            root: names::absolute(root.as_ref()),
             segment: segment.into(),
         }
     }
@@ -112,7 +117,7 @@ impl MmapTransportLayout {
         self.root.join(&self.segment)
     }
 
-    /// The directory.
+    /// The directory, as an absolute path.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -120,6 +125,58 @@ impl MmapTransportLayout {
     /// The file's name.
     pub fn segment(&self) -> &str {
         &self.segment
+    }
+
+    /// Creates the directory, and its parents, if they are missing. A producer does so by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`MultiProcessError::PermissionDenied`], [`MultiProcessError::Io`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::MmapTransportLayout;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let root = directory.path();
+    ///
+    /// let layout = MmapTransportLayout::new(root.join("rings/of/today"), "ticks");
+    /// layout.ensure_directories()?;
+    /// assert!(layout.root().is_dir());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ensure_directories(&self) -> MultiProcessResult<()> {
+        std::fs::create_dir_all(&self.root).map_err(|source| {
+            let place = FilePlace::new(Directory::at(&self.root), &self.segment, None);
+            file_error(&place, Step::CreateDirectory.failed(source))
+        })
+    }
+}
+
+/// Kept for programs written against disruptor-mp 0.1.
+impl MmapTransportLayout {
+    /// [`root`](Self::root).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let layout = disruptor_mp::MmapTransportLayout::new("/var/lib/ticks", "raw");
+    /// assert_eq!(layout.root_dir(), layout.root());
+    /// ```
+    pub fn root_dir(&self) -> &Path {
+        self.root()
+    }
+
+    /// [`segment`](Self::segment).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let layout = disruptor_mp::MmapTransportLayout::new("/var/lib/ticks", "raw");
+    /// assert_eq!(layout.segment_name(), layout.segment());
+    /// ```
+    pub fn segment_name(&self) -> &str {
+        self.segment()
     }
 }
 
@@ -146,43 +203,34 @@ impl Place {
         }
     }
 
-    /// The file that holds the ring. `create_root`: whether a missing directory is made.
-    pub(crate) fn file(&self, create_root: bool) -> MultiProcessResult<FilePlace> {
+    /// The file that holds the ring. `create_root`: whether a missing directory is made. `label`: what the ring is for.
+    pub(crate) fn file(
+        &self,
+        create_root: bool,
+        label: Option<Arc<str>>,
+    ) -> MultiProcessResult<FilePlace> {
         match self {
             Self::Shared { name } => {
                 check_name(name)?;
-                Ok(FilePlace {
-                    directory: Directory::shared_memory(),
-                    leaf: name.clone(),
-                })
+                Ok(FilePlace::new(Directory::shared_memory(), name, label))
             }
             Self::File(layout) => {
                 check_name(&layout.segment)?;
-                let failed = |operation| {
-                    let name = layout.segment.clone();
-                    move |source| MultiProcessError::Io {
-                        name,
-                        operation,
-                        source,
-                    }
-                };
                 if create_root {
-                    std::fs::create_dir_all(&layout.root)
-                        .map_err(failed("create the directory"))?;
+                    layout.ensure_directories()?;
                 }
-                let directory =
-                    Directory::open(&layout.root).map_err(|source| match source.kind() {
-                        std::io::ErrorKind::NotFound => MultiProcessError::NotFound {
-                            name: layout.segment.clone(),
-                            path: layout.path().display().to_string(),
+                let place = FilePlace::new(Directory::at(&layout.root), &layout.segment, label);
+                match Directory::open(&layout.root) {
+                    Ok(_) => Ok(place),
+                    Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                        Err(MultiProcessError::NotFound {
+                            name: place.shown(),
+                            path: place.path(),
                             source,
-                        },
-                        _ => failed("open the directory")(source),
-                    })?;
-                Ok(FilePlace {
-                    directory,
-                    leaf: layout.segment.clone(),
-                })
+                        })
+                    }
+                    Err(source) => Err(file_error(&place, Step::OpenDirectory.failed(source))),
+                }
             }
             Self::Heap { .. } => unreachable!("a heap ring has no file"),
         }
@@ -190,13 +238,38 @@ impl Place {
 }
 
 impl FilePlace {
+    fn new(directory: Directory, leaf: &str, label: Option<Arc<str>>) -> Self {
+        Self {
+            directory,
+            leaf: leaf.to_owned(),
+            label,
+        }
+    }
+
+    pub(crate) fn full_path(&self) -> PathBuf {
+        self.directory.path().join(&self.leaf)
+    }
+
     /// The path, for messages.
     pub(crate) fn path(&self) -> String {
-        self.directory.path().join(&self.leaf).display().to_string()
+        self.full_path().display().to_string()
+    }
+
+    /// The ring's name, for messages.
+    pub(crate) fn shown(&self) -> String {
+        shown(&self.leaf, self.label.as_deref())
     }
 }
 
-/// Refuses what is no name for a ring.
+/// A ring's name with what the ring is for.
+pub(crate) fn shown(name: &str, label: Option<&str>) -> String {
+    match label {
+        Some(label) => format!("{name} ({label})"),
+        None => name.to_owned(),
+    }
+}
+
+/// Checks that `name` is valid for a ring.
 fn check_name(name: &str) -> MultiProcessResult<()> {
     let reason = if name.is_empty() {
         "it is empty"

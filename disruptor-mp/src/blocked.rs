@@ -1,20 +1,25 @@
-//! Diagnosis: who holds a ring, and where every cursor is. Reads the lines, writes nothing, off the hot path.
+//! Diagnosis: what holds a ring, and where every cursor is. Reads the lines and writes nothing; off the hot path.
 
 use core::fmt;
 use std::time::Duration;
 
-use crate::error::{MultiProcessError, MultiProcessResult};
-use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState, OPEN};
+use crate::error::{MultiProcessError, MultiProcessResult, SendError};
+use crate::layout::control::{
+    ConsumerId, ConsumerLine, Control, KEPT_UNTIL_DRAINED, LineState, NOT_KEPT, OPEN, Owner,
+};
 use crate::layout::lock_bytes::line_byte;
+use crate::os::step::Step;
+use crate::protocol::doubt;
 use crate::protocol::expect::Expectation;
-use crate::protocol::lines::{self, LineError};
-use crate::segment::{Segment, describe};
+use crate::protocol::lines::{self, Applicant, LineError};
+use crate::segment::{Segment, current_owner, describe};
 use crate::sync::Ordering;
 use crate::{Event, Sequence};
 
-/// Who or what keeps a producer from publishing.
+/// What keeps a producer from publishing.
 ///
-/// Its text names the ring's consumer, its process, whether that is alive, and how far behind it is.
+/// The text of [`Consumer`](Self::Consumer) names the ring, the consumer and its process, and says whether
+/// that process is alive and how far behind the consumer is.
 ///
 /// # Examples
 ///
@@ -51,14 +56,25 @@ pub enum BlockedOn {
         lag: u64,
         /// For how long the producer has seen no progress.
         stalled_for: Duration,
+        /// Whether the ring's name was removed from outside, or leads to another ring: no process can attach any more.
+        is_name_removed: bool,
     },
-    /// Consumers that were announced and have not come.
+    /// Consumers that were announced but have not come.
     #[non_exhaustive]
     Expected {
         /// The ring's name.
         ring: String,
-        /// Who is missing.
+        /// The consumers that are missing.
         missing: Vec<String>,
+        /// Whether the ring's name was removed from outside, or leads to another ring: no process can attach any more.
+        is_name_removed: bool,
+    },
+    /// The program has closed the descriptor on which the producer's lock rests: other processes count the
+    /// producer as dead, and it publishes nothing any more.
+    #[non_exhaustive]
+    LockLost {
+        /// The ring's name.
+        ring: String,
     },
     /// Sequences end at 2^61 − 1.
     #[non_exhaustive]
@@ -78,6 +94,7 @@ impl fmt::Display for BlockedOn {
                 is_alive,
                 lag,
                 stalled_for,
+                is_name_removed,
                 ..
             } => {
                 let state = if *is_alive { "alive" } else { "not attached" };
@@ -85,16 +102,29 @@ impl fmt::Display for BlockedOn {
                     f,
                     "ring '{ring}' waits for consumer '{id}' ({owner}, {state}), {lag} events behind"
                 )?;
-                if stalled_for.is_zero() {
-                    Ok(())
-                } else {
-                    write!(f, ", no progress for {stalled_for:?}")
+                if !stalled_for.is_zero() {
+                    write!(f, ", no progress for {stalled_for:?}")?;
                 }
+                say_of_the_name(f, *is_name_removed)
             }
-            Self::Expected { ring, missing } => write!(
-                f,
-                "ring '{ring}' expects consumers that have not come: {missing:?}"
-            ),
+            Self::Expected {
+                ring,
+                missing,
+                is_name_removed,
+            } => {
+                write!(
+                    f,
+                    "ring '{ring}' expects consumers that have not come: {missing:?}"
+                )?;
+                say_of_the_name(f, *is_name_removed)
+            }
+            Self::LockLost { ring } => {
+                write!(
+                    f,
+                    "ring '{ring}' counts this producer as dead: {}",
+                    SendError::LockLost
+                )
+            }
             Self::SequenceExhausted { ring } => {
                 write!(f, "ring '{ring}' has used up its sequences")
             }
@@ -102,7 +132,19 @@ impl fmt::Display for BlockedOn {
     }
 }
 
-/// Every cursor of a ring at one moment; each was read by itself.
+/// Writes what keeps further consumers from attaching, if that is so.
+fn say_of_the_name(f: &mut fmt::Formatter<'_>, is_removed: bool) -> fmt::Result {
+    if is_removed {
+        f.write_str(NAME_REMOVED)?;
+    }
+    Ok(())
+}
+
+/// The end of a message about a ring that has lost its name.
+pub(crate) const NAME_REMOVED: &str = "; the ring's name was removed or leads to another ring (rm, systemd's RemoveIPC at \
+     logout, a cleaner of temporary files): no process can attach any more, restart the producer";
+
+/// Every cursor of a ring at about the same time; each was read by itself.
 ///
 /// # Examples
 ///
@@ -123,7 +165,7 @@ pub struct RingState {
     pub published: Sequence,
     /// Every sequence up to this one may already have been reused.
     pub floor: Sequence,
-    /// The smallest sequence that all registered consumers have released; `None` without consumers.
+    /// The gate: the smallest of the sequences that the registered consumers have released; `None` without consumers.
     pub gate: Option<Sequence>,
     /// How many producers the ring has had before the present one.
     pub epoch: u64,
@@ -164,19 +206,51 @@ pub(crate) fn ring_state<E: Event>(segment: &Segment<E>, published: Sequence) ->
     }
 }
 
-/// Whether a durable consumer, attached or away, has unread events of a ring that was closed.
+/// Whether a durable consumer, attached or away, has unread events of a closed ring, or has yet to be told of
+/// a doubt.
 pub(crate) fn is_needed(control: &Control) -> bool {
     let last = control.producer.closed.load(Ordering::Acquire);
-    registered(control).any(|line| {
-        let has_position = matches!(line.state(), LineState::Active | LineState::Away);
-        has_position && line.is_durable() && line.sequence.load(Ordering::Acquire) < last
-    })
+    registered(control).any(|line| is_needed_by(line, last))
 }
 
-/// Whether the ring was closed, its name was not kept, and no durable consumer has unread events.
-pub(crate) fn is_drained(control: &Control) -> bool {
+/// Whether the ring was closed, nothing keeps its name, and no durable consumer has unread events. `has_drained`: the
+/// caller is a consumer that has released every event.
+pub(crate) fn is_drained(control: &Control, has_drained: bool) -> bool {
     let is_closed = control.producer.closed.load(Ordering::Acquire) != OPEN;
-    is_closed && control.producer.kept.load(Ordering::Relaxed) == 0 && !is_needed(control)
+    let is_kept = match control.producer.kept.load(Ordering::Relaxed) {
+        NOT_KEPT => false,
+        KEPT_UNTIL_DRAINED => !has_drained && !has_anybody_drained(control),
+        _ => true,
+    };
+    is_closed && !is_kept && !is_needed(control)
+}
+
+/// Whether a consumer that has come under the present producer has released every event. A consumer that has
+/// left counts, too: its line still holds its sequence. If that consumer found the producer's lock taken, the
+/// lock's holder sees this here.
+fn has_anybody_drained(control: &Control) -> bool {
+    let last = control.producer.closed.load(Ordering::Acquire);
+    let epoch = control.producer.epoch.load(Ordering::Relaxed);
+    let mut lines = control.consumers.iter();
+    lines.any(|line| line.has_come(epoch, |_| line.sequence.load(Ordering::Acquire) >= last))
+}
+
+/// The ids of durable consumers with unread events of a closed ring, and of expected consumers that have not come.
+pub(crate) fn kept_for(control: &Control) -> Vec<String> {
+    let last = control.producer.closed.load(Ordering::Acquire);
+    let is_any_awaited = control.producer.kept.load(Ordering::Relaxed) == KEPT_UNTIL_DRAINED
+        && !has_anybody_drained(control);
+    let any = is_any_awaited.then(|| String::from("any consumer"));
+    let lines = registered(control).filter(|line| is_needed_by(line, last));
+    lines.map(|line| line.id().text()).chain(any).collect()
+}
+
+/// Whether this is the line of a durable consumer that has not released the event `last`, or has yet to be
+/// told of a doubt.
+fn is_needed_by(line: &ConsumerLine, last: Sequence) -> bool {
+    let has_position = matches!(line.state(), LineState::Active | LineState::Away);
+    let has_unread = || line.sequence.load(Ordering::Acquire) < last;
+    has_position && line.is_durable() && (has_unread() || doubt::untold(line).is_some())
 }
 
 /// The registered consumer that is furthest behind, and its line's index.
@@ -184,13 +258,13 @@ fn furthest_behind(control: &Control) -> Option<(usize, &ConsumerLine)> {
     registered_at(control).min_by_key(|(_, line)| line.sequence.load(Ordering::Acquire))
 }
 
-/// Whether the line's owner is there: alive and attached.
+/// Whether the line's owner is alive and attached.
 fn is_alive<E: Event>(segment: &Segment<E>, index: usize) -> bool {
     let locks = segment.locks();
     locks.is_held_by_other(line_byte(index)).unwrap_or(false)
 }
 
-/// Whether the consumer that is furthest behind is one that is not there. Allocates nothing.
+/// Whether the consumer that is furthest behind is not attached. Allocates nothing.
 pub(crate) fn is_held_by_the_dead<E: Event>(segment: &Segment<E>) -> bool {
     furthest_behind(segment.control()).is_some_and(|(index, _)| !is_alive(segment, index))
 }
@@ -203,14 +277,19 @@ pub(crate) fn find<E: Event>(
     is_exhausted: bool,
     stalled_for: Duration,
 ) -> Option<BlockedOn> {
-    let ring = segment.name.to_string();
+    let ring = segment.shown.to_string();
+    if segment.has_lost_locks() {
+        return Some(BlockedOn::LockLost { ring });
+    }
     if is_exhausted {
         return Some(BlockedOn::SequenceExhausted { ring });
     }
+    let is_name_removed = segment.region().is_name_lost();
     if expectation.was_pending() {
         return Some(BlockedOn::Expected {
             ring,
             missing: expectation.missing(),
+            is_name_removed,
         });
     }
     let (index, line) = furthest_behind(segment.control())?;
@@ -218,17 +297,21 @@ pub(crate) fn find<E: Event>(
     Some(BlockedOn::Consumer {
         ring,
         id: line.id().text(),
-        owner: describe(owner),
+        owner: match owner {
+            Owner::NOBODY => String::from("it has not come yet"),
+            owner => describe(owner),
+        },
         pid: owner.pid,
         is_alive: is_alive(segment, index),
         lag: last
             .saturating_sub(line.sequence.load(Ordering::Acquire))
             .max(0) as u64,
         stalled_for,
+        is_name_removed,
     })
 }
 
-/// See `Producer::attached_consumer_ids`.
+/// See [`Producer::attached_consumer_ids`](crate::Producer::attached_consumer_ids).
 pub(crate) fn attached<E: Event>(segment: &Segment<E>) -> Vec<String> {
     registered_at(segment.control())
         .filter(|(index, _)| is_alive(segment, *index))
@@ -236,19 +319,32 @@ pub(crate) fn attached<E: Event>(segment: &Segment<E>) -> Vec<String> {
         .collect()
 }
 
-/// See `Producer::remove_consumer`.
+/// See [`Producer::remove_consumer`](crate::Producer::remove_consumer).
 pub(crate) fn remove<E: Event>(segment: &Segment<E>, id: &ConsumerId) -> MultiProcessResult<()> {
     lines::remove(segment.control(), segment.locks(), id)
         .map_err(|error| line_error(segment, id, error))
 }
 
-/// A line error in the words of the public error.
+/// As [`lines::leave_word`]. If the consumer is just attaching, or no line is free, no word of the removal is left.
+pub(crate) fn leave_word<E: Event>(segment: &Segment<E>, id: &ConsumerId) {
+    let who = Applicant {
+        id,
+        durable: true,
+        owner: current_owner(),
+        is_here: false,
+    };
+    if let Err(error) = lines::leave_word(segment.control(), segment.locks(), who) {
+        tracing::debug!(ring = %segment.shown, id = %id.text(), ?error, "no word of the removal is left");
+    }
+}
+
+/// A line error as the public error.
 pub(crate) fn line_error<E: Event>(
     segment: &Segment<E>,
     id: &ConsumerId,
     error: LineError,
 ) -> MultiProcessError {
-    let name = segment.name.to_string();
+    let name = segment.shown.to_string();
     match error {
         LineError::AlreadyAttached { owner } => MultiProcessError::ConsumerAlreadyAttached {
             name,
@@ -270,6 +366,6 @@ pub(crate) fn line_error<E: Event>(
                 .map(|line| line.id().text())
                 .collect(),
         },
-        LineError::Io(source) => segment.io_error("lock a consumer line")(source),
+        LineError::Io(source) => segment.io_error(Step::Lock)(source),
     }
 }

@@ -8,11 +8,11 @@ use crate::protocol::consume::ConsumerCore;
 use crate::protocol::publish::ProducerCore;
 use crate::{Event, Sequence};
 
-/// A slot that only this producer sees, until it is published. Dropped unpublished, it is as if never claimed.
+/// A slot that only this producer sees until it is published. A claim that is dropped unpublished has no effect.
 ///
-/// Three words and nothing beside them, each of which a caller can keep in a register: no flag, whose padding is moved in
-/// pieces, and no call that is handed the claim's address. A claim that is moved through memory in pieces of another size
-/// than it was stored in waits for those stores.
+/// A claim consists of three words, and a caller can keep each of them in a register: there is no flag, whose
+/// padding would be moved in pieces, and no call that takes the claim's address. A claim that is moved
+/// through memory in pieces of another size than it was stored in waits for those stores.
 ///
 /// # Examples
 ///
@@ -33,8 +33,8 @@ pub struct Claim<'a, E: Event> {
 }
 
 impl<'a, E: Event> Claim<'a, E> {
-    /// The caller has seen that the slot of `sequence` is free; `event` is the slot's, or one of the producer's own that
-    /// is borrowed for as long (R13).
+    /// The caller has checked that the slot of `sequence` is free. `event` is the slot's event, or one of the
+    /// producer's own that is borrowed for as long as the claim lives (R13).
     #[inline(always)]
     pub(crate) fn new(
         core: &'a mut ProducerCore<E>,
@@ -74,8 +74,8 @@ fn copy<E: Event>(core: &ProducerCore<E>, sequence: Sequence, event: NonNull<E>)
     core.write_observed(sequence, event);
 }
 
-// SAFETY: what the claim points to is claimed by its producer alone (R2), or the producer's own, and an `E` has no
-// pointers; the core itself may go to another thread.
+// SAFETY: the claim points to a slot that its producer alone has claimed (R2), or to the producer's own
+// event; an `E` has no pointers, and the core itself may go to another thread.
 unsafe impl<E: Event> Send for Claim<'_, E> {}
 // SAFETY: as for Send; a shared claim only reads.
 unsafe impl<E: Event> Sync for Claim<'_, E> {}
@@ -125,7 +125,7 @@ pub struct Lease<'a, E: Event> {
 }
 
 impl<'a, E: Event> Lease<'a, E> {
-    /// The caller has seen that the next event is published.
+    /// The caller has checked that the next event is published.
     #[inline(always)]
     pub(crate) fn new(core: &'a mut ConsumerCore<E>) -> Self {
         core.prefetch_after(core.next());
@@ -141,16 +141,18 @@ impl<'a, E: Event> Lease<'a, E> {
         self.core.next()
     }
 
-    /// Releases the event, as dropping does, and also while the thread unwinds: a destructor that drains a ring goes on.
+    /// Releases the event, as dropping does, but also while the thread unwinds: a destructor that drains a
+    /// ring goes on.
     #[inline]
     pub fn commit(self) {
         self.core.commit(self.core.next());
         core::mem::forget(self);
     }
 
-    /// Ends the lease and keeps the event: the next one is delivered, and nothing is released. The event stays readable
-    /// through [`Consumer::held`](crate::Consumer::held) until [`Consumer::release_held`](crate::Consumer::release_held),
-    /// or until a later one is released. If this process dies first, whoever comes back with its id gets it again.
+    /// Ends the lease and keeps the event: the next one is delivered, and nothing is released. The event
+    /// stays readable through [`Consumer::held`](crate::Consumer::held) until
+    /// [`Consumer::release_held`](crate::Consumer::release_held), or until a later event is released. If this
+    /// process dies first, the consumer that comes back with its id gets the event again.
     ///
     /// # Examples
     ///

@@ -1,8 +1,8 @@
-//! The one door to the clock: what waits, waits by this. In a simulation (feature `dst`) time is simulated, too.
+//! The only source of time: every wait uses it. In a simulation (feature `dst`) time is simulated, too.
 
 use std::time::{Duration, Instant};
 
-/// The present.
+/// The current time.
 #[inline]
 pub(crate) fn now() -> Instant {
     #[cfg(all(feature = "dst", not(loom)))]
@@ -12,12 +12,17 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Sleeps for `duration`.
+/// Sleeps for `duration`, even if signals keep arriving.
 #[inline]
 pub(crate) fn sleep(duration: Duration) {
     #[cfg(all(feature = "dst", not(loom)))]
     if crate::dst::simulated_sleep(duration) {
         return;
     }
-    std::thread::sleep(duration);
+    #[cfg(not(loom))]
+    crate::os::clock::sleep(duration);
+    #[cfg(loom)]
+    let _ = duration;
+    #[cfg(loom)]
+    crate::sync::yield_now();
 }

@@ -1,7 +1,7 @@
 //! The consumer's handle: copies, leases, batches, and how a wait ends.
 //!
-//! A consumer owns one line of the segment. With an explicit id the line and the position outlive its process; with
-//! an automatic one they go with it, at the latest when the producer is blocked and looks.
+//! A consumer owns one line of the segment. With an explicit id the line and the position outlive the
+//! process; with an automatic id they go with it, at the latest when a blocked producer checks liveness.
 
 use core::marker::PhantomData;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::backing::SharedMemory;
 use crate::blocked::{self, RingState};
+use crate::cancel::Watch;
 use crate::claim::Lease;
 use crate::clock;
 use crate::deadline::Deadline;
@@ -17,6 +18,8 @@ use crate::fail::reached;
 use crate::layout::control::{ConsumerId, MAX_ID_BYTES};
 use crate::layout::lock_bytes::id_byte;
 use crate::observability::ConsumerCounters;
+use crate::os::descriptor::lost_locks;
+use crate::os::step::{Failed, Step};
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::lines;
 use crate::region::MemoryReport;
@@ -25,7 +28,7 @@ use crate::sync::process::{AtomicBool, AtomicU64, Ordering};
 use crate::wait::{AutoWaitStrategy, Habits, Pause, Waiter};
 use crate::{Event, Sequence};
 
-/// Looks at a stamp between two looks at everything else.
+/// Polls of the next stamp between two checks of everything else.
 const LOOKS: u32 = 16;
 
 /// A consumer of a ring in shared memory.
@@ -34,8 +37,8 @@ pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
 /// A consumer of a ring: it sees every event, in order. [`SharedConsumer`] and
 /// [`MmapConsumer`](crate::MmapConsumer) are this type.
 ///
-/// Dropping it detaches: an automatic id leaves the gate, an explicit one keeps its position and gates until it
-/// comes back or is removed.
+/// Dropping the consumer detaches it: with an automatic id it leaves the gate; with an explicit one it keeps
+/// its position, and gates until it comes back or is removed.
 ///
 /// # Examples
 ///
@@ -48,12 +51,12 @@ pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
 /// assert_eq!(rx.try_consume_next(), Some((0, 0)));                 // a copy
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 1);                       // in place
 /// assert_eq!(rx.process_available(|event, _| assert_eq!(*event, 2)), 1);
-/// assert!(rx.try_recv()?.is_none());                               // never waits, and tells of the end
+/// assert!(rx.try_recv()?.is_none());                               // never waits; the ring's end is an error
 ///
 /// assert_eq!((rx.current_sequence(), rx.producer_sequence(), rx.capacity()), (2, 2, 8));
 /// assert_eq!((rx.consumer_sequence(), rx.consumer_id().as_str()), (2, "reader"));
 /// assert_eq!(rx.name(), tx.name());
-/// rx.detach()?;                                                    // it may come back, and goes on where it was
+/// rx.detach()?;                                                    // it may come back, and continues where it was
 /// tx.publish(|event| *event = 3);
 /// let mut rx = ring.consumer("reader")?;
 /// assert_eq!(rx.ring_state().consumers, [(String::from("reader"), 2)]);
@@ -63,7 +66,7 @@ pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Calls that panic where [`recv`](Self::recv) returns an error, for programs written against them:
+/// Calls for existing programs. They panic where [`recv`](Self::recv) returns an error:
 ///
 /// ```
 /// use disruptor_mp::{HeapRing, default_consume_sleep_duration};
@@ -82,7 +85,7 @@ pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Events that are held are read and not released:
+/// Held events have been read, but are not released:
 ///
 /// ```
 /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
@@ -99,23 +102,32 @@ pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
 #[derive(Debug)]
 pub struct Consumer<E: Event, B = SharedMemory> {
     core: ConsumerCore<E>,
+    /// Zero in a forked child, and after a lost lock was noticed.
     live: &'static AtomicU64,
+    /// Whether this consumer has noticed that the descriptor of its lock was closed; it reads nothing after
+    /// that (R8).
+    has_lost: bool,
     habits: Habits,
+    /// The registrations by which cancelled tokens wake this consumer.
+    _watches: Vec<Watch>,
     segment: Segment<E>,
     id: ConsumerId,
     is_durable: bool,
     is_detached: bool,
-    /// When a call that times out is to look around next.
+    /// When the next liveness check is due in a call that times out.
     next_look: Option<Instant>,
-    /// The event that such a call missed last.
+    /// The event that such a call last found missing.
     missed: Sequence,
-    /// Who waited in this consumer's place has found its producer dead: the next call that finds nothing looks, too.
+    /// Set by a party that waits in this consumer's place and finds the producer dead: the next call that
+    /// finds no event checks liveness, too.
     suspicion: Arc<AtomicBool>,
+    /// How many events are in doubt, and where this consumer continues once it has been told (R17).
+    untold: Option<(u64, Sequence)>,
     pub(crate) counters: ConsumerCounters,
     backing: PhantomData<fn() -> B>,
 }
 
-/// Refuses what is no id for a consumer.
+/// Checks that `id` is valid for a consumer.
 pub(crate) fn check_id(id: &str) -> MultiProcessResult<ConsumerId> {
     ConsumerId::new(id).ok_or_else(|| MultiProcessError::InvalidConsumerId {
         id: id.to_owned(),
@@ -128,7 +140,7 @@ pub(crate) fn check_id(id: &str) -> MultiProcessResult<ConsumerId> {
 }
 
 impl<E: Event, B> Consumer<E, B> {
-    /// The line is owned and registered.
+    /// The caller owns the line, and the line is registered.
     pub(crate) fn new(
         segment: Segment<E>,
         place: lines::Place,
@@ -136,11 +148,15 @@ impl<E: Event, B> Consumer<E, B> {
         is_durable: bool,
         habits: Habits,
     ) -> Self {
-        tracing::debug!(ring = %segment.name, id = %id.text(), next = place.next, rejoined = place.rejoined, "consumer attached");
-        habits.watch(segment.region());
+        tracing::debug!(ring = %segment.shown, id = %id.text(), next = place.next, rejoined = place.rejoined, "consumer attached");
+        let mut core = ConsumerCore::new(segment.view, place.line, place.next);
+        let untold = core.stand_in_doubt();
+        let next = core.next();
         Self {
-            core: ConsumerCore::new(segment.view, place.line, place.next),
+            _watches: habits.watch(segment.region()),
+            core,
             live: segment.region().live_word(),
+            has_lost: false,
             habits,
             segment,
             id,
@@ -149,7 +165,8 @@ impl<E: Event, B> Consumer<E, B> {
             next_look: None,
             missed: -1,
             suspicion: Arc::default(),
-            counters: ConsumerCounters::new(place.next, size_of::<E>()),
+            untold,
+            counters: ConsumerCounters::new(next, size_of::<E>()),
             backing: PhantomData,
         }
     }
@@ -158,20 +175,28 @@ impl<E: Event, B> Consumer<E, B> {
     #[inline(always)]
     fn is_ready(&mut self) -> bool {
         if self.live.load(Ordering::Relaxed) == 0 {
-            forked();
+            refuse(self.has_lost);
         }
         self.core.is_ready()
     }
 
+    /// Whether this process is a forked child, or the lock is lost: then nothing in the ring may be touched.
+    #[inline(always)]
     pub(crate) fn is_forked(&self) -> bool {
         self.live.load(Ordering::Relaxed) == 0
+    }
+
+    /// Why this consumer can no longer read; `None` while it can.
+    pub(crate) fn refusal(&self) -> Option<RecvError> {
+        self.is_forked().then(|| refusal(self.has_lost))
     }
 
     /// The next event in place, if there is one. Never waits.
     ///
     /// # Panics
     ///
-    /// In a process forked from the one that made this consumer.
+    /// In a process forked from the one that made this consumer, and once when events are in doubt
+    /// ([`RecvError::InDoubt`]).
     ///
     /// # Examples
     ///
@@ -189,11 +214,14 @@ impl<E: Event, B> Consumer<E, B> {
         if self.is_ready() {
             Some(Lease::new(&mut self.core))
         } else {
+            if self.untold.is_some() {
+                self.panic_in_doubt();
+            }
             None
         }
     }
 
-    /// The next event in place, if there is one; it stays the next one. Never waits.
+    /// The next event in place, if there is one. It stays the next event. Never waits.
     ///
     /// # Examples
     ///
@@ -206,14 +234,14 @@ impl<E: Event, B> Consumer<E, B> {
     /// assert_eq!(rx.peek(), None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn peek(&self) -> Option<&E> {
         if self.is_forked() || !self.core.is_ready() {
             return None;
         }
         let event = self.core.event(self.core.next());
-        // SAFETY: the stamp was seen, and the gate cannot pass the event before it is released, for which this consumer
-        // must be borrowed mutably (R3, R7); any bytes are an `E`.
+        // SAFETY: the stamp was seen, and the gate cannot pass the event before it is released, and a release
+        // needs a mutable borrow of this consumer (R3, R7); any bytes are an `E`.
         Some(unsafe { event.as_ref() })
     }
 
@@ -221,10 +249,13 @@ impl<E: Event, B> Consumer<E, B> {
     ///
     /// # Panics
     ///
-    /// In a forked process.
+    /// In a forked process, and once when events are in doubt ([`RecvError::InDoubt`]).
     #[inline]
     pub fn try_consume_next(&mut self) -> Option<(Sequence, E)> {
         if !self.is_ready() {
+            if self.untold.is_some() {
+                self.panic_in_doubt();
+            }
             return None;
         }
         let sequence = self.core.next();
@@ -240,7 +271,8 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Errors
     ///
     /// [`RecvError::Closed`] and [`RecvError::ProducerDead`] after everything published was delivered,
-    /// [`RecvError::Timeout`], [`RecvError::Cancelled`], [`RecvError::Forked`].
+    /// [`RecvError::Timeout`], [`RecvError::Cancelled`], [`RecvError::Forked`], [`RecvError::LockLost`];
+    /// [`RecvError::InDoubt`], once, before anything else.
     ///
     /// # Examples
     ///
@@ -263,13 +295,13 @@ impl<E: Event, B> Consumer<E, B> {
         Ok(Lease::new(&mut self.core))
     }
 
-    /// The next event in place, if there is one, or the ring's end. Never waits: for event loops. Looks whether the
-    /// producer is alive once in a liveness interval, and when a [`RingSet`](crate::RingSet) or a descriptor has told of its
-    /// death.
+    /// The next event in place, if there is one, or the ring's end. Never waits: for event loops. Checks once
+    /// in a liveness interval whether the producer is alive, and also when a [`RingSet`](crate::RingSet) or a
+    /// descriptor has reported its death.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), but for the time-out.
+    /// As [`recv`](Self::recv), except for the timeout.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Lease<'_, E>>, RecvError> {
         if (self.is_forked() || !self.core.is_ready()) && !self.look_for_news()? {
@@ -278,7 +310,7 @@ impl<E: Event, B> Consumer<E, B> {
         Ok(Some(Lease::new(&mut self.core)))
     }
 
-    /// Whether the next event is there, though it was not just now.
+    /// Whether the next event has come since a first poll found none.
     #[cold]
     #[inline(never)]
     fn look_for_news(&mut self) -> Result<bool, RecvError> {
@@ -286,17 +318,22 @@ impl<E: Event, B> Consumer<E, B> {
         self.poll_news(looks_around)
     }
 
-    /// Whether the next event is there; or the end, `looks_around`: the producer's death, too, or a cancelled token.
+    /// Whether the next event is there. Returns an error at the ring's end, when a token is cancelled, and,
+    /// if `looks_around`, when the producer is dead.
     pub(crate) fn poll_news(&mut self, looks_around: bool) -> Result<bool, RecvError> {
         if self.is_forked() {
-            return Err(RecvError::Forked);
+            return Err(refusal(self.has_lost));
         }
+        self.tell_of_doubt()?;
         if self.core.is_ready() {
             return Ok(true);
         }
         self.core.let_producer_go_on();
         if self.core.is_at_end() {
-            self.unlink_if_last();
+            if let Err(failed) = self.unlink_if_last() {
+                let error = self.segment.refused(failed);
+                tracing::warn!("{error}");
+            }
             return Err(RecvError::Closed);
         }
         if looks_around {
@@ -311,7 +348,28 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
-    /// The next event, which the caller has seen.
+    /// Reports a doubt, once (R17).
+    fn tell_of_doubt(&mut self) -> Result<(), RecvError> {
+        match self.untold.take() {
+            None => Ok(()),
+            Some((events, next)) => {
+                self.core.go_on_at(next);
+                self.counters.start_at(next);
+                Err(RecvError::InDoubt { events })
+            }
+        }
+    }
+
+    /// Called by calls that cannot return an error and have found no event: panics, once, if events are in doubt.
+    #[cold]
+    #[inline(never)]
+    fn panic_in_doubt(&mut self) {
+        if let Err(error) = self.tell_of_doubt() {
+            panic!("{error}");
+        }
+    }
+
+    /// A lease of the next event, which the caller has found published.
     #[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
     pub(crate) fn lease(&mut self) -> Lease<'_, E> {
         debug_assert!(self.core.is_ready());
@@ -327,9 +385,10 @@ impl<E: Event, B> Consumer<E, B> {
         deadline: Deadline,
     ) -> Result<(), RecvError> {
         if self.is_forked() {
-            return Err(RecvError::Forked);
+            return Err(refusal(self.has_lost));
         }
-        let mut waiter = Waiter::new(&self.habits, strategy, deadline, self.participants());
+        let participants = self.participants();
+        let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
         self.counters.bring_up_to_date(self.core.next());
         let mut looks_around = self.is_suspicious();
         loop {
@@ -363,8 +422,8 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
-    /// Whether the next event comes while its stamp alone is looked at for a while, with nothing in between: who spins has
-    /// it sooner by what all the rest takes.
+    /// Polls the next event's stamp for a while, with nothing in between, and returns whether the event has
+    /// come. A spinning call gets the event sooner by the time that all the other checks take.
     #[inline(always)]
     fn looks_quickly(&self, strategy: AutoWaitStrategy) -> bool {
         strategy.spins()
@@ -374,8 +433,9 @@ impl<E: Event, B> Consumer<E, B> {
             })
     }
 
-    /// Calls that time out at once look around, too, when nothing has come for a while. The first of them after an event
-    /// does not even look at the clock: who polls once more behind each event pays nothing for it.
+    /// Whether a call that times out at once is due for a liveness check because nothing has come for a
+    /// while. The first such call after an event does not even read the clock, so that a caller that polls
+    /// once more after each event pays nothing for it.
     fn is_look_due(&mut self) -> bool {
         if self.is_suspicious() {
             return true;
@@ -393,32 +453,35 @@ impl<E: Event, B> Consumer<E, B> {
         is_due
     }
 
-    /// Whether a call that waits for the next event would return at once, with it or with the ring's end. Who asks waits in
-    /// this consumer's place, and lets the producer go on as it would (R9).
+    /// Whether a call that waits for the next event would return at once, with the event or with the ring's
+    /// end. The caller of this method waits in the consumer's place, so the method lets the producer go on as
+    /// that call would (R9).
     pub(crate) fn has_news(&self) -> bool {
-        if self.core.is_ready() {
+        if self.core.is_ready() || self.untold.is_some() {
             return true;
         }
         self.core.let_producer_go_on();
         self.core.is_at_end()
     }
 
-    /// Whether the producer is dead and nothing is left, for who waits in this consumer's place: the next call says so.
+    /// Whether the producer is dead and nothing is left, or this consumer's lock is lost. For a caller that
+    /// waits in this consumer's place: the consumer's next call returns the error.
     pub(crate) fn is_orphaned(&self) -> bool {
-        let is_orphaned = !self.core.is_ready() && self.is_left_alone();
+        let is_orphaned =
+            self.segment.has_lost_locks() || (!self.core.is_ready() && self.is_left_alone());
         if is_orphaned {
             self.suspicion.store(true, Ordering::Relaxed);
         }
         is_orphaned
     }
 
-    /// Where those who wait in this consumer's place say that its producer is dead.
+    /// The flag by which parties that wait in this consumer's place report that its producer is dead.
     #[cfg(all(target_os = "linux", not(loom)))]
     pub(crate) fn suspicion(&self) -> &Arc<AtomicBool> {
         &self.suspicion
     }
 
-    /// Whether somebody has said so; once.
+    /// Whether that flag is set; clears it.
     fn is_suspicious(&self) -> bool {
         self.suspicion.load(Ordering::Relaxed) && self.suspicion.swap(false, Ordering::Relaxed)
     }
@@ -435,38 +498,43 @@ impl<E: Event, B> Consumer<E, B> {
         self.core.line()
     }
 
-    /// How many share the ring.
+    /// How many endpoints share the ring.
     pub(crate) fn participants(&self) -> usize {
         1 + blocked::registered(self.core.control()).count()
     }
 
-    /// R11: whether the producer is dead and nothing is left.
+    /// R11: returns an error if the producer is dead and nothing is left. Also notices a lost lock: a
+    /// consumer that has lost its lock cannot tell whether the producer is alive.
     fn look_around(&mut self) -> Result<(), RecvError> {
+        if self.segment.has_lost_locks() {
+            static LOST: AtomicU64 = AtomicU64::new(0);
+            (self.has_lost, self.live) = (true, &LOST);
+            return Err(RecvError::LockLost);
+        }
         self.counters.bring_up_to_date(self.core.next());
         if self.is_left_alone() {
-            return Err(RecvError::ProducerDead {
-                owner: self.segment.producer_text(),
-            });
+            return Err(self.segment.orphaned());
         }
         Ok(())
     }
 
-    /// R11: as [`ConsumerCore::is_abandoned`]; not, if the system does not say.
+    /// R11: as [`ConsumerCore::is_abandoned`]; false if the system cannot tell.
     fn is_left_alone(&self) -> bool {
         self.core.is_abandoned(self.segment.locks()).unwrap_or_else(|error| {
-            tracing::warn!(ring = %self.segment.name, %error, "could not look whether the producer is alive");
+            tracing::warn!(ring = %self.segment.shown, %error, "could not look whether the producer is alive");
             false
         })
     }
 
-    /// The last one to drain a closed ring takes its name along (R15).
-    fn unlink_if_last(&self) {
-        if let Err(error) = self.segment.unlink_if_drained() {
-            tracing::warn!(ring = %self.segment.name, %error, "could not remove the drained ring's name");
-        }
+    /// Removes the name of a closed ring if this consumer is the last to drain it (R15). This consumer is at
+    /// the ring's end; events that it holds are not released yet.
+    fn unlink_if_last(&self) -> Result<(), Failed> {
+        let has_drained = self.core.held().is_empty();
+        let unlinked = self.segment.unlink_if_drained(has_drained);
+        unlinked.map_err(|error| Step::RemoveName.failed(error))
     }
 
-    /// Waits through a producer's death, and panics with the other ends.
+    /// Waits for the next event, also after the producer has died, and panics with every other error.
     fn wait_or_panic(&mut self, strategy: AutoWaitStrategy) {
         loop {
             match self.wait_for_event(strategy, Deadline::NEVER) {
@@ -477,17 +545,17 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
-    /// A copy of the next event, waiting for it for as long as it takes, through a producer's death too.
-    /// The twin that returns its errors is [`recv`](Self::recv).
+    /// A copy of the next event. Waits for it for as long as it takes, also after the producer has died.
+    /// [`recv`](Self::recv) returns errors instead.
     ///
     /// # Panics
     ///
-    /// When the ring is closed and drained, and in a forked process.
+    /// When the ring is closed and drained, once when events are in doubt, and in a forked process.
     pub fn consume_next(&mut self) -> (Sequence, E) {
         self.consume_next_by(self.habits.strategy)
     }
 
-    /// As [`consume_next`](Self::consume_next), sleeping for `pause` between two looks.
+    /// As [`consume_next`](Self::consume_next), but sleeps for `pause` between two polls.
     ///
     /// # Panics
     ///
@@ -517,7 +585,7 @@ impl<E: Event, B> Consumer<E, B> {
         Lease::new(&mut self.core)
     }
 
-    /// As [`consume_next_leased`](Self::consume_next_leased), sleeping for `pause` between two looks.
+    /// As [`consume_next_leased`](Self::consume_next_leased), but sleeps for `pause` between two polls.
     ///
     /// # Panics
     ///
@@ -529,25 +597,29 @@ impl<E: Event, B> Consumer<E, B> {
         Lease::new(&mut self.core)
     }
 
-    /// Handles the events that are there, one ring's worth at the most, and returns how many. Never waits.
+    /// Handles the events that are there, at most one ring's worth, and returns how many. Never waits.
     ///
-    /// Events are released together when the call ends, and within it at every eighth of the ring: a consumer that
-    /// dies in the closure sees at most that many again. One whose closure panics has released what came before. While
-    /// the producer is blocked and watches its required consumers, each event is released by itself.
+    /// Events are released together when the call ends, and within the call at every eighth of the ring: a
+    /// consumer that dies in the closure sees at most that many again. If the closure panics, all events
+    /// before the one at hand are released. While the producer is blocked and watches its required consumers,
+    /// each event is released by itself.
     ///
     /// # Panics
     ///
-    /// In a forked process, and with the closure.
+    /// In a forked process, once when events are in doubt ([`RecvError::InDoubt`]), and with the closure.
     #[inline]
     pub fn process_available<F: FnMut(&E, Sequence)>(&mut self, mut handle: F) -> usize {
         if !self.is_ready() {
+            if self.untold.is_some() {
+                self.panic_in_doubt();
+            }
             return 0;
         }
         self.process_ready::<false, _>(|| false, |event, sequence, _| handle(event, sequence))
     }
 
-    /// As [`process_available`](Self::process_available), but waits for the first event, and says of each whether
-    /// it is the last of this call.
+    /// As [`process_available`](Self::process_available), but waits for the first event and tells the closure
+    /// of each event whether it is the last of this call.
     ///
     /// # Panics
     ///
@@ -586,7 +658,8 @@ impl<E: Event, B> Consumer<E, B> {
         self.process_until(deadline, || false, handle)
     }
 
-    /// As [`process_within`](Self::process_within), but the next event is the last one when `is_over`.
+    /// As [`process_within`](Self::process_within), but if `is_over` is true before an event is handled, that
+    /// event is the last.
     pub(crate) fn process_until<F: FnMut(&E, Sequence, bool)>(
         &mut self,
         deadline: Deadline,
@@ -603,7 +676,7 @@ impl<E: Event, B> Consumer<E, B> {
     ///
     /// # Panics
     ///
-    /// As [`consume_next`](Self::consume_next), and with the closure; the event is delivered again then.
+    /// As [`consume_next`](Self::consume_next), and with the closure; in that case the event is delivered again.
     pub fn process_next_blocking<F: FnOnce(&E, Sequence) -> R, R>(&mut self, handle: F) -> R {
         let lease = self.consume_next_leased();
         let result = handle(&lease, lease.sequence());
@@ -611,9 +684,10 @@ impl<E: Event, B> Consumer<E, B> {
         result
     }
 
-    /// Handles ready events; at least one is ready. `TELLS_LAST`: the closure is told which one is the last, the one at hand
-    /// when `is_over`, so the next stamp is looked at before an event is handled. Otherwise it is looked at afterwards: its line is more
-    /// likely to be complete by then, and is not taken from the producer half written.
+    /// Handles ready events; at least one is ready. With `TELLS_LAST` the closure is told which event is the
+    /// last, which is the one at hand if `is_over` is true; for that, the next stamp is polled before an
+    /// event is handled. Otherwise it is polled afterwards: by then its cache line is more likely to be
+    /// complete, and is not taken from the producer half written.
     #[inline(always)]
     fn process_ready<const TELLS_LAST: bool, F>(
         &mut self,
@@ -647,7 +721,8 @@ impl<E: Event, B> Consumer<E, B> {
                     break;
                 }
                 burst.core.commit(sequence);
-                commit_at = sequence + commit_every;
+                // events that are released one by one move this point, which must not pass the last event of the call
+                commit_at = (sequence + commit_every).min(last_of_call);
             }
             if is_last || (!TELLS_LAST && !burst.core.is_published(sequence + 1)) {
                 break;
@@ -677,7 +752,7 @@ impl<E: Event, B> Consumer<E, B> {
         Some(unsafe { self.core.event(sequence).as_ref() })
     }
 
-    /// Releases the `count` oldest of the held events, or as many as there are.
+    /// Releases the `count` oldest held events, or as many as there are.
     #[inline]
     pub fn release_held(&mut self, count: usize) {
         if !self.is_forked() {
@@ -685,12 +760,19 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
-    /// Whether the producer is blocked and looks for progress: who releases several events together releases what it has
-    /// handled, each by itself, while that is so. For the layers above.
+    /// Whether the producer is blocked and watches for progress. While it does, a consumer that otherwise releases
+    /// several events together releases each event by itself as soon as it is handled. For the layers above.
     #[doc(hidden)]
     #[inline(always)]
     pub fn is_watched(&self) -> bool {
         !self.is_forked() && self.core.is_watched()
+    }
+
+    /// Whether one of this consumer's tokens is cancelled. For the layers above, whose loops skip events that
+    /// they do not use.
+    #[doc(hidden)]
+    pub fn is_cancelled(&self) -> bool {
+        self.habits.are_cancelled()
     }
 
     /// The held events are delivered again, as if they had not been read.
@@ -700,14 +782,32 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
-    /// Releases everything up to `sequence`, which was published, unread.
+    /// Releases everything up to `sequence` unread. `sequence` was published.
     pub(crate) fn skip_to(&mut self, sequence: Sequence) {
         self.core.commit(sequence);
         self.counters.start_at(self.core.next());
     }
 
-    /// Says that this consumer is ready. Attaching has said so already: kept for programs that call it.
-    pub fn signal_readiness(&mut self) {}
+    /// Whether the producer has closed the ring in order, even if events are still unread. A successor that
+    /// takes the ring over opens it again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.publish(|event| *event = 7);
+    /// assert!(!rx.is_closed());
+    /// tx.close()?;
+    /// assert!(rx.is_closed());
+    /// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        !self.is_forked() && self.core.closed_at().is_some()
+    }
 
     /// The last sequence this consumer has released.
     #[inline]
@@ -718,7 +818,7 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
-    /// The sequence that is delivered next. What lies between is held.
+    /// The sequence that is delivered next. Events between the last released one and this one are held.
     pub(crate) fn next_to_read(&self) -> Sequence {
         self.core.next()
     }
@@ -729,7 +829,7 @@ impl<E: Event, B> Consumer<E, B> {
         self.current_sequence()
     }
 
-    /// The last sequence that was published, found by looking at the stamps that follow this consumer's position.
+    /// The last published sequence, found by polling the stamps that follow this consumer's position.
     pub fn producer_sequence(&self) -> Sequence {
         if self.is_forked() {
             self.next_to_read() - 1
@@ -754,7 +854,7 @@ impl<E: Event, B> Consumer<E, B> {
         &self.segment.name
     }
 
-    /// What memory this consumer's mapping got.
+    /// The memory that this consumer's mapping got.
     ///
     /// # Examples
     ///
@@ -772,38 +872,60 @@ impl<E: Event, B> Consumer<E, B> {
         blocked::ring_state(&self.segment, self.producer_sequence())
     }
 
-    /// Detaches, as dropping does, but with its errors. A durable consumer keeps its position.
+    /// Detaches, as dropping does, but returns errors. A durable consumer keeps its position.
     ///
     /// # Errors
     ///
-    /// When the system fails, and in a forked process.
+    /// When the system fails, and in a forked process. [`MultiProcessError::Io`] where this consumer was the
+    /// last to drain a closed ring and may not remove its name, for example that of another user's ring in a
+    /// sticky directory: the consumer is detached all the same, and the file stays. When the program has
+    /// closed the descriptor of this consumer's lock: its line is then left as after a death.
     pub fn detach(mut self) -> MultiProcessResult<()> {
         if self.is_forked() {
-            return Err(MultiProcessError::Forked);
+            return Err(self.refusal_to(Step::Detach));
         }
-        self.finish().map_err(self.segment.io_error("detach"))
+        let finished = self.finish();
+        finished.map_err(|failed| self.segment.refused(failed))
     }
 
-    /// Detaches for good: a durable consumer gives up its position as well.
+    /// Detaches for good: a durable consumer also gives up its position and its unread events. The last
+    /// durable consumer that needed the name of a closed ring removes that name.
     ///
     /// # Errors
     ///
     /// As [`detach`](Self::detach).
     pub fn leave(mut self) -> MultiProcessResult<()> {
         if self.is_forked() {
-            return Err(MultiProcessError::Forked);
+            return Err(self.refusal_to(Step::Detach));
         }
         let was_durable = core::mem::replace(&mut self.is_durable, false);
         let left = self.finish();
         if was_durable {
             let _ = self.segment.locks().unlock(id_byte(&self.id.text()));
         }
-        left.map_err(self.segment.io_error("leave"))
+        // the unread events of this consumer no longer keep the name of a closed ring
+        let left = left.and_then(|()| {
+            let unlinked = self.segment.unlink_if_drained(false);
+            unlinked.map_err(|error| Step::RemoveName.failed(error))
+        });
+        left.map_err(|failed| self.segment.refused(failed))
     }
 
-    fn finish(&mut self) -> std::io::Result<()> {
+    /// The error for ending a consumer whose live word is zero.
+    fn refusal_to(&self, step: Step) -> MultiProcessError {
+        match self.has_lost {
+            true => self.segment.io_error(step)(lost_locks()),
+            false => MultiProcessError::Forked,
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Failed> {
         if core::mem::replace(&mut self.is_detached, true) {
             return Ok(());
+        }
+        if self.segment.has_lost_locks() {
+            // other processes count it as dead and may have given its line to another consumer
+            return Err(Step::Detach.failed(lost_locks()));
         }
         self.counters
             .sample_lag(self.core.newest() + 1 - self.core.next());
@@ -814,10 +936,44 @@ impl<E: Event, B> Consumer<E, B> {
         } else {
             lines::leave(control, locks, self.core.line())
         };
-        if self.core.is_at_end() {
-            self.unlink_if_last();
+        let left = left.map_err(|error| Step::Detach.failed(error));
+        match self.core.is_at_end() {
+            true => left.and(self.unlink_if_last()),
+            false => left,
         }
-        left
+    }
+}
+
+/// Kept for programs written against disruptor-mp 0.1.
+impl<E: Event, B> Consumer<E, B> {
+    /// Does nothing: attaching has already signalled that this consumer is ready. The call can be removed.
+    pub fn signal_readiness(&self) {}
+
+    /// True: the segment of every ring includes coordination. The call can be removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rx = disruptor_mp::HeapRing::<u64>::new(8)?.consumer("reader")?;
+    /// assert!(rx.has_coordination_support());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn has_coordination_support(&self) -> bool {
+        true
+    }
+
+    /// True, whatever the name is: attaching has found the coordination in the ring's own segment. The call
+    /// can be removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut rx = disruptor_mp::HeapRing::<u64>::new(8)?.consumer("reader")?;
+    /// assert!(rx.try_attach_coordination("ticks"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_attach_coordination(&mut self, _base_name: &str) -> bool {
+        true
     }
 }
 
@@ -826,13 +982,14 @@ impl<E: Event, B> Drop for Consumer<E, B> {
         if self.is_forked() {
             return;
         }
-        if let Err(error) = self.finish() {
-            tracing::warn!(ring = %self.segment.name, %error, "could not detach");
+        if let Err(failed) = self.finish() {
+            let error = self.segment.refused(failed);
+            tracing::warn!("{error}");
         }
     }
 }
 
-/// Releases what was handled when the closure panics.
+/// Releases the handled events if the closure panics.
 struct Burst<'a, E: Event> {
     core: &'a mut ConsumerCore<E>,
     done: Sequence,
@@ -841,7 +998,7 @@ struct Burst<'a, E: Event> {
 impl<E: Event> Drop for Burst<'_, E> {
     #[cold]
     fn drop(&mut self) {
-        // nothing was handled since the last release: that would release what is held
+        // if nothing was handled since the last release, a commit would release events that are held
         if self.done >= self.core.next() {
             self.core.commit(self.done);
         }
@@ -850,6 +1007,41 @@ impl<E: Event> Drop for Burst<'_, E> {
 
 #[cold]
 #[inline(never)]
-fn forked() -> ! {
-    panic!("{}", RecvError::Forked)
+fn refuse(has_lost: bool) -> ! {
+    panic!("{}", refusal(has_lost))
+}
+
+/// The error for reading with a consumer whose live word is zero.
+fn refusal(has_lost: bool) -> RecvError {
+    match has_lost {
+        true => RecvError::LockLost,
+        false => RecvError::Forked,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::HeapRing;
+    use crate::sync::process::Ordering;
+
+    #[test]
+    fn a_burst_that_was_watched_for_a_while_ends_after_one_ring() {
+        const CAPACITY: usize = 64;
+        for watched in [0, 3, 7, 8, 30, CAPACITY - 1] {
+            let ring = HeapRing::<u64>::new(CAPACITY).expect("a ring");
+            let mut tx = ring.producer().expect("a producer");
+            let mut rx = ring.consumer("reader").expect("a consumer");
+            let view = rx.segment.view;
+            let is_watching = &view.control().waiters.is_watching;
+            tx.publish_batch(CAPACITY, |_, _| {});
+            let mut handled = 0;
+            let count = rx.process_available(|_, _| {
+                is_watching.store(u32::from(handled == watched), Ordering::Relaxed);
+                handled += 1;
+                assert!(handled <= CAPACITY, "{watched}");
+                while tx.try_publish(|_| {}).is_ok() {}
+            });
+            assert_eq!((count, handled), (CAPACITY, CAPACITY), "{watched}");
+        }
+    }
 }

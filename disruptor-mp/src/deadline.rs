@@ -24,7 +24,7 @@ impl Deadline {
     /// Wait for as long as it takes.
     pub const NEVER: Self = Self(None);
 
-    /// `duration` from now; never, if that lies beyond what the clock can tell.
+    /// `duration` from now; never, if the clock cannot represent that instant.
     pub fn after(duration: Duration) -> Self {
         Self(clock::now().checked_add(duration))
     }
@@ -34,12 +34,12 @@ impl Deadline {
         Self(Some(instant))
     }
 
-    /// Whether it lies behind us.
+    /// Whether the deadline has passed.
     pub fn has_passed(&self) -> bool {
         self.0.is_some_and(|instant| clock::now() >= instant)
     }
 
-    /// How long until then; `None` for [`NEVER`](Self::NEVER), zero when it has passed.
+    /// How long until the deadline; `None` for [`NEVER`](Self::NEVER), zero when it has passed.
     pub fn remaining(&self) -> Option<Duration> {
         self.0
             .map(|instant| instant.saturating_duration_since(clock::now()))

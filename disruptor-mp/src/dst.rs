@@ -1,23 +1,24 @@
 //! Deterministic simulation (feature `dst`): processes that share a ring, under one seed.
 //!
-//! [`simulate`] runs *tasks*, each of which stands for a process, on a [`HeapRing`](crate::HeapRing). One of them runs
-//! at a time; at each access to the ring's shared words, at each lock, sleep, yield and [`point`], one seeded generator
-//! decides who goes on. Tasks are interrupted, stopped for a while as by SIGSTOP and, if they are mortal, killed as by
-//! SIGKILL: no destructor runs, the locks of their endpoints fall, and the process is started again. Waiting calls see a
-//! simulated clock, which passes in no time. The same seed gives the same history, step by step, which [`Outcome`] tells
-//! as text when something failed.
+//! [`simulate`] runs *tasks*, each of which stands for a process, on a [`HeapRing`](crate::HeapRing). One task
+//! runs at a time. At each access to the ring's shared words, and at each lock, sleep, yield and [`point`],
+//! one seeded generator decides which task goes on. Tasks are interrupted, stopped for a while as by SIGSTOP
+//! and, if they are mortal, killed as by SIGKILL: no destructor runs, the locks of the task's endpoints fall,
+//! and the process is started again. Waiting calls see a simulated clock, so that a wait takes no real time.
+//! The same seed gives the same history, step by step; [`Outcome`] returns it as text when something failed.
 //!
 //! # What is simulated
 //!
-//! The interleavings of accesses, deaths, stops, time. Not the memory model: a load returns the last store. Not the
-//! life of a segment's name, and not mapped files: only rings on the heap. A thread that a task starts is not part of
-//! the simulation: auto consumers are not. What is built without the feature holds none of this.
+//! A simulation covers the interleavings of accesses, deaths, stops, and time. It does not cover the memory
+//! model (a load returns the last store), the life of a segment's name, or mapped files: all rings are on the
+//! heap. A thread that a task starts is not part of the simulation, and so auto consumers are not. A build
+//! without the feature contains none of this.
 //!
 //! # Rules for tasks
 //!
-//! An endpoint belongs to the task that opened it: its locks fall when that task dies. Whatever a task does must
-//! depend on the simulation alone: ask [`below`] for a choice, and [`now`] for the time. A lock that is not the ring's
-//! must not be held across a call of the ring, as the call may be interrupted for good.
+//! An endpoint belongs to the task that opened it: its locks fall when that task dies. The behaviour of a task
+//! must depend on the simulation alone: call [`below`] for a choice, and [`now`] for the time. A task must not
+//! hold a lock that is not the ring's across a call of the ring, as the call may be interrupted for good.
 //!
 //! # Examples
 //!
@@ -78,7 +79,7 @@ pub use scheduler::Schedule;
 use scheduler::{Scheduler, Site};
 pub use trace::Trace;
 
-/// What is to be simulated under one seed: see [`simulate`].
+/// The set-up of a simulation under one seed: see [`simulate`].
 ///
 /// # Examples
 ///
@@ -116,7 +117,7 @@ impl fmt::Debug for Simulation {
     }
 }
 
-/// What became of a simulation.
+/// The result of a simulation.
 ///
 /// # Examples
 ///
@@ -148,11 +149,11 @@ pub struct Outcome {
     failure: Option<String>,
 }
 
-/// Simulates under `seed` what `scenario` sets up, to the end of every task. See the [module](self).
+/// Runs the simulation that `scenario` sets up under `seed`, until every task has ended. See the [module](self).
 ///
 /// # Panics
 ///
-/// Within a simulation.
+/// When called within a simulation.
 pub fn simulate(seed: u64, scenario: impl FnOnce(&mut Simulation)) -> Outcome {
     let mut simulation = Simulation {
         scheduler: Scheduler::new(seed),
@@ -179,7 +180,7 @@ pub fn simulate(seed: u64, scenario: impl FnOnce(&mut Simulation)) -> Outcome {
 }
 
 impl Simulation {
-    /// What the simulation does to its tasks.
+    /// Sets what the simulation does to its tasks.
     pub fn set_schedule(&mut self, schedule: Schedule) {
         self.scheduler.set_schedule(schedule);
     }
@@ -193,12 +194,13 @@ impl Simulation {
         self.scheduler.below(n)
     }
 
-    /// A process that is interrupted and stopped, but never killed.
+    /// Adds a process that is interrupted and stopped, but never killed.
     pub fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) {
         self.processes.push(once(name, body));
     }
 
-    /// A process that may be killed `deaths_max` times; then it begins anew, told how many lives it has had.
+    /// Adds a process that may be killed `deaths_max` times. It then begins anew and is told how many lives
+    /// it has had.
     ///
     /// # Examples
     ///
@@ -227,7 +229,7 @@ impl Simulation {
         });
     }
 
-    /// A process that runs after all others, unless something failed: a last look at what they left.
+    /// Adds a process that runs after all others, unless something failed, and checks what they left.
     pub fn afterwards(&mut self, body: impl FnOnce() + Send + 'static) {
         self.afterwards = Some(once("afterwards", body));
     }
@@ -269,17 +271,17 @@ impl Outcome {
         self.deaths
     }
 
-    /// The marks, and the bugs switched on, that the tasks came by.
+    /// The marks, and the switched-on [`buggify`] names, that the tasks reached.
     pub fn reached(&self) -> &BTreeSet<&'static str> {
         &self.reached
     }
 
-    /// What happened.
+    /// The history of the simulation.
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// What went wrong: the first panic of a task, or that they were not over in time.
+    /// What went wrong: the first panic of a task, or that the tasks did not end in time.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
@@ -299,7 +301,7 @@ impl Outcome {
     }
 }
 
-/// The trace, the seed, and how it ended.
+/// The trace, the seed, and how the simulation ended.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.failure.as_deref().unwrap_or("passed");
@@ -307,7 +309,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A named step: the task may be interrupted, stopped or killed here. Nothing outside of simulations.
+/// A named step: the task may be interrupted, stopped or killed here. Does nothing outside of simulations.
 ///
 /// # Examples
 ///
@@ -325,7 +327,7 @@ pub fn point(name: &'static str) {
     }
 }
 
-/// Marks a rare branch: [`Outcome::reached`] tells that a task came by. Nothing outside of simulations.
+/// Marks a rare branch: [`Outcome::reached`] contains it if a task reached it. Does nothing outside of simulations.
 ///
 /// # Examples
 ///
@@ -344,8 +346,8 @@ pub fn reached(mark: &'static str) {
     }
 }
 
-/// Whether to do now what is allowed at any time, and rare. One seed switches some of these names off, another one makes
-/// them frequent. Never outside of simulations.
+/// Whether to do something now that is allowed at any time but rare. One seed switches some of these names
+/// off, another one makes them frequent. Always false outside of simulations.
 ///
 /// # Examples
 ///
@@ -356,8 +358,8 @@ pub fn buggify(name: &'static str) -> bool {
     current().is_some_and(|task| task.with_scheduler(|scheduler| scheduler.buggify(name)))
 }
 
-/// Where a delay is worth trying: a seed that has switched `name` on holds the task up here, often and for long. Nothing
-/// outside of simulations.
+/// A place where a delay is worth trying: a seed that has switched `name` on delays the task here, often and
+/// for long. Does nothing outside of simulations.
 ///
 /// # Examples
 ///
@@ -370,7 +372,7 @@ pub fn delay(name: &'static str) {
     }
 }
 
-/// A number below `n` that the seed decides; outside of simulations any.
+/// A number below `n` that the seed decides; outside of simulations, a random one.
 ///
 /// # Panics
 ///
@@ -388,7 +390,7 @@ pub fn below(n: usize) -> usize {
     }
 }
 
-/// A remark for the trace. Nothing outside of simulations.
+/// Adds a remark to the trace. Does nothing outside of simulations.
 ///
 /// # Examples
 ///
@@ -404,7 +406,7 @@ pub fn note(text: impl fmt::Display) {
     }
 }
 
-/// The time, which in a simulation is the simulation's.
+/// The time; within a simulation, the simulated time.
 ///
 /// # Examples
 ///
@@ -415,7 +417,7 @@ pub fn note(text: impl fmt::Display) {
 /// dst::simulate(1, |simulation| {
 ///     simulation.spawn("sleeper", || {
 ///         let start = dst::now();
-///         dst::sleep(Duration::from_secs(3600));         // in no time
+///         dst::sleep(Duration::from_secs(3600));         // takes no real time
 ///         assert!(dst::now() - start >= Duration::from_secs(3600));
 ///     });
 /// })
@@ -425,7 +427,7 @@ pub fn now() -> Instant {
     crate::clock::now()
 }
 
-/// Sleeps, which in a simulation takes no time.
+/// Sleeps; within a simulation, this takes no real time.
 ///
 /// # Examples
 ///
@@ -440,7 +442,7 @@ pub(crate) fn simulated_now() -> Option<Instant> {
     current().map(|task| task.now())
 }
 
-/// Says whether there was a simulation to sleep in.
+/// Sleeps if the caller is in a simulation, and returns whether it is.
 pub(crate) fn simulated_sleep(duration: Duration) -> bool {
     let task = current();
     if let Some(task) = &task {
@@ -449,7 +451,7 @@ pub(crate) fn simulated_sleep(duration: Duration) -> bool {
     task.is_some()
 }
 
-/// What happens when the task that calls is killed: the kernel's part of its death.
+/// Registers the kernel's part of the calling task's death: `release` runs when the task is killed.
 pub(crate) fn on_death(release: impl FnOnce() + 'static) {
     if let Some(task) = current() {
         task.on_death(Box::new(release));

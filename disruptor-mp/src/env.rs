@@ -4,17 +4,33 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::wait::AutoWaitStrategy;
+
 fn read<T: FromStr>(name: &str) -> Option<T> {
+    read_as(name, "a number", |text| text.parse().ok())
+}
+
+fn read_as<T>(name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     let value = std::env::var_os(name)?;
-    // what is no text is no number, either
+    // a value that is not text is not what is expected, either
     let text = value.to_string_lossy();
-    match text.trim().parse() {
-        Ok(value) => Some(value),
-        Err(_) => {
-            tracing::warn!(variable = name, value = %text, "not a number: ignored");
-            None
-        }
+    let parsed = parse(text.trim());
+    if parsed.is_none() {
+        tracing::warn!(variable = name, value = %text, "not {expected}: ignored");
     }
+    parsed
+}
+
+/// `MYELON_WAIT_STRATEGY`: what [`AutoWaitStrategy::from_env_or`] returns.
+pub(crate) fn wait_strategy() -> Option<AutoWaitStrategy> {
+    static VALUE: OnceLock<Option<AutoWaitStrategy>> = OnceLock::new();
+    *VALUE.get_or_init(|| {
+        read_as(
+            "MYELON_WAIT_STRATEGY",
+            "a wait strategy",
+            AutoWaitStrategy::named,
+        )
+    })
 }
 
 /// `MYELON_BLOCK_STRATEGY_US`, microseconds; 50.
@@ -35,7 +51,8 @@ pub(crate) fn discovery_poll() -> Duration {
     *VALUE.get_or_init(|| Duration::from_millis(read("MYELON_DISCOVERY_POLL_MS").unwrap_or(1)))
 }
 
-/// `MYELON_AUTO_WAIT_DELAY_NS`, nanoseconds: auto consumers sleep this long between two looks, whatever their strategy.
+/// `MYELON_AUTO_WAIT_DELAY_NS`, nanoseconds: auto consumers sleep this long between two polls, whatever their
+/// strategy.
 pub(crate) fn auto_wait_delay() -> Option<Duration> {
     static VALUE: OnceLock<Option<Duration>> = OnceLock::new();
     *VALUE.get_or_init(|| read("MYELON_AUTO_WAIT_DELAY_NS").map(Duration::from_nanos))
@@ -47,25 +64,25 @@ pub(crate) fn shutdown_grace() -> Duration {
     *VALUE.get_or_init(|| Duration::from_millis(read("MYELON_SHUTDOWN_GRACE_MS").unwrap_or(1000)))
 }
 
-/// `MYELON_PRODUCER_CORE`: where a thread that builds a producer is pinned.
+/// `MYELON_PRODUCER_CORE`: the core to which a thread that builds a producer is pinned.
 pub(crate) fn producer_core() -> Option<usize> {
     static VALUE: OnceLock<Option<usize>> = OnceLock::new();
     *VALUE.get_or_init(|| read("MYELON_PRODUCER_CORE"))
 }
 
-/// `MYELON_CONSUMER_CORE`: where a thread that builds a consumer is pinned.
+/// `MYELON_CONSUMER_CORE`: the core to which a thread that builds a consumer is pinned.
 pub(crate) fn consumer_core() -> Option<usize> {
     static VALUE: OnceLock<Option<usize>> = OnceLock::new();
     *VALUE.get_or_init(|| read("MYELON_CONSUMER_CORE"))
 }
 
-/// `MYELON_AUTO_CONSUMER_CORE`: where the threads of auto consumers are pinned.
+/// `MYELON_AUTO_CONSUMER_CORE`: the core to which the threads of auto consumers are pinned.
 pub(crate) fn auto_consumer_core() -> Option<usize> {
     static VALUE: OnceLock<Option<usize>> = OnceLock::new();
     *VALUE.get_or_init(|| read("MYELON_AUTO_CONSUMER_CORE"))
 }
 
-/// `MYELON_PROCESS_CORE`: where the whole process is pinned.
+/// `MYELON_PROCESS_CORE`: the core to which the whole process is pinned.
 pub(crate) fn process_core() -> Option<usize> {
     static VALUE: OnceLock<Option<usize>> = OnceLock::new();
     *VALUE.get_or_init(|| read("MYELON_PROCESS_CORE"))

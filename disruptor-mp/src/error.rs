@@ -1,11 +1,12 @@
-//! What can go wrong, in sentences: what was found, what was expected and what to do.
+//! The errors, in sentences: what was found, what was expected and what to do.
 
 use std::io;
 use std::time::Duration;
 
 use crate::Sequence;
+use crate::cause::{SystemCause, after};
 
-/// The result of everything that creates, opens or attaches.
+/// The result of every call that creates, opens or attaches.
 ///
 /// # Examples
 ///
@@ -35,12 +36,13 @@ pub type MultiProcessResult<T> = Result<T, MultiProcessError>;
 pub enum MultiProcessError {
     /// No ring has this name.
     #[error(
-        "no ring named '{name}' at {path}: start its producer first, or wait for it with subscribe_within"
+        "no ring named '{name}' at {path}: start its producer first, or wait for it with subscribe_within; if its \
+         producer is running, the name was removed under it, and only a restart of the producer helps"
     )]
     NotFound {
         /// The ring's name.
         name: String,
-        /// Where it was looked for.
+        /// The path at which it was expected.
         path: String,
         /// What the system said.
         source: io::Error,
@@ -57,37 +59,38 @@ pub enum MultiProcessError {
         /// The owner's process id, in its own pid namespace.
         owner_pid: u32,
     },
-    /// The segment is sound, but made for something else.
+    /// The segment is valid, but made for something else.
     #[error(
         "ring '{name}' does not fit: {what} is {found}, expected {expected}; use the same on both sides, or another name"
     )]
     IncompatibleLayout {
         /// The ring's name.
         name: String,
-        /// Which property differs.
+        /// The property that differs.
         what: &'static str,
         /// What this side wants.
         expected: String,
         /// What the segment says.
         found: String,
     },
-    /// The file is a segment, but its header does not hold together.
+    /// The file is a segment, but its header is inconsistent.
     #[error(
         "ring '{name}' is damaged: {what} is {found}, expected {expected}; nothing was changed: recreate() replaces it"
     )]
     DamagedSegment {
         /// The ring's name.
         name: String,
-        /// Which field.
+        /// The field.
         what: &'static str,
-        /// What it should be.
+        /// Its expected value.
         expected: String,
-        /// What it is.
+        /// The value that was found.
         found: String,
     },
-    /// Something else has the name.
+    /// The name belongs to something that is not a ring.
     #[error(
-        "'{path}' is not a ring but {found}: remove it by hand or choose another name; it was left as it is"
+        "'{path}' is not a ring but {found}: choose another name, or, if nobody uses it, remove it by hand; it was left as \
+         it is"
     )]
     NotARing {
         /// The path.
@@ -95,27 +98,43 @@ pub enum MultiProcessError {
         /// What is there.
         found: String,
     },
-    /// The segment cannot be replaced while somebody counts on it.
+    /// Another user owns the file, which may be a ring in use.
+    #[error(
+        "'{path}' is a file of {owner}, and this process runs as {caller}: run all sides as one user, or say \
+         allow_any_owner() where that user is trusted; it was left as it is"
+    )]
+    ForeignOwner {
+        /// The path.
+        path: String,
+        /// The file's owner, in words.
+        owner: String,
+        /// That user's number.
+        owner_uid: u32,
+        /// The user of this process, in words.
+        caller: String,
+    },
+    /// The segment cannot be replaced while processes count on it.
     #[error("ring '{name}' cannot be replaced: {who}; let them go first, or call recreate()")]
     InUse {
         /// The ring's name.
         name: String,
-        /// Who counts on it.
+        /// What keeps it in use.
         who: String,
     },
-    /// The system denied access.
-    #[error(
-        "no permission for '{path}': {source}; rings are private to their user (0600) unless created with with_mode"
-    )]
+    /// The mode of the ring's file, or of a directory, denies access.
+    #[error("no permission for '{path}': {source}; {cause}")]
     PermissionDenied {
         /// The path.
         path: String,
         /// What the system said.
         source: io::Error,
+        /// Which permission is missing.
+        cause: Box<SystemCause>,
     },
-    /// The file system is too full.
+    /// The file system, the memory limit of a cgroup or the limit of a file's size leaves too little space.
     #[error(
-        "no space for ring '{name}': {needed_bytes} bytes needed, {free_bytes} free; make it smaller or free some"
+        "no space for ring '{name}': {needed_bytes} bytes needed, {free_bytes} free {limited_by}; \
+         make it smaller or free some"
     )]
     NoSpace {
         /// The ring's name.
@@ -124,29 +143,31 @@ pub enum MultiProcessError {
         needed_bytes: u64,
         /// Bytes that were free.
         free_bytes: u64,
+        /// What sets the limit, as words that follow the number: "below the memory limit of cgroup /sys/fs/cgroup/a".
+        limited_by: String,
     },
-    /// Not a name for a ring.
+    /// The name is not valid for a ring.
     #[error("'{name}' is no name for a ring: {reason}")]
     InvalidName {
-        /// What was given.
+        /// The name that was given.
         name: String,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// Not a capacity for a ring.
+    /// The capacity is not valid for a ring.
     #[error("a ring cannot have {capacity} slots of {event_bytes} bytes: {reason}")]
     InvalidCapacity {
-        /// What was given.
+        /// The capacity that was given.
         capacity: usize,
         /// The size of one event.
         event_bytes: usize,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// Not an id for a consumer.
+    /// The id is not valid for a consumer.
     #[error("'{id}' is no consumer id: {reason}")]
     InvalidConsumerId {
-        /// What was given.
+        /// The id that was given.
         id: String,
         /// What is wrong with it.
         reason: &'static str,
@@ -160,7 +181,7 @@ pub enum MultiProcessError {
         name: String,
         /// How many it can have.
         max: usize,
-        /// The durable consumers that are not here.
+        /// The durable consumers that are away.
         away: Vec<String>,
     },
     /// A live consumer has this id.
@@ -182,19 +203,19 @@ pub enum MultiProcessError {
         name: String,
         /// The id.
         id: String,
-        /// The ids it has.
+        /// The ids that the ring has.
         present: Vec<String>,
     },
-    /// The sequence to start from is gone or was never there.
+    /// The sequence to start from is not retained, or lies ahead of the next one to be published.
     #[error("ring '{name}' cannot start at sequence {asked}: it retains {oldest} to {newest}")]
     SequenceNotRetained {
         /// The ring's name.
         name: String,
-        /// What was asked for.
+        /// The sequence that was asked for.
         asked: Sequence,
-        /// The oldest retained one.
+        /// The oldest retained sequence.
         oldest: Sequence,
-        /// The newest published one.
+        /// The newest published sequence.
         newest: Sequence,
     },
     /// Consumers that were waited for did not come.
@@ -202,9 +223,9 @@ pub enum MultiProcessError {
     CoordinationTimeout {
         /// The ring's name.
         name: String,
-        /// Who did not come: ids, or how many of any id.
+        /// What did not come: ids, or how many consumers of any id.
         missing: Vec<String>,
-        /// How long was waited.
+        /// How long the call waited.
         waited: Duration,
     },
     /// The wait for consumers, or for the ring, was cancelled.
@@ -212,10 +233,10 @@ pub enum MultiProcessError {
     CoordinationCancelled {
         /// The ring's name.
         name: String,
-        /// Who had not come: ids, how many of any id, or the ring.
+        /// What had not come: ids, how many consumers of any id, or the ring.
         missing: Vec<String>,
     },
-    /// A ring in a network file system would be no shared memory.
+    /// The ring would lie in a network file system, where it would not be shared memory.
     #[error(
         "'{path}' lies in a {kind} file system: rings need memory or a local disk that processes share"
     )]
@@ -225,26 +246,28 @@ pub enum MultiProcessError {
         /// Its kind.
         kind: String,
     },
-    /// The handle belongs to the process before the fork.
+    /// The handle was made before a fork and belongs to the parent process.
     #[error(
         "this handle was made before a fork and belongs to the parent process: attach again in the child"
     )]
     Forked,
-    /// The system failed otherwise.
-    #[error("ring '{name}': could not {operation}: {source}")]
+    /// The system refused something else.
+    #[error("ring '{name}': could not {operation}: {source}{}", after(cause))]
     Io {
         /// The ring's name.
         name: String,
-        /// What was being done.
+        /// What was being done, and by which system call.
         operation: &'static str,
         /// What the system said.
         source: io::Error,
+        /// The cause, where it can be determined.
+        cause: Option<Box<SystemCause>>,
     },
 }
 
 /// The ring has no free slot: a consumer has yet to release one, or an expected one has yet to come.
 ///
-/// `blocked_on()` of the producer says who.
+/// `blocked_on()` of the producer says which one.
 ///
 /// # Examples
 ///
@@ -281,7 +304,7 @@ pub struct RingBufferFull;
 pub struct MissingFreeSlots {
     /// How many events the batch has.
     pub requested: usize,
-    /// How many slots are free, by a look at the consumers after the batch was refused.
+    /// How many slots are free, as counted after the batch was refused.
     pub available: usize,
     /// How many the ring has: a larger batch never fits.
     pub capacity: usize,
@@ -305,7 +328,7 @@ pub enum SendError {
     /// The deadline passed while the ring was full.
     #[error("the ring stayed full until the deadline: {blocked_on}")]
     Timeout {
-        /// Who held it.
+        /// What held the ring.
         blocked_on: String,
     },
     /// The batch has more events than the ring has slots.
@@ -322,7 +345,24 @@ pub enum SendError {
     /// The wait was cancelled.
     #[error("the wait was cancelled")]
     Cancelled,
-    /// The handle belongs to the process before the fork.
+    /// The floor could not be written to the disk. No slot is used again before it is
+    /// ([`SyncPolicy::KeepSynced`](crate::SyncPolicy)).
+    #[error(
+        "the ring could not be written to the disk, and no slot is used again: {what}; start another ring"
+    )]
+    Disk {
+        /// What the system said.
+        what: String,
+    },
+    /// The program has closed the descriptor on which the producer's lock rests, or put another one in its
+    /// place. Other processes count the producer as dead, and a successor may write, so this producer
+    /// publishes nothing any more.
+    #[error(
+        "this program has closed the descriptor of the producer's lock, so that others count it as dead: open the ring \
+         again, and close no descriptors but your own"
+    )]
+    LockLost,
+    /// The handle was made before a fork and belongs to the parent process.
     #[error("this producer was made before a fork and belongs to the parent process")]
     Forked,
 }
@@ -338,10 +378,32 @@ pub enum RecvError {
     /// calling again waits for it.
     #[error("the producer died ({owner}) and left the ring open: a successor may take over")]
     ProducerDead {
-        /// Who it was.
+        /// The producer, in words.
         owner: String,
     },
-    /// This many events were overwritten before this observer came to them.
+    /// As [`ProducerDead`](Self::ProducerDead), but no successor can come: the ring's name was removed from outside, or
+    /// leads to another ring.
+    #[error(
+        "the producer died ({owner}), and the ring's name was removed or leads to another ring: no successor can take \
+         over, attach anew (names are removed by rm, by systemd's RemoveIPC at logout, by cleaners of temporary files)"
+    )]
+    NameRemoved {
+        /// The producer, in words.
+        owner: String,
+    },
+    /// The machine was restarted while the ring was in use, or its file was copied or restored. The events
+    /// that this durable consumer had not released are in doubt and not delivered, except those that
+    /// [`Producer::sync`](crate::Producer::sync) has written. Returned once; the next call goes on with the
+    /// events that are known to be sound.
+    #[error(
+        "the machine was restarted without an orderly end of the ring, or its file was copied or restored: {events} events \
+         or more are in doubt and not delivered; call again to go on behind them"
+    )]
+    InDoubt {
+        /// How many, as far as the file shows: events that never came to the disk are not counted.
+        events: u64,
+    },
+    /// This many events were overwritten before this observer read them.
     #[error("{0} events were overwritten unread")]
     Lagged(u64),
     /// The wait was cancelled.
@@ -350,13 +412,21 @@ pub enum RecvError {
     /// The deadline passed.
     #[error("no event came until the deadline")]
     Timeout,
-    /// The handle belongs to the process before the fork.
+    /// The program has closed the descriptor on which this reader's lock rests, or put another one in its
+    /// place. Other processes count the reader as dead, and it cannot tell which parties are alive, so it
+    /// reads nothing any more.
+    #[error(
+        "this program has closed the descriptor of the reader's lock, so that others count it as dead: attach again, and \
+         close no descriptors but your own"
+    )]
+    LockLost,
+    /// The handle was made before a fork and belongs to the parent process.
     #[error("this consumer was made before a fork and belongs to the parent process")]
     Forked,
-    /// An empty set was to wait without a deadline.
+    /// A call would have waited without a deadline for an empty set.
     #[error("a RingSet with no rings would wait for ever: push a ring, or give it a deadline")]
     NothingToWaitFor,
-    /// The system failed an asynchronous wait.
+    /// The system failed during an asynchronous wait.
     #[error("the system could not wait for the next event: {what}")]
     System {
         /// What the system said.

@@ -14,12 +14,13 @@ use core::num::{Saturating, Wrapping};
 #[path = "event/derived.rs"]
 pub mod derived;
 
-/// Largest alignment of an event, in bytes: a ring starts on a page and no further guarantee is to be had.
+/// Largest alignment of an event, in bytes: a ring starts on a page, and nothing guarantees a larger alignment.
 pub const EVENT_ALIGN_MAX: usize = 4096;
 
 /// A type whose bytes other processes may read in place.
 ///
-/// Derive it. The derive checks every obligation below and works out both the layout id and its text:
+/// Derive it. The derive checks every obligation below, on the fields as they are compiled, and works out both the
+/// layout id and its text:
 ///
 /// ```
 /// use disruptor_mp::Event;
@@ -40,7 +41,7 @@ pub const EVENT_ALIGN_MAX: usize = 4096;
 /// (with `align(N)` if you like) or `#[repr(transparent)]`. Integers of fixed width, floats, arrays, [`Wrapping`] and
 /// [`Saturating`] are events already.
 ///
-/// Padding is refused, not filled in: the hole is made visible and you decide what it is.
+/// Padding is refused and not filled in: the error shows the gap, and you decide what goes there.
 ///
 /// ```compile_fail
 /// #[derive(Clone, Copy, disruptor_mp::Event)]
@@ -51,17 +52,39 @@ pub const EVENT_ALIGN_MAX: usize = 4096;
 /// }
 /// ```
 ///
+/// The checks are made on the struct in the compiled program, behind every macro, and only this crate can
+/// make them. They refuse an attribute macro below the derive that turns an integer into a reference, and so
+/// they do `#[event(crate = path)]` with a module that is not this crate: the derive adds no way from
+/// `#![forbid(unsafe_code)]` to undefined behaviour.
+///
+/// ```compile_fail
+/// mod rings {
+///     pub use disruptor_mp::Event;
+///     pub mod __event {
+///         pub use core;
+///         pub struct Field<S>(S); // checks nothing, and counts for nothing
+///     }
+/// }
+///
+/// #[derive(Clone, Copy, disruptor_mp::Event)] // error: expected `disruptor_mp::__event::Field<Call>`
+/// #[repr(C)]
+/// #[event(crate = rings)]
+/// struct Call {
+///     code: Option<fn() -> u64>,
+/// }
+/// ```
+///
 /// # Options of the derive
 ///
 /// * `#[event(packed_slots)]` sets [`PACKED_SLOTS`](Event::PACKED_SLOTS).
-/// * `#[event(crate = path::to::crate)]` names the crate that provides `Event`. The derive looks for `disruptor-mp`, then
-///   for `myelon`, renamed or not, in the `Cargo.toml` of the crate at hand; so the option is for a macro that expands into
-///   crates which depend on neither, and for a crate that has `myelon` among its dependencies and `disruptor-mp` only
-///   among those for tests.
+/// * `#[event(crate = path::to::crate)]` names the crate that provides `Event`. Without it the derive searches the
+///   `Cargo.toml` of the crate at hand for `disruptor-mp`, then for `myelon`, renamed or not. So the option is for a
+///   macro that expands into crates which depend on neither, and for a crate that has `myelon` among its dependencies
+///   and `disruptor-mp` only among those for tests.
 ///
 /// # Safety
 ///
-/// Whoever implements this by hand promises, for every value and every build of every program that uses the type:
+/// An implementation by hand promises, for every value and every build of every program that uses the type:
 ///
 /// * **Fixed layout.** Size, alignment and the place of each byte follow from the source alone (`repr(C)`,
 ///   `repr(transparent)` or a scalar), so that another build agrees. Hence no `usize`, no `isize`, no `repr(Rust)`.
@@ -73,7 +96,10 @@ pub const EVENT_ALIGN_MAX: usize = 4096;
 /// * **Not zero-sized, and aligned to at most [`EVENT_ALIGN_MAX`] bytes.**
 /// * [`LAYOUT_ID`](Event::LAYOUT_ID) differs whenever the layout or the meaning of the bytes does.
 ///
-/// The size, the alignment and the id are checked at compile time when a ring of the type is built; the rest is yours.
+/// The size, the alignment and the id are checked at compile time when a ring of the type is built;
+/// everything else is the implementation's duty. A generic type computes its id from the ids of its
+/// parameters. Unsafe code that relies on `E: Event` without a ring must read `E::LAYOUT_ID` in a `const`
+/// block: only that read finds padding in a generic struct with a derive.
 ///
 /// ```
 /// use core::fmt::{self, Write};
@@ -101,8 +127,9 @@ pub const EVENT_ALIGN_MAX: usize = 4096;
     note = "in its fields use `u8` for `bool`, `u32` for `char`, `u64` or `u32` for `usize`, the integer for an enum, `[u8; N]` for text, and a number that names the thing for a reference or a pointer"
 )]
 pub unsafe trait Event: Copy + Send + Sync + 'static {
-    /// Stands for the layout in the segment's header: a hash of names, ids, offsets and sizes of the fields, of the size
-    /// and of the alignment. The name of the struct is not part of it, so a type may be renamed or moved between crates.
+    /// Stands for the layout in the segment's header: a hash of names, ids, offsets and sizes of the fields,
+    /// of the size and of the alignment. The name of the struct is not part of it, so a type may be renamed
+    /// or moved between crates.
     ///
     /// ```
     /// # use disruptor_mp::Event;
@@ -121,16 +148,21 @@ pub unsafe trait Event: Copy + Send + Sync + 'static {
     /// ```
     const LAYOUT_ID: u64;
 
-    /// Whether slots lie densely, several to a cache line, instead of each on lines of its own. Worth it for tiny events
-    /// that are published in batches. The derive sets it for `#[event(packed_slots)]`.
+    /// Whether slots lie densely, several to a cache line, instead of each on lines of its own. This pays for
+    /// tiny events that are published in batches. The derive sets it for `#[event(packed_slots)]`.
     const PACKED_SLOTS: bool = false;
 
-    /// How many bytes at its start are looked at before the rest, for instance a length. In slots whose event starts on a
-    /// cache line of its own (from 249 bytes on) they lie in the line of the readiness word instead, if there is room, and
-    /// what follows them starts the next line. Must be the same on both sides, as the layout id must.
+    /// How many bytes at the start of an event are read before the rest, for instance a length. In slots
+    /// whose event starts on a cache line of its own (from 249 bytes on), these bytes lie in the line of the
+    /// readiness word instead, if there is room, and the bytes after them start the next line. Must be the
+    /// same on both sides, as the layout id must.
     const HEAD_BYTES: usize = 0;
 
-    /// Writes the layout for people, as it appears in the error for an attach with another one:
+    /// The list that the derive writes. An implementation by hand has none; its author has promised the rest.
+    #[doc(hidden)]
+    const __FIELDS: &'static [derived::Field<Self>] = &[];
+
+    /// Writes the layout for people, as it appears in the error for an attach with another layout:
     /// `{ price: i64 @0, qty: u32 @8, venue: [u8; 4] @12 } size 16 align 8`.
     ///
     /// # Errors
@@ -139,9 +171,9 @@ pub unsafe trait Event: Copy + Send + Sync + 'static {
     fn describe_layout(out: &mut dyn Write) -> fmt::Result;
 }
 
-/// Refuses at compile time what no ring can hold; call it in a `const` block wherever an `E` enters.
+/// Refuses at compile time an event that no ring can hold. Call it in a `const` block wherever an `E` enters.
 ///
-/// It reads the layout id, too: that is what makes the checks of a generic event happen at all.
+/// It also reads the layout id, because only that read triggers the checks of a generic event.
 pub(crate) const fn require_event<E: Event>() {
     assert!(
         size_of::<E>() != 0,
@@ -159,7 +191,8 @@ pub(crate) const fn require_event<E: Event>() {
 
 /// Builds a layout id at compile time, for an [`Event`] that is implemented by hand.
 ///
-/// FNV-1a over 64 bits. The start value carries a version of the scheme, each text its length, and the result is never 0.
+/// FNV-1a over 64 bits. The start value carries a version of the scheme, each text carries its length, and
+/// the result is never 0.
 ///
 /// ```
 /// use disruptor_mp::LayoutId;
@@ -174,10 +207,10 @@ pub struct LayoutId(u64);
 impl LayoutId {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    /// Changes when the recipe does, so that ids of two recipes never meet.
+    /// Changes when the recipe does, so that ids of two recipes differ.
     const SCHEME: &str = "disruptor-mp event layout 1";
 
-    /// Starts an id for a `kind` of layout, any word that tells it from the others.
+    /// Starts an id for a `kind` of layout: any word that distinguishes it from the others.
     pub const fn new(kind: &str) -> Self {
         Self(Self::OFFSET_BASIS).text(Self::SCHEME).text(kind)
     }
@@ -263,12 +296,12 @@ macro_rules! scalar_events {
     )*};
 }
 
-// The 128-bit integers are in: their alignment did change, but before the oldest compiler that builds this crate, and
-// the alignment is part of the id, so that two programs which disagree are told instead of misread.
+// The 128-bit integers are included. Their alignment did change, but before the oldest compiler that builds this
+// crate; and the alignment is part of the id, so that two programs which disagree get an error and do not misread.
 scalar_events!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
 
-// SAFETY: elements lie at multiples of their size, so a run of events has no padding that an element has not; what holds
-// for the bytes of each element holds for those of all.
+// SAFETY: elements lie at multiples of their size, so a run of events has no padding that an element has not;
+// what holds for the bytes of each element holds for those of all.
 unsafe impl<T: Event, const N: usize> Event for [T; N] {
     const LAYOUT_ID: u64 = {
         require_elements(N);
@@ -295,9 +328,10 @@ const fn require_elements(count: usize) {
 
 macro_rules! arithmetic_events {
     ($($wrapper:ident)*) => {$(
-        // SAFETY: documented to have the layout of `T`, and public in its field, so any `T` makes a valid value.
+        // SAFETY: the wrapper is documented to have the layout of `T`, and its field is public, so any `T`
+        // makes a valid value.
         unsafe impl<T: Event> Event for $wrapper<T> {
-            /// That of `T`: only the arithmetic differs, the bytes mean the same.
+            /// The id of `T`: only the arithmetic differs, and the bytes mean the same.
             const LAYOUT_ID: u64 = T::LAYOUT_ID;
 
             fn describe_layout(out: &mut dyn Write) -> fmt::Result {

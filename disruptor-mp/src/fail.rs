@@ -1,15 +1,16 @@
 //! Fail points: named steps of the protocol at which a test ends, stops or delays a process.
 //!
-//! Compiled in only with the feature `fail-points` and debug assertions, so that no release build holds any of it.
-//! Armed by the environment variable `MYELON_FAIL_POINT=<name>:<n>:<action>`, or later by `arm_fail_points`: at the n-th
-//! time (from 1) that the process comes to the point, `kill`, `stop`, `delay` or `trap` (a signal for who traces it)
-//! happens there; with `jitter` it takes a short pause there, another one each time, from the n-th time on. Several are
-//! armed with commas in between: one to bring about a race, another to end it. A negative control leaves a step of the
-//! protocol out altogether: `MYELON_LEFT_OUT=<step>`, by the names of the loom models.
+//! Fail points are compiled in only with the feature `fail-points` and debug assertions, so that no release
+//! build has any. The environment variable `MYELON_FAIL_POINT=<name>:<n>:<action>` arms one, and so does
+//! `arm_fail_points` later: when the process comes to the point for the n-th time (from 1), `kill`, `stop`,
+//! `delay` or `trap` (a signal for a tracer) happens there. With `jitter` the process takes a short pause
+//! there each time from the n-th time on, and each pause is a different one. Commas separate several fail
+//! points: one to bring about a race, another to end it. A negative control leaves a step of the protocol out
+//! altogether: `MYELON_LEFT_OUT=<step>`, with the steps' names from the loom models.
 //!
-//! In simulations (feature `dst`) and in the models of loom the same points are where a task may be interrupted or die.
+//! In simulations (feature `dst`) and in loom models, a task may be interrupted or die at the same points.
 
-/// A step. Nothing in ordinary builds.
+/// A step. Does nothing in ordinary builds.
 #[cfg(not(all(test, loom)))]
 #[inline(always)]
 #[allow(unused_variables, reason = "ordinary builds do not look at the name")]
@@ -40,19 +41,19 @@ pub(crate) fn is_left_out(step: &str) -> bool {
 #[cfg(all(test, loom))]
 pub(crate) use crate::protocol::loom_tests::point;
 
-/// A rare branch that simulations have to come by. Nothing in other builds.
+/// Marks a rare branch that simulations must reach. Does nothing in other builds.
 #[cfg(not(all(feature = "dst", not(loom))))]
 #[inline(always)]
 pub(crate) fn reached(_mark: &'static str) {}
 
-/// Whether a simulation wants the rare, allowed thing to happen here. In other builds `false`.
+/// Whether a simulation wants a rare but allowed thing to happen here. False in other builds.
 #[cfg(not(all(feature = "dst", not(loom))))]
 #[inline(always)]
 pub(crate) fn buggify(_name: &'static str) -> bool {
     false
 }
 
-/// Where a simulation may hold this process up. Nothing in other builds.
+/// A place where a simulation may delay this process. Does nothing in other builds.
 #[cfg(not(all(feature = "dst", not(loom))))]
 #[inline(always)]
 pub(crate) fn delay(_name: &'static str) {}
@@ -60,13 +61,15 @@ pub(crate) fn delay(_name: &'static str) {}
 #[cfg(all(feature = "dst", not(loom)))]
 pub(crate) use crate::dst::{buggify, delay, reached};
 
-/// Every fail point there is, in the order of the protocol's steps. A sweep goes through this list.
+/// All fail points, in the order of the protocol's steps. A sweep goes through this list.
 #[cfg(feature = "fail-points")]
 pub const FAIL_POINTS: &[&str] = &[
     "create.nameless",
     "create.reserved",
     "create.locked",
     "create.written",
+    "create.temporary",
+    "create.two_names",
     "create.linked",
     "leftovers.locked",
     "leftovers.removed",
@@ -110,8 +113,12 @@ pub const FAIL_POINTS: &[&str] = &[
     "remove.id_locked",
     "remove.locked",
     "remove.unlocked",
+    "reserve.id_locked",
+    "reserve.away",
+    "reserve.unlocked",
     "close.kept",
     "close.closed",
+    "close.synced",
     "close.unlinked",
     "close.unlocked",
     "unlink.looked",
@@ -138,6 +145,15 @@ pub const FAIL_POINTS: &[&str] = &[
     "wake.wish_taken",
     "wake.space_bumped",
     "wake.space_woken",
+    "settle.begun",
+    "settle.counted",
+    "settle.moved",
+    "settle.line",
+    "settle.slot",
+    "settle.cleared",
+    "settle.floor",
+    "settle.opened",
+    "settle.vouched",
     "takeover.locked",
     "takeover.epoch",
     "takeover.unclosed",
@@ -176,17 +192,17 @@ mod armed {
 
     struct Arming {
         name: String,
-        /// At which time of coming to the point it happens.
+        /// The pass, from 1, at which the action happens.
         at: u64,
-        /// How often the process has come there.
+        /// How often the process has come to the point.
         passes: u64,
         action: Action,
     }
 
-    /// What is armed in this process.
+    /// The fail points that are armed in this process.
     struct Armed {
         armings: Mutex<Vec<Arming>>,
-        /// How many of them have not acted yet: an unarmed process pays one load a point.
+        /// How many of them have not acted yet. In a process without any, a point costs one load.
         waiting: AtomicU64,
         fired: AtomicU64,
     }
@@ -204,11 +220,11 @@ mod armed {
         })
     }
 
-    /// Arms this process anew, as `MYELON_FAIL_POINT` does from its start; occurrences are counted from now on.
+    /// Arms this process anew, as `MYELON_FAIL_POINT` does at its start; passes are counted from now on.
     ///
     /// # Panics
     ///
-    /// When the text names what does not exist.
+    /// When the text is malformed, or names a point or an action that does not exist.
     pub fn arm_fail_points(text: &str) {
         let (armed, armings) = (armed(), parse(text));
         let mut place = armed.armings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,14 +237,16 @@ mod armed {
         armed().fired.load(Ordering::Relaxed)
     }
 
-    /// Whether this step is left out: a control that names none that exists finds nothing amiss, and fails.
+    /// Whether this step is left out. A control with the name of no step leaves nothing out, finds no fault,
+    /// and so fails.
     pub(crate) fn is_left_out(step: &str) -> bool {
         static LEFT_OUT: OnceLock<Option<String>> = OnceLock::new();
         let left_out = LEFT_OUT.get_or_init(|| std::env::var("MYELON_LEFT_OUT").ok());
         left_out.as_deref() == Some(step)
     }
 
-    /// `name:n:action`, or several with commas in between. A test that arms what does not exist must not pass.
+    /// Parses `name:n:action`, or several with commas in between. Panics if the text names a point or an
+    /// action that does not exist, so that a test with a wrong name does not pass.
     fn parse(text: &str) -> Vec<Arming> {
         text.split(',').map(parse_one).collect()
     }
@@ -261,7 +279,7 @@ mod armed {
         }
     }
 
-    /// Acts if this is an armed point at its armed time.
+    /// Acts if this point is armed for this pass.
     pub(crate) fn point(name: &'static str) {
         let armed = armed();
         if armed.waiting.load(Ordering::Relaxed) == 0 {
@@ -281,7 +299,7 @@ mod armed {
             Action::Stop => {
                 let _ = raise(Signal::SIGSTOP);
             }
-            Action::Delay => std::thread::sleep(Duration::from_millis(20)),
+            Action::Delay => crate::os::clock::sleep(Duration::from_millis(20)),
             Action::Trap => {
                 let _ = raise(Signal::SIGTRAP);
             }
@@ -289,20 +307,21 @@ mod armed {
         }
     }
 
-    /// The pause of this pass, the same in each run. Half of them spin: a sleep is never as short as those are.
+    /// Makes the pause of this pass, which is the same in each run. Half of the pauses spin, as a sleep is
+    /// never as short as those can be.
     fn jitter(pass: u64) {
         let mut random = fastrand::Rng::with_seed(pass);
         let pause = Duration::from_micros(random.u64(0..=JITTER_MAX_US));
         let start = Instant::now();
         if random.bool() {
-            std::thread::sleep(pause);
+            crate::os::clock::sleep(pause);
         }
         while start.elapsed() < pause {
             std::hint::spin_loop();
         }
     }
 
-    /// Counts this occurrence; what is due at it, if anything, and the how manieth it is.
+    /// Counts this pass. Returns the action that is due at it, if any, and the number of the pass.
     fn due(armed: &Armed, name: &str) -> Option<(Action, u64)> {
         let mut armings = armed.armings.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open =

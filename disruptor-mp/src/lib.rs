@@ -30,7 +30,8 @@
 //!
 //! - `dst`: deterministic simulation of processes that share a ring, for tests of programs and of this crate (module
 //!   `dst`).
-//! - `metrics`, `opentelemetry`: counters as Prometheus text, and as OpenTelemetry instruments (module [`observability`]).
+//! - `metrics`, `opentelemetry`: counters as Prometheus text, and as OpenTelemetry instruments (module
+//!   [`observability`]).
 //! - `tokio`: `AsyncConsumer`, whose wait is a future.
 //! - `fail-points`: named steps at which tests end or stop a process; in debug builds only.
 
@@ -39,7 +40,7 @@ compile_error!(
     "disruptor-mp needs a 64-bit target: mappings, lock bytes and sequences are 64 bits wide"
 );
 
-// The derive writes `::disruptor_mp`, inside this crate, too.
+// The derive writes `::disruptor_mp`, also inside this crate.
 extern crate self as disruptor_mp;
 
 #[macro_use]
@@ -52,6 +53,7 @@ mod backing;
 mod blocked;
 mod builder;
 mod cancel;
+mod cause;
 mod claim;
 mod clock;
 #[path = "consumer.rs"]
@@ -104,6 +106,7 @@ pub use builder::{
     CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder, StartFrom,
 };
 pub use cancel::CancelToken;
+pub use cause::SystemCause;
 pub use claim::{Claim, Lease};
 pub use consumer_handle::{Consumer, SharedConsumer};
 pub use deadline::Deadline;
@@ -131,7 +134,7 @@ pub use liveness::{
 };
 pub use observability::{CounterHandle, CounterId, CounterSnapshot, CountersError, CountersFile};
 pub use observer::{Observer, SharedObserver};
-pub use producer_handle::{Producer, SharedProducer};
+pub use producer_handle::{CloseReport, Producer, SharedProducer, SyncPolicy};
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use readiness::Readiness;
 pub use region::{HugePages, MemoryReport};

@@ -1,11 +1,13 @@
-//! Required consumers: a producer that notices when somebody it depends on no longer takes events.
+//! Required consumers: a producer notices when a consumer that it depends on no longer takes events.
 //!
-//! Private to the producer: nothing is written to the segment, and consumers need not know that they are required. It
-//! looks only while a managed publish finds the ring full, so a publish that does not wait costs what a plain one does,
-//! and an idle ring raises no alarm. What it looks at is the consumer's own line: a sequence that moves is progress,
-//! also within a batch. A consumer that dies keeps its line; whoever attaches with its id goes on in it.
+//! The state is private to the producer, and consumers need not know that they are required. The producer
+//! writes one word to the segment: while it is blocked, a hint that it watches (`is_watching`). It checks
+//! required consumers only while a managed publish finds the ring full: so a publish that does not wait costs
+//! what a plain one does, and an idle ring raises no alarm. Each check reads the consumer's own line: a
+//! sequence that moves is progress, also within a batch. A consumer that dies keeps its line; the next
+//! consumer that attaches with its id continues in that line.
 //!
-//! The types are here, the watch itself in `watch`.
+//! The types are here, the watch itself is in `watch`.
 
 mod watch;
 
@@ -48,11 +50,11 @@ pub enum RequiredConsumerFailureAction {
     /// Managed publishes fail with [`RequiredConsumerError::GracefulShutdownTriggered`] from then on.
     #[default]
     GracefulShutdown,
-    /// Nothing: the alert was all, and the publish goes on waiting.
+    /// The alert is all; the publish goes on waiting.
     AlertOnly,
 }
 
-/// Whom a producer depends on, and how patient it is.
+/// The consumers that a producer depends on, and how long it waits for them.
 ///
 /// # Examples
 ///
@@ -80,19 +82,118 @@ pub struct RequiredConsumerLivenessConfig {
     pub required_consumer_ids: Vec<String>,
     /// How long the first managed publish waits for all of them to register; 5 s.
     pub startup_wait_timeout: Duration,
-    /// How long one of them may hold the full ring without progress before the alert; 250 ms. One whose process is dead
-    /// is reported at the second look.
+    /// How long one of them may hold the full ring without progress before the alert; 250 ms. A consumer
+    /// whose process is dead is reported at the second check.
     pub progress_timeout: Duration,
-    /// How often a blocked producer looks at those that hold it up, until the alert; 5 ms. Afterwards, and while only
-    /// others hold it up, it looks once per liveness interval.
+    /// How often a blocked producer checks the required consumers that hold it up, until the alert; 5 ms.
+    /// After the alert, and while only other consumers hold it up, it checks once per liveness interval, or
+    /// at this interval if that is longer.
     pub progress_check_interval: Duration,
-    /// How long after the alert it may go on, or come back, before publishing ends; 1 s, or
+    /// How long after the alert the consumer may make progress, or come back, before publishing ends; 1 s, or
     /// `MYELON_SHUTDOWN_GRACE_MS`.
     pub shutdown_grace_period: Duration,
-    /// What happens after that.
+    /// What happens after the grace period.
     pub failure_action: RequiredConsumerFailureAction,
     /// Called with each alert.
     pub alert_hook: Option<RequiredConsumerAlertHook>,
+}
+
+impl RequiredConsumerLivenessConfig {
+    /// Requires the consumers with these explicit ids; all else is the default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use disruptor_mp::{RequiredConsumerAlert, RequiredConsumerFailureAction, RequiredConsumerLivenessConfig};
+    ///
+    /// let config = RequiredConsumerLivenessConfig::new(["risk", "audit"])
+    ///     .with_startup_wait_timeout(Duration::from_secs(30))
+    ///     .with_progress_timeout(Duration::from_millis(100))
+    ///     .with_progress_check_interval(Duration::from_millis(1))
+    ///     .with_shutdown_grace_period(Duration::from_secs(2))
+    ///     .with_failure_action(RequiredConsumerFailureAction::AlertOnly)
+    ///     .with_alert_hook(Arc::new(|alert: &RequiredConsumerAlert| println!("{alert}")));
+    /// assert_eq!(config.required_consumer_ids, ["risk", "audit"]);
+    /// assert_eq!(config.progress_timeout, Duration::from_millis(100));
+    /// ```
+    pub fn new<I>(required_consumer_ids: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        Self {
+            required_consumer_ids: required_consumer_ids.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Sets [`startup_wait_timeout`](Self::startup_wait_timeout).
+    ///
+    /// # Examples
+    ///
+    /// See [`new`](Self::new).
+    #[must_use]
+    pub fn with_startup_wait_timeout(mut self, timeout: Duration) -> Self {
+        self.startup_wait_timeout = timeout;
+        self
+    }
+
+    /// Sets [`progress_timeout`](Self::progress_timeout).
+    ///
+    /// # Examples
+    ///
+    /// See [`new`](Self::new).
+    #[must_use]
+    pub fn with_progress_timeout(mut self, timeout: Duration) -> Self {
+        self.progress_timeout = timeout;
+        self
+    }
+
+    /// Sets [`progress_check_interval`](Self::progress_check_interval).
+    ///
+    /// # Examples
+    ///
+    /// See [`new`](Self::new).
+    #[must_use]
+    pub fn with_progress_check_interval(mut self, interval: Duration) -> Self {
+        self.progress_check_interval = interval;
+        self
+    }
+
+    /// Sets [`shutdown_grace_period`](Self::shutdown_grace_period), whatever the environment says.
+    ///
+    /// # Examples
+    ///
+    /// See [`new`](Self::new).
+    #[must_use]
+    pub fn with_shutdown_grace_period(mut self, period: Duration) -> Self {
+        self.shutdown_grace_period = period;
+        self
+    }
+
+    /// Sets [`failure_action`](Self::failure_action).
+    ///
+    /// # Examples
+    ///
+    /// See [`new`](Self::new).
+    #[must_use]
+    pub fn with_failure_action(mut self, action: RequiredConsumerFailureAction) -> Self {
+        self.failure_action = action;
+        self
+    }
+
+    /// Sets [`alert_hook`](Self::alert_hook).
+    ///
+    /// # Examples
+    ///
+    /// See [`new`](Self::new).
+    #[must_use]
+    pub fn with_alert_hook(mut self, hook: RequiredConsumerAlertHook) -> Self {
+        self.alert_hook = Some(hook);
+        self
+    }
 }
 
 impl Default for RequiredConsumerLivenessConfig {
@@ -152,19 +253,19 @@ impl fmt::Debug for RequiredConsumerLivenessConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequiredConsumerAlert {
-    /// Its id.
+    /// The consumer's id.
     pub consumer_id: String,
-    /// The last sequence it has released.
+    /// The last sequence that it has released.
     pub last_sequence: Sequence,
     /// For how long the waiting producer has seen no progress.
     pub stalled_for: Duration,
     /// The ring's name.
     pub ring: String,
-    /// Its process, in words.
+    /// The consumer's process, in words.
     pub owner: String,
-    /// Its process id, in its own pid namespace.
+    /// The consumer's process id, in its own pid namespace.
     pub pid: u32,
-    /// Whether its process is alive and attached; a stopped one is.
+    /// Whether the consumer's process is alive and attached; a stopped process counts as alive.
     pub is_alive: bool,
     /// How many published events it has not released.
     pub lag: u64,
@@ -186,7 +287,7 @@ impl fmt::Display for RequiredConsumerAlert {
     }
 }
 
-/// Why a managed publish failed. Nothing was published then.
+/// Why a managed publish failed. It has published nothing.
 ///
 /// # Examples
 ///
@@ -202,8 +303,8 @@ pub enum RequiredConsumerError {
         /// Their ids.
         missing: Vec<String>,
     },
-    /// A required consumer stayed stalled beyond the grace period. Every managed publish says so until
-    /// `enable_required_consumer_liveness` is called again.
+    /// A required consumer stayed stalled beyond the grace period. Every managed publish fails with this
+    /// until `enable_required_consumer_liveness` is called again.
     #[error(
         "ring '{ring}': required consumer '{consumer_id}' ({owner}, {}), {lag} events behind, made no progress after \
          sequence {last_sequence} for {stalled_for:?}, longer than the grace period: publishing has ended until liveness \
@@ -212,17 +313,17 @@ pub enum RequiredConsumerError {
     )]
     #[non_exhaustive]
     GracefulShutdownTriggered {
-        /// Its id.
+        /// The consumer's id.
         consumer_id: String,
-        /// The last sequence it has released.
+        /// The last sequence that it has released.
         last_sequence: Sequence,
         /// For how long the waiting producer had seen no progress.
         stalled_for: Duration,
         /// The ring's name.
         ring: String,
-        /// Its process, in words.
+        /// The consumer's process, in words.
         owner: String,
-        /// Whether its process was alive and attached.
+        /// Whether the consumer's process was alive and attached.
         is_alive: bool,
         /// How many published events it had not released.
         lag: u64,
@@ -241,7 +342,21 @@ pub enum RequiredConsumerError {
     /// The wait was cancelled.
     #[error("the wait was cancelled")]
     Cancelled,
-    /// The handle belongs to the process before the fork.
+    /// As [`SendError::Disk`](crate::SendError).
+    #[error(
+        "the ring could not be written to the disk, and no slot is used again: {what}; start another ring"
+    )]
+    Disk {
+        /// The system's error text.
+        what: String,
+    },
+    /// As [`SendError::LockLost`](crate::SendError).
+    #[error(
+        "this program has closed the descriptor of the producer's lock, so that others count it as dead: open the ring \
+         again, and close no descriptors but your own"
+    )]
+    LockLost,
+    /// The handle was made before a fork, and belongs to the parent process.
     #[error("this producer was made before a fork and belongs to the parent process")]
     Forked,
 }

@@ -1,8 +1,8 @@
-//! Counters: what an endpoint has done, readable by others while it runs.
+//! Counters: what an endpoint has done, readable by other processes while it runs.
 //!
-//! A [`CountersFile`] is a mapped file (or a table on the heap) of [`COUNTERS_FILE_SLOTS`] slots. Each slot is one
-//! counter: an id, a value and a label of up to 48 bytes. Whoever opens the file sees all of them with
-//! [`snapshot`](CountersFile::snapshot), also those of processes that have died since.
+//! A [`CountersFile`] is a mapped file (or a table on the heap) of [`COUNTERS_FILE_SLOTS`] slots. Each slot
+//! is one counter: an id, a value and a label of up to 48 bytes. A process that opens the file sees all
+//! counters with [`snapshot`](CountersFile::snapshot), including those of processes that have died.
 //!
 //! ```
 //! use disruptor_mp::HeapRing;
@@ -28,33 +28,37 @@
 //!
 //! # Who writes, and what it costs
 //!
-//! A counter has one writer, which stores with a plain load and a plain store: no locked instruction. Claiming a slot
-//! takes a byte lock on the file, so that the kernel knows whose it is. When its owner goes, the slot is free; when its
-//! owner dies the last value stays readable until somebody needs the slot, or calls [`sweep`](CountersFile::sweep). A
-//! [`CounterHandle`] keeps its mapping alive, and in a forked child it does nothing.
+//! A counter has one writer, which uses a plain load and a plain store: no locked instruction. Claiming a
+//! slot takes a byte lock on the file, so that the kernel knows its owner. An owner that goes frees the slot.
+//! When an owner dies, the last value stays readable until the slot is needed, or until
+//! [`sweep`](CountersFile::sweep) is called. A [`CounterHandle`] keeps its mapping alive, and in a forked
+//! child it does nothing.
 //!
 //! # How fresh an endpoint's counters are
 //!
-//! Publishing and consuming without a wait counts nothing: events and bytes follow from the sequence, and the rest
-//! happens only in waits. An endpoint brings its slots up to date
+//! Publishing and consuming without a wait counts nothing: events and bytes follow from the sequence, and
+//! everything else happens only in waits. An endpoint brings its slots up to date:
 //!
-//! * a producer: whenever it looks for space anew (its private gate has run out: once per ring's worth at the latest),
-//!   about every 10 ms while it waits, and when it ends;
-//! * a consumer: whenever it begins to wait for an event, about every 10 ms while it waits, and when it detaches;
+//! * a producer: whenever its private gate has run out and it refreshes the gate (at the latest after as many
+//!   events as the ring has slots), at each liveness check while it waits (every 100 ms unless set), and when
+//!   it ends;
+//! * a consumer: whenever it begins to wait for an event, at each liveness check while it waits, and when it detaches;
 //! * both: in `attach_counters` and in `counters()`.
 //!
-//! So a consumer that only ever calls the `try_` forms, or that never catches up, calls `counters()` now and then if
-//! somebody is to see it move. [`CounterId::CONSUMER_LAG_MAX`] is a sample: it is taken in `counters()` and on detach.
+//! So a consumer that uses only the `try_` forms, or that never catches up, must call `counters()` from time
+//! to time if its progress is to be visible. [`CounterId::CONSUMER_LAG_MAX`] is a sample, taken in
+//! `counters()` and on detach.
 //!
 //! # The ids
 //!
-//! [`COUNTERS`] lists those that this family gives out; a program's own begin at [`APPLICATION_IDS_FROM`].
+//! [`COUNTERS`] lists the ids of this crate family; a program's own ids begin at [`APPLICATION_IDS_FROM`].
 //!
 //! # Dashboards
 //!
-//! With the feature `metrics` a snapshot becomes text that Prometheus scrapes (`prometheus_text`), with `opentelemetry` a
-//! meter's instruments report one whenever they are collected (`register_instruments`). Both read what endpoints have
-//! written anyhow: they may run in another process, and cost the rings nothing.
+//! With the feature `metrics`, `prometheus_text` turns a snapshot into text that Prometheus can scrape. With
+//! the feature `opentelemetry`, `register_instruments` lets a meter's instruments report a snapshot whenever
+//! they are collected. Both read only what endpoints have written already: they may run in another process,
+//! and cost the rings nothing.
 
 mod endpoint;
 mod error;

@@ -1,13 +1,19 @@
-//! The observer's handle: a reader that nobody waits for.
+//! The observer's handle: a reader for which no party waits.
 //!
-//! An observer owns no line and holds no lock; attaching one changes nothing in the ring. It reads the newest events as
-//! long as it keeps up, and is told how many it missed when it does not (R13).
+//! An observer owns no line and holds no lock; attaching one changes nothing in the ring. It reads the newest
+//! events as long as it keeps up, and learns how many it missed when it does not (R13).
+//!
+//! It stores one thing, the bit of a sleeper. An observer that may only read the ring's file has it mapped
+//! read-only, where a store would raise SIGSEGV: it sleeps by the clock instead.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use std::time::Duration;
 
 use crate::backing::SharedMemory;
 use crate::builder::StartFrom;
+use crate::cancel::Watch;
+use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
 use crate::layout::stamp::{self, MAX_SEQUENCE};
@@ -25,14 +31,21 @@ use crate::{Event, Sequence};
 /// See [`observer`](crate::observer()).
 pub type SharedObserver<E> = Observer<E, SharedMemory>;
 
-/// Any line's bit wakes all who sleep, and an observer has no line.
+/// The bit of any line wakes all sleepers, and an observer has no line.
 const ANY_BIT: usize = 0;
 
-/// A reader of copies that never holds the producer up. [`SharedObserver`] and [`MmapObserver`](crate::MmapObserver) are
-/// this type.
+/// How long an observer that cannot be woken sleeps between two polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A reader of copies that never holds the producer up. [`SharedObserver`] and
+/// [`MmapObserver`](crate::MmapObserver) are this type.
 ///
-/// Where it lags by more than the ring, [`RecvError::Lagged`] says how many events it missed, and it goes on in the
-/// middle of what is retained. The ring must have been made [`with_observers`](crate::DisruptorBuilder::with_observers).
+/// If it lags by more than the ring, [`RecvError::Lagged`] says how many events it missed, and it goes on in
+/// the middle of the retained events. The ring must have been created
+/// [`with_observers`](crate::DisruptorBuilder::with_observers).
+///
+/// It needs permission to read the ring's file, and no other. If it may write the file, too, it sleeps until
+/// the producer wakes it; otherwise it polls each millisecond.
 ///
 /// # Examples
 ///
@@ -54,7 +67,7 @@ const ANY_BIT: usize = 0;
 /// }
 /// assert_eq!((observer.next_sequence(), observer.capacity()), (9, 4));
 /// assert_eq!(observer.name(), tx.name());
-/// let epoch = observer.epoch();                              // another one means another producer
+/// let epoch = observer.epoch();                              // another value means another producer
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -62,6 +75,8 @@ pub struct Observer<E: Event, B = SharedMemory> {
     segment: Segment<E>,
     next: Sequence,
     habits: Habits,
+    /// The registrations by which cancelled tokens wake this observer.
+    _watches: Vec<Watch>,
     backing: PhantomData<fn() -> B>,
 }
 
@@ -73,18 +88,19 @@ impl<E: Event, B> Observer<E, B> {
     ) -> MultiProcessResult<Self> {
         if !segment.is_observed {
             return Err(MultiProcessError::IncompatibleLayout {
-                name: segment.name.to_string(),
+                name: segment.shown.to_string(),
                 what: "the kind of ring",
                 expected: "a ring made with with_observers()".into(),
                 found: "one without observers".into(),
             });
         }
-        habits.watch(segment.region());
+        let watches = habits.watch(segment.region());
         let floor = segment.control().producer.floor.load(Ordering::Acquire);
         let mut observer = Self {
             segment,
             next: floor.clamp(-1, MAX_SEQUENCE) + 1,
             habits,
+            _watches: watches,
             backing: PhantomData,
         };
         let oldest = observer.next;
@@ -95,7 +111,7 @@ impl<E: Event, B> Observer<E, B> {
             StartFrom::Sequence(asked) if (oldest..=newest + 1).contains(&asked) => asked,
             StartFrom::Sequence(asked) => {
                 return Err(MultiProcessError::SequenceNotRetained {
-                    name: observer.segment.name.to_string(),
+                    name: observer.segment.shown.to_string(),
                     asked,
                     oldest,
                     newest,
@@ -109,7 +125,7 @@ impl<E: Event, B> Observer<E, B> {
     fn newest(&self) -> Sequence {
         let view = self.segment.view;
         let mut newest = self.next - 1;
-        // a producer that goes on meanwhile is not run after
+        // bounded, so that this search does not follow a producer that goes on meanwhile
         for _ in 0..2 * self.capacity() {
             let word = view.stamp(newest.saturating_add(1)).load(Ordering::Acquire);
             match stamp::sequence_of(word) {
@@ -120,8 +136,8 @@ impl<E: Event, B> Observer<E, B> {
         self.last_published(newest)
     }
 
-    /// Where this observer has jumped ahead to the stamps of a batch, its first one may be missing still (R2): nothing
-    /// from there on is published.
+    /// Corrects `newest`, the result of the search. If the search jumped ahead to the stamps of a batch, the
+    /// batch's first stamp may still be missing (R2): nothing from that stamp on is published.
     fn last_published(&self, newest: Sequence) -> Sequence {
         let oldest = self.next.max(newest - self.capacity() as i64 + 1);
         let mut last = newest;
@@ -129,7 +145,7 @@ impl<E: Event, B> Observer<E, B> {
             let word = self.segment.view.stamp(sequence).load(Ordering::Acquire);
             match stamp::sequence_of(word) {
                 _ if word == stamp::published(sequence) => {}
-                // whatever is written over it: it was published, and so was what lies before
+                // the slot has a later event, whatever its state: this one was published, and so were all before it
                 Some(found) if found > sequence => break,
                 _ => last = sequence - 1,
             }
@@ -142,7 +158,7 @@ impl<E: Event, B> Observer<E, B> {
         live.load(crate::sync::process::Ordering::Relaxed) == 0
     }
 
-    /// Whether there is something to say about the next event: it can be seen, or was missed.
+    /// Whether there is something to report about the next event: it can be seen, or was missed.
     fn is_ready(&self) -> bool {
         self.look_at(self.next) != Sight::NotYet
     }
@@ -161,8 +177,8 @@ impl<E: Event, B> Observer<E, B> {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Lagged`] with how many events were missed; the next call goes on behind them. [`RecvError::Closed`]
-    /// after the last event. [`RecvError::Forked`].
+    /// [`RecvError::Lagged`] with how many events were missed; the next call goes on after them.
+    /// [`RecvError::Closed`] after the last event. [`RecvError::Forked`].
     pub fn try_recv(&mut self) -> Result<Option<(Sequence, E)>, RecvError> {
         if self.is_forked() {
             return Err(RecvError::Forked);
@@ -186,7 +202,7 @@ impl<E: Event, B> Observer<E, B> {
         }
     }
 
-    /// Goes on in the middle of what is retained, behind slots that hold nothing any more.
+    /// Goes on in the middle of the retained events, behind slots that hold nothing any more.
     fn skip(&mut self) -> RecvError {
         let from = self.next;
         let middle = self.newest() - self.capacity() as i64 / 2;
@@ -212,7 +228,7 @@ impl<E: Event, B> Observer<E, B> {
         }
         let participants = 2 + crate::blocked::registered(self.segment.control()).count();
         let strategy = self.habits.strategy;
-        let mut waiter = Waiter::new(&self.habits, strategy, deadline, participants);
+        let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
         loop {
             if self.habits.are_cancelled() {
                 return Err(RecvError::Cancelled);
@@ -221,6 +237,9 @@ impl<E: Event, B> Observer<E, B> {
             match pause {
                 Pause::Again | Pause::TimedOut => {}
                 Pause::LookAround => self.look_around()?,
+                Pause::Sleep(longest) if !self.segment.region().is_writable() => {
+                    clock::sleep(longest.min(POLL_INTERVAL));
+                }
                 Pause::Sleep(longest) => {
                     let control = self.segment.view.control();
                     let wake = sleep::sleep_until_event(control, ANY_BIT, longest, || {
@@ -242,18 +261,20 @@ impl<E: Event, B> Observer<E, B> {
         self.is_ready() || self.is_at_end()
     }
 
-    /// R11: closed, and nothing is left.
+    /// R11: whether the ring is closed and nothing is left.
     fn is_at_end(&self) -> bool {
         ends::is_at_end(self.segment.view.control(), self.next, || self.is_ready())
     }
 
-    /// R11: whether the producer is dead and nothing is left; not, if the system does not say.
+    /// R11: returns an error if the producer is dead and nothing is left, or if this observer has lost its
+    /// locks; none if the system cannot tell.
     fn look_around(&self) -> Result<(), RecvError> {
+        if self.segment.has_lost_locks() {
+            return Err(RecvError::LockLost);
+        }
         let (control, locks) = (self.segment.view.control(), self.segment.locks());
         match ends::is_abandoned(control, locks, || self.is_ready()) {
-            Ok(true) => Err(RecvError::ProducerDead {
-                owner: self.segment.producer_text(),
-            }),
+            Ok(true) => Err(self.segment.orphaned()),
             _ => Ok(()),
         }
     }
@@ -263,7 +284,7 @@ impl<E: Event, B> Observer<E, B> {
         self.next
     }
 
-    /// How many producers the ring has had before the present one: another number than before means a takeover.
+    /// How many producers the ring has had before the present one. A changed number means a takeover.
     pub fn epoch(&self) -> u64 {
         self.segment
             .control()
@@ -305,7 +326,7 @@ mod tests {
                 }
             }
             if index < 7 {
-                // it stays as far behind as it was
+                // the observer stays as far behind as it was
                 observer.next = 0;
             }
         });

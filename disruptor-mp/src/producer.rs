@@ -1,14 +1,19 @@
-//! The producer's handle: `publish` and everything that asks how far the consumers are.
+//! The producer's handle: `publish`, and every query about how far the consumers are.
 //!
-//! One process has the ring's producer at a time; it holds lock byte 0. When it dies the byte falls, consumers drain
-//! what was published and are told, and the next producer on the name takes over (R14).
+//! One process at a time has the ring's producer; it holds lock byte 0. When that process dies the byte falls,
+//! consumers drain the published events and get an error, and the next producer on the name takes over (R14).
 
 #[path = "producer/ending.rs"]
 mod ending;
 #[path = "producer/queries.rs"]
 mod queries;
+#[path = "producer/syncing.rs"]
+mod syncing;
 #[path = "producer/waiting.rs"]
 mod waiting;
+
+pub use ending::CloseReport;
+pub use syncing::SyncPolicy;
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -16,6 +21,7 @@ use core::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use crate::backing::SharedMemory;
+use crate::cancel::Watch;
 use crate::claim::Claim;
 use crate::clock;
 use crate::deadline::Deadline;
@@ -26,7 +32,7 @@ use crate::observability::ProducerCounters;
 use crate::protocol::expect::Expectation;
 use crate::protocol::observe;
 use crate::protocol::publish::ProducerCore;
-use crate::protocol::takeover::Inheritance;
+use crate::protocol::takeover::{Found, Inheritance};
 use crate::segment::Segment;
 use crate::sync::process::{AtomicU64, Ordering};
 use crate::wait::{FIRST_LOOK, Habits};
@@ -37,9 +43,9 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 
 /// The one producer of a ring. [`SharedProducer`] and [`MmapProducer`](crate::MmapProducer) are this type.
 ///
-/// Dropping it closes the ring: consumers drain what is left and see the end. The name goes too, unless a durable
-/// consumer has unread events. Dropped by a panic, it leaves the ring as a death would: consumers are told that the
-/// producer died, and a successor may take over.
+/// Dropping the producer closes the ring: consumers drain what is left and see the end. The ring's name is
+/// removed, too, unless a durable consumer has unread events. A producer that is dropped by a panic leaves
+/// the ring as a death would: consumers get the error for a dead producer, and a successor may take over.
 ///
 /// # Examples
 ///
@@ -53,7 +59,7 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// How far the consumers are, and who holds the ring:
+/// How far the consumers are, and which one holds the ring:
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,7 +67,7 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 ///
 /// let ring = HeapRing::<u64>::new(2)?;
 /// let mut tx = ring.producer()?;
-/// tx.expect_consumer_id("reader")?;                      // the ring is filled once, and no further before it has come
+/// tx.expect_consumer_id("reader")?;                      // the ring is filled once and no further until it has come
 /// assert!(!tx.discover_consumer_id("reader"));
 /// let mut rx = ring.consumer("reader")?;
 /// assert!(tx.wait_for_consumer_id("reader", Duration::from_secs(5)));
@@ -75,51 +81,62 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// assert!(tx.wait_until_consumed_with_strategy(1, Duration::ZERO, AutoWaitStrategy::Block));
 /// assert_eq!(tx.consumer_sequence("reader"), Some(1));
 ///
-/// drop(rx);                                              // it may come back: its place is kept
+/// drop(rx);                                              // it may come back, so its place is kept
 /// assert_eq!(tx.get_consumer_count(), 1);
 /// tx.remove_consumer("reader")?;
 /// assert_eq!(tx.ring_state().consumers, []);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Three ways to end a ring, beside dropping the producer:
+/// Three ways to end a ring, besides dropping the producer:
 ///
 /// ```
 /// use disruptor_mp::{portable_shm_segment_name, publisher, subscriber};
 ///
 /// let name = portable_shm_segment_name("doc");
-/// publisher::<u64>(&name, 8)?.keep()?;                   // closed; who comes later reads what is left
+/// publisher::<u64>(&name, 8)?.keep()?;                   // closed; a later consumer reads what is left
 /// assert!(subscriber::<u64>(&name).is_ok());
 /// publisher::<u64>(&name, 8)?.destroy()?;                // closed, and its name is gone
 /// assert!(subscriber::<u64>(&name).is_err());
-/// publisher::<u64>(&name, 8)?.close()?;                  // closed; the name goes when nobody needs it
+/// publisher::<u64>(&name, 8)?.close()?;                  // closed; the name goes when no consumer needs it
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Producer<E: Event, B = SharedMemory> {
     pub(crate) core: ProducerCore<E>,
     live: &'static AtomicU64,
-    /// What a publish loads first: the live word, or, in a ring with observers, a word that is always zero.
+    /// The word that a publish loads first: the live word, or, in a ring with observers, a word that is always zero.
     calm: &'static AtomicU64,
-    /// Where events of a ring with observers are written before they are copied to their slots (R13).
+    /// Memory in which events of a ring with observers are written before they are copied to their slots (R13).
     scratch: Option<Box<MaybeUninit<E>>>,
     pub(crate) habits: Habits,
+    /// The registrations by which cancelled tokens wake this producer.
+    _watches: Vec<Watch>,
     pub(crate) segment: Segment<E>,
-    /// The ring has been full since, without a gate that moved.
+    /// Since when the ring has been full without a change of the gate.
     stalled: Option<Stall>,
-    /// When a call that never waits, on a full ring, looks around next.
+    /// When a call that never waits next checks liveness while the ring is full.
     next_look: Option<Instant>,
     pub(crate) liveness: Liveness,
     pub(crate) counters: ProducerCounters,
+    disk: syncing::Disk,
     ending: Ending,
     has_ended: bool,
+    /// This producer's number among those of its ring.
+    epoch: u64,
+    /// Whether this producer has noticed that the descriptor of its lock was closed; it publishes nothing
+    /// after that (R8).
+    pub(crate) has_lost: bool,
+    /// Whether the log already says that the ring's name was removed from outside.
+    is_name_loss_told: bool,
     backing: PhantomData<fn() -> B>,
 }
 
-/// What publishes load in a ring with observers: each takes the slow half, which copies.
+/// A word that is always zero. A publish that loads it in place of the live word takes the slow path: in a
+/// ring with observers, where that path copies the event, and after the lock is lost.
 static NEVER_CALM: AtomicU64 = AtomicU64::new(0);
 
-/// Memory for one event, on the heap whatever its size.
+/// Memory for one event, on the heap whatever its size is.
 fn zeroed<E>() -> Box<MaybeUninit<E>> {
     let mut memory = Box::<E>::new_uninit();
     // SAFETY: the box is valid for writes of one `E`.
@@ -127,16 +144,16 @@ fn zeroed<E>() -> Box<MaybeUninit<E>> {
     memory
 }
 
-/// A time in which the gate does not move.
+/// A period in which the gate does not move.
 #[derive(Clone, Copy, Debug)]
 struct Stall {
     since: Instant,
     gate: Sequence,
-    /// Somebody who is not there holds the ring, and that was said.
+    /// Whether the log already says that an absent consumer holds the ring.
     is_told: bool,
 }
 
-/// What becomes of the ring when its producer goes.
+/// How the ring ends when its producer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// Closed; the name goes when no durable consumer needs it.
@@ -145,19 +162,22 @@ enum Ending {
     Keep,
     /// Closed, the name goes now.
     Destroy,
+    /// Closed again, with its `kept` word as it was: a producer that was never handed out had taken over a
+    /// closed ring.
+    AsFound { kept: u32 },
 }
 
 impl<E: Event, B> Producer<E, B> {
-    /// The segment has the producer's lock.
+    /// The segment holds the producer's lock.
     pub(crate) fn new(
         segment: Segment<E>,
         start: Inheritance,
         expected: Expectation,
         habits: Habits,
     ) -> Self {
-        tracing::debug!(ring = %segment.name, next = start.next, epoch = start.epoch, "producer starts");
-        habits.watch(segment.region());
+        tracing::debug!(ring = %segment.shown, next = start.next, epoch = start.epoch, "producer starts");
         Self {
+            _watches: habits.watch(segment.region()),
             core: ProducerCore::new(segment.view, start.next, start.floor, expected),
             live: segment.region().live_word(),
             calm: match segment.is_observed {
@@ -174,9 +194,23 @@ impl<E: Event, B> Producer<E, B> {
             stalled: None,
             next_look: None,
             counters: ProducerCounters::new(start.next, size_of::<E>()),
+            disk: syncing::Disk::new(start.floor),
             ending: Ending::Close,
             has_ended: false,
+            epoch: start.epoch,
+            has_lost: false,
+            is_name_loss_told: false,
             backing: PhantomData,
+        }
+    }
+
+    /// Ends a producer that was never handed out and returns the ring to the state in which it was found.
+    pub(crate) fn withdraw(mut self, found: Found) {
+        match found {
+            Found::Nothing => {}
+            // the lock falls, and nothing else is written
+            Found::Dead => self.has_ended = true,
+            Found::Closed { kept } => self.ending = Ending::AsFound { kept },
         }
     }
 
@@ -184,7 +218,7 @@ impl<E: Event, B> Producer<E, B> {
     /// made this producer.
     #[inline(always)]
     fn vacant(&self, n: usize) -> Option<Sequence> {
-        // first of all: the position is read from the ring, which a forked child has not mapped (R8)
+        // checked first: a forked child has not mapped the ring, from which the position is read (R8)
         if self.calm.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -197,10 +231,13 @@ impl<E: Event, B> Producer<E, B> {
         if self.is_forked() {
             panic!("{}", SendError::Forked);
         }
+        if self.has_lost {
+            return None;
+        }
         let is_vacant = self.core.vacant(n).is_some();
-        if !is_vacant && !self.core.refresh(n) && self.is_look_due() {
+        if !is_vacant && !self.refresh_or_stay(n) && self.is_look_due() {
             self.look_around();
-            if self.core.refresh(n) {
+            if self.refresh_or_stay(n) {
                 reached("publish.after_a_look_around");
             }
         }
@@ -215,8 +252,8 @@ impl<E: Event, B> Producer<E, B> {
         vacant
     }
 
-    /// Calls that never wait look around, too, when the ring has been full for a while: a program that only tries
-    /// must not be held by a dead consumer for ever.
+    /// Whether a call that never waits is due for a liveness check because the ring has been full for a
+    /// while: a dead consumer must not block for ever a program that only makes such calls.
     fn is_look_due(&mut self) -> bool {
         let now = clock::now();
         let due = *self.next_look.get_or_insert(now + FIRST_LOOK);
@@ -231,14 +268,32 @@ impl<E: Event, B> Producer<E, B> {
         self.live.load(Ordering::Relaxed) == 0
     }
 
+    /// Whether the program has closed the descriptor of the producer's lock (R8). Once this call has noticed
+    /// that, the producer publishes nothing any more, as a successor may be writing. Not for hot calls.
+    pub(crate) fn notice_loss(&mut self) -> bool {
+        if !self.has_lost && self.segment.has_lost_locks() {
+            self.has_lost = true;
+            self.calm = &NEVER_CALM;
+            self.liveness.halt();
+        }
+        self.has_lost
+    }
+
+    /// As [`notice_loss`](Self::notice_loss), but asks the system only if the ring has had another producer since.
+    pub(crate) fn is_superseded(&mut self) -> bool {
+        let epoch = &self.segment.view.control().producer.epoch;
+        self.has_lost
+            || (epoch.load(crate::sync::Ordering::Relaxed) != self.epoch && self.notice_loss())
+    }
+
     /// Publishes one event if a slot is free. Never waits.
     ///
-    /// The closure is handed the slot as the last lap left it, not cleared: write every field, or use
+    /// The closure gets the slot as the last lap left it, not cleared: write every field, or use
     /// [`publish_value`](Self::publish_value).
     ///
     /// # Errors
     ///
-    /// [`RingBufferFull`] when no slot is free; [`blocked_on`](Self::blocked_on) says who holds it.
+    /// [`RingBufferFull`] when no slot is free; [`blocked_on`](Self::blocked_on) says what holds the ring.
     ///
     /// # Panics
     ///
@@ -283,7 +338,7 @@ impl<E: Event, B> Producer<E, B> {
         sequence
     }
 
-    /// The caller has seen that there is space.
+    /// Writes one event into its slot and publishes it. The caller has checked that there is space.
     #[inline(always)]
     pub(crate) fn write_one<F: FnOnce(&mut E)>(
         &mut self,
@@ -304,12 +359,13 @@ impl<E: Event, B> Producer<E, B> {
 
     /// Publishes one event, waiting for a free slot for as long as it takes.
     ///
-    /// The slot is handed over as the last lap left it, not cleared. The twin that returns its errors is
-    /// [`send`](Self::send).
+    /// The closure gets the slot as the last lap left it, not cleared. [`send`](Self::send) does the same and
+    /// returns its errors.
     ///
     /// # Panics
     ///
-    /// When sequences are exhausted, and in a forked process.
+    /// When sequences are exhausted, in a forked process, and when the program has closed the descriptor of
+    /// the producer's lock ([`SendError::LockLost`]).
     #[inline]
     pub fn publish<F: FnOnce(&mut E)>(&mut self, write: F) {
         match self.vacant(1) {
@@ -345,8 +401,8 @@ impl<E: Event, B> Producer<E, B> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Timeout`] with who held the ring, [`SendError::SequenceExhausted`], [`SendError::Forked`].
-    /// Nothing was published then.
+    /// [`SendError::Timeout`], which says what held the ring, [`SendError::SequenceExhausted`],
+    /// [`SendError::Forked`]. In each case nothing was published.
     ///
     /// # Examples
     ///
@@ -399,7 +455,8 @@ impl<E: Event, B> Producer<E, B> {
         self.send(Deadline::after(timeout), write)
     }
 
-    /// Claims the next slot, waiting for it until the deadline: write through the guard, then publish it.
+    /// Claims the next slot, waiting for it until the deadline. The caller writes through the guard and then
+    /// publishes it.
     ///
     /// # Errors
     ///
@@ -456,8 +513,8 @@ impl<E: Event, B> Producer<E, B> {
         Ok(Claim::new(&mut self.core, sequence, event))
     }
 
-    /// Where the event of a claimed sequence is written: in its slot, or apart in a ring with observers, which has it
-    /// copied when it is published (R13).
+    /// The memory in which the event of a claimed sequence is written: its slot, or, in a ring with
+    /// observers, separate memory from which publishing copies the event to its slot (R13).
     #[cold]
     #[inline(never)]
     pub(crate) fn place_to_write(&mut self, sequence: Sequence) -> NonNull<E> {
@@ -467,13 +524,13 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Publishes `n` events together if that many slots are free; consumers see all of them or none. Never waits.
-    /// The closure is handed memory of unspecified content for each event, the lowest index first: write every field.
-    /// Zero events are no operation and return the last published sequence.
+    /// Publishes `n` events together if that many slots are free; consumers see all of them or none. Never
+    /// waits. The closure gets memory of unspecified content for each event, the lowest index first: write
+    /// every field. With `n` = 0 the call does nothing and returns the last published sequence.
     ///
     /// # Errors
     ///
-    /// [`MissingFreeSlots`], with how many are free; a batch larger than the ring never fits.
+    /// [`MissingFreeSlots`], which says how many slots are free; a batch larger than the ring never fits.
     ///
     /// # Examples
     ///
@@ -503,13 +560,17 @@ impl<E: Event, B> Producer<E, B> {
     fn missing(&mut self, n: usize) -> MissingFreeSlots {
         MissingFreeSlots {
             requested: n,
-            // what was released since it was refused is left for the next attempt
-            available: self.core.obtainable_slots(n).min(n - 1),
+            // slots that were released after the refusal are left for the next attempt; after the loss of its
+            // lock a producer has none
+            available: match self.has_lost {
+                true => 0,
+                false => self.core.obtainable_slots(n).min(n - 1),
+            },
             capacity: self.core.capacity(),
         }
     }
 
-    /// The caller has seen that there is space.
+    /// Writes `n` events and publishes them together. The caller has checked that there is space.
     #[inline(always)]
     pub(crate) fn write_many<F: FnMut(&mut E, usize)>(
         &mut self,

@@ -1,9 +1,10 @@
-//! A file descriptor that becomes readable when a consumer has something to say: for programs with an event loop.
+//! A file descriptor that becomes readable when a consumer has something to report: for programs with an event loop.
 //!
-//! A futex is no file, so a thread of this process sleeps on the ring in the loop's place and writes an eventfd. It
-//! sleeps until the loop asks for the next event, so that an idle ring costs nothing, and a busy one no call an event.
-//! The descriptor is this process's own: producers know nothing of it.
+//! A futex is not a file, so a thread of this process sleeps on the ring in the loop's place and writes an eventfd.
+//! The thread does nothing until the loop asks for the next event, so that an idle ring costs nothing, and a busy
+//! ring costs no call per event. The descriptor is private to this process: producers know nothing of it.
 
+use core::mem::ManuallyDrop;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, Watch};
 use crate::consumer_handle::Consumer;
 use crate::fail::point;
+use crate::os::descriptor::Mark;
 use crate::os::fork;
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::sleep;
@@ -22,8 +24,8 @@ use crate::region::Region;
 use crate::sync::process::{AtomicBool, AtomicU64, Ordering};
 use crate::{Event, Sequence};
 
-/// Tells an event loop when a consumer's next call would not wait: an event, the ring's end, or a cancelled token. Waits for readability;
-/// the descriptor is non-blocking and is never read by the loop.
+/// Tells an event loop when a consumer's next call would not wait: because of an event, the ring's end, or a
+/// cancelled token. The loop waits for readability; the descriptor is non-blocking, and the loop never reads it.
 ///
 /// # Examples
 ///
@@ -38,7 +40,7 @@ use crate::{Event, Sequence};
 /// tx.publish(|event| *event = 7);
 /// let mut seen = Vec::new();
 /// while seen.is_empty() {
-///     // whoever finds nothing asks to be told, and looks again if there is something by then
+///     // when nothing is left, arm the descriptor; if an event has come by then, read again
 ///     while let Some((_, event)) = rx.try_consume_next() {
 ///         seen.push(event);
 ///     }
@@ -61,15 +63,64 @@ pub struct Readiness {
 
 #[derive(Debug)]
 struct Shared {
-    event: EventFd,
+    bell: Bell,
     orders: Mutex<Orders>,
     changed: Condvar,
 }
 
-/// What the sentry is to do.
+/// The eventfd. The program may close it, or put another descriptor in its place. Such a descriptor is left
+/// alone, unless it is of the same kind (eventfds, epoll and the like are one file to the kernel).
+#[derive(Debug)]
+struct Bell {
+    event: ManuallyDrop<EventFd>,
+    mark: Mark,
+}
+
+impl Bell {
+    fn new() -> io::Result<Self> {
+        let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self {
+            mark: Mark::put_on(event.as_fd())?,
+            event: ManuallyDrop::new(event),
+        })
+    }
+
+    fn is_lost(&self) -> bool {
+        self.mark.is_lost(self.event.as_raw_fd())
+    }
+
+    fn ring(&self) {
+        if !self.is_lost() {
+            // a full counter is readable as well
+            let _ = self.event.write(1);
+        }
+    }
+
+    fn silence(&self) -> io::Result<()> {
+        if self.is_lost() {
+            let text = "this program has closed the descriptor of this Readiness: make another one";
+            return Err(io::Error::other(text));
+        }
+        match self.event.read() {
+            Ok(_) | Err(nix::errno::Errno::EAGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        if !self.is_lost() {
+            // SAFETY: dropped once, here, and the number still means this eventfd (R8).
+            unsafe { ManuallyDrop::drop(&mut self.event) };
+        }
+    }
+}
+
+/// The orders of the thread.
 #[derive(Debug, Default)]
 struct Orders {
-    /// Tell when this sequence is there.
+    /// If set: write the eventfd when this sequence is there.
     await_sequence: Option<Sequence>,
     is_over: bool,
 }
@@ -86,7 +137,7 @@ impl<E: Event, B> Consumer<E, B> {
     ///
     /// # Errors
     ///
-    /// When the system gives no descriptor or thread; in a forked process.
+    /// When the system refuses a descriptor or a thread; in a forked process.
     ///
     /// # Examples
     ///
@@ -104,12 +155,11 @@ impl<E: Event, B> Consumer<E, B> {
     where
         B: 'static,
     {
-        if self.is_forked() {
-            return Err(io::Error::other(crate::RecvError::Forked));
+        if let Some(refusal) = self.refusal() {
+            return Err(io::Error::other(refusal));
         }
-        let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         let shared = Arc::new(Shared {
-            event,
+            bell: Bell::new()?,
             orders: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -119,6 +169,7 @@ impl<E: Event, B> Consumer<E, B> {
             core: ConsumerCore::new(self.segment().view, self.line(), self.next_to_read()),
             interval: self.habits().liveness_interval,
             cancels: self.habits().cancels.clone(),
+            _watches: self.habits().watch(&region),
             suspicion: Arc::clone(self.suspicion()),
             region: Arc::clone(&region),
         };
@@ -134,16 +185,18 @@ impl<E: Event, B> Consumer<E, B> {
 }
 
 impl Readiness {
-    /// Asks to be told when `consumer`, the one this was made for, has something to say. True: it has already, and its
-    /// next call does not wait; false: the descriptor becomes readable when it has. Also once in a liveness interval
-    /// while no producer is alive, and when one of the consumer's tokens is cancelled: its next call says so. What is held
-    /// and no longer needed is released before this, not afterwards.
+    /// Asks for a report when `consumer`, the one this was made for, has something to report. True: it
+    /// already has, and its next call does not wait. False: the descriptor becomes readable when it has. The
+    /// descriptor also becomes readable once in a liveness interval while no producer is alive, and when one
+    /// of the consumer's tokens is cancelled: the consumer's next call returns that. Release held events that
+    /// are no longer needed before this call, not after it.
     ///
     /// # Errors
     ///
-    /// When it is another ring's consumer; when the system fails; in a forked process.
+    /// When it is another consumer; when the system fails, or the program has closed the descriptor; in a
+    /// forked process.
     pub fn arm<E: Event, B>(&self, consumer: &Consumer<E, B>) -> io::Result<bool> {
-        // first of all: the descriptor is the parent's as well, and what was told is told to it
+        // checked first: the descriptor is also the parent's, and reading it here would take the parent's reports
         if self.is_forked() {
             return Err(io::Error::other(crate::RecvError::Forked));
         }
@@ -151,11 +204,11 @@ impl Readiness {
             let text = "a Readiness belongs to the consumer that it was made from";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        // what was told before is known
-        match self.shared.event.read() {
-            Ok(_) | Err(nix::errno::Errno::EAGAIN) => {}
-            Err(error) => return Err(error.into()),
+        if let Some(refusal) = consumer.refusal() {
+            return Err(io::Error::other(refusal));
         }
+        // reports up to now are known
+        self.shared.bell.silence()?;
         point("readiness.drained");
         if consumer.has_news() || consumer.habits().are_cancelled() {
             return Ok(true);
@@ -173,7 +226,7 @@ impl Readiness {
 
 impl AsFd for Readiness {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.event.as_fd()
+        self.shared.bell.event.as_fd()
     }
 }
 
@@ -186,7 +239,7 @@ impl AsRawFd for Readiness {
 impl Drop for Readiness {
     fn drop(&mut self) {
         if self.is_forked() {
-            // the thread is the parent's, and may have held the lock when the child was made
+            // the parent has the thread, which may have held the lock when the child was made
             std::mem::forget(self.sentry.take());
             return;
         }
@@ -200,14 +253,16 @@ impl Drop for Readiness {
     }
 }
 
-/// The thread that sleeps in the loop's place. It reads stamps and writes nothing but the eventfd and its line's bit.
+/// The thread that sleeps in the loop's place. It reads stamps and writes only the eventfd and its line's bit.
 struct Sentry<E> {
     core: ConsumerCore<E>,
     shared: Arc<Shared>,
     interval: Duration,
     /// The consumer's tokens.
     cancels: Vec<CancelToken>,
-    /// The consumer's, to be told of its producer's death.
+    /// The registrations by which the tokens wake the thread, even when the consumer has gone.
+    _watches: Vec<Watch>,
+    /// The consumer's flag for the death of its producer.
     suspicion: Arc<AtomicBool>,
     /// Keeps the segment mapped. Dropped last.
     region: Arc<dyn Region>,
@@ -220,12 +275,11 @@ impl<E: Event> Sentry<E> {
             self.core.look_from(sequence);
             self.keep_watch();
             point("sentry.seen");
-            // a full counter is readable as well
-            let _ = self.shared.event.write(1);
+            self.shared.bell.ring();
         }
     }
 
-    /// Sleeps until there is something to wait for; none: it is over.
+    /// Sleeps until there is a sequence to wait for. None: the `Readiness` was dropped.
     fn next_order(&self) -> Option<Sequence> {
         let mut orders = self.shared.orders();
         loop {
@@ -243,8 +297,8 @@ impl<E: Event> Sentry<E> {
         }
     }
 
-    /// Returns when the awaited event or the ring's end is there, the wait cancelled, the producer dead, or there are other
-    /// orders.
+    /// Returns when the awaited event or the ring's end is there, the wait is cancelled, the producer is
+    /// dead, this process's locks are lost, or there are other orders.
     fn keep_watch(&self) {
         loop {
             self.core
@@ -252,7 +306,8 @@ impl<E: Event> Sentry<E> {
             if self.core.closed_at().is_some() || self.has_reason_to_stop() {
                 return;
             }
-            if matches!(self.core.is_abandoned(self.region.locks()), Ok(true)) {
+            let locks = self.region.locks();
+            if matches!(self.core.is_abandoned(locks), Ok(true)) || locks.are_lost() {
                 self.suspicion.store(true, Ordering::Relaxed);
                 return;
             }

@@ -12,7 +12,7 @@ use crate::protocol::sleep;
 use crate::wait::{Habits, Pause, Waiter};
 use crate::{AutoWaitStrategy, Event, clock};
 
-/// Calls between two looks at the clock of a set that need not wait: it tells of the dead all the same.
+/// Calls that need not wait between two readings of the clock: a set that never waits reports dead producers, too.
 const CALLS_PER_LOOK: u32 = 16;
 
 mod sealed {
@@ -25,7 +25,7 @@ mod sealed {
         }
     }
 
-    /// What a set can wait for.
+    /// Something that a set can wait for.
     pub trait Member {
         /// The member's inner side.
         fn face(&self) -> Face<'_>;
@@ -34,22 +34,23 @@ mod sealed {
 
 use sealed::{Face, Member};
 
-/// What a set asks of a member.
+/// The calls that a set makes to a member.
 trait Inner {
-    /// Whether its calls would return at once.
+    /// Whether the member's own calls would return at once.
     fn has_news(&self) -> bool;
-    /// Whether its producer is dead, and nothing is left.
+    /// Whether the member's producer is dead and nothing is left.
     fn is_orphaned(&self) -> bool;
     fn habits(&self) -> &Habits;
-    /// How many share its ring.
+    /// How many endpoints share the member's ring.
     fn participants(&self) -> usize;
-    fn is_forked(&self) -> bool;
-    /// What it sleeps on.
+    /// Why the member can no longer be used; `None` while it can.
+    fn refusal(&self) -> Option<RecvError>;
+    /// The control lines, and the index of the consumer's line, with which the member sleeps.
     fn bed(&self) -> (&Control, usize);
 }
 
-/// What a [`RingSet`] can wait for: consumers, and references to them. `&dyn RingMember` lets consumers of different
-/// events share a set.
+/// Something that a [`RingSet`] can wait for: a consumer, or a reference to one. `&dyn RingMember` lets
+/// consumers of different event types share a set.
 ///
 /// # Examples
 ///
@@ -75,8 +76,8 @@ impl<E: Event, B> Inner for Consumer<E, B> {
         self.participants()
     }
 
-    fn is_forked(&self) -> bool {
-        self.is_forked()
+    fn refusal(&self) -> Option<RecvError> {
+        self.refusal()
     }
 
     fn bed(&self) -> (&Control, usize) {
@@ -98,8 +99,8 @@ impl<M: Member + ?Sized> Member for &M {
 
 /// Consumers of up to [`RingSet::MAX`] rings that are waited for together, in one sleep.
 ///
-/// It says which ring to look at; the events come from that ring's consumer. Rings take turns, so that a busy one does
-/// not hide the others.
+/// The set returns the index of a ring that has something to report; the events come from that ring's
+/// consumer. Rings take turns, so that a busy one does not hide the others.
 ///
 /// # Examples
 ///
@@ -118,7 +119,7 @@ impl<M: Member + ?Sized> Member for &M {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Rings come and go:
+/// Rings can be added and removed:
 ///
 /// ```
 /// use disruptor_mp::{AutoWaitStrategy, HeapRing, RingSet};
@@ -134,7 +135,7 @@ impl<M: Member + ?Sized> Member for &M {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Rings of different events:
+/// Rings of different event types:
 ///
 /// ```
 /// use disruptor_mp::{Deadline, HeapRing, RingMember, RingSet};
@@ -150,16 +151,17 @@ impl<M: Member + ?Sized> Member for &M {
 pub struct RingSet<M> {
     members: Vec<M>,
     habits: Habits,
-    /// Who is looked at first next time.
+    /// The member that is checked first next time.
     turn: usize,
     calls: u32,
-    /// When the set looks around next: its waits are many, and few of them last for an interval.
+    /// When the next liveness check is due. Kept from wait to wait, as few of a set's many waits last for a
+    /// whole interval.
     next_look: Option<Instant>,
-    /// So many members, the first ones, has the present look around not come to.
+    /// How many members, counted from the first one, the present liveness check has not reached yet.
     unasked: usize,
 }
 
-/// A set has as many rings as it can wait for.
+/// The error for adding a ring to a set that has as many as it can wait for.
 ///
 /// # Examples
 ///
@@ -176,7 +178,7 @@ pub struct RingSet<M> {
 #[error("a RingSet waits on {max} rings at the most: use another set on another thread for more")]
 #[non_exhaustive]
 pub struct RingSetFull {
-    /// How many that is.
+    /// How many rings a set can wait for.
     pub max: usize,
 }
 
@@ -203,7 +205,7 @@ impl<M> Default for RingSet<M> {
 }
 
 impl<M: RingMember> RingSet<M> {
-    /// How many rings a set can wait for: what the system takes in one call.
+    /// How many rings a set can wait for: as many as the system takes in one call.
     pub const MAX: usize = 128;
 
     /// An empty set.
@@ -211,7 +213,7 @@ impl<M: RingMember> RingSet<M> {
         Self::default()
     }
 
-    /// A set of these.
+    /// A set of these members.
     ///
     /// # Errors
     ///
@@ -230,7 +232,7 @@ impl<M: RingMember> RingSet<M> {
         self
     }
 
-    /// Adds a ring; its index is the number of those before it.
+    /// Adds a ring; its index is the number of rings before it.
     ///
     /// # Errors
     ///
@@ -243,7 +245,7 @@ impl<M: RingMember> RingSet<M> {
         Ok(())
     }
 
-    /// Takes a ring out; the last one gets its index.
+    /// Removes a ring; the last ring of the set gets its index.
     ///
     /// # Panics
     ///
@@ -267,18 +269,20 @@ impl<M: RingMember> RingSet<M> {
         self.members.iter_mut()
     }
 
-    /// Waits until one of the rings has something to say, and returns its index: an event, or its end, which its
-    /// consumer's next call returns. A ring that has ended says so again until it is taken out; one whose producer died
-    /// once in a liveness interval, as a successor may come. The interval is the shortest of the members'. While other rings
-    /// are busy, some calls may pass before a death is told.
+    /// Waits until one of the rings has something to report, and returns its index. A ring reports an event,
+    /// or its end, which its consumer's next call returns. A ring that has ended is reported again until it
+    /// is removed from the set. A ring whose producer died is reported once in a liveness interval, as a
+    /// successor may come. The interval is the shortest of the members'. While other rings are busy, some
+    /// calls may pass before a death is reported.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Timeout`], [`RecvError::Cancelled`] by any member's token, [`RecvError::Forked`]. An empty set waits
-    /// for its deadline; without one it is [`RecvError::NothingToWaitFor`].
+    /// [`RecvError::Timeout`], [`RecvError::Cancelled`] by any member's token, [`RecvError::Forked`], and
+    /// [`RecvError::LockLost`] after a member's call has returned it. An empty set waits until its deadline;
+    /// without a deadline it returns [`RecvError::NothingToWaitFor`].
     pub fn wait(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
-        if self.faces().any(Inner::is_forked) {
-            return Err(RecvError::Forked);
+        if let Some(refusal) = self.faces().find_map(Inner::refusal) {
+            return Err(refusal);
         }
         self.calls = self.calls.wrapping_add(1);
         if self.calls.is_multiple_of(CALLS_PER_LOOK) {
@@ -295,13 +299,13 @@ impl<M: RingMember> RingSet<M> {
         self.sleep(deadline)
     }
 
-    /// Nobody has anything to say yet.
+    /// Waits, as no member has anything to report yet.
     fn sleep(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
         self.habits.liveness_interval = self.interval();
         let participants = self.faces().map(Inner::participants).sum();
         let strategy = self.habits.strategy;
-        let mut waiter =
-            Waiter::new(&self.habits, strategy, deadline, participants).looking_at(self.next_look);
+        let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants)
+            .looking_at(self.next_look);
         loop {
             if self.is_cancelled() {
                 return Err(RecvError::Cancelled);
@@ -324,18 +328,19 @@ impl<M: RingMember> RingSet<M> {
                     sleep::sleep_until_any(&beds, longest, || {
                         self.faces().any(Inner::has_news) || self.is_cancelled()
                     });
+                    self.habits.learn(None);
                     self.look()
                 }
             };
             if let Some(ready) = ready {
-                // what it has begun to count goes on in the next wait
+                // the liveness interval that this wait has begun continues in the next wait
                 self.next_look = waiter.next_look();
                 return Ok(ready);
             }
         }
     }
 
-    /// Who has something to say, from the next in turn on.
+    /// The first member that has something to report, beginning with the next in turn.
     fn look(&mut self) -> Option<usize> {
         let count = self.members.len();
         let ready = (0..count)
@@ -345,13 +350,14 @@ impl<M: RingMember> RingSet<M> {
         Some(ready)
     }
 
-    /// Everybody is to be asked whether its producer is dead, and again at `next`.
+    /// Begins a liveness check: each member is to be asked whether its producer is dead. The next one is due
+    /// at `next`.
     fn look_around(&mut self, next: Option<Instant>) {
         self.unasked = self.members.len();
         self.next_look = next;
     }
 
-    /// The same, if it was long ago, or never.
+    /// Begins a liveness check if one is due, or if there has been none.
     fn look_around_if_due(&mut self) {
         let now = clock::now();
         if self.next_look.is_none_or(|due| now >= due) {
@@ -359,13 +365,14 @@ impl<M: RingMember> RingSet<M> {
         }
     }
 
-    /// That of the most watchful member.
+    /// The shortest liveness interval of the members.
     fn interval(&self) -> Duration {
         let intervals = self.faces().map(|member| member.habits().liveness_interval);
         intervals.min().unwrap_or_default()
     }
 
-    /// Whose producer is dead, of those who are still to be asked. One that is found leaves the others to the next call.
+    /// Continues the present liveness check: asks the remaining members whether their producers are dead.
+    /// Returns the first member that is found and leaves the others to the next call.
     fn ask(&mut self) -> Option<usize> {
         let mut unasked = self.unasked.min(self.members.len());
         let mut dead = None;

@@ -1,56 +1,75 @@
-//! Creating, taking over, replacing and attaching segments: R14 and R15 as seen from the file system.
+//! Creating, taking over, replacing and attaching segments: the file system's side of R14 and R15.
 //!
-//! Whoever holds the producer's lock of the inode that a name refers to *now* may replace the name; everybody else
-//! looks again. A creator that dies leaves nothing: the segment gets its name when it is complete. A candidate that
-//! dies while it takes over leaves a free lock, and the next one repeats the takeover.
+//! Only the holder of the producer's lock on the inode that a name refers to *now* may replace the name;
+//! every other process opens the name again. A creator that dies leaves nothing behind, because a segment
+//! gets its name only when it is complete. A candidate that dies during a takeover leaves a free lock, and
+//! the next candidate repeats the takeover.
 
 use core::mem::MaybeUninit;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::blocked;
+use crate::cause::{cause_of, no_shared_memory, why_not_opened};
 use crate::clock;
-use crate::error::{MultiProcessError, MultiProcessResult};
+use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
 use crate::event::require_event;
 use crate::fail::point;
-use crate::layout::CONTROL_OFFSET;
-use crate::layout::control::{Control, Owner};
-use crate::layout::header::{EventRecord, Geometry, HEADER_BYTES, Header, HeaderFault};
-use crate::layout::lock_bytes::PRODUCER_BYTE;
+use crate::layout::control::{Control, Origin, Owner, Vouched, ended_word};
+use crate::layout::header::{EventRecord, Geometry, Header, HeaderFault, MAGIC, is_remnant};
+use crate::layout::lock_bytes::{PRODUCER_BYTE, VOUCHED_BYTE};
 use crate::layout::slot::SlotOf;
 use crate::layout::stamp::MAX_SEQUENCE;
+use crate::layout::{CONTROL_OFFSET, LINE_BYTES};
+use crate::os::boot;
+use crate::os::descriptor::lost_locks;
 use crate::os::lock::LockFile;
-use crate::os::memory::{ReserveError, page_size, reserve};
+use crate::os::memory::{Access, Mapping, ReserveError, page_size, reserve};
 use crate::os::names::{self, OpenError};
 use crate::os::process::Identity;
+use crate::os::retry_on_signal;
+use crate::os::step::{Failed, Step};
+use crate::os::user::{effective_user, user_text};
 use crate::protocol::Locks;
+use crate::protocol::doubt::{self, Ground};
+use crate::protocol::ends;
 use crate::protocol::lines::away;
 use crate::protocol::sleep;
-use crate::protocol::takeover::{Inheritance, take_over};
+use crate::protocol::takeover::{Found, Inheritance, take_over};
 use crate::protocol::view::RingView;
 use crate::region::file::{FilePlace, FileRegion};
 use crate::region::heap::{HeapMemory, HeapRegion};
 use crate::region::{MemoryOptions, Region};
+use crate::sync::process::{self, AtomicBool};
 use crate::sync::{Ordering, fence};
 use crate::{Event, Sequence};
 
-/// How often a name that changes hands under our eyes is looked at again.
+/// How often an operation starts again because the name came to refer to another file meanwhile.
 const TRIES: u32 = 64;
-/// How long a producer's lock may be held by someone who only looks.
-const LOOK: Duration = Duration::from_millis(1);
-const LOOKS: u32 = 20;
+/// Pause between two attempts to take a lock that another party may hold only for a check.
+pub(crate) const LOOK: Duration = Duration::from_millis(1);
+pub(crate) const LOOKS: u32 = 20;
+/// Attempts, one [`LOOK`] apart, for a ring that is ending: its end may have to be written to a disk before
+/// the name is gone, or stays.
+const ENDING_LOOKS: u32 = 1_000;
+/// How long another process may take to settle a doubt: it reads the whole ring from a disk.
+const SETTLING_MAX: Duration = Duration::from_secs(5);
 
-/// What a handle wants of its segment.
+/// What a handle requires of its segment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Want {
-    /// Number of slots; a consumer may take what it finds.
+    /// Number of slots. `None`, for a consumer: any number.
     pub(crate) capacity: Option<usize>,
     pub(crate) first_sequence: Sequence,
     /// Whether an unreadable or incompatible segment without a live producer is replaced.
     pub(crate) recreate: bool,
-    /// A producer: whether the ring is created for observers; one that was keeps them. An observer: true.
+    /// For a producer: whether each new floor is on the disk before slots are used again (R17).
+    pub(crate) keeps_floor: bool,
+    /// For a producer: whether the ring is created for observers; a ring that was created for them keeps
+    /// them. For an observer: true.
     pub(crate) observed: bool,
     pub(crate) memory: MemoryOptions,
 }
@@ -60,9 +79,13 @@ pub(crate) struct Want {
 pub(crate) struct Segment<E> {
     pub(crate) view: RingView<E>,
     pub(crate) name: Arc<str>,
+    /// The name for messages, with the ring's purpose where one was given.
+    pub(crate) shown: Arc<str>,
     /// Whether slots are written so that observers can read them (R13).
     pub(crate) is_observed: bool,
     region: Arc<dyn Region>,
+    /// Whether the log already says that the program closed the descriptor of this endpoint's locks.
+    is_loss_told: AtomicBool,
 }
 
 impl<E: Event> Segment<E> {
@@ -72,24 +95,56 @@ impl<E: Event> Segment<E> {
         capacity: u64,
         is_observed: bool,
     ) -> Self {
-        // every handle goes through here: what may not live in a slot does not compile
+        // every handle is made here, so an event type that may not live in a slot does not compile
         const { require_event::<E>() };
         // SAFETY: the region was made for a header that was validated against `E` and this capacity, and the
-        // segment keeps it as long as the view; only a producer's region is writable, and only producers write (R1).
+        // segment keeps it as long as the view. Only producers write slots, and their regions are writable.
+        // Only endpoints with writable regions store to control lines: an observer checks that its region is
+        // writable before it stores (R1, R13).
         let view = unsafe { RingView::new(region.control(), region.slots(), capacity as usize) };
         Self {
             view,
             name: name.into(),
+            shown: name.into(),
             is_observed,
             region,
+            is_loss_told: AtomicBool::new(false),
         }
     }
 
-    /// Not for hot calls, which know that they were not forked.
+    /// A segment in a file.
+    fn in_file(
+        place: &FilePlace,
+        region: FileRegion,
+        geometry: Geometry,
+        is_observed: bool,
+    ) -> Self {
+        let region = Arc::new(region);
+        let mut segment = Self::new(&place.leaf, region, geometry.capacity, is_observed);
+        if place.label.is_some() {
+            segment.shown = place.shown().into();
+        }
+        segment
+    }
+
+    /// Whether this endpoint has lost its locks because the program closed their descriptor (R8). Logs the
+    /// loss once. Makes two system calls, so hot calls do not use it. An endpoint that relies on its locks
+    /// for a long time calls it at each liveness check and before it ends.
+    pub(crate) fn has_lost_locks(&self) -> bool {
+        let is_lost = self.locks().are_lost();
+        if is_lost && !self.is_loss_told.swap(true, process::Ordering::Relaxed) {
+            tracing::warn!(ring = %self.shown, "{}", lost_locks());
+        }
+        is_lost
+    }
+
+    /// The control lines. Not for hot calls, which have already checked that they do not run in a forked
+    /// process.
     ///
     /// # Panics
     ///
-    /// In a forked process, where nothing is mapped (R8): a question is answered by this, not by a signal.
+    /// In a forked process, where nothing is mapped (R8): the panic replaces the signal that an access would
+    /// raise.
     pub(crate) fn control(&self) -> &Control {
         if self
             .region
@@ -110,37 +165,68 @@ impl<E: Event> Segment<E> {
         &self.region
     }
 
-    pub(crate) fn io_error(
-        &self,
-        operation: &'static str,
-    ) -> impl FnOnce(io::Error) -> MultiProcessError {
-        io_error(&self.name, operation)
+    pub(crate) fn io_error(&self, step: Step) -> impl FnOnce(io::Error) -> MultiProcessError {
+        let path = self.region.path().map(Path::to_owned).unwrap_or_default();
+        io_error(&self.shown, path, step)
     }
 
-    /// The producer that has or had this ring, in words.
+    /// The error for a step that the system refused, with the probable cause.
+    pub(crate) fn refused(&self, failed: Failed) -> MultiProcessError {
+        self.io_error(failed.step)(failed.source)
+    }
+
+    /// The producer that has or had this ring, as text.
     pub(crate) fn producer_text(&self) -> String {
         describe(self.control().producer.owner.load())
     }
 
-    /// Takes the name of a closed and drained ring along (R15). Who finds the producer's lock taken leaves it at
-    /// that: its holder looks again once it has let go, so that of two who race one sees what the other did. Each look
-    /// but the last is answered by somebody who came or went meanwhile; only a hostile peer gives more than a few.
-    pub(crate) fn unlink_if_drained(&self) -> io::Result<()> {
+    /// The error for a reader whose producer died. It says whether the ring's name still leads to the ring,
+    /// since only then can a successor come.
+    pub(crate) fn orphaned(&self) -> RecvError {
+        let owner = self.producer_text();
+        match self.region.is_name_lost() {
+            true => RecvError::NameRemoved { owner },
+            false => RecvError::ProducerDead { owner },
+        }
+    }
+
+    /// Writes an ended ring to the disk and then marks it as ended in order (R17). The caller has closed the
+    /// ring and holds the producer's lock.
+    pub(crate) fn vouch_for_end(&self) -> io::Result<()> {
+        if !self.region.is_name_ours()? {
+            return Ok(());
+        }
+        self.region.sync()?;
+        let line = &self.control().producer;
+        let last = line.closed.load(Ordering::Relaxed);
+        line.ended
+            .store(ended_word(last), crate::sync::process::Ordering::Relaxed);
+        self.region.sync_control()
+    }
+
+    /// Removes the name of a closed and drained ring (R15). `has_drained`: the caller is a consumer that has
+    /// released every event. A caller that finds the producer's lock taken gives up: the holder checks again
+    /// after it has released the lock, so that of two racing parties one sees the other's commit. The loop
+    /// repeats only when a party came or went in between; only a hostile peer causes more than a few rounds.
+    pub(crate) fn unlink_if_drained(&self, has_drained: bool) -> io::Result<()> {
         let locks = self.locks();
-        // SYNC POINT drain: pairs with itself. Of two who have just released their last event one sees the other's.
+        // SYNC POINT drain: pairs with itself. Of two consumers that have just released their last event, one
+        // sees the other's.
         if !left_out!(DrainFence) {
             fence(Ordering::SeqCst);
         }
         for _ in 0..TRIES {
-            if !blocked::is_drained(self.control())
+            if !blocked::is_drained(self.control(), has_drained)
                 || !self.region.is_name_ours()?
                 || !locks.try_lock(PRODUCER_BYTE)?
             {
                 break;
             }
             point("drain.locked");
-            // a successor may have opened the ring again between the look and the lock
-            let unlinked = match left_out!(DrainLook) || blocked::is_drained(self.control()) {
+            // a successor may have opened the ring again between the check and the lock
+            let is_drained =
+                left_out!(DrainLook) || blocked::is_drained(self.control(), has_drained);
+            let unlinked = match is_drained {
                 true => self.unlink_if_ours(),
                 false => Ok(()),
             };
@@ -154,6 +240,31 @@ impl<E: Event> Segment<E> {
         Ok(())
     }
 
+    /// Whether a durable consumer that has just taken a new line has come too late: the ring is closed, and
+    /// its name is gone or about to go, so that the consumer could not come back to its unread events (R15).
+    /// The line is ACTIVE.
+    ///
+    /// A party that ends a ring holds the producer's lock from its last check of the lines until the name is
+    /// gone. So if the lock is free afterwards, the next party that checks sees this line. If the holder
+    /// keeps the lock for a second, perhaps because it is stopped, the consumer counts as too late.
+    pub(crate) fn is_ending_without(&self) -> io::Result<bool> {
+        // SYNC POINT late: pairs with the fence in `Producer::finish`. Either the producer finds this line,
+        // or this consumer finds the ring closed.
+        if !left_out!(LateFence) {
+            fence(Ordering::SeqCst);
+        }
+        if ends::closed_at(self.control()).is_none() {
+            return Ok(false);
+        }
+        for _ in 0..ENDING_LOOKS {
+            if left_out!(LateLock) || !self.locks().is_held_by_other(PRODUCER_BYTE)? {
+                return Ok(!self.region.is_name_ours()?);
+            }
+            clock::sleep(LOOK);
+        }
+        Ok(true)
+    }
+
     /// Removes the name if it is still this segment's. The caller holds the producer's lock (R15).
     pub(crate) fn unlink_if_ours(&self) -> io::Result<()> {
         if self.region.is_name_ours()? {
@@ -165,7 +276,7 @@ impl<E: Event> Segment<E> {
     }
 }
 
-/// This process as it signs lines.
+/// This process's identity, as it is written to lines that the process owns.
 pub(crate) fn current_owner() -> Owner {
     let identity = Identity::current();
     Owner {
@@ -175,7 +286,7 @@ pub(crate) fn current_owner() -> Owner {
     }
 }
 
-/// An owner in words.
+/// An owner as text.
 pub(crate) fn describe(owner: Owner) -> String {
     Identity {
         pid: owner.pid,
@@ -185,16 +296,25 @@ pub(crate) fn describe(owner: Owner) -> String {
     .describe()
 }
 
-fn io_error(name: &str, operation: &'static str) -> impl FnOnce(io::Error) -> MultiProcessError {
+/// The error for a step on the ring `name`, which lies at `path`, that the system refused.
+pub(crate) fn io_error(
+    name: &str,
+    path: PathBuf,
+    step: Step,
+) -> impl FnOnce(io::Error) -> MultiProcessError {
     let name = name.to_owned();
-    move |source| MultiProcessError::Io {
-        name,
-        operation,
-        source,
+    move |source| {
+        let failed = step.failed(source);
+        MultiProcessError::Io {
+            name,
+            operation: step.words(),
+            cause: cause_of(&failed, &path).map(Box::new),
+            source: failed.source,
+        }
     }
 }
 
-/// Refuses what is no capacity for a ring.
+/// Checks that `capacity` and `first_sequence` are valid for a ring, and computes its geometry.
 pub(crate) fn check_capacity<E: Event>(
     capacity: usize,
     first_sequence: Sequence,
@@ -231,7 +351,7 @@ pub(crate) fn create_on_heap<E: Event>(
     let geometry = check_capacity::<E>(capacity, first_sequence, 4096)?;
     let header = new_header::<E>("heap", geometry, first_sequence, is_observed);
     let Some(memory) = HeapMemory::new(geometry, is_observed) else {
-        let reason = "it is larger than this machine's memory";
+        let reason = "this process cannot get that much memory";
         return Err(MultiProcessError::InvalidCapacity {
             capacity,
             event_bytes: size_of::<E>(),
@@ -240,7 +360,7 @@ pub(crate) fn create_on_heap<E: Event>(
     };
     let region = HeapRegion::new(Arc::clone(&memory));
     region.write_header(&header.encode());
-    // SAFETY: the control lines lie within the block, aligned, and nobody else has it yet.
+    // SAFETY: the control lines lie within the block, aligned, and no other endpoint has the block yet.
     unsafe { region.control().write(Control::new(first_sequence)) };
     #[cfg(loom)]
     for slot in 0..capacity {
@@ -266,26 +386,33 @@ pub(crate) fn open_on_heap<E: Event>(memory: &Arc<HeapMemory>, capacity: usize) 
     )
 }
 
-/// Takes the producer's part of a ring on the heap.
+/// Takes the producer's role of a ring on the heap.
 pub(crate) fn produce_on_heap<E: Event>(segment: &Segment<E>) -> MultiProcessResult<Inheritance> {
     if !segment
         .locks()
         .try_lock(PRODUCER_BYTE)
-        .map_err(segment.io_error("lock"))?
+        .map_err(segment.io_error(Step::Lock))?
     {
         let owner = segment.control().producer.owner.load();
-        return Err(already_exists(&segment.name, Some(owner)));
+        return Err(already_exists(&segment.shown, Some(owner)));
     }
-    Ok(inherit(segment))
+    inherit(segment, Origin::default(), false).map_err(segment.io_error(Step::TakeOver))
 }
 
-fn inherit<E: Event>(segment: &Segment<E>) -> Inheritance {
+fn inherit<E: Event>(
+    segment: &Segment<E>,
+    here: Origin,
+    keeps_floor: bool,
+) -> io::Result<Inheritance> {
     point("takeover.locked");
     let inheritance = take_over(segment.view);
     segment.control().producer.owner.store(current_owner());
     point("takeover.owner");
+    if doubt::begin(segment.control(), here, keeps_floor) {
+        segment.region.sync_control()?;
+    }
     sleep::wake_consumers(segment.control());
-    inheritance
+    Ok(inheritance)
 }
 
 fn new_header<E: Event>(
@@ -309,7 +436,7 @@ fn new_header<E: Event>(
     }
 }
 
-/// Creates the ring, or takes over a dead producer's. The segment has the producer's lock.
+/// Creates the ring, or takes over that of a dead producer. The segment holds the producer's lock.
 pub(crate) fn create_or_take_over<E: Event>(
     place: &FilePlace,
     want: &Want,
@@ -323,7 +450,7 @@ pub(crate) fn create_or_take_over<E: Event>(
             .open_existing(&place.leaf, true, !want.memory.any_owner)
         {
             Err(OpenError::NotFound) => create_new(place, want, capacity, fill)?,
-            Err(error) => return Err(open_error(place, error)),
+            Err(error) => return Err(open_error(place, error, Side::Writes)),
             Ok(fd) => claim_existing(place, want, fd)?,
         };
         if let Some(opened) = outcome {
@@ -331,64 +458,71 @@ pub(crate) fn create_or_take_over<E: Event>(
         }
     }
     let source = io::Error::other("the name changed hands again and again");
-    Err(io_error(&place.leaf, "create the segment")(source))
+    Err(file_error(place, Step::NameFile.failed(source)))
 }
 
 type Opened<E> = Option<(Segment<E>, Inheritance)>;
 
-/// Builds a segment without a name, locked and complete, then names it. None: somebody was faster.
+/// Builds a segment without a name, locked and complete, then names it. None: another process named one
+/// first.
 fn create_new<E: Event>(
     place: &FilePlace,
     want: &Want,
     capacity: usize,
     fill: &mut dyn FnMut(&mut MaybeUninit<E>),
 ) -> MultiProcessResult<Opened<E>> {
-    let failed = |operation| move |source| file_error(place, operation, source);
-    place
-        .directory
-        .remove_leftovers(&place.leaf)
-        .map_err(failed("remove what a dead creator left"))?;
+    let refused = |failed| file_error(place, failed);
+    let failed = |step: Step| move |source: io::Error| file_error(place, step.failed(source));
     let file = place
         .directory
-        .create_nameless(&place.leaf, want.memory.mode, false)
-        .map_err(failed("create a file"))?;
+        .create_nameless(&place.leaf, want.memory.mode, MAGIC, false)
+        .map_err(refused)?;
     point("create.nameless");
-    let unit = names::file_system_page_size(file.as_fd());
-    let geometry = check_capacity::<E>(capacity, want.first_sequence, unit)?;
-    reserve(file.as_fd(), geometry.segment_len).map_err(|error| match error {
-        ReserveError::NoSpace { needed, free } => MultiProcessError::NoSpace {
-            name: place.leaf.clone(),
-            needed_bytes: needed,
-            free_bytes: free,
-        },
-        ReserveError::Io(source) => failed("reserve space")(source),
-    })?;
-    point("create.reserved");
-    let locks = LockFile::reopen(file.as_fd()).map_err(failed("open the file for its locks"))?;
-    let is_locked = LockFile::try_lock(&locks, PRODUCER_BYTE).map_err(failed("lock the file"))?;
-    // where it has a temporary name, a cleaner may have taken it before it was locked
-    if !is_locked || !file.is_intact().map_err(failed("look at the new file"))? {
+    let locks = LockFile::reopen(file.as_fd()).map_err(failed(Step::Reopen))?;
+    let is_locked = LockFile::try_lock(&locks, PRODUCER_BYTE).map_err(failed(Step::Lock))?;
+    let _ = LockFile::try_lock(&locks, VOUCHED_BYTE).map_err(failed(Step::Lock))?;
+    // a file with a temporary name may have been taken by a cleaner before it was locked
+    if !is_locked || !file.is_intact().map_err(failed(Step::LookAtFile))? {
         return Ok(None);
     }
     point("create.locked");
-    let mapped = file
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(failed("duplicate the descriptor"))?;
-    let region = FileRegion::map_whole(place.clone(), mapped, locks, geometry, &want.memory)
-        .map_err(failed("map the file"))?;
+    let unit = names::file_system_page_size(file.as_fd());
+    let geometry = check_capacity::<E>(capacity, want.first_sequence, unit)?;
+    reserve(file.as_fd(), geometry.segment_len).map_err(|error| match error {
+        ReserveError::NoSpace {
+            needed,
+            free,
+            limit,
+        } => MultiProcessError::NoSpace {
+            name: place.shown(),
+            needed_bytes: needed,
+            free_bytes: free,
+            limited_by: limit.to_string(),
+        },
+        ReserveError::Io(source) => {
+            refused(Step::Reserve.failed(source).of_bytes(geometry.segment_len))
+        }
+    })?;
+    point("create.reserved");
+    let fd = file.as_fd();
+    let region = FileRegion::map_whole(
+        place.clone(),
+        fd,
+        locks,
+        geometry,
+        &want.memory,
+        Access::ReadWrite,
+    )
+    .map_err(refused)?;
     region.write_control(Control::new(want.first_sequence));
     let header = new_header::<E>(&place.leaf, geometry, want.first_sequence, want.observed);
-    let segment = Segment::<E>::new(
-        &place.leaf,
-        Arc::new(region),
-        geometry.capacity,
-        want.observed,
-    );
+    let segment = Segment::<E>::in_file(place, region, geometry, want.observed);
     segment.control().producer.owner.store(current_owner());
+    let here = origin_of(file.as_fd()).map_err(failed(Step::LookAtFile))?;
+    segment.control().producer.origin.store(here);
     for slot in 0..capacity as i64 {
         let event = segment.view.event(slot).cast::<MaybeUninit<E>>();
-        // SAFETY: the whole ring is mapped writable, and nobody else knows the segment yet (R15).
+        // SAFETY: the whole ring is mapped writable, and no other process knows the segment yet (R15).
         fill(unsafe { &mut *event.as_ptr() });
     }
     segment.region.write_header(&header.encode());
@@ -396,7 +530,7 @@ fn create_new<E: Event>(
     match file.publish() {
         Ok(_) => {}
         Err((error, _)) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-        Err((error, _)) => return Err(failed("name the file")(error)),
+        Err((error, _)) => return Err(failed(Step::NameFile)(error)),
     }
     point("create.linked");
     let floor = want.first_sequence - 1;
@@ -406,62 +540,82 @@ fn create_new<E: Event>(
             next: want.first_sequence,
             floor,
             epoch: 0,
+            found: Found::Nothing,
         },
     )))
 }
 
-/// Looks at what has the name: takes over a fitting ring, removes a dead one that does not fit. None: look again.
+/// Examines the file that has the name: takes over a ring that fits, removes a dead one that does not. None:
+/// the name may refer to another file now, and the caller opens it again.
 fn claim_existing<E: Event>(
     place: &FilePlace,
     want: &Want,
     fd: OwnedFd,
 ) -> MultiProcessResult<Opened<E>> {
-    let failed = |operation| move |source| file_error(place, operation, source);
+    let failed = |step: Step| move |source: io::Error| file_error(place, step.failed(source));
     let header = read_header(place, fd.as_fd())?;
     if let Err(fault @ HeaderFault::Foreign { .. }) = header {
         return Err(header_error(place, fault));
     }
-    let locks = LockFile::reopen(fd.as_fd()).map_err(failed("open the file for its locks"))?;
-    let is_locked = lock_producer(&locks).map_err(failed("lock the file"))?;
+    let locks = LockFile::reopen(fd.as_fd()).map_err(failed(Step::Reopen))?;
+    let is_locked = lock_producer(&locks).map_err(failed(Step::Lock))?;
     let is_name_ours = place
         .directory
         .names_same_file(&place.leaf, fd.as_fd())
-        .map_err(failed("look at the name"))?;
+        .map_err(failed(Step::LookAtFile))?;
     if !is_name_ours {
         return Ok(None);
     }
     if !is_locked {
         let owner = header.is_ok().then(|| read_owner(fd.as_fd())).flatten();
-        return Err(already_exists(&place.leaf, owner));
+        return Err(already_exists(&place.shown(), owner));
     }
-    let misfit = match header {
-        Ok(header) => match check_fit::<E>(place, want, &header) {
-            Ok(()) => return take_over_file(place, want, fd, locks, &header).map(Some),
+    let misfit = match &header {
+        Ok(header) => match check_fit::<E>(place, want, header) {
+            Ok(()) => return take_over_file(place, want, fd, locks, header).map(Some),
             Err(misfit) if want.recreate => misfit,
             Err(misfit) => {
-                may_replace(place, want, fd, locks, &header, misfit)?;
+                may_replace(place, want, fd, locks, header, misfit)?;
                 return Ok(None);
             }
         },
-        Err(fault) => header_error(place, fault),
+        Err(fault) => header_error(place, fault.clone()),
     };
     if !want.recreate {
         return Err(misfit);
     }
+    // a damaged header does not say which consumers count on the ring, but the locks show whether any is
+    // alive
+    let is_damaged = matches!(
+        header,
+        Err(HeaderFault::Damaged { .. } | HeaderFault::Remnant { .. })
+    );
+    if is_damaged && Locks::is_any_held_by_other(&locks).map_err(failed(Step::Lock))? {
+        return Err(MultiProcessError::InUse {
+            name: place.shown(),
+            who: format!("{misfit}; somebody is alive in it"),
+        });
+    }
     point("replace.locked");
     place
         .directory
-        .unlink(&place.leaf)
-        .map_err(failed("remove the old segment"))?;
+        .remove_second_names(&place.leaf, fd.as_fd())
+        .and_then(|()| place.directory.unlink(&place.leaf))
+        .map_err(failed(Step::RemoveName))?;
     point("replace.unlinked");
     Ok(None)
 }
 
-/// Someone who only looks gives the lock back at once.
+/// Takes the producer's lock. A party that takes the lock only for a check releases it soon, but it may have
+/// been preempted, so this call waits for it. It does not wait for a live producer, which also holds the byte
+/// by which it vouches for the ring.
 fn lock_producer(locks: &LockFile) -> io::Result<bool> {
-    for _ in 0..LOOKS {
+    for look in 0..ENDING_LOOKS {
         if LockFile::try_lock(locks, PRODUCER_BYTE)? {
             return Ok(true);
+        }
+        if look >= LOOKS && LockFile::is_held_by_other(locks, VOUCHED_BYTE)? {
+            break;
         }
         clock::sleep(LOOK);
     }
@@ -475,17 +629,135 @@ fn take_over_file<E: Event>(
     locks: LockFile,
     header: &Header,
 ) -> MultiProcessResult<(Segment<E>, Inheritance)> {
-    let failed = |source| file_error(place, "map the file", source);
+    let failed = |step: Step| move |source: io::Error| file_error(place, step.failed(source));
+    let here = settle::<E>(fd.as_fd(), &locks, header).map_err(failed(Step::Settle))?;
+    // a process that may use the file need not have permission to change the directory
+    let _ = place.directory.remove_second_names(&place.leaf, fd.as_fd());
     let geometry = header.geometry;
-    let region =
-        FileRegion::map_whole(place.clone(), fd, locks, geometry, &want.memory).map_err(failed)?;
-    let (capacity, is_observed) = (geometry.capacity, header.is_observed);
-    let segment = Segment::new(&place.leaf, Arc::new(region), capacity, is_observed);
-    let inheritance = inherit(&segment);
+    let region = FileRegion::map_whole(
+        place.clone(),
+        fd.as_fd(),
+        locks,
+        geometry,
+        &want.memory,
+        Access::ReadWrite,
+    )
+    .map_err(|failed| file_error(place, failed))?;
+    let segment = Segment::in_file(place, region, geometry, header.is_observed);
+    let inheritance =
+        inherit(&segment, here, want.keeps_floor).map_err(failed(Step::WriteToDisk))?;
+    // a producer that has just ended may still hold it
+    let _ = segment
+        .locks()
+        .try_lock(VOUCHED_BYTE)
+        .map_err(failed(Step::Lock))?;
     Ok((segment, inheritance))
 }
 
-/// R15: a dead ring that does not fit is removed if nobody is alive in it and nobody is away.
+/// The identity of this boot and of this file.
+fn origin_of(fd: BorrowedFd<'_>) -> io::Result<Origin> {
+    let (inode, born_ns) = boot::file_identity(fd)?;
+    Ok(Origin {
+        boot: boot::boot_id()?,
+        inode,
+        born_ns,
+    })
+}
+
+/// R17: whether the ring was last in use as another file, or in another boot without having been ended in order.
+fn is_in_doubt(fd: BorrowedFd<'_>, here: &Origin) -> io::Result<bool> {
+    let mut line = [0; LINE_BYTES];
+    if read_at(fd, &mut line, CONTROL_OFFSET)? < line.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let vouched = Vouched::from_bytes(&line);
+    let is_other_boot = vouched.origin.boot != here.boot && !vouched.has_ended;
+    if is_other_boot && here.boot == boot::UNKNOWN {
+        let text = "this process cannot read /proc/sys/kernel/random/boot_id, and so cannot tell whether the machine was \
+                    restarted since the ring was in use: make that file readable here";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    Ok(!vouched.origin.is_same_file(here) || is_other_boot)
+}
+
+/// Settles a doubt about the ring, if there is one (R17). The caller has the producer's lock.
+fn settle<E: Event>(fd: BorrowedFd<'_>, locks: &LockFile, header: &Header) -> io::Result<Origin> {
+    let here = origin_of(fd)?;
+    // a living party in the ring means that the doubt is settled; `is_in_doubt` could say otherwise, as it
+    // reads without ordering
+    if Locks::is_any_held_by_other(locks)? || !is_in_doubt(fd, &here)? {
+        return Ok(here);
+    }
+    let geometry = header.geometry;
+    let length = usize::try_from(geometry.segment_len).map_err(io::Error::other)?;
+    let mapping = Mapping::map(fd, 0, length, Access::ReadWrite)?;
+    let capacity = geometry.capacity as usize;
+    // SAFETY: the control lines lie within the mapping: the header's geometry was validated (R1).
+    let control = unsafe { mapping.as_ptr().add(CONTROL_OFFSET) };
+    // SAFETY: the slots lie within the mapping, too (R1).
+    let slots = unsafe { mapping.as_ptr().add(geometry.slots_offset as usize) };
+    // SAFETY: the header was validated against `E` and has this capacity, and the mapping outlives the view (R1).
+    let view = unsafe { RingView::<E>::new(control.cast(), slots, capacity) };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let ground = Ground {
+        here,
+        highest_by_clock: highest_by_clock(header, now),
+    };
+    doubt::settle(view, ground, || mapping.sync(0, length))?;
+    tracing::warn!(ring = %header.name, "the ring was not ended in order before a restart, or it is a copy: what was in it is in doubt");
+    Ok(here)
+}
+
+/// The highest sequence that the ring's age allows: no ring publishes more than one event in a nanosecond. −1
+/// where the age says nothing.
+fn highest_by_clock(header: &Header, now: Duration) -> Sequence {
+    const MOST: u128 = 1 << 60;
+    let age = now
+        .as_nanos()
+        .saturating_sub(u128::from(header.created_unix_ns));
+    match Sequence::try_from(age) {
+        Ok(age) if u128::from(age.unsigned_abs()) < MOST => {
+            header.first_sequence.saturating_add(age)
+        }
+        _ => -1,
+    }
+}
+
+/// As [`settle`], for a caller without the producer's lock. A process that gets that lock settles the doubt
+/// before anything else. `may_settle`: the caller can write the file, so it may take the lock and settle the
+/// doubt itself.
+fn settle_before_joining<E: Event>(
+    fd: BorrowedFd<'_>,
+    locks: &LockFile,
+    header: &Header,
+    may_settle: bool,
+) -> io::Result<()> {
+    let here = origin_of(fd)?;
+    let begun = clock::now();
+    while !LockFile::is_held_by_other(locks, VOUCHED_BYTE)? && is_in_doubt(fd, &here)? {
+        if may_settle && LockFile::try_lock(locks, PRODUCER_BYTE)? {
+            let settled = settle::<E>(fd, locks, header);
+            LockFile::unlock(locks, PRODUCER_BYTE)?;
+            return settled.map(drop);
+        }
+        if begun.elapsed() > SETTLING_MAX {
+            let text = match may_settle {
+                true => "its producer has not made it ready after a restart; try again",
+                false => {
+                    "after a restart its producer or a consumer makes it ready, which an observer that may only read it \
+                     cannot; start one of them first"
+                }
+            };
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        clock::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// R15: removes a dead ring that does not fit, if no party is alive in it and no durable consumer is away.
 fn may_replace(
     place: &FilePlace,
     want: &Want,
@@ -494,30 +766,37 @@ fn may_replace(
     header: &Header,
     misfit: MultiProcessError,
 ) -> MultiProcessResult<()> {
-    let failed = |operation| move |source| file_error(place, operation, source);
+    let failed = |step: Step| move |source: io::Error| file_error(place, step.failed(source));
     let in_use = |who: String| MultiProcessError::InUse {
-        name: place.leaf.clone(),
+        name: place.shown(),
         who: format!("{misfit}; {who}"),
     };
-    if Locks::is_any_held_by_other(&locks).map_err(failed("look at the locks"))? {
+    if Locks::is_any_held_by_other(&locks).map_err(failed(Step::Lock))? {
         return Err(in_use("consumers are attached".into()));
     }
     let options = MemoryOptions {
         lock: false,
         ..want.memory
     };
-    let region = FileRegion::map_whole(place.clone(), fd, locks, header.geometry, &options)
-        .map_err(failed("map the file"))?;
+    let region = FileRegion::map_whole(
+        place.clone(),
+        fd.as_fd(),
+        locks,
+        header.geometry,
+        &options,
+        Access::ReadWrite,
+    )
+    .map_err(|failed| file_error(place, failed))?;
     // SAFETY: the region is mapped as its validated header says, and outlives the reference (R1).
     let control = unsafe { region.control().as_ref() };
-    let ids = away(control, region.locks()).map_err(failed("look at the locks"))?;
+    let ids = away(control, region.locks()).map_err(failed(Step::Lock))?;
     if !ids.is_empty() {
         return Err(in_use(format!(
             "consumers that are away keep their place: {ids:?}"
         )));
     }
     point("replace.locked");
-    region.unlink().map_err(failed("remove the old segment"))?;
+    region.unlink().map_err(failed(Step::RemoveName))?;
     point("replace.unlinked");
     Ok(())
 }
@@ -527,33 +806,66 @@ pub(crate) fn open<E: Event>(
     place: &FilePlace,
     want: &Want,
 ) -> MultiProcessResult<(Segment<E>, Header)> {
-    let failed = |operation| move |source| file_error(place, operation, source);
     let fd = place
         .directory
         .open_existing(&place.leaf, true, !want.memory.any_owner)
-        .map_err(|error| open_error(place, error))?;
-    let header = read_header(place, fd.as_fd())?.map_err(|fault| header_error(place, fault))?;
-    check_fit::<E>(place, want, &header)?;
-    let locks = LockFile::reopen(fd.as_fd()).map_err(failed("open the file for its locks"))?;
-    let region =
-        FileRegion::map_for_reading(place.clone(), fd, locks, header.geometry, &want.memory)
-            .map_err(failed("map the file"))?;
-    Ok((
-        Segment::new(
-            &place.leaf,
-            Arc::new(region),
-            header.geometry.capacity,
-            header.is_observed,
-        ),
-        header,
-    ))
+        .map_err(|error| open_error(place, error, Side::Writes))?;
+    open_file(place, want, fd, Access::ReadWrite)
 }
 
-/// Whether a sound segment is the one this side wants.
+/// Opens a ring for an observer: read-only where the system does not let it write the file (R13).
+pub(crate) fn open_to_observe<E: Event>(
+    place: &FilePlace,
+    want: &Want,
+) -> MultiProcessResult<Segment<E>> {
+    let only_own = !want.memory.any_owner;
+    let open = |is_writable| {
+        place
+            .directory
+            .open_existing(&place.leaf, is_writable, only_own)
+    };
+    let (opened, access) = match open(true) {
+        Err(error) if error.is_of_writing() => (open(false), Access::ReadOnly),
+        opened => (opened, Access::ReadWrite),
+    };
+    let fd = opened.map_err(|error| open_error(place, error, Side::Reads))?;
+    open_file(place, want, fd, access).map(|(segment, _)| segment)
+}
+
+/// A file that is open only for reading is mapped read-only: the caller stores nothing in it and takes no
+/// lock on it.
+fn open_file<E: Event>(
+    place: &FilePlace,
+    want: &Want,
+    fd: OwnedFd,
+    access: Access,
+) -> MultiProcessResult<(Segment<E>, Header)> {
+    let failed = |step: Step| move |source: io::Error| file_error(place, step.failed(source));
+    let header = read_header(place, fd.as_fd())?.map_err(|fault| header_error(place, fault))?;
+    check_fit::<E>(place, want, &header)?;
+    let is_writable = access == Access::ReadWrite;
+    let locks = match is_writable {
+        true => LockFile::reopen(fd.as_fd()),
+        false => LockFile::reopen_to_probe(fd.as_fd()),
+    };
+    let locks = locks.map_err(failed(Step::Reopen))?;
+    settle_before_joining::<E>(fd.as_fd(), &locks, &header, is_writable)
+        .map_err(failed(Step::Settle))?;
+    let (place_of, geometry, options) = (place.clone(), header.geometry, &want.memory);
+    let region = match is_writable {
+        true => FileRegion::map_for_reading(place_of, fd.as_fd(), locks, geometry, options),
+        false => FileRegion::map_whole(place_of, fd.as_fd(), locks, geometry, options, access),
+    };
+    let region = region.map_err(|failed| file_error(place, failed))?;
+    let segment = Segment::in_file(place, region, geometry, header.is_observed);
+    Ok((segment, header))
+}
+
+/// Whether a valid segment is the one that this side wants.
 fn check_fit<E: Event>(place: &FilePlace, want: &Want, header: &Header) -> MultiProcessResult<()> {
     let refuse = |what, expected: String, found: String| {
         Err(MultiProcessError::IncompatibleLayout {
-            name: place.leaf.clone(),
+            name: place.shown(),
             what,
             expected,
             found,
@@ -586,32 +898,36 @@ fn check_fit<E: Event>(place: &FilePlace, want: &Want, header: &Header) -> Multi
     }
 }
 
-/// A private copy of page 0, read without mapping: a file that is too short is an error, never a signal.
+/// A private copy of page 0, read without mapping the file, so that a file that is too short is an error and
+/// not a signal.
 fn read_header(
     place: &FilePlace,
     fd: BorrowedFd<'_>,
 ) -> MultiProcessResult<Result<Header, HeaderFault>> {
-    let failed = |source| file_error(place, "read the header", source);
+    let failed = |source: io::Error| file_error(place, Step::ReadFile.failed(source));
     let length = nix::sys::stat::fstat(fd)
         .map_err(|error| failed(error.into()))?
         .st_size;
-    let mut bytes = [0; HEADER_BYTES];
-    let count = read_at(fd, &mut bytes, 0).map_err(failed)?;
-    if count < HEADER_BYTES {
-        let found = if count == 0 {
-            "an empty file".into()
-        } else {
-            format!("a file of {count} bytes")
-        };
-        return Ok(Err(HeaderFault::Foreign { found }));
-    }
-    Ok(Header::decode(&bytes, length as u64))
+    let mut page = [0; CONTROL_OFFSET];
+    let count = read_at(fd, &mut page, 0).map_err(failed)?;
+    let page = &page[..count];
+    let decoded = match count {
+        0 => Err(HeaderFault::Foreign {
+            found: "an empty file".into(),
+        }),
+        _ => Header::decode(page, length as u64),
+    };
+    Ok(decoded.map_err(|fault| match fault {
+        HeaderFault::Foreign { found } if is_remnant(page) => HeaderFault::Remnant { found },
+        fault => fault,
+    }))
 }
 
 fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: usize) -> io::Result<usize> {
     let mut count = 0;
     while count < bytes.len() {
-        match nix::sys::uio::pread(fd, &mut bytes[count..], (offset + count) as i64)? {
+        let at = (offset + count) as i64;
+        match retry_on_signal(|| nix::sys::uio::pread(fd, &mut bytes[count..], at))? {
             0 => break,
             more => count += more,
         }
@@ -619,7 +935,7 @@ fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: usize) -> io::Result<us
     Ok(count)
 }
 
-/// Who holds the producer's part, from the file: nothing of a live ring is mapped just to refuse it.
+/// The producer's owner, read from the file: a live ring is not mapped just to be refused.
 fn read_owner(fd: BorrowedFd<'_>) -> Option<Owner> {
     let mut bytes = [0; 24];
     let offset = CONTROL_OFFSET + Control::PRODUCER_OWNER_OFFSET;
@@ -636,11 +952,15 @@ fn already_exists(name: &str, owner: Option<Owner>) -> MultiProcessError {
 }
 
 fn header_error(place: &FilePlace, fault: HeaderFault) -> MultiProcessError {
-    let name = place.leaf.clone();
+    let name = place.shown();
     match fault {
         HeaderFault::Foreign { found } => MultiProcessError::NotARing {
             path: place.path(),
             found,
+        },
+        HeaderFault::Remnant { found } => MultiProcessError::NotARing {
+            path: place.path(),
+            found: format!("{found}, as a power cut may leave of one (recreate() replaces it)"),
         },
         HeaderFault::OtherVersion {
             what,
@@ -665,45 +985,91 @@ fn header_error(place: &FilePlace, fault: HeaderFault) -> MultiProcessError {
     }
 }
 
-fn open_error(place: &FilePlace, error: OpenError) -> MultiProcessError {
+/// The error for a name that no ring has.
+pub(crate) fn not_found(place: &FilePlace) -> MultiProcessError {
+    MultiProcessError::NotFound {
+        name: place.shown(),
+        path: place.path(),
+        source: io::Error::from(io::ErrorKind::NotFound),
+    }
+}
+
+/// What an endpoint does with the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// A producer or a consumer.
+    Writes,
+    /// An observer.
+    Reads,
+}
+
+fn open_error(place: &FilePlace, error: OpenError, side: Side) -> MultiProcessError {
     let path = place.path();
     let not_a_ring = |found: String| MultiProcessError::NotARing {
         path: path.clone(),
         found,
     };
     match error {
-        OpenError::NotFound => MultiProcessError::NotFound {
-            name: place.leaf.clone(),
-            path,
-            source: io::Error::from(io::ErrorKind::NotFound),
-        },
-        OpenError::PermissionDenied => MultiProcessError::PermissionDenied {
-            path,
-            source: io::Error::from(io::ErrorKind::PermissionDenied),
-        },
+        OpenError::NotFound => missing(place),
+        OpenError::PermissionDenied { errno } => {
+            let cause = why_not_opened(errno, &place.full_path(), side == Side::Writes);
+            match cause.is_permission() {
+                true => MultiProcessError::PermissionDenied {
+                    path,
+                    source: io::Error::from(io::ErrorKind::PermissionDenied),
+                    cause: Box::new(cause),
+                },
+                false => MultiProcessError::Io {
+                    name: place.shown(),
+                    operation: Step::OpenFile.words(),
+                    source: errno.into(),
+                    cause: Some(Box::new(cause)),
+                },
+            }
+        }
         OpenError::Symlink => not_a_ring("a symbolic link".into()),
         OpenError::NotRegular { kind } => not_a_ring(kind.into()),
-        OpenError::ForeignOwner { uid } => not_a_ring(format!(
-            "a file of user {uid} (allow_any_owner accepts other users' rings)"
-        )),
+        OpenError::ForeignOwner { uid } => MultiProcessError::ForeignOwner {
+            path,
+            owner: user_text(uid),
+            owner_uid: uid,
+            caller: user_text(effective_user()),
+        },
         OpenError::NetworkFileSystem { kind } => MultiProcessError::NetworkFileSystem {
             path,
             kind: kind.to_string(),
         },
-        OpenError::Io(source) => file_error(place, "open the segment", source),
+        OpenError::Failed(failed) => file_error(place, failed),
     }
 }
 
-fn file_error(place: &FilePlace, operation: &'static str, source: io::Error) -> MultiProcessError {
-    if source.kind() == io::ErrorKind::PermissionDenied {
-        return MultiProcessError::PermissionDenied {
-            path: place.path(),
-            source,
-        };
+/// The error for an endpoint that finds no ring: either no ring has the name, or the directory for it does
+/// not exist.
+fn missing(place: &FilePlace) -> MultiProcessError {
+    match no_shared_memory(&place.full_path()) {
+        None => not_found(place),
+        cause => MultiProcessError::Io {
+            name: place.shown(),
+            operation: Step::OpenFile.words(),
+            source: io::Error::from(io::ErrorKind::NotFound),
+            cause: cause.map(Box::new),
+        },
     }
-    MultiProcessError::Io {
-        name: place.leaf.clone(),
-        operation,
-        source,
+}
+
+/// The error for a step that the system refused, with the probable cause.
+pub(crate) fn file_error(place: &FilePlace, failed: Failed) -> MultiProcessError {
+    match cause_of(&failed, &place.full_path()) {
+        Some(cause) if cause.is_permission() => MultiProcessError::PermissionDenied {
+            path: place.path(),
+            source: failed.source,
+            cause: Box::new(cause),
+        },
+        cause => MultiProcessError::Io {
+            name: place.shown(),
+            operation: failed.step.words(),
+            source: failed.source,
+            cause: cause.map(Box::new),
+        },
     }
 }

@@ -14,11 +14,16 @@ use crate::region::heap::HeapMemory;
 use crate::segment;
 use crate::{Event, Sequence};
 
-/// Creates the ring `name` with `capacity` slots, or takes over the one that a dead producer left.
+/// Creates the ring `name` with `capacity` slots, or takes over the one that a dead producer left. Never waits.
+///
+/// No event is lost, in whichever order the programs start and end. Until a consumer has come, the producer fills the
+/// ring once and then waits; after a second a `tracing` warning says so, and [`blocked_on`](Producer::blocked_on)
+/// says so at any time. If the producer ends first, the ring is kept until a consumer has drained it. A program that
+/// can do without its early events calls [`free_running`](Producer::free_running).
 ///
 /// # Errors
 ///
-/// Any of [`MultiProcessError`]: a live producer on the name is refused with its pid.
+/// Any of [`MultiProcessError`]. If the name has a live producer, the error says its pid.
 ///
 /// # Examples
 ///
@@ -33,7 +38,9 @@ use crate::{Event, Sequence};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn publisher<E: Event>(name: &str, capacity: usize) -> MultiProcessResult<SharedProducer<E>> {
-    build_shared_single_producer(name, capacity).build_zeroed_producer()
+    build_shared_single_producer(name, capacity)
+        .enable_discovery(1)
+        .build_zeroed_producer()
 }
 
 /// Attaches to the ring `name` with an automatic id: this consumer starts at the oldest retained event and leaves
@@ -134,7 +141,7 @@ impl<E: Event> MmapProducer<E> {
         DisruptorBuilder::new(Place::File(layout.clone()), Some(size))
     }
 
-    /// Creates the ring in the file `layout`, or takes over a dead producer's.
+    /// Creates the ring in the file `layout`, or takes over that of a dead producer.
     ///
     /// # Errors
     ///
@@ -179,9 +186,9 @@ impl<E: Event> MmapConsumer<E> {
     }
 }
 
-/// Attaches an observer to the ring `name`, whose producer must have made it
-/// [`with_observers`](DisruptorBuilder::with_observers): it sees the newest events, holds nobody up, and is told when it
-/// was too slow. Never waits.
+/// Attaches an observer to the ring `name`, whose producer must have created it
+/// [`with_observers`](DisruptorBuilder::with_observers). The observer sees the newest events, never holds the
+/// producer up, and learns how many events it missed when it is too slow. Never waits.
 ///
 /// # Errors
 ///
@@ -221,7 +228,8 @@ pub fn observer<E: Event>(name: &str) -> MultiProcessResult<SharedObserver<E>> {
 /// ```
 pub type MmapObserver<E> = Observer<E, MappedFile>;
 
-/// A ring on this process's heap: for threads, for tests of programs, for Miri. Byte for byte as in shared memory.
+/// A ring on this process's heap: for threads, for tests of programs, for Miri. Its bytes are laid out as in
+/// shared memory.
 ///
 /// # Examples
 ///
@@ -233,7 +241,7 @@ pub type MmapObserver<E> = Observer<E, MappedFile>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// One whose sequences are about to pass 2³², and which can be observed:
+/// A ring whose sequences are about to pass 2³², and one that can be observed:
 ///
 /// ```
 /// let ring = disruptor_mp::HeapRing::<u64>::with_first_sequence(8, (1 << 32) - 1)?;
@@ -302,12 +310,12 @@ impl<E: Event> HeapRing<E> {
     ///
     /// # Errors
     ///
-    /// [`MultiProcessError::AlreadyExists`] while there is one.
+    /// [`MultiProcessError::AlreadyExists`] while the ring has a producer.
     pub fn producer(&self) -> MultiProcessResult<Producer<E, Heap>> {
         self.builder().build_zeroed_producer()
     }
 
-    /// An observer, of a ring that was made [`with_observers`](Self::with_observers).
+    /// An observer, for a ring that was created [`with_observers`](Self::with_observers).
     ///
     /// # Errors
     ///

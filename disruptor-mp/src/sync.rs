@@ -1,8 +1,8 @@
-//! The one door to atomics, fences and spin hints.
+//! The only source of atomics, fences and spin hints.
 //!
 //! Protocol code imports from here only, so that the same source runs on the real machine, inside the model checker
-//! (`--cfg loom`), and in simulations (feature `dst`), where each access is a step. The `process` module holds the few
-//! that are private to this process and never modelled (flags of the fork guard, thread shutdown).
+//! (`--cfg loom`), and in simulations (feature `dst`), where each access is a step. The `process` module has the
+//! few atomics that are private to this process and never modelled (flags of the fork guard, thread shutdown).
 
 #[cfg(not(any(loom, feature = "dst")))]
 mod imp {
@@ -21,7 +21,7 @@ mod same {
     pub(crate) use core::sync::atomic::{Ordering, fence};
     pub(crate) use std::sync::Mutex;
 
-    /// What the kernel does for sleepers (R9).
+    /// The kernel's part of sleeping and waking (R9).
     #[cfg(not(feature = "dst"))]
     pub(crate) mod kernel {
         pub(crate) use crate::os::barrier::{register, run};
@@ -38,8 +38,8 @@ mod imp {
     pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::thread::yield_now;
 
-    /// The kernel's part, modelled: comparing and falling asleep is one step, nobody wakes by the clock, and there is
-    /// no barrier to be imposed on others, so that everybody fences. A wake-up that is lost is a deadlock.
+    /// A model of the kernel's part: comparing and falling asleep are one step, no sleeper wakes by the clock,
+    /// and no barrier can be imposed on others, so that every party fences. A lost wake-up is a deadlock.
     pub(crate) mod kernel {
         use std::time::Duration;
 
@@ -77,10 +77,18 @@ pub(crate) use imp::*;
 #[cfg(not(loom))]
 pub(crate) use same::*;
 
-/// Atomics that no model sees: those that live and die with this process, and the words of a segment that are for
-/// messages only, or reserved.
+/// Atomics that no model sees: those that live and die with this process, and the words of a segment that are
+/// only for messages, or reserved.
 pub(crate) mod process {
     pub(crate) use core::sync::atomic::{
-        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+        AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering,
     };
+}
+
+/// The atomics of cancel tokens: modelled, but not steps of a simulation, because a signal handler uses them.
+pub(crate) mod signal_safe {
+    #[cfg(not(loom))]
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 }

@@ -1,20 +1,22 @@
-//! How a call waits: spin, yield or sleep, and how often it looks up to see who has died.
+//! How a call waits: it spins, yields or sleeps, and from time to time it checks liveness.
 //!
-//! Nothing here is reached by a publish or a consume that does not wait (R12). Sleeping in the kernel is R9; a call that
-//! sleeps by the clock, or whose wake-up was lost with the one who was to wake it, looks up by itself.
+//! A publish or a consume that does not wait reaches nothing here (R12). Sleeping in the kernel follows R9.
+//! Some sleepers are never woken: those that sleep by the clock, and those whose waker died before it woke
+//! them. Their sleep ends after a bounded time, and they check again by themselves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, Watch};
 use crate::deadline::Deadline;
 use crate::fail::buggify;
 use crate::os::cpu;
+use crate::protocol::ends;
 use crate::region::Region;
-use crate::sync::{spin_loop, yield_now};
+use crate::sync::{Ordering, spin_loop, yield_now};
 use crate::{clock, env};
 
-/// How a blocked call passes its time.
+/// How a blocked call waits.
 ///
 /// # Examples
 ///
@@ -26,31 +28,66 @@ use crate::{clock, env};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AutoWaitStrategy {
-    /// Look again at once. Needs a core of its own.
+    /// Poll again at once. Needs a core of its own.
     BusySpin,
-    /// Look again after the processor's spin hint.
+    /// Poll again after the processor's spin hint.
     BusySpinWithSpinLoopHint,
-    /// Spin, then give the core to whoever wants it between two looks.
+    /// Spin first, then yield the core between two polls.
     SpinThenYield {
         /// How many times to spin first.
-        spins: u32,
+        spins: usize,
     },
-    /// Sleep this long between two looks; no longer than a liveness interval or 100 ms, as nobody wakes who sleeps by the
-    /// clock, and it has to see a token and a death.
+    /// Sleep this long between two polls, but no longer than a liveness interval or 100 ms: no process wakes
+    /// a call that sleeps by the clock, and the call must notice a cancelled token and a death.
     Sleep(Duration),
-    /// Spin for about as long as waking up takes, then sleep in the kernel until woken. Where those who share the ring
-    /// outnumber the cores, nobody spins: they yield a few times first.
+    /// Spin for about as long as a wake-up takes, then sleep in the kernel until woken. If spinning keeps being
+    /// in vain, as on a core that both sides share, only a few waits still spin, until one of those pays. Where
+    /// the endpoints of the ring outnumber the cores, calls do not spin: they yield a few times first.
     #[default]
     Block,
 }
 
 impl AutoWaitStrategy {
-    /// Whether it never lets go of its core.
+    /// The strategy that `MYELON_WAIT_STRATEGY` names, or else `default`: a program can leave the choice to
+    /// its operator. The variable is read once in a process. Its value is `busy-spin`, `busy-spin-with-hint`,
+    /// `spin-then-yield:` and a number of spins, `sleep:` and a number of microseconds, or `block`. Any other
+    /// value is reported as a `tracing` warning and ignored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{AutoWaitStrategy, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let strategy = AutoWaitStrategy::from_env_or(AutoWaitStrategy::Block);
+    /// let rx = ring.builder().with_wait_strategy(strategy).build_consumer()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_env_or(default: Self) -> Self {
+        env::wait_strategy().unwrap_or(default)
+    }
+
+    /// Parses a value of `MYELON_WAIT_STRATEGY`; `None` if it names no strategy.
+    pub(crate) fn named(text: &str) -> Option<Self> {
+        let number = |rest: &str| rest.parse::<u64>().ok();
+        Some(match text.split_once(':') {
+            None if text == "busy-spin" => Self::BusySpin,
+            None if text == "busy-spin-with-hint" => Self::BusySpinWithSpinLoopHint,
+            None if text == "block" => Self::Block,
+            Some(("spin-then-yield", spins)) => Self::SpinThenYield {
+                spins: usize::try_from(number(spins)?).ok()?,
+            },
+            Some(("sleep", micros)) => Self::Sleep(Duration::from_micros(number(micros)?)),
+            _ => return None,
+        })
+    }
+
+    /// Whether a call that waits in this way never gives up its core.
     pub(crate) fn spins(self) -> bool {
         matches!(self, Self::BusySpin | Self::BusySpinWithSpinLoopHint)
     }
 
-    /// Between two looks.
+    /// The pause between two polls of a spinning call.
     #[inline(always)]
     pub(crate) fn hint(self) {
         if self != Self::BusySpin {
@@ -59,48 +96,202 @@ impl AutoWaitStrategy {
     }
 }
 
-/// How often a blocked call looks whether those it waits for are alive, unless the builder says otherwise.
+/// Kept for programs written against disruptor-mp 0.1.
+impl AutoWaitStrategy {
+    /// [`BusySpin`](Self::BusySpin).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::AutoWaitStrategy;
+    ///
+    /// assert_eq!(AutoWaitStrategy::high_performance(), AutoWaitStrategy::BusySpin);
+    /// ```
+    pub const fn high_performance() -> Self {
+        Self::BusySpin
+    }
+
+    /// [`BusySpinWithSpinLoopHint`](Self::BusySpinWithSpinLoopHint).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::AutoWaitStrategy;
+    ///
+    /// assert_eq!(AutoWaitStrategy::high_performance_with_hints(), AutoWaitStrategy::BusySpinWithSpinLoopHint);
+    /// ```
+    pub const fn high_performance_with_hints() -> Self {
+        Self::BusySpinWithSpinLoopHint
+    }
+
+    /// [`SpinThenYield`](Self::SpinThenYield).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::AutoWaitStrategy;
+    ///
+    /// assert_eq!(AutoWaitStrategy::spin_then_yield(100), AutoWaitStrategy::SpinThenYield { spins: 100 });
+    /// ```
+    pub const fn spin_then_yield(spins: usize) -> Self {
+        Self::SpinThenYield { spins }
+    }
+
+    /// [`Block`](Self::Block), which takes less processor time than sleeping by the clock, and wakes sooner.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::AutoWaitStrategy;
+    ///
+    /// assert_eq!(AutoWaitStrategy::cpu_efficient(), AutoWaitStrategy::Block);
+    /// ```
+    pub const fn cpu_efficient() -> Self {
+        Self::Block
+    }
+
+    /// [`Sleep`](Self::Sleep).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use disruptor_mp::AutoWaitStrategy;
+    ///
+    /// let millisecond = Duration::from_millis(1);
+    /// assert_eq!(AutoWaitStrategy::sleep(millisecond), AutoWaitStrategy::Sleep(millisecond));
+    /// ```
+    pub const fn sleep(duration: Duration) -> Self {
+        Self::Sleep(duration)
+    }
+
+    /// [`Sleep`](Self::Sleep), in nanoseconds; 0 is [`BusySpinWithSpinLoopHint`](Self::BusySpinWithSpinLoopHint).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use disruptor_mp::AutoWaitStrategy;
+    ///
+    /// assert_eq!(AutoWaitStrategy::sleep_nanos(500), AutoWaitStrategy::Sleep(Duration::from_nanos(500)));
+    /// assert_eq!(AutoWaitStrategy::sleep_nanos(0), AutoWaitStrategy::BusySpinWithSpinLoopHint);
+    /// ```
+    pub const fn sleep_nanos(nanos: u64) -> Self {
+        match nanos {
+            0 => Self::BusySpinWithSpinLoopHint,
+            _ => Self::Sleep(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// [`Sleep`](Self::Sleep), in microseconds; 0 is [`BusySpinWithSpinLoopHint`](Self::BusySpinWithSpinLoopHint).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use disruptor_mp::AutoWaitStrategy;
+    ///
+    /// assert_eq!(AutoWaitStrategy::sleep_micros(50), AutoWaitStrategy::Sleep(Duration::from_micros(50)));
+    /// assert_eq!(AutoWaitStrategy::sleep_micros(0), AutoWaitStrategy::BusySpinWithSpinLoopHint);
+    /// ```
+    pub const fn sleep_micros(micros: u64) -> Self {
+        match micros {
+            0 => Self::BusySpinWithSpinLoopHint,
+            _ => Self::Sleep(Duration::from_micros(micros)),
+        }
+    }
+}
+
+/// How often a blocked call checks liveness, unless the builder sets another interval.
 pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
-/// A longer one is as good as none: a century. An instant that lies so far ahead is one that the clock can tell.
+/// Upper bound of that interval, a century: a longer one is as good as none, and an instant this far ahead
+/// still fits the clock.
 pub(crate) const LIVENESS_INTERVAL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-/// Who sleeps by the clock is up this often, however long it is told to sleep: nobody wakes it.
+/// Upper bound of one sleep by the clock, whatever the strategy says: no process wakes such a sleeper.
 const NAP_MAX: Duration = Duration::from_millis(100);
-/// Spins between two looks at the clock.
+/// Spins between two readings of the clock.
 const SPINS_PER_LOOK: u32 = 256;
-/// Yields between two looks at the clock: each can last as long as somebody else's turn.
+/// Yields between two readings of the clock: each can last as long as another process's time slice.
 const YIELDS_PER_LOOK: u32 = 16;
-/// Spins of `Block` between two looks at the clock: a fraction of a microsecond.
+/// Spins of `Block` between two readings of the clock: a fraction of a microsecond.
 const BLOCK_SPINS_PER_LOOK: u32 = 16;
 const BLOCK_YIELDS: u32 = 4;
-/// What waking up is taken for to begin with, and at the most.
+/// This many spins of `Block` in vain, one after the other, may be chance. Each further one halves the share
+/// of waits that spin...
+const VAIN_SPINS: u32 = 8;
+/// ...down to one wait in 64: 2 to the power of this.
+const SPIN_EVERY_LOG: u32 = 6;
+/// The cost of a wake-up that is assumed at first, and the highest that is assumed later.
 const WAKE_COST_FIRST: Duration = Duration::from_micros(20);
 const WAKE_COST_MAX: Duration = Duration::from_micros(100);
-/// Until then a wait is taken for short, and nobody's life is doubted.
+/// A measured cost above this is discarded: another process had the core, or the two sides read different clocks.
+const WAKE_COST_PLAUSIBLE: Duration = Duration::from_millis(10);
+/// Time until the first liveness check of a wait, unless it is a wait by `Block`. A shorter wait makes none.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(1);
 
-/// What a waiting call does next.
+/// The next step of a waiting call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
-    /// Look again at what it waits for.
+    /// Check again for what the call waits for.
     Again,
-    /// Look at who is alive as well.
+    /// Check liveness as well.
     LookAround,
-    /// Sleep in the kernel, this long at the most.
+    /// Sleep in the kernel, for at most this long.
     Sleep(Duration),
     /// The deadline has passed.
     TimedOut,
 }
 
-/// How the waits of one endpoint are made, and what they have taught it.
+/// How one endpoint waits, and what it has learnt from its earlier waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Habits {
     pub(crate) strategy: AutoWaitStrategy,
-    /// How often a blocked call looks whether those it waits for are alive.
+    /// How often a blocked call checks liveness.
     pub(crate) liveness_interval: Duration,
-    /// Any of these ends its waits.
+    /// Cancelling any of these ends the endpoint's waits.
     pub(crate) cancels: Vec<CancelToken>,
-    /// What waking up takes, from the first store of who wakes to the sleeper's first instruction: a moving average.
+    /// If set, the end of this ring ends the endpoint's waits, too.
+    pub(crate) peer: Option<Arc<dyn Region>>,
+    /// The cost of a wake-up, from the waker's first store to the sleeper's first instruction: a moving average.
     wake_cost: Duration,
+    spinning: Spinning,
+}
+
+/// Whether spinning pays, as waits by `Block` have found. The cores that a process may use say little about
+/// it: two processes with a core each are as fast as two that may both use the same two cores, but the latter
+/// can be down to one core at any moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spinning {
+    /// Waits that spun in vain since the last spin that paid.
+    in_vain: u32,
+    /// Waits without a spin since the last wait with one.
+    without: u32,
+    /// Whether the latest wait spins or has spun.
+    is_on: bool,
+    /// Whether the latest wait has slept.
+    has_slept: bool,
+}
+
+impl Spinning {
+    /// Whether the wait that begins now is to spin. Counts the result of the previous wait first.
+    fn begin(&mut self) -> bool {
+        if self.is_on {
+            self.in_vain = if self.has_slept {
+                self.in_vain.saturating_add(1)
+            } else {
+                0
+            };
+            self.without = 0;
+        }
+        let every = match self.in_vain.checked_sub(VAIN_SPINS) {
+            None => 1,
+            Some(more) => 2 << more.min(SPIN_EVERY_LOG - 1),
+        };
+        self.without += 1;
+        self.is_on = self.without >= every;
+        self.has_slept = false;
+        self.is_on
+    }
 }
 
 impl Default for Habits {
@@ -109,44 +300,60 @@ impl Default for Habits {
             strategy: AutoWaitStrategy::default(),
             liveness_interval: LIVENESS_INTERVAL,
             cancels: Vec::new(),
+            peer: None,
             wake_cost: WAKE_COST_FIRST,
+            spinning: Spinning::default(),
         }
     }
 }
 
 impl Habits {
-    /// Counts a wake-up in.
+    /// Counts a sleep, and averages the cost of the wake-up if there was one. The clock of another time
+    /// namespace is not used.
     pub(crate) fn learn(&mut self, wake: Option<Duration>) {
-        if let Some(cost) = wake {
+        self.spinning.has_slept = true;
+        if let Some(cost) = wake.filter(|cost| *cost <= WAKE_COST_PLAUSIBLE) {
             self.wake_cost = (self.wake_cost * 7 + cost.min(WAKE_COST_MAX)) / 8;
         }
     }
 
-    /// Lets the cancel tokens wake who sleeps on this segment.
-    pub(crate) fn watch(&self, region: &Arc<dyn Region>) {
-        for token in &self.cancels {
-            token.watch(region);
-        }
+    /// While the result is held, the cancel tokens wake every sleeper on this segment.
+    pub(crate) fn watch(&self, region: &Arc<dyn Region>) -> Vec<Watch> {
+        self.cancels
+            .iter()
+            .map(|token| token.watch(region))
+            .collect()
     }
 
-    /// Whether somebody has cancelled the waits.
+    /// Whether a token was cancelled, or the ring whose end ends the waits was closed.
     pub(crate) fn are_cancelled(&self) -> bool {
-        self.cancels.iter().any(CancelToken::is_cancelled)
+        self.cancels.iter().any(CancelToken::is_cancelled) || self.is_peer_closed()
     }
 
-    /// Spinning for longer than waking up takes costs more than it gains; and who spins where there are more parties
-    /// than cores may spin on the very core that the awaited one needs.
-    fn spin_budget(&self, participants: usize) -> Duration {
-        if participants > cpu::usable_cpus() {
-            Duration::ZERO
-        } else {
+    /// Whether the ring whose end ends the waits was closed.
+    pub(crate) fn is_peer_closed(&self) -> bool {
+        self.peer.as_ref().is_some_and(|region| {
+            // a forked child has not mapped it (R8)
+            region.live_word().load(Ordering::Relaxed) != 0
+                // SAFETY: the region is held, and mapped in this process; its control words are all atomic (R1).
+                && ends::closed_at(unsafe { region.control().as_ref() }).is_some()
+        })
+    }
+
+    /// How long a wait by `Block` spins. Spinning for longer than a wake-up takes costs more than it gains. With
+    /// more participants than cores, a spinning call may occupy the very core that the awaited party needs.
+    fn spin_budget(&mut self, participants: usize) -> Duration {
+        if participants <= cpu::concurrency() && self.spinning.begin() {
             self.wake_cost
+        } else {
+            Duration::ZERO
         }
     }
 
-    /// Where the parties outnumber the machine's cores, the awaited one may run on this very core as soon as it is given up.
-    /// Elsewhere it is a stranger who runs then, for as long as a turn lasts: who sleeps has the core back when it is woken,
-    /// who has yielded waits for its turn.
+    /// How often a wait by `Block` yields before it sleeps. Where the participants outnumber the machine's
+    /// cores, the awaited party may run on this very core as soon as the core is given up. Elsewhere an
+    /// unrelated process would run there for a whole time slice: a call that sleeps has the core back when it
+    /// is woken, but a call that has yielded waits for its turn.
     fn yields(participants: usize) -> u32 {
         if participants > cpu::online_cpus() {
             BLOCK_YIELDS
@@ -168,7 +375,7 @@ pub(crate) struct Waiter {
     sleeps: u64,
 }
 
-/// How far a wait by `Block` has come.
+/// The phase that a wait by `Block` has reached.
 #[derive(Debug)]
 enum BlockPhase {
     Spin {
@@ -183,9 +390,9 @@ enum BlockPhase {
 }
 
 impl Waiter {
-    /// `participants`: how many share the ring, the producer included.
+    /// `participants`: how many endpoints share the ring, the producer included.
     pub(crate) fn new(
-        habits: &Habits,
+        habits: &mut Habits,
         strategy: AutoWaitStrategy,
         deadline: Deadline,
         participants: usize,
@@ -205,28 +412,28 @@ impl Waiter {
         }
     }
 
-    /// One who has waited before looks around when it was due.
+    /// Sets when the next liveness check is due, as an earlier wait left it.
     pub(crate) fn looking_at(mut self, due: Option<Instant>) -> Self {
         self.next_look = due;
         self
     }
 
-    /// When it looks around next; `None` before it has looked at the clock.
+    /// When the next liveness check is due; `None` before the wait has read the clock.
     pub(crate) fn next_look(&self) -> Option<Instant> {
         self.next_look
     }
 
-    /// The same wait goes on, until then.
+    /// The same wait goes on, until `deadline`.
     pub(crate) fn set_deadline(&mut self, deadline: Deadline) {
         self.deadline = deadline;
     }
 
-    /// How often it has slept since the last call, for the counters.
+    /// How often the wait has slept since the last call of this method, for the counters.
     pub(crate) fn take_sleeps(&mut self) -> u64 {
         core::mem::take(&mut self.sleeps)
     }
 
-    /// Passes a moment, or says how long to sleep.
+    /// Spins, yields or sleeps by the clock once, and returns the caller's next step.
     pub(crate) fn pause(&mut self) -> Pause {
         self.rounds = self.rounds.wrapping_add(1);
         let spun = match self.strategy {
@@ -239,7 +446,7 @@ impl Waiter {
         self.look_at_clock()
     }
 
-    /// Whether the moment was too short to be worth a look at the clock.
+    /// Makes one step of a wait by `Block`. True: the step was too short to be worth a reading of the clock.
     fn pass_by_blocking(&mut self) -> bool {
         match &mut self.block {
             BlockPhase::Spin {
@@ -275,12 +482,14 @@ impl Waiter {
         }
     }
 
-    /// Whether the moment was too short to be worth a look at the clock.
+    /// Makes one step of a wait by another strategy. True: the step was too short to be worth a reading of the clock.
     fn pass(&mut self) -> bool {
         match self.strategy {
             AutoWaitStrategy::BusySpin => {}
             AutoWaitStrategy::BusySpinWithSpinLoopHint => spin_loop(),
-            AutoWaitStrategy::SpinThenYield { spins } if self.rounds <= spins => spin_loop(),
+            AutoWaitStrategy::SpinThenYield { spins } if self.rounds as usize <= spins => {
+                spin_loop();
+            }
             AutoWaitStrategy::SpinThenYield { .. } => {
                 yield_now();
                 return !self.rounds.is_multiple_of(YIELDS_PER_LOOK);
@@ -324,7 +533,8 @@ impl Waiter {
         )
     }
 
-    /// Who sleeps is woken by who comes: it need not look up so soon.
+    /// Time until the first liveness check. A call by `Block` sleeps until the other side wakes it, so it
+    /// need not check so soon.
     fn first_look(&self) -> Duration {
         match self.strategy {
             AutoWaitStrategy::Block => self.liveness_interval,
@@ -333,8 +543,8 @@ impl Waiter {
     }
 }
 
-/// How long a program's own blocking loop sleeps between two looks: 50 µs, or `MYELON_BLOCK_STRATEGY_US`. The waits of
-/// this crate's own calls sleep in the kernel until they are woken.
+/// How long a program's own blocking loop sleeps between two polls: 50 µs, or `MYELON_BLOCK_STRATEGY_US`.
+/// This crate's own calls sleep in the kernel until they are woken.
 ///
 /// # Examples
 ///
@@ -345,7 +555,7 @@ pub fn default_block_strategy_duration() -> Duration {
     env::block_sleep()
 }
 
-/// How long `consume_next_with_sleep` sleeps between two looks: 50 µs, or `MYELON_CONSUME_SLEEP_US`.
+/// How long `consume_next_with_sleep` sleeps between two polls: 50 µs, or `MYELON_CONSUME_SLEEP_US`.
 ///
 /// # Examples
 ///
@@ -356,7 +566,7 @@ pub fn default_consume_sleep_duration() -> Duration {
     env::consume_sleep()
 }
 
-/// How long discovery sleeps between two looks: 1 ms, or `MYELON_DISCOVERY_POLL_MS`.
+/// How long discovery sleeps between two attempts: 1 ms, or `MYELON_DISCOVERY_POLL_MS`.
 ///
 /// # Examples
 ///
@@ -412,7 +622,7 @@ pub fn perform_default_discovery_poll_wait() {
     perform_sleep_wait(default_discovery_poll_duration());
 }
 
-/// Sleeps for `duration`; for zero it only yields.
+/// Sleeps for `duration`; if that is zero it only yields.
 ///
 /// # Examples
 ///
@@ -457,7 +667,7 @@ mod tests {
     fn every_strategy_ends_at_its_deadline() {
         for strategy in strategies(Duration::from_secs(60)) {
             let mut waiter = Waiter::new(
-                &Habits::default(),
+                &mut Habits::default(),
                 strategy,
                 Deadline::after(Duration::from_millis(5)),
                 2,
@@ -467,10 +677,9 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_core_of_its_own_spins_for_as_long_as_waking_up_takes() {
+    fn who_can_have_a_core_of_its_own_spins_for_as_long_as_waking_up_takes() {
         let mut habits = Habits::default();
-        // no test of this program pins it, and threads alone make no difference
-        let cores = cpu::usable_cpus();
+        let cores = cpu::concurrency();
         assert_eq!(habits.spin_budget(cores), WAKE_COST_FIRST);
         assert_eq!(habits.spin_budget(cores + 1), Duration::ZERO);
         habits.learn(Some(WAKE_COST_MAX));
@@ -480,13 +689,54 @@ mod tests {
         );
     }
 
+    /// Runs `waits` waits of a single participant, each of which sleeps or not, and counts those that spin.
+    fn spins(habits: &mut Habits, waits: usize, sleeps: bool) -> usize {
+        let wait = |_| {
+            let has_spun = !habits.spin_budget(1).is_zero();
+            if sleeps || !has_spun {
+                habits.learn(None);
+            }
+            has_spun
+        };
+        (0..waits).map(wait).filter(|spun| *spun).count()
+    }
+
+    #[test]
+    fn spins_in_vain_become_rare_and_one_that_pays_brings_them_back() {
+        let mut habits = Habits::default();
+        assert_eq!(spins(&mut habits, 1000, false), 1000);
+        assert_eq!(spins(&mut habits, 8, true), 8, "may be chance");
+        // one in 2, 4, 8, 16, 32
+        assert_eq!(spins(&mut habits, 62, true), 5);
+        assert_eq!(spins(&mut habits, 640, true), 10);
+        // the next spin that is tried pays
+        assert!(spins(&mut habits, 200, false) > 200 - 64);
+        assert_eq!(spins(&mut habits, 1000, false), 1000);
+    }
+
+    #[test]
+    fn spins_that_pay_now_and_then_go_on() {
+        let mut habits = Habits::default();
+        for _ in 0..100 {
+            assert_eq!(spins(&mut habits, VAIN_SPINS as usize - 1, true), 7);
+            assert_eq!(spins(&mut habits, 1, false), 1);
+        }
+    }
+
+    #[test]
+    fn what_another_clock_says_is_not_learnt() {
+        let mut habits = Habits::default();
+        habits.learn(Some(Duration::from_secs(3600)));
+        assert_eq!(habits.wake_cost, WAKE_COST_FIRST);
+    }
+
     #[test]
     fn what_waking_up_takes_is_learnt_within_bounds() {
         let mut habits = Habits::default();
         habits.learn(None);
         assert_eq!(habits.wake_cost, WAKE_COST_FIRST, "nobody was woken");
         for _ in 0..100 {
-            habits.learn(Some(Duration::from_secs(1)));
+            habits.learn(Some(Duration::from_millis(1)));
         }
         assert!(habits.wake_cost <= WAKE_COST_MAX && habits.wake_cost > WAKE_COST_MAX * 9 / 10);
         for _ in 0..100 {
@@ -502,12 +752,12 @@ mod tests {
         assert_eq!(Habits::yields(cores + 1), BLOCK_YIELDS);
     }
 
-    /// Counts what a wait passes before it sleeps.
+    /// Counts the steps of a wait before it sleeps.
     #[test]
     fn a_crowd_yields_and_sleeps_without_a_spin() {
         let crowd = cpu::online_cpus() + 1;
-        let habits = Habits::default();
-        let mut waiter = Waiter::new(&habits, AutoWaitStrategy::Block, Deadline::NEVER, crowd);
+        let mut habits = Habits::default();
+        let mut waiter = Waiter::new(&mut habits, AutoWaitStrategy::Block, Deadline::NEVER, crowd);
         let passed = (0..).take_while(|_| waiter.pause() == Pause::Again).count();
         // the pause that finds that it must not spin, and each yield
         assert_eq!(passed, 1 + BLOCK_YIELDS as usize);
@@ -516,7 +766,7 @@ mod tests {
     #[test]
     fn every_strategy_looks_around() {
         for strategy in strategies(Duration::from_micros(100)) {
-            let mut waiter = Waiter::new(&Habits::default(), strategy, Deadline::NEVER, 2);
+            let mut waiter = Waiter::new(&mut Habits::default(), strategy, Deadline::NEVER, 2);
             for _ in 0..2 {
                 pass_until(&mut waiter, Pause::LookAround);
             }

@@ -1,4 +1,4 @@
-//! Every name of layer 0, as programs use them. What does not compile here breaks somebody.
+//! Every name of layer 0, as programs use it. If this does not compile, some program breaks.
 
 use disruptor_mp as api;
 

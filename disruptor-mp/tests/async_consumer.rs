@@ -1,4 +1,4 @@
-//! Asynchronous receiving: no wake-up is lost, none is the clock's, and a future that is dropped takes nothing along.
+//! Asynchronous receiving: no wake-up is lost, none comes from a timeout, and a dropped future loses no event.
 #![cfg(all(feature = "tokio", target_os = "linux", not(miri)))]
 
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ async fn events_that_come_one_by_one_wake_the_task() {
     let start = Instant::now();
     let sender = std::thread::spawn(move || {
         for event in 0..200 {
-            // some find the task awake, some asleep
+            // some events find the task awake, others asleep
             std::thread::sleep(Duration::from_micros(event % 7 * 100));
             tx.publish_value(event);
         }
@@ -40,11 +40,11 @@ async fn a_future_that_is_dropped_takes_no_event_along() {
     let ring = HeapRing::<u64>::new(8).expect("a ring");
     let (mut tx, mut rx) = (ring.producer().expect("a producer"), consumer(&ring));
     for event in 0..20 {
-        // waits, and is given up
+        // the task waits, and then the future is dropped
         let given_up = timeout(Duration::from_millis(2), rx.recv()).await.is_err();
         assert!(given_up, "nothing has come");
         tx.publish_value(event);
-        // an event that nobody took is still there for the next call
+        // an event that was not taken is still there for the next call
         assert_eq!(*rx.recv().await.expect("an event"), event);
     }
 }
@@ -117,7 +117,7 @@ async fn a_token_ends_the_wait() {
     assert_eq!(end.unwrap_err(), RecvError::Cancelled);
     assert!(start.elapsed() < INTERVAL / 2, "the clock woke it");
     canceller.join().expect("thread");
-    // it stays cancelled, and what is there comes all the same
+    // the token stays cancelled, and published events still come
     tx.publish_value(7);
     assert_eq!(*rx.recv().await.expect("an event"), 7);
     assert_eq!(rx.recv().await.unwrap_err(), RecvError::Cancelled);

@@ -1,11 +1,12 @@
-//! What programs rely on and no other test shows: `docs/behaviour.md` names one for each promise.
+//! Behaviour that programs rely on and that no other test shows: `docs/behaviour.md` names a test for each promise.
 
 use disruptor_mp::{
-    Consumer, Deadline, Event, Heap, HeapRing, MissingFreeSlots, MmapProducer, MmapTransportLayout,
-    Producer, SendError, Sequence, build_shared_single_producer, portable_shm_segment_name,
+    Consumer, Deadline, Event, Heap, HeapRing, MissingFreeSlots, MmapConsumer, MmapProducer,
+    MmapTransportLayout, MultiProcessError, Producer, SendError, Sequence, StartFrom,
+    build_shared_single_producer, portable_shm_segment_name,
 };
 
-/// A batch that never fits is refused by every call that publishes one, those that wait included.
+/// Every call that publishes a batch refuses one that can never fit, including the calls that wait.
 #[test]
 fn a_batch_larger_than_the_ring_is_an_error_and_not_a_wait() {
     let ring = HeapRing::<u64>::new(4).expect("a ring");
@@ -37,6 +38,16 @@ fn a_batch_larger_than_the_ring_is_an_error_and_not_a_wait() {
 }
 
 #[test]
+fn each_end_says_what_ring_it_is_at() {
+    let ring = HeapRing::<u64>::with_observers(4).expect("a ring");
+    let tx = ring.producer().expect("a producer");
+    let rx = ring.consumer("reader").expect("a consumer");
+    let watch = ring.observer().expect("an observer");
+    assert_eq!([tx.capacity(), rx.capacity(), watch.capacity()], [4; 3]);
+    assert_eq!([tx.name(), rx.name(), watch.name()], ["heap"; 3]);
+}
+
+#[test]
 fn nothing_is_consumed_while_somebody_is_expected() {
     let ring = HeapRing::<u64>::new(4).expect("a ring");
     let builder = ring.builder().enable_discovery(1);
@@ -49,7 +60,7 @@ fn nothing_is_consumed_while_somebody_is_expected() {
     assert!(tx.is_consumed(0));
 }
 
-/// A consumer knows by the stamps what is there, also of a producer that has gone.
+/// A consumer reads from the stamps how many events there are, even if the producer has gone.
 #[test]
 fn lag_is_read_from_the_stamps() {
     let ring = HeapRing::<u64>::new(8).expect("a ring");
@@ -65,7 +76,7 @@ fn lag_is_read_from_the_stamps() {
     assert_eq!(rx.producer_sequence(), 5);
 }
 
-/// A program that is started again goes on with the ring of its last run, as long as somebody has events of it to read.
+/// A restarted program continues with the ring of its last run, as long as some consumer has unread events there.
 #[test]
 fn a_second_run_on_a_name_loses_nothing() {
     let name = portable_shm_segment_name("again");
@@ -90,7 +101,7 @@ fn a_second_run_on_a_name_loses_nothing() {
         seen.push((sequence, event));
     }
     assert_eq!(seen, [0, 1, 2, 3, 4, 5].map(|n| (n, n as u64)));
-    // it has read everything: the name goes, and the next run begins anew
+    // the consumer has read everything: the name goes, and the next run starts afresh
     drop(rx);
     let tx = builder().build_zeroed_producer().expect("a producer");
     assert_eq!(tx.last_published_sequence(), -1);
@@ -128,12 +139,13 @@ fn no_small_event_straddles_two_cache_lines() {
 #[test]
 #[cfg_attr(miri, ignore = "starts the compiler")]
 fn no_reference_to_a_slot_leaves_its_closure_or_lease() {
-    // The recorded messages are those of the current stable compiler; `TRYBUILD=overwrite` records them anew.
+    // The recorded messages come from the current stable compiler; `TRYBUILD=overwrite` records them again.
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/reference_compile_fail/*.rs");
 }
 
-/// An expected consumer that is removed, whether it came and went or never came, is waited for no longer.
+/// The producer no longer waits for an expected consumer that was removed, whether that consumer came and
+/// went or never came.
 #[test]
 fn who_is_removed_is_expected_no_longer() -> Result<(), Box<dyn std::error::Error>> {
     for comes in [true, false] {
@@ -156,7 +168,7 @@ fn who_is_removed_is_expected_no_longer() -> Result<(), Box<dyn std::error::Erro
     Ok(())
 }
 
-/// A destructor that drains a ring while its thread unwinds: what is released by name is released then, too.
+/// A destructor drains a ring while its thread unwinds: an event that is released explicitly is released then, too.
 #[test]
 fn an_event_that_is_released_by_name_goes_also_while_the_thread_unwinds() {
     struct Drains<'a>(Consumer<u64, Heap>, &'a mut Vec<Sequence>);
@@ -165,7 +177,7 @@ fn an_event_that_is_released_by_name_goes_also_while_the_thread_unwinds() {
         fn drop(&mut self) {
             assert!(std::thread::panicking());
             let Self(rx, seen) = self;
-            // bounded, as an event that is not released comes for ever
+            // the loop is bounded, as an unreleased event comes again for ever
             for _ in 0..2 {
                 let lease = rx.try_consume_next_leased().expect("published");
                 seen.push(lease.sequence());
@@ -192,7 +204,8 @@ fn an_event_that_is_released_by_name_goes_also_while_the_thread_unwinds() {
     assert_eq!(tx.consumer_sequence("reader"), Some(3));
 }
 
-/// What consumers have released since the producer last looked counts as free, though the batch does not fit.
+/// The count of free slots includes what consumers have released since the producer's last refresh, although
+/// the batch does not fit.
 #[test]
 fn a_refused_batch_says_how_many_slots_are_free_now() {
     let ring = HeapRing::<u64>::new(8).expect("a ring");
@@ -215,4 +228,83 @@ fn a_refused_batch_says_how_many_slots_are_free_now() {
     };
     assert_eq!((refused(8), refused(5), refused(9)), (4, 4, 4));
     assert_eq!(tx.try_batch_publish(4, |event, _| *event = 0), Ok(11));
+}
+
+/// The name also goes if that reader leaves with events unread. A reader that is away keeps the name, and one
+/// with an automatic id never does.
+#[test]
+fn a_closed_rings_name_goes_with_the_last_reader() -> Result<(), Box<dyn std::error::Error>> {
+    let root = tempfile::tempdir()?;
+    let layout = MmapTransportLayout::new(root.path(), "ring");
+    let builder = || MmapProducer::<u64>::builder(&layout, 8);
+    let mut tx = builder().build_zeroed_producer()?;
+    let automatic = builder().build_consumer()?;
+    let reader = |id| builder().with_consumer_id(id).build_consumer();
+    let (first, mut second) = (reader("first")?, reader("second")?);
+    tx.publish_batch(8, |event, i| *event = i as u64);
+    assert!(!first.is_closed());
+    tx.close()?;
+    assert!(first.is_closed() && second.is_closed());
+    assert_eq!(second.try_consume_next(), Some((0, 0)));
+    automatic.leave()?;
+    assert!(layout.path().exists(), "two have events unread");
+    second.leave()?;
+    assert!(layout.path().exists(), "one has");
+    drop(first);
+    assert!(layout.path().exists(), "it may come back");
+    reader("first")?.leave()?;
+    assert!(!layout.path().exists());
+    Ok(())
+}
+
+/// The size in a memory report is the length of the file.
+#[test]
+fn a_report_has_the_length_of_the_file() {
+    let directory = tempfile::tempdir().expect("directory");
+    for capacity in [1, 8, 4096] {
+        let name = format!("ring-{capacity}");
+        let layout = MmapTransportLayout::new(directory.path(), &name);
+        let tx = MmapProducer::<u64>::create(&layout, capacity, || 0).expect("a producer");
+        let rx = MmapConsumer::<u64>::attach(&layout, capacity, "reader").expect("a consumer");
+        let file = std::fs::metadata(layout.path()).expect("the file");
+        for report in [tx.memory_report(), rx.memory_report()] {
+            assert_eq!(report.segment_bytes, file.len(), "{capacity}");
+        }
+        assert!(!tx.memory_report().is_read_only && rx.memory_report().is_read_only);
+    }
+}
+
+/// A consumer can start at any event from the oldest retained one to the next one, and nowhere else.
+#[test]
+fn a_consumer_starts_at_any_event_that_is_retained_or_comes_next() {
+    let ring = HeapRing::<u64>::new(8).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    tx.publish_batch(4, |event, index| *event = index as u64);
+    let start = |asked| {
+        let builder = ring.builder().with_start(StartFrom::Sequence(asked));
+        builder.build_consumer()
+    };
+    for asked in 0..=3 {
+        let mut rx = start(asked).expect("it is retained");
+        assert_eq!(rx.try_consume_next(), Some((asked, asked as u64)));
+    }
+    let mut next = start(4).expect("it comes next");
+    for asked in [-1, 5] {
+        let error = start(asked).expect_err("it is not there").to_string();
+        assert!(error.contains(&format!("{asked}")), "{error}");
+    }
+    assert_eq!(tx.get_consumer_count(), 1, "who is refused has left");
+    assert_eq!(next.try_consume_next(), None);
+    tx.publish_value(4);
+    assert_eq!(next.try_consume_next(), Some((4, 4)));
+}
+
+/// A test machine has less than 2⁴⁸ bytes of memory, and so has an address space.
+#[test]
+fn more_memory_than_there_is_is_an_error() {
+    let error = HeapRing::<[u64; 24]>::new(1 << 40).expect_err("256 TiB");
+    let MultiProcessError::InvalidCapacity { capacity, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(capacity, 1 << 40);
 }

@@ -1,6 +1,8 @@
-//! The environment variables: each does what `docs/operations.md` says, and what is no number is reported and ignored.
+//! The environment variables. Each does what `docs/operations.md` says. A value that is no number, or names
+//! no strategy, is reported and ignored.
 //!
-//! They are read once, so each test starts a child, which is this program again, and reads what it says of itself.
+//! The variables are read once. So each test starts a child, which is this program again, and reads the
+//! child's answers.
 #![cfg(target_os = "linux")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +16,7 @@ use disruptor_mp::{AutoWaitStrategy, HeapRing, RequiredConsumerLivenessConfig};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{Pid, gettid};
 
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "MYELON_PRODUCER_CORE",
     "MYELON_CONSUMER_CORE",
     "MYELON_PROCESS_CORE",
@@ -24,20 +26,21 @@ const VARIABLES: [&str; 9] = [
     "MYELON_DISCOVERY_POLL_MS",
     "MYELON_CONSUME_SLEEP_US",
     "MYELON_AUTO_WAIT_DELAY_NS",
+    "MYELON_WAIT_STRATEGY",
 ];
 
-/// What a child of this program is asked for.
+/// The variable that tells a child of this program what to report.
 const ASKED: &str = "ENVIRONMENT_TEST_ASKS";
-/// What the lines of its answer start with.
+/// The start of each line of its answer.
 const ANSWER: &str = "answer ";
-/// How often a handler thread has to sleep before it is believed.
+/// How often a handler thread has to sleep before the test accepts that it sleeps.
 const SLEEPS: u64 = 20;
-/// No test comes near it.
+/// No test takes nearly as long.
 const PATIENT: Duration = Duration::from_secs(60);
 
 type Answers = BTreeMap<String, String>;
 
-/// What a child with only these of the variables says.
+/// The answers of a child that has only these of the variables.
 fn child<V: AsRef<OsStr>>(asked: &str, variables: &[(&str, V)]) -> Answers {
     let mut child = Command::new(std::env::current_exe().expect("own path"));
     child.args(["--exact", "--nocapture", "as_a_child"]);
@@ -67,6 +70,7 @@ fn as_a_child() {
         Ok("durations") => say_durations(),
         Ok("cores") => say_cores(),
         Ok("handler") => say_how_a_handler_waits(),
+        Ok("strategy") => say_strategy(),
         _ => {}
     }
 }
@@ -82,7 +86,7 @@ fn say_durations() {
         answer("MYELON_DISCOVERY_POLL_MS", poll);
         let sleep = disruptor_mp::default_consume_sleep_duration();
         answer("MYELON_CONSUME_SLEEP_US", sleep);
-        // read once: a second look reports nothing more
+        // read once: a second call reports nothing more
         let _ = disruptor_mp::default_consume_sleep_duration();
     });
     answer(
@@ -91,7 +95,22 @@ fn say_durations() {
     );
 }
 
-/// The cores that a thread may run on; of the calling one for 0.
+fn say_strategy() {
+    let warnings = Warnings::default();
+    tracing::subscriber::with_default(warnings.clone(), || {
+        let unset = AutoWaitStrategy::SpinThenYield { spins: 7 };
+        answer("strategy", AutoWaitStrategy::from_env_or(unset));
+        // read once: another call returns the same value and reports nothing more
+        let again = AutoWaitStrategy::from_env_or(unset);
+        answer("again", again);
+    });
+    answer(
+        "warnings",
+        warnings.0.lock().expect("not poisoned").join(""),
+    );
+}
+
+/// The cores that a thread may run on; 0 means the calling thread.
 fn cores_of(thread: i32) -> Vec<usize> {
     let set = sched_getaffinity(Pid::from_raw(thread)).expect("its cores");
     (0..CpuSet::count())
@@ -99,7 +118,7 @@ fn cores_of(thread: i32) -> Vec<usize> {
         .collect()
 }
 
-/// Which threads are where once each kind of endpoint was built, each by a thread of its own.
+/// Reports the cores of the threads that build each kind of endpoint, each on a thread of its own.
 fn say_cores() {
     let ring = HeapRing::<u64>::new(8).expect("a ring");
     std::thread::scope(|scope| {
@@ -125,7 +144,7 @@ fn say_cores() {
     answer("caller", cores_of(0));
 }
 
-/// How often the handler thread of a strategy that never sleeps has slept, and in what time.
+/// Reports how often the handler thread of a strategy that never sleeps has slept, and in what time.
 fn say_how_a_handler_waits() {
     let ring = HeapRing::<u64>::new(8).expect("a ring");
     let mut tx = ring.producer().expect("a producer");
@@ -143,7 +162,7 @@ fn say_how_a_handler_waits() {
     tx.publish_value(7);
     let thread = thread.recv().expect("its thread");
     let (begun, slept_before) = (Instant::now(), sleeps_of(thread));
-    // without the variable it never sleeps, and this is as long as one looks for that
+    // without the variable the handler never sleeps, so that a short observation is enough
     let end = match std::env::var_os("MYELON_AUTO_WAIT_DELAY_NS") {
         Some(_) => begun + PATIENT,
         None => begun + Duration::from_millis(200),
@@ -159,7 +178,7 @@ fn say_how_a_handler_waits() {
     handler.shutdown_and_join().expect("ends");
 }
 
-/// How often a thread of this process has given up its core to sleep.
+/// How often a thread of this process has voluntarily given up its core.
 fn sleeps_of(thread: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status"));
     let status = status.expect("its status");
@@ -169,7 +188,7 @@ fn sleeps_of(thread: i32) -> u64 {
     count.and_then(|it| it.parse().ok()).expect("a number")
 }
 
-/// A subscriber that keeps the text of warnings.
+/// A subscriber that keeps the texts of warnings.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<String>>>);
 
@@ -206,7 +225,7 @@ impl tracing::field::Visit for Text {
     }
 }
 
-/// The variables with a duration that a program can ask for: the default, and what 7 of its unit are.
+/// The duration variables that a program can query: the name, the default, and the duration for the value 7.
 const DURATIONS: [(&str, &str, &str); 4] = [
     ("MYELON_SHUTDOWN_GRACE_MS", "1s", "7ms"),
     ("MYELON_BLOCK_STRATEGY_US", "50µs", "7µs"),
@@ -253,7 +272,7 @@ fn what_is_no_number_is_reported_once_and_ignored() {
     }
 }
 
-/// Where only one core is allowed everybody is there anyhow, and little is shown.
+/// If only one core is allowed, every thread is on it anyway, and this test shows little.
 #[test]
 fn each_core_variable_pins_whom_it_names() {
     let all = cores_of(0);
@@ -306,7 +325,7 @@ fn auto_consumers_sleep_for_the_delay_that_is_set() {
     let number = |what: &str| answers[what].parse::<u64>().expect("a number");
     let (sleeps, took) = (number("sleeps"), number("took_ns"));
     assert!(sleeps >= SLEEPS, "{answers:?}");
-    // no sleep ends early; two were cut by the ends of the look, others may have been for something else
+    // no sleep ends early; the observation may cut two sleeps, and a few may have other reasons
     assert!(took / DELAY + 5 >= sleeps, "{answers:?}");
 
     let answers = child::<&str>("handler", &[]);
@@ -314,7 +333,45 @@ fn auto_consumers_sleep_for_the_delay_that_is_set() {
     assert!(sleeps < SLEEPS, "who spins does not sleep: {answers:?}");
 }
 
-/// `docs/operations.md` has a row for each variable, and the sources read no other one.
+#[test]
+fn the_strategy_that_is_named_replaces_the_programs_own() {
+    let named = [
+        ("busy-spin", "BusySpin"),
+        ("busy-spin-with-hint", "BusySpinWithSpinLoopHint"),
+        ("spin-then-yield:100", "SpinThenYield { spins: 100 }"),
+        ("sleep:50", "Sleep(50µs)"),
+        (" block ", "Block"),
+    ];
+    for (name, strategy) in named {
+        let answers = child("strategy", &[("MYELON_WAIT_STRATEGY", name)]);
+        assert_eq!(answers["strategy"], strategy, "{name:?}");
+        assert_eq!(answers["again"], strategy, "{name:?}");
+        assert_eq!(answers["warnings"], "\"\"", "{name:?}");
+    }
+    let own = "SpinThenYield { spins: 7 }";
+    let answers = child::<&str>("strategy", &[]);
+    assert_eq!(answers["strategy"], own);
+    assert_eq!(answers["warnings"], "\"\"");
+    let bads = [
+        b"".as_slice(),
+        b"Block",
+        b"block:1",
+        b"spin-then-yield",
+        b"spin-then-yield:-1",
+        b"sleep:",
+        b"sleep:1ms",
+        b"sleep:99999999999999999999",
+        b"block\xFF",
+    ];
+    for bad in bads.map(OsStr::from_bytes) {
+        let answers = child("strategy", &[("MYELON_WAIT_STRATEGY", bad)]);
+        assert_eq!(answers["strategy"], own, "{bad:?}");
+        let reported = answers["warnings"].matches("MYELON_WAIT_STRATEGY");
+        assert_eq!(reported.count(), 1, "{bad:?}: {}", answers["warnings"]);
+    }
+}
+
+/// `docs/operations.md` has a row for each variable, and the sources read no other variable.
 #[test]
 fn every_variable_is_documented_with_its_default() {
     let page = include_str!("../../docs/operations.md");

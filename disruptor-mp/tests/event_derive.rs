@@ -1,6 +1,6 @@
-//! What the derive accepts, and what it makes of it: ids, texts and flags.
+//! The structs that the derive accepts, and the ids, texts and flags that it gives them.
 //!
-//! What it refuses is in `event_compile_fail`, each with its message.
+//! The structs that it refuses are in `event_compile_fail`, each with its message.
 
 use core::num::{Saturating, Wrapping};
 
@@ -97,7 +97,8 @@ fn layouts_read_as_sentences_of_fields() {
 
 #[test]
 fn ids_do_not_change_between_releases() {
-    // A change here makes running programs of two releases refuse each other: it needs a new scheme name in `LayoutId`.
+    // A change here makes running programs of two releases refuse each other: it needs a new scheme name in
+    // `LayoutId`.
     assert_eq!(LayoutId::new("test").finish(), 0x30a6_359c_697f_13fd);
     assert_eq!(u8::LAYOUT_ID, 0x2c6a_490a_6c62_0e5c);
     assert_eq!(<[u8; 4]>::LAYOUT_ID, 0xe820_8c3a_891a_2a7e);
@@ -311,8 +312,8 @@ fn fields_that_are_compiled_out_do_not_count() {
 
 #[test]
 fn any_bytes_are_an_event() {
-    // What the promise is for: a value is made from whatever a segment holds. Under Miri this also shows the absence of
-    // padding, since each byte of the copy is read.
+    // The reason for the promise: a value is made from any bytes that a segment holds. Miri reads each byte
+    // of the copy, so that it also shows that there is no padding.
     for fill in [0x00_u8, 0x01, 0x7f, 0x80, 0xff] {
         let bytes = [fill; size_of::<Leg>()];
         // SAFETY: `Leg` is an event, so any bytes of its size are a value of it.
@@ -327,7 +328,7 @@ fn any_bytes_are_an_event() {
 #[test]
 #[cfg_attr(miri, ignore = "starts the compiler")]
 fn what_is_refused_is_refused_with_advice() {
-    // The recorded messages are those of the current stable compiler; `TRYBUILD=overwrite` records them anew.
+    // The recorded messages come from the current stable compiler; `TRYBUILD=overwrite` records them again.
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/event_compile_fail/*.rs");
 }

@@ -1,4 +1,5 @@
-//! Threads on a ring on the heap: the memory model of the machine, or of Miri, which runs the same at fewer events.
+//! Threads on a ring on the heap: under the memory model of the machine, or of Miri, which runs the same with
+//! fewer events.
 
 #[path = "threads/heap.rs"]
 mod heap;

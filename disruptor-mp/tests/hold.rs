@@ -1,4 +1,4 @@
-//! Events that are read and kept: nothing is released before the consumer says so, whatever is read meanwhile.
+//! Held events: none is released before the consumer releases it, whatever the consumer reads meanwhile.
 
 use std::thread;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use disruptor_mp::{Consumer, Deadline, Event, Heap, HeapRing, Producer};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// A full ring of 0, 1, 2 ...
+/// A full ring with the events 0, 1, 2, …
 fn full(capacity: usize) -> Result<(Producer<u64, Heap>, Consumer<u64, Heap>)> {
     let ring = HeapRing::<u64>::new(capacity)?;
     let (mut tx, rx) = (ring.producer()?, ring.consumer("reader")?);
@@ -68,7 +68,7 @@ fn held_events_come_again() -> Result {
     Ok(())
 }
 
-/// A consumer that is gone comes back to what it had not released.
+/// A consumer that died continues at the first event that it had not released.
 #[test]
 fn a_successor_gets_what_was_held() -> Result {
     let ring = HeapRing::<u64>::new(4)?;
@@ -81,8 +81,8 @@ fn a_successor_gets_what_was_held() -> Result {
     Ok(())
 }
 
-/// The producer sleeps until a quarter of the ring is free; the consumer has released less, and waits for more. Each would
-/// wait for the other until the next look around.
+/// The producer sleeps until a quarter of the ring is free. The consumer has released less, and waits for
+/// more. Without a wake-up, each would wait for the other until the next liveness check.
 #[test]
 fn a_consumer_that_waits_while_it_holds_lets_the_producer_go_on() -> Result {
     let ring = HeapRing::<u64>::new(64)?;
@@ -101,7 +101,7 @@ fn a_consumer_that_waits_while_it_holds_lets_the_producer_go_on() -> Result {
         tx.send(Deadline::after(patient), |event| *event = 64)
             .map(|_| tx)
     });
-    // it has gone to sleep by then, or it finds the space by itself
+    // the producer has gone to sleep by then, or finds the space by itself
     thread::sleep(Duration::from_millis(50));
     assert_eq!(rx.try_consume_next(), Some((0, 0)));
     hold(&mut rx, 63)?;
@@ -110,7 +110,7 @@ fn a_consumer_that_waits_while_it_holds_lets_the_producer_go_on() -> Result {
     Ok(())
 }
 
-/// Nothing of the burst was handled: nothing goes, neither the event nor what was held before it.
+/// No event of the burst was handled: neither the event nor the events held before it are released.
 #[test]
 fn a_panic_on_the_first_event_of_a_burst_releases_nothing_that_is_held() -> Result {
     let (tx, mut rx) = full(4)?;
@@ -128,7 +128,7 @@ fn a_panic_on_the_first_event_of_a_burst_releases_nothing_that_is_held() -> Resu
     };
     assert_eq!(burst(2), (2, Some(0), -1));
     assert_eq!(tx.consumer_sequence("reader"), Some(-1));
-    // a later event was handled: it takes what was held along
+    // a later event was handled, which releases the held events as well
     assert_eq!(burst(3), (0, None, 2));
     assert_eq!(rx.try_consume_next(), Some((3, 3)));
     Ok(())

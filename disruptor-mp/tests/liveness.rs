@@ -1,6 +1,6 @@
-//! Required consumers, on every backing: what is noticed, in which order, and what is left alone.
+//! Required consumers, on every backing: what the producer notices, in which order, and what it ignores.
 //!
-//! No test asserts how long anything takes: alerts and ends come in an order, and a patient limit catches a hang.
+//! No test asserts how long anything takes: alerts and failures come in an order, and a long limit catches a hang.
 
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,17 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    AutoWaitStrategy, Consumer, CounterId, Deadline, DisruptorBuilder, HeapRing, MmapProducer,
-    MmapTransportLayout, Producer, RequiredConsumerAlert, RequiredConsumerError,
+    AutoWaitStrategy, CancelToken, Consumer, CounterId, Deadline, DisruptorBuilder, HeapRing,
+    MmapProducer, MmapTransportLayout, Producer, RequiredConsumerAlert, RequiredConsumerError,
     RequiredConsumerFailureAction, RequiredConsumerLivenessConfig, build_shared_single_producer,
     portable_shm_segment_name,
 };
 
 const CAPACITY: usize = 4;
-/// A consumer that handles what is there releases several of these together.
+/// In a ring this large, a consumer that handles all available events releases several of them together.
 const LARGE: usize = 64;
 const SHORT: Duration = Duration::from_millis(20);
-/// No test comes near it.
+/// No test takes nearly as long.
 const PATIENT: Duration = Duration::from_secs(60);
 
 /// A ring that does not exist yet.
@@ -42,7 +42,8 @@ impl<B: Send + 'static> Ring<'_, B> {
     }
 }
 
-/// Takes a ring's file along, passed or failed: durable consumers have unread events, so it would stay.
+/// Removes a ring's file, whether the test passed or failed: durable consumers have unread events, so that it
+/// would stay.
 struct Removed(String);
 
 impl Drop for Removed {
@@ -51,7 +52,8 @@ impl Drop for Removed {
     }
 }
 
-/// Makes a test of `$name::<B>(Ring<B>)` for the heap, shared memory and a mapped file, with so many slots.
+/// Makes a test of `$name::<B>(Ring<B>)` for the heap, shared memory and a mapped file, with the given number
+/// of slots.
 macro_rules! on_every_backing {
     ($($capacity:ident: $($name:ident)*;)*) => {$($(
         mod $name {
@@ -92,6 +94,7 @@ on_every_backing! {
     progress_within_the_grace_heals
     the_same_id_coming_back_heals
     another_id_heals_nothing
+    one_that_went_by_itself_is_not_dead
     an_idle_ring_raises_no_alarm
     alert_only_goes_on_waiting
     progress_within_a_batch_counts
@@ -105,7 +108,7 @@ on_every_backing! {
     progress_within_a_burst_lets_a_batch_be_published;
 }
 
-/// Alerts as they come.
+/// A configuration, and its alerts as they come.
 fn watch(action: RequiredConsumerFailureAction) -> (Config, Receiver<RequiredConsumerAlert>) {
     let (send, alerts) = channel();
     let send = Mutex::new(send);
@@ -221,7 +224,7 @@ mod scenarios {
         );
         assert!(alert.stalled_for >= SHORT);
 
-        // it is final, whatever the consumer does, and only for managed publishes
+        // the failure is final, whatever the consumer does, but only for managed publishes
         assert_eq!(risk.process_available(|_, _| {}), CAPACITY);
         assert!(is_triggered(
             tx.publish_managed(|_| panic!("nothing is published"))
@@ -243,7 +246,7 @@ mod scenarios {
         );
     }
 
-    /// Some slots are free, and the batch has more events.
+    /// Some slots are free, but the batch has more events.
     pub(super) fn a_stall_ends_batches_for_good<B: Send + 'static>(ring: Ring<'_, B>) {
         let mut tx = ring.producer();
         let _risk = ring.consumer("risk");
@@ -261,7 +264,7 @@ mod scenarios {
         assert_eq!(tx.last_published_sequence(), 2);
     }
 
-    /// Consumers release each event by itself only while a publication waits, however that ended.
+    /// Consumers release each event by itself only while a managed publish waits, however that publish ended.
     pub(super) fn a_hook_that_panics_leaves_nobody_watched<B: Send + 'static>(ring: Ring<'_, B>) {
         let mut tx = ring.producer();
         let mut risk = ring.consumer("risk");
@@ -279,7 +282,7 @@ mod scenarios {
         assert_eq!(tx.publish_managed(|event| *event = 9), Ok(LARGE as i64));
     }
 
-    /// Looks that nothing follows from: the alert was raised, and who makes room wakes the producer.
+    /// After the alert, frequent checks would be useless: a consumer that makes room wakes the producer.
     pub(super) fn after_the_alert_it_looks_seldom<B: Send + 'static>(ring: Ring<'_, B>) {
         let seldom = || (ring.builder)().with_liveness_interval(PATIENT);
         let mut tx = Ring { builder: &seldom }.producer();
@@ -320,7 +323,7 @@ mod scenarios {
         tx.enable_required_consumer_liveness(config);
         fill(&mut tx);
         let slow = thread::spawn(move || {
-            // twice: an alert that was cleared does not keep the next one from coming
+            // twice: a cleared alert does not suppress the next one
             for sequence in 0..2 {
                 let alert = alerts.recv_timeout(PATIENT).expect("an alert");
                 assert_eq!(alert.last_sequence, sequence - 1);
@@ -341,13 +344,13 @@ mod scenarios {
         let (mut config, alerts) = graceful();
         config.shutdown_grace_period = Duration::from_secs(5);
         tx.enable_required_consumer_liveness(config);
-        // being away is no reason not to start: its position is kept
+        // the first publish does not wait for a consumer that is away, as its position is kept
         fill(&mut tx);
         let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
         let first = alerts.recv_timeout(PATIENT).expect("an alert");
         assert!(!first.is_alive);
         let mut back = ring.consumer("risk");
-        // coming back ended the stall: holding the ring still is another one
+        // coming back ended the stall; the consumer still holds the ring, which is another stall
         let second = alerts.recv_timeout(PATIENT).expect("another alert");
         assert!(second.is_alive);
         assert_eq!(second.last_sequence, -1);
@@ -372,6 +375,25 @@ mod scenarios {
         other.process_available(|_, _| {});
         let (published, _tx) = publishing.join().expect("no panic");
         assert!(is_triggered(published));
+    }
+
+    /// A consumer that went away has the whole timeout to come back: only one whose process died is reported at once.
+    pub(super) fn one_that_went_by_itself_is_not_dead<B: Send + 'static>(ring: Ring<'_, B>) {
+        let token = CancelToken::new();
+        let builder = (ring.builder)().with_cancel_token(&token);
+        let mut tx = builder.build_producer(|| 0).expect("producer");
+        drop(ring.consumer("risk"));
+        let (mut config, alerts) = graceful();
+        config.progress_timeout = PATIENT;
+        tx.enable_required_consumer_liveness(config);
+        fill(&mut tx);
+        let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
+        // long enough for many checks
+        thread::sleep(SHORT * 5);
+        token.cancel();
+        let (published, _tx) = publishing.join().expect("no panic");
+        assert_eq!(published, Err(RequiredConsumerError::Cancelled));
+        assert_eq!(alerts.try_iter().count(), 0);
     }
 
     pub(super) fn an_idle_ring_raises_no_alarm<B: Send + 'static>(ring: Ring<'_, B>) {
@@ -410,7 +432,7 @@ mod scenarios {
         tx.enable_required_consumer_liveness(config);
         fill(&mut tx);
         let slow = thread::spawn(move || {
-            // all of it takes longer than the timeout, no step does
+            // all events together take longer than the timeout, but no single step does
             for _ in 0..CAPACITY {
                 thread::sleep(Duration::from_millis(600));
                 risk.try_consume_next().expect("published");
@@ -423,8 +445,8 @@ mod scenarios {
         drop(slow.join().expect("no panic"));
     }
 
-    /// A consumer handles a ring full of events in one call, which it releases by the eighth of the ring unless somebody
-    /// waits. That takes longer than the timeout, no event of it does.
+    /// A consumer handles a full ring of events in one call. It releases them in steps of an eighth of the
+    /// ring, unless a producer waits. The call takes longer than the timeout, but no single event does.
     fn with_a_slow_burst<B: Send + 'static>(
         ring: &Ring<'_, B>,
         publish: impl FnOnce(&mut Producer<u64, B>) -> Result<i64, RequiredConsumerError>,
@@ -473,7 +495,7 @@ mod scenarios {
         let (config, alerts) = graceful();
         tx.enable_required_consumer_liveness(config);
         fill(&mut tx);
-        // required, and not the one that gates
+        // `risk` is required, but does not gate
         risk.try_consume_next().expect("published");
         let publishing = thread::spawn(move || (tx.publish_managed(|event| *event = 9), tx));
         thread::sleep(SHORT * 5);
@@ -533,7 +555,7 @@ mod scenarios {
     }
 }
 
-/// A subscriber that keeps the level and the ring of each event.
+/// A subscriber that keeps the level and the ring of each log event.
 mod events {
     use std::sync::{Arc, Mutex};
     use tracing::field::{Field, Visit};
@@ -577,7 +599,7 @@ mod events {
     }
 }
 
-/// Runs one heap ring into a failure.
+/// Runs a ring on the heap into a failure.
 fn fail_once(prints: bool) {
     let ring = HeapRing::<u64>::new(CAPACITY).expect("ring");
     let (mut tx, _risk) = (
@@ -602,7 +624,7 @@ fn an_alert_is_one_warning() {
     assert_eq!(warnings.len(), 1, "{seen:?}");
 }
 
-/// A plain publication waits for as long as it takes; for whom nobody can tell but the log, if it is one who is not there.
+/// A plain publish waits without a time limit. If it waits for a consumer that is not there, only the log can say so.
 #[test]
 fn a_plain_publication_that_waits_for_who_is_not_there_says_so_once() {
     let ring = HeapRing::<u64>::new(CAPACITY).expect("ring");
@@ -620,7 +642,7 @@ fn a_plain_publication_that_waits_for_who_is_not_there_says_so_once() {
     let keep = events::Keep(Arc::clone(&seen));
     let sending = thread::spawn(move || {
         tracing::subscriber::with_default(keep, || {
-            // looks around more than once in one stall
+            // more than one liveness check in one stall
             for _ in 0..3 {
                 let soon = Deadline::after(SHORT * 10);
                 assert!(tx.send(soon, |event| *event = 8).is_err());

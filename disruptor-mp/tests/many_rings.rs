@@ -1,4 +1,4 @@
-//! Waiting on several rings, and in event loops. No wake-up here may be the clock's.
+//! Waiting on several rings, and in event loops. No wake-up here may come from a timeout.
 #![cfg(all(target_os = "linux", not(miri)))]
 
 use std::os::fd::AsFd;
@@ -25,13 +25,13 @@ fn consumer(ring: &HeapRing<u64>) -> Consumer<u64, Heap> {
     looking(ring, INTERVAL)
 }
 
-/// A consumer that looks whether its producer is alive this often.
+/// A consumer whose liveness interval is `interval`.
 fn looking(ring: &HeapRing<u64>, interval: Duration) -> Consumer<u64, Heap> {
     let builder = ring.builder().with_liveness_interval(interval);
     builder.build_consumer().expect("a consumer")
 }
 
-/// A producer that goes in a panic leaves its ring as a death would.
+/// Drops a producer by a panic, which leaves its ring as a death would.
 fn die(tx: Producer<u64, Heap>) {
     let dead = thread::spawn(move || {
         let _tx = tx;
@@ -42,6 +42,11 @@ fn die(tx: Producer<u64, Heap>) {
 
 fn is_death<T>(end: Result<T, RecvError>) -> bool {
     matches!(end, Err(RecvError::ProducerDead { .. }))
+}
+
+/// A deadline that nothing here reaches: a wait that would never end fails, and the failure says where.
+fn patient() -> Deadline {
+    Deadline::after(INTERVAL / 2)
 }
 
 fn assert_prompt(start: Instant) {
@@ -65,11 +70,49 @@ fn any_of_128_rings_wakes_the_set() {
                 thread::sleep(NAP);
                 senders[index].publish_value(7);
             });
-            assert_eq!(set.wait(Deadline::NEVER), Ok(index));
+            assert_eq!(set.wait(patient()), Ok(index));
         });
         assert_eq!(set[index].try_consume_next(), Some((0, 7)));
     }
     assert_prompt(start);
+}
+
+/// Checks each member, in each order of asking: the first and the last member behave like the others.
+#[test]
+fn each_member_is_seen_asleep_or_awake() {
+    for count in 1..=3 {
+        let rings = rings(count);
+        let mut senders: Vec<_> = rings
+            .iter()
+            .map(|ring| ring.producer().expect("a producer"))
+            .collect();
+        let mut set = RingSet::of(rings.iter().map(consumer)).expect("few");
+        let start = Instant::now();
+        for index in (0..count).chain((0..count).rev()) {
+            for is_asleep in [false, true] {
+                thread::scope(|scope| {
+                    let mut publish = || senders[index].publish_value(7);
+                    if is_asleep {
+                        scope.spawn(move || {
+                            thread::sleep(NAP);
+                            publish();
+                        });
+                    } else {
+                        publish();
+                    }
+                    assert_eq!(set.wait(patient()), Ok(index), "of {count}, {is_asleep}");
+                });
+                assert!(set[index].try_consume_next().is_some());
+            }
+        }
+        assert_prompt(start);
+        // the end of each ring is reported, too
+        for index in (0..count).rev() {
+            senders.remove(index).close().expect("closed");
+            assert_eq!(set.wait(patient()), Ok(index), "of {count}, closed");
+            drop(set.swap_remove(index));
+        }
+    }
 }
 
 #[test]
@@ -85,7 +128,7 @@ fn rings_take_turns() {
     }
     let order: Vec<usize> = (0..6)
         .map(|_| {
-            let ready = set.wait(Deadline::NEVER).expect("an event");
+            let ready = set.wait(patient()).expect("an event");
             set[ready].try_consume_next().expect("it is there");
             ready
         })
@@ -128,7 +171,7 @@ fn a_token_of_any_member_ends_the_wait() {
             thread::sleep(NAP);
             token.cancel();
         });
-        assert_eq!(set.wait(Deadline::NEVER), Err(RecvError::Cancelled));
+        assert_eq!(set.wait(patient()), Err(RecvError::Cancelled));
     });
     assert_prompt(start);
 }
@@ -151,13 +194,10 @@ fn an_end_is_news_of_rings_with_different_events() {
             ending.close().expect("closed");
         });
         let mut set = RingSet::of([&of_numbers as &dyn RingMember, &of_pairs]).expect("few");
-        assert_eq!(set.wait(Deadline::NEVER), Ok(1));
+        assert_eq!(set.wait(patient()), Ok(1));
     });
     assert_prompt(start);
-    assert_eq!(
-        of_pairs.recv(Deadline::NEVER).unwrap_err(),
-        RecvError::Closed
-    );
+    assert_eq!(of_pairs.recv(patient()).unwrap_err(), RecvError::Closed);
 }
 
 #[test]
@@ -167,20 +207,20 @@ fn a_dead_producer_is_news() {
     let tx = tx.expect("a producer");
     let rx = build_shared_single_producer::<u64>(&name, 8).build_consumer();
     let mut set = RingSet::of([rx.expect("a consumer")]).expect("few");
-    // a producer that goes in a panic leaves its ring as a death would
+    // a producer that is dropped by a panic leaves its ring as a death would
     let dead = thread::spawn(move || {
         let _tx = tx;
         std::panic::resume_unwind(Box::new(()));
     });
     assert!(dead.join().is_err());
-    assert_eq!(set.wait(Deadline::NEVER), Ok(0));
-    let end = set[0].recv(Deadline::NEVER).unwrap_err();
+    assert_eq!(set.wait(patient()), Ok(0));
+    let end = set[0].recv(patient()).unwrap_err();
     assert!(matches!(end, RecvError::ProducerDead { .. }));
     let successor = build_shared_single_producer::<u64>(&name, 8).build_zeroed_producer();
     successor.expect("a successor").destroy().expect("gone");
 }
 
-/// Waits until the set has told of each of these.
+/// Waits until the set has reported the death of each of these producers.
 fn await_deaths(set: &mut RingSet<Consumer<u64, Heap>>, mut doomed: Vec<usize>) {
     let end = Deadline::after(INTERVAL / 2);
     while !doomed.is_empty() {
@@ -206,7 +246,7 @@ fn a_death_is_news_while_another_ring_is_busy() {
     while !doomed.is_empty() {
         assert!(Instant::now() < end, "{doomed:?} died untold");
         busy.publish_value(7);
-        let ready = set.wait(Deadline::NEVER).expect("there always is an event");
+        let ready = set.wait(patient()).expect("there always is an event");
         match set[ready].try_recv().map(|lease| lease.is_some()) {
             Ok(true) => assert_eq!(ready, 0),
             end => {
@@ -214,7 +254,7 @@ fn a_death_is_news_while_another_ring_is_busy() {
                 doomed.retain(|index| *index != ready);
             }
         }
-        // what the set did not name this time
+        // the events that the set did not report this time
         while set[0].try_consume_next().is_some() {}
     }
 }
@@ -245,7 +285,7 @@ fn short_waits_tell_of_a_death_as_a_long_one_does() {
             .map(|ring| looking(ring, Duration::from_millis(50))),
     )
     .expect("few");
-    // it has looked around once, and found both alive
+    // the set has made one liveness check, and found both producers alive
     let doomed = rings[1].producer().expect("a producer");
     let outcome = set.wait(Deadline::after(Duration::from_millis(1)));
     assert_eq!(outcome, Err(RecvError::Timeout));
@@ -271,7 +311,7 @@ fn the_call_after_the_news_of_a_death_says_so() {
     let (mut by_set, tx) = members.remove(0);
     die(tx);
     let mut set = RingSet::of([&by_set]).expect("one");
-    assert_eq!(set.wait(Deadline::NEVER), Ok(0));
+    assert_eq!(set.wait(patient()), Ok(0));
     assert!(is_death(by_set.try_recv()), "told by a set");
     assert_eq!(by_set.try_recv().map(|lease| lease.is_none()), Ok(true));
 
@@ -279,13 +319,13 @@ fn the_call_after_the_news_of_a_death_says_so() {
     let readiness = by_descriptor.readiness().expect("a descriptor");
     assert!(!readiness.arm(&by_descriptor).expect("armed"));
     die(tx);
-    assert!(is_readable(&readiness, PollTimeout::NONE));
+    assert!(is_readable(&readiness, in_time()));
     let end = by_descriptor.recv(Deadline::after(Duration::ZERO));
     assert!(is_death(end), "told by a descriptor");
 }
 
-/// The producer sleeps until a quarter of the ring is free; the consumer has released less, and waits for more by way of a
-/// set, or of a descriptor.
+/// The producer sleeps until a quarter of the ring is free. The consumer has released less, and waits for
+/// more by a set, or by a descriptor.
 #[test]
 fn who_waits_elsewhere_while_it_holds_lets_the_producer_go_on() {
     for by_descriptor in [false, true] {
@@ -301,18 +341,18 @@ fn who_waits_elsewhere_while_it_holds_lets_the_producer_go_on() {
         let start = Instant::now();
         thread::scope(|scope| {
             scope.spawn(move || {
-                let sent = tx.send(Deadline::NEVER, |event| *event = 16);
+                let sent = tx.send(patient(), |event| *event = 16);
                 assert_eq!(sent, Ok(16));
                 tx.keep().expect("kept");
             });
-            // it has gone to sleep by then, or it finds the space by itself
+            // the producer has gone to sleep by then, or finds the space by itself
             thread::sleep(NAP);
             rx.release_held(1);
             if !by_descriptor {
                 let mut set = RingSet::of([&rx]).expect("one");
-                assert_eq!(set.wait(Deadline::NEVER), Ok(0));
+                assert_eq!(set.wait(patient()), Ok(0));
             } else if !readiness.arm(&rx).expect("armed") {
-                assert!(is_readable(&readiness, PollTimeout::NONE));
+                assert!(is_readable(&readiness, in_time()));
             }
         });
         assert_prompt(start);
@@ -333,6 +373,11 @@ fn a_set_of_none_sleeps_until_its_deadline() {
     assert!(error.to_string().contains("no rings"), "{error}");
 }
 
+/// The same limit as [`patient`], for `poll`.
+fn in_time() -> PollTimeout {
+    PollTimeout::try_from(INTERVAL / 2).expect("a time")
+}
+
 fn is_readable(fd: impl AsFd, timeout: PollTimeout) -> bool {
     poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout).expect("poll") > 0
 }
@@ -351,7 +396,7 @@ fn a_descriptor_tells_of_an_event_and_of_the_end() {
             "nothing has come"
         );
         tx.publish_value(event);
-        assert!(is_readable(&readiness, PollTimeout::NONE));
+        assert!(is_readable(&readiness, in_time()));
         assert_eq!(rx.try_consume_next(), Some((event as i64, event)));
     }
     tx.publish_value(100);
@@ -363,7 +408,7 @@ fn a_descriptor_tells_of_an_event_and_of_the_end() {
     assert_eq!(rx.try_recv().map(|lease| lease.is_none()), Ok(true));
     assert!(!readiness.arm(&rx).expect("armed"));
     tx.close().expect("closed");
-    assert!(is_readable(&readiness, PollTimeout::NONE));
+    assert!(is_readable(&readiness, in_time()));
     assert_eq!(rx.try_recv().unwrap_err(), RecvError::Closed);
     assert_prompt(start);
 }
@@ -377,39 +422,39 @@ fn a_descriptor_is_its_consumers() {
     let text = readiness.arm(&other).expect_err("another ring").to_string();
     assert!(text.contains("belongs to the consumer"), "{text}");
     let start = Instant::now();
-    // armed, its thread asleep: dropping it does not wait for the clock
+    // it is armed, and its thread is asleep: dropping it does not wait for a timeout
     assert!(!readiness.arm(&one).expect("armed"));
     thread::sleep(NAP);
     drop(readiness);
     assert_prompt(start);
 }
 
-/// The sentry that was told to wait for an event may run only after the ring has lapped: the consumer kept on polling.
+/// A sentry that was told to wait for an event may run only after the ring has lapped, as the consumer kept
+/// on polling.
 #[test]
 fn a_lapped_order_is_news() {
     let ring = HeapRing::<u64>::new(8).expect("a ring");
     let mut tx = ring.producer().expect("a producer");
     let mut rx = consumer(&ring);
     let readiness = rx.readiness().expect("a descriptor");
-    let in_time = PollTimeout::try_from(INTERVAL / 2).expect("a time");
     for round in 0..100 {
         assert!(!readiness.arm(&rx).expect("armed"));
         if round % 2 == 0 {
-            // it is asleep already
+            // the sentry is asleep already
             thread::sleep(Duration::from_millis(1));
         }
         for _ in 0..8 * 3 + 1 {
             tx.publish_value(round);
             assert_eq!(rx.try_consume_next().map(|(_, event)| event), Some(round));
         }
-        assert!(is_readable(&readiness, in_time), "round {round}");
+        assert!(is_readable(&readiness, in_time()), "round {round}");
     }
     let start = Instant::now();
     for event in 0..1_000 {
         assert!(!readiness.arm(&rx).expect("armed"));
         tx.publish_value(event);
         while rx.peek().is_none() {
-            assert!(is_readable(&readiness, in_time), "event {event}");
+            assert!(is_readable(&readiness, in_time()), "event {event}");
         }
         rx.try_consume_next();
     }
@@ -429,10 +474,9 @@ fn a_token_makes_the_descriptor_readable() {
     thread::sleep(NAP);
     let start = Instant::now();
     token.cancel();
-    let in_time = PollTimeout::try_from(INTERVAL / 2).expect("a time");
-    assert!(is_readable(&readiness, in_time));
+    assert!(is_readable(&readiness, in_time()));
     assert_eq!(rx.try_recv().unwrap_err(), RecvError::Cancelled);
-    // it stays cancelled, and what is there comes all the same
+    // the token stays cancelled, and published events still come
     assert!(readiness.arm(&rx).expect("armed"));
     tx.publish_value(7);
     assert_eq!(

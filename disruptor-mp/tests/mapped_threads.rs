@@ -1,4 +1,4 @@
-//! Threads on rings in shared memory and in mapped files: each endpoint has mappings of its own, as a process has.
+//! Threads on rings in shared memory and in mapped files: each endpoint has its own mappings, as a process would have.
 #![cfg(not(miri))]
 
 #[path = "threads/mapped.rs"]

@@ -1,10 +1,11 @@
-//! What dashboards get to see: the text for Prometheus, and OpenTelemetry's instruments.
+//! The data for dashboards: the text for Prometheus, and OpenTelemetry's instruments.
 #![cfg(feature = "metrics")]
 
 use disruptor_mp::observability::{COUNTERS, prometheus_text};
 use disruptor_mp::{CounterSnapshot, CountersFile, HeapRing};
 
-/// A ring's endpoints, attached to the file, after two events; and two counters of a program's own with the same label.
+/// Checks a file with the endpoints of a ring, after two events, and two counters of a program's own with the
+/// same label.
 fn counted(file: &CountersFile, check: impl FnOnce(&[CounterSnapshot])) {
     let ring = HeapRing::<u64>::new(8).expect("a ring");
     let (mut tx, mut rx) = (
@@ -14,9 +15,9 @@ fn counted(file: &CountersFile, check: impl FnOnce(&[CounterSnapshot])) {
     tx.attach_counters(file).expect("slots");
     rx.attach_counters(file).expect("slots");
     tx.publish_batch(2, |event, i| *event = i as u64);
-    rx.counters(); // two are unread
+    rx.counters(); // two events are unread
     rx.process_available(|_, _| {});
-    // bring the file up to date
+    // brings the file up to date
     tx.counters();
     rx.counters();
     let own =
@@ -84,7 +85,7 @@ fn labels_are_escaped_for_prometheus() {
     assert_eq!(text.lines().count(), 3, "and no line more");
 }
 
-/// What the instruments say when they are collected is what the snapshot says.
+/// Collected instruments report what the snapshot says.
 #[cfg(feature = "opentelemetry")]
 mod instruments {
     use std::collections::BTreeMap;
@@ -96,10 +97,10 @@ mod instruments {
 
     use super::*;
 
-    /// Instrument, attributes: value.
+    /// From instrument and attributes to the value.
     type Reported = BTreeMap<(String, BTreeMap<String, String>), u64>;
 
-    /// What is collected now; counters are monotonic sums, the rest gauges.
+    /// Collects the instruments now; counters are monotonic sums, all others gauges.
     fn collect(provider: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> Reported {
         exporter.reset();
         provider.force_flush().expect("collected");

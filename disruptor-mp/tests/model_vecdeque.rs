@@ -1,5 +1,5 @@
-//! Random operations on a ring and on a model of it: a `VecDeque` of the retained events, and a position for each
-//! consumer. Whatever the capacity and wherever the sequence starts, both have to agree.
+//! Random operations on a ring and on a model of it: a `VecDeque` of the retained events, and a position for
+//! each consumer. Ring and model must agree, whatever the capacity and the first sequence are.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,10 +12,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 const LAST_SEQUENCE: Sequence = (1 << 61) - 1;
-/// Ids of durable consumers; automatic ones get numbers above.
+/// Ids of durable consumers; automatic ones have higher numbers.
 const DURABLE: [&str; 3] = ["a", "b", "c"];
 const AUTOMATIC_MAX: usize = 3;
-/// Under Miri a case takes seconds.
+/// Fewer under Miri, where a case takes seconds.
 const CASES: u32 = if cfg!(miri) { 2 } else { 256 };
 const OPERATIONS: usize = if cfg!(miri) { 30 } else { 200 };
 
@@ -23,9 +23,9 @@ const OPERATIONS: usize = if cfg!(miri) { 30 } else { 200 };
 enum Operation {
     Publish,
     Batch(usize),
-    /// Claimed, written, and not published.
+    /// Claims and writes a slot, and does not publish it.
     Abandon,
-    /// A batch whose writer panics at this event.
+    /// Publishes a batch whose writer panics at this event.
     BatchPanics(usize),
     Join(usize),
     JoinAutomatic,
@@ -35,11 +35,11 @@ enum Operation {
     Copy(usize),
     Lease(usize, LeaseEnd),
     Process(usize),
-    /// The handler panics at this event.
+    /// Processes events with a handler that panics at this event.
     ProcessPanics(usize, usize),
     Close,
     Keep,
-    /// The producer is dropped by a panic, as if it had died.
+    /// Drops the producer by a panic, as if it had died.
     Die,
 }
 
@@ -113,7 +113,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     )
 }
 
-/// What the event of `sequence` holds.
+/// The value of the event with this `sequence`.
 fn event(sequence: Sequence) -> u64 {
     (sequence as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
@@ -128,11 +128,11 @@ struct Bench {
     /// The last `capacity` events, oldest first.
     retained: VecDeque<(Sequence, u64)>,
     last: Sequence,
-    /// The last released sequence of everybody registered, attached or away.
+    /// The last released sequence of every registered consumer, attached or away.
     positions: BTreeMap<usize, Sequence>,
-    /// Whom the producer expects and has never seen.
+    /// The consumer that the producer expects and has never seen.
     expected: Option<usize>,
-    /// The highest that the floor may have risen to: joiners start above the floor.
+    /// The highest value that the floor may have: joiners start above the floor.
     floor_max: Sequence,
 }
 
@@ -171,7 +171,7 @@ impl Bench {
         (gate + self.capacity).min(LAST_SEQUENCE) - self.last
     }
 
-    /// Before an attempt to publish `n` events.
+    /// Notes the effect of an attempt to publish `n` events.
     fn note_floor(&mut self, n: i64) {
         let floor = match self.positions.values().min() {
             _ if self.expected.is_some() => self.first - 1,
@@ -279,7 +279,8 @@ impl Bench {
         if self.expected == Some(who) {
             assert_eq!(position, self.first - 1, "expected, so it misses nothing");
             self.expected = None;
-            // who comes counts as seen when the producer looks: gone again before that, it would still be expected
+            // a consumer counts as seen when the producer checks: if it had gone before that, it would still
+            // be expected
             assert!(self.tx().discover_consumer_id(DURABLE[who]));
         }
     }
@@ -417,7 +418,7 @@ impl Bench {
         self.attached.insert(who, rx);
     }
 
-    /// The producer ends, consumers drain, a successor goes on.
+    /// The producer ends, consumers drain, and a successor continues.
     fn succeed(&mut self, end: impl FnOnce(Producer<u64, Heap>)) {
         end(self.tx.take().unwrap());
         let mut tx = self.ring.producer().unwrap();
@@ -461,10 +462,15 @@ impl Bench {
             Operation::Process(who) => self.process(who, None),
             Operation::ProcessPanics(who, at) => self.process(who, Some(at)),
             Operation::Close => {
-                self.tx.take().unwrap().close().unwrap();
+                let report = self.tx.take().unwrap().close().unwrap();
+                if let Some(who) = self.expected.filter(|_| self.last >= self.first) {
+                    // the consumer's place is kept
+                    assert!(report.kept_for.iter().any(|id| id == DURABLE[who]));
+                    self.positions.insert(who, self.first - 1);
+                }
                 self.drained(|end| *end == RecvError::Closed);
                 self.tx = Some(self.ring.producer().unwrap());
-                self.succeed(|tx| tx.close().unwrap());
+                self.succeed(|tx| drop(tx.close().unwrap()));
             }
             Operation::Keep => self.succeed(|tx| tx.keep().unwrap()),
             Operation::Die => self.succeed(|tx| {
@@ -477,7 +483,7 @@ impl Bench {
         }
     }
 
-    /// What the handles say of themselves.
+    /// Compares what the handles report with the model.
     fn check(&mut self) {
         let smallest = self.positions.values().min().copied();
         let (last, count) = (self.last, self.positions.len());
@@ -496,7 +502,7 @@ impl Bench {
     }
 }
 
-/// Panics on purpose are not worth a line each.
+/// Hides the messages of deliberate panics.
 fn silence_panics_on_purpose() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -524,7 +530,7 @@ proptest! {
     }
 }
 
-/// Without consumers nothing ever makes the producer wait, whatever it publishes at a time.
+/// Without consumers the producer never waits, however many events it publishes at a time.
 #[test]
 fn runs_free_without_consumers() {
     for capacity in [1, 2, 4, 8, 16, 64] {
@@ -537,7 +543,7 @@ fn runs_free_without_consumers() {
     }
 }
 
-/// Expected and absent, exactly one ring's worth.
+/// While an expected consumer is absent, exactly one ring of events can be published.
 #[test]
 fn expected_consumers_get_exactly_one_ring() {
     for capacity in [1, 8] {
@@ -556,7 +562,7 @@ fn expected_consumers_get_exactly_one_ring() {
     }
 }
 
-/// After at most one ring's worth of publishes a joiner starts at the first event, whatever the
+/// After at most as many publishes as the ring has slots, a joiner starts at the first event, whatever the
 /// producer tried or asked meanwhile.
 #[test]
 fn joiner_gets_the_first_lap_whole() {
@@ -578,7 +584,7 @@ fn joiner_gets_the_first_lap_whole() {
     }
 }
 
-/// Sequences end at 2^61 − 1: a batch that goes beyond is refused, not waited for.
+/// Sequences end at 2^61 − 1: a batch that goes beyond is refused, and does not wait.
 #[test]
 fn batches_end_with_the_sequences() {
     let ring = HeapRing::<u64>::with_first_sequence(4, LAST_SEQUENCE).unwrap();

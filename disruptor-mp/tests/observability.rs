@@ -1,4 +1,4 @@
-//! Counters: files, slots and what endpoints count.
+//! Counters: files, slots, and what endpoints count.
 
 use std::path::Path;
 use std::process::Command;
@@ -249,7 +249,7 @@ fn a_producer_counts() {
     assert!(value(&counters, CounterId::PRODUCER_PARKS) > Some(0));
     assert_eq!(file.snapshot(), counters, "the file was brought up to date");
 
-    // without counters(): the file follows when the gate is looked at
+    // without counters(): the file is brought up to date when the gate is refreshed
     rx.process_available(|_, _| {});
     tx.publish(|_| {});
     assert_eq!(
@@ -297,7 +297,7 @@ fn a_consumer_counts() {
     drop(rx);
     assert!(file.snapshot().is_empty());
 
-    // a rejoin counts from where it joined, and what is skipped is not consumed
+    // a consumer that rejoins counts from its new start, and skipped events do not count as consumed
     let mut rx = ring.consumer("reader").expect("rejoin");
     assert_eq!(value(&rx.counters(), CounterId::EVENTS_CONSUMED), Some(0));
     let mut latest = ring
@@ -331,7 +331,7 @@ fn a_full_table_changes_nothing() {
 
 const CHILD: &str = "OBSERVABILITY_TEST_FILE";
 
-/// A child that does not outlive its test, passed or failed.
+/// A child that is killed when the test ends, passed or failed.
 struct Killed(std::process::Child);
 
 impl Killed {
@@ -348,7 +348,7 @@ impl Drop for Killed {
     }
 }
 
-/// As a child: claims counters, says so, and hangs until it is killed.
+/// In the child: claims counters, says so, and hangs until it is killed.
 fn child(path: &str) {
     let file = CountersFile::open(path).expect("open");
     let orders = file.counter(0x100, "orders").expect("counter");
@@ -410,7 +410,7 @@ fn a_forked_child_writes_nothing() {
     let file = CountersFile::create(directory.path().join("counters")).expect("create");
     let orders = file.counter(0x100, "orders").expect("counter");
     orders.add(1);
-    // SAFETY: the child calls what needs no lock, and leaves by _exit.
+    // SAFETY: the child calls only what needs no lock, and leaves by _exit.
     let child = unsafe { libc::fork() };
     if child == 0 {
         orders.add(10);
@@ -420,7 +420,7 @@ fn a_forked_child_writes_nothing() {
         unsafe { libc::_exit(if is_inert { 0 } else { 1 }) };
     }
     let mut status = 0;
-    // SAFETY: our own child, and a place for its status.
+    // SAFETY: the child is our own, and the status has a place.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert_eq!(status, 0, "the child saw nothing");
     assert_eq!((orders.get(), file.snapshot().len()), (1, 1));

@@ -1,4 +1,4 @@
-//! Observers: they hold nobody up, see nothing torn, and are told what they missed.
+//! Observers: they hold up no other party, see no torn event, and are told what they missed.
 
 use std::thread;
 
@@ -6,7 +6,7 @@ use disruptor_mp::{Deadline, Event, HeapRing, MultiProcessError, Observer, RecvE
 #[cfg(not(miri))]
 use disruptor_mp::{build_shared_single_producer, observer, portable_shm_segment_name, publisher};
 
-/// An event whose words belong together, and whose size is no multiple of eight.
+/// An event whose words belong together, and whose size is not a multiple of eight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Event)]
 #[repr(C)]
 struct Odd {
@@ -22,7 +22,7 @@ impl Odd {
 
 const EVENTS: u32 = if cfg!(miri) { 60 } else { 300_000 };
 
-/// Receives to the end; returns how many were seen and how many were missed.
+/// Receives until the end; returns how many events were seen and how many were missed.
 fn drain<B>(rx: &mut Observer<Odd, B>) -> (u64, u64) {
     let (mut seen, mut missed, mut next) = (0, 0, rx.next_sequence());
     loop {
@@ -60,7 +60,7 @@ fn a_running_producer_and_two_observers() {
                 });
             }
             for number in 0..EVENTS {
-                // nobody gates: there is always space
+                // no consumer gates, so that there is always space
                 match number % 3 {
                     0 => assert!(tx.try_publish(|event| *event = Odd::of(number)).is_ok()),
                     1 => {
@@ -110,7 +110,7 @@ fn lag_is_told_and_the_middle_comes_next() {
     for event in 0..20 {
         tx.publish_value(event);
     }
-    // the newest is 19: the next one is 19 − 8/2
+    // the newest event is 19, so that the next one is 19 − 8/2
     assert_eq!(rx.try_recv(), Err(RecvError::Lagged(15)));
     let rest: Vec<_> = std::iter::from_fn(|| rx.try_recv().expect("no end")).collect();
     assert_eq!(rest, [(15, 15), (16, 16), (17, 17), (18, 18), (19, 19)]);
@@ -138,8 +138,8 @@ fn starts_where_it_is_told() {
     );
 }
 
-/// A batch whose writer panics takes its stamps back, in slots that held older events: those are missed. What follows them
-/// is seen, and the end is told.
+/// A batch whose writer panics takes its stamps back, in slots that held older events: those events are
+/// missed. Later events are seen, and the end is reported.
 #[test]
 fn what_a_batch_took_back_is_missed_and_the_rest_is_seen() {
     let ring = HeapRing::<u64>::with_observers(8).expect("a ring");
@@ -166,7 +166,7 @@ fn what_a_batch_took_back_is_missed_and_the_rest_is_seen() {
             }
         }
     }
-    // slot 0 is marked busy; those of 1 to 5 have no stamp
+    // slot 0 is marked busy; slots 1 to 5 have no stamp
     assert_eq!((seen, missed), (vec![(6, 6), (7, 7)], 6));
     assert_eq!(rx.recv(Deadline::NEVER), Err(RecvError::Closed));
 }
@@ -207,7 +207,7 @@ fn a_successor_keeps_the_observers_and_they_learn_of_it() {
     assert!(dead.join().is_err());
     let end = rx.recv(Deadline::NEVER).unwrap_err();
     assert!(matches!(end, RecvError::ProducerDead { .. }), "{end}");
-    // who takes over need not know what the ring is
+    // a successor need not know that the ring has observers
     let mut successor = builder().build_zeroed_producer().expect("a successor");
     successor.publish_value(1);
     assert_eq!(rx.recv(Deadline::NEVER), Ok((1, 1)));

@@ -1,16 +1,16 @@
-//! What bounds a wait, whatever its strategy and its settings: the deadline, a token, and the other side's death.
+//! The bounds of a wait, whatever its strategy and its settings: the deadline, a token, and the other side's death.
 #![cfg(all(target_os = "linux", not(miri)))]
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    AutoWaitStrategy, CancelToken, Deadline, DisruptorBuilder, Heap, HeapRing, MultiProcessError,
-    Producer, RecvError, SendError, SharedMemory, attach_shared_consumer,
+    AutoWaitStrategy, CancelToken, CoordinationMode, Deadline, DisruptorBuilder, Heap, HeapRing,
+    MultiProcessError, Producer, RecvError, SendError, SharedMemory, attach_shared_consumer,
     build_shared_single_producer, portable_shm_segment_name, subscribe_within,
 };
 
-/// Nothing here lasts for so long.
+/// Nothing here takes as long as this.
 const LONG: Duration = Duration::from_secs(3600);
 /// Long enough for a thread to have fallen asleep.
 const NAP: Duration = Duration::from_millis(20);
@@ -20,7 +20,7 @@ fn assert_prompt(start: Instant) {
     assert!(start.elapsed() < PROMPT, "only after {:?}", start.elapsed());
 }
 
-/// A producer that goes in a panic leaves its ring as a death would.
+/// Drops a producer by a panic, which leaves its ring as a death would.
 fn die(tx: Producer<u64, Heap>) {
     let dead = thread::spawn(move || {
         let _tx = tx;
@@ -148,4 +148,61 @@ fn a_ring_that_comes_late_is_found() {
     let error = subscribe_within::<u64>(&name, NAP).expect_err("it has gone");
     assert!(matches!(error, MultiProcessError::NotFound { .. }));
     assert!(start.elapsed() >= NAP);
+}
+
+/// A coordination has its own timeout, and the one that overrides it.
+#[test]
+fn the_coordination_timeout_is_the_one_that_was_set_last() {
+    let wait = |timeout: Duration, overridden: Option<Duration>| {
+        let ring = HeapRing::<u64>::new(8).expect("a ring");
+        let builder = ring.builder().with_liveness_interval(LONG);
+        let builder = builder.with_coordination(CoordinationMode::WaitForConsumers {
+            min_consumers: 1,
+            timeout,
+        });
+        let builder = match overridden {
+            Some(overridden) => builder.with_coordination_timeout(overridden),
+            None => builder,
+        };
+        let start = Instant::now();
+        match builder.build_zeroed_producer().expect_err("nobody came") {
+            MultiProcessError::CoordinationTimeout { waited, .. } => (waited, start.elapsed()),
+            other => panic!("{other}"),
+        }
+    };
+    // much longer than the short timeout, and short enough to fail soon
+    let bound = Duration::from_secs(20);
+    for (timeout, overridden, expected) in [
+        (NAP, None, NAP),
+        (bound, Some(NAP), NAP),
+        (NAP, Some(2 * NAP), 2 * NAP),
+    ] {
+        let (waited, took) = wait(timeout, overridden);
+        assert_eq!(waited, expected);
+        assert!((expected..bound).contains(&took), "{expected:?}: {took:?}");
+    }
+}
+
+/// A nap ends at the deadline, however long it is set: otherwise each wait would take a tenth of a second.
+#[test]
+fn a_long_sleep_is_no_longer_than_the_deadline() {
+    let ring = HeapRing::<u64>::new(1).expect("a ring");
+    let build = || sleeping(&ring).with_liveness_interval(LONG);
+    let mut tx = build().build_zeroed_producer().expect("a producer");
+    let mut rx = build().build_consumer().expect("a consumer");
+    let soon = || Deadline::after(Duration::from_millis(1));
+    let start = Instant::now();
+    for _ in 0..200 {
+        assert_eq!(rx.recv(soon()).unwrap_err(), RecvError::Timeout);
+    }
+    tx.publish_value(0);
+    for _ in 0..200 {
+        let sent = tx.send(soon(), |_| {});
+        assert!(matches!(sent, Err(SendError::Timeout { .. })));
+    }
+    let took = start.elapsed();
+    assert!(
+        took < Duration::from_secs(15),
+        "{took:?} for 400 milliseconds"
+    );
 }

@@ -1,5 +1,5 @@
-//! The same order by each codec, over one transport: owned by bincode and postcard, in place by rkyv and flatbuffers. The
-//! flatbuffers schema is `flatbuffers_schema/order.fbs`.
+//! The same order sent with each codec over one transport: bincode and postcard decode an owned value, rkyv and
+//! flatbuffers read in place. The flatbuffers schema is `flatbuffers_schema/order.fbs`.
 //!
 //! `cargo run -p myelon --all-features --example codecs`
 
@@ -13,7 +13,7 @@ use myelon::prelude::*;
 use myelon::transport::AlignedFixedFrame;
 use myelon::{KindTable, TypedConsumer, TypedProducer};
 
-/// As flatc wrote it.
+/// Code that flatc generated.
 #[allow(warnings, missing_docs, missing_debug_implementations)]
 #[allow(
     clippy::all,
@@ -24,7 +24,7 @@ mod schema {
     include!("flatbuffers_schema/order_generated.rs");
 }
 
-/// Aligned: archives are read where they lie.
+/// An aligned frame, because archives are read in place.
 type Frame = AlignedFixedFrame<1024>;
 
 const DEPTH: usize = 64;
@@ -72,7 +72,7 @@ fn send(ring: &str) -> Result<(), Box<dyn Error>> {
     let mut tx = TypedProducer::from_builder(builder)?;
     let deadline = Deadline::after(PATIENCE);
     tx.send(&Bincode(order(1)), BINCODE, deadline)?;
-    tx.send(Postcard::of(&order(2)), POSTCARD, deadline)?; // not moved
+    tx.send(Postcard::of(&order(2)), POSTCARD, deadline)?; // the order is not moved
     tx.send(&Rkyv(order(3)), RKYV, deadline)?;
 
     let mut builder = FlatBufferBuilder::new();

@@ -1,5 +1,5 @@
-//! Messages of any length between two processes: short ones in one frame, read where they were written; long ones over
-//! many, one of them longer than the whole ring.
+//! Messages of any length between two processes. Short messages take one frame and are read in place. Long ones
+//! take many frames; one of them is longer than the whole ring.
 //!
 //! `cargo run -p myelon --example framed`
 
@@ -30,7 +30,7 @@ fn send(ring: &str) -> Result<(), Box<dyn Error>> {
     for (kind, len) in (0..).zip(LENGTHS) {
         tx.send(&vec![kind; len], kind, Deadline::after(PATIENCE))?;
     }
-    // a message can be written in place as well
+    // a message can also be written in place
     let mut message = tx.reserve(5, 255, Deadline::after(PATIENCE))?;
     message.copy_from_slice(b"bye!\n");
     message.publish();

@@ -1,4 +1,5 @@
-//! A picture of 64 KiB is read where its producer wrote it: no copy, no allocation, and only the fields that are looked at.
+//! A picture of 64 KiB is read in place: there is no copy and no allocation, and only the fields that are used
+//! are read.
 //!
 //! `cargo run -p myelon --features rkyv --example in_place_rkyv`
 
@@ -11,7 +12,7 @@ use myelon::prelude::*;
 use myelon::transport::{AlignedFixedFrame, ReassemblyBuffer};
 use myelon::{TypedConsumer, TypedProducer};
 
-/// A picture and what the archive adds to it fit one frame.
+/// One frame holds a picture and the bytes that the archive adds to it.
 type Frame = AlignedFixedFrame<{ 65_536 + 256 }>;
 
 const DEPTH: usize = 16;

@@ -1,5 +1,6 @@
-//! Frames whose size is chosen when the program starts: the smallest of a few classes that takes every message whole, so
-//! that all of them are read in place. The frame is a type; a `match` picks it once, and all that follows is generic.
+//! The frame size is chosen when the program starts: the smallest of a few sizes in which every message fits
+//! one frame, so that all messages are read in place. The frame is a type; one `match` selects it, and all code
+//! after that is generic.
 //!
 //! `cargo run -p myelon --example no_fragments`
 
@@ -13,16 +14,16 @@ use myelon::transport::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The memory that a ring may take, about: larger frames, fewer of them.
+/// The approximate memory of a ring: larger frames mean fewer of them.
 const RING_BYTES: usize = 4 << 20;
 
-/// What a side does with the frames that were chosen.
+/// One end of the ring, generic over the frame that was selected.
 trait Side {
     fn run<F: FramedTransportFrame>(&self, depth: usize) -> Result<(), Box<dyn Error>>;
 }
 
-/// Runs a side with the smallest frames that take messages of `longest` bytes. Both sides must be told the same length:
-/// with another frame, attaching is refused.
+/// Runs a side with the smallest frames that hold messages of `longest` bytes. Both sides must be given the
+/// same length: a side that attaches with another frame is refused.
 fn with_frames_for(longest: usize, side: &impl Side) -> Result<(), Box<dyn Error>> {
     fn run<F: FramedTransportFrame>(side: &impl Side) -> Result<(), Box<dyn Error>> {
         side.run::<F>((RING_BYTES / size_of::<F>()).next_power_of_two())
@@ -31,7 +32,7 @@ fn with_frames_for(longest: usize, side: &impl Side) -> Result<(), Box<dyn Error
         0..=240 => run::<AlignedFixedFrame<240>>(side),
         241..=4_096 => run::<AlignedFixedFrame<4_096>>(side),
         4_097..=65_536 => run::<AlignedFixedFrame<65_536>>(side),
-        // beyond that, messages take several frames
+        // messages longer than this take several frames
         _ => run::<AlignedFixedFrame<1_048_576>>(side),
     }
 }

@@ -1,5 +1,6 @@
-//! A client asks and a server answers, on a ring each way. The server blocks in `recv` until there is something to do; the
-//! client waits for each answer before it asks again, and prints what a round trip takes.
+//! A client asks and a server answers, on one ring in each direction. The server blocks in `recv` until a
+//! request comes. The client waits for each answer before it asks again, and prints how long a round trip
+//! takes.
 //!
 //! `cargo run --release -p myelon --example request_response`
 
@@ -47,7 +48,7 @@ fn serve(name: &str) -> Result<(), Box<dyn Error>> {
         let deadline = Deadline::after(PATIENCE);
         let request = match requests.recv(deadline) {
             Ok(request) => request,
-            Err(RecvError::Closed) => return Ok(()), // the client has done
+            Err(RecvError::Closed) => return Ok(()), // the client has finished
             Err(error) => return Err(error.into()),
         };
         answers.send(

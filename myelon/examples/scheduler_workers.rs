@@ -1,5 +1,6 @@
-//! An inference server's skeleton: one scheduler, four workers, each a process. In the middle of it one worker is killed; a
-//! new one of the same rank goes on where it was, and no request is left without that worker's answer.
+//! The skeleton of an inference server: one scheduler and four workers, each of them a process. While they run,
+//! one worker is killed. A new worker of the same rank continues where it was, and that worker's answer to
+//! every request still arrives.
 //!
 //! `cargo run -p myelon --example scheduler_workers`
 
@@ -20,7 +21,7 @@ const WORKERS: usize = 4;
 const REQUESTS: u32 = 2_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What all processes have to agree on.
+/// The settings that all processes must share.
 fn session(label: &str) -> RunnerMyelonTransportConfig {
     let rings = MyelonTransportConfig::default()
         .with_rpc_depth(64)
@@ -36,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Answers each request, until the scheduler has closed its ring.
+/// Answers each request until the scheduler has closed its ring.
 fn work(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
     let mut worker = Worker::<Frame>::start(&session(label), rank)?;
     loop {
@@ -61,16 +62,16 @@ fn schedule() -> Result<(), Box<dyn Error>> {
         .collect::<Result<Vec<_>, _>>()?;
     let mut scheduler = Scheduler::<Frame>::start(&session(&label))?;
 
-    // which workers have answered which request; a killed one may answer the one at hand twice
+    // which workers have answered which request; after a kill, a request may be answered twice
     let mut answered = BTreeSet::new();
     let mut sent = 0;
     while answered.len() < REQUESTS as usize * WORKERS {
-        // a few requests are under way at a time
+        // keep about 32 requests in flight
         if sent < REQUESTS && (sent as usize * WORKERS) < answered.len() + 32 * WORKERS {
             scheduler.broadcast(&sent.to_le_bytes(), 1, Deadline::after(PATIENCE))?;
             sent += 1;
             if sent == REQUESTS / 2 {
-                workers[2].kill()?; // SIGKILL, wherever it is
+                workers[2].kill()?; // SIGKILL, at whatever point it has reached
                 workers[2].wait()?;
                 workers[2] = start_worker(&label, 2)?;
             }

@@ -1,21 +1,24 @@
-//! Layer 2: messages as bytes and back.
+//! Layer 2: messages as bytes, and bytes as messages.
 //!
-//! A [`Codec`] is a message type that knows its bytes. Four come with the crate, each behind a feature and each a
-//! transparent wrapper around the message; anything else is a few lines in an implementation of your own.
+//! A [`Codec`] is a message type that can be converted to bytes and back. Four come with the crate. Each of
+//! them is behind a feature, and is a transparent wrapper around the message. For any other format, implement
+//! the trait yourself in a few lines.
 //!
 //! | codec | feature | for | in place ([`ZeroCopyCodec`]) |
 //! |---|---|---|---|
 //! | `Bincode` | `bincode` (default) | serde types; compact and quick | strings and byte slices, by `BorrowedForm` |
 //! | `Postcard` | `postcard` | serde types; the maintained alternative to bincode | the same |
-//! | `Rkyv` | `rkyv` | rkyv's own derives; large messages read where they lie | the whole message, checked first |
+//! | `Rkyv` | `rkyv` | rkyv's own derives; large messages that are read in place | the whole message, checked first |
 //! | `FlatBuffer` | `flatbuffers` | schemas shared with other languages and versions | tables, verified first |
 //!
-//! Bincode's development has ended: 2.0.1 is the last release that does anything (3.0.0 is an empty shell), and it is pinned.
-//! Its format is stable and small, so it stays the default; who wants a codec with a future takes postcard.
+//! Bincode's development has ended: 2.0.1 is the last usable release (3.0.0 is an empty crate), and
+//! it is pinned here. Its format is stable and small, so it stays the default. A program that needs a
+//! maintained codec should use postcard.
 //!
-//! Nothing here blocks. What is decoded may come from anyone: lengths, depths and references are checked against the
-//! bytes that are there, before memory is set aside for them, the whole input must be used, and what does not hold is a
-//! [`CodecError`], never a panic. A message has at most [`MAX_MESSAGE_BYTES`].
+//! Nothing here blocks. The decoders accept bytes from any source. They check lengths, depths and references
+//! against the bytes that are present before they allocate memory for them, and they require that the whole
+//! input is used. Input that fails a check gives a [`CodecError`], never a panic. A message has at most
+//! [`MAX_MESSAGE_BYTES`].
 //!
 //! # Examples
 //!
@@ -70,8 +73,8 @@ pub use crate::transport::MAX_MESSAGE_BYTES;
 
 /// How deep the values of a message may be nested to be decoded or read: 128.
 ///
-/// Of serde messages, each struct, tuple, sequence, map, enum and `Some` is one deeper; of archives, each reference; of
-/// flatbuffers, each table.
+/// In a serde message each struct, tuple, sequence, map, enum and `Some` counts as one level; in an archive
+/// each reference does; in a flatbuffer each table does.
 ///
 /// # Examples
 ///
@@ -90,10 +93,11 @@ pub use crate::transport::MAX_MESSAGE_BYTES;
 /// ```
 pub const MAX_DEPTH: usize = 128;
 
-/// A message type that knows its bytes.
+/// A message type that can be converted to bytes and back.
 ///
-/// Two methods make a codec; the others are provided by way of [`encode`](Self::encode), and worth writing where
-/// publishing must not allocate: a transport asks `encode_into` first, with the claimed frame.
+/// Two methods make a codec. The others have default implementations that call [`encode`](Self::encode).
+/// Implement them as well if publishing must not allocate: a transport calls `encode_into` first, with the
+/// claimed frame.
 ///
 /// # Examples
 ///
@@ -131,7 +135,7 @@ pub trait Codec: Sized {
     ///
     /// # Errors
     ///
-    /// What the format cannot express, or more than its limit allows.
+    /// The format cannot express the message, or the message exceeds the format's limit.
     ///
     /// # Examples
     ///
@@ -145,7 +149,7 @@ pub trait Codec: Sized {
     /// ```
     fn encode(&self) -> Result<Vec<u8>, CodecError>;
 
-    /// Appends the message's bytes to `out`; after an error `out` is as it was.
+    /// Appends the message's bytes to `out`. After an error, `out` is unchanged.
     ///
     /// # Errors
     ///
@@ -168,8 +172,8 @@ pub trait Codec: Sized {
         Ok(())
     }
 
-    /// Writes the message's bytes to the start of `out`: `Some` of their number, or `None` if they do not fit, and then
-    /// `out` holds anything.
+    /// Writes the message's bytes to the start of `out`. Returns how many there are, or `None` if they do not
+    /// fit; the contents of `out` are then unspecified.
     ///
     /// # Errors
     ///
@@ -196,11 +200,11 @@ pub trait Codec: Sized {
         Ok(Some(bytes.len()))
     }
 
-    /// The message that exactly these bytes stand for.
+    /// The message that exactly these bytes represent.
     ///
     /// # Errors
     ///
-    /// The bytes are not such a message, or more than one.
+    /// The bytes are not such a message, or contain more than one message.
     ///
     /// # Examples
     ///
@@ -216,7 +220,7 @@ pub trait Codec: Sized {
     fn decode(bytes: &[u8]) -> Result<Self, CodecError>;
 }
 
-/// A codec whose messages can be read where they lie, without a copy.
+/// A codec whose messages can be read in place, without a copy.
 ///
 /// # Examples
 ///
@@ -247,14 +251,14 @@ pub trait Codec: Sized {
 /// # Ok::<(), CodecError>(())
 /// ```
 pub trait ZeroCopyCodec: Codec {
-    /// The message as it lies in bytes that live for `'a`.
+    /// The message, read in place in bytes that live for `'a`.
     type Archived<'a>;
 
-    /// Checks that exactly these bytes are a message, and gives it to read in place.
+    /// Checks that exactly these bytes are a message, and returns the message to be read in place.
     ///
     /// # Errors
     ///
-    /// The bytes are not such a message, or lie where it cannot be read.
+    /// The bytes are not such a message, or lie at an address where it cannot be read.
     ///
     /// # Examples
     ///

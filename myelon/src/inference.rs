@@ -1,9 +1,12 @@
-//! A fixed group of workers that all take every event of one ring: the topology of layer 0, without messages.
+//! A fixed group of workers in which each worker receives every event of one ring: the topology of layer 0,
+//! without messages.
 //!
-//! For messages, and answers to them, see [`session`](crate::session).
+//! For messages and answers to them, see [`session`](crate::session).
 
 use core::marker::PhantomData;
+use core::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use disruptor_mp::{
     Consumer, DisruptorBuilder, Event, MappedFile, MmapTransportLayout, MultiProcessError,
@@ -12,7 +15,7 @@ use disruptor_mp::{
 
 use crate::transport::{RingPlace, WORKER_PREFIX};
 
-/// The result of what a topology does.
+/// The result of a topology's calls.
 ///
 /// # Examples
 ///
@@ -25,7 +28,7 @@ use crate::transport::{RingPlace, WORKER_PREFIX};
 /// ```
 pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
 
-/// What can go wrong with a topology.
+/// Errors of a topology.
 ///
 /// # Examples
 ///
@@ -40,7 +43,7 @@ pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InferenceTopologyError {
-    /// No topology has so many workers.
+    /// The number of workers is outside the range of a topology.
     #[error("a fixed topology has 2 to 8 workers, not {found}: take a session for other numbers")]
     WorkerCount {
         /// The number that was given.
@@ -51,7 +54,7 @@ pub enum InferenceTopologyError {
     NoSuchWorker {
         /// The number that was given.
         index: usize,
-        /// How many there are.
+        /// How many workers the topology has.
         workers: usize,
     },
     /// The ring could not be created, opened or attached.
@@ -66,10 +69,10 @@ pub enum InferenceTopologyError {
 /// ```
 /// use myelon::WorkerCount;
 ///
-/// assert_eq!(WorkerCount::from_usize(4)?, WorkerCount::Four);
+/// assert_eq!(WorkerCount::from_usize(4), Some(WorkerCount::Four));
 /// assert_eq!(WorkerCount::Four.as_usize(), 4);
-/// assert!(WorkerCount::from_usize(9).is_err());
-/// # Ok::<(), myelon::InferenceTopologyError>(())
+/// let error = WorkerCount::try_from(9).unwrap_err();
+/// assert_eq!(error.to_string(), "a fixed topology has 2 to 8 workers, not 9: take a session for other numbers");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkerCount {
@@ -90,7 +93,7 @@ pub enum WorkerCount {
 }
 
 impl WorkerCount {
-    /// The number.
+    /// The count as a number.
     ///
     /// # Examples
     ///
@@ -101,24 +104,18 @@ impl WorkerCount {
         self as usize
     }
 
-    /// The count that is this number.
-    ///
-    /// # Errors
-    ///
-    /// [`InferenceTopologyError::WorkerCount`] outside 2 to 8.
+    /// The count with this number; `None` outside 2 to 8. `try_from` returns an error instead.
     ///
     /// # Examples
     ///
     /// ```
     /// use myelon::WorkerCount;
     ///
-    /// assert_eq!(WorkerCount::from_usize(8)?, WorkerCount::Eight);
-    /// let error = WorkerCount::from_usize(1).unwrap_err();
-    /// assert_eq!(error.to_string(), "a fixed topology has 2 to 8 workers, not 1: take a session for other numbers");
-    /// # Ok::<(), myelon::InferenceTopologyError>(())
+    /// assert_eq!(WorkerCount::from_usize(8), Some(WorkerCount::Eight));
+    /// assert_eq!(WorkerCount::from_usize(1), None);
     /// ```
-    pub const fn from_usize(workers: usize) -> InferenceTopologyResult<Self> {
-        Ok(match workers {
+    pub const fn from_usize(workers: usize) -> Option<Self> {
+        Some(match workers {
             2 => Self::Two,
             3 => Self::Three,
             4 => Self::Four,
@@ -126,13 +123,21 @@ impl WorkerCount {
             6 => Self::Six,
             7 => Self::Seven,
             8 => Self::Eight,
-            found => return Err(InferenceTopologyError::WorkerCount { found }),
+            _ => return None,
         })
     }
 }
 
-/// One scheduler and a fixed number of workers on one ring of events: each worker takes every event, and none is missed
-/// by a worker that comes late or comes back.
+impl TryFrom<usize> for WorkerCount {
+    type Error = InferenceTopologyError;
+
+    fn try_from(found: usize) -> InferenceTopologyResult<Self> {
+        Self::from_usize(found).ok_or(InferenceTopologyError::WorkerCount { found })
+    }
+}
+
+/// One scheduler and a fixed number of workers on one ring of events. Each worker receives every event, and a
+/// worker that comes late or comes back misses none.
 ///
 /// # Examples
 ///
@@ -144,7 +149,7 @@ impl WorkerCount {
 /// let mut scheduler = topology.build_scheduler(|| 0_u64)?;
 /// scheduler.send(Deadline::NEVER, |event| *event = 7)?;
 /// for index in 0..topology.workers() {
-///     let mut worker = topology.attach_worker::<u64>(index)?; // late, and yet it misses nothing
+///     let mut worker = topology.attach_worker::<u64>(index)?; // it is late, and still misses nothing
 ///     assert_eq!(*worker.recv(Deadline::NEVER)?, 7);
 /// }
 /// # scheduler.destroy()?;
@@ -153,19 +158,21 @@ impl WorkerCount {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedTopology<B = SharedMemory> {
     name: String,
-    /// Where the ring's file is; empty in shared memory.
+    /// The directory of the ring's file; empty for shared memory.
     root: PathBuf,
     size: usize,
     workers: WorkerCount,
+    /// How long the scheduler waits for its workers. `None`: it does not wait.
+    coordination_timeout: Option<Duration>,
     backing: PhantomData<B>,
 }
 
 mod sealed {
     use super::{DisruptorBuilder, Event, Path};
 
-    /// Where the ring of a topology is.
+    /// The kind of memory that a topology's ring is in.
     pub trait Backing: Sized {
-        /// A builder of the ring with this name and size in the directory.
+        /// A builder of the ring with this name and size, in the directory `root`.
         fn builder<E: Event>(root: &Path, name: &str, size: usize) -> DisruptorBuilder<E, Self>;
     }
 }
@@ -183,7 +190,8 @@ impl sealed::Backing for MappedFile {
 }
 
 impl FixedTopology {
-    /// The ring `name` in shared memory with `size` slots, a power of two, and so many workers. Nothing is created yet.
+    /// The ring `name` in shared memory with `size` slots, a power of two, and `workers` workers. Nothing is
+    /// created yet.
     ///
     /// # Examples
     ///
@@ -199,7 +207,8 @@ impl FixedTopology {
 }
 
 impl FixedTopology<MappedFile> {
-    /// As [`new`](FixedTopology::new), with the ring in a file in the directory `root`.
+    /// As [`new`](FixedTopology::new), with the ring in a file in the directory `root`. A relative path is
+    /// resolved now, against the current working directory.
     ///
     /// # Examples
     ///
@@ -221,7 +230,9 @@ impl FixedTopology<MappedFile> {
         size: usize,
         workers: WorkerCount,
     ) -> Self {
-        Self::at(name.into(), root.into(), size, workers)
+        let root = root.into();
+        let root = std::path::absolute(&root).unwrap_or(root);
+        Self::at(name.into(), root, size, workers)
     }
 }
 
@@ -232,8 +243,46 @@ impl<B> FixedTopology<B> {
             root,
             size,
             workers,
+            coordination_timeout: None,
             backing: PhantomData,
         }
+    }
+
+    /// Makes [`build_scheduler`](Self::build_scheduler) wait this long for all workers to come. If some are
+    /// missing then, it fails, and the error names them. A worker can attach as soon as the ring exists. If a
+    /// worker may start before the scheduler, call [`wait_for_ring`](DisruptorBuilder::wait_for_ring) on the
+    /// worker's builder.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use myelon::{Deadline, FixedTopology, WorkerCount};
+    ///
+    /// # let name = myelon::portable_shm_segment_name("doc");
+    /// let topology = FixedTopology::new(&name, 64, WorkerCount::Two);
+    /// let topology = topology.with_coordination_timeout(Duration::from_secs(30));
+    /// std::thread::scope(|scope| -> Result<(), Box<dyn std::error::Error>> {
+    ///     for index in topology.worker_indices() {
+    ///         let worker = topology.worker_builder::<u64>(index)?.wait_for_ring(Duration::from_secs(30));
+    ///         scope.spawn(|| assert_eq!(*worker.build_consumer().unwrap().recv(Deadline::NEVER).unwrap(), 7));
+    ///     }
+    ///     let mut scheduler = topology.build_scheduler(|| 0_u64)?; // both have come
+    ///     scheduler.send(Deadline::NEVER, |event| *event = 7)?;
+    ///     Ok(())
+    /// })?;
+    ///
+    /// # let name = myelon::portable_shm_segment_name("doc");
+    /// let alone = FixedTopology::new(&name, 64, WorkerCount::Two);
+    /// let alone = alone.with_coordination_timeout(Duration::from_millis(5));
+    /// let missing = alone.build_scheduler(|| 0_u64).unwrap_err().to_string();
+    /// assert!(missing.contains("worker_0") && missing.contains("worker_1"), "{missing}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_coordination_timeout(mut self, timeout: Duration) -> Self {
+        self.coordination_timeout = Some(timeout);
+        self
     }
 
     /// The ring's name.
@@ -249,7 +298,7 @@ impl<B> FixedTopology<B> {
         &self.name
     }
 
-    /// How many slots it has.
+    /// How many slots the ring has.
     ///
     /// # Examples
     ///
@@ -262,7 +311,7 @@ impl<B> FixedTopology<B> {
         self.size
     }
 
-    /// How many workers take its events.
+    /// How many workers receive the events.
     ///
     /// # Examples
     ///
@@ -273,6 +322,32 @@ impl<B> FixedTopology<B> {
     /// ```
     pub fn workers(&self) -> usize {
         self.workers.as_usize()
+    }
+
+    /// How many workers receive the events, as the [`WorkerCount`] that was given.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::{FixedTopology, WorkerCount};
+    ///
+    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).worker_count(), WorkerCount::Four);
+    /// ```
+    pub fn worker_count(&self) -> WorkerCount {
+        self.workers
+    }
+
+    /// The indices of the workers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::{FixedTopology, WorkerCount};
+    ///
+    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).worker_indices(), 0..4);
+    /// ```
+    pub fn worker_indices(&self) -> Range<usize> {
+        0..self.workers()
     }
 
     /// The consumer id of the worker `index`, counted from 0.
@@ -300,7 +375,8 @@ impl<B> FixedTopology<B> {
 }
 
 impl<B: sealed::Backing> FixedTopology<B> {
-    /// A builder of the scheduler's end, which expects all workers.
+    /// A builder of the scheduler's producer. It expects all workers, and waits for them if
+    /// [`with_coordination_timeout`](Self::with_coordination_timeout) was called.
     ///
     /// # Examples
     ///
@@ -317,16 +393,24 @@ impl<B: sealed::Backing> FixedTopology<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn scheduler_builder<E: Event>(&self) -> DisruptorBuilder<E, B> {
-        B::builder(&self.root, &self.name, self.size)
-            .discover_consumer_with_prefix(self.workers(), WORKER_PREFIX)
+        let builder = B::builder(&self.root, &self.name, self.size)
+            .discover_consumer_with_prefix(self.workers(), WORKER_PREFIX);
+        match self.coordination_timeout {
+            // the builder waits for the consumers that it expects by id, and for 0 others
+            Some(timeout) => builder.wait_for_consumers(0, timeout),
+            None => builder,
+        }
     }
 
-    /// The scheduler's end: creates the ring, filled by `factory`, or takes over the one that a dead scheduler left. Does
-    /// not wait for the workers; until all have come it fills the ring once and no further.
+    /// Creates the ring with events made by `factory`, or takes over the ring that a dead scheduler left, and
+    /// returns the scheduler's producer. Waits for the workers if
+    /// [`with_coordination_timeout`](Self::with_coordination_timeout) was called. Otherwise it does not wait,
+    /// and until all workers have come the scheduler fills the ring once and no further.
     ///
     /// # Errors
     ///
-    /// [`InferenceTopologyError::Ring`].
+    /// [`InferenceTopologyError::Ring`]. A [`MultiProcessError::CoordinationTimeout`] in it names the missing
+    /// workers by id.
     ///
     /// # Examples
     ///
@@ -345,7 +429,7 @@ impl<B: sealed::Backing> FixedTopology<B> {
         Ok(self.scheduler_builder().build_producer(factory)?)
     }
 
-    /// A builder of the end of the worker `index`, counted from 0.
+    /// A builder of the consumer of the worker `index`, counted from 0.
     ///
     /// # Errors
     ///
@@ -375,7 +459,8 @@ impl<B: sealed::Backing> FixedTopology<B> {
         Ok(B::builder(&self.root, &self.name, self.size).with_consumer_id(&id))
     }
 
-    /// The end of the worker `index`, counted from 0; one that was here before goes on where it was. Never waits.
+    /// The consumer of the worker `index`, counted from 0. A worker that was attached before continues where it
+    /// was. Never waits.
     ///
     /// # Errors
     ///
@@ -398,5 +483,32 @@ impl<B: sealed::Backing> FixedTopology<B> {
     /// ```
     pub fn attach_worker<E: Event>(&self, index: usize) -> InferenceTopologyResult<Consumer<E, B>> {
         Ok(self.worker_builder(index)?.build_consumer()?)
+    }
+}
+
+/// Kept for programs written against disruptor-mp 0.1 and myelon 0.1.
+impl<B> FixedTopology<B> {
+    /// [`name`](Self::name).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let topology = myelon::FixedTopology::new("batches", 1024, myelon::WorkerCount::Four);
+    /// assert_eq!(topology.segment_name(), topology.name());
+    /// ```
+    pub fn segment_name(&self) -> &str {
+        self.name()
+    }
+
+    /// [`size`](Self::size).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let topology = myelon::FixedTopology::new("batches", 1024, myelon::WorkerCount::Four);
+    /// assert_eq!(topology.buffer_size(), topology.size());
+    /// ```
+    pub fn buffer_size(&self) -> usize {
+        self.size()
     }
 }

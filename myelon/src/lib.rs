@@ -19,8 +19,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Layer 0, rings of events, is the crate `disruptor-mp`; all of it is here under the same names, and the types are the
-//! same: a `disruptor_mp::SharedConsumer` is a [`SharedConsumer`]. The crate itself is not a path of this one:
+//! Layer 0, rings of events, is the crate `disruptor-mp`. This crate re-exports all of it under the same names,
+//! and the types are the same: a `disruptor_mp::SharedConsumer` is a [`SharedConsumer`]. The crate itself is
+//! not re-exported as a path of this one:
 //!
 //! ```compile_fail,E0433
 //! let _ = myelon::disruptor_mp::portable_shm_segment_name("ticks");
@@ -28,6 +29,7 @@
 
 pub mod codec;
 pub mod inference;
+pub mod prelude;
 pub mod session;
 pub mod transport;
 pub mod typed_transport;
@@ -53,12 +55,17 @@ pub use typed_transport::*;
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
-/// So do the guide's, and they run.
+/// The guide's examples compile and run.
 #[cfg(all(doctest, feature = "bincode", feature = "rkyv"))]
 #[doc = include_str!("../../docs/guide.md")]
 mod guide {}
 
-/// And those of the page on operations.
+/// The examples of the page on operations compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/operations.md")]
 mod operations {}
+
+/// The examples for programs written against the crates of these names before 0.1.0 compile and run.
+#[cfg(all(doctest, feature = "bincode"))]
+#[doc = include_str!("../../docs/migrating.md")]
+mod migrating {}

@@ -1,12 +1,22 @@
-//! One scheduler and its workers: a ring on which the scheduler sends to all of them, and one from each worker back.
+//! One scheduler and its workers: one ring on which the scheduler sends to all workers, and one ring from each
+//! worker back to the scheduler.
 //!
-//! The scheduler's ring belongs to the scheduler, and each worker is a durable consumer of it by its rank; a worker's ring
-//! belongs to the worker, and the scheduler is its one durable consumer. All are expected by name before they have come,
-//! so that members may start in any order and miss nothing; the rings fill until then, and no further.
+//! The scheduler's ring belongs to the scheduler; each worker is a durable consumer of it, with an id made from
+//! its rank. A worker's ring belongs to the worker; the scheduler is its one durable consumer. Each ring's
+//! producer expects these consumers by id from the start. So the members may start in any order and miss
+//! nothing: until a consumer has come, the ring fills once and no further.
 //!
-//! A worker that dies keeps its place: the scheduler is held up once the ring is full, and whoever starts with that rank
-//! goes on where the dead one was, with the message at hand again. A scheduler that dies is succeeded on the same ring;
-//! workers wait. Whoever ends in order closes its ring, and its name goes when it is drained.
+//! A worker that dies keeps its place, so the scheduler blocks once its ring is full. The next process that
+//! starts with that rank continues where the dead worker was, and receives the message that the dead worker was
+//! handling again. A worker that has left, or was removed, and comes again receives only messages that are sent
+//! after it has come again. If the scheduler dies, a successor takes over the same ring. Workers keep their
+//! answers for the successor, and wait for it once their rings are full.
+//!
+//! A member that ends in order closes its ring, and the ring's name is removed when the ring is drained. A
+//! scheduler that closes the session, or is dropped, gives up the answers that it has not received. Workers
+//! still receive every request that was sent, no process receives their answers to those requests, and then
+//! they receive the end. From the close on, no worker waits for space, whatever its deadline, and a message
+//! that a worker sends without a request is refused with [`TransportError::SessionClosed`].
 
 mod scheduler;
 mod worker;
@@ -26,13 +36,13 @@ use crate::transport::{
 /// The scheduler's id on its workers' rings.
 const SCHEDULER_ID: &str = "scheduler";
 
-/// Where a session's rings are, and how one gets at them.
+/// The places of a session's rings, and how to build them.
 #[derive(Debug)]
 struct Places<F: FramedTransportFrame, B> {
     config: RunnerMyelonTransportConfig,
     layout: MyelonTransportLayout,
     root: PathBuf,
-    /// A builder of the ring with this name and depth in the directory.
+    /// Makes a builder of the ring with this name and depth in the directory.
     builder: fn(&Path, &str, usize) -> DisruptorBuilder<F, B>,
 }
 
@@ -59,33 +69,36 @@ impl<F: FramedTransportFrame, B> Places<F, B> {
         Ok(Self {
             layout: config.layout()?,
             config: config.clone(),
-            root: root.to_owned(),
+            // workers' rings are opened later, when the program may have changed its working directory
+            root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
             builder,
         })
     }
 
     /// The ring from the scheduler to all workers.
     fn requests(&self) -> DisruptorBuilder<F, B> {
-        self.ring(
-            &self.layout.rpc_ring_name(),
-            self.config.transport.rpc_depth,
-        )
+        let name = self.layout.rpc_ring_name();
+        self.ring(&name, "to its workers", self.config.transport.rpc_depth)
     }
 
     /// The ring from the worker `rank` to the scheduler.
     fn responses(&self, rank: usize) -> DisruptorBuilder<F, B> {
         let name = self.layout.response_ring_name(rank);
-        self.ring(&name, self.config.transport.response_depth)
+        let what = format!("from worker {rank}");
+        self.ring(&name, &what, self.config.transport.response_depth)
     }
 
-    fn ring(&self, name: &str, depth: usize) -> DisruptorBuilder<F, B> {
+    /// `what` is the ring's direction. It goes into the ring's description, because the ring's name, made from
+    /// the session's tag, does not show it.
+    fn ring(&self, name: &str, what: &str, depth: usize) -> DisruptorBuilder<F, B> {
         let config = &self.config.transport;
         (self.builder)(&self.root, name, depth)
+            .described_as(&format!("session {}, {what}", self.config.session))
             .with_liveness_interval(config.liveness_interval)
             .with_wait_strategy(config.wait_strategy.into())
     }
 
-    /// Refuses a worker that the session does not have.
+    /// Refuses the rank of a worker that the session does not have.
     fn check_rank(&self, rank: usize) -> TransportResult<()> {
         let workers = self.config.workers;
         match rank < workers {

@@ -1,10 +1,12 @@
-//! Layer 3: messages as values, by way of a [codec](crate::codec), and as what can be read in place.
+//! Layer 3: messages as values, encoded by a [codec](crate::codec), and messages that are read in place.
 //!
-//! A typed transport is a framed one that encodes what it sends and decodes what it receives. A message that fits one
-//! frame is encoded straight into the frame, and decoded from it or read where it lies; nothing is allocated for it but
-//! what its own type needs. Several types share a transport by `kind`, a byte that goes with each message.
+//! A typed transport is a framed transport that encodes the values it sends and decodes those it receives. A
+//! message that fits one frame is encoded straight into the frame, and is decoded from the frame or read in
+//! place. It allocates nothing except memory that its own type needs. Several types can share a transport: a
+//! byte, the `kind`, goes with each message and says which type it is.
 //!
-//! A message that cannot be decoded is an error that names its kind and length; the next one follows.
+//! A message that cannot be decoded gives an error with the message's kind and length; the next call continues
+//! with the next message.
 //!
 //! ```
 //! # #[cfg(feature = "bincode")] {

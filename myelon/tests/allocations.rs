@@ -1,7 +1,10 @@
-//! A message that fits one frame is sent and received without an allocation, in every way; a longer one without one
-//! after the first. What is read in place lies in the ring.
+//! A message that fits one frame is sent and received without an allocation, in every way. A longer message
+//! causes none after the first one. Messages that are read in place lie in the ring.
 
+mod bounded;
 mod counting;
+
+use std::time::Duration;
 
 use counting::allocations_of;
 use myelon::transport::{
@@ -15,6 +18,8 @@ type Tx<F, B> = FramedTransportProducer<F, B>;
 type Rx<F, B> = FramedTransportConsumer<F, B>;
 
 const DEPTH: usize = 64;
+/// A limit for the whole test that no test comes near.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Both ends of a ring.
 fn pair<F: FramedTransportFrame, B>(
@@ -25,7 +30,7 @@ fn pair<F: FramedTransportFrame, B>(
     Ok((tx, rx))
 }
 
-/// Sends and receives `message` in every way but those that return a vector.
+/// Sends and receives `message` in every way except those that return a vector.
 fn every_way<F: FramedTransportFrame, B>(
     tx: &mut Tx<F, B>,
     rx: &mut Rx<F, B>,
@@ -48,7 +53,7 @@ fn every_way<F: FramedTransportFrame, B>(
         }
         let count = rx.process_available_messages(|_, received| check(received));
         assert_eq!(count, Ok(3));
-        // empty is an answer like any other
+        // an empty ring must not allocate either
         assert!(rx.try_recv().expect("open").is_none());
     }
 }
@@ -68,18 +73,18 @@ fn of_every_way<F: FramedTransportFrame, B>(place: impl RingPlace<B> + Copy) -> 
         });
         assert_eq!(counted.0, 0, "{len} bytes in place");
     }
-    // several frames: one buffer is the caller's, one the consumer's own
+    // several frames: one buffer is the caller's, the other the consumer's own
     tx.publish(&message, 1)?;
     drop(rx.recv(Deadline::NEVER)?);
     let mut buffer = ReassemblyBuffer::with_capacity(message.len());
     let counted = allocations_of(|| every_way(&mut tx, &mut rx, &mut buffer, &message));
     assert_eq!(counted.0, 0, "three frames");
-    // a time is no reason
+    // a time causes no allocation
     tx.stamp_send_times(true);
     let short = &message[..tx.frame_limit()];
     let counted = allocations_of(|| every_way(&mut tx, &mut rx, &mut buffer, short));
     assert_eq!(counted.0, 0, "with a time");
-    // a vector is one allocation
+    // a vector takes one allocation
     tx.stamp_send_times(false).publish(&message, 1)?;
     let counted = allocations_of(|| drop(rx.recv_owned(Deadline::NEVER)));
     assert_eq!(counted, (1, message.len()));
@@ -88,6 +93,12 @@ fn of_every_way<F: FramedTransportFrame, B>(place: impl RingPlace<B> + Copy) -> 
 
 #[test]
 fn messages_allocate_nothing() -> Result {
+    // a managed call has no deadline of its own
+    bounded::within(LIMIT, || messages_in_every_way().expect("no error"));
+    Ok(())
+}
+
+fn messages_in_every_way() -> Result {
     let name = myelon::portable_shm_segment_name("allocations");
     of_every_way::<FixedFrame<48>, _>(&name)?;
     of_every_way::<AlignedFixedFrame<65_536>, _>(&name)?;
@@ -95,7 +106,7 @@ fn messages_allocate_nothing() -> Result {
     of_every_way::<FixedFrame<1024>, _>(&layout)
 }
 
-/// Of a message that the whole ring cannot hold, too, the memory is reused.
+/// Memory is reused even for messages that the whole ring cannot hold.
 #[test]
 fn messages_longer_than_the_ring_allocate_nothing_after_the_first() -> Result {
     let ring = myelon::HeapRing::<FixedFrame<16>>::new(8)?;
@@ -113,7 +124,7 @@ fn messages_longer_than_the_ring_allocate_nothing_after_the_first() -> Result {
         let len = rx.recv_leased(&mut buffer, Deadline::NEVER, |_, message| message.len());
         assert_eq!(len, Ok(1000));
     };
-    // the consumer has memory of its own, which changes places with the caller's
+    // the consumer has a buffer of its own, which it swaps with the caller's
     receive();
     receive();
     let counted = allocations_of(|| (2..ROUNDS).for_each(|_| receive()));
@@ -159,7 +170,7 @@ macro_rules! serde_codec {
                     }
                 });
                 assert_eq!(counted.0, 0);
-                // what is too long for a frame is encoded in a buffer, which is kept
+                // a message too long for a frame is encoded in a buffer, which is kept for the next one
                 let long = $codec(vec![7_u64; 100]);
                 tx.publish(&long, 2)?;
                 let counted = allocations_of(|| {
@@ -190,13 +201,13 @@ mod archives {
     type Batch = Rkyv<Vec<u8>>;
     type Frame = AlignedFixedFrame<65_536>;
 
-    /// Where an archive's bytes are.
+    /// The addresses of an archive's bytes.
     fn place_of(batch: &Archived<Vec<u8>>) -> Range<usize> {
         let bytes = batch.as_slice().as_ptr_range();
         bytes.start.addr()..bytes.end.addr()
     }
 
-    /// Where this process has the ring mapped, by what the system says.
+    /// The addresses at which this process has the ring mapped, according to the system.
     fn mappings_of(name: &str) -> Vec<Range<usize>> {
         let maps = std::fs::read_to_string("/proc/self/maps").expect("the mappings");
         let ours = maps
@@ -211,7 +222,7 @@ mod archives {
         ranges.collect()
     }
 
-    /// Whether the place lies in one of the ranges.
+    /// Whether `place` lies in one of the ranges.
     fn is_within(place: &Range<usize>, ranges: &[Range<usize>]) -> bool {
         ranges
             .iter()
@@ -226,9 +237,9 @@ mod archives {
         let mut onlooker: SharedConsumer<Frame> =
             myelon::attach_shared_consumer(&name, 4).build_consumer()?;
         let mut buffer = ReassemblyBuffer::new();
-        // as much as a frame holds beside the archive's own head
+        // as much as a frame holds beside the archive's own header
         let batch: Batch = Rkyv((0..65_000).map(|at| at as u8).collect());
-        // the first one allocates the thread's arena
+        // the first message allocates the thread's arena
         tx.publish(&batch, 1)?;
         rx.recv_leased::<Batch, _, _>(&mut buffer, |_, _| ())?;
         onlooker.recv(Deadline::NEVER)?.commit();
@@ -247,7 +258,7 @@ mod archives {
             assert_eq!(counted.0, 0);
             assert_eq!(place.len(), 65_000);
             assert!(is_within(&place, &mappings), "{place:x?} in {mappings:x?}");
-            // the same bytes, by another mapping of the same ring
+            // the same bytes, through another mapping of the same ring
             let frame = onlooker.recv(Deadline::NEVER)?;
             assert_eq!(frame.payload()[..65_000], batch.0);
         }
@@ -255,7 +266,7 @@ mod archives {
         Ok(())
     }
 
-    /// On the heap both sides see the ring at one address: the archive lies in the slot's own payload.
+    /// On the heap both sides see the ring at one address, so the archive must lie in the slot's own payload.
     #[test]
     fn an_archive_is_read_in_its_own_slot() -> Result {
         let ring = myelon::HeapRing::<Frame>::new(2)?;
@@ -281,7 +292,7 @@ mod archives {
         Ok(())
     }
 
-    /// Longer than a frame: put together in the caller's buffer, aligned, and in no other memory.
+    /// Archives longer than a frame are put together, aligned, in the caller's buffer and in no other memory.
     #[test]
     fn archives_of_several_frames_allocate_nothing_after_the_first() -> Result {
         let name = myelon::portable_shm_segment_name("archives");

@@ -1,4 +1,5 @@
-//! Every name of layers 1 to 3, and the shape of what it takes and returns. Functions here are compiled, not called.
+//! Every name of layers 1 to 3, with the types it takes and returns. The functions here are compiled, not
+//! called.
 
 #![cfg(all(
     feature = "bincode",
@@ -64,6 +65,7 @@ fn framed(name: &str, layout: &MmapTransportLayout) -> Result<(), Box<dyn Error>
     let _: (u8, Vec<u8>) = recv_framed_message(&mut raw_rx, Deadline::NEVER)?;
     let _: usize = <Frame as FramedTransportFrame>::PAYLOAD_BYTES;
     let flags: u8 = frame_flags::START | frame_flags::END;
+    let _: u8 = const { frame_flags(true, true) };
     let _ = (
         is_single_frame(flags),
         is_last_frame(flags),

@@ -1,4 +1,4 @@
-//! Layer 0 as it comes through this crate: the same names, and the same types.
+//! Layer 0 as this crate re-exports it: the same names and the same types.
 
 use myelon as api;
 

@@ -1,5 +1,5 @@
-//! Every name of topologies, sessions and rings' names, the shape of what it takes and returns, and what it says. Functions
-//! here without `#[test]` are compiled, not called.
+//! Every name of topologies, sessions and rings' names: the types it takes and returns, and its texts.
+//! Functions here without `#[test]` are compiled, not called.
 
 #![allow(dead_code, reason = "names are checked by compiling")]
 
@@ -31,6 +31,14 @@ fn topology(name: &str) -> InferenceTopologyResult<()> {
     let _: InferenceTopologyResult<SharedConsumer<u64>> = topology.attach_worker(0);
     let _: String = topology.worker_consumer_id(0)?;
     let _: (&str, usize, usize) = (topology.name(), topology.size(), topology.workers());
+    let _: (&str, usize, WorkerCount) = (
+        topology.segment_name(),
+        topology.buffer_size(),
+        topology.worker_count(),
+    );
+    let _: Vec<usize> = topology.worker_indices().collect();
+    let _: FixedTopology = topology.with_coordination_timeout(Duration::from_secs(1));
+    let _: Option<WorkerCount> = WorkerCount::from_usize(2);
     Ok(())
 }
 
@@ -58,7 +66,7 @@ fn sessions(config: &RunnerMyelonTransportConfig, root: &Path) -> Result<(), Box
         scheduler.requests().depth(),
         scheduler.responses(0).is_some(),
     );
-    let _: MultiProcessResult<()> = scheduler.close();
+    let _: MultiProcessResult<myelon::CloseReport> = scheduler.close();
 
     let mut worker: Worker<Frame> = Worker::start(config, 0)?;
     let _ = Worker::<Frame, _>::start_in_files(config, 0, root)?;
@@ -71,7 +79,7 @@ fn sessions(config: &RunnerMyelonTransportConfig, root: &Path) -> Result<(), Box
     Ok(())
 }
 
-/// What is at the root is what is in its module.
+/// Items at the crate root are the same as the items in their modules.
 mod identity {
     macro_rules! same {
         ($($function:ident: $module:ident::$item:ident;)*) => {
@@ -134,7 +142,7 @@ mod identity {
         same::<F, C>();
     }
 
-    /// Constants and functions of `transport`, at the root.
+    /// Constants and functions of `transport` at the crate root.
     fn others() -> impl Sized {
         use myelon::{
             DEFAULT_MYELON_RESPONSE_DEPTH, DEFAULT_MYELON_RPC_DEPTH, DEFAULT_TRANSPORT_PREFIX,
@@ -147,7 +155,8 @@ mod identity {
             (DEFAULT_TRANSPORT_PREFIX, SEGMENT_NAME_LIMIT_MACOS),
             (compact_session_tag, coordination_cursor_name),
             ensure_coordination_cursor::<u64, myelon::SharedMemory>,
-            (frame_flags::START, is_last_frame, is_single_frame),
+            (frame_flags::START, frame_flags(true, false)),
+            (is_last_frame, is_single_frame),
             publish_framed_payload::<Frame, myelon::SharedMemory>,
             recv_framed_message::<Frame, myelon::SharedMemory>,
             validate_segment_name,
@@ -155,7 +164,7 @@ mod identity {
     }
 }
 
-/// The files of a directory of rings.
+/// The files in a directory of rings.
 fn objects(root: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(root).expect("the directory");
     entries
@@ -177,11 +186,13 @@ fn worker_counts_are_two_to_eight() {
     ];
     for (count, number) in counts.into_iter().zip(2..) {
         assert_eq!(count.as_usize(), number);
-        assert_eq!(WorkerCount::from_usize(number).expect("a count"), count);
+        assert_eq!(WorkerCount::from_usize(number), Some(count));
+        assert_eq!(WorkerCount::try_from(number).expect("a count"), count);
     }
     for found in [0, 1, 9, usize::MAX] {
+        assert_eq!(WorkerCount::from_usize(found), None);
         assert!(matches!(
-            WorkerCount::from_usize(found),
+            WorkerCount::try_from(found),
             Err(InferenceTopologyError::WorkerCount { found: said }) if said == found
         ));
     }
@@ -192,6 +203,7 @@ fn a_topology_broadcasts_to_the_workers_that_its_builders_name() {
     let name = portable_shm_segment_name("topology");
     let topology = FixedTopology::new(&name, 8, WorkerCount::Three);
     assert_eq!(topology.worker_consumer_id(2).expect("an id"), "worker_2");
+    assert_eq!((topology.name(), topology.segment_name()), (&*name, &*name));
     assert!(matches!(
         topology.attach_worker::<u64>(3),
         Err(InferenceTopologyError::NoSuchWorker {
@@ -241,6 +253,8 @@ fn depths_and_limits_are_what_programs_rely_on() {
     let config = MyelonTransportConfig::default();
     assert_eq!((config.rpc_depth, config.response_depth), (1024, 256));
     assert_eq!(config.wait_strategy, MyelonWaitStrategy::Block);
+    let new = MyelonTransportConfig::new(1024, 256, MyelonWaitStrategy::Block);
+    assert_eq!(new, config);
     let config = config
         .with_rpc_depth(8)
         .with_response_depth(4)
@@ -298,7 +312,8 @@ fn a_layout_names_its_rings_and_their_files() {
     validate_segment_name(&"x".repeat(SEGMENT_NAME_LIMIT_MACOS)).expect("just fits");
 }
 
-/// The name leads to the ring's own segment, and the line that is found is in it: there is no second object.
+/// The coordination name is the name of the ring's own segment, and the coordination line is in that segment:
+/// there is no second object.
 #[test]
 fn coordination_is_a_line_of_the_rings_own_segment() {
     let root = tempfile::tempdir().expect("a directory");

@@ -1,6 +1,7 @@
-//! What the two sides of a transport get wrong: another frame, another depth, archives where they cannot be read.
+//! Mistakes in the use of a transport: another frame, another depth, archives at an address where they cannot
+//! be read.
 //!
-//! Each error says what was found, what was expected and what to do, and costs nothing but the message it is about.
+//! Each error says what was found, what was expected and what to do, and only the message in question is lost.
 
 #[macro_use]
 mod own_frame;
@@ -21,11 +22,11 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 const DEPTH: usize = 8;
 
 own_frame! {
-    /// As large and as aligned as a `FixedFrame<64>`, and another frame.
+    /// A frame with the size and alignment of a `FixedFrame<64>`, but another type.
     struct Lookalike, holds 64, says 64
 }
 
-/// Calls a check with a ring in shared memory, and with one in a file.
+/// Calls a check with a ring in shared memory, and then with a ring in a file.
 macro_rules! on_each_backing {
     ($check:ident) => {{
         let name = myelon::portable_shm_segment_name(stringify!($check));
@@ -34,7 +35,7 @@ macro_rules! on_each_backing {
     }};
 }
 
-/// What a consumer with `F` and `depth` is told, which must be that it does not fit.
+/// The error for a consumer with `F` and `depth`, which must say that they do not fit the ring.
 fn refusal_of<F: FramedTransportFrame, B>(place: impl RingPlace<B>, depth: usize) -> String {
     let refused = FramedTransportConsumer::<F, B>::attach(place, depth, MyelonWaitStrategy::Block);
     let error = refused.map(drop).expect_err("it does not fit");
@@ -55,7 +56,7 @@ fn assert_says(text: &str, words: &[&str]) {
     }
 }
 
-/// The ring works as if nobody had tried.
+/// The ring works as if no other attach had been tried.
 fn assert_goes_on<B>(
     place: impl RingPlace<B>,
     mut tx: FramedTransportProducer<FixedFrame<64>, B>,
@@ -129,7 +130,7 @@ fn another_depth_is_refused() -> Result {
     on_each_backing!(refuses_another_depth)
 }
 
-/// A new version of the producer, with larger frames, while the old ring has messages that somebody is to read.
+/// A new version of the producer, with larger frames, starts while the old ring still has unread messages.
 fn loses_nothing_to_a_producer_with_another_frame<B>(place: impl RingPlace<B> + Copy) -> Result {
     let mut tx = FramedTransportProducer::<FixedFrame<64>, B>::create(place, DEPTH)?;
     let mut rx = FramedTransportConsumer::<FixedFrame<64>, B>::attach_with_consumer_id(
@@ -160,7 +161,8 @@ fn a_producer_with_another_frame_replaces_no_ring_in_use() -> Result {
     on_each_backing!(loses_nothing_to_a_producer_with_another_frame)
 }
 
-/// An archive in a frame that is not aligned: the error says which frame is, and later messages are none the worse.
+/// An archive is received in a frame that is not aligned. The error names a frame that is aligned, and later
+/// messages are received as usual.
 #[cfg(feature = "rkyv")]
 #[test]
 fn a_misaligned_archive_is_an_error_with_advice() -> Result {
@@ -178,7 +180,7 @@ fn a_misaligned_archive_is_an_error_with_advice() -> Result {
     for len in [3, 500, 4, 5, 6] {
         tx.publish(&numbers(len), 7)?;
     }
-    // one frame: in place, where it lies badly
+    // one frame: read in place, where it is misaligned
     let error = rx
         .recv_leased::<Numbers, _, _>(&mut buffer, |_, _| ())
         .unwrap_err();
@@ -194,7 +196,7 @@ fn a_misaligned_archive_is_an_error_with_advice() -> Result {
     // several frames: put together in a buffer, which is aligned
     let len = rx.recv_leased::<Numbers, _, _>(&mut buffer, |_, numbers| numbers.len())?;
     assert_eq!(len, 500);
-    // decoded, which copies
+    // decoding copies the bytes
     assert_eq!(rx.recv::<Numbers>(Deadline::NEVER)?, (7, numbers(4)));
     let mut refused = 0;
     rx.process_available_zero_copy::<Numbers, _>(|_, outcome| {
@@ -206,7 +208,7 @@ fn a_misaligned_archive_is_an_error_with_advice() -> Result {
     Ok(())
 }
 
-/// What names and numbers of workers are refused with.
+/// The errors for bad names and bad numbers of workers.
 #[test]
 fn names_and_numbers_are_refused_in_words() {
     let name = TransportError::InvalidName {
@@ -227,7 +229,7 @@ fn names_and_numbers_are_refused_in_words() {
     );
 }
 
-/// Errors from below are passed on in their own words.
+/// Errors of layer 0 are passed on with their own texts.
 #[test]
 fn what_the_ring_says_is_said_as_it_is() {
     let closed = RecvError::Closed;

@@ -1,4 +1,5 @@
-//! Encoding into a frame and reading in place allocate nothing; decoding sets nothing aside that the input does not pay for.
+//! Encoding into a frame and reading in place allocate nothing. Decoding allocates no more memory than the
+//! input's length justifies.
 #![cfg(any(
     feature = "bincode",
     feature = "postcard",
@@ -12,7 +13,7 @@ mod counting;
 use counting::allocations_of;
 use myelon::Codec;
 
-/// A frame that every test message fits in, aligned as an archive wants it.
+/// A frame in which every test message fits, aligned as an archive requires.
 #[repr(align(16))]
 struct Frame([u8; 4096]);
 
@@ -20,7 +21,7 @@ impl Frame {
     const EMPTY: Self = Self([0; 4096]);
 }
 
-/// Encodes the message into a frame, which allocates nothing, and gives the part that was used.
+/// Encodes the message into a frame, which must allocate nothing, and returns the part that was used.
 fn filled<'f>(message: &impl Codec, frame: &'f mut Frame) -> &'f [u8] {
     let mut used = None;
     let counted = allocations_of(|| used = message.encode_into(&mut frame.0).expect("encodes"));
@@ -74,17 +75,17 @@ macro_rules! serde_codec {
                 assert_eq!(counted.0, 0, "access");
             }
 
-            /// What a claim of any length makes decoding set aside at once.
+            /// The largest single allocation of a decoding that fails, for lengths that the bytes only claim.
             fn largest_for<T: Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) -> usize {
                 allocations_of(|| assert!($codec::<T>::decode(bytes).is_err())).1
             }
 
             #[test]
             fn a_forged_length_sets_little_aside() {
-                // the error's own text is an allocation, too
+                // the error's own text is an allocation as well
                 const OF_THE_ERROR: usize = 512;
                 for claimed in [1_u64 << 60, 1 << 40, 1 << 30, 1 << 20, 70_000] {
-                    // a length is written as a number is
+                    // a length is encoded like a number
                     let mut bytes = $codec(claimed).encode().unwrap();
                     bytes.extend([1; 50]);
                     let most = OF_THE_ERROR + bytes.len() * 8;
@@ -117,7 +118,7 @@ macro_rules! serde_codec {
             #[test]
             fn damage_sets_little_aside() {
                 let bytes = $codec(full_message()).encode().unwrap();
-                // a message in memory per byte of input, at the most
+                // at most one message in memory for each byte of input
                 let most = bytes.len() * size_of::<Message>();
                 damaged(&bytes, |bytes| {
                     let (_, largest) =
@@ -198,7 +199,7 @@ mod flatbuffers_codec {
         assert_eq!(counted.0, 0, "access");
     }
 
-    /// Of what is refused, only the error's text is made.
+    /// If the input is refused, only the error's text is allocated.
     #[test]
     fn damage_sets_little_aside() {
         damaged(message().bytes(), |bytes| {

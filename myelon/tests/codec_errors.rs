@@ -1,4 +1,5 @@
-//! What each error says: what was found, what was expected, what to do. And codecs of one's own.
+//! Each error says what was found, what was expected and what to do. Also codecs that a program implements
+//! itself.
 
 use myelon::codec::MAX_MESSAGE_BYTES;
 use myelon::{Codec, CodecError};
@@ -78,7 +79,7 @@ fn each_error_says_what_to_do() {
     }
 }
 
-/// Two methods make a codec: the others follow.
+/// Two methods make a codec; the others have default implementations.
 #[test]
 fn a_codec_of_one_s_own() {
     #[derive(Debug, PartialEq)]
@@ -108,7 +109,7 @@ fn a_codec_of_one_s_own() {
     assert_eq!(Flag::decode(&[2]).unwrap_err().to_string(), "no flag: [2]");
 }
 
-/// A gibibyte of zeros, which are never touched: what is too long is refused before it is read.
+/// A gibibyte of zeros that are never touched: an input that is too long is refused before it is read.
 #[cfg(any(
     feature = "bincode",
     feature = "postcard",

@@ -1,9 +1,10 @@
-//! Flatbuffers: by the code that flatc made of `examples/flatbuffers_schema/order.fbs`, and by field numbers.
+//! Flatbuffers: read with the code that flatc generated from `examples/flatbuffers_schema/order.fbs`, and by
+//! field numbers.
 #![cfg(feature = "flatbuffers")]
 
 mod codec_shared;
 
-/// As flatc wrote it.
+/// Code that flatc generated.
 #[allow(warnings, missing_docs, missing_debug_implementations)]
 #[allow(
     clippy::all,
@@ -25,7 +26,7 @@ impl FlatRoot for Order<'_> {
     const IDENTIFIER: Option<&'static str> = Some(ORDER_IDENTIFIER);
 }
 
-/// A list of items, as a table refers to it.
+/// The type by which a table refers to a list of items.
 type Items = WIPOffset<Vector<'static, ForwardsUOffset<Item<'static>>>>;
 
 fn item(id: u64, count: u32, parts: Option<Items>) -> ItemArgs<'static> {
@@ -63,7 +64,7 @@ fn full_order() -> FlatBuffer<Order<'static>> {
     )
 }
 
-/// Reads everything there is.
+/// Reads every field.
 fn read(order: Order<'_>) -> (u64, usize, u64) {
     let items = order.items().into_iter().flatten();
     let sum = items.fold(0, |sum: u64, item| {
@@ -106,7 +107,7 @@ proptest! {
     }
 }
 
-/// Asks a table for everything, by types that may be wrong.
+/// Reads every field of a table as types that may be wrong.
 fn read_any(table: AnyTable<'_>) {
     for field in (0..8).chain([0x7FFD, 0x7FFE, u16::MAX]) {
         drop(table.get::<bool>(field));
@@ -130,7 +131,7 @@ fn damage_is_no_harm() {
     });
 }
 
-/// A vector's and a string's length stand before what they hold.
+/// The length of a vector or string stands directly before its contents.
 #[test]
 fn a_forged_length_is_refused() {
     let sound = full_order().encode().unwrap();
@@ -150,7 +151,7 @@ fn a_forged_length_is_refused() {
     }
 }
 
-/// No code was made for it: numbers suffice.
+/// No code was generated for this table: field numbers are enough.
 #[test]
 fn fields_are_read_by_number() {
     let bytes = full_order().encode().unwrap();
@@ -201,7 +202,7 @@ fn a_wrong_root_is_refused() {
     assert!(error.contains("Missing required field `symbol`"), "{error}");
 }
 
-/// A few bytes that say to read the same long string again and again.
+/// A few bytes that refer to the same long string many times.
 #[test]
 fn apparent_size_is_limited() {
     let mut builder = FlatBufferBuilder::new();
@@ -221,7 +222,7 @@ fn apparent_size_is_limited() {
     );
 }
 
-/// An order with an item that has a part, that has a part, and so on.
+/// An order whose item has a part, which has a part, and so on, `depth` levels deep.
 fn nested_order(depth: usize) -> FlatBuffer<Order<'static>> {
     let mut builder = FlatBufferBuilder::new();
     let mut items = None;
@@ -241,7 +242,7 @@ fn nested_order(depth: usize) -> FlatBuffer<Order<'static>> {
 
 #[test]
 fn depth_is_limited() {
-    // the order is a table, too
+    // the order is a table as well
     nested_order(MAX_DEPTH - 1).root().unwrap();
     let error = nested_order(MAX_DEPTH).root().unwrap_err();
     assert!(

@@ -1,4 +1,4 @@
-//! Rkyv archives: checked, in place, wherever they lie.
+//! Rkyv archives: checked, and read in place or copied, at aligned and misaligned addresses.
 #![cfg(feature = "rkyv")]
 
 mod codec_shared;
@@ -10,7 +10,7 @@ use myelon::codec::{Codec, CodecError, MAX_DEPTH, Rkyv, RkyvMessage, ZeroCopyCod
 use proptest::prelude::*;
 use rkyv::util::AlignedVec;
 
-/// The bytes, `past` a multiple of 128, for `look`.
+/// Calls `look` with the bytes at an address `past` a multiple of 128.
 fn lying_at<R>(past: usize, bytes: &[u8], look: impl FnOnce(&[u8]) -> R) -> R {
     let mut place = AlignedVec::<128>::new();
     place.resize(past, 0);
@@ -52,7 +52,7 @@ fn damage_is_no_harm() {
     });
 }
 
-/// An archive's length stands in its last four bytes, beside where its elements begin.
+/// An archive's length is in its last four bytes, next to the position of its elements.
 #[test]
 fn a_forged_length_is_refused() {
     fn refused<T: RkyvMessage>(message: T) {
@@ -74,7 +74,7 @@ fn a_forged_length_is_refused() {
     refused(vec![vec![1_u32], vec![2, 3]]);
 }
 
-/// Where it lies is told from what it is.
+/// The error distinguishes a wrong address from wrong bytes.
 #[test]
 fn misaligned_archives_are_named_as_such() {
     let bytes = Rkyv(full_message()).encode().unwrap();
@@ -96,7 +96,7 @@ fn misaligned_archives_are_named_as_such() {
     });
 }
 
-/// A type that wants more than a frame gives is decoded all the same.
+/// A type that needs more alignment than a frame has can still be decoded.
 #[test]
 fn a_cache_line_s_alignment_is_copied_to() {
     #[derive(Clone, Copy, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -134,7 +134,7 @@ fn depth_is_limited() {
         let bytes = Rkyv(message).encode().unwrap();
         lying_at(0, &bytes, |bytes| Rkyv::<Message>::decode(bytes).map(drop))
     };
-    // the innermost message refers to lists of its own
+    // the innermost message refers to lists, which are one level more
     decode(MAX_DEPTH - 1).unwrap();
     for depth in [MAX_DEPTH, 3 * MAX_DEPTH] {
         let error = decode(depth).unwrap_err();
@@ -166,7 +166,8 @@ fn unchecked_is_the_same_view() {
     let bytes = Rkyv(full_message()).encode().unwrap();
     lying_at(0, &bytes, |bytes| {
         let checked = Rkyv::<Message>::access(bytes).unwrap();
-        // SAFETY: these are the bytes of such a message, at a multiple of 128, and nobody else has them.
+        // SAFETY: these are the bytes of such a message, they lie at a multiple of 128, and nothing else uses
+        // them.
         let unchecked = unsafe { Rkyv::<Message>::access_unchecked(bytes) };
         assert!(std::ptr::eq(checked, unchecked));
     });

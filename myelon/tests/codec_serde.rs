@@ -1,4 +1,4 @@
-//! Bincode and postcard: the same demands on both.
+//! Bincode and postcard: the same tests for both.
 #![cfg(any(feature = "bincode", feature = "postcard"))]
 
 mod codec_shared;
@@ -19,12 +19,12 @@ macro_rules! serde_codec {
 
             use crate::codec_shared::*;
 
-            /// What is that long: its length, written as a number is, and the rest.
+            /// The bytes of a value of this length: the length, encoded like a number, followed by `rest`.
             fn prefixed(len: usize, rest: &[u8]) -> Vec<u8> {
                 [&units(len), rest].concat()
             }
 
-            /// A sequence of that many units is its length, written as a number is.
+            /// A sequence of `count` units is only its length, encoded like a number.
             fn units(count: usize) -> Vec<u8> {
                 $codec(count).encode().expect("encodes")
             }
@@ -90,7 +90,7 @@ macro_rules! serde_codec {
                 }
             }
 
-            /// Elements without bytes are counted over the whole message.
+            /// Elements that take no bytes are counted over the whole message.
             #[test]
             fn empty_elements_are_limited() {
                 let at_most = $codec(vec![(); MAX_EMPTY_ELEMENTS]).encode().unwrap();
@@ -107,7 +107,7 @@ macro_rules! serde_codec {
                 );
             }
 
-            /// Elements with bytes never run into that limit.
+            /// Elements that take bytes never reach that limit.
             #[test]
             fn a_long_message_is_within_the_limits() {
                 let long = vec![vec![1_u8; 3]; MAX_EMPTY_ELEMENTS];
@@ -124,7 +124,7 @@ macro_rules! serde_codec {
                 let error = $codec::<Link>::decode(&deep).unwrap_err();
                 assert!(matches!(error, CodecError::TooDeep { limit: MAX_DEPTH, .. }), "{error}");
 
-                // a newtype and an option each
+                // each step adds a newtype and an option
                 let mut link = Link(None);
                 for _ in 1..MAX_DEPTH / 2 {
                     link = Link(Some(Box::new(link)));
@@ -178,7 +178,7 @@ macro_rules! serde_codec {
                 assert!($codec::<Name>::access(&prefixed(2, b"\xFF\xFF")).is_err());
             }
 
-            /// A message that cannot be encoded leaves what was there alone.
+            /// A message that cannot be encoded leaves the earlier contents of the output unchanged.
             #[test]
             fn an_error_of_the_message_is_passed_on() {
                 struct Unwilling;

@@ -1,5 +1,6 @@
-//! Messages over rings of frames: what arrives, what is dropped, what comes again.
+//! Messages over rings of frames: which are delivered, which are dropped, and which are delivered again.
 
+mod bounded;
 #[macro_use]
 mod own_frame;
 
@@ -12,7 +13,7 @@ use myelon::transport::{
 };
 use myelon::{Deadline, Heap, HeapRing, RecvError, StartFrom};
 
-/// Under Miri, where each takes seconds, one in so many of the cases that are all alike.
+/// Under Miri each case takes seconds, so only one in `ONE_IN` of many similar cases is run.
 const ONE_IN: usize = if cfg!(miri) { 41 } else { 1 };
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -28,12 +29,15 @@ fn pair<F: FramedTransportFrame>(depth: usize) -> Result<(HeapRing<F>, Tx<F>, Rx
     Ok((ring, tx, rx))
 }
 
-/// `len` bytes that tell their place.
+/// A limit for the whole test that no test comes near.
+const LIMIT: Duration = Duration::from_secs(if cfg!(miri) { 3600 } else { 60 });
+
+/// `len` bytes whose values depend on their position.
 fn message(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 + len) as u8).collect()
 }
 
-/// Long enough for what must happen.
+/// A deadline long enough for everything that must happen.
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(if cfg!(miri) { 100 } else { 10 }))
 }
@@ -42,7 +46,7 @@ fn recv(rx: &mut Rx) -> Result<Vec<u8>> {
     Ok(rx.recv(soon())?.to_vec())
 }
 
-/// Writes one frame by hand.
+/// Publishes one frame with this header and payload.
 fn put(tx: &mut Tx, meta: FrameMeta, payload: &[u8; 4]) {
     tx.ring().publish(|frame| {
         *frame.header_mut() = meta.to_bytes();
@@ -100,7 +104,12 @@ fn messages_larger_than_the_ring_flow_through_it() -> Result {
 }
 
 #[test]
-fn messages_arrive_whichever_way_they_are_read() -> Result {
+fn messages_arrive_whichever_way_they_are_read() {
+    // a managed call has no deadline of its own
+    bounded::within(LIMIT, || read_in_every_way().expect("no error"));
+}
+
+fn read_in_every_way() -> Result {
     let (_ring, mut tx, mut rx) = pair::<Small>(32)?;
     let mut buffer = ReassemblyBuffer::new();
     for len in [0, 3, 4, 9, 64] {
@@ -150,7 +159,7 @@ fn the_time_of_sending_is_there_when_asked_for() -> Result {
     assert_eq!(rx.recv(Deadline::NEVER)?.meta().sent_at_ns, None);
     tx.stamp_send_times(true);
     let mut before = 0;
-    // the time lies in frames of its own, or in two
+    // the time is in frames of its own, or spread over two
     for len in [0, 1, 2, 3, 4, 5, 50] {
         tx.publish(&message(len), 1)?;
         let got = rx.recv(Deadline::NEVER)?;
@@ -192,7 +201,7 @@ fn the_end_of_the_ring_is_the_end_of_a_truncated_message() -> Result {
     Ok(())
 }
 
-/// What a header may say wrongly, each in the second frame of a message of three.
+/// Each way in which a header can be wrong, in the second frame of a message of three.
 #[test]
 fn a_frame_that_does_not_belong_there_takes_its_message_with_it() -> Result {
     let sound = |id| FrameMeta {
@@ -278,7 +287,8 @@ fn a_start_that_contradicts_itself_is_dropped() -> Result {
     Ok(())
 }
 
-/// Each bit of each header of a message of three frames: the message arrives as it was sent, or not at all.
+/// One bit is flipped, each bit of each header of a message of three frames in turn: the message is delivered
+/// as it was sent, or not at all.
 #[test]
 fn every_single_bit_flip_is_detected() -> Result {
     for bit in (0..3 * 8 * FRAME_HEADER_BYTES).step_by(ONE_IN) {
@@ -323,7 +333,7 @@ fn a_message_over_the_consumers_limit_is_dropped() -> Result {
 #[test]
 fn what_does_not_fit_is_refused_in_words() -> Result {
     let (_ring, mut tx, _rx) = pair::<Small>(4)?;
-    // Miri really sets so much memory aside
+    // Miri really allocates this much memory
     if cfg!(not(miri)) {
         let too_long = vec![0; MAX_MESSAGE_BYTES + 1];
         assert_eq!(
@@ -355,7 +365,7 @@ fn what_does_not_fit_is_refused_in_words() -> Result {
     Ok(())
 }
 
-/// A sender that gives up in the middle of a message longer than the ring.
+/// A sender gives up in the middle of a message longer than the ring.
 #[test]
 fn a_message_that_was_given_up_is_dropped() -> Result {
     let (_ring, mut tx, mut rx) = pair::<Small>(4)?;
@@ -412,7 +422,7 @@ fn in_a_burst_what_was_handled_before_the_panic_does_not_come_again() -> Result 
     Ok(())
 }
 
-/// A consumer that goes in the middle of a message gets all of it when it comes back.
+/// A consumer that detaches in the middle of a message receives all of it when it comes back.
 #[test]
 fn a_consumer_that_comes_back_gets_the_whole_message() -> Result {
     let (ring, mut tx, mut rx) = pair::<Small>(16)?;
@@ -443,7 +453,8 @@ fn a_consumer_that_comes_back_gets_the_whole_message() -> Result {
     Ok(())
 }
 
-/// A consumer that comes late drops what it has no beginning of, and it is nobody's fault.
+/// A consumer that comes late drops frames of a message whose beginning it missed. They are counted as orphans,
+/// not as errors.
 #[test]
 fn a_joiner_starts_with_a_whole_message() -> Result {
     let ring = HeapRing::<Small>::new(8)?;
@@ -473,7 +484,7 @@ fn raw_rings_carry_messages_too() -> Result {
     Ok(())
 }
 
-/// What was done to the ring itself is not mistaken for frames of the message at hand.
+/// Changes that the caller makes to the ring itself are not mistaken for frames of the current message.
 #[test]
 fn a_ring_that_was_lent_gives_back_what_is_held() -> Result {
     let (_ring, mut tx, mut rx) = pair::<Small>(16)?;
@@ -494,7 +505,8 @@ fn a_ring_that_was_lent_gives_back_what_is_held() -> Result {
             assert_eq!(recv(&mut rx)?, b"next");
         }
     }
-    // its first frame is taken away: from the ring, where it is again, and from what is held while the rest is to come
+    // the caller releases the message's first frame: once while the whole message is in the ring again, once
+    // while the frame is held and the rest has yet to come
     tx.publish(&message(9), 1)?;
     tx.publish(b"next", 1)?;
     rx.recv(Deadline::NEVER)?.release_uncommitted();
@@ -523,7 +535,7 @@ fn a_ring_that_was_lent_gives_back_what_is_held() -> Result {
     Ok(())
 }
 
-/// A consumer of the ring that holds frames gets them as a message.
+/// Frames that a consumer of the plain ring holds are delivered to it as a message.
 #[test]
 fn raw_rings_give_back_what_is_held() -> Result {
     let ring = HeapRing::<Small>::new(8)?;
@@ -568,7 +580,7 @@ fn counters_of_frames() -> Result {
 }
 
 own_frame! {
-    /// A frame that does not keep its promise: its payload is shorter than it says.
+    /// A frame that breaks the trait's contract: its payload is shorter than it says.
     struct Liar, holds 4, says 8
 }
 
@@ -584,5 +596,19 @@ fn a_frame_that_is_shorter_than_it_says_is_malformed() -> Result {
     ));
     assert_eq!(&*rx.recv(Deadline::NEVER)?, b"1234");
     assert!(rx.received().malformed >= 2);
+    Ok(())
+}
+
+/// A call that returns no errors waits through a producer's death, and panics at the end of the ring.
+#[test]
+fn a_blocking_call_panics_with_the_end() -> Result {
+    let ring = HeapRing::<Small>::new(8)?;
+    let tx = FramedTransportProducer::from_builder(ring.builder())?;
+    let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    tx.close()?;
+    let end = catch_unwind(AssertUnwindSafe(|| rx.recv_message_blocking_owned()));
+    let end = end.expect_err("nothing can come");
+    let said = end.downcast_ref::<String>().expect("a text");
+    assert_eq!(*said, RecvError::Closed.to_string());
     Ok(())
 }

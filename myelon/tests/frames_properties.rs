@@ -1,5 +1,5 @@
-//! Random messages over random rings of random frames, against models: every message arrives whole, in order and once,
-//! and what is dropped is counted.
+//! Random messages over random rings of random frames, compared with models: every message is delivered whole,
+//! in order and once, and dropped messages are counted.
 
 #[path = "frames_properties/by_hand.rs"]
 mod by_hand;
@@ -21,22 +21,23 @@ const TIME_BYTES: usize = 8;
 /// Names of the consumers.
 const IDS: [&str; 2] = ["one", "two"];
 
-/// `len` bytes that tell their place and their message.
+/// `len` bytes whose values depend on their position and their message.
 fn bytes(len: usize, salt: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 + salt * 31) as u8).collect()
 }
 
-/// Where sequences start: also around where the low half of one starts again, which headers carry.
+/// The first sequence: also values near the point where the sequence's low 32 bits, which headers carry, wrap
+/// around.
 fn first_sequence() -> impl Strategy<Value = Sequence> {
     prop_oneof![3 => Just(0), 1 => (1i64 << 32) - 60..1 << 32]
 }
 
-/// Powers of two, a whole one each.
+/// Powers of two, each with the same probability.
 fn depth() -> impl Strategy<Value = usize> {
     (0u32..=6).prop_map(|bits| 1 << bits)
 }
 
-/// A test for each kind of frame: `$play::<frame>` with random scenarios.
+/// Makes a test for each kind of frame: it calls `$play::<frame>` with random scenarios.
 macro_rules! for_each_frame {
     ($play:ident, $cases:expr, $strategy:expr) => {
         for_each_frame!($play, $cases, $strategy,

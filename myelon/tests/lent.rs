@@ -1,5 +1,5 @@
-//! Messages that were lent: what is not delivered comes again, also for those who wait for the ring, and what is released
-//! by name is released while its thread unwinds, too.
+//! Messages that were lent: a message that is not delivered comes again, and callers that wait for the ring
+//! learn of it. A message that is released explicitly is released even while its thread unwinds.
 
 mod text_codec;
 
@@ -21,7 +21,7 @@ type Small = FixedFrame<4>;
 type Tx = FramedTransportProducer<Small, Heap>;
 type Rx = FramedTransportConsumer<Small, Heap>;
 
-/// Long enough for what must happen.
+/// A deadline long enough for everything that must happen.
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(if cfg!(miri) { 100 } else { 10 }))
 }
@@ -33,13 +33,13 @@ fn pair(depth: usize) -> Result<(HeapRing<Small>, Tx, Rx)> {
     Ok((ring, tx, rx))
 }
 
-/// Whether who waits for the ring is told of what is there.
+/// Whether a caller that waits for the ring learns that there is a message.
 fn is_seen_by_who_waits(rx: &Rx) -> bool {
     let mut set = RingSet::of([rx.as_ring()]).expect("one ring");
     set.wait(Deadline::after(Duration::ZERO)).is_ok()
 }
 
-/// Begins a message and does not deliver it.
+/// A call that begins a message and does not deliver it.
 type Undelivered = fn(&mut Rx);
 
 const UNDELIVERED: [(&str, Undelivered); 5] = [
@@ -77,7 +77,7 @@ const UNDELIVERED: [(&str, Undelivered); 5] = [
 
 #[test]
 fn a_message_that_was_not_delivered_is_seen_by_who_waits_for_the_ring() -> Result {
-    // of one frame, of several, and of as many as the ring has
+    // messages of one frame, of several, and of as many frames as the ring has
     for frames in [1, 3, 8] {
         for (how, undelivered) in UNDELIVERED {
             let (_ring, mut tx, mut rx) = pair(8)?;
@@ -102,7 +102,7 @@ fn a_message_that_was_not_delivered_is_seen_by_who_waits_for_the_ring() -> Resul
     Ok(())
 }
 
-/// Waits for the message: a burst does not.
+/// Waits for a whole message first, because a burst does not wait.
 fn undelivered_once_whole(rx: &mut Rx, undelivered: Undelivered) {
     let message = rx.recv(soon()).expect("a message");
     message.release_uncommitted();
@@ -139,7 +139,8 @@ fn a_message_longer_than_the_ring_that_was_not_delivered_is_seen_by_who_waits() 
     Ok(())
 }
 
-/// In a burst what was handled before the panic is released, and what comes again is seen.
+/// If a burst panics, the messages handled before the panic are released, and a caller that waits for the ring
+/// learns of the message that comes again.
 #[test]
 fn of_a_burst_that_panics_the_message_at_hand_is_seen_by_who_waits() -> Result {
     let (_ring, mut tx, mut rx) = pair(16)?;
@@ -156,7 +157,7 @@ fn of_a_burst_that_panics_the_message_at_hand_is_seen_by_who_waits() -> Result {
     Ok(())
 }
 
-/// Runs when it is dropped.
+/// Runs the closure when it is dropped.
 struct Then<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for Then<F> {
@@ -165,7 +166,7 @@ impl<F: FnMut()> Drop for Then<F> {
     }
 }
 
-/// Runs `work` in a destructor while the thread unwinds, and fails if that does not end.
+/// Runs `work` in a destructor while the thread unwinds, and fails if `work` does not end.
 fn while_unwinding(work: impl FnMut() + Send + 'static) {
     let (done, ended) = channel();
     let unwinding = thread::spawn(move || {
@@ -182,7 +183,7 @@ fn while_unwinding(work: impl FnMut() + Send + 'static) {
     assert!(unwinding.join().is_err());
 }
 
-/// A ring with every kind of message, and frames that are none.
+/// A ring with every kind of message, and with frames that belong to no message.
 fn everything(depth: usize) -> Result<(HeapRing<Small>, Tx)> {
     let ring = HeapRing::<Small>::new(depth)?;
     drop(ring.consumer("reader")?);
@@ -287,7 +288,7 @@ fn values_are_received_while_the_thread_unwinds() -> Result {
     Ok(())
 }
 
-/// What cannot be decoded, and has no handler, is consumed then, too.
+/// Messages that cannot be decoded, or have no handler, are consumed then as well.
 #[test]
 fn what_is_no_value_is_consumed_while_the_thread_unwinds() -> Result {
     let ring = HeapRing::<Small>::new(16)?;
@@ -312,7 +313,7 @@ fn what_is_no_value_is_consumed_while_the_thread_unwinds() -> Result {
     Ok(())
 }
 
-/// Not a word of it: a message that is only dropped comes again.
+/// While its thread unwinds, a message that is only dropped is not released: it comes again whole.
 #[test]
 fn a_message_that_is_only_dropped_while_the_thread_unwinds_comes_again() -> Result {
     let (ring, mut tx, mut rx) = pair(16)?;
@@ -326,7 +327,7 @@ fn a_message_that_is_only_dropped_while_the_thread_unwinds_comes_again() -> Resu
     Ok(())
 }
 
-/// Of what a message longer than the ring takes, each frame is released as it is taken in.
+/// Each frame of a message longer than the ring is released as it is taken in.
 #[test]
 fn a_message_longer_than_the_ring_is_received_while_the_thread_unwinds() -> Result {
     let (_ring, mut tx, mut rx) = pair(4)?;

@@ -1,13 +1,17 @@
-//! Required consumers of messages and values, on every backing: a healthy one is left alone, a stalled one is noticed, one
-//! that comes back heals.
+//! Required consumers of messages and values, on every backing: a healthy consumer causes no alert, a stalled
+//! one causes an alert, and one that comes back ends the trouble.
 //!
-//! No test asserts how long anything takes: alerts and ends come in an order, and a patient limit catches a hang.
+//! No test asserts how long anything takes. Tests assert the order of alerts and ends, and fail if something
+//! has not ended within a generous limit.
+
+mod bounded;
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use bounded::within;
 use myelon::codec::{Codec, CodecError, ZeroCopyCodec};
 use myelon::transport::{FixedFrame, Received, RingPlace};
 use myelon::{
@@ -20,13 +24,15 @@ const PAYLOAD: usize = 64;
 type Frame = FixedFrame<PAYLOAD>;
 
 const DEPTH: usize = 4;
-/// A consumer that handles what is there releases several of these together.
+/// Deep enough that a consumer that handles everything available releases several messages together.
 const LARGE: usize = 64;
 const SHORT: Duration = Duration::from_millis(20);
-/// No test comes near it.
-const PATIENT: Duration = Duration::from_secs(60);
+/// A limit for a wait, which no test comes near.
+const PATIENT: Duration = Duration::from_secs(30);
+/// A limit for a whole test, which no test comes near. It leaves room for a wait of `PATIENT`.
+const LIMIT: Duration = Duration::from_secs(75);
 
-/// Bytes as they are.
+/// Bytes that are their own encoding.
 #[derive(Debug, PartialEq)]
 struct Bytes(Vec<u8>);
 
@@ -48,7 +54,7 @@ impl ZeroCopyCodec for Bytes {
     }
 }
 
-/// How messages are sent and received.
+/// The calls by which messages are sent and received.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
     Framed,
@@ -57,7 +63,7 @@ enum Way {
     TypedInPlace,
 }
 
-/// A ring that does not exist yet.
+/// A ring that does not exist yet, and the way to use it.
 struct Ring<'a, B> {
     builder: &'a dyn Fn() -> DisruptorBuilder<Frame, B>,
     way: Way,
@@ -81,7 +87,7 @@ impl<B: Send + 'static> Ring<'_, B> {
         }
     }
 
-    /// A consumer that nobody requires, and that leaves when it is dropped.
+    /// A consumer that the producer does not require, and that leaves when it is dropped.
     fn brake(&self) -> Consumer<Frame, B> {
         (self.builder)().build_consumer().expect("consumer")
     }
@@ -129,7 +135,7 @@ struct Rx<B> {
 }
 
 impl<B> Rx<B> {
-    /// Handles what is there.
+    /// Handles everything available.
     fn process(&mut self, mut handle: impl FnMut(&[u8])) -> usize {
         let handled = match self.way {
             Way::Framed => {
@@ -176,7 +182,8 @@ impl<B> Rx<B> {
     }
 }
 
-/// Takes a ring's file along, passed or failed: durable consumers have unread messages, so it would stay.
+/// Removes a ring's file when the test passes or fails. It would stay otherwise, because durable consumers have
+/// unread messages.
 struct Removed(String);
 
 impl Drop for Removed {
@@ -185,28 +192,34 @@ impl Drop for Removed {
     }
 }
 
-/// Makes a test of `$name::<B>(Ring<B>)` for the heap, shared memory and a mapped file and for each way, with so many
-/// frames.
+/// Makes tests of `$name::<B>(Ring<B>)` for the heap, shared memory and a mapped file and for each way, with
+/// rings of `$depth` frames.
 macro_rules! on_every_backing {
     ($($depth:ident: $($name:ident)*;)*) => {$($(
         mod $name {
             use super::*;
 
             fn heap(way: Way) {
-                let ring = HeapRing::<Frame>::new($depth).expect("ring");
-                super::scenarios::$name(Ring { builder: &|| ring.builder(), way });
+                within(LIMIT, move || {
+                    let ring = HeapRing::<Frame>::new($depth).expect("ring");
+                    super::scenarios::$name(Ring { builder: &|| ring.builder(), way });
+                });
             }
 
             fn shared_memory(way: Way) {
                 let name = portable_shm_segment_name("live");
                 let _removed = Removed(format!("/dev/shm/{name}"));
-                super::scenarios::$name(Ring { builder: &|| (&name).builder($depth), way });
+                within(LIMIT, move || {
+                    super::scenarios::$name(Ring { builder: &|| (&name).builder($depth), way });
+                });
             }
 
             fn mapped_file(way: Way) {
                 let directory = tempfile::tempdir().expect("directory");
                 let layout = MmapTransportLayout::new(directory.path(), "live");
-                super::scenarios::$name(Ring { builder: &|| (&layout).builder($depth), way });
+                within(LIMIT, move || {
+                    super::scenarios::$name(Ring { builder: &|| (&layout).builder($depth), way });
+                });
             }
 
             in_every_way! { heap shared_memory mapped_file }
@@ -254,7 +267,7 @@ on_every_backing! {
     progress_within_a_burst_lets_a_message_of_several_frames_be_published;
 }
 
-/// Alerts as they come, and an end soon after the first.
+/// A configuration that reports alerts as they come and ends soon after the first one.
 fn graceful() -> (
     RequiredConsumerLivenessConfig,
     Receiver<RequiredConsumerAlert>,
@@ -281,7 +294,7 @@ fn is_triggered(outcome: &Result<Sequence, RequiredConsumerError>) -> bool {
         if consumer_id == "risk")
 }
 
-/// Five rings of frames, in runs of half a ring.
+/// A message of five rings of frames, which is sent in runs of half a ring.
 fn longer_than_the_ring() -> Vec<u8> {
     (0..5 * DEPTH * PAYLOAD).map(|at| at as u8).collect()
 }
@@ -304,7 +317,7 @@ mod scenarios {
         );
         assert_eq!((alert.lag, alert.is_alive), (DEPTH as u64, true));
 
-        // it is final, whatever the consumer does
+        // the end is final, whatever the consumer does
         assert_eq!(risk.process(|_| {}), DEPTH);
         assert!(is_triggered(&tx.publish_managed(b"not sent")));
         assert!(is_triggered(&tx.publish_managed(&[0; 2 * PAYLOAD])));
@@ -322,7 +335,7 @@ mod scenarios {
         let (mut config, alerts) = graceful();
         config.shutdown_grace_period = PATIENT;
         tx.require(config);
-        // being away is no reason not to start: its position is kept
+        // an absent consumer does not prevent the start: its position is kept
         tx.fill();
         let publishing = thread::spawn(move || (tx.publish_managed(b"the next"), tx));
         let first = alerts.recv_timeout(PATIENT).expect("an alert");
@@ -336,8 +349,8 @@ mod scenarios {
         assert_eq!(rest.last().map(Vec::as_slice), Some(&b"the next"[..]));
     }
 
-    /// Takes in the first frames of the message. Another consumer lets the producer go round the ring once and no further
-    /// meanwhile, so that they are not all of it.
+    /// Takes in the first frames of the message. A second consumer, `brake`, lets the producer go only once
+    /// round the ring in the meantime, so that these are not all of the message's frames.
     fn take_some<B>(risk: &mut Rx<B>, mut brake: Consumer<Frame, B>, is_over: impl Fn() -> bool) {
         let mut released = 0;
         while risk.position() < DEPTH as Sequence && !is_over() {
@@ -362,7 +375,7 @@ mod scenarios {
         assert!(is_triggered(&published), "{published:?}");
         assert!(alerts.try_recv().is_ok(), "an alert came before the end");
         assert_eq!(risk.try_next(), None, "its end never comes");
-        // liveness has had its say: a plain call goes on
+        // only managed calls end for good: a plain call still sends
         let raw = tx.ends.raw();
         raw.send(b"the next", 1, Deadline::after(PATIENT))
             .expect("space");
@@ -391,7 +404,7 @@ mod scenarios {
         take_some(&mut risk, brake, || publishing.is_finished());
         drop(risk);
         alerts.recv_timeout(PATIENT).expect("an alert");
-        // what it had of the message is gone with it; it drops the rest, and counts it
+        // the frames that it had taken in are lost with it; it drops and counts the rest
         let mut back = ring.consumer("risk");
         let next = loop {
             if let Some(next) = back.try_next() {
@@ -407,8 +420,9 @@ mod scenarios {
         assert!(received.orphans > 0);
     }
 
-    /// A consumer handles a ring full of messages in one call, which it releases by the eighth of the ring unless somebody
-    /// waits. That takes longer than the timeout, no message of it does.
+    /// A consumer handles a ring full of messages in one call. It releases them after each eighth of the ring,
+    /// or one by one while the producer is blocked. The whole call takes longer than the timeout, but no single
+    /// message does.
     fn with_a_slow_burst<B: Send + 'static>(
         ring: &Ring<'_, B>,
         message: &[u8],

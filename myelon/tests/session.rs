@@ -1,85 +1,25 @@
-//! Sessions: members that start in any order, die and come back; who is missing; names and numbers that do not fit.
+//! Sessions: members that start in any order, die and come back; workers that are missing; names and numbers
+//! that do not fit.
 
+mod session_shared;
 mod text_codec;
 
-use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use myelon::transport::{FixedFrame, FramedTransportProducer};
 use myelon::{
-    Deadline, FixedTopology, InferenceTopologyError, MappedFile, MultiProcessError,
-    MyelonTransportConfig, MyelonTransportLayout, RecvError, RunnerMyelonTransportConfig,
-    Scheduler, SharedMemory, TransportError, TransportResult, TypedPublishError, TypedRecvError,
-    TypedServeError, Worker, WorkerCount, compact_session_tag, portable_shm_segment_name,
-    validate_segment_name,
+    CounterId, Deadline, FixedTopology, InferenceTopologyError, MappedFile, MultiProcessError,
+    MyelonTransportLayout, RecvError, Scheduler, SendError, SharedMemory, TransportError,
+    TransportResult, TypedPublishError, TypedRecvError, TypedServeError, Worker, WorkerCount,
+    compact_session_tag, portable_shm_segment_name, validate_segment_name,
 };
 use proptest::prelude::*;
+use session_shared::{Backing, Frame, Result, session, soon};
 use text_codec::Text;
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-type Frame = FixedFrame<64>;
-
-fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(20))
-}
-
-/// A session of its own.
-fn session(workers: usize) -> RunnerMyelonTransportConfig {
-    let rings = MyelonTransportConfig::default()
-        .with_rpc_depth(16)
-        .with_response_depth(16)
-        .with_start_timeout(Duration::from_secs(20));
-    RunnerMyelonTransportConfig::new(portable_shm_segment_name("test"), workers)
-        .with_transport(rings)
-}
-
-/// The same test on either backing.
-trait Backing: Sized + 'static {
-    fn scheduler(
-        config: &RunnerMyelonTransportConfig,
-        root: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>>;
-    fn worker(
-        config: &RunnerMyelonTransportConfig,
-        root: &Path,
-        rank: usize,
-    ) -> TransportResult<Worker<Frame, Self>>;
-}
-
-impl Backing for SharedMemory {
-    fn scheduler(
-        config: &RunnerMyelonTransportConfig,
-        _: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>> {
-        Scheduler::start(config)
-    }
-    fn worker(
-        config: &RunnerMyelonTransportConfig,
-        _: &Path,
-        rank: usize,
-    ) -> TransportResult<Worker<Frame, Self>> {
-        Worker::start(config, rank)
-    }
-}
-
-impl Backing for MappedFile {
-    fn scheduler(
-        config: &RunnerMyelonTransportConfig,
-        root: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>> {
-        Scheduler::start_in_files(config, root)
-    }
-    fn worker(
-        config: &RunnerMyelonTransportConfig,
-        root: &Path,
-        rank: usize,
-    ) -> TransportResult<Worker<Frame, Self>> {
-        Worker::start_in_files(config, rank, root)
-    }
-}
-
-/// Serves until the scheduler closes: each answer is the request and the worker's rank.
+/// Serves until the scheduler closes. Each answer is the request and the worker's rank.
 fn serve<B>(mut worker: Worker<Frame, B>) -> Result<u32> {
     let rank = worker.rank() as u8;
     let mut served = 0;
@@ -94,7 +34,7 @@ fn serve<B>(mut worker: Worker<Frame, B>) -> Result<u32> {
     Ok(served)
 }
 
-/// Sends requests, and takes every worker's answer to each.
+/// Sends requests, and receives every worker's answer to each of them.
 fn ask<B>(
     scheduler: &mut Scheduler<Frame, B>,
     workers: usize,
@@ -132,7 +72,8 @@ fn members_start_in_any_order<B: Backing>() -> Result {
                     if who == SCHEDULER {
                         let mut scheduler = B::scheduler(config, root)?;
                         ask(&mut scheduler, 2, 0..20)?;
-                        return Ok(scheduler.close()?);
+                        scheduler.close()?;
+                        return Ok(());
                     }
                     assert_eq!(serve(B::worker(config, root, who)?)?, 20);
                     Ok(())
@@ -158,7 +99,8 @@ fn members_start_in_any_order_in_files() -> Result {
     members_start_in_any_order::<MappedFile>()
 }
 
-/// Each member is dropped, as a process that is gone leaves it, and another one of its kind goes on.
+/// Each member in turn is dropped, which leaves its rings as a process that is gone does, and another member of
+/// its kind takes over.
 fn any_member_is_replaced<B: Backing>() -> Result {
     let (root, config) = (tempfile::tempdir()?, session(2));
     let root = root.path();
@@ -172,7 +114,7 @@ fn any_member_is_replaced<B: Backing>() -> Result {
     scheduler.broadcast(&[1], 1, soon())?;
     answer(&mut workers[0])?;
 
-    // the worker 1 goes with a request unanswered, and its successor answers it
+    // worker 1 goes with a request unanswered, and its successor answers it
     let [first, second] = workers;
     drop(second);
     assert_eq!(scheduler.missing_workers().len(), 1);
@@ -189,7 +131,7 @@ fn any_member_is_replaced<B: Backing>() -> Result {
         assert_eq!(*answer, [1, rank as u8]);
     }
 
-    // the scheduler goes with an answer unread; its successor reads it, and goes on
+    // the scheduler goes with an answer unread; its successor reads the answer, and continues
     scheduler.broadcast(&[2], 1, soon())?;
     workers.iter_mut().try_for_each(answer)?;
     let panics = thread::spawn(move || -> () {
@@ -237,7 +179,7 @@ fn who_is_missing_holds_the_ring_until_removed() -> Result {
         .expect("the ring is full");
     assert!(filled.to_string().contains("worker_1"), "{filled}");
     let served = thread::spawn(|| serve(worker));
-    // it came, and went; then it is removed
+    // it came and went; then it is removed
     drop(Worker::<Frame>::start(&config, 1)?);
     scheduler.remove_worker(1)?;
     for _ in 0..20 {
@@ -266,7 +208,7 @@ fn who_is_missing_holds_the_ring_until_removed() -> Result {
     Ok(())
 }
 
-/// A worker answers and leaves before the scheduler has looked for its ring.
+/// A worker answers and leaves before the scheduler has checked for its ring.
 #[test]
 fn answers_of_a_worker_that_has_left_are_received() -> Result {
     let config = session(2);
@@ -285,8 +227,131 @@ fn answers_of_a_worker_that_has_left_are_received() -> Result {
     Ok(())
 }
 
-/// The directory is not there when a worker closes its ring: that is an error, and the place in the scheduler's ring is
-/// given up nevertheless.
+/// The messages of several workers are received in turn, even if one worker has sent more of them.
+#[test]
+fn workers_take_turns() -> Result {
+    let config = session(3);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut workers = (0..3)
+        .map(|rank| Worker::<Frame>::start(&config, rank))
+        .collect::<TransportResult<Vec<_>>>()?;
+    for (worker, messages) in workers.iter_mut().zip([6, 3, 1]) {
+        for number in 0..messages {
+            worker.respond(&[number], 1, soon())?;
+        }
+    }
+    let mut heard = Vec::new();
+    for _ in 0..10 {
+        let (rank, message) = scheduler.recv_any(soon())?;
+        heard.push((rank, message[0]));
+    }
+    let in_turn = [
+        (0, 0),
+        (1, 0),
+        (2, 0),
+        (0, 1),
+        (1, 1),
+        (0, 2),
+        (1, 2),
+        (0, 3),
+        (0, 4),
+        (0, 5),
+    ];
+    assert_eq!(heard, in_turn);
+    workers.into_iter().try_for_each(Worker::leave)?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// The ring of a worker that leaves is removed once it is drained; the next worker with that rank has another
+/// ring.
+#[test]
+fn a_worker_that_left_and_starts_again_is_heard() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let stays = Worker::<Frame>::start(&config, 1)?;
+    for number in 0..3 {
+        let mut worker = Worker::<Frame>::start(&config, 0)?;
+        worker.respond(&[number], 1, soon())?;
+        worker.leave()?;
+        let start = Instant::now();
+        let (rank, message) = scheduler.recv_any(soon())?;
+        assert_eq!((rank, &*message), (0, &[number][..]));
+        message.release();
+        // the scheduler finds that the ring has ended
+        let none = scheduler.recv_any(Deadline::after(Duration::from_millis(1)));
+        assert!(matches!(
+            none,
+            Err(TransportError::Recv(RecvError::Timeout))
+        ));
+        assert!(start.elapsed() < Duration::from_secs(10), "{start:?}");
+    }
+    stays.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// Values are counted as they are decoded; the count is shown after every 64th.
+#[test]
+fn values_that_a_scheduler_receives_are_counted() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    for _ in 0..64 {
+        worker.respond(b"a text", 1, soon())?;
+        let (_, _, text) = scheduler.recv_any_value::<Text>(soon())?;
+        assert_eq!(text?, Text("a text".into()));
+        worker.respond(&[0xFF], 1, soon())?;
+        let (_, _, none) = scheduler.recv_any_value::<Text>(soon())?;
+        none.expect_err("no text");
+    }
+    let counters = scheduler.responses(0).expect("attached").counters();
+    let decoded = counters
+        .iter()
+        .find(|it| it.id == CounterId::CODEC_DECODED)
+        .map(|it| it.value);
+    assert_eq!(decoded, Some(64));
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A request whose answer cannot be sent is not finished: it is delivered again, and later requests wait.
+#[test]
+fn a_request_whose_answer_finds_no_space_comes_again() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let short = || Deadline::after(Duration::from_millis(1));
+    scheduler.broadcast(b"first", 1, soon())?;
+    scheduler.broadcast(b"second", 1, soon())?;
+    while worker.respond(b"full", 1, short()).is_ok() {}
+    for _ in 0..2 {
+        let mut asked = Vec::new();
+        let unsent = worker.serve(short(), |_, request| {
+            asked = request.to_vec();
+            request.to_vec()
+        });
+        assert!(matches!(
+            unsent,
+            Err(TransportError::Send(SendError::Timeout { .. }))
+        ));
+        assert_eq!(asked, b"first");
+    }
+    for _ in 0..config.transport.response_depth {
+        assert_eq!(&*scheduler.recv_any(soon())?.1, b"full");
+    }
+    for answer in [b"first".as_slice(), b"second"] {
+        worker.serve(soon(), |_, request| request.to_vec())?;
+        assert_eq!(&*scheduler.recv_any(soon())?.1, answer);
+    }
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// The directory is gone when a worker closes its ring. That is an error, but the worker's place in the
+/// scheduler's ring is given up all the same.
 #[test]
 fn a_worker_whose_ring_cannot_be_closed_gives_up_its_place() -> Result {
     let (directory, config) = (tempfile::tempdir()?, session(1));
@@ -312,13 +377,14 @@ fn a_worker_whose_ring_cannot_be_closed_gives_up_its_place() -> Result {
 
     assert!(!scheduler.missing_workers()[0].is_away);
     for _ in 0..=config.transport.rpc_depth {
-        scheduler.broadcast(&[2], 1, soon())?; // nobody holds the ring
+        scheduler.broadcast(&[2], 1, soon())?; // no worker holds the ring
     }
     scheduler.close()?;
     Ok(())
 }
 
-/// Requests and answers as values, of one frame and of several; what is none costs itself only.
+/// Requests and answers as values, of one frame and of several. A message that is no value is lost by itself
+/// only.
 fn values_go_both_ways<B: Backing>() -> Result {
     let (root, config) = (tempfile::tempdir()?, session(2));
     let root = root.path();
@@ -339,7 +405,7 @@ fn values_go_both_ways<B: Backing>() -> Result {
             assert_eq!((kind, answer?), (7, Text(format!("{rank}{}", request.0))));
         }
     }
-    // no value: consumed on either side, and known by its worker
+    // no value: it is consumed on either side, and the scheduler learns which worker sent it
     let [first, second] = &mut workers;
     scheduler.broadcast(&[0xFF], 8, soon())?;
     let refused = first.serve_value(soon(), |_, text: Text| text).unwrap_err();
@@ -350,7 +416,7 @@ fn values_go_both_ways<B: Backing>() -> Result {
     let (rank, kind, answer) = scheduler.recv_any_value::<Text>(soon())?;
     assert_eq!((rank, kind, answer.unwrap_err().kind), (1, 8, 8));
 
-    // an answer that cannot be encoded is none, and would be none again
+    // an answer that cannot be encoded would fail again, so its request is consumed
     scheduler.broadcast_value(&Text("ask".into()), 9, soon())?;
     let unsent = first.serve_value(soon(), |_, _: Text| Text("forbidden".into()));
     assert!(matches!(
@@ -367,7 +433,7 @@ fn values_go_both_ways<B: Backing>() -> Result {
             RecvError::Timeout
         )))
     ));
-    // one that finds no space is asked for again
+    // the request of an answer that finds no space is delivered again
     while first.respond(b"full", 1, short()).is_ok() {}
     scheduler.broadcast_value(&Text("again".into()), 9, soon())?;
     let unsent = first.serve_value(short(), |_, text: Text| text);
@@ -383,7 +449,8 @@ fn values_go_both_ways<B: Backing>() -> Result {
     for worker in workers {
         worker.leave()?;
     }
-    Ok(scheduler.close()?)
+    scheduler.close()?;
+    Ok(())
 }
 
 #[test]
@@ -509,7 +576,7 @@ fn labels_that_are_no_names() -> Result {
 }
 
 proptest! {
-    /// Labels that share an ending, a beginning, or all but one character have other tags.
+    /// Labels that share an ending, a beginning, or all but one character have different tags.
     #[test]
     fn labels_that_are_alike_do_not_collide(stem in "\\PC{0,40}", a in "\\PC{1,4}", b in "\\PC{1,4}") {
         prop_assume!(a != b);
@@ -546,7 +613,8 @@ fn a_response_ring_that_does_not_fit_is_an_error_and_not_a_hang() -> Result {
     Ok(())
 }
 
-/// The same on either backing: a macro, as what makes the topology differs and what it does does not.
+/// The same test on either backing. It is a macro because the types of the two topologies differ, while the
+/// calls are the same.
 macro_rules! fixed_topology {
     ($topology:expr, $workers:expr) => {{
         let (topology, workers): (_, usize) = ($topology, $workers);
@@ -572,7 +640,7 @@ macro_rules! fixed_topology {
 fn a_fixed_topology_of_every_size_in_shared_memory() -> Result {
     for workers in 2..=8 {
         let name = portable_shm_segment_name("test");
-        let count = WorkerCount::from_usize(workers)?;
+        let count = WorkerCount::try_from(workers)?;
         fixed_topology!(FixedTopology::new(&name, 4, count), workers);
     }
     Ok(())
@@ -582,7 +650,7 @@ fn a_fixed_topology_of_every_size_in_shared_memory() -> Result {
 fn a_fixed_topology_of_every_size_in_files() -> Result {
     let root = tempfile::tempdir()?;
     for workers in 2..=8 {
-        let count = WorkerCount::from_usize(workers)?;
+        let count = WorkerCount::try_from(workers)?;
         let topology = FixedTopology::in_files(root.path(), "events", 4, count);
         assert_eq!(topology.name(), "events");
         assert_eq!(topology.clone(), topology);
@@ -592,10 +660,80 @@ fn a_fixed_topology_of_every_size_in_files() -> Result {
     Ok(())
 }
 
+/// A limit longer than any successful step takes.
+const PATIENT: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_scheduler_of_a_topology_waits_for_its_workers_when_told_to() -> Result {
+    let name = portable_shm_segment_name("test");
+    let topology = FixedTopology::new(&name, 4, WorkerCount::Two);
+    let topology = topology.with_coordination_timeout(PATIENT);
+    let (built, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let scheduler = topology.build_scheduler(|| 0_u64);
+            built.send(()).expect("the test listens");
+            scheduler
+        });
+        let worker = topology.worker_builder::<u64>(0)?;
+        let mut first = worker.wait_for_ring(PATIENT).build_consumer()?;
+        let early = told.recv_timeout(Duration::from_millis(100));
+        assert!(early.is_err(), "worker_1 has not come");
+        // a consumer that is no worker does not count
+        let stranger = myelon::attach_shared_consumer::<u64>(&name, 4)
+            .with_consumer_id("stranger")
+            .build_consumer()?;
+        let early = told.recv_timeout(Duration::from_millis(100));
+        assert!(early.is_err(), "worker_1 has not come");
+        stranger.leave()?;
+        let mut second = topology.attach_worker::<u64>(1)?;
+        let mut scheduler = waits.join().expect("no panic")?;
+        scheduler.publish_value(7);
+        assert_eq!(first.try_consume_next(), Some((0, 7)));
+        assert_eq!(second.try_consume_next(), Some((0, 7)));
+        scheduler.destroy()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_scheduler_whose_workers_do_not_come_fails_by_their_names() -> Result {
+    let root = tempfile::tempdir()?;
+    let patient = FixedTopology::in_files(root.path(), "events", 4, WorkerCount::Three);
+    let hasty = patient
+        .clone()
+        .with_coordination_timeout(Duration::from_millis(20));
+    let missing = |error| match error {
+        InferenceTopologyError::Ring(MultiProcessError::CoordinationTimeout {
+            missing, ..
+        }) => missing,
+        other => panic!("{other}"),
+    };
+    let error = hasty.build_scheduler(|| 0_u64).expect_err("nobody came");
+    assert_eq!(missing(error), ["worker_0", "worker_1", "worker_2"]);
+    assert_eq!(
+        std::fs::read_dir(root.path())?.count(),
+        0,
+        "nothing is left"
+    );
+
+    patient.build_scheduler(|| 0_u64)?.keep()?;
+    let worker = hasty.attach_worker::<u64>(1)?;
+    let error = hasty
+        .build_scheduler(|| 0_u64)
+        .expect_err("two did not come");
+    assert_eq!(missing(error), ["worker_0", "worker_2"]);
+
+    drop(worker);
+    let scheduler = patient.build_scheduler(|| 0_u64)?;
+    scheduler.destroy()?;
+    Ok(())
+}
+
 #[test]
 fn numbers_that_no_fixed_topology_has() -> Result {
     for found in [0, 1, 9] {
-        let error = WorkerCount::from_usize(found).unwrap_err();
+        let error = WorkerCount::try_from(found).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(

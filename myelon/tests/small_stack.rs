@@ -1,4 +1,5 @@
-//! Frames of a mebibyte on a stack of a quarter of that: none is ever built by value, sent or received, on any backing.
+//! Frames of 1 MiB on a stack of 256 KiB: no frame is ever built by value on the stack, sent or received, on
+//! any backing.
 
 use std::thread;
 
@@ -25,14 +26,14 @@ fn on_a_small_stack(work: impl FnOnce() -> Result + Send + 'static) -> Result {
     thread.join().expect("no panic")
 }
 
-/// Bytes and values by every way that there is.
+/// Sends and receives bytes and values in every way that there is.
 fn every_way<B>(
     mut tx: FramedTransportProducer<Frame, B>,
     mut rx: FramedTransportConsumer<Frame, B>,
 ) -> Result {
     let deadline = || Deadline::NEVER;
     let mut buffer = ReassemblyBuffer::new();
-    // one frame, and two
+    // messages of one frame and of two
     for len in [5, MIB, MIB + 5] {
         let message = vec![7; len];
         tx.publish(&message, 1)?;
@@ -85,17 +86,18 @@ fn archives<B>(tx: &mut TypedProducer<Frame, B>, rx: &mut TypedConsumer<Frame, B
     Ok(())
 }
 
-/// Ends that come without a builder.
+/// Producers and consumers that are made without a builder.
 fn attached<B>(place: impl RingPlace<B> + Copy) -> Result {
     let mut tx = FramedTransportProducer::<Frame, B>::create(place, DEPTH)?;
     let mut rx =
         FramedTransportConsumer::<Frame, B>::attach(place, DEPTH, MyelonWaitStrategy::Block)?;
     tx.publish(b"as it is", 1)?;
     assert_eq!(&*rx.recv(Deadline::NEVER)?, b"as it is");
-    Ok(tx.close()?)
+    tx.close()?;
+    Ok(())
 }
 
-/// Everything on the rings that builders come from.
+/// All of this file's checks on the rings that these builders build.
 fn everything<B>(builder: impl Fn() -> DisruptorBuilder<Frame, B>) -> Result {
     let reader = || builder().with_consumer_id("reader");
     let tx = FramedTransportProducer::from_builder(builder())?;

@@ -1,5 +1,6 @@
-//! Mistakes that earlier systems of this kind are known for, shown not to be made here: whole frames copied for small
-//! messages, messages encoded into a buffer first, and parts of a message seen before it is whole.
+//! Mistakes that earlier systems of this kind are known for. These tests show that they are not made here:
+//! small messages do not cost copies of whole frames, messages are not encoded into a buffer first, and no part
+//! of a message is visible before the whole is.
 
 #[macro_use]
 mod own_frame;
@@ -19,13 +20,13 @@ use myelon::{
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Tx<F> = FramedTransportProducer<F, Heap>;
 type Rx<F> = FramedTransportConsumer<F, Heap>;
-/// A ring, its producer, and somebody who looks at its slots.
+/// A ring, its producer, and a consumer that inspects the ring's slots.
 type Scene<F> = (HeapRing<F>, Tx<F>, Consumer<F, Heap>);
 
-/// What every byte of a ring is filled with before it is used.
+/// The value of every byte of a ring before it is used.
 const PATTERN: u8 = 0xA5;
 
-/// A ring of large frames whose payloads hold nothing but the pattern.
+/// A ring of large frames whose payloads contain only the pattern.
 fn patterned<F: FramedTransportFrame>(depth: usize) -> Result<Scene<F>> {
     let ring = HeapRing::<F>::new(depth)?;
     let mut tx = Tx::from_builder(ring.builder())?;
@@ -37,7 +38,7 @@ fn patterned<F: FramedTransportFrame>(depth: usize) -> Result<Scene<F>> {
     Ok((ring, tx, onlooker))
 }
 
-/// The next slot has `message` and behind it, to its last byte, the pattern.
+/// Asserts that the next slot contains `message`, and only the pattern from there to its last byte.
 #[track_caller]
 fn assert_rest_untouched<F: FramedTransportFrame>(
     onlooker: &mut Consumer<F, Heap>,
@@ -69,7 +70,7 @@ fn copies_what_is_used<F: FramedTransportFrame>() -> Result {
         way(&mut tx, b"short")?;
         assert_rest_untouched(&mut onlooker, b"short");
     }
-    // the last frame of several, and a time behind the message
+    // the last frame of several, and a time after the message
     let long = vec![7; F::PAYLOAD_BYTES + 3];
     tx.publish(&long, 1)?;
     assert_rest_untouched(&mut onlooker, &long[..F::PAYLOAD_BYTES]);
@@ -86,7 +87,7 @@ fn a_short_message_touches_its_own_bytes_of_a_large_frame_only() -> Result {
     copies_what_is_used::<AlignedFixedFrame<65_536>>()
 }
 
-/// A codec writes what it needs, though it is given the whole frame.
+/// A codec writes only the bytes that it needs, although it gets the whole frame.
 #[cfg(feature = "bincode")]
 #[test]
 fn an_encoded_value_touches_its_own_bytes_of_a_large_frame_only() -> Result {
@@ -104,7 +105,7 @@ fn an_encoded_value_touches_its_own_bytes_of_a_large_frame_only() -> Result {
     Ok(())
 }
 
-/// Of a frame of 64 KiB, what is received is as long as the message, and so is the memory that it takes.
+/// In frames of 64 KiB, a received message is only as long as it was sent, and takes only that much memory.
 #[test]
 fn what_is_received_is_as_large_as_the_message() -> Result {
     let ring = HeapRing::<FixedFrame<65_536>>::new(8)?;
@@ -121,11 +122,11 @@ fn what_is_received_is_as_large_as_the_message() -> Result {
 thread_local! {
     /// How often a message was encoded into a buffer of its own.
     static BUFFERED: Cell<u32> = const { Cell::new(0) };
-    /// Where it was encoded last.
+    /// The address at which it was last encoded.
     static WRITTEN_AT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Bytes whose codec tells where it writes and where it reads.
+/// Bytes whose codec records where it encodes and where it decodes.
 struct Traced(Vec<u8>);
 
 impl Codec for Traced {
@@ -156,7 +157,8 @@ impl ZeroCopyCodec for Traced {
     }
 }
 
-/// On the heap both sides see the ring at one address: what is read in place lies where it was encoded.
+/// On the heap both sides see the ring at one address, so a message that is read in place must lie where it was
+/// encoded.
 #[test]
 fn a_message_is_encoded_where_it_is_read() -> Result {
     let ring = HeapRing::<FixedFrame<64>>::new(8)?;
@@ -170,7 +172,8 @@ fn a_message_is_encoded_where_it_is_read() -> Result {
         assert_eq!(read_at, WRITTEN_AT.get(), "{len} bytes");
     }
     assert_eq!(BUFFERED.get(), 0, "into a buffer, then copied");
-    // what fits no frame is encoded once, and the next short one goes straight into its frame again
+    // a message that does not fit a frame is encoded once into a buffer; the next short one goes straight into
+    // its frame again
     for (len, buffered) in [(65, 1), (130, 2), (5, 3), (5, 3)] {
         tx.publish(&Traced(vec![1; len]), 1)?;
         assert_eq!(rx.recv::<Traced>(Deadline::NEVER)?.1.0.len(), len);
@@ -180,18 +183,18 @@ fn a_message_is_encoded_where_it_is_read() -> Result {
 }
 
 thread_local! {
-    /// Who looks at the ring while its frames are written.
+    /// The consumer that reads the ring while its frames are written.
     static ONLOOKER: RefCell<Option<Consumer<Watched, Heap>>> = const { RefCell::new(None) };
     /// How many frames of the message were visible as each of its frames was written.
     static VISIBLE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 own_frame! {
-    /// A frame of four bytes that looks at the ring each time one is written.
+    /// A frame of 4 bytes that checks what is visible in the ring each time a header is written.
     struct Watched, holds 4, says 4, header_mut: look
 }
 
-/// Notes how many frames of the message are visible by now.
+/// Records how many frames of the message are visible at this moment.
 fn look() {
     let before = VISIBLE.with_borrow(|visible| visible.last().copied().unwrap_or(0));
     VISIBLE.with_borrow_mut(|visible| visible.push(before + consumed()));
@@ -211,7 +214,7 @@ fn no_frame_of_a_message_is_visible_before_its_run_is_written() -> Result {
     let ring = HeapRing::<Watched>::new(DEPTH)?;
     let mut tx = Tx::from_builder(ring.builder())?;
     ONLOOKER.set(Some(ring.consumer("onlooker")?));
-    // runs of up to half the ring
+    // messages are published in runs of up to half the ring
     let run = DEPTH / 2;
     for frames in [1, 2, 3, run, run + 1, 3 * run, 3 * run + 2] {
         tx.send(&vec![1; 4 * frames], 1, Deadline::NEVER)?;
@@ -227,7 +230,7 @@ fn no_frame_of_a_message_is_visible_before_its_run_is_written() -> Result {
     Ok(())
 }
 
-/// Another thread that sees a message's first frame sees all of it, whenever it looks.
+/// Another thread that sees a message's first frame sees all of the message, at whatever moment it reads.
 #[test]
 fn who_sees_the_first_frame_sees_the_message() -> Result {
     const DEPTH: usize = 32;

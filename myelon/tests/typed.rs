@@ -1,5 +1,7 @@
-//! Values over rings of frames: several types on one transport, what cannot be decoded, what is read in place.
+//! Values over rings of frames: several types on one transport, messages that cannot be decoded, and messages
+//! that are read in place.
 
+mod bounded;
 #[macro_use]
 mod own_frame;
 mod text_codec;
@@ -22,6 +24,8 @@ type Frame = FixedFrame<32>;
 type Tx<F = Frame> = TypedProducer<F, Heap>;
 type Rx<F = Frame> = TypedConsumer<F, Heap>;
 const SOON: Duration = Duration::from_secs(10);
+/// A limit for the whole test that no test comes near.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn pair<F: FramedTransportFrame>(depth: usize) -> Result<(Tx<F>, Rx<F>)> {
     let ring = HeapRing::<F>::new(depth)?;
@@ -43,10 +47,15 @@ fn text(len: usize) -> Text {
 }
 
 #[test]
-fn values_of_every_length_arrive_whichever_way_they_are_sent_and_read() -> Result {
+fn values_of_every_length_arrive_whichever_way_they_are_sent_and_read() {
+    // a managed call has no deadline of its own
+    bounded::within(LIMIT, || sent_and_read_in_every_way().expect("no error"));
+}
+
+fn sent_and_read_in_every_way() -> Result {
     let (mut tx, mut rx) = pair::<Frame>(64)?;
     let mut buffer = ReassemblyBuffer::new();
-    // long ones and short ones by turns: the producer changes between frame and buffer
+    // long and short messages in turn, so that the producer switches between frame and buffer
     for len in [0, 100, 32, 33, 1, 31, 500, 500, 2] {
         let sent = text(len);
         tx.publish(&sent, 1)?;
@@ -127,7 +136,7 @@ fn what_cannot_be_encoded_is_not_sent() -> Result {
         error.to_string(),
         "a message of kind 7 was not sent: this text is forbidden"
     );
-    // a long one before: the same by way of the buffer
+    // a long message first, so that the same goes through the buffer
     tx.publish(&text(40), 1)?;
     assert!(matches!(
         tx.publish(&forbidden, 7),
@@ -262,7 +271,7 @@ fn counters_of_codecs() -> Result {
     Ok(())
 }
 
-/// A frame that holds less than the time of sending, or no more than that.
+/// Frames too small for the time of sending, or just large enough for it.
 #[test]
 fn values_with_a_time_in_frames_that_have_no_room_for_it() -> Result {
     fn sent_and_received<F: FramedTransportFrame>() -> Result {
@@ -292,23 +301,24 @@ fn values_with_a_time_in_frames_that_have_no_room_for_it() -> Result {
 }
 
 thread_local! {
-    /// How often a frame's header was looked at.
+    /// How often a frame's header was read.
     static LOOKS: Cell<usize> = const { Cell::new(0) };
 }
 
 own_frame! {
-    /// A frame of four bytes that counts looks at it.
+    /// A frame of four bytes that counts reads of its header.
     struct Watched, holds 4, says 4, header: || LOOKS.set(LOOKS.get() + 1)
 }
 
-/// Looks at headers while `work` is done.
+/// How many times headers are read while `work` runs.
 fn looks(work: impl FnOnce() -> Result) -> Result<usize> {
     let before = LOOKS.get();
     work()?;
     Ok(LOOKS.get() - before)
 }
 
-/// Calls that find no whole message take each frame in once, however often they are made while it comes.
+/// Calls that find no whole message take in each frame once, however often they are called while the message
+/// arrives.
 #[test]
 fn a_message_that_comes_frame_by_frame_is_taken_in_once() -> Result {
     const FRAMES: usize = 64;
@@ -349,14 +359,14 @@ fn a_message_that_comes_frame_by_frame_is_taken_in_once() -> Result {
     Ok(())
 }
 
-/// Showing the count of what was decoded changes nothing for the next message: of one frame, it stays in the ring, unheld,
-/// while it is lent.
+/// Showing the count of decoded messages does not affect the next message: if it has one frame, that frame
+/// stays in the ring, and is not held while the message is lent.
 #[test]
 fn counting_values_leaves_the_next_frame_where_it_is() -> Result {
     let (mut tx, mut rx) = pair::<Frame>(4)?;
     let mut is_left = |rx: &mut Rx| -> Result<bool> {
         tx.publish(&text(3), 1)?;
-        // whoever forgets a message leaves it as it was lent
+        // a forgotten message stays as it was lent
         core::mem::forget(rx.recv_raw(soon())?);
         let held = rx.raw().as_ring().held_count();
         assert_eq!(rx.recv::<Text>(soon())?, (1, text(3)));

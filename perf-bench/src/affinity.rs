@@ -10,7 +10,7 @@ pub(crate) struct Cores {
     pub(crate) peer: usize,
 }
 
-/// The first two cores that this process may use; `None` with fewer than two.
+/// The first two cores that this process may use; `None` if there are fewer than two.
 pub(crate) fn two_cores() -> Option<Cores> {
     let allowed = sched_getaffinity(Pid::this()).ok()?;
     let mut usable = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
@@ -20,10 +20,18 @@ pub(crate) fn two_cores() -> Option<Cores> {
     })
 }
 
-/// Keeps this process on `core`; tells whether it worked.
+/// Pins this process to `core`; returns whether that worked.
 pub(crate) fn pin(core: usize) -> bool {
     let mut set = CpuSet::new();
     set.set(core).is_ok() && sched_setaffinity(Pid::this(), &set).is_ok()
+}
+
+/// Pins another process to `core`. Existing threads other than its main thread are not moved; the processes here
+/// have only one thread each.
+pub(crate) fn pin_other(pid: i32, core: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    sched_setaffinity(Pid::from_raw(pid), &set)
 }
 
 /// The cores that this process may use now, for [`allow`].
@@ -38,7 +46,7 @@ pub(crate) fn allow(cores: &Option<CpuSet>) {
     }
 }
 
-/// Keeps this process, and those that it starts, on these two cores.
+/// Pins this process, and the processes that it starts, to these two cores.
 pub(crate) fn keep_to(cores: Cores) -> bool {
     let mut set = CpuSet::new();
     let both = [cores.driver, cores.peer];

@@ -1,12 +1,12 @@
-//! The memory that both processes share beside the rings: lines to meet at, and the slots of the bare loops.
+//! The memory that both processes share beside the rings: lines for synchronisation, and the slots of the bare loops.
 //!
 //! ```text
 //! line 0  arrivals of the driver     line 3  ping          page 1 ..  slots of the bare streams
 //! line 1  arrivals of the peer       line 4  pong
 //! line 2  the peer's progress        line 5  the driver's progress
-//! line 6  the word of the bare wake-up; when each was sent is in the slots. The driver writes both
+//! line 6  the word of the bare wake-up; the slots hold the times of sending. The driver writes both
 //! ```
-//! Each line (128 B) is written by one party. Whoever dies leaves the other in [`spin_until`], which notices.
+//! Each line (128 B) is written by one party. If one process dies, the other one notices in [`spin_until`].
 
 use std::fs::File;
 use std::io;
@@ -41,17 +41,17 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// A nameless object with room for `slot_bytes` of slots, all pages present.
+    /// Creates a nameless object with room for `slot_bytes` of slots, with all pages allocated.
     pub(crate) fn create(slot_bytes: usize) -> io::Result<Self> {
-        // No close-on-exec: the peer inherits the descriptor, the object needs no name.
+        // There is no close-on-exec flag, because the peer inherits the descriptor; so the object needs no name.
         let file = File::from(memfd_create(c"perf-bench", MFdFlags::empty())?);
         file.set_len((SLOTS_AT + slot_bytes) as u64)?;
         Self::map(file, Role::Driver)
     }
 
-    /// The peer's view of what it inherited.
+    /// Maps the object that the peer inherited.
     pub(crate) fn inherit(descriptor: RawFd) -> io::Result<Self> {
-        // SAFETY: the parent left this descriptor open for us and nothing else in this process owns it.
+        // SAFETY: the parent left this descriptor open for this process, and nothing else in this process owns it.
         let file = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
         Self::map(file, Role::Peer)
     }
@@ -79,7 +79,7 @@ impl Arena {
         self.role
     }
 
-    /// Waits until the other process calls it for the same time.
+    /// Waits until the other process has made the same number of calls.
     pub(crate) fn meet(&mut self) {
         self.meetings += 1;
         let (mine, theirs) = match self.role {
@@ -96,7 +96,7 @@ impl Arena {
         unsafe { AtomicI64::from_ptr(self.address(2).cast()) }
     }
 
-    /// The driver's progress, where it receives.
+    /// The driver's progress, in rounds where the driver receives.
     pub(crate) fn driver_progress(&self) -> &AtomicI64 {
         // SAFETY: as in `progress`.
         unsafe { AtomicI64::from_ptr(self.address(5).cast()) }
@@ -113,11 +113,12 @@ impl Arena {
         unsafe { AtomicU32::from_ptr(self.address(6).cast()) }
     }
 
-    /// When the bare wake-up of this number was sent; the slots hold as many times as the arena was made for.
+    /// The time at which the bare wake-up of this number was sent. The slots hold as many times as the arena was
+    /// made for.
     pub(crate) fn sent_at(&self, number: usize) -> &AtomicU64 {
         let at = self.slots(number * size_of::<u64>(), size_of::<u64>());
-        // SAFETY: inside the mapping (asserted there) and aligned, as the slots begin on a page boundary; lives as long
-        // as `self`, and all parties access it only as an atomic.
+        // SAFETY: the address is inside the mapping (asserted in `slots`) and aligned, as the slots begin on a
+        // page boundary. It is valid as long as `self`, and all parties access it only as an atomic.
         unsafe { AtomicU64::from_ptr(at.cast()) }
     }
 
@@ -133,8 +134,8 @@ impl Arena {
     }
 
     fn word(&self, line: usize) -> &AtomicU64 {
-        // SAFETY: the address is inside the mapping (asserted above, and the mapping is at least a page), aligned to
-        // 128, lives as long as `self`, and both processes access it only as an atomic.
+        // SAFETY: the address is inside the mapping (asserted above, and the mapping is at least a page), aligned
+        // to 128 and valid as long as `self`, and both processes access it only as an atomic.
         unsafe { AtomicU64::from_ptr(self.address(line)) }
     }
 }

@@ -1,4 +1,4 @@
-//! What a ring's segment is made of: opening a producer and a consumer on each kind.
+//! The kinds of a ring's segment, and how to open a producer and a consumer on each.
 
 use clap::ValueEnum;
 use myelon::{AutoWaitStrategy, Consumer, DisruptorBuilder, Event, MultiProcessResult, Producer};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::Spec;
 
-/// The id of the only consumer.
+/// The id of the ring's only consumer.
 const CONSUMER: &str = "bench";
 
 /// A kind of segment.
@@ -34,12 +34,12 @@ impl Backend {
     }
 }
 
-/// How each backend opens its two ends.
+/// Opening the two ends of a ring on a backend.
 pub(crate) trait Open: Sized + 'static {
-    /// For either end of the ring `name`.
+    /// A builder for either end of the ring `name`.
     fn builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self>;
 
-    /// The same for rings of frames: both ends spin, as the bare loops do, and consumers have automatic ids.
+    /// The same for rings of frames. Both ends spin, as the bare loops do, and consumers have automatic ids.
     fn spinning_builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
         let builder = Self::builder(spec, name)
             .with_wait_strategy(AutoWaitStrategy::BusySpinWithSpinLoopHint);
@@ -55,7 +55,7 @@ pub(crate) trait Open: Sized + 'static {
         Self::builder(spec, name).build_zeroed_producer()
     }
 
-    /// Attaches to it.
+    /// Attaches to the ring `name`.
     fn consumer<E: Event>(spec: &Spec, name: &str) -> MultiProcessResult<Consumer<E, Self>> {
         let builder = Self::builder(spec, name).with_consumer_id(CONSUMER);
         if spec.maps_writable() {

@@ -1,7 +1,7 @@
-//! A child process: this program again, with a hidden argument, doing one thing at a time.
+//! A child process: this program again, started with a hidden argument. It does one thing at a time.
 //!
-//! Orders and answers are lines of JSON on its standard input and output. When the driver dies, the kernel kills it; when it
-//! dies, the driver's next answer is an error.
+//! Orders and answers are lines of JSON on its standard input and output. When the driver dies, the kernel kills
+//! the child. When the child dies, the driver's next read of an answer fails.
 
 use core::marker::PhantomData;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,7 +18,7 @@ use crate::watch;
 /// The driver's handle of a child that obeys orders `O` with answers `A`; dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Child<O, A> {
-    /// What it is, and its argument.
+    /// The kind of child, which is also its argument.
     kind: &'static str,
     process: Process,
     orders: ChildStdin,
@@ -27,7 +27,7 @@ pub(crate) struct Child<O, A> {
 }
 
 impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
-    /// Starts it with the arena's descriptor: on `core`, or wherever this process may run.
+    /// Starts the child with the arena's descriptor, on `core` or on any core that this process may use.
     pub(crate) fn start(
         kind: &'static str,
         arena: &Arena,
@@ -79,7 +79,8 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
         self.answer()
     }
 
-    /// `kill -9`. Answers when the signal was sent, and when the kernel had closed what the process held: its output.
+    /// Kills the child with `kill -9`. Returns the time at which the signal was sent, and the time at which the
+    /// kernel had closed the child's output.
     pub(crate) fn kill(&mut self) -> Result<(u64, u64), Failure> {
         let sent_at = monotonic_ns();
         self.process.kill()?;
@@ -92,13 +93,13 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
 
 impl<O, A> Drop for Child<O, A> {
     fn drop(&mut self) {
-        // It may be waiting for what never comes; the driver removes the names of all rings.
+        // The child may wait for an event that never comes. The driver removes the names of all rings.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The child's own side: gets ready to obey, on `core` if there is one.
+/// The child's side: prepares for orders, on `core` if one is given.
 pub(crate) fn settle(core: Option<usize>) -> Result<(), Failure> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     watch::ignore_interrupts();
@@ -108,7 +109,7 @@ pub(crate) fn settle(core: Option<usize>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Answers each order until the driver has no more.
+/// Answers each order until the driver sends no more.
 pub(crate) fn obey_all<O: DeserializeOwned, A: Serialize>(
     mut obey: impl FnMut(O) -> Result<A, Failure>,
 ) -> Result<(), Failure> {

@@ -1,12 +1,12 @@
-//! Time stamps cheap enough to take one for each round trip.
+//! Time stamps that are cheap enough to take one for each round trip.
 
 use std::time::{Duration, Instant};
 
-/// Reads the processor's counter where it ticks evenly, else the system's monotonic clock.
+/// Reads the processor's counter if it ticks at a constant rate, or else the system's monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: Instant,
-    /// Nanoseconds for each tick of the counter; `None`: the counter is not to be trusted.
+    /// Nanoseconds per tick of the counter; `None` if the counter's rate is not known to be constant.
     nanos_per_tick: Option<f64>,
 }
 
@@ -48,8 +48,8 @@ impl Clock {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn counter() -> Option<u64> {
-    // SAFETY: every x86-64 processor has the instruction; Linux leaves it enabled for user space, and a kernel that
-    // does not would deliver a signal, not undefined behaviour.
+    // SAFETY: every x86-64 processor has the instruction. Linux leaves it enabled for user space; a kernel that
+    // does not would deliver a signal, which is not undefined behaviour.
     Some(unsafe { core::arch::x86_64::_rdtsc() })
 }
 
@@ -58,12 +58,12 @@ fn counter() -> Option<u64> {
     None
 }
 
-/// The monotonic clock, in ns: comparable between processes.
+/// The time of the monotonic clock in ns, which is comparable between processes.
 pub(crate) fn monotonic_ns() -> u64 {
     read_ns(libc::CLOCK_MONOTONIC)
 }
 
-/// The processor time of this process so far, in ns, finer than `getrusage` counts it.
+/// The processor time of this process so far in ns, at a finer resolution than that of `getrusage`.
 pub(crate) fn process_cpu_ns() -> u64 {
     read_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
@@ -73,7 +73,7 @@ fn read_ns(clock: libc::clockid_t) -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the pointer is to a structure of our own that the call fills in.
+    // SAFETY: the pointer is to a local structure that the call fills in.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

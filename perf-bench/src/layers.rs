@@ -1,4 +1,4 @@
-//! What each layer adds to the one below: which cells are measured, and which are compared.
+//! The cost that each layer adds to the one below: which cells are measured, and which are compared.
 
 use std::path::Path;
 
@@ -8,33 +8,35 @@ use crate::plan::{Cell, Plan};
 use crate::report::comparison::{Row, Target};
 use crate::spec::{Format, Spec, Work};
 
-/// What can be asked for by name.
+/// The scenarios that can be selected by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LayerScenario {
-    /// Round trips of 64 bytes: a message in a frame against an event with slots of the same size, and a bincode value
-    /// against that message and the codec by itself.
+    /// Round trips of 64 bytes: a message in a frame against an event in a slot of the same size, and a bincode
+    /// value against that message plus the codec by itself.
     #[value(name = "ping_pong")]
     PingPong,
-    /// Messages of 64 bytes in frames of 64 KiB against those in frames of 256 bytes, and bincode values against messages.
+    /// Messages of 64 bytes in frames of 64 KiB against those in frames of 256 bytes, and bincode values against
+    /// messages.
     #[value(name = "short")]
     Short,
-    /// Messages of 64 KiB and 2 MiB in frames of 64 KiB, and archives that are read in place, against copying what the
-    /// other core has just written.
+    /// Messages of 64 KiB and 2 MiB in frames of 64 KiB, and archives that are read in place, against copying
+    /// data that the other core has just written.
     #[value(name = "long")]
     Long,
-    /// One field read in rkyv archives where they lie, larger ones against the smallest.
+    /// Reading one field of an rkyv archive in place, larger archives against the smallest.
     #[value(name = "access")]
     Access,
-    /// Other codecs against bincode, by themselves.
+    /// Other codecs against bincode, each by itself.
     #[value(name = "codecs")]
     Codecs,
 }
 
-/// Slots of each ring of a ping-pong, as in the raw ones.
+/// Slots of each ring of a ping-pong, the same number as for raw events.
 const PING_PONG_CAPACITY: usize = 64;
-/// Frames of the ring of short messages that fit theirs, as in the raw streams.
+/// Frames of the ring of short messages in frames of their own size, as many as slots in the raw streams.
 const SHORT_DEPTH: usize = 1024;
-/// Frames of all other rings, and blocks of the bare copy: as many, so that they lie in the same caches.
+/// Frames of all other rings, and blocks of the bare copy. The numbers are equal, so that all of them lie in the
+/// same caches.
 pub(crate) const DEPTH: usize = 64;
 const SHORT_BYTES: usize = 64;
 const SMALL_FRAME_BYTES: usize = 256;
@@ -45,7 +47,7 @@ const FLAT_BYTES: [usize; 4] = [64, 1 << 10, 1 << 16, 1 << 20];
 /// Archives of many small values.
 const NESTED_BYTES: [usize; 2] = [1 << 10, 1 << 16];
 
-/// What is compared: one cell with one other, or with the sum of some.
+/// A comparison of one cell with another one, or with the sum of several.
 #[derive(Clone, Debug)]
 struct Comparison {
     name: &'static str,
@@ -55,13 +57,13 @@ struct Comparison {
     target: Option<Target>,
 }
 
-/// What rings are made of, and where.
+/// The backend of rings, and the directory of file-backed ones.
 type Place<'a> = (Backend, &'a Path);
 
-/// What figures are shown and compared in.
+/// The unit in which figures are shown and compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
-    /// For each message or round trip.
+    /// Per message or round trip.
     Nanoseconds,
     NanosecondsPerKib,
     MillionsPerSecond,
@@ -78,7 +80,7 @@ impl Unit {
         }
     }
 
-    /// A round's figure of a cell in this unit.
+    /// Converts a round's figure of a cell to this unit.
     fn of(self, spec: &Spec, figure: f64) -> f64 {
         let per_s = if spec.is_latency() {
             1e9 / figure
@@ -94,7 +96,7 @@ impl Unit {
     }
 }
 
-/// The cells of a run, and what is compared of them.
+/// The cells of a run, and their comparisons.
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     pub(crate) plan: Plan,
@@ -102,7 +104,7 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// What is compared lies side by side in a round.
+    /// Adds the cells of each scenario. Cells that are compared with each other are neighbours in a round.
     pub(crate) fn new(scenarios: &[LayerScenario], backends: &[Backend], mmap_root: &Path) -> Self {
         let mut layers = Self::default();
         for scenario in scenarios {

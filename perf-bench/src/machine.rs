@@ -1,18 +1,18 @@
-//! Facts about the machine that a figure means nothing without.
+//! Facts about the machine, without which a figure means nothing.
 
 use std::fmt;
 use std::fs;
 
 use crate::affinity::Cores;
 
-/// What is printed above every table.
+/// The facts that are printed above every table.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     lines: Vec<(&'static str, String)>,
 }
 
 impl Machine {
-    /// Reads them; what cannot be read is left out or said to be unknown.
+    /// Reads the facts. A fact that cannot be read is left out or printed as unknown.
     pub(crate) fn read(cores: Option<Cores>) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name| cpu_field(&cpuinfo, name).unwrap_or_else(|| "unknown".into());

@@ -1,8 +1,9 @@
-//! What the rings of this family cost, beside the floor of the machine in the same run.
+//! Measures the cost of this family's rings, beside the floor of the machine in the same run.
 //!
-//! `perf-bench` alone measures everything of layer 0; `limits` only the floor; `raw` with options; `layers` what frames and
-//! codecs add; `wait` what waiting costs. Two processes, each on a core of its own; every event is written in full, read in
-//! full and verified, long messages by sample. See `--help`.
+//! `perf-bench` alone measures all of layer 0, `limits` only the floor, and `raw` layer 0 with options. `layers`
+//! measures the cost that frames and codecs add, `wait` the cost of waiting. Two processes run on a core of their
+//! own each. Every event is written and read in full and verified; long messages are verified by sample. See
+//! `--help`.
 
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
-    // A wait that has to end unwinds to here; everything on the way is dropped, and names are removed.
+    // A wait that has to end unwinds to here. Unwinding drops everything on the way, which removes the names.
     let result = catch_unwind(AssertUnwindSafe(|| command(options)));
     let result = result.unwrap_or_else(|thrown| match thrown.downcast::<Stopped>() {
         Ok(stopped) => Err(stopped.0.into()),
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what was asked for; tells whether every row was verified.
+/// Runs the command; returns whether every row was verified.
 fn command(options: Options) -> Result<bool, Failure> {
     let (raw, only_floor) = match options.command {
         Some(Command::Peer { descriptor, core }) => {
@@ -105,7 +106,7 @@ fn command(options: Options) -> Result<bool, Failure> {
     };
     let mut plan = Plan::new(&wanted);
     if only_floor {
-        // within the second-level cache, and beyond it
+        // one that fits the second-level cache, and one that does not
         for blocks in [2, layers::DEPTH] {
             plan.add_floor(Work::FreshCopy, layers::LARGE_FRAME_BYTES, blocks);
         }
@@ -117,7 +118,7 @@ fn command(options: Options) -> Result<bool, Failure> {
     measure_and_report(&plan, &options.common, only_floor)
 }
 
-/// Measures the cells of `plan`, above which it prints what machine this is.
+/// Measures the cells of `plan`. Prints a description of the machine first.
 fn measure(plan: &Plan, common: &Common) -> Result<(Vec<Series>, Clock), Failure> {
     watch::catch_interrupts();
     let cores = affinity::two_cores();
@@ -189,7 +190,7 @@ fn measure_waiting(scenarios: &[WaitScenario], common: &Common) -> Result<bool, 
     report_comparisons("waiting", &scenario::wait::run(scenarios, setting)?, common)
 }
 
-/// Prints the rows, and writes them; tells whether all were verified.
+/// Prints the rows and writes them to the JSON file; returns whether all were verified.
 fn report_comparisons(title: &str, rows: &[Row], common: &Common) -> Result<bool, Failure> {
     println!("{}", report::comparison::render(title, rows));
     if let Some(path) = &common.json {
@@ -198,7 +199,7 @@ fn report_comparisons(title: &str, rows: &[Row], common: &Common) -> Result<bool
     Ok(rows.iter().all(|row| row.verified))
 }
 
-/// Visible on a terminal only.
+/// A progress bar, which is visible only on a terminal.
 fn progress(steps: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -245,7 +246,7 @@ fn list() {
     );
 }
 
-/// The directory of file-backed rings: the user's, or one of our own that is removed at the end.
+/// The directory of file-backed rings: the user's, or one that this run creates and removes at the end.
 struct MmapRoot(PathBuf, bool);
 
 impl MmapRoot {
@@ -268,7 +269,7 @@ impl MmapRoot {
 impl Drop for MmapRoot {
     fn drop(&mut self) {
         if self.1 {
-            // Only if empty: the plan has removed its files by then.
+            // This removes the directory only if it is empty; the plan has removed its files by then.
             let _ = std::fs::remove_dir(&self.0);
         }
     }

@@ -1,5 +1,6 @@
-//! Rounds: every round visits every cell once, floors right before what is compared with them, because the machine
-//! changes its pace while we measure. Ratios are taken within a round; the median of the rounds is what is reported.
+//! Rounds: every round visits every cell once, with each floor right before the cells that are compared with it,
+//! because the machine changes its pace during a measurement. Ratios are taken within a round; the report has the
+//! median of the rounds.
 
 use std::time::{Duration, Instant};
 
@@ -12,20 +13,20 @@ use crate::process::{Order, Peer, cpu_seconds};
 use crate::scenario::{self, Endpoint, Failure};
 use crate::watch;
 
-/// No fewer rounds than this make a median.
+/// The least number of rounds for a median.
 pub(crate) const ROUNDS_MIN: usize = 7;
 
-/// How long and how often.
+/// How long and how often to measure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
-    /// After this, no further round once there are [`ROUNDS_MIN`].
+    /// After this time no further round starts, once there are [`ROUNDS_MIN`].
     pub(crate) budget: Duration,
-    /// Fewer messages.
+    /// Whether rounds have fewer messages.
     pub(crate) is_quick: bool,
 }
 
-/// The middle of several rounds, and how far they went.
+/// The median of several rounds, and their range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -34,7 +35,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// `values` is not empty.
+    /// `values` must not be empty.
     pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let count = values.len();
@@ -46,17 +47,17 @@ impl Spread {
     }
 }
 
-/// What was measured of one cell.
+/// The measurements of one cell.
 #[derive(Debug)]
 pub(crate) struct Series {
-    /// For each round: the median round trip in ns, or messages per second.
+    /// Per round: the median round trip in ns, or messages per second.
     pub(crate) figures: Vec<f64>,
     /// All round trips of all rounds, in ns.
     pub(crate) trips: Histogram<u64>,
     pub(crate) messages: u64,
-    /// User and system time of both processes.
+    /// User and system time of both processes, in seconds.
     pub(crate) cpu: (f64, f64),
-    /// Both ends received exactly what was sent, in every round.
+    /// Whether both ends received exactly the messages that were sent, in every round.
     pub(crate) is_verified: bool,
 }
 
@@ -71,7 +72,7 @@ impl Series {
         })
     }
 
-    /// The figure of this cell in each round, divided by that of its floor in the same round.
+    /// The figure of this cell in each round, divided by its floor's figure in the same round.
     pub(crate) fn ratio(&self, floor: &Self) -> Spread {
         let pairs = self.figures.iter().zip(&floor.figures);
         Spread::of(pairs.map(|(figure, floor)| figure / floor).collect())
@@ -89,13 +90,13 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Runs the plan; `on_step` hears of every finished cell of every round.
+    /// Runs the plan. `on_step` is called after every cell of every round.
     pub(crate) fn run(mut self, mut on_step: impl FnMut()) -> Result<Vec<Series>, Failure> {
         let mut cells = self.open()?;
         let series: Result<Vec<_>, _> = cells.iter().map(|_| Series::new()).collect();
         let mut series = series?;
         let start = Instant::now();
-        // Round 0 warms up and is checked, but not counted.
+        // Round 0 is a warm-up: it is verified, but not counted.
         for round in 0..=self.effort.rounds {
             for (index, cell) in cells.iter_mut().enumerate() {
                 watch::check();
@@ -113,7 +114,7 @@ impl Bench<'_> {
         Ok(series)
     }
 
-    /// Opens every cell, each on both sides.
+    /// Opens every cell on both sides.
     fn open(&mut self) -> Result<Vec<Box<dyn Endpoint>>, Failure> {
         let mut cells = Vec::with_capacity(self.plan.cells.len());
         for cell in &self.plan.cells {
@@ -163,14 +164,15 @@ impl Bench<'_> {
     }
 }
 
-/// Messages per second in the middle one of a round's blocks.
+/// Messages per second in the median block of a round.
 fn typical_rate(blocks: &[u64], count: u64, clock: &Clock) -> f64 {
     let nanos = blocks.iter().map(|&ticks| clock.nanos(ticks).max(1) as f64);
     count as f64 / blocks.len() as f64 * 1e9 / Spread::of(nanos.collect()).median
 }
 
-/// The median round trip, finer than the clock: some processors' counters move in steps of 10 ns, so the median is
-/// taken of the means of 16 trips in a row. A block that was disturbed is as far out as a disturbed trip.
+/// The median round trip, at a finer resolution than the clock's: some processors' counters move in steps of 10
+/// ns, so this is the median of the means of 16 consecutive trips. A block with a disturbed trip is as far out as
+/// the trip itself.
 fn typical_trip_ns(trips: &[u64], clock: &Clock) -> f64 {
     const BLOCK: usize = 16;
     let blocks = trips

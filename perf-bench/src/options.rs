@@ -11,9 +11,9 @@ use crate::payload::SIZES;
 use crate::plan::Scenario;
 use crate::scenario::wait::WaitScenario;
 
-/// Measures what the rings cost, beside what the machine itself can do.
+/// Measures the cost of the rings, beside the speed of the machine itself.
 ///
-/// Without arguments: the floor, then every scenario of layer 0, in under 20 seconds.
+/// Without arguments, it measures the floor and every scenario of layer 0, in under 20 seconds.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Options {
@@ -23,36 +23,36 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) common: Common,
 
-    /// Name the scenarios, backends and sizes, and measure nothing.
+    /// List the scenarios, backends and sizes, and measure nothing.
     #[arg(long)]
     pub(crate) list: bool,
 }
 
-/// What to measure.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Only the floor: bounces of cache lines, the bare stream, copying memory.
     Limits,
     /// Layer 0: rings of fixed-size events.
     Raw(Raw),
-    /// What each layer above adds: frames, codecs; in about half a minute.
+    /// The cost that frames and codecs add to layer 0; takes about half a minute.
     Layers(Layers),
-    /// What waiting costs: wake-ups, idle calls, fan-out on two cores, deaths; in about a minute.
+    /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
     Wait(Wait),
     /// One of several processes of the waiting scenarios.
     #[command(hide = true)]
     Party {
-        /// Descriptor of the memory to share.
+        /// Descriptor of the shared memory.
         descriptor: i32,
-        /// Core to stay on.
+        /// Core to run on.
         core: Option<usize>,
     },
     /// The second process.
     #[command(hide = true)]
     Peer {
-        /// Descriptor of the memory to share.
+        /// Descriptor of the shared memory.
         descriptor: i32,
-        /// Core to stay on.
+        /// Core to run on.
         core: Option<usize>,
     },
 }
@@ -60,25 +60,25 @@ pub(crate) enum Command {
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// Rounds to measure, each of all cells.
+    /// Rounds to measure; each round measures every cell.
     #[arg(long, global = true, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) rounds: u64,
 
-    /// Fewer rounds of fewer messages, still verified: for continuous integration.
+    /// Run fewer rounds of fewer messages, still verified: for continuous integration.
     #[arg(long, global = true)]
     pub(crate) quick: bool,
 
-    /// Write one object for each row to this file.
+    /// Write the rows to this file, as JSON with one object per row.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Seconds after which no further round starts, once there are enough for a median.
+    /// Seconds after which no further round starts, once there are enough rounds for a median.
     #[arg(long, global = true, default_value_t = 10)]
     pub(crate) budget_s: u64,
 }
 
 impl Common {
-    /// How many rounds that makes.
+    /// The number of rounds to run.
     pub(crate) fn rounds(&self) -> usize {
         if self.quick {
             (self.rounds as usize).min(ROUNDS_MIN)
@@ -95,11 +95,11 @@ pub(crate) struct Raw {
     #[arg(long = "size", value_delimiter = ',', value_parser = size)]
     pub(crate) sizes: Option<Vec<usize>>,
 
-    /// What the ring is made of [default: both; read-only ping-pong and packed streams shm].
+    /// Backend of the ring [default: both; read-only ping-pong and packed streams shm].
     #[arg(long = "backend", value_delimiter = ',', value_enum)]
     pub(crate) backends: Option<Vec<Backend>>,
 
-    /// What to do with it.
+    /// Scenarios to measure.
     #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = Scenario::value_variants().to_vec())]
     pub(crate) scenarios: Vec<Scenario>,
 
@@ -107,7 +107,7 @@ pub(crate) struct Raw {
     #[arg(long, default_value_t = 1024, value_parser = capacity)]
     pub(crate) capacity: usize,
 
-    /// Slots of a ping-pong's rings; they are fastest while both fit into the first-level cache.
+    /// Slots of a ping-pong's rings, which are fastest while both fit the first-level cache.
     #[arg(long, default_value_t = 64, value_parser = capacity)]
     pub(crate) ping_pong_capacity: usize,
 
@@ -119,11 +119,11 @@ pub(crate) struct Raw {
 /// Options of the layers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Layers {
-    /// What to measure.
+    /// Scenarios to measure.
     #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = LayerScenario::value_variants().to_vec())]
     pub(crate) scenarios: Vec<LayerScenario>,
 
-    /// What the rings are made of.
+    /// Backends of the rings.
     #[arg(long = "backend", value_delimiter = ',', value_enum, default_values_t = [Backend::Shm, Backend::Mmap])]
     pub(crate) backends: Vec<Backend>,
 
@@ -135,14 +135,14 @@ pub(crate) struct Layers {
 /// Options of the waiting scenarios.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Wait {
-    /// What to measure.
+    /// Scenarios to measure.
     #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = WaitScenario::value_variants().to_vec())]
     pub(crate) scenarios: Vec<WaitScenario>,
 }
 
 impl Default for Raw {
     fn default() -> Self {
-        /// A parser of these options alone, so that the defaults are said once.
+        /// A parser of these options alone, so that the defaults are stated only once.
         #[derive(Parser)]
         struct Only {
             #[command(flatten)]

@@ -1,22 +1,22 @@
-//! What is written into an event, and how the reader proves that it read all of it.
+//! The content of an event, and the reader's proof that it has read all of it.
 //!
-//! Floors and scenarios use exactly this code, so a ratio compares transports and nothing else. The hash is
-//! order-dependent twice: each word is mixed with a constant of its place, and the events are folded in sequence.
+//! Floors and scenarios use exactly this code, so a ratio compares only the transports. The hash depends on the
+//! order in two ways: each word is mixed with a constant of its position, and the events are folded in sequence.
 
-/// An event that is `W` words and nothing else.
+/// An event that consists of `W` words and nothing else.
 pub(crate) trait OfWords<const W: usize>: myelon::Event {
-    /// To be read.
+    /// The words, for reading.
     fn words(&self) -> &[u64; W];
-    /// To be written.
+    /// The words, for writing.
     fn words_mut(&mut self) -> &mut [u64; W];
 }
 
-/// The event of every scenario that does not say otherwise.
+/// The event of every scenario, unless another one is stated.
 #[derive(Clone, Copy, Debug, myelon::Event)]
 #[repr(C)]
 pub(crate) struct Words<const W: usize>([u64; W]);
 
-/// The same in dense slots: several tiny events to a line.
+/// The same event in packed slots: several tiny events share a line.
 #[derive(Clone, Copy, Debug, myelon::Event)]
 #[repr(C)]
 #[event(packed_slots)]
@@ -42,7 +42,7 @@ of_words!(Words PackedWords);
 /// The largest event, in words.
 const WORDS_MAX: usize = 128;
 
-/// One constant for each word of an event.
+/// One constant per word of an event.
 const PLACE: [u64; WORDS_MAX + 1] = {
     let mut place = [0; WORDS_MAX + 1];
     let mut x = 0x9E37_79B9_7F4A_7C15_u64;
@@ -57,7 +57,7 @@ const PLACE: [u64; WORDS_MAX + 1] = {
     place
 };
 
-/// Marks a reply, so that an echo of the request would not verify.
+/// Marks a reply, so that a mere echo of the request does not verify.
 pub(crate) const REPLY: u64 = 1 << 63;
 
 /// The key of message `index` of round `round`.
@@ -74,7 +74,7 @@ pub(crate) fn fill<const W: usize>(words: &mut [u64; W], key: u64) {
     }
 }
 
-/// The key that an event was filled with, if it is whole.
+/// The key that an event was filled with; `None` if the event is torn.
 #[inline]
 pub(crate) fn key_of<const W: usize>(words: &[u64; W]) -> Option<u64> {
     let key = words[0].wrapping_sub(PLACE[0]);
@@ -83,7 +83,7 @@ pub(crate) fn key_of<const W: usize>(words: &[u64; W]) -> Option<u64> {
     (whole == *words).then_some(key)
 }
 
-/// Reads every word of an event and folds it into the hash of those before it.
+/// Reads every word of an event and folds it into the hash of the events before it.
 #[inline(always)]
 pub(crate) fn fold<const W: usize>(hash: u64, words: &[u64; W]) -> u64 {
     let mut sum = 0_u64;
@@ -93,17 +93,17 @@ pub(crate) fn fold<const W: usize>(hash: u64, words: &[u64; W]) -> u64 {
     (hash.rotate_left(9) ^ sum).wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
-/// The bytes of words.
+/// The words as bytes.
 #[inline(always)]
 pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
-    // SAFETY: the same memory, of which every byte is initialised; bytes have no alignment.
+    // SAFETY: the slice covers the same memory, every byte of which is initialised, and bytes need no alignment.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
 
-/// The words whose bytes these are; `None` unless there are enough.
+/// The words that these bytes contain; `None` if there are too few bytes.
 #[inline(always)]
 pub(crate) fn words_of<const W: usize>(bytes: &[u8]) -> Option<[u64; W]> {
-    // so many from here on: no loop that goes by the length
+    // the length is constant from here on, so that no loop depends on it
     let bytes = bytes.get(..W * size_of::<u64>())?;
     let mut words = [0; W];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(size_of::<u64>())) {
@@ -138,7 +138,7 @@ pub(crate) use for_size;
 /// The sizes that can be measured, in bytes.
 pub(crate) const SIZES: [usize; 6] = [8, 24, 56, 64, 248, 1024];
 
-/// Those of them that are measured in packed slots: of the others no two share a line.
+/// The sizes that are measured in packed slots. No two events of the other sizes share a line.
 pub(crate) const PACKED_SIZES: [usize; 2] = [8, 24];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which cells a run consists of, in the order in which a round visits them.
+//! The cells of a run, in the order in which a round visits them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,40 +10,40 @@ use crate::payload::{PACKED_SIZES, SIZES};
 use crate::scenario::BATCH;
 use crate::spec::{Spec, Work};
 
-/// What the options ask for.
+/// The selection that the options make.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    /// In place of each scenario's own.
+    /// Replaces each scenario's own selection.
     pub(crate) sizes: Option<Vec<usize>>,
-    /// In place of each scenario's own.
+    /// Replaces each scenario's own selection.
     pub(crate) backends: Option<Vec<Backend>>,
     pub(crate) scenarios: Vec<Scenario>,
-    /// For streams.
+    /// Slots of a stream's ring.
     pub(crate) capacity: usize,
-    /// For ping-pong; small rings stay in the first-level cache.
+    /// Slots of a ping-pong's rings; small rings stay in the first-level cache.
     pub(crate) ping_pong_capacity: usize,
     pub(crate) mmap_root: PathBuf,
 }
 
-/// What can be asked for by name.
+/// The scenarios that can be selected by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
-    /// A message there, a message back: the time of a round trip, with slots that consumers map writable.
+    /// The round trip of a message and its reply, with slots that consumers map writable.
     #[value(name = "ping_pong")]
     PingPong,
     /// The same with the default mapping, in which consumers cannot write slots.
     #[value(name = "ping_pong_read_only")]
     PingPongReadOnly,
-    /// One way, one publish for each event.
+    /// One way, with one publish per event.
     #[value(name = "stream")]
     Stream,
-    /// One way, sixteen events for each publish.
+    /// One way, with sixteen events per publish.
     #[value(name = "stream_batch16")]
     StreamBatch16,
-    /// One way, one publish for each event, in packed slots; 8 and 24 bytes only.
+    /// One way, with one publish per event, in packed slots; 8 and 24 bytes only.
     #[value(name = "stream_packed")]
     StreamPacked,
-    /// One way, sixteen events for each publish, in packed slots; 8 and 24 bytes only.
+    /// One way, with sixteen events per publish, in packed slots; 8 and 24 bytes only.
     #[value(name = "stream_packed_batch16")]
     StreamPackedBatch16,
 }
@@ -65,7 +65,7 @@ impl Scenario {
         matches!(self, Self::PingPong | Self::PingPongReadOnly)
     }
 
-    /// The sizes that it is measured at: of those `asked` for the ones that suit it, or else its own.
+    /// The sizes at which this scenario is measured: those of `asked` that suit it, or else its own.
     fn sizes(self, asked: Option<&[usize]>) -> Vec<usize> {
         let own: &[usize] = match self {
             Self::PingPong | Self::Stream | Self::StreamBatch16 => &SIZES_BY_DEFAULT,
@@ -78,7 +78,7 @@ impl Scenario {
         sizes
     }
 
-    /// The backends that it is measured on.
+    /// The backends on which this scenario is measured.
     fn backends(self, asked: Option<&[Backend]>) -> Vec<Backend> {
         let own: &[Backend] = match self {
             Self::PingPong | Self::Stream | Self::StreamBatch16 => &[Backend::Shm, Backend::Mmap],
@@ -88,18 +88,18 @@ impl Scenario {
     }
 }
 
-/// What most scenarios are measured at.
+/// The sizes at which most scenarios are measured, in bytes.
 const SIZES_BY_DEFAULT: [usize; 4] = [8, 56, 64, 248];
 
 /// A cell and the floor that it is compared with.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     pub(crate) spec: Spec,
-    /// Index of the cell measured just before it that is its floor; a floor's own is itself.
+    /// Index of this cell's floor, which is measured shortly before it in a round; a floor is its own floor.
     pub(crate) floor: usize,
 }
 
-/// All cells, none to begin with; dropping the plan removes whatever name of theirs is still there.
+/// All cells of a run. Dropping the plan removes any names of theirs that are still there.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) cells: Vec<Cell>,
@@ -107,8 +107,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The two bounces come first, then what is compared with them; each group of rings follows its floor, and all
-    /// groups of a size are neighbours, as they are compared with each other.
+    /// The two bounces come first, then the cells that are compared with them. Each group of rings follows its
+    /// floor, and all groups of a size are neighbours, because they are compared with each other.
     pub(crate) fn new(wanted: &Wanted) -> Self {
         let mut plan = Self::default();
         plan.add_floor(Work::OneLineBounce, 8, 1);
@@ -126,7 +126,7 @@ impl Plan {
         plan
     }
 
-    /// Whether there is more than floors.
+    /// Whether the plan has rings, and not only floors.
     pub(crate) fn has_rings(&self) -> bool {
         self.cells
             .iter()
@@ -141,7 +141,8 @@ impl Plan {
                     self.add_floor(Work::BareStream { batch, packed }, size, wanted.capacity);
                 (wanted.capacity, floor)
             }
-            // One bounce is enough for all ping-pongs of a round; the bare one shows what two rings add to it.
+            // One bounce is enough for all ping-pongs of a round. The bare ping-pong shows the cost that two
+            // rings add to it.
             _ => {
                 let capacity = wanted.ping_pong_capacity;
                 if scenario == Scenario::PingPong {
@@ -202,7 +203,7 @@ impl Plan {
             Work::FreshCopy => (1, copy::stride(size)),
             _ => (0, 0),
         };
-        // A page boundary for each, as a segment has.
+        // Each region starts on a page boundary, as it does in a segment.
         self.arena_bytes += streams * (stride * capacity).next_multiple_of(4096);
         index
     }
@@ -215,7 +216,8 @@ impl Drop for Plan {
                 match spec.backend {
                     Backend::Shm => {
                         if let Ok(name) = std::ffi::CString::new(format!("/{name}")) {
-                            // SAFETY: a terminated string; an absent name is an error without effect.
+                            // SAFETY: the string is terminated; for a name that does not exist the call is an
+                            // error without effect.
                             unsafe { libc::shm_unlink(name.as_ptr()) };
                         }
                     }
@@ -254,7 +256,8 @@ mod tests {
     #[test]
     fn every_ring_follows_its_floor_and_regions_do_not_overlap() {
         let plan = plan(Some(vec![8, 1024]), Some(vec![Backend::Shm, Backend::Mmap]));
-        // Two bounces; two sizes of five groups, one of which has no floor of its own; one size of two packed groups.
+        // Two bounces; two sizes of five groups, one of which has no floor of its own; and one size of two packed
+        // groups.
         assert_eq!(plan.cells.len(), 2 + 2 * (3 * 3 + 2) + 2 * 3);
         let mut end = 0;
         for (index, cell) in plan.cells.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! The second process: a [`crate::child`] that is alive for the whole run.
+//! The second process: a [`crate::child`] that lives for the whole run.
 //!
-//! A round itself is started and timed in shared memory; when the peer dies, the driver's waits end.
+//! A round itself is started and timed through shared memory. When the peer dies, the driver's waits end.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::scenario::{self, Endpoint, Failure};
 use crate::spec::Spec;
 use crate::watch;
 
-/// What the driver asks for.
+/// The driver's orders.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Open the peer's end of the next cell.
@@ -22,10 +22,10 @@ pub(crate) enum Order {
     Close,
 }
 
-/// What the peer answers.
+/// The peer's answer to an order.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// Whether it received exactly what was sent.
+    /// Whether the peer received exactly the messages that were sent.
     pub(crate) is_right: bool,
     /// Processor time of the round: user and system seconds.
     pub(crate) cpu: (f64, f64),
@@ -36,7 +36,7 @@ pub(crate) struct Answer {
 pub(crate) struct Peer(Child<Order, Answer>);
 
 impl Peer {
-    /// Starts it, with the arena's descriptor and its core.
+    /// Starts the process with the arena's descriptor and its core.
     pub(crate) fn start(arena: &Arena, core: Option<usize>) -> Result<Self, Failure> {
         let child = Child::start("peer", arena, core)?;
         watch::set_peer(child.id());
@@ -100,11 +100,11 @@ fn obey(
     Ok(answer)
 }
 
-/// User and system time of this process so far.
+/// User and system time of this process so far, in seconds.
 pub(crate) fn cpu_seconds() -> (f64, f64) {
-    // SAFETY: the structure is plain integers, for which zero is a value.
+    // SAFETY: the structure consists of plain integers, for which zero is a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a structure of our own that the call fills in.
+    // SAFETY: the pointer is to a local structure that the call fills in.
     unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
     let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
     (seconds(usage.ru_utime), seconds(usage.ru_stime))

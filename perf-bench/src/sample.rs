@@ -1,19 +1,19 @@
-//! What is written into a long message, and how the reader proves that it has it.
+//! The content of a long message, and the reader's proof that it has received it.
 //!
-//! A long message is moved whole, every time. What its writer changes before and its reader verifies after is a sample:
-//! one word of each KiB, another one in each message; and in the round that warms up every word. Filling or reading all
-//! of it would take about as long as moving it.
+//! A long message is always moved whole. But only a sample of it is changed by its writer and verified by its
+//! reader: one word of each KiB, at another position in each message. In the warm-up round the sample is every
+//! word. Filling or reading the whole message would take about as long as moving it.
 
-/// Bytes between two words of a sample.
+/// Bytes from one word of a sample to the next.
 const SPACING: usize = 1024;
 const WORD: usize = size_of::<u64>();
 
-/// Which words of a message are written and verified, and as what.
+/// The words of a message that are written and verified, and their values.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    /// One word of so many bytes.
+    /// The sample has one word per this many bytes.
     spacing: usize,
-    /// Where in them.
+    /// The position of the word within those bytes.
     at: usize,
     key: u64,
 }
@@ -23,13 +23,13 @@ impl Sample {
         let spacing = if round == 0 { WORD } else { SPACING };
         Self {
             spacing,
-            // nine words on: another line each time, and every word in the end
+            // nine words further on: another line each time, and in the end every word
             at: (index as usize * 9 * WORD) % spacing,
             key: crate::payload::key(round, index),
         }
     }
 
-    /// Which of so many words belong to it.
+    /// The indices, among so many words, of those that belong to the sample.
     #[inline(always)]
     fn places(self, words: usize) -> impl Iterator<Item = usize> {
         (self.at / WORD..words).step_by(self.spacing / WORD)
@@ -42,19 +42,19 @@ impl Sample {
     }
 }
 
-/// One constant for each place.
+/// One constant per position.
 #[inline(always)]
 fn place(number: u64) -> u64 {
     (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Adds the word of piece `number` to those before it.
+/// Adds the word of piece `number` to the sum of those before it.
 #[inline(always)]
 fn add(sum: u64, word: u64, number: u64) -> u64 {
     sum.wrapping_add(word ^ place(number).rotate_left(23))
 }
 
-/// Folds a message's sum into the hash of those before it.
+/// Folds a message's sum into the hash of the messages before it.
 #[inline(always)]
 fn mix(hash: u64, sum: u64) -> u64 {
     (hash.rotate_left(9) ^ sum).wrapping_mul(0xD6E8_FEB8_6659_FD93)
@@ -69,7 +69,7 @@ pub(crate) fn write(message: &mut [u8], round: u64, index: u64) {
     }
 }
 
-/// Reads it, and folds it into the hash of those before it.
+/// Reads the sample of a message, and folds it into the hash of the messages before it.
 pub(crate) fn fold(hash: u64, message: &[u8], round: u64, index: u64) -> u64 {
     let sample = Sample::new(round, index);
     let (words, _) = message.as_chunks::<WORD>();

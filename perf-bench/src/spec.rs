@@ -1,4 +1,4 @@
-//! What one cell of a run measures: enough for both processes to open it.
+//! The specification of one cell: all that both processes need to open it.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,21 +12,21 @@ pub(crate) enum Work {
     OneLineBounce,
     /// Each process writes a line that the other polls.
     TwoLineBounce,
-    /// The bare stamped stream; `batch` events at a time.
+    /// The bare stamped stream, `batch` events at a time.
     BareStream { batch: usize, packed: bool },
-    /// A message there, a message back, on two bare streams.
+    /// A message and its reply on two bare streams.
     BarePingPong,
-    /// Blocks that one core has written and the other copies.
+    /// Blocks that one core has written and the other one copies.
     FreshCopy,
-    /// One field read in an archive of one byte vector, or of many small values.
+    /// Reading one field of an archive of one byte vector, or of many small values.
     Access { nested: bool },
-    /// What a codec takes of a round trip.
+    /// The codec's share of a round trip, by itself.
     CodecAlone(Format),
-    /// A message there, a message back, on two rings; with `writable` slots in the consumers' mappings.
+    /// A message and its reply on two rings; with `writable`, consumers map the slots writable.
     PingPong { writable: bool },
-    /// One way as fast as it goes; `batch` events for each publish.
+    /// One way at full speed, `batch` events per publish.
     Stream { batch: usize, packed: bool },
-    /// A message there, a message back, on two rings of frames of 64 bytes.
+    /// A message and its reply on two rings of frames of 64 bytes.
     FramedPingPong,
     /// The same with values.
     TypedPingPong,
@@ -42,28 +42,28 @@ pub(crate) enum Work {
     InPlace { frame_bytes: usize },
 }
 
-/// What a codec makes of a value.
+/// The format in which a codec encodes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Format {
     Bincode,
     Postcard,
     Rkyv,
-    /// A table of one field, the words.
+    /// A table with one field: the words.
     FlatBuffers,
 }
 
-/// A cell: the work, on what, how large.
+/// A cell: its work, its ring or arena region, and its size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) work: Work,
     pub(crate) backend: Backend,
     pub(crate) size_bytes: usize,
     pub(crate) capacity: usize,
-    /// The name of the ring from driver to peer; the reply ring's is [`Spec::reply_name`].
+    /// The name of the ring from driver to peer. The name of the reply ring is [`Spec::reply_name`].
     pub(crate) name: String,
-    /// Where a file-backed ring lives.
+    /// The directory of a file-backed ring.
     pub(crate) root: String,
-    /// Where the slots of a bare loop are in the arena.
+    /// The offset in the arena of a bare loop's slots.
     pub(crate) arena_offset: usize,
 }
 
@@ -119,7 +119,7 @@ impl Spec {
         }
     }
 
-    /// Whether a round's figure is the time of a round trip; else it is a rate.
+    /// Whether a round's figure is the time of a round trip; otherwise it is a rate.
     pub(crate) fn is_latency(&self) -> bool {
         matches!(
             self.work,
@@ -133,7 +133,7 @@ impl Spec {
         )
     }
 
-    /// Whether messages are copied whole, and verified by sample.
+    /// Whether messages are copied whole and verified by sample.
     fn is_long(&self) -> bool {
         matches!(self.work, Work::FreshCopy | Work::FramedCopy { .. })
     }
@@ -143,7 +143,7 @@ impl Spec {
         matches!(self.work, Work::Access { .. } | Work::InPlace { .. })
     }
 
-    /// Whether consumers map the slots writable. Streams keep the default: to them it makes no difference.
+    /// Whether consumers map the slots writable. Streams keep the default, which makes no difference to them.
     pub(crate) fn maps_writable(&self) -> bool {
         matches!(
             self.work,
@@ -154,24 +154,24 @@ impl Spec {
         )
     }
 
-    /// The ring from peer to driver.
+    /// The name of the ring from peer to driver.
     pub(crate) fn reply_name(&self) -> String {
         format!("{}r", self.name)
     }
 
-    /// How many messages a round sends.
+    /// The number of messages that a round sends.
     pub(crate) fn messages_per_round(&self, quick: bool) -> u64 {
         if self.is_latency() {
             return if quick { 512 } else { 4_096 };
         }
-        // Two laps of the ring in each block, whatever its capacity.
+        // Each block makes two laps of the ring, whatever its capacity.
         let laps = 2 * BLOCKS * self.capacity as u64;
         let full = match self.work {
             Work::FramedCopy { frame_bytes } | Work::InPlace { frame_bytes } => {
                 laps / (self.size_bytes / frame_bytes) as u64
             }
             Work::FreshCopy => 4_096,
-            // a million bytes of small values take milliseconds
+            // reading a million bytes of small values takes milliseconds
             Work::Access { .. } => (1 << 24) / self.size_bytes.max(1 << 10) as u64,
             _ if self.size_bytes > 128 => laps.max(65_536),
             _ => laps.max(262_144),

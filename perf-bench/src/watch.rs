@@ -1,4 +1,4 @@
-//! Waiting in user space without hanging for ever: a long wait looks for ctrl-C and for a dead peer.
+//! Waiting in user space without hanging for ever: a long wait checks for ctrl-C and for a dead peer.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -8,7 +8,8 @@ use nix::unistd::Pid;
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PEER: AtomicI32 = AtomicI32::new(0);
 
-/// Why a measurement stopped; thrown by unwinding, so that the run can end the peer and remove every name.
+/// The reason why a measurement stopped. It is thrown by unwinding, so that the run can end the peer and remove
+/// every name.
 #[derive(Debug)]
 pub(crate) struct Stopped(pub(crate) &'static str);
 
@@ -26,7 +27,7 @@ pub(crate) fn spin_until(mut ready: impl FnMut() -> bool) {
 pub(crate) struct Patience(u32);
 
 impl Patience {
-    /// Between two polls.
+    /// Pauses between two polls.
     #[inline(always)]
     pub(crate) fn pause(&mut self) {
         core::hint::spin_loop();
@@ -37,7 +38,7 @@ impl Patience {
     }
 }
 
-/// Called about once a millisecond by a wait that does not end.
+/// Called about once per millisecond in a wait that does not end.
 #[cold]
 #[inline(never)]
 pub(crate) fn long_wait() {
@@ -61,21 +62,21 @@ pub(crate) fn stop(why: &'static str) -> ! {
     std::panic::resume_unwind(Box::new(Stopped(why)))
 }
 
-/// Names the child whose death ends every wait; 0 for none.
+/// Sets the child whose death ends every wait; 0 for none.
 pub(crate) fn set_peer(pid: i32) {
     PEER.store(pid, Ordering::Relaxed);
 }
 
-/// From now on SIGINT and SIGTERM end the next long wait.
+/// Installs a handler, so that SIGINT and SIGTERM end the next long wait.
 pub(crate) fn catch_interrupts() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler, and has the signature
-        // that `signal` asks for.
+        // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler, and has the
+        // signature that `signal` requires.
         unsafe { libc::signal(signal, on_signal as *const () as libc::sighandler_t) };
     }
 }
 
-/// The peer leaves ctrl-C to its parent, which ends it.
+/// Ignores SIGINT: the peer leaves ctrl-C to its parent, which ends it.
 pub(crate) fn ignore_interrupts() {
     // SAFETY: SIG_IGN is a valid disposition for SIGINT.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };

@@ -1,5 +1,5 @@
-//! The program as a user runs it: it ends well, verifies every row, writes the promised keys and leaves nothing behind.
-//! No test looks at a time.
+//! Runs the program as a user does: it ends well, verifies every row, writes the promised keys and leaves nothing
+//! behind.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers ro
                     max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
                     ratio_to_floor cpu_user_s cpu_sys_s verified";
 
-/// Of the commands that compare figures: `layers` and `wait`.
+/// The keys of the commands that compare figures: `layers` and `wait`.
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
                          figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met verified";
 
@@ -26,18 +26,18 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&both).into_owned()
 }
 
-/// Runs it with `--quick --json` and returns the rows.
+/// Runs the program with `--quick --json` and returns the rows.
 fn rows(arguments: &[&str]) -> Vec<Value> {
     run(arguments).0
 }
 
-/// Runs have the two cores one after the other: side by side, those that spin hold up all the others.
+/// Lets runs use the two cores one after the other. In parallel, runs that spin would delay all others.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same, and what it printed.
+/// The same; also returns the program's output.
 fn run(arguments: &[&str]) -> (Vec<Value>, String) {
     let _turn = turn();
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -55,7 +55,7 @@ fn run(arguments: &[&str]) -> (Vec<Value>, String) {
     (rows, text(&output))
 }
 
-/// How many rows there are of a scenario on a backend at a size.
+/// The number of rows for a scenario on a backend at a size.
 fn count(rows: &[Value], scenario: &str, backend: &str, size: usize) -> usize {
     rows.iter()
         .filter(|row| is(row, "scenario", scenario) && is(row, "backend", backend))
@@ -178,7 +178,7 @@ fn limits_measures_no_ring() {
     );
 }
 
-/// A row of `layers` or `wait` has all that was promised, and nothing is missing or infinite.
+/// Checks that a row of `layers` or `wait` has all promised keys, and that no figure is missing or infinite.
 fn assert_compares(row: &Value, rounds: u64) {
     let keys = row.as_object().expect("an object").keys();
     let keys: BTreeSet<&str> = keys.map(String::as_str).collect();
@@ -267,6 +267,9 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
         "fan_out_paced",
         "fan_out_even",
         "fan_out_even_rate",
+        "pinned_round_trip",
+        "shrunk_round_trip",
+        "widened_round_trip",
         "death_of_consumer",
         "death_of_required",
         "death_of_producer",
@@ -274,6 +277,8 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
     assert_eq!(names, expected);
     for target in [
         "ratio <= 1.3",
+        "ratio <= 1.2",
+        "ratio <= 2",
         "max <= 10",
         "ratio >= 0.8",
         "ratio <= 0.5",
@@ -312,7 +317,7 @@ fn bad_options_are_refused_and_say_what_is_possible() {
     assert!(text(&list).contains("stream_batch16"));
 }
 
-/// What is left in the directories where rings live: ours are found by the directory that belongs to the process.
+/// The directory in which a process of this program keeps its file-backed rings.
 fn own_directory(process: u32) -> std::path::PathBuf {
     let shared_memory = Path::new("/dev/shm");
     let parent = if shared_memory.is_dir() {
@@ -323,7 +328,7 @@ fn own_directory(process: u32) -> std::path::PathBuf {
     parent.join(format!("perf-bench-{process}"))
 }
 
-/// Starts a run that would take minutes and calls `stop` with the ids of the program and its second process.
+/// Starts a run that would take minutes, and calls `stop` with the ids of the program and its second process.
 fn interrupted(stop: impl FnOnce(i32, i32)) {
     let _turn = turn();
     let root = tempfile::tempdir().expect("a temporary directory");
@@ -376,7 +381,7 @@ fn interrupted(stop: impl FnOnce(i32, i32)) {
 }
 
 fn signal(process: i32, signal: i32) {
-    // SAFETY: sends a signal to a process that this test has started.
+    // SAFETY: the call only sends a signal, to a process that this test has started.
     unsafe { libc::kill(process, signal) };
 }
 

@@ -1,4 +1,4 @@
-//! An actor as its test sees it: a process, its input and its answers.
+//! An actor as its test sees it: a process with an input and answers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long an actor may take for one line before its test fails. Far more than any needs.
+/// How long an actor may take to answer one line before its test fails: far longer than any line needs.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long an actor may take to end once its input has.
+/// How long an actor may take to exit after its input has ended.
 const LEAVE: Duration = Duration::from_secs(20);
 
-/// A process that does what it is told, a line at a time.
+/// A process that obeys one line of input at a time.
 #[derive(Debug)]
 pub struct Actor {
     child: Child,
@@ -25,7 +25,7 @@ pub struct Actor {
     has_ended: bool,
 }
 
-/// An answer: `ok …`, or `err Kind … | text`.
+/// An answer: `ok …` or `err Kind … | text`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply(String);
 
@@ -69,7 +69,7 @@ impl Actor {
         self.child.id()
     }
 
-    /// Tells it to do something, without waiting for the answer.
+    /// Sends the actor a line without waiting for the answer.
     #[track_caller]
     pub fn tell(&mut self, line: &str) {
         let input = self.input.as_mut().expect("the actor's input");
@@ -88,7 +88,7 @@ impl Actor {
         }
     }
 
-    /// Whether it has nothing to say for this long: it waits.
+    /// Whether the actor gives no answer for this long, because it waits.
     pub fn is_silent_for(&mut self, duration: Duration) -> bool {
         matches!(
             self.answers.recv_timeout(duration),
@@ -96,7 +96,7 @@ impl Actor {
         )
     }
 
-    /// Tells it something that must succeed.
+    /// Sends a line that must succeed.
     #[track_caller]
     pub fn ok(&mut self, line: &str) -> Reply {
         self.tell(line);
@@ -111,7 +111,7 @@ impl Actor {
         reply
     }
 
-    /// Tells it something that must fail with this kind of error.
+    /// Sends a line that must fail with this kind of error.
     #[track_caller]
     pub fn err(&mut self, kind: &str, line: &str) -> Reply {
         self.tell(line);
@@ -126,23 +126,23 @@ impl Actor {
         reply
     }
 
-    /// `kill -9`, and the corpse is taken away: its locks are free afterwards.
+    /// Sends SIGKILL and reaps the process, so that its locks are free afterwards.
     pub fn kill(&mut self) {
         self.has_ended = true;
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
     }
 
-    /// Waits until it has killed itself, as a fail point does.
+    /// Waits until the actor has killed itself, as a fail point does.
     pub fn wait_until_dead(&mut self) {
         wait_until("the actor is dead", || self.end().is_some());
     }
 
-    /// Waits until it has killed itself at a fail point. Says what it answered instead if it did not come there.
+    /// Waits until the actor has killed itself at a fail point.
     ///
     /// # Errors
     ///
-    /// The answer, or how else it ended.
+    /// The actor's answer, if it answered without reaching the point, or how else it ended.
     pub fn expect_killed(&mut self) -> Result<(), String> {
         match self.answers.recv_timeout(PATIENCE) {
             Ok(line) => Err(format!("it answered: {line}")),
@@ -158,11 +158,11 @@ impl Actor {
         }
     }
 
-    /// Waits until it has stopped itself at a fail point. Says what it answered instead if it did not come there.
+    /// Waits until the actor has stopped itself at a fail point.
     ///
     /// # Errors
     ///
-    /// The answer, or how it ended.
+    /// The actor's answer, if it answered without reaching the point, or how it ended.
     pub fn expect_stopped(&mut self) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
         while !self.is_stopped() {
@@ -180,25 +180,25 @@ impl Actor {
         Ok(())
     }
 
-    /// Ends its input without waiting for what it does then.
+    /// Ends the actor's input, and does not wait for it to react.
     pub fn end_input(&mut self) {
         self.input = None;
     }
 
-    /// How it ended, if it has.
+    /// The actor's exit status, if it has ended.
     pub fn end(&mut self) -> Option<std::process::ExitStatus> {
         let end = self.child.try_wait().expect("wait");
         self.has_ended |= end.is_some();
         end
     }
 
-    /// Stops it where it is.
+    /// Stops the actor with SIGSTOP, wherever it is.
     pub fn stop(&mut self) {
         self.signal(Signal::SIGSTOP);
         self.wait_until_stopped();
     }
 
-    /// Waits until it has stopped, by itself or by somebody.
+    /// Waits until the actor has been stopped, by itself or by another process.
     pub fn wait_until_stopped(&self) {
         wait_until("the actor is stopped", || self.is_stopped());
     }
@@ -211,7 +211,7 @@ impl Actor {
             .is_some_and(|rest| rest.trim_start().starts_with('T'))
     }
 
-    /// Lets it go on.
+    /// Lets the stopped actor continue.
     pub fn resume(&mut self) {
         self.signal(Signal::SIGCONT);
     }
@@ -220,7 +220,7 @@ impl Actor {
         kill(Pid::from_raw(self.pid() as i32), signal).expect("signal");
     }
 
-    /// Ends its input, so that it drops what it holds and exits; asserts that it does so in good order.
+    /// Ends the actor's input, so that it drops its handles and exits. Asserts that it exits successfully.
     #[track_caller]
     pub fn leave(mut self) {
         self.has_ended = true;
@@ -260,7 +260,7 @@ impl Reply {
         self.0.strip_prefix("err ")?.split_whitespace().next()
     }
 
-    /// Everything that was said.
+    /// The whole answer.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -286,7 +286,7 @@ impl Reply {
             .unwrap_or_else(|_| panic!("no number '{key}' in: {}", self.0))
     }
 
-    /// Asserts that a tally covers exactly these sequences, in order.
+    /// Asserts that a tally covers exactly the sequences from `first` to `last`, in order.
     #[track_caller]
     pub fn assert_saw(&self, first: i64, last: i64) {
         let count = last - first + 1;
@@ -301,7 +301,8 @@ impl Reply {
     }
 }
 
-/// What starts `program`: itself, or the emulator of its processor, which `MYELON_TEST_RUNNER` names with its arguments.
+/// The command that starts `program`: the program itself, or the emulator that `MYELON_TEST_RUNNER` names with
+/// its arguments.
 fn command(program: &Path) -> Command {
     let runner = std::env::var("MYELON_TEST_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace();
@@ -313,7 +314,7 @@ fn command(program: &Path) -> Command {
     command
 }
 
-/// Waits for something that must come.
+/// Waits until `is_so` returns true; panics after 60 s.
 #[track_caller]
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;

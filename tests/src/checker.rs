@@ -1,8 +1,10 @@
-//! The judge of a run in which processes died: what survivors, successors and the dead saw, against what was published.
+//! The judge of a run in which processes died. It compares the events that survivors, successors and dead
+//! processes saw with those that were published.
 //!
-//! For every strict consumer: the events come in order and without a gap, whole, the same ones as everybody else's,
-//! each by a writer that meant to write it; an event comes again only after a death, and no further back than the
-//! documented window; whatever a producer was told is published is seen; a batch is seen whole or not at all.
+//! For every strict consumer it checks the following. Events come in order, whole and without a gap. Every
+//! consumer sees the same event at a sequence, written by a writer that meant to write it. An event comes again
+//! only after a death, and no further back than the documented window. Every event that a producer was told is
+//! published is seen. A batch is seen whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,25 +16,25 @@ use crate::ledger::Entry;
 /// A consumer's ledger, over all its incarnations.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    /// Its name in messages.
+    /// The reader's name in messages.
     pub name: String,
-    /// What it wrote down.
+    /// The entries that it wrote.
     pub entries: Vec<Entry>,
     /// How many events may come again after a death: 1 for leases, more for batches.
     pub redelivery: i64,
-    /// How many events a death may take from the ledger: 1 where an event is released before it is written down, as
-    /// copying calls do.
+    /// How many events may be missing from the ledger after a death. It is 1 where an event is released before
+    /// it is written down, as copying calls do.
     pub unwritten: i64,
 }
 
-/// What a run came to.
+/// Totals of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many different events were seen by somebody.
+    /// How many different events at least one reader saw.
     pub events: u64,
-    /// How many sightings there were.
+    /// How many sightings the readers recorded.
     pub sightings: u64,
-    /// How many of them were repetitions.
+    /// How many of those were repetitions.
     pub repeated: u64,
 }
 
@@ -40,7 +42,7 @@ pub struct Summary {
 ///
 /// # Errors
 ///
-/// Every fault in words.
+/// A description of every fault.
 pub fn check(producers: &[Vec<Entry>], readers: &[Reader]) -> Result<Summary, Vec<String>> {
     let mut faults = Vec::new();
     let mut summary = Summary::default();
@@ -68,12 +70,12 @@ pub fn check(producers: &[Vec<Entry>], readers: &[Reader]) -> Result<Summary, Ve
     }
 }
 
-/// What producers meant to publish, and were told they had.
+/// The events that producers meant to publish, and those that they were told are published.
 #[derive(Debug, Default)]
 struct Published {
-    /// Who meant to write which sequence, as part of which batch.
+    /// Each writer and sequence that was intended, with the batch that it belongs to.
     intended: BTreeSet<(Sequence, u64, Sequence, u64)>,
-    /// The last sequence that a call said is published.
+    /// The last sequence that a call reported as published.
     last: Option<Sequence>,
 }
 
@@ -89,7 +91,7 @@ impl Published {
                 }
                 Entry::Published { last, .. } => all.last = all.last.max(Some(last)),
                 Entry::Began { writer, next } => {
-                    // ledgers are in the order of the successions
+                    // producers' ledgers are in the order of succession
                     if all.last.is_some_and(|last| next <= last) {
                         faults.push(format!(
                             "writer {writer} began at {next}, but {:?} was published",
@@ -121,7 +123,7 @@ impl Published {
     }
 }
 
-/// A reader's way through the sequences.
+/// The events that one reader saw, and where it started and stopped.
 #[derive(Debug, Default)]
 struct Path {
     seen: BTreeMap<Sequence, Record>,
@@ -134,7 +136,7 @@ impl Path {
     fn of(reader: &Reader, summary: &mut Summary, faults: &mut Vec<String>) -> Self {
         let mut path = Self::default();
         let mut fault = |text: String| faults.push(format!("{}: {text}", reader.name));
-        // what the next sighting must be
+        // the sequence that the next sighting must have
         let mut expected = None;
         for entry in &reader.entries {
             match *entry {
@@ -165,7 +167,7 @@ impl Path {
         path
     }
 
-    /// Whatever was acknowledged is seen, unless the reader gave its position up.
+    /// Every acknowledged event must have been seen, unless the reader gave up its position.
     fn judge_end(&self, reader: &Reader, published: &Published, faults: &mut Vec<String>) {
         let (Some(first), Some(last)) = (self.first, published.last) else {
             return;
@@ -180,7 +182,7 @@ impl Path {
     }
 }
 
-/// A batch of which one event was seen was seen whole, but for what lies before the first event of all.
+/// If one event of a batch was seen, all of them were, except those before the first event that any reader saw.
 fn judge_batches(events: &BTreeMap<Sequence, Record>, faults: &mut Vec<String>) {
     let Some((start, _)) = events.first_key_value() else {
         return;
@@ -242,7 +244,7 @@ mod tests {
         );
     }
 
-    /// Three events as one batch, and a reader that saw the first two, died, and came back to the second.
+    /// Three events in one batch. A reader saw the first two, died, and came back to the second.
     fn run() -> (Vec<Vec<Entry>>, Vec<Entry>) {
         let batch = (0, 3);
         let seen = vec![

@@ -1,8 +1,9 @@
-//! Messages between processes that die: what they say, who judges what arrived, and the sweep and the storm that kill.
+//! Messages between processes that die: their contents, the judge of what arrived, and the sweep and the storm
+//! that kill processes.
 //!
-//! A message tells its writer, its number, its length and follows from them to the last byte. Actors (`src/bin/framer`)
-//! keep ledgers: a producer of what it is about to send and what was sent, a consumer of what it sees, before it is
-//! released. The [judge] reads all of them.
+//! A message begins with its writer, its number and its length, and every later byte follows from these three.
+//! Actors (`src/bin/framer`) keep ledgers. A producer writes what it is about to send and what it has sent; a
+//! consumer writes what it sees before it is released. The [judge] reads all ledgers.
 
 use myelon::transport::FixedFrame;
 
@@ -11,13 +12,13 @@ pub mod storm;
 #[cfg(debug_assertions)]
 pub mod sweep;
 
-/// The frames of all these rings.
+/// The frame type of all these rings.
 pub type Frame = FixedFrame<FRAME_BYTES>;
 
 /// Payload of a frame, in bytes.
 pub const FRAME_BYTES: usize = 64;
 
-/// The shortest message: three words that say which it is.
+/// The shortest message, in bytes: the three words that identify it.
 pub const LEN_MIN: usize = 24;
 
 /// How many frames a message of `len` bytes takes.
@@ -40,11 +41,11 @@ pub fn message(writer: u64, number: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Which message this is.
+/// The writer and the number of a message.
 ///
 /// # Errors
 ///
-/// In words, if it is none, or a byte of it is wrong.
+/// A description, if the bytes are no such message or one of them is wrong.
 pub fn identify(kind: u8, bytes: &[u8]) -> Result<(u64, u64), String> {
     let mut words = bytes.chunks_exact(8).map(|word| {
         let word = word.first_chunk().expect("eight bytes");

@@ -1,9 +1,8 @@
-//! What fuzzers do with bytes: one driver for each target, shared by `fuzz/fuzz_targets/` and by the tests that replay the
-//! corpus.
+//! Drivers of the fuzzers, one for each target. `fuzz/fuzz_targets/` and the tests that replay the corpus share them.
 //!
-//! A driver makes segments of its own in a directory of its own, plays every role in turn and stores what the bytes
-//! say. Whatever they say: no call may panic, touch memory outside a mapping, wait beyond its deadline, or remove
-//! anybody else's file. Errors and wrong values are fine.
+//! A driver makes its segments in a directory of its own, plays every role in turn, and makes the stores that
+//! the fuzzer's bytes select. For any bytes, no call may panic, touch memory outside a mapping, wait beyond its
+//! deadline, or remove a file that is not the ring's. Errors and wrong values are allowed.
 
 mod arena;
 mod calls;
@@ -20,7 +19,7 @@ pub use mutation::{Mutation, Ring};
 pub use plant::{PLANT, Plant};
 pub use sample::{Packed, Sample, Wide};
 
-/// A driver: bytes in, behaviour out.
+/// A driver of one target.
 pub type Driver = fn(&[u8]);
 
 /// Every fuzz target by its name in `fuzz/fuzz_targets/`.
@@ -41,7 +40,7 @@ pub const TARGETS: [(&str, Driver); 10] = [
 ///
 /// # Panics
 ///
-/// When there is none, and when a promise is broken.
+/// When there is no such target, or a promise is broken.
 pub fn run(target: &str, bytes: &[u8]) {
     let found = TARGETS.iter().find(|(name, _)| *name == target);
     found.unwrap_or_else(|| panic!("no target {target}")).1(bytes);

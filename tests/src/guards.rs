@@ -1,10 +1,11 @@
-//! In the place of libc's `mmap` and `munmap`: every shared mapping of a file lies between two pages that nobody may touch.
+//! Replacements for libc's `mmap` and `munmap`, which put every shared mapping of a file between two
+//! inaccessible pages.
 //!
-//! An access just outside a segment is a SIGSEGV then, not a look at whatever was mapped next to it. Not a module of the
-//! library: only the programs that include it by path get these two symbols. Private mappings and those at a fixed
-//! address pass through.
+//! An access just outside a segment then raises SIGSEGV instead of reaching whatever was mapped next to it.
+//! This file is not a module of the library: only the programs that include it by path get these symbols.
+//! Private mappings and mappings at a fixed address pass through.
 //!
-//! Who writes what: one table of guarded mappings for the process. A process that dies leaves nothing.
+//! The process has one table of guarded mappings, which every thread writes. A process that dies leaves nothing behind.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{null_mut, without_provenance_mut};
@@ -12,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED};
 
-/// Address and whole length, guards included, of each guarded mapping.
+/// Address and whole length of each guarded mapping. The length includes the guards.
 static GUARDED: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
 /// See `mmap(2)`.
@@ -48,7 +49,7 @@ extern "C" fn mmap64(
     mapped
 }
 
-/// The same under its older name.
+/// `mmap64` under its older name.
 #[unsafe(no_mangle)]
 extern "C" fn mmap(
     address: *mut c_void,
@@ -61,7 +62,7 @@ extern "C" fn mmap(
     mmap64(address, length, protection, flags, file, offset)
 }
 
-/// See `munmap(2)`. The guards go with what they guarded.
+/// See `munmap(2)`. A mapping's guards are unmapped with it.
 #[unsafe(no_mangle)]
 extern "C" fn munmap(address: *mut c_void, length: usize) -> c_int {
     let whole = table(|guarded| {
@@ -74,8 +75,8 @@ extern "C" fn munmap(address: *mut c_void, length: usize) -> c_int {
     }
 }
 
-/// Asserts that at least so many mappings name `path`, or are of a file that had no name yet, and that each has a page
-/// on both sides that nobody may touch.
+/// Asserts that at least `at_least` mappings are of the file `path`, or of a file that had no name yet, and
+/// that each has an inaccessible page on both sides.
 #[allow(dead_code, reason = "not every program asks")]
 pub(crate) fn assert_guarded(path: &str, at_least: usize) {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
@@ -139,7 +140,8 @@ fn system_map(
     file: c_int,
     offset: i64,
 ) -> *mut c_void {
-    // SAFETY: the caller's arguments as they are, or pages that were reserved for this (a system call's wrapper).
+    // SAFETY: the arguments are the caller's, or name pages that were reserved for this mapping (a system
+    // call's wrapper).
     let result = unsafe {
         libc::syscall(
             libc::SYS_mmap,
@@ -155,13 +157,13 @@ fn system_map(
 }
 
 fn system_unmap(address: *mut c_void, length: usize) -> c_int {
-    // SAFETY: the caller's arguments, or a mapping with the guards that it was given (a system call's wrapper).
+    // SAFETY: the arguments are the caller's, or name a mapping with its guards (a system call's wrapper).
     unsafe { libc::syscall(libc::SYS_munmap, address, length) as c_int }
 }
 
 fn set_errno(code: c_int) {
     // SAFETY: no preconditions (a system call's wrapper).
     let errno = unsafe { libc::__errno_location() };
-    // SAFETY: this thread's own errno.
+    // SAFETY: the pointer is to this thread's own errno.
     unsafe { *errno = code };
 }

@@ -1,8 +1,8 @@
-//! A hostile peer: it maps a ring's file by itself, writable, and stores anything anywhere in it.
+//! A hostile peer: it maps a ring's file itself, writable, and stores any value anywhere in it.
 //!
-//! It stays within the mapping: truncating the file is outside of the model, and so is whoever opens it read-only. Now
-//! and then it holds still with the lines empty, so that waits without a deadline, which any registered consumer may
-//! hold up for ever, end.
+//! It stays within the mapping: the model leaves out a peer that truncates the file, and one that may only read
+//! it. From time to time it clears the consumer lines and pauses, so that waits without a deadline end; any
+//! registered consumer could otherwise prolong them for ever.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::MetadataExt;
@@ -19,15 +19,17 @@ const RESERVED_AT: usize = CONTROL_AT + 128 / 8;
 const REGISTERED_AT: usize = CONTROL_AT + 256 / 8;
 const CONTROL_END: usize = CONTROL_AT + 11264 / 8;
 const WORDS_OF_LINE: usize = 128 / 8;
-/// The closed word of an open ring.
+/// The first consumer's line, which begins with the sequence that this consumer has released.
+const FIRST_CONSUMER_AT: usize = CONTROL_AT + 1024 / 8;
+/// The closed word of a ring that is open.
 const OPEN: u64 = i64::MIN as u64;
-/// One round in so many is quiet.
+/// One round in this many is quiet.
 const LULL_ONE_IN: u32 = 24;
 const LULL: Duration = Duration::from_millis(5);
-/// One round in so many looks whether the name means another file by now.
+/// One round in this many checks whether the name refers to another file.
 const LOOK_ONE_IN: u32 = 8;
 
-/// Words that a careless reader would stumble over.
+/// Values that a careless reader would handle wrongly.
 const WORDS: [u64; 14] = [
     0,
     1,
@@ -45,7 +47,7 @@ const WORDS: [u64; 14] = [
     0x1B5B_4A1B_FFFE_C3C3,
 ];
 
-/// Somebody who means ill.
+/// A hostile peer.
 #[derive(Debug)]
 pub struct Hostile {
     path: PathBuf,
@@ -63,7 +65,7 @@ struct Target {
 }
 
 impl Hostile {
-    /// An attacker of the ring at `path`; the seed says what it does.
+    /// A hostile peer of the ring at `path`. The seed determines its stores.
     pub fn new(path: &Path, seed: u64) -> Self {
         Self {
             path: path.to_owned(),
@@ -78,7 +80,7 @@ impl Hostile {
         self.stores
     }
 
-    /// One attack.
+    /// Makes one attack.
     pub fn round(&mut self) {
         if self.target.is_none() || self.random.u32(..LOOK_ONE_IN) == 0 {
             self.look();
@@ -101,7 +103,7 @@ impl Hostile {
             _ => WORDS[random.usize(..WORDS.len())],
         };
         let (from, count) = match random.u8(..8) {
-            // the lines that are in use
+            // a line that is in use
             0 | 1 => (
                 CONTROL_AT + random.usize(..12) * WORDS_OF_LINE,
                 WORDS_OF_LINE,
@@ -110,7 +112,7 @@ impl Hostile {
             3 => (CONTROL_AT + random.usize(..4), 1),
             4 => (REGISTERED_AT, 1),
             5 => (random.usize(CONTROL_END..words), WORDS_OF_LINE),
-            // the stamps that the producer is about to write, and takes for its own
+            // the stamps that the producer is about to write, which it would take for its own
             6 if random.bool() => {
                 let floor = target.words()[CONTROL_AT].load(Ordering::Relaxed);
                 for ahead in 0..random.u64(..24) {
@@ -119,7 +121,7 @@ impl Hostile {
                 }
                 return;
             }
-            // everything at once
+            // all words at once
             6 if random.u8(..16) == 0 => (CONTROL_AT, words - CONTROL_AT),
             7 => (random.usize(..HEADER_WORDS), 2),
             _ => (random.usize(CONTROL_AT..words), 1),
@@ -132,11 +134,11 @@ impl Hostile {
             self.stores += 1;
         }
         std::thread::sleep(Duration::from_micros(random.u64(..200)));
-        // a ring whose header stays damaged would be attached to by nobody
+        // no process could attach to a ring whose header stays damaged
         target.mend_header();
     }
 
-    /// Stores the stamp of a sequence that nobody has published.
+    /// Stores the stamp of a sequence that was never published.
     pub fn forge_stamp(&mut self, sequence: u64) {
         if self.target.is_none() {
             self.look();
@@ -146,7 +148,19 @@ impl Hostile {
         }
     }
 
-    /// Writes over the start of a slot, whoever it belongs to: a header that somebody made up, for one.
+    /// Stores the stamps of every sequence that the first consumer reads next, one ring's length of them. The
+    /// consumer has no time to read them all before the next call.
+    pub fn run_ahead_of_the_first_consumer(&mut self) {
+        if self.target.is_none() {
+            self.look();
+        }
+        if let Some(target) = &self.target {
+            let released = target.words()[FIRST_CONSUMER_AT].load(Ordering::Relaxed);
+            (1..=target.header[10]).for_each(|ahead| target.publish(released.wrapping_add(ahead)));
+        }
+    }
+
+    /// Overwrites the start of a slot in any state, for example with a forged header.
     pub fn overwrite_slot(&mut self, slot: u64, bytes: &[u8]) {
         let Some(target) = &self.target else {
             return self.look();
@@ -159,7 +173,7 @@ impl Hostile {
         }
     }
 
-    /// Keeps the first reserved word from being zero.
+    /// Stores a nonzero value in the first word of the waiters line.
     pub fn store_in_reserved_line(&mut self) {
         self.look();
         if let Some(target) = &self.target {
@@ -167,7 +181,7 @@ impl Hostile {
         }
     }
 
-    /// Leaves the ring as if nobody had ever been registered.
+    /// Clears all lines from the registered word on, and opens the ring, as if no consumer had ever registered.
     pub fn relent(&mut self) {
         self.look();
         if let Some(target) = &self.target {
@@ -175,7 +189,7 @@ impl Hostile {
         }
     }
 
-    /// Maps what has the name now.
+    /// Maps the file that has the name now.
     fn look(&mut self) {
         let Ok(file) = OpenOptions::new().read(true).write(true).open(&self.path) else {
             return;
@@ -206,19 +220,20 @@ impl Hostile {
 impl Target {
     fn words(&self) -> &[AtomicU64] {
         let words = self.map.as_mut_ptr().cast::<AtomicU64>();
-        // SAFETY: a writable mapping of that length, as long as `self`, aligned to a page; atomics of this process. That
-        // other processes access the same bytes otherwise is what is being tried.
+        // SAFETY: the mapping is writable, has that length, lives as long as `self` and is aligned to a page;
+        // the words are atomics in this process. Other processes access the same bytes in other ways, and that
+        // is what is being tested.
         unsafe { core::slice::from_raw_parts(words, self.map.len() / 8) }
     }
 
-    /// Where the slot of a sequence is, in bytes.
+    /// The offset of a sequence's slot, in bytes.
     fn slot_at(&self, sequence: u64) -> usize {
         let [slots_offset, stride] = [7, 8].map(|at| self.header[at] as usize);
         let slot = sequence as usize & (self.header[10] as usize - 1);
         slots_offset + slot * stride
     }
 
-    /// Stores the stamp that says that this sequence may be read.
+    /// Stores the stamp that makes this sequence readable.
     fn publish(&self, sequence: u64) {
         let [.., a, b, c, d] = self.header[9].to_ne_bytes();
         let stamp_offset = u32::from_ne_bytes([a, b, c, d]) as usize;

@@ -1,10 +1,10 @@
-//! The hot calls as a release build has them: the program `src/bin/hot_paths.rs`, and its assembly.
+//! The hot calls as a release build compiles them: the program `hot-paths/src/main.rs` and its assembly.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What was compiled.
+/// The compiled hot calls.
 #[derive(Debug)]
 pub struct HotPaths {
     /// The program.
@@ -14,11 +14,12 @@ pub struct HotPaths {
 }
 
 impl HotPaths {
-    /// Compiles them, in a directory of their own. `cargo` is `env!("CARGO")`, `directory` `env!("CARGO_TARGET_TMPDIR")`.
+    /// Compiles the program in a directory of its own. `cargo` is `env!("CARGO")`, `directory` is
+    /// `env!("CARGO_TARGET_TMPDIR")`.
     ///
     /// # Panics
     ///
-    /// When they do not compile.
+    /// When the program does not compile.
     pub fn compile(cargo: &str, directory: &str) -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
@@ -34,7 +35,7 @@ impl HotPaths {
                 "--color",
                 "never",
                 "-p",
-                "myelon-tests",
+                "myelon-hot-paths",
             ])
             .args(["--bin", "hot_paths", "--target-dir"])
             .arg(&target)

@@ -1,10 +1,10 @@
-//! What a process did and saw, written down so that its death cannot take it away.
+//! A process's record of its own actions and observations, kept so that the process's death does not lose it.
 //!
-//! Every entry is one `write` to a file opened for appending: it is in the file when the call returns, whatever happens
-//! to the process afterwards. A kill that meets the call itself may cut the entry at the end of a page; such a rest
-//! counts as not written, as what follows the call was never done. A producer writes its intent before it publishes and the acknowledgement afterwards; a
-//! consumer writes what it sees before it commits. So the ledgers of all processes, dead or alive, are what the
-//! [checker](crate::checker) judges.
+//! Every entry is one `write` to a file opened for appending, so it is in the file when the call returns,
+//! whatever happens to the process afterwards. A kill during the call may cut the entry at the end of a page.
+//! Such a partial entry counts as not written, because the process did nothing after it. A producer writes its
+//! intent before it publishes, and the acknowledgement afterwards. A consumer writes what it sees before it
+//! commits. The [checker](crate::checker) therefore judges the ledgers of all processes, dead or alive.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -17,39 +17,39 @@ use crate::Record;
 /// One line of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A consumer attached; this is the first sequence that it will see.
+    /// A consumer attached; `next` is the first sequence that it will see.
     Attached {
-        /// The sequence.
+        /// The first sequence.
         next: Sequence,
     },
     /// A consumer saw an event, and has not released it yet.
     Saw {
-        /// Under which sequence.
+        /// The event's sequence.
         sequence: Sequence,
         /// The event.
         record: Record,
     },
-    /// A consumer gives its position up: what it has not seen by now it need not see.
+    /// A consumer gives up its position: it need not see the events that it has not seen by now.
     Left,
-    /// A producer began; this is the first sequence that it will publish.
+    /// A producer began; `next` is the first sequence that it will publish.
     Began {
-        /// Its number.
+        /// The producer's number.
         writer: u64,
-        /// The sequence.
+        /// The first sequence.
         next: Sequence,
     },
-    /// A producer is about to publish these together.
+    /// A producer is about to publish these events together.
     Intends {
-        /// Its number.
+        /// The producer's number.
         writer: u64,
         /// The first sequence.
         first: Sequence,
-        /// How many.
+        /// How many events.
         len: u64,
     },
-    /// A producer's call to publish everything up to here returned.
+    /// A producer's call to publish everything up to `last` returned.
     Published {
-        /// Its number.
+        /// The producer's number.
         writer: u64,
         /// The last sequence.
         last: Sequence,
@@ -61,7 +61,7 @@ pub enum Entry {
 pub struct Ledger(File);
 
 impl Ledger {
-    /// Opens the ledger at `path`, after the entries that are in it.
+    /// Opens the ledger at `path` for writing after the entries that it has.
     ///
     /// # Panics
     ///
@@ -102,11 +102,11 @@ impl Ledger {
         assert_eq!(written, line.len(), "the ledger takes all of it");
     }
 
-    /// Everything in the ledger at `path`; nothing if there is none.
+    /// All entries of the ledger at `path`; none if there is no such ledger.
     ///
     /// # Panics
     ///
-    /// When a line is not one of ours.
+    /// When a line is not an entry.
     pub fn read(path: &Path) -> Vec<Entry> {
         let text = whole_entries(path).unwrap_or_default();
         text.lines()
@@ -115,7 +115,7 @@ impl Ledger {
     }
 }
 
-/// The ledger without the rest of an entry that a kill cut off.
+/// The ledger's text, without a partial entry at its end that a kill cut off.
 fn whole_entries(path: &Path) -> std::io::Result<String> {
     let mut text = std::fs::read_to_string(path)?;
     text.truncate(text.rfind('\n').map_or(0, |end| end + 1));

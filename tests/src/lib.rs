@@ -1,35 +1,50 @@
-//! The harness of the multi-process tests: actors, the ring they meet at, and the events they check.
+//! The harness of the multi-process tests: actors, the ring that they share, and the events that they check.
 //!
-//! An *actor* is a process of its own (`src/bin/actor.rs`) that does what it is told, a line at a time, and answers each
-//! line with one. So a test decides who does what when, and may stop or kill anybody in between.
+//! An *actor* is a process of its own (`src/bin/actor`) that obeys one line of input at a time, and answers
+//! each line with one line. A test thus decides in which order processes act, and may stop or kill a process
+//! between two actions.
+//!
+//! The fuzz targets (`cfg(fuzzing)`) use [`fuzz`] alone: without most of the others they are built in half of the time.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 mod actor;
+#[cfg(not(fuzzing))]
 pub mod checker;
+#[cfg(not(fuzzing))]
+pub mod faults;
+#[cfg(not(fuzzing))]
 pub mod frames;
 pub mod fuzz;
+#[cfg(not(fuzzing))]
 mod hostile;
 mod hot_paths;
 mod ledger;
+#[cfg(not(fuzzing))]
+pub mod power;
 mod record;
-#[cfg(feature = "dst")]
+#[cfg(all(feature = "dst", not(fuzzing)))]
 pub mod simulation;
+#[cfg(not(fuzzing))]
 pub mod stepping;
+#[cfg(not(fuzzing))]
 pub mod storm;
-#[cfg(debug_assertions)]
+#[cfg(all(debug_assertions, not(fuzzing)))]
 pub mod sweep;
 pub mod tracer;
+#[cfg(not(fuzzing))]
 pub mod waiters;
 
 pub use actor::{Actor, Reply, wait_until};
+#[cfg(not(fuzzing))]
 pub use hostile::Hostile;
 pub use hot_paths::HotPaths;
 pub use ledger::{Entry, Ledger};
 pub use record::{Record, Tally, hash_of};
 
-/// Where the actors of one test meet. Dropping it checks that nothing of the ring is left behind.
+/// The ring that the actors of one test share. Dropping a world checks that no file of the ring is left behind.
 #[derive(Debug)]
 pub struct World {
     program: PathBuf,
@@ -37,7 +52,7 @@ pub struct World {
     name: String,
     is_shared_memory: bool,
     is_name_left: bool,
-    /// Holds ledgers, and the ring if that is a file. Removed last.
+    /// Holds the ledgers, and the ring if it is a file. Removed last.
     files: tempfile::TempDir,
 }
 
@@ -67,6 +82,11 @@ impl World {
         }
     }
 
+    /// One world of each kind.
+    pub fn both(program: &str) -> [Self; 2] {
+        [Self::shared_memory(program), Self::mapped_file(program)]
+    }
+
     /// The ring's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -77,7 +97,7 @@ impl World {
         self.directory.join(&self.name)
     }
 
-    /// Where a ledger of this name is kept, for an actor's `log=`.
+    /// The path of the ledger of this name, for an actor's `log=`.
     pub fn ledger(&self, name: &str) -> PathBuf {
         self.files.path().join(format!("{name}.ledger"))
     }
@@ -87,23 +107,32 @@ impl World {
         &self.directory
     }
 
-    /// Whether the ring has its name now.
+    /// Sets this mode on the directory if it is the world's own; the directory of shared memory belongs to all
+    /// programs.
+    pub fn open_directory(&self, mode: u32) {
+        if !self.is_shared_memory {
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(&self.directory, mode).expect("chmod");
+        }
+    }
+
+    /// Whether the ring's name exists now.
     pub fn is_named(&self) -> bool {
         fs::symlink_metadata(self.path()).is_ok()
     }
 
-    /// Starts another process.
+    /// Starts an actor.
     pub fn actor(&self) -> Actor {
         self.start(&[])
     }
 
-    /// Starts another process that dies, stops or dawdles at a step of the protocol: `name:n:kill`, `stop`, `delay` or
-    /// `jitter`. Only debug builds have these points.
+    /// Starts an actor that dies, stops or is delayed at a step of the protocol. `fail_point` is `name:n:kill`,
+    /// or the same with `stop`, `delay` or `jitter`. Only debug builds have these points.
     pub fn actor_with(&self, fail_point: &str) -> Actor {
         self.start(&[("MYELON_FAIL_POINT", fail_point)])
     }
 
-    /// The same, for a negative control: it leaves a step of the protocol out as well.
+    /// Like [`actor_with`](Self::actor_with), for a negative control: the actor also leaves out a step of the protocol.
     pub fn actor_without(&self, step: &str, fail_point: &str) -> Actor {
         self.start(&[("MYELON_LEFT_OUT", step), ("MYELON_FAIL_POINT", fail_point)])
     }
@@ -119,12 +148,12 @@ impl World {
         )
     }
 
-    /// Says that the name is meant to be there when the test ends.
+    /// Declares that the ring's name is meant to exist when the test ends.
     pub fn leaves_the_name(&mut self) {
         self.is_name_left = true;
     }
 
-    /// Whatever carries the ring's name or one of its temporary names.
+    /// Every file that carries the ring's name or one of its temporary names.
     pub fn leftovers(&self) -> Vec<PathBuf> {
         let temporary = format!(".{}.", self.name);
         let entries = fs::read_dir(&self.directory).expect("the ring's directory");
@@ -150,7 +179,8 @@ impl Drop for World {
     }
 }
 
-/// Whether this test may do what only root may. If not it says so by name, and fails where nothing may be skipped.
+/// Whether this test may do what only root may do. If not, it reports the test as skipped, or fails under CI,
+/// where no test may be skipped.
 pub fn needs_root(test: &str) -> bool {
     if nix::unistd::geteuid().is_root() {
         return true;
@@ -159,7 +189,7 @@ pub fn needs_root(test: &str) -> bool {
     false
 }
 
-/// Says by name that a test could not run; fails under CI, where every test must.
+/// Reports that a test could not run. Under CI, where every test must run, it panics instead.
 pub fn skip(test: &str, reason: &str) {
     println!("SKIPPED {test}: {reason}");
     assert!(
@@ -168,7 +198,17 @@ pub fn skip(test: &str, reason: &str) {
     );
 }
 
-/// Asserts that a text names each of the parts.
+/// The permissions of each mapping in a process that was opened under the name `path`. The creator's mapping
+/// has no name.
+pub fn permissions_of_mappings(pid: u32, path: &Path) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps");
+    let path = path.to_str().expect("utf-8");
+    let of_file = maps.lines().filter(|line| line.ends_with(path));
+    let permissions = of_file.filter_map(|line| line.split_whitespace().nth(1));
+    permissions.map(String::from).collect()
+}
+
+/// Asserts that the text contains each of the parts.
 #[track_caller]
 pub fn assert_names(text: &str, parts: &[&str]) {
     for part in parts {

@@ -1,30 +1,30 @@
-//! The event that actors exchange, and the tally that proves that each came whole, once and in order.
+//! The event that actors exchange, and the tally that proves that each event came whole, once and in order.
 
 use disruptor_mp::{Event, Sequence};
 
-/// An event of one line whose last words follow from its first: a torn or foreign one shows.
+/// An event of one line. Its last words follow from its first, so that a torn or foreign event is detected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Event)]
 #[repr(C)]
 pub struct Record {
     /// The event's sequence.
     pub number: u64,
-    /// Which producer wrote it, as the test numbers them; 0 where the test has no use for that.
+    /// The number that the test gave to the producer that wrote it; 0 where the test needs none.
     pub writer: u64,
-    /// The first sequence of the batch that it was published with; its own if there was none.
+    /// The first sequence of the batch that it was published with; its own sequence if it was published alone.
     pub batch_first: u64,
     /// How many events that batch has.
     pub batch_len: u64,
-    /// Words that follow from those.
+    /// Words that follow from the ones above.
     pub words: [u64; 3],
 }
 
 impl Record {
-    /// The event of this sequence, by nobody in particular.
+    /// The event of this sequence, by writer 0.
     pub fn of(sequence: Sequence) -> Self {
         Self::by(0, sequence, (sequence, 1))
     }
 
-    /// The event of this sequence by a writer, as part of the batch that starts at `batch.0` and has `batch.1` events.
+    /// The event of this sequence by `writer`, as part of the batch that starts at `batch.0` and has `batch.1` events.
     pub fn by(writer: u64, sequence: Sequence, batch: (Sequence, u64)) -> Self {
         let mut record = Self {
             number: sequence as u64,
@@ -42,7 +42,7 @@ impl Record {
         *self = Self::of(sequence);
     }
 
-    /// Whether all its words belong together.
+    /// Whether all words of the event belong together.
     pub fn is_whole(&self) -> bool {
         self.words == self.expected_words()
     }
@@ -58,7 +58,7 @@ impl Record {
     }
 }
 
-/// A step of the hash that depends on order.
+/// One step of the hash, which depends on the order of events.
 fn mix(hash: u64, record: &Record) -> u64 {
     let folded = record
         .words
@@ -67,28 +67,28 @@ fn mix(hash: u64, record: &Record) -> u64 {
     (hash.rotate_left(7) ^ folded).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 
-/// The hash of a consumer that saw exactly these sequences, in order.
+/// The hash of a consumer that saw exactly these sequences, in this order.
 pub fn hash_of(sequences: impl IntoIterator<Item = Sequence>) -> u64 {
     sequences
         .into_iter()
         .fold(0, |hash, sequence| mix(hash, &Record::of(sequence)))
 }
 
-/// What a consumer has seen.
+/// The events that a consumer has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// How many events.
     pub count: u64,
-    /// The first one's sequence, −1 before that.
+    /// The first event's sequence, or −1 before there is one.
     pub first: Sequence,
-    /// The last one's sequence.
+    /// The last event's sequence, or −1 before there is one.
     pub last: Sequence,
-    /// A hash of all of them that depends on their order.
+    /// A hash of all events that depends on their order.
     pub hash: u64,
 }
 
 impl Tally {
-    /// Nothing seen.
+    /// A tally of no events.
     pub fn new() -> Self {
         Self {
             count: 0,
@@ -98,11 +98,11 @@ impl Tally {
         }
     }
 
-    /// Counts an event in. Says what is wrong with one that is torn, foreign, repeated or out of order.
+    /// Adds an event.
     ///
     /// # Errors
     ///
-    /// The fault in words.
+    /// A description of the fault, if the event is torn, foreign, repeated or out of order.
     pub fn add(&mut self, sequence: Sequence, record: &Record) -> Result<(), String> {
         if record.number != sequence as u64 || !record.is_whole() {
             return Err(format!(

@@ -1,7 +1,7 @@
-//! Everybody who may share a ring, under one seed: producers who die and take over from each other, consumers who die,
-//! come back, leave and are removed, and a ledger that knows what each of them must see.
+//! A simulation of every party that may share a ring, under one seed. Producers die and take over from each
+//! other; consumers die, come back, leave and are removed. A ledger knows what each of them must see.
 //!
-//! The seed decides everything: the ring, who is there, what they do, and in which order each of their steps happens.
+//! The seed decides everything: the ring, the parties, their calls, and the order in which their steps happen.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use ledger::Ledger;
 use payload::{Large, Payload, Small};
 pub use search::{Tally, search};
 
-/// Steps that a negative control leaves out or does too early: each is a bug that some seed must show.
+/// Steps that a negative control leaves out or takes too early. Each is a bug that some seed must reveal.
 pub const CONTROLS: &[&str] = &[
     "JoinReread",
     "RefreshRescan",
@@ -30,7 +30,7 @@ pub const CONTROLS: &[&str] = &[
     "LeaseHolds",
 ];
 
-/// Rare situations that the roles come to, beside those of [`disruptor_mp::dst::MARKS`].
+/// Rare situations that the roles must reach, in addition to [`disruptor_mp::dst::MARKS`].
 pub const SITUATIONS: &[&str] = &[
     "a producer died while it took over",
     "a successor found events that nobody had acknowledged",
@@ -47,19 +47,19 @@ pub const SITUATIONS: &[&str] = &[
     "a late consumer was waited for",
 ];
 
-/// What all roles of one simulation know.
+/// Values that all roles of one simulation share.
 struct World<E: Payload> {
     ring: HeapRing<E>,
     capacity: usize,
-    /// Who is announced to each producer.
+    /// The consumers that each producer expects.
     discovery: DiscoveryMode,
-    /// The last sequence to be published.
+    /// The last sequence that will be published.
     target: Sequence,
     ledger: Ledger,
 }
 
 impl<E: Payload> World<E> {
-    /// A builder that waits in one way or another.
+    /// A builder with a wait strategy chosen at random.
     fn builder(&self) -> DisruptorBuilder<E, Heap> {
         let strategy = match dst::below(8) {
             0 => AutoWaitStrategy::Block,
@@ -71,7 +71,7 @@ impl<E: Payload> World<E> {
     }
 }
 
-/// One seed, to its end. `left_out`: a step of the protocol that is left out, which has to show.
+/// Runs one seed to its end. `left_out` names a step of the protocol to leave out, which some seed must reveal.
 pub fn simulate(seed: u64, left_out: Option<&'static str>) -> Outcome {
     dst::simulate(seed, |simulation| {
         if let Some(step) = left_out {
@@ -86,11 +86,11 @@ pub fn simulate(seed: u64, left_out: Option<&'static str>) -> Outcome {
 
 fn set_up<E: Payload>(simulation: &mut Simulation) {
     let mut schedule = Schedule::default();
-    // one seed in eight has nothing but interleavings
+    // one seed in eight has no deaths, only interleavings
     schedule.kills = simulation.below(8) > 0;
     simulation.set_schedule(schedule);
 
-    // many who come and go at the same time
+    // a crowded ring has many consumers that attach and detach at the same time
     let is_crowded = simulation.below(3) == 0;
     let capacity = [1, 2, 4, 8, 8, 32][simulation.below(6)];
     let first = [0, 0, (1 << 32) - 3][simulation.below(3)];
@@ -100,7 +100,7 @@ fn set_up<E: Payload>(simulation: &mut Simulation) {
     };
     let discovery = match simulation.below(4) {
         0 => DiscoveryMode::Any { max_consumers: 3 },
-        // the first consumer is durable then
+        // the first consumer is durable in that case
         1 => DiscoveryMode::Ids(vec![consumer::id(0)]),
         _ => DiscoveryMode::Disabled,
     };
@@ -143,18 +143,18 @@ fn set_up<E: Payload>(simulation: &mut Simulation) {
     simulation.afterwards(move || is_usable(&world));
 }
 
-/// Whatever happened, the ring still takes a producer and a consumer.
+/// Asserts that the ring still takes a producer and a consumer, whatever happened before.
 fn is_usable<E: Payload>(world: &World<E>) {
     let ledger = &world.ledger;
     let mut tx = producer::attach(world, "afterwards");
     for role in 0..consumer::ROLES {
-        // whoever drained the ring and went is away, and would gate
+        // a consumer that drained the ring and detached is away, and would hold the gate
         let _ = tx.remove_consumer(&consumer::id(role));
     }
     let mut rx = world.ring.builder().build_consumer().expect("a consumer");
     let patience = std::time::Duration::from_secs(10);
     for _ in 0..2 * world.capacity + 1 {
-        // what the ring has retained, and what was sent
+        // the events that the ring has retained, and those that were sent here
         while rx.current_sequence() < tx.last_published_sequence() {
             let event = rx.recv(patience.into()).expect("an event");
             ledger.saw("afterwards", event.sequence(), &*event);

@@ -1,45 +1,46 @@
-//! The run over a section: a case for every instruction of it, each with the victim killed there.
+//! A run over a section of code: in each case the victim is killed after another number of instructions.
 //!
-//! Every n up to [`EVERY_UP_TO`], then every k-th, so that a long section ends in a bounded time. A section says of each
-//! case what the others saw; where that changes from one n to the next is where the protocol's step took effect.
+//! There is a case for every n up to [`EVERY_UP_TO`], then for every k-th, so that a long section ends in a
+//! bounded time. A scene reports for each case what the surviving processes saw. The n at which that outcome
+//! changes is where the protocol's step took effect.
 
 use std::time::Instant;
 
 use crate::tracer::Stepped;
 
-/// Up to here every instruction has a case of its own.
+/// Up to this number every instruction has a case of its own.
 pub const EVERY_UP_TO: u64 = 3_000;
 
-/// What came of one case.
+/// The result of one case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// How far the victim came.
+    /// How many steps the victim took.
     pub stepped: Stepped,
-    /// What the others saw of it, in words that are the same for the same outcome.
+    /// What the surviving processes saw, in words that are equal for equal outcomes.
     pub outcome: String,
 }
 
-/// A scene in which a victim is killed within a section, again and again.
+/// A scene in which a victim is killed within a section, once per case.
 pub trait Scene {
-    /// Kills a victim after `n` steps, and lets the others go on to the end.
+    /// Kills a victim after `n` steps, and lets the other processes run to the end.
     ///
     /// # Errors
     ///
-    /// Whatever is not as it must be.
+    /// A description of the fault.
     fn case(&mut self, n: u64) -> Result<Case, String>;
 
-    /// Clears the scene.
+    /// Removes the scene.
     fn end(self: Box<Self>);
 }
 
 /// Which instructions get a case.
 #[derive(Clone, Copy, Debug)]
 pub enum Density {
-    /// About so many, spread over the section.
+    /// About this many cases, spread over the section.
     Sample(u64),
-    /// Every one up to [`EVERY_UP_TO`], then about so many.
+    /// Every instruction up to [`EVERY_UP_TO`], then about `beyond` more cases.
     Every {
-        /// How many beyond.
+        /// How many cases beyond [`EVERY_UP_TO`].
         beyond: u64,
     },
 }
@@ -55,21 +56,21 @@ impl Density {
     }
 }
 
-/// How many cases a scene serves until it is set up anew: its ledgers grow, and each case reads them.
+/// How many cases a scene serves before it is set up anew. Its ledgers grow, and each case reads them.
 const CASES_PER_SCENE: u64 = 24;
 
-/// What came of a section.
+/// The result of one section.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// How many cases ran and held.
+    /// How many cases ran and passed.
     pub cases: u64,
     /// How many steps the section has.
     pub length: u64,
-    /// The distance between the cases beyond [`EVERY_UP_TO`]; for a sample, between all.
+    /// The distance between the cases beyond [`EVERY_UP_TO`]; in a sample, between all cases.
     pub stride: u64,
-    /// From which n on which outcome was seen.
+    /// The n from which on each outcome was seen, with that outcome.
     pub flips: Vec<(u64, String)>,
-    /// How long it took.
+    /// The duration of the run, in seconds.
     pub seconds: f64,
 }
 
@@ -93,11 +94,11 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// Goes through a section.
+/// Runs all cases of a section.
 ///
 /// # Errors
 ///
-/// The first case that failed, with its n.
+/// The n and the description of the first case that failed.
 pub fn go_through(density: Density, set_up: &dyn Fn() -> Box<dyn Scene>) -> Result<Report, String> {
     let started = Instant::now();
     let mut run = Run {
@@ -130,7 +131,7 @@ pub fn go_through(density: Density, set_up: &dyn Fn() -> Box<dyn Scene>) -> Resu
     })
 }
 
-/// The cases so far.
+/// A run in progress.
 struct Run<'a> {
     scene: Option<Box<dyn Scene>>,
     set_up: &'a dyn Fn() -> Box<dyn Scene>,
@@ -149,7 +150,7 @@ impl Run<'_> {
                 u64::MAX => format!("whole section: {fault}"),
                 n => format!("killed after {n} steps: {fault}"),
             };
-            // told at once, as clearing what a fault left may fail as well
+            // printed at once, because clearing the scene after a fault may fail as well
             println!("{fault}");
             self.end_scene();
             fault

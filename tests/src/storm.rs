@@ -1,9 +1,10 @@
-//! A storm: random kills and stops of everybody in a ring, while it is in use, and a judgement at the end.
+//! A storm: processes of a ring in use are killed and stopped at random, and the ledgers are judged at the end.
 //!
-//! A round is one ring from its creation to its end, with a producer, a durable consumer that leases, a durable one that
-//! takes batches, and an automatic one that comes and goes. A seed decides everything that is done to them: whom, how,
-//! after which delay, who takes over, how the ring ends. The same seed makes the same decisions as long as everybody
-//! answers the same; when a signal meets its process is the system's.
+//! A round is one ring from its creation to its end, with a producer, a durable consumer that leases, a durable
+//! consumer that takes batches, and an automatic consumer that comes and goes. A seed decides everything that
+//! is done to them: which process, how and after which delay, which process takes over, and how the ring ends.
+//! The same seed makes the same decisions as long as every process gives the same answers. The system decides
+//! at which instruction a signal arrives.
 
 mod cast;
 mod round;
@@ -12,14 +13,14 @@ use std::time::Duration;
 
 pub use round::{Count, play};
 
-/// What a planted fault makes of a round: the controls.
+/// The fault that is planted in a round, for the controls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// Nothing is wrong.
+    /// No fault.
     Nothing,
     /// The producer acknowledges before it publishes.
     Early,
-    /// The leasing consumer releases before it writes down.
+    /// The leasing consumer releases an event before it writes it down.
     Late,
     /// The leasing consumer is stopped for good.
     Hang,
@@ -44,10 +45,10 @@ impl Wrong {
     }
 }
 
-/// The longest time between a deed and the next signal.
+/// The longest time from one action to the next signal.
 const DELAY_MAX: Duration = Duration::from_millis(3);
 
-/// A random delay, short ones more often than long ones.
+/// A random delay. Short delays are more frequent than long ones.
 pub(crate) fn delay(random: &mut fastrand::Rng) -> Duration {
     let most = DELAY_MAX.as_micros() as u64;
     Duration::from_micros(match random.u8(..4) {
@@ -57,11 +58,11 @@ pub(crate) fn delay(random: &mut fastrand::Rng) -> Duration {
     })
 }
 
-/// Lets a delay pass to the microsecond, as far as the system lets it.
+/// Waits for a delay with microsecond precision, as far as the system allows.
 pub(crate) fn pass(delay: Duration) {
     let end = std::time::Instant::now() + delay;
     while std::time::Instant::now() < end {
-        // a core that spins is a core that the storm has not
+        // a core that spins here is not available to the storm, so only short delays spin
         match delay < Duration::from_micros(200) {
             true => std::hint::spin_loop(),
             false => std::thread::sleep(Duration::from_micros(50)),

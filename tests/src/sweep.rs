@@ -1,10 +1,11 @@
-//! The sweep: at every fail point, in every role that comes to it, a process dies, stops or is late; everybody else goes
-//! on, a successor comes, the ring is used again, and the [checker](crate::checker) judges what all of them saw.
+//! The sweep: at every fail point, in every role that comes to it, a process is *struck*, that is, killed,
+//! stopped or delayed. All other processes continue, a successor comes, the ring is used again, and the
+//! [checker](crate::checker) judges what each process saw.
 //!
-//! The [table] says which roles come to which point. A [case](Case) is one of its rows with a backing, a number of
-//! events in flight, an occurrence and an action, and has a name that runs it alone. Scenarios act on a
-//! *stage*: real processes, one ring. What those who are alive must be able to do while one of them is
-//! stopped is in `stopped`.
+//! The [table] says which roles come to which point. A [case](Case) is one of its rows with a backing, a number
+//! of events in flight, an occurrence and an action, and has a name that runs it alone. Scenarios act on a
+//! *stage*: real processes and one ring. The module `stopped` checks what the other processes can do while one
+//! is stopped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -28,14 +29,14 @@ mod waking;
 pub use case::{Action, Backing, Case, Flaw};
 pub use table::{CASES_MIN, cases};
 
-/// How many slots the swept rings have.
+/// Slots of the swept rings.
 pub const CAPACITY: i64 = 16;
 
 /// Plays a case. `program` is `env!("CARGO_BIN_EXE_actor")`.
 ///
 /// # Errors
 ///
-/// What went otherwise than it must, in words.
+/// A description of what differs from the expected outcome.
 pub fn run(program: &str, case: Case) -> Result<Summary, String> {
     let played = catch_unwind(AssertUnwindSafe(|| {
         let mut stage = stage::Stage::new(program, case);

@@ -1,7 +1,8 @@
-//! An actor that is stepped through, one instruction at a time, and killed between two of them.
+//! An actor that is executed one instruction at a time, and killed between two of them.
 //!
-//! The actor raises SIGTRAP where the section begins and SIGUSR1 where it ends. Only the thread that seized it may
-//! trace it; a system call is one step. Where instructions are counted the section is what lies between two breakpoints.
+//! The actor raises SIGTRAP where the section begins and SIGUSR1 where it ends. Only the thread that seized the
+//! actor may trace it. A system call is one step. Where instructions are counted, the section lies between two
+//! breakpoints.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,19 +15,19 @@ use nix::unistd::Pid;
 
 use crate::Actor;
 
-/// How long an actor may take to come to its section.
+/// How long an actor may take to reach its section.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How far the steps came.
+/// Where stepping ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stepped {
-    /// As far as was wanted: the section goes on.
+    /// After as many steps as were requested: the section continues.
     Within,
-    /// To the end of the section, which has this many steps.
+    /// At the end of the section, which has this many steps.
     ToTheEnd(u64),
 }
 
-/// What ran between two breakpoints.
+/// The instructions that ran between two breakpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executed {
     /// How many instructions.
@@ -42,29 +43,29 @@ pub struct Traced<'a> {
     pid: Pid,
 }
 
-/// Seizes an actor; why this process may not, if it may not.
+/// The error with which seizing the actor fails, if this process may not trace it.
 pub fn refusal(actor: &Actor) -> Option<Errno> {
     let pid = Pid::from_raw(actor.pid() as i32);
     ptrace::seize(pid, ptrace::Options::empty()).err()
 }
 
 impl<'a> Traced<'a> {
-    /// Seizes the actor, which goes on running.
+    /// Seizes the actor, which continues to run.
     ///
     /// # Panics
     ///
-    /// When this process may not: see [`refusal`].
+    /// When this process may not trace it: see [`refusal`].
     pub fn seize(actor: &'a mut Actor) -> Self {
         let pid = Pid::from_raw(actor.pid() as i32);
         ptrace::seize(pid, ptrace::Options::empty()).expect("this process may trace its children");
         Self { actor, pid }
     }
 
-    /// Tells the actor a line and lets it come to the section's beginning.
+    /// Sends the actor a line and lets it run to the beginning of the section.
     ///
     /// # Errors
     ///
-    /// What it did instead.
+    /// What the actor did instead.
     pub fn reach_marker(&mut self, line: &str) -> Result<(), String> {
         self.actor.tell(line);
         let start = Instant::now();
@@ -91,7 +92,7 @@ impl<'a> Traced<'a> {
         }
     }
 
-    /// Goes `n` steps, or to the end of the section if that comes first.
+    /// Takes `n` steps, or runs to the end of the section if that comes first.
     ///
     /// # Errors
     ///
@@ -108,7 +109,7 @@ impl<'a> Traced<'a> {
         Ok(Stepped::Within)
     }
 
-    /// Counts what runs from here to the next breakpoint; the actor goes on behind it.
+    /// Counts the instructions from here to the next breakpoint. The actor continues after it.
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ impl<'a> Traced<'a> {
         Ok(executed)
     }
 
-    /// The bytes at which the actor stands.
+    /// The bytes at the actor's instruction pointer.
     #[cfg(target_arch = "x86_64")]
     fn instruction(&self) -> Result<[u8; 8], Errno> {
         let at = ptrace::getregs(self.pid)?.rip;
@@ -146,12 +147,12 @@ impl<'a> Traced<'a> {
         Ok(word.to_ne_bytes())
     }
 
-    /// The answer to what it was told, once it has left its section.
+    /// Waits for the answer to the last line, after the actor has left its section.
     pub fn expect_ok(&mut self) {
         self.actor.expect_ok();
     }
 
-    /// Ends it where it is.
+    /// Kills the actor where it is.
     pub fn kill(self) {
         self.actor.kill();
     }

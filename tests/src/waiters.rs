@@ -1,4 +1,4 @@
-//! Who sleeps on a ring, as its waiters line says, and how a test knows that somebody was woken.
+//! Sleepers of a ring, as its waiters line shows them, and how a test knows that a process was woken.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::{Actor, World, wait_until};
 
-/// A liveness interval that no test waits for.
-pub const NEVER_MS: u64 = 30_000;
-/// Nobody who looks up after [`NEVER_MS`] is here by then.
+/// A liveness interval that no test reaches. Controls do reach it, and the deadline of their calls, 30 s, comes later.
+pub const NEVER_MS: u64 = 20_000;
+/// A process that continues only after [`NEVER_MS`] has not continued by then.
 pub const WOKEN: Duration = Duration::from_millis(NEVER_MS / 2);
 
-/// Where the waiters line is: docs/segment-layout.md.
+/// The offset of the waiters line: see docs/segment-layout.md.
 const LINE_AT: u64 = 4096 + 128;
-/// From what is said in the line to the kernel are a few steps.
+/// The time that a process needs from its entry in the waiters line until it sleeps in the kernel.
 const FALL_ASLEEP: Duration = Duration::from_millis(30);
 
 impl World {
@@ -36,7 +36,7 @@ impl World {
         i64::from_ne_bytes(self.waiters_word(1)) != i64::MAX
     }
 
-    /// How often consumers, and the producer, were woken: each time, the word that they sleep on is changed.
+    /// How often consumers, and the producer, were woken. Each wake changes the word that they sleep on.
     pub fn wakes(&self) -> (u32, u32) {
         let [a, b, c, d, e, f, g, h] = self.waiters_word(2);
         (
@@ -46,7 +46,7 @@ impl World {
     }
 }
 
-/// Waits until so many consumers sleep.
+/// Waits until `count` consumers sleep.
 #[track_caller]
 pub fn wait_for_sleepers(world: &World, count: u32) {
     wait_until("consumers sleep", || world.sleepers() == count);
@@ -60,7 +60,7 @@ pub fn wait_for_wish(world: &World) {
     thread::sleep(FALL_ASLEEP);
 }
 
-/// Asserts that what follows was brought by a wake-up.
+/// Asserts that `act` returns because of a wake-up, not after [`NEVER_MS`].
 #[track_caller]
 pub fn woken<T>(what: &str, act: impl FnOnce() -> T) -> T {
     let start = Instant::now();
@@ -70,8 +70,8 @@ pub fn woken<T>(what: &str, act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Makes a producer and a consumer with the id `reader` of two actors, that sleep when they wait and look up after
-/// `interval_ms`.
+/// Makes one actor a producer and the other a consumer with the id `reader`. Both sleep when they wait, and
+/// make a liveness check every `interval_ms`.
 pub fn attach(mut tx: Actor, mut rx: Actor, capacity: usize, interval_ms: u64) -> (Actor, Actor) {
     let words = format!("cap={capacity} strategy=block interval_ms={interval_ms}");
     tx.ok(&format!("produce {words}"));

@@ -1,4 +1,4 @@
-//! Who may use a ring, and what happens where there is no room for one.
+//! The permissions that a ring needs, and the errors where there is no space for one.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -7,17 +7,6 @@ use myelon_tests::{World, assert_names, needs_root};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 const NOBODY: &str = "user id=65534";
-
-fn both() -> [World; 2] {
-    [World::shared_memory(ACTOR), World::mapped_file(ACTOR)]
-}
-
-/// Everybody may enter the directory: what is refused is refused for the file's sake.
-fn open_to_all(world: &World) {
-    if world.directory() != std::path::Path::new("/dev/shm") {
-        fs::set_permissions(world.directory(), fs::Permissions::from_mode(0o777)).expect("chmod");
-    }
-}
 
 fn mode_of(world: &World) -> u32 {
     fs::metadata(world.path())
@@ -29,7 +18,7 @@ fn mode_of(world: &World) -> u32 {
 
 #[test]
 fn mode_is_what_was_asked_for_whatever_the_umask() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         for umask in ["000", "022", "077", "777"] {
             for (option, mode) in [
                 ("", 0o600),
@@ -52,8 +41,9 @@ fn no_permission_is_said_as_such() {
     if !needs_root("no_permission_is_said_as_such") {
         return;
     }
-    for world in both() {
-        open_to_all(&world);
+    for world in World::both(ACTOR) {
+        // whatever is refused must be refused because of the ring's file, not of its directory
+        world.open_directory(0o777);
         let (mut tx, mut rx, mut other) = (world.actor(), world.actor(), world.actor());
         rx.ok(NOBODY);
         other.ok(NOBODY);
@@ -110,7 +100,7 @@ fn no_permission_for_the_directory_is_said_as_such() {
             &["no permission", &world.directory().display().to_string()],
         );
     }
-    // one that may be read but not written
+    // a directory that may be read but not written
     fs::set_permissions(world.directory(), fs::Permissions::from_mode(0o755)).expect("chmod");
     let refused = tx.err("PermissionDenied", "produce cap=8");
     assert_names(
@@ -124,17 +114,21 @@ fn another_users_ring_is_refused_unless_it_is_asked_for() {
     if !needs_root("another_users_ring_is_refused_unless_it_is_asked_for") {
         return;
     }
-    for world in both() {
-        open_to_all(&world);
+    for world in World::both(ACTOR) {
+        // whatever is refused must be refused because of the ring's file, not of its directory
+        world.open_directory(0o777);
         let (mut tx, mut rx, mut other) = (world.actor(), world.actor(), world.actor());
         tx.ok(NOBODY);
         tx.ok("produce cap=8");
         assert_eq!(fs::metadata(world.path()).expect("the ring").uid(), 65534);
         tx.ok("publish n=3");
         let words = ["a file of user 65534", "allow_any_owner", "left as it is"];
-        // root may do anything, and still does not by mistake
-        assert_names(rx.err("NotARing", "consume cap=8 id=reader").text(), &words);
-        assert_names(other.err("NotARing", "produce cap=8").text(), &words);
+        // root has every permission, but does not use another user's ring by mistake
+        assert_names(
+            rx.err("ForeignOwner", "consume cap=8 id=reader").text(),
+            &words,
+        );
+        assert_names(other.err("ForeignOwner", "produce cap=8").text(), &words);
         rx.ok("consume cap=8 id=reader any-owner");
         rx.ok("recv n=3").assert_saw(0, 2);
         let refused = other.err("AlreadyExists", "produce cap=8 any-owner");
@@ -149,12 +143,13 @@ fn ring_for_everybody_serves_another_user() {
     if !needs_root("ring_for_everybody_serves_another_user") {
         return;
     }
-    for world in both() {
-        open_to_all(&world);
+    for world in World::both(ACTOR) {
+        // whatever is refused must be refused because of the ring's file, not of its directory
+        world.open_directory(0o777);
         let (mut tx, mut rx) = (world.actor(), world.actor());
         rx.ok(NOBODY);
         tx.ok("produce cap=8 mode=666");
-        let refused = rx.err("NotARing", "consume cap=8 id=reader");
+        let refused = rx.err("ForeignOwner", "consume cap=8 id=reader");
         assert_names(refused.text(), &["a file of user 0", "allow_any_owner"]);
         rx.ok("consume cap=8 id=reader any-owner");
         tx.tell("publish n=100");
@@ -172,7 +167,7 @@ fn no_room_is_said_in_numbers_and_leaves_nothing() {
     let world = World::mapped_file(ACTOR);
     let mut tx = world.actor();
     tx.ok("tmpfs size=1m");
-    // 64 bytes for each slot: twice what there is
+    // 64 bytes for each slot: twice the space that there is
     let refused = tx.err("NoSpace", "produce cap=32768");
     let text = refused.text().to_owned();
     assert_names(
@@ -187,7 +182,7 @@ fn no_room_is_said_in_numbers_and_leaves_nothing() {
     assert!(needed > 32_768 * 64 && needed < 34_000 * 64, "{text}");
     assert!((900_000..=1 << 20).contains(&free), "{text}");
     assert_eq!(tx.ok("list").text(), "ok entries=0");
-    // what fits, fits to its last page
+    // a ring that fits can be used to its last page
     tx.ok("produce cap=8192");
     assert_eq!(tx.ok("fill max=8192").number("count"), 8192);
     let mut again = world.actor();
@@ -215,7 +210,7 @@ fn no_room_for_a_second_ring() {
     );
 }
 
-/// The two numbers of the error.
+/// The two numbers in the error's text.
 fn needed_and_free(text: &str) -> (u64, u64) {
     let numbers: Vec<u64> = text
         .split(|c: char| !c.is_ascii_alphanumeric())

@@ -1,7 +1,8 @@
-//! Damaged segments: each fault is refused in words by who attaches and by who creates, and the file is left as it is.
+//! Damaged segments. Attaching and creating must each refuse every fault with an error that names it, and leave
+//! the file unchanged.
 //!
-//! Offsets are those of `docs/segment-layout.md`. Where a fault lies behind the checksum the checksum is forged, as a
-//! hostile or unlucky writer's would be.
+//! Offsets are those of `docs/segment-layout.md`. Where a fault lies behind the checksum, the checksum is
+//! forged, as a hostile writer would do, or an unlucky one might.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -40,7 +41,8 @@ impl Segment {
         self.layout().path()
     }
 
-    /// The file has these bytes instead; both ways in must refuse it with all these words and leave it as it is.
+    /// Gives the file these bytes. Attaching and creating must refuse it with an error that has all these
+    /// words, and leave it unchanged.
     #[track_caller]
     fn refuse(&self, bytes: &[u8], kind: Kind, words: &[&str]) {
         fs::write(self.path(), bytes).expect("write");
@@ -65,7 +67,7 @@ impl Segment {
         assert_eq!(entries, 1, "nothing else was made");
     }
 
-    /// The sound bytes with others put at `at`, and the checksum made to fit.
+    /// The sound bytes with `patch` at offset `at` and a matching checksum.
     fn forged(&self, at: usize, patch: &[u8]) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         bytes[at..at + patch.len()].copy_from_slice(patch);
@@ -254,7 +256,7 @@ fn state_that_is_not_ready() {
 fn geometry_that_does_not_hold_together_under_a_valid_checksum() {
     let segment = Segment::new();
     let length = segment.word(32);
-    // offset in the header, what is put there, what the error calls it
+    // offset in the header, the value that is put there, and the field's name in the error
     let faults: [(usize, u64, &str); 28] = [
         (32, 0, "segment length"),
         (32, length - 4096, "segment length"),
@@ -315,7 +317,7 @@ fn recreate_replaces_what_is_damaged_or_of_another_version() {
     let truncated = segment.bytes[..4096].to_vec();
     for bytes in [unsummed, version, truncated] {
         fs::write(segment.path(), &bytes).expect("write");
-        // held open, or the new file might get the old one's number
+        // held open, so that the new file does not get the old one's inode number
         let old = fs::File::open(segment.path()).expect("open");
         let before = old.metadata().expect("stat").ino();
         let mut tx = MmapProducer::<u64>::builder(&segment.layout(), 32)
@@ -332,10 +334,74 @@ fn recreate_replaces_what_is_damaged_or_of_another_version() {
     }
 }
 
+/// The states in which a power cut leaves a segment that was not on the disk, or only in part.
+fn remnants(segment: &Segment) -> Vec<Vec<u8>> {
+    let sound = &segment.bytes;
+    let zeros = vec![0; sound.len()];
+    let mut without_header = sound.clone();
+    without_header[..4096].fill(0);
+    let mut without_magic = sound.clone();
+    without_magic[..8].fill(0);
+    let short = |length: usize| sound[..length].to_vec();
+    let whole = [Vec::new(), zeros.clone(), without_header, without_magic];
+    let parts = [short(5), short(100), short(512), zeros[..300].to_vec()];
+    whole.into_iter().chain(parts).collect()
+}
+
+#[test]
+fn recreate_replaces_what_a_power_cut_left() {
+    let segment = Segment::new();
+    for bytes in remnants(&segment) {
+        fs::write(segment.path(), &bytes).expect("write");
+        let builder = || MmapProducer::<u64>::builder(&segment.layout(), 32);
+        let refused = builder().build_producer(|| 7).expect_err("not by itself");
+        assert_names(&refused.to_string(), &["recreate()"]);
+        let attached = builder().build_consumer().expect_err("nor by a consumer");
+        assert_names(&attached.to_string(), &["recreate()"]);
+        assert!(fs::read(segment.path()).expect("read") == bytes);
+        let mut tx = builder().recreate().build_producer(|| 7).expect("recreate");
+        assert_eq!(tx.try_publish(|event| *event += 1), Ok(0));
+        tx.keep().expect("keep");
+    }
+}
+
+#[test]
+fn recreate_leaves_alone_what_is_damaged_while_somebody_is_alive_in_it() {
+    let segment = Segment::new();
+    let rx = MmapConsumer::<u64>::attach(&segment.layout(), CAPACITY, "reader").expect("attach");
+    for bytes in remnants(&segment)
+        .into_iter()
+        .filter(|bytes| bytes.len() > 512)
+    {
+        // only page 0: the reader has mapped the other pages
+        let file = fs::File::options()
+            .write(true)
+            .open(segment.path())
+            .expect("open");
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes[..512], 0).expect("write");
+        let builder = MmapProducer::<u64>::builder(&segment.layout(), 32).recreate();
+        let error = builder.build_producer(|| 7).expect_err("a reader");
+        assert!(
+            matches!(error, MultiProcessError::InUse { .. }),
+            "{error:?}"
+        );
+        assert_names(&error.to_string(), &["somebody is alive in it"]);
+    }
+    drop(rx);
+    let builder = MmapProducer::<u64>::builder(&segment.layout(), 32).recreate();
+    builder
+        .build_producer(|| 7)
+        .expect("recreate")
+        .destroy()
+        .expect("destroy");
+}
+
 #[test]
 fn recreate_leaves_alone_what_is_no_ring() {
     let segment = Segment::new();
-    for bytes in [&b"somebody's notes"[..], &[]] {
+    let mut disk_image = vec![0; 8192];
+    disk_image[1024 + 56..1024 + 58].copy_from_slice(&[0x53, 0xef]);
+    for bytes in [&b"somebody's notes"[..], b"\0\0\0\0\x01", &disk_image] {
         fs::write(segment.path(), bytes).expect("write");
         let result = MmapProducer::<u64>::builder(&segment.layout(), 32)
             .recreate()

@@ -1,6 +1,6 @@
-//! What callers get wrong: names, capacities, layouts, ids, and names that something else has.
+//! Mistakes of callers: names, capacities, layouts, ids, and names that another file has.
 //!
-//! Each error says what was found, what was expected and what to do.
+//! Each error names what was found, what was expected and what to do.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,9 +1,9 @@
-//! What the hot calls compile to: no call, no locked instruction, no fence, no division and no panic on the way from the
-//! entry of `publish` or `consume` to its end.
+//! The machine code of the hot calls: no call, no locked instruction, no fence, no division and no panic on the
+//! path from the entry of `publish` or `consume` to its end.
 //!
-//! The functions of `src/bin/hot_paths.rs` are compiled as a release build would. Of each, the *fast path* is the longest
-//! way from entry to `ret` that calls nothing: it must do what the function is for, which shows in what it writes, and
-//! the rest of the function may call nothing but the slow halves that are known by name.
+//! The functions of `hot-paths/src/main.rs` are compiled as in a release build. The *fast path* of each is the
+//! longest path from entry to `ret` that makes no call. It must do what the function is for, which its writes
+//! show. The rest of the function may call only the slow halves that are listed by name.
 #![cfg(not(miri))]
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,28 +12,30 @@ use std::sync::LazyLock;
 use myelon_tests::HotPaths;
 
 /// The slow halves: they wait, wake, refresh the gate, report a fork, or free an error.
-const SLOW_HALVES: [&str; 17] = [
+const SLOW_HALVES: [&str; 19] = [
     "refill",
     "wait_or_panic",
     "wait_for_space",
     "wait_managed",
     "wait_for_event",
-    "look_for_news", // when the next event is not there
-    "write_slowly",  // after a wait, and in a ring with observers
+    "look_for_news",  // when the next event is not there
+    "panic_in_doubt", // also then, and where events are in doubt
+    "write_slowly",   // after a wait, and in a ring with observers
     "place_to_write",
     "4copy17h", // of a claim in a ring with observers
     "wake_consumers",
     "wake_producer_for",
     "6forked",
+    "6refuse17h",        // in a forked process, and without the lock
     "is_zero_slow_path", // a lease that ends during a panic is not released
     "__rust_dealloc",
     "drop_in_place",
-    "_Unwind_Resume", // these two while the thread unwinds already
+    "_Unwind_Resume", // the last two only while the thread already unwinds
     "panic_in_cleanup",
 ];
-/// A little more than the longest fast path has today.
+/// The limit on instructions: a little more than the longest fast path has today.
 const MOST_INSTRUCTIONS: usize = 82;
-/// What watching required consumers may cost a publication.
+/// How many instructions watching required consumers may add to a publication.
 const MOST_FOR_MANAGED: usize = 4;
 const OPERATIONS: [&str; 9] = [
     "try_publish",
@@ -54,8 +56,8 @@ const MESSAGE_OPERATIONS: [&str; 5] = [
     "send_value",
     "recv_value",
 ];
-/// The slow halves of messages: those of several frames or with a time, damaged ones, and the ring's end, for which is
-/// looked where no frame is.
+/// The slow halves of messages: messages of several frames or with a time, damaged messages, and the ring's
+/// end, which is checked where there is no frame.
 const SLOW_HALVES_OF_MESSAGES: [&str; 6] = [
     "send_slowly",
     "send_long",
@@ -65,23 +67,22 @@ const SLOW_HALVES_OF_MESSAGES: [&str; 6] = [
     "now_ns",
 ];
 
-/// The slow halves of messages that no straight path calls: they are looked at by
-/// `messages_take_no_locked_instruction`.
+/// The slow halves of messages that no straight path calls. `messages_take_no_locked_instruction` checks them.
 const APART: [&str; 4] = [
     "8assemble17h",
     "12put_together17h",
     "15assembled_bytes17h",
     "7nothing17h",
 ];
-/// The straight paths of messages, and a little more than each has today; what ends a loan is one function, however often
-/// it is called.
+/// The straight paths of messages, and a little more than the number of instructions that each has today. The
+/// function that ends a loan counts as one, however often it is called.
 const MESSAGE_PATHS: [(&str, usize); 4] = [
     ("hot_send_message", 88),
     ("hot_publish_bytes", 92),
     ("hot_try_publish_message", 88),
     ("hot_recv_message", 156),
 ];
-/// What ends the loan of a message.
+/// The function that ends the loan of a message.
 const END_OF_LOAN: &str = "drop_in_place$LT$myelon..transport..message..Message";
 
 #[test]
@@ -107,7 +108,8 @@ fn fast_paths_are_straight() {
     }
 }
 
-/// A message of one frame is sent and received without a call but the one that copies it, counted.
+/// A message of one frame is sent and received without any call but the one that copies it, and within a limit
+/// of instructions.
 #[test]
 fn messages_of_one_frame_take_a_straight_path() {
     if !cfg!(target_arch = "x86_64") {
@@ -137,8 +139,8 @@ fn messages_of_one_frame_take_a_straight_path() {
     }
 }
 
-/// A message and a value of one frame cost no more of this kind than the event that they are: whatever is called but the
-/// slow halves is looked at, too.
+/// A message or a value of one frame costs no more locked instructions, fences and divisions than the event
+/// that carries it. The check includes every function that is called, except the slow halves.
 #[test]
 fn messages_take_no_locked_instruction() {
     if !cfg!(target_arch = "x86_64") {
@@ -166,13 +168,13 @@ fn messages_take_no_locked_instruction() {
     }
 }
 
-/// The function that a call names, directly or by way of a table.
+/// The function that a call names, directly or through a table.
 fn symbol_of(operand: &str) -> String {
     let name = operand.trim_start_matches('*');
     name.split('@').next().unwrap_or_default().to_owned()
 }
 
-/// Required consumers are looked at only while the ring is full.
+/// Required consumers are checked only while the ring is full.
 #[test]
 fn a_managed_publication_costs_what_a_plain_one_does() {
     if !cfg!(target_arch = "x86_64") {
@@ -277,7 +279,7 @@ fn is_heavy(line: &str) -> bool {
 fn writes_memory(line: &str) -> bool {
     let (name, operands) = split(line);
     let destination = operands.rsplit_once(", ").map_or("", |(_, last)| last);
-    // an operand with an index has commas of its own
+    // an operand with an index contains commas
     let is_memory =
         operands.ends_with(')') && !destination.starts_with('%') || destination.ends_with(')');
     let compares = name.starts_with("cmp") || name.starts_with("test");
@@ -288,7 +290,7 @@ fn split(line: &str) -> (&str, &str) {
     line.split_once(char::is_whitespace).unwrap_or((line, ""))
 }
 
-/// A function's instructions, and where its labels are.
+/// A function's instructions, and the indexes of its labels.
 struct Function<'a> {
     lines: Vec<&'a str>,
     labels: HashMap<&'a str, usize>,
@@ -296,7 +298,7 @@ struct Function<'a> {
 
 impl<'a> Function<'a> {
     fn find(assembly: &'a str, name: &str) -> Self {
-        // two functions that compile to the same are one, under two names
+        // the compiler merges two equal functions into one with two names
         let alias = format!("{name} = ");
         if let Some(other) = assembly.lines().find_map(|line| line.strip_prefix(&alias)) {
             return Self::find(assembly, other);
@@ -322,7 +324,7 @@ impl<'a> Function<'a> {
         function
     }
 
-    /// Where control goes from `at`: nowhere at the end, and nowhere from a call.
+    /// The instructions that may follow the one at `at`: none at the end, and none after a call.
     fn successors(&self, at: usize) -> Vec<usize> {
         let (name, operand) = split(self.lines[at]);
         let target = self.labels.get(operand).copied();
@@ -335,12 +337,12 @@ impl<'a> Function<'a> {
         }
     }
 
-    /// The longest way from entry to `ret` without a call and without a loop.
+    /// The longest path from entry to `ret` without a call and without a loop.
     fn fast_path(&self) -> Vec<&'a str> {
         self.fast_path_by_way_of(&[])
     }
 
-    /// The same, but calls of these functions are no end of the way.
+    /// Like [`fast_path`](Self::fast_path), but calls of the functions in `passed` do not end the path.
     fn fast_path_by_way_of(&self, passed: &[&str]) -> Vec<&'a str> {
         let mut longest = Vec::new();
         let mut unfinished = vec![vec![0]];
@@ -363,7 +365,7 @@ impl<'a> Function<'a> {
         longest.into_iter().map(|at| self.lines[at]).collect()
     }
 
-    /// Whatever the function may call, short of unwinding.
+    /// Every function that this function may call, except while it unwinds.
     fn calls(&self) -> BTreeSet<&'a str> {
         let mut seen = BTreeSet::new();
         let mut unfinished = vec![0];
@@ -377,7 +379,8 @@ impl<'a> Function<'a> {
             if name.starts_with("call") || leaves {
                 targets.insert(operand);
             }
-            // a call that does not return is followed by another function's half: its calls count as well
+            // the code after a call that does not return may belong to another function's half, whose calls
+            // count as well
             unfinished.extend(self.successors(at));
         }
         targets

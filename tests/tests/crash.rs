@@ -1,4 +1,4 @@
-//! `kill -9`, of each role: nothing is lost, nothing comes twice but what was not released, and the others go on.
+//! `kill -9` of each role: no event is lost, only events that were not released come twice, and the others continue.
 
 use std::time::Duration;
 
@@ -6,13 +6,9 @@ use myelon_tests::{World, assert_names};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-fn both() -> [World; 2] {
-    [World::shared_memory(ACTOR), World::mapped_file(ACTOR)]
-}
-
 #[test]
 fn killed_explicit_id_comes_back_to_its_position() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=32");
         rx.ok("consume cap=32 id=reader");
@@ -35,7 +31,7 @@ fn killed_explicit_id_comes_back_to_its_position() {
 
 #[test]
 fn killed_under_load_nothing_is_lost() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let mut tx = world.actor();
         tx.ok("produce cap=256");
         let total = 2_000_000;
@@ -67,7 +63,7 @@ fn killed_under_load_nothing_is_lost() {
 
 #[test]
 fn killed_automatic_id_leaves_the_gate_when_the_producer_is_blocked() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx, mut other) = (world.actor(), world.actor(), world.actor());
         tx.ok("produce cap=8");
         rx.ok("consume cap=8");
@@ -101,7 +97,7 @@ fn killed_automatic_id_leaves_the_gate_of_a_producer_that_only_tries() {
 
 #[test]
 fn killed_explicit_id_gates_until_it_is_removed() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=8");
         rx.ok("consume cap=8 id=reader");
@@ -118,7 +114,7 @@ fn killed_explicit_id_gates_until_it_is_removed() {
 
 #[test]
 fn consumer_is_told_of_the_death_after_it_has_drained_and_goes_on_with_a_successor() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=64");
         rx.ok("consume cap=64 id=reader");
@@ -164,7 +160,7 @@ fn waiting_consumer_is_told_of_the_death() {
 
 #[test]
 fn successor_waits_for_the_slow_consumer_it_inherits() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut slow, mut fast) = (world.actor(), world.actor(), world.actor());
         tx.ok("produce cap=16");
         slow.ok("consume cap=16 id=slow");
@@ -190,7 +186,7 @@ fn successor_waits_for_the_slow_consumer_it_inherits() {
 
 #[test]
 fn lease_held_across_a_takeover_stays_whole() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=8");
         rx.ok("consume cap=8 id=reader");
@@ -212,7 +208,7 @@ fn lease_held_across_a_takeover_stays_whole() {
 
 #[test]
 fn a_chain_of_killed_producers_leaves_one_contiguous_stream() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let mut consumers = [world.actor(), world.actor()];
         let mut next = 0;
         for round in 0..12_i64 {
@@ -225,7 +221,7 @@ fn a_chain_of_killed_producers_leaves_one_contiguous_stream() {
                 }
                 rx.tell("drain");
             }
-            // batches smaller than the predecessor's, then larger again, and death in the middle of one
+            // batches smaller than the predecessor's, later larger ones, and a death in the middle of a batch
             let size = 64 >> (round % 7);
             tx.ok(&format!("batch n={size} times=20"));
             tx.tell(&format!("batch n={size} times=1000000"));
@@ -253,7 +249,7 @@ fn a_chain_of_killed_producers_leaves_one_contiguous_stream() {
 
 #[test]
 fn after_everybody_was_killed_the_next_start_needs_no_cleaning() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let mut tx = world.actor();
         let mut consumers = [world.actor(), world.actor(), world.actor()];
         tx.ok("produce cap=16");
@@ -283,7 +279,7 @@ fn after_everybody_was_killed_the_next_start_needs_no_cleaning() {
 
 #[test]
 fn after_everybody_was_killed_another_capacity_is_no_obstacle() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=16");
         rx.ok("consume cap=16");
@@ -298,7 +294,7 @@ fn after_everybody_was_killed_another_capacity_is_no_obstacle() {
 
 #[test]
 fn dead_ring_can_be_attached_and_drained() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let mut tx = world.actor();
         tx.ok("produce cap=16");
         tx.ok("publish n=9");
@@ -315,11 +311,12 @@ fn dead_ring_can_be_attached_and_drained() {
     }
 }
 
-/// What a successor clears held older events, which an observer has yet to see: it misses those and goes on behind them.
+/// The slots that a successor clears held older events, which an observer has yet to see. The observer misses
+/// those and continues after them.
 #[cfg(debug_assertions)]
 #[test]
 fn observer_goes_on_behind_what_a_successor_cleared() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let mut tx = world.actor_with("batch.written:4:kill");
         let (mut watcher, mut successor) = (world.actor(), world.actor());
         tx.ok("produce cap=8 observers");

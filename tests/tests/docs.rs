@@ -1,5 +1,5 @@
-//! `docs/crash-behaviour.md` says what the tests do: the same points and roles as the sweep, and tests that exist. So
-//! does `docs/behaviour.md`: each promise has tests, which exist.
+//! `docs/crash-behaviour.md` must agree with the tests: it has the points and roles of the sweep, and names
+//! tests that exist. `docs/behaviour.md` must name tests that exist for each promise.
 #![cfg(debug_assertions)]
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use myelon_tests::sweep::table;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// What the page and the tests disagree about.
+/// The differences between the page and the tests.
 fn faults_of(page: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut in_page = BTreeSet::new();
@@ -45,7 +45,7 @@ fn faults_of(page: &str) -> Vec<String> {
     faults.extend(missing.map(|(point, role)| format!("{point}, {role}: no row")));
     let unknown = in_page.difference(&swept);
     faults.extend(unknown.map(|(point, role)| format!("{point}, {role}: not swept")));
-    for point in FAIL_POINTS {
+    for point in FAIL_POINTS.iter().filter(|point| table::is_swept(point)) {
         if !in_page.iter().any(|(named, _)| named == point) {
             faults.push(format!("{point}: no row"));
         }
@@ -56,10 +56,10 @@ fn faults_of(page: &str) -> Vec<String> {
     faults
 }
 
-/// Where tests are that pages name: those of processes, and those of the libraries.
+/// The directories of tests that pages name: tests of processes, and tests of the libraries.
 const PLACES: [&str; 3] = ["tests/tests", "disruptor-mp/tests", "myelon/tests"];
 
-/// `file::test`, in one of the places.
+/// Whether there is a test `file::test` in one of these directories.
 fn is_test(name: &str) -> bool {
     let Some((file, test)) = name.split_once("::") else {
         return false;
@@ -73,7 +73,7 @@ fn is_test(name: &str) -> bool {
     })
 }
 
-/// The name of the function that this text of a source begins with, its attributes aside.
+/// The name of the function at the start of this piece of a source, after its attributes.
 fn name_of(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim_start);
     let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
@@ -82,7 +82,7 @@ fn name_of(text: &str) -> Option<&str> {
     rest.ends_with('{').then_some(name)
 }
 
-/// Whether a source's macro makes tests of this one, a backing each.
+/// Whether a source's macro turns this function into tests, one for each backing.
 fn is_on_every_backing(source: &str, test: &str) -> bool {
     let Some((_, list)) = source.split_once("\non_every_backing! {") else {
         return false;
@@ -92,7 +92,7 @@ fn is_on_every_backing(source: &str, test: &str) -> bool {
         .any(|word| word == test)
 }
 
-/// What `docs/behaviour.md` and the tests disagree about.
+/// The differences between `docs/behaviour.md` and the tests.
 fn faults_of_behaviour(page: &str) -> Vec<String> {
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
     let mut faults = Vec::new();
@@ -114,8 +114,8 @@ fn faults_of_behaviour(page: &str) -> Vec<String> {
     faults
 }
 
-/// The page must not shrink: rows, with the heads of the tables.
-const PROMISES_MIN: usize = 82;
+/// A lower bound on the page's rows, including the heads of its tables, so that the page cannot shrink unnoticed.
+const PROMISES_MIN: usize = 139;
 
 fn page(name: &str) -> String {
     fs::read_to_string(format!("{ROOT}/docs/{name}.md")).expect("the page")

@@ -1,14 +1,15 @@
-//! The derive of `Event` in crates as users have them: by each name, renamed, inherited, among decoys, from a macro.
+//! The derive of `Event` in crates like those of users: with the crate under each name, renamed, inherited,
+//! among decoys, and in a macro.
 //!
-//! Each directory `event_*` in `fixtures` is a crate of its own. It is copied beside the build, gets the workspace's lock
-//! file, so that nothing has to be fetched, and is then built and tested by cargo like any other. All of them share one
-//! target directory. The last test keeps the list complete.
+//! Each directory `event_*` in `fixtures` is a crate of its own. The test copies it beside the build and adds
+//! the workspace's lock file, so that nothing has to be fetched. Then cargo builds and tests it like any other
+//! crate. All of them share one target directory. The last test checks that the list is complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PASSING: [&str; 8] = [
+const PASSING: [&str; 9] = [
     "event_via_disruptor_mp",
     "event_via_myelon",
     "event_via_renamed_disruptor_mp",
@@ -17,9 +18,10 @@ const PASSING: [&str; 8] = [
     "event_via_both",
     "event_among_decoys",
     "event_from_macro",
+    "event_via_edition_2015",
 ];
 
-/// Fixture, cargo command, what its message must contain.
+/// Fixture, cargo command, and the text that its message must contain.
 const FAILING: [(&str, &str, &str); 3] = [
     (
         "event_broken_padding",
@@ -37,6 +39,26 @@ const FAILING: [(&str, &str, &str); 3] = [
         "check",
         "the derive finds neither `disruptor-mp` nor `myelon` in this crate's Cargo.toml: add one of them",
     ),
+];
+
+/// Programs whose macros show the compiler another type than they show the derive: the fixture, and the program
+/// in it that does so and is correct nevertheless.
+const REWRITTEN: (&str, &str) = ("event_rewritten", "harmless");
+
+/// Program of that fixture, and the text that its message must contain.
+const FORGED: [(&str, &str); 6] = [
+    ("type_by_attribute", "`&u64` is not an `Event`"),
+    ("type_by_macro", "`&u64` is not an `Event`"),
+    (
+        "one_more_field",
+        "pattern requires `..` due to inaccessible fields",
+    ),
+    (
+        "another_order",
+        "`Forged` does not keep its fields in the order of their declaration, see `first`: it needs `#[repr(C)]`",
+    ),
+    ("packed", "reference to field of packed struct is unaligned"),
+    ("union", "access to union field is unsafe"),
 ];
 
 fn workspace() -> &'static Path {
@@ -81,7 +103,7 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// Paths that climb out of the fixture lead to the workspace, wherever the copy lies.
+/// Makes paths that lead out of the fixture lead to the workspace, wherever the copy is.
 fn anchored(manifest: &str) -> String {
     let root = format!("\"{}/", workspace().display());
     let mut text = manifest.to_owned();
@@ -91,9 +113,10 @@ fn anchored(manifest: &str) -> String {
     text
 }
 
-fn cargo(command: &str, fixture: &str) -> Output {
+fn cargo(command: &[&str], fixture: &str) -> Output {
     Command::new(env!("CARGO"))
-        .args([command, "--offline", "--color", "never", "--manifest-path"])
+        .args(command)
+        .args(["--offline", "--color", "never", "--manifest-path"])
         .arg(place(fixture))
         .current_dir(workspace())
         .env("CARGO_TARGET_DIR", scratch().join("target"))
@@ -110,7 +133,7 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn crates_that_do_it_right_compile_and_agree() {
     for fixture in PASSING {
-        let output = cargo("test", fixture);
+        let output = cargo(&["test"], fixture);
         assert!(
             output.status.success(),
             "{fixture} fails:\n{}",
@@ -127,7 +150,7 @@ fn crates_that_do_it_right_compile_and_agree() {
 #[test]
 fn crates_that_do_it_wrong_are_told_what_to_do() {
     for (fixture, command, message) in FAILING {
-        let output = cargo(command, fixture);
+        let output = cargo(&[command], fixture);
         let said = stderr(&output);
         assert!(
             !output.status.success(),
@@ -142,12 +165,32 @@ fn crates_that_do_it_wrong_are_told_what_to_do() {
 
 #[test]
 fn a_generic_event_is_judged_by_its_uses_and_not_before() {
-    let output = cargo("check", "event_broken_generic");
+    let output = cargo(&["check"], "event_broken_generic");
     assert!(
         output.status.success(),
         "a struct that may be used well is refused:\n{}",
         stderr(&output)
     );
+}
+
+#[test]
+fn what_is_judged_is_what_is_compiled() {
+    let (fixture, harmless) = REWRITTEN;
+    let output = cargo(&["run", "--bin", harmless], fixture);
+    assert!(
+        output.status.success(),
+        "what is right behind the macros is refused:\n{}",
+        stderr(&output)
+    );
+    for (program, message) in FORGED {
+        let output = cargo(&["check", "--bin", program], fixture);
+        let said = stderr(&output);
+        assert!(!output.status.success(), "{program} passes");
+        assert!(
+            said.contains(message),
+            "{program} says something else:\n{said}"
+        );
+    }
 }
 
 #[test]
@@ -166,6 +209,7 @@ fn every_fixture_is_run() {
     let mut run: Vec<_> = PASSING
         .into_iter()
         .chain(FAILING.map(|(fixture, ..)| fixture))
+        .chain([REWRITTEN.0])
         .collect();
     there.sort();
     run.sort_unstable();

@@ -1,9 +1,10 @@
-//! Each public item has an example: `cargo test --doc` runs those that there are, this finds what has none.
+//! Each public item must have an example. `cargo test --doc` runs the examples; this test finds the items without one.
 //!
-//! The sources are read as the compiler reads them, module by module from `lib.rs`. An item has an example if a block of
-//! code in its own documentation is one. Otherwise another example must use it by its name: for a method one of its type;
-//! for any other item one on the page of a public module that shows it; or the one that its own `# Examples` points to. Constants, fields, variants, modules and the methods of traits need none; nor does what documentation does
-//! not show.
+//! The sources are read as the compiler reads them, module by module from `lib.rs`. An item has an example if
+//! its own documentation contains a block of code. Otherwise another example must use the item by its name. For
+//! a method that is an example of its type; for any other item it is one on the page of a public module that
+//! shows it; or it is the example that the item's own `# Examples` points to. Constants, fields, variants,
+//! modules and the methods of traits need none, and neither do items that documentation does not show.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,17 +13,17 @@ use syn::{Attribute, ImplItem, Item, Meta, Type, UseTree, Visibility};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Fewer than this in a crate: the scan has not seen it all.
+/// The least number of items in a crate. With fewer, the scan has not read the whole crate.
 const ITEMS_MIN: usize = 150;
 
-/// Languages of blocks that nobody compiles.
+/// Languages of blocks that are not compiled.
 const NO_RUST: [&str; 4] = ["text", "ignore", "toml", "sh"];
 
 /// An item that users can name.
 #[derive(Debug)]
 struct Public {
     name: String,
-    /// Of a method: the type that it belongs to.
+    /// For a method: the type that it belongs to.
     of: Option<String>,
     documentation: String,
 }
@@ -30,20 +31,20 @@ struct Public {
 #[derive(Debug, Default)]
 struct Module {
     is_pub: bool,
-    /// It is `pub`, and so is what it is in.
+    /// Whether it is `pub` and all modules that contain it are.
     is_public: bool,
     name: String,
     documentation: String,
     items: Vec<Public>,
-    /// What it shows of other modules.
+    /// The names of other modules' items that it shows.
     shows: BTreeSet<String>,
 }
 
-/// Where a module is.
+/// The directories of a module.
 struct Place {
-    /// Where `#[path]` starts.
+    /// The directory from which `#[path]` starts.
     beside: PathBuf,
-    /// Where the files of its modules are.
+    /// The directory of the files of its modules.
     below: PathBuf,
 }
 
@@ -69,7 +70,7 @@ impl Scan {
         self.add(module, &file.items, &Place { beside, below });
     }
 
-    /// A module, and those in it.
+    /// Adds a module and the modules in it.
     fn add(&mut self, mut module: Module, items: &[Item], place: &Place) {
         items.iter().for_each(|item| module.look_at(item));
         let is_public = module.is_public;
@@ -92,7 +93,7 @@ impl Scan {
                 let beside = below.clone();
                 self.add(module, items, &Place { beside, below });
             } else if let Some(path) = inner.attrs.iter().find_map(|it| text_of(it, "path")) {
-                // the modules of such a file are beside it, as those of `mod.rs`
+                // the modules of such a file are in its own directory, like those of `mod.rs`
                 let file = place.beside.join(path);
                 let below = file.parent().expect("a file's directory").to_owned();
                 self.read(module, &file, below);
@@ -105,12 +106,12 @@ impl Scan {
         }
     }
 
-    /// Whether a module has a page for users to read: some are `pub` in one that is not, and shown by `lib.rs`.
+    /// Whether a module has a page for users. Some modules are `pub` in a private one, and shown by `lib.rs`.
     fn has_page(&self, module: &Module) -> bool {
         module.is_public || module.is_pub && self.0[0].shows.contains(&module.name)
     }
 
-    /// Whether documentation has it: it is where users get, or is shown there.
+    /// Whether documentation shows the item: its module has a page, or another page shows it.
     fn is_shown(&self, module: &Module, name: &str) -> bool {
         let mut pages = self.0.iter().filter(|page| self.has_page(page));
         self.has_page(module) || pages.any(|page| page.shows.contains(name))
@@ -124,7 +125,7 @@ impl Scan {
         shown.map(|(_, item)| item).collect()
     }
 
-    /// What has no example.
+    /// The names of the items without an example.
     fn missing(&self) -> Vec<String> {
         let items = self.items();
         let missing = items.iter().filter(|item| !self.has_example(item, &items));
@@ -215,12 +216,12 @@ impl Module {
 }
 
 impl Public {
-    /// What documentation has a page of.
+    /// The item that has a page of its own in documentation.
     fn main(&self) -> &str {
         self.of.as_ref().unwrap_or(&self.name)
     }
 
-    /// The last name of what its examples are said to be at: "See [`Type::method`]".
+    /// The last name of the link in "See [`Type::method`]", which points to the item's examples.
     fn points_to(&self) -> Option<&str> {
         let (_, examples) = self.documentation.split_once("# Examples")?;
         let (_, link) = examples.split_once("See [`")?;
@@ -238,7 +239,7 @@ fn is_pub(vis: &Visibility) -> bool {
     matches!(vis, Visibility::Public(_))
 }
 
-/// Not shown, or there for tests only.
+/// Whether an item is hidden, or exists only in tests.
 fn is_hidden(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let Meta::List(list) = &attribute.meta else {
@@ -269,7 +270,7 @@ fn documentation(attributes: &[Attribute]) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// The blocks that the compiler sees.
+/// The blocks of code that the compiler sees.
 fn code(documentation: &str) -> String {
     let mut code = String::new();
     let (mut is_in_block, mut is_rust) = (false, false);
@@ -304,7 +305,7 @@ fn every_public_item_has_an_example() {
     }
 }
 
-/// What is missing in a crate of this text.
+/// The items without an example in a crate with this source.
 fn missing_in(source: &str) -> Vec<String> {
     let file = syn::parse_file(source).expect("it compiles");
     let place = Place {
@@ -363,7 +364,7 @@ pub mod gears {
 }
 "#;
 
-/// Negative control: each change takes an example away, and the item is named.
+/// Negative control: each change removes an example, and the item must be named.
 #[test]
 fn control_items_without_an_example() {
     assert_eq!(missing_in(SAMPLE), [""; 0]);

@@ -1,7 +1,8 @@
-//! What a publication executes where a consumer may sleep, counted: next to nothing more than where nobody can, no fence and
-//! no locked instruction. And what watching required consumers adds.
+//! How many instructions a publication executes when a consumer may sleep. It must be at most a few more than
+//! when no consumer can, without a fence or a locked instruction. The test also measures how many instructions
+//! watching required consumers adds.
 //!
-//! The calls are those of a release build (`src/bin/hot_paths.rs`), and are stepped through one instruction at a time.
+//! The calls are those of a release build (`hot-paths/src/main.rs`), executed one instruction at a time.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 
 use std::sync::LazyLock;
@@ -10,7 +11,7 @@ use myelon_tests::tracer::{self, Executed, Traced};
 use myelon_tests::waiters::wait_for_sleepers;
 use myelon_tests::{Actor, HotPaths, World, skip};
 
-/// What a consumer that may sleep, and a consumer that is required, may cost a publication.
+/// How many instructions a consumer that may sleep, or one that is required, may add to a publication.
 const MOST_MORE: u64 = 4;
 
 static PROGRAM: LazyLock<String> = LazyLock::new(|| {
@@ -18,10 +19,10 @@ static PROGRAM: LazyLock<String> = LazyLock::new(|| {
     program.display().to_string()
 });
 
-/// Whether this process may trace its children, and parties need not fence for sleepers.
+/// Whether this process may trace its children, and `membarrier` works, so that processes need no fence for sleepers.
 fn can_run(test: &str) -> bool {
     const GLOBAL_EXPEDITED: libc::c_long = 1 << 1;
-    // SAFETY: plain numbers; the call only asks what there is.
+    // SAFETY: the arguments are numbers; the call only asks what is available.
     let barriers = unsafe { libc::syscall(libc::SYS_membarrier, 0, 0, 0) };
     if barriers & GLOBAL_EXPEDITED == 0 {
         skip(test, "no membarrier");
@@ -35,7 +36,7 @@ fn can_run(test: &str) -> bool {
     true
 }
 
-/// A ring with a consumer that waits by this strategy when it has to, and is awake.
+/// A ring with a consumer that waits with this strategy, and is awake.
 fn ring(world: &World, strategy: &str) -> (Actor, Actor) {
     let (mut tx, mut rx) = (world.actor(), world.actor());
     tx.ok("produce");
@@ -43,7 +44,7 @@ fn ring(world: &World, strategy: &str) -> (Actor, Actor) {
     (tx, rx)
 }
 
-/// What a call executes.
+/// The instructions that a call executes.
 fn executed(traced: &mut Traced<'_>, call: &str) -> Executed {
     traced.reach_marker(call).expect("the call begins");
     let executed = traced.count_to_breakpoint().expect("the call ends");
@@ -52,7 +53,7 @@ fn executed(traced: &mut Traced<'_>, call: &str) -> Executed {
     executed
 }
 
-/// The same once the producer knows how much space there is.
+/// The number of instructions that a call executes once the producer knows how much space there is.
 fn executed_often(traced: &mut Traced<'_>, call: &str) -> u64 {
     executed(traced, call);
     let counts = [0; 4].map(|_| {
@@ -71,7 +72,7 @@ fn a_consumer_that_may_sleep_costs_a_publication_nothing() {
     }
     let counts = ["spinning", "blocking"].map(|strategy| {
         let mut world = World::shared_memory(&PROGRAM);
-        // what was published is not read
+        // the events are not read, so the name stays
         world.leaves_the_name();
         let (mut tx, _rx) = ring(&world, strategy);
         tx.ok("require");
@@ -86,7 +87,7 @@ fn a_consumer_that_may_sleep_costs_a_publication_nothing() {
     assert!(spinning > 10, "that is no publication");
 }
 
-/// Control: the same call in the same ring while the consumer sleeps.
+/// Control: the same call in the same ring, while the consumer sleeps.
 #[test]
 fn a_wake_up_would_be_noticed() {
     if !can_run("a_wake_up_would_be_noticed") {

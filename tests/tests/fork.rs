@@ -1,4 +1,5 @@
-//! `fork`: handles belong to the process that made them; what a child inherits keeps nobody alive.
+//! `fork`: handles belong to the process that made them, and no process counts as alive because of what a child
+//! inherits.
 
 use myelon_tests::{World, assert_names, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -6,11 +7,7 @@ use nix::unistd::Pid;
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-fn both() -> [World; 2] {
-    [World::shared_memory(ACTOR), World::mapped_file(ACTOR)]
-}
-
-/// A child that is no child of the test: it is ended by its number.
+/// A process that is not a child of the test. It is killed by its process id.
 struct Orphan(Pid);
 
 impl Orphan {
@@ -27,7 +24,7 @@ impl Drop for Orphan {
 
 #[test]
 fn child_that_uses_its_parents_consumer_is_refused_and_the_parent_goes_on() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=16");
         rx.ok("consume cap=16 id=reader");
@@ -42,7 +39,7 @@ fn child_that_uses_its_parents_consumer_is_refused_and_the_parent_goes_on() {
                 &format!("leased: {refused}"),
                 &format!("process: {refused}"),
                 "newest: -1",
-                ", 0)", // it exited in good order: dropping did no harm
+                ", 0)", // it exited without an error: dropping did no harm
             ],
         );
         // the drop in the child neither detached the parent nor freed its locks
@@ -55,7 +52,7 @@ fn child_that_uses_its_parents_consumer_is_refused_and_the_parent_goes_on() {
 
 #[test]
 fn child_that_uses_its_parents_producer_is_refused_and_the_parent_goes_on() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=16");
         rx.ok("consume cap=16 id=reader");
@@ -90,7 +87,7 @@ fn asking_in_a_child_is_harmless_too() {
     let (mut tx, mut rx) = (world.actor(), world.actor());
     tx.ok("produce cap=16");
     rx.ok("consume cap=16 id=reader");
-    // each question in a child of its own; none may end by a signal
+    // each call is made in a child of its own; no child may be killed by a signal
     for (actor, questions) in [
         (
             &mut tx,
@@ -111,7 +108,7 @@ fn asking_in_a_child_is_harmless_too() {
     tx.ok("close");
 }
 
-/// A descriptor and a handler have a thread, which a child does not have, whatever memory the ring is in.
+/// A descriptor and a handler have a thread, which does not exist in a child, whatever memory the ring is in.
 #[test]
 fn threads_stay_with_the_parent() {
     let world = World::shared_memory(ACTOR);
@@ -133,6 +130,17 @@ fn threads_stay_with_the_parent() {
     tx.ok("close");
 }
 
+/// Threads of the parent attach, detach and cancel while it forks. A child inherits the state of whatever they
+/// were doing.
+#[test]
+fn children_cancel_whatever_their_parents_threads_were_doing() {
+    let world = World::shared_memory(ACTOR);
+    let (mut tx, mut rx) = (world.actor(), world.actor());
+    tx.ok("produce cap=8");
+    assert_eq!(rx.ok("fork-cancel rounds=300").number("ended"), 300);
+    tx.ok("close");
+}
+
 #[test]
 fn child_may_attach_for_itself() {
     let world = World::shared_memory(ACTOR);
@@ -145,7 +153,7 @@ fn child_may_attach_for_itself() {
 
 #[test]
 fn producer_killed_while_its_child_lives_on_counts_as_dead() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=16");
         rx.ok("consume cap=16 id=reader");
@@ -165,7 +173,7 @@ fn producer_killed_while_its_child_lives_on_counts_as_dead() {
 
 #[test]
 fn consumers_killed_while_their_children_live_on_count_as_dead() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut automatic, mut durable) = (world.actor(), world.actor(), world.actor());
         tx.ok("produce cap=8");
         automatic.ok("consume cap=8");

@@ -1,6 +1,6 @@
-//! A hostile peer of who sends and receives messages: it stores anything in lines and slots, and headers that are sound by
-//! themselves, with any length. Nobody touches what lies outside the mapping (guard pages), panics, waits beyond a deadline
-//! or sets aside what a peer claims.
+//! A hostile peer of a process that sends or receives messages. It stores any value in lines and slots, and
+//! headers that are consistent by themselves, with any length. The victims must not touch memory outside the
+//! mapping (guard pages), panic, wait beyond a deadline or allocate a length that a peer claims.
 //!
 //! `MYELON_HOSTILE_SEED` repeats a run.
 #![cfg(all(target_os = "linux", not(miri)))]
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use disruptor_mp::{Deadline, MmapTransportLayout};
+use disruptor_mp::{Deadline, MmapTransportLayout, RecvError};
 use myelon::transport::{
     FrameMeta, MAX_MESSAGE_BYTES, MmapFramedTransportConsumer, MmapFramedTransportProducer,
-    MyelonWaitStrategy, ReassemblyBuffer, frame_flags,
+    MyelonWaitStrategy, ReassemblyBuffer, frame_flags, recv_framed_message,
 };
 use myelon_tests::Hostile;
 use myelon_tests::frames::{FRAME_BYTES, Frame};
@@ -25,18 +25,18 @@ mod largest;
 const DEPTH: usize = 16;
 /// Attacks in one run.
 const ROUNDS: u64 = 20_000;
-/// Messages that are longer are refused: a peer may really send them.
+/// Longer messages are refused, because a peer may really send them.
 const LIMIT: usize = 16 << 10;
-/// A ring of sixteen frames needs far less; a length that was made up would be far more.
+/// A ring of 16 frames needs far less. A forged length would be far more.
 const ALLOCATION_MAX: usize = 256 << 10;
 const CALLS_MIN: u64 = 100;
-/// How long a call may take: many times its deadline, as other programs load the machine.
+/// How long a call may take: many times its deadline, because other programs load the machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 type Tx = MmapFramedTransportProducer<Frame>;
 type Rx = MmapFramedTransportConsumer<Frame>;
 
-/// Where the ring is, and how far everybody has come.
+/// The ring's place, and the progress of both victims.
 struct Ground {
     layout: MmapTransportLayout,
     is_over: AtomicBool,
@@ -49,7 +49,7 @@ fn soon() -> Deadline {
 }
 
 impl Ground {
-    /// Sends messages of all lengths, from a ring of its own once the peer has broken the last one.
+    /// Sends messages of all lengths. When the peer has broken the ring, it creates another one.
     fn send(&self, mut random: fastrand::Rng) {
         let mut tx = None;
         while !self.is_over.load(Ordering::Relaxed) {
@@ -76,7 +76,7 @@ impl Ground {
         }
     }
 
-    /// Receives copies in every form.
+    /// Receives in every form that copies.
     fn receive(&self, mut random: fastrand::Rng) {
         let (mut rx, mut buffer) = (None, ReassemblyBuffer::new());
         while !self.is_over.load(Ordering::Relaxed) {
@@ -122,7 +122,7 @@ impl Ground {
     }
 }
 
-/// A header that is sound by itself.
+/// A header that is consistent by itself.
 fn header(random: &mut fastrand::Rng, sequence: u64) -> [u8; 16] {
     let meta = FrameMeta {
         len: match random.u8(..4) {
@@ -140,7 +140,7 @@ fn header(random: &mut fastrand::Rng, sequence: u64) -> [u8; 16] {
     bytes
 }
 
-/// Ends the victims' work, also when the attack fails.
+/// Ends the victims' work, even if the attack fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -149,7 +149,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Runs the attack until it has had its rounds; a call that does not end is the end of the process.
+/// Attacks until the rounds are over. A call that does not end ends the process.
 fn attack(ground: &Ground, mut random: fastrand::Rng) {
     let _over = Over(&ground.is_over);
     let path = ground.layout.path();
@@ -180,7 +180,7 @@ fn attack(ground: &Ground, mut random: fastrand::Rng) {
         }
         thread::sleep(Duration::from_micros(300));
         if round % 1024 == 0 {
-            // the victims have a ring that works for a while
+            // gives the victims a working ring for a while
             hostile.relent();
             thread::sleep(Duration::from_millis(10));
         }
@@ -236,7 +236,63 @@ fn who_sends_and_receives_survives() {
     );
 }
 
-/// A first frame of a message that no ring holds: memory is set aside for what has come, not for what is claimed.
+/// Stamps of frames that were never published are stored faster than the consumer can drop the frames.
+#[test]
+fn forged_stamps_keep_no_call_beyond_its_deadline() {
+    /// With this many frames, dropping them takes longer than storing their stamps.
+    const LARGE: usize = 4096;
+    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    let layout = MmapTransportLayout::new(directory.path(), "ring");
+    let mut tx = Tx::create(&layout, LARGE).expect("create");
+    let mut rx = Rx::attach(&layout, LARGE, MyelonWaitStrategy::Block).expect("attach");
+    let is_over = AtomicBool::new(false);
+    let (attacks, mut buffer) = (AtomicU64::new(0), ReassemblyBuffer::new());
+    let wait = || Deadline::after(Duration::from_millis(50));
+    thread::scope(|scope| {
+        let over = Over(&is_over);
+        scope.spawn(|| {
+            let mut hostile = Hostile::new(&layout.path(), 0);
+            // a call that goes on for ever ends with this loop, and has failed by then
+            let began = Instant::now();
+            while !is_over.load(Ordering::Relaxed) && began.elapsed() < 2 * PATIENCE {
+                hostile.run_ahead_of_the_first_consumer();
+                attacks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        while attacks.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        for call in 0..12 {
+            let began = Instant::now();
+            let outcome = match call % 6 {
+                0 => rx.recv(wait()).map(drop),
+                1 => rx.recv_owned(wait()).map(drop),
+                2 => rx.recv_leased(&mut buffer, wait(), |_, _| {}),
+                3 => rx.try_recv().map(|message| assert!(message.is_none())),
+                4 => recv_framed_message(rx.ring(), wait()).map(drop),
+                _ => rx
+                    .process_available_messages(|_, _| {})
+                    .map(|count| assert_eq!(count, 0)),
+            };
+            let expected = match call % 6 {
+                3 | 5 => Ok(()),
+                _ => Err(RecvError::Timeout),
+            };
+            assert_eq!(outcome, expected, "call {call}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "call {call} took {:?}",
+                began.elapsed()
+            );
+        }
+        drop(over);
+    });
+    assert!(rx.received().malformed > 100, "{:?}", rx.received());
+    assert!(tx.ring().capacity() == LARGE);
+}
+
+/// The first frame of a message that no ring holds. Memory is allocated for frames that have come, not for the
+/// claimed length.
 #[test]
 fn claimed_lengths_are_not_set_aside() {
     let ring = disruptor_mp::HeapRing::<Frame>::new(DEPTH).expect("a ring");

@@ -1,8 +1,9 @@
-//! Storms over messages: random kills and stops of who sends and who receives; every message arrives whole, in order and
-//! once, but for what a death brings back or cuts off, as documented.
+//! Storms over messages: senders and receivers are killed and stopped at random. Every message arrives whole,
+//! in order and once, except for those that a death repeats or cuts off, as documented.
 //!
-//! `MYELON_STORM=2000` is how many kills and stops there are to be, some hundred without it; `MYELON_STORM_SEED=17` plays
-//! the one round of that seed again: the same decisions, at other moments, as those are the system's.
+//! `MYELON_STORM=2000` sets the number of kills and stops, by default some hundred. `MYELON_STORM_SEED=17`
+//! plays the round of that seed again. The decisions are the same, but at other moments, because those depend
+//! on the system.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,7 +19,7 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// A round; what went wrong comes with its seed.
+/// Plays a round. A fault is reported with the seed.
 fn round(seed: u64, wrong: Wrong) -> Result<Count, String> {
     let fault = match catch_unwind(AssertUnwindSafe(|| play(FRAMER, seed, wrong))) {
         Ok(Ok(count)) => return Ok(count),
@@ -37,7 +38,7 @@ fn storm_over_messages_loses_nothing() {
         println!("round {seed}: {count:?}");
         return;
     }
-    // a fifth of the storm over raw rings
+    // a fifth of the number for storms over raw rings
     let wanted = number("MYELON_STORM").unwrap_or(500) / 5;
     let base = fastrand::u64(..u64::MAX / 2);
     println!("storm over messages: seeds from {base} on");
@@ -52,7 +53,7 @@ fn storm_over_messages_loses_nothing() {
     assert!(total.judged.spilled > 0 && total.judged.unsent > 0);
 }
 
-/// Plays rounds with a planted fault until it is noticed.
+/// Plays rounds with a planted fault until it is detected.
 #[track_caller]
 fn assert_found(what: &str, words: &[&str], wrong: Wrong) {
     let fault = (0..20).find_map(|seed| round(seed, wrong).err());

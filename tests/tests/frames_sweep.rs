@@ -1,7 +1,7 @@
-//! At every step of sending and receiving a message, a process is killed or stopped. See `tests/src/frames/sweep.rs`.
+//! A process is killed or stopped at every step of sending and receiving a message. See `tests/src/frames/sweep.rs`.
 //!
-//! Without further words every third case runs, as a sample: `SWEEP_ALL=1` (`ci/sweep`) runs all of them,
-//! `SWEEP_CASE=shm/768/batch.written` those whose names contain that.
+//! By default every third case runs, as a sample. `SWEEP_ALL=1` (`ci/sweep`) runs all of them,
+//! `SWEEP_CASE=shm/768/batch.written` those whose names contain this text.
 #![cfg(debug_assertions)]
 
 use std::sync::Mutex;
@@ -11,11 +11,12 @@ use myelon_tests::frames::judge::Summary;
 use myelon_tests::frames::sweep::{self, CASES_MIN, Case};
 
 const FRAMER: &str = env!("CARGO_BIN_EXE_framer");
-/// One in so many cases is a sample; no divisor of the backings and actions, so that it has all.
+/// One in this many cases is in the sample. The number has no common divisor with the numbers of backings
+/// and actions, so that the sample has all of them.
 const SAMPLE: usize = 3;
-/// Cases at a time.
+/// Cases that run at the same time.
 const THREADS: usize = 3;
-/// After so many failures no more cases are begun: each may have waited for as long as the harness is patient.
+/// After this many failures no further case is started, because each may have waited for the harness's whole time-out.
 const FAILURES_MAX: usize = 10;
 
 fn run_all(cases: &[Case]) -> (Summary, Vec<String>) {
@@ -61,7 +62,7 @@ fn every_step_of_a_message() {
     println!("{sum:?}");
     println!("swept {} of {} cases over messages", cases.len(), all.len());
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
-    // somebody came back in the middle of a message, and before the end of one
+    // some consumers came back in the middle of a message, and some before the end of one
     assert!(
         !is_sample || (sum.missed > 0 && sum.repeated > 0 && sum.unsent > 0),
         "{sum:?}"

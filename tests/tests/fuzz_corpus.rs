@@ -1,8 +1,8 @@
 //! The fuzz drivers without a fuzzer: the committed corpus, then random inputs, on any compiler.
 //!
-//! Each target runs on a thread of its own under a watchdog, and every mapping of a file lies between guard pages. What
-//! was being run when a process dies is in `last-<target>` of the build's temporary directory. `MYELON_FUZZ_SEED` repeats
-//! a random run.
+//! Each target runs on a thread of its own under a watchdog, and every mapping of a file lies between guard
+//! pages. When a process dies, the input that was running is in `last-<target>` of the build's temporary
+//! directory. `MYELON_FUZZ_SEED` repeats a random run.
 #![cfg(all(target_os = "linux", not(miri)))]
 
 use std::os::unix::process::ExitStatusExt;
@@ -17,14 +17,14 @@ use myelon_tests::fuzz::{self, TARGETS};
 #[path = "../src/guards.rs"]
 mod guards;
 
-/// Fewer files than this are no corpus.
+/// The least number of files in a corpus.
 const FILES_MIN: usize = 10;
-/// Nor are fewer of each kind of input a codec's.
+/// The least number of files of each kind in a codec's corpus.
 const KIND_MIN: usize = 3;
 /// Random inputs for each target.
 const RANDOM_INPUTS: u64 = 400;
 const INPUT_BYTES_MAX: usize = 600;
-/// How long one input may take. Far more than any needs.
+/// How long one input may take: far longer than any input needs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
@@ -88,7 +88,7 @@ fn every_target_has_a_binary_and_a_corpus() {
     );
 }
 
-/// What is missing in a codec's corpus: bytes that are decoded, bytes that are refused, messages to encode.
+/// The kinds of input that a codec's corpus lacks: bytes that are decoded, bytes that are refused, messages to encode.
 fn lacking(target: &str, files: &[Vec<u8>]) -> Vec<String> {
     let kinds = [Some(true), Some(false), None].map(|kind| {
         let found = files.iter().map(|bytes| fuzz::is_decoded(target, bytes));
@@ -99,7 +99,7 @@ fn lacking(target: &str, files: &[Vec<u8>]) -> Vec<String> {
         .collect()
 }
 
-/// A corpus of another format than the present one would be refused whole, and find nothing behind the first field.
+/// A corpus in a format other than the present one would be refused as a whole, and would test only the first field.
 #[test]
 fn corpora_of_codecs_have_bytes_that_are_decoded_and_bytes_that_are_refused() {
     let codecs = TARGETS.map(|(name, _)| name);
@@ -110,7 +110,7 @@ fn corpora_of_codecs_have_bytes_that_are_decoded_and_bytes_that_are_refused() {
         assert_eq!(lacking(target, &files), [""; 0]);
         count += 1;
 
-        // negative control: of their first bytes alone, none is decoded
+        // negative control: cut to its first two bytes, no input is decoded
         let mut cut = files.clone();
         cut.retain(|bytes| fuzz::is_decoded(target, bytes).is_some());
         cut.iter_mut().for_each(|bytes| bytes.truncate(2));
@@ -124,7 +124,7 @@ fn corpora_of_codecs_have_bytes_that_are_decoded_and_bytes_that_are_refused() {
     assert_eq!(count, 4);
 }
 
-/// The guards are there: what is next to a mapping of a ring may not be touched.
+/// The memory next to a ring's mapping is inaccessible.
 #[test]
 fn every_mapping_lies_between_guards() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -134,7 +134,7 @@ fn every_mapping_lies_between_guards() {
     guards::assert_guarded(&format!("{}", directory.path().display()), 3);
 }
 
-/// Negative controls: three planted mistakes, each found by the corpus alone.
+/// Negative controls: the corpus alone must reveal each of three planted mistakes.
 #[test]
 fn planted_mistakes_are_noticed() {
     for (plant, signal, text) in [
@@ -206,7 +206,7 @@ fn replay(target: &'static str) {
     println!("fuzz target: {target} files={count} random={RANDOM_INPUTS}");
 }
 
-/// Any bytes, or a corpus file with a few bytes changed, cut or put in.
+/// Random bytes, or a corpus file with a few bytes changed, removed or inserted.
 fn random_input(random: &mut fastrand::Rng, files: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = match random.bool() {
         true => Vec::new(),
@@ -231,7 +231,7 @@ fn random_input(random: &mut fastrand::Rng, files: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// Runs inputs on a thread, and ends the process when one of them does not end.
+/// Runs inputs on a thread, and aborts the process when an input does not end.
 fn run_watched(target: &'static str, play: impl FnOnce(&dyn Fn(&[u8])) + Send + 'static) {
     let patience = match std::env::var("MYELON_FUZZ_PATIENCE_MS") {
         Ok(text) => Duration::from_millis(text.parse().expect("a number of milliseconds")),
@@ -251,7 +251,7 @@ fn run_watched(target: &'static str, play: impl FnOnce(&dyn Fn(&[u8])) + Send + 
             Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                // the thread cannot be ended otherwise
+                // there is no other way to end the thread
                 eprintln!("{target}: no end after {patience:?}");
                 std::process::abort();
             }

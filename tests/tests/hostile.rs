@@ -1,8 +1,8 @@
-//! Hostile peers: victims make every copying call with deadlines while somebody stores anything in every line and slot.
+//! Hostile peers: victims make every copying call with deadlines while a peer stores any value in every line and slot.
 //!
-//! They may report errors and read wrong values. They may not crash, touch what lies outside the mapping (guard pages),
-//! wait beyond a deadline (a watchdog of their own), allocate what a peer said, or remove anybody's file but the ring's.
-//! `MYELON_HOSTILE_SEED` repeats a run.
+//! The victims may report errors and read wrong values. They must not crash, touch memory outside the mapping
+//! (guard pages), wait beyond a deadline (a watchdog of their own), allocate a length that a peer stored, or
+//! remove any file but the ring's. `MYELON_HOSTILE_SEED` repeats a run.
 #![cfg(all(target_os = "linux", not(miri)))]
 
 use std::fs;
@@ -17,9 +17,9 @@ use myelon_tests::{Hostile, World};
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 /// Attacks in one run.
 const ROUNDS: u32 = 10_000;
-/// How long victims may take to end once they are let go. Far more than any needs.
+/// How long victims may take to end after their input has ended: far longer than any victim needs.
 const LEAVE: Duration = Duration::from_secs(60);
-/// A ring of sixteen slots needs far less; a length that was made up would be far more.
+/// A ring of 16 slots needs far less. A forged length would be far more.
 const ALLOCATION_MAX: u64 = 256 << 10;
 const CALLS_MIN: u64 = 100;
 
@@ -43,7 +43,7 @@ fn victims_survive_in_a_mapped_file_again() {
     run("mmap", 4);
 }
 
-/// Negative controls: each planted mistake ends a victim in its own way.
+/// Negative controls: each planted mistake ends a victim in a different way.
 #[test]
 fn planted_mistakes_are_noticed() {
     for (plant, signal, text) in [
@@ -57,7 +57,7 @@ fn planted_mistakes_are_noticed() {
         let end = Instant::now() + LEAVE;
         while victim.try_wait().expect("wait").is_none() {
             assert!(Instant::now() < end, "{plant} was not noticed");
-            // the loop's word is stored like any other, but is not to be cleared by a lull
+            // the word of the loop is stored like any other, but a quiet round must not clear it
             if plant != "loop" || hostile.stores() == 0 {
                 hostile.round();
             }
@@ -74,7 +74,8 @@ fn planted_mistakes_are_noticed() {
     }
 }
 
-/// A producer finds its position by its own stamps: forged ones take it past the gate, and it must say full, not claim.
+/// A producer finds its position by its own stamps. Forged stamps take it past the gate, and it must then
+/// report a full ring and not claim a slot.
 #[test]
 fn forged_stamps_free_no_slots() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -94,12 +95,12 @@ fn forged_stamps_free_no_slots() {
         let missing = tx.try_batch_publish(n, |_, _| {}).expect_err("full");
         assert_eq!((missing.requested, missing.available), (n, 0));
     }
-    // what the forged stamps lie on is lost, as the slots are the same; what they do not lie on is as it was
+    // events in slots with forged stamps are lost; all others are unchanged
     let unread: Vec<_> = core::iter::from_fn(|| rx.try_consume_next()).collect();
     assert!(unread.is_empty(), "{unread:?}");
 }
 
-/// The ring's place, and neighbours that nobody may touch.
+/// The ring's place, and files beside it that no victim may touch.
 struct Ground {
     world: World,
     backend: &'static str,
@@ -113,7 +114,7 @@ impl Ground {
             "shm" => World::shared_memory(VICTIM),
             _ => World::mapped_file(VICTIM),
         };
-        // one that sounds like the ring, one that looks almost like a temporary name of it
+        // a name that begins like the ring's, and one that is almost a temporary name of the ring
         let bystanders = [
             format!("{}-neighbour", world.name()),
             format!(".{}-neighbour.0123456789abcdef", world.name()),
@@ -147,6 +148,8 @@ impl Ground {
                 &seed.to_string(),
             ])
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
+            // with a backtrace, an expected panic would read all debug information within the call that is measured
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -167,7 +170,7 @@ impl Drop for Ground {
         for path in &self.bystanders {
             let _ = fs::remove_file(path);
         }
-        // whether the ring still has its name depends on what was stored last
+        // it depends on the last stores whether the ring still has its name
         let _ = fs::remove_file(self.world.path());
     }
 }
@@ -225,7 +228,7 @@ fn wait(victim: &mut Child, role: &str) -> ExitStatus {
     }
 }
 
-/// What a victim that has ended wrote to its standard error.
+/// The text that a victim that has ended wrote to its standard error.
 fn said(victim: &mut Child) -> String {
     let mut text = String::new();
     if let Some(stderr) = &mut victim.stderr {

@@ -1,4 +1,5 @@
-//! From creation to the last consumer that drains: who owns the name, how waits end, and what the next producer finds.
+//! The life of a ring from its creation to the last consumer that drains it: the owner of the name, the end of
+//! waits, and the state that the next producer finds.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +7,9 @@ use myelon_tests::{World, assert_names, wait_until};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-fn both() -> [World; 2] {
-    [World::shared_memory(ACTOR), World::mapped_file(ACTOR)]
-}
-
 #[test]
 fn drains_after_the_producer_has_gone_and_so_has_the_name() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=64");
         rx.ok("consume cap=64");
@@ -28,7 +25,7 @@ fn drains_after_the_producer_has_gone_and_so_has_the_name() {
 
 #[test]
 fn name_stays_for_an_attached_durable_consumer_until_it_has_drained() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=64");
         rx.ok("consume cap=64 id=reader");
@@ -50,7 +47,7 @@ fn name_stays_for_an_attached_durable_consumer_until_it_has_drained() {
 
 #[test]
 fn name_stays_for_a_durable_consumer_that_is_away() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx, mut other) = (world.actor(), world.actor(), world.actor());
         tx.ok("produce cap=64");
         rx.ok("consume cap=64 id=away");
@@ -64,7 +61,7 @@ fn name_stays_for_a_durable_consumer_that_is_away() {
         let mut again = world.actor();
         assert_eq!(again.ok("consume cap=64 id=away").number("next"), 0);
         again.ok("recv n=10").assert_saw(0, 9);
-        // it learns of the end by leaving, too
+        // the consumer also learns of the end when it detaches
         again.ok("detach");
         assert!(!world.is_named());
     }
@@ -72,7 +69,7 @@ fn name_stays_for_a_durable_consumer_that_is_away() {
 
 #[test]
 fn name_goes_at_once_when_every_durable_consumer_has_drained() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=64");
         rx.ok("consume cap=64 id=reader");
@@ -106,7 +103,7 @@ fn the_name_goes_however_close_and_drain_race() {
 
 #[test]
 fn keep_leaves_name_and_events_to_whoever_comes() {
-    for mut world in both() {
+    for mut world in World::both(ACTOR) {
         let mut tx = world.actor();
         tx.ok("produce cap=16");
         tx.ok("publish n=10");
@@ -122,7 +119,7 @@ fn keep_leaves_name_and_events_to_whoever_comes() {
         rx.ok("drain").assert_saw(0, 9);
         rx.leave();
         assert!(world.is_named(), "kept, whoever drains it");
-        // the next producer goes on with the sequence
+        // the next producer continues the sequence
         assert_eq!(tx.ok("produce cap=16").number("next"), 10);
         tx.ok("publish n=1");
         tx.ok("keep");
@@ -132,7 +129,7 @@ fn keep_leaves_name_and_events_to_whoever_comes() {
 
 #[test]
 fn destroy_takes_the_name_whatever_is_unread() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=16");
         rx.ok("consume cap=16 id=reader");
@@ -147,7 +144,7 @@ fn destroy_takes_the_name_whatever_is_unread() {
 
 #[test]
 fn new_ring_under_a_name_that_old_consumers_still_drain() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut old, mut new) = (world.actor(), world.actor(), world.actor());
         tx.ok("produce cap=16");
         old.ok("consume cap=16 id=reader");
@@ -184,7 +181,7 @@ fn closed_wakes_a_waiting_consumer() {
 
 #[test]
 fn second_live_producer_is_refused_with_the_first_ones_pid() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut other) = (world.actor(), world.actor());
         tx.ok("produce cap=16");
         for options in ["cap=16", "cap=32", "cap=16 recreate", "cap=32 recreate"] {
@@ -208,7 +205,7 @@ fn second_live_producer_is_refused_with_the_first_ones_pid() {
 
 #[test]
 fn stopped_producer_counts_as_alive() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx, mut other) = (world.actor(), world.actor(), world.actor());
         tx.ok("produce cap=16");
         rx.ok("consume cap=16");
@@ -262,7 +259,7 @@ fn sending_ends_at_its_deadline_and_says_who_holds_the_ring() {
                 &[world.name(), "'slow-one'", &pid, "alive", "4 events behind"],
             );
         }
-        // a wait that looked around at least once says for how long nothing has moved
+        // a wait that made at least one liveness check reports for how long nothing has moved
         wait_until("it says for how long", || {
             let late = tx.err("Timeout", "send ms=100");
             late.text().contains("no progress for")
@@ -311,4 +308,112 @@ fn file_of_a_mapped_ring_is_where_it_was_asked_for() {
     let length = std::fs::metadata(world.path()).expect("the file").len();
     assert!(length > 1024 * 64, "{length}");
     tx.ok("close");
+}
+
+// ---- temporary names
+
+/// A creator that had to build the ring under a temporary name is killed between `linkat` and `unlink`.
+#[cfg(debug_assertions)]
+fn killed_with_two_names(world: &World) {
+    let mut creator = world.actor_with("create.two_names:1:kill");
+    creator.ok("forbid-nameless");
+    creator.tell("produce cap=8");
+    creator.expect_killed().expect("at the point");
+    assert_eq!(world.leftovers().len(), 2, "its own name and another one");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_second_name_of_a_killed_creator_goes_with_the_takeover() {
+    for world in World::both(ACTOR) {
+        killed_with_two_names(&world);
+        let mut tx = world.actor();
+        assert_eq!(tx.ok("produce cap=8").number("next"), 0);
+        assert_eq!(world.leftovers(), [world.path()]);
+        tx.ok("close");
+        assert!(world.leftovers().is_empty());
+
+        // also where the ring is not taken over but replaced
+        for how in ["cap=16", "cap=16 recreate"] {
+            killed_with_two_names(&world);
+            let mut tx = world.actor();
+            tx.ok(&format!("produce {how}"));
+            assert_eq!(world.leftovers(), [world.path()], "{how}");
+            tx.ok("close");
+        }
+    }
+}
+
+/// A process that ends a ring removes all names that the ring has, wherever they came from.
+#[test]
+fn a_second_name_goes_with_the_ring() {
+    for world in World::both(ACTOR) {
+        let second = format!(".{}.0123456789abcdef", world.name());
+        let second = world.directory().join(second);
+        let link = || std::fs::hard_link(world.path(), &second).expect("a second name");
+        for ending in ["close", "destroy", "drop-tx"] {
+            let mut tx = world.actor();
+            tx.ok("produce cap=8");
+            link();
+            tx.ok(ending);
+            assert!(world.leftovers().is_empty(), "{ending}");
+        }
+        // the last consumer that drains the ring removes both names
+        let (mut tx, mut rx) = (world.actor(), world.actor());
+        tx.ok("produce cap=8");
+        rx.ok("consume cap=8 id=reader");
+        tx.ok("publish n=1");
+        tx.ok("close");
+        link();
+        rx.ok("drain");
+        assert!(world.leftovers().is_empty(), "drained");
+    }
+}
+
+/// A user may give files the names of temporary ones. A creator must not remove such a file without reading it,
+/// nor a file in which any process holds a lock.
+#[cfg(debug_assertions)]
+#[test]
+fn a_creator_removes_leftovers_of_its_own_kind_only() {
+    for world in World::both(ACTOR) {
+        let at = |digit: &str| {
+            let leaf = format!(".{}.{}", world.name(), digit.repeat(16));
+            world.directory().join(leaf)
+        };
+        let write = |digit: &str, text: &[u8]| std::fs::write(at(digit), text).expect("a file");
+        write("0", b"notes of the user");
+        write("1", &[0; 100_000]);
+        write("2", b"DISRPT");
+        // a complete ring that was ended, with a name of its own and the name of a temporary file
+        let mut tx = world.actor();
+        tx.ok("produce cap=8");
+        tx.ok("keep");
+        let backup = world.directory().join(format!("{}.backup", world.name()));
+        std::fs::rename(world.path(), &backup).expect("a backup");
+        std::fs::hard_link(&backup, at("3")).expect("a second name");
+        let stays = world.leftovers().len();
+
+        // files that creators leave when they die: without and with their first bytes
+        for point in ["create.temporary", "create.nameless", "create.written"] {
+            let mut creator = world.actor_with(&format!("{point}:1:kill"));
+            creator.ok("forbid-nameless");
+            creator.tell("produce cap=8");
+            creator.expect_killed().expect("at the point");
+            assert_eq!(world.leftovers().len(), stays + 1, "{point}");
+        }
+        let mut tx = world.actor();
+        tx.ok("forbid-nameless");
+        tx.ok("produce cap=8");
+        assert_eq!(world.leftovers().len(), stays + 1, "the ring itself");
+        tx.ok("close");
+        assert_eq!(world.leftovers().len(), stays);
+        assert_eq!(
+            std::fs::read(at("0")).expect("unchanged"),
+            b"notes of the user"
+        );
+        for digit in ["0", "1", "2", "3"] {
+            std::fs::remove_file(at(digit)).expect("it has stayed");
+        }
+        std::fs::remove_file(backup).expect("it has stayed");
+    }
 }

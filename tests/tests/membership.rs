@@ -1,4 +1,5 @@
-//! Who is in the ring: joining and leaving while it runs, where a joiner starts, and whom a producer expects.
+//! Members of a ring: joining and leaving while it is in use, the event at which a joiner starts, and the
+//! consumers that a producer expects.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +7,9 @@ use myelon_tests::{World, assert_names};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-fn both() -> [World; 2] {
-    [World::shared_memory(ACTOR), World::mapped_file(ACTOR)]
-}
-
 #[test]
 fn join_and_leave_under_load() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let mut tx = world.actor();
         let mut steady = world.actor();
         let mut guests: Vec<_> = (0..3).map(|_| world.actor()).collect();
@@ -27,7 +24,7 @@ fn join_and_leave_under_load() {
                 let id = if index == 0 { "id=guest" } else { "" };
                 let how = ["recv", "recv-batches"][round % 2];
                 let next = guest.ok(&format!("consume cap=128 {id}")).number("next");
-                // a guest checks whatever it gets: contiguous from where it was told to start
+                // a guest checks that its events are contiguous from the reported start on
                 guest.tell(&format!("{how} n=500 ms=2000"));
                 let seen = guest.answer();
                 guest.ok("leave");
@@ -53,7 +50,7 @@ fn join_and_leave_under_load() {
 
 #[test]
 fn late_joiner_starts_close_to_the_oldest_retained_event() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         for capacity in [1_i64, 2, 8, 64, 1024] {
             let mut tx = world.actor();
             tx.ok(&format!("produce cap={capacity}"));
@@ -89,7 +86,7 @@ fn late_joiner_starts_close_to_the_oldest_retained_event() {
 
 #[test]
 fn attaching_after_at_most_one_ring_starts_at_zero() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         for (capacity, published) in [(1, 0), (1, 1), (8, 0), (8, 7), (8, 8), (256, 256)] {
             let mut tx = world.actor();
             let mut rx = world.actor();
@@ -138,7 +135,7 @@ fn automatic_id_leaves_the_gate_when_it_is_dropped() {
 
 #[test]
 fn explicit_id_keeps_its_place_when_it_detaches() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=8");
         rx.ok("consume cap=8 id=reader");
@@ -167,7 +164,7 @@ fn explicit_id_keeps_its_place_when_it_detaches() {
 
 #[test]
 fn removed_consumer_gates_no_more() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=8");
         rx.ok("consume cap=8 id=reader");
@@ -188,20 +185,20 @@ fn removed_consumer_gates_no_more() {
 
 #[test]
 fn attach_never_waits() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         let begun = Instant::now();
         rx.err("NotFound", "consume cap=8 id=reader");
         tx.ok("produce cap=8 any");
         tx.ok("fill");
-        // whatever the producer does, and whether or not it can
+        // attaching works whatever the producer does, and whether or not it runs
         tx.stop();
         assert_eq!(rx.ok("consume cap=8 id=reader").number("next"), 0);
         rx.ok("detach");
         rx.ok("consume cap=8");
         tx.resume();
         tx.ok("destroy");
-        // no call waited for the stopped producer: it was not going to come
+        // no call waited for the stopped producer, which would not have continued
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
 }
@@ -234,7 +231,7 @@ fn starts_elsewhere_when_asked() {
 
 #[test]
 fn expected_consumers_hold_the_ring_after_exactly_one_lap() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         for (expects, ids) in [
             ("ids=left,right", ["left", "right"]),
             ("prefix=worker:2", ["worker_0", "worker_1"]),
@@ -300,7 +297,7 @@ fn any_expected_consumer_holds_the_ring_after_exactly_one_lap() {
 fn buffer_until_consumers_takes_so_many_and_no_more() {
     for (world, (buffer, takes)) in [(4, 4), (16, 16), (100, 16)]
         .into_iter()
-        .flat_map(|plan| both().map(|world| (world, plan)))
+        .flat_map(|plan| World::both(ACTOR).map(|world| (world, plan)))
     {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok(&format!("produce cap=16 buffer={buffer}"));
@@ -315,7 +312,7 @@ fn buffer_until_consumers_takes_so_many_and_no_more() {
 
 #[test]
 fn waiting_for_consumers_fails_by_name() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         let missing = tx.err(
             "CoordinationTimeout",
@@ -340,10 +337,50 @@ fn waiting_for_consumers_fails_by_name() {
     }
 }
 
-/// Producer and consumer are killed. Who takes the ring over waits for somebody who is alive.
+/// A builder that fails after it has created a ring, or taken one over, undoes that.
+#[test]
+fn a_producer_that_is_not_handed_out_leaves_the_ring_as_it_was() {
+    for world in World::both(ACTOR) {
+        let (mut tx, mut rx, mut late) = (world.actor(), world.actor(), world.actor());
+        // a new ring: a consumer that attached meanwhile is told that the ring has ended
+        tx.tell("produce cap=8 wait=2:3000");
+        myelon_tests::wait_until("the ring is there", || world.is_named());
+        rx.ok("consume cap=8 id=early");
+        tx.expect_err("CoordinationTimeout");
+        assert_eq!(rx.ok("drain").word("end"), "Closed");
+        rx.ok("drop-rx");
+        assert!(!world.is_named());
+
+        // a dead producer's ring: it is dead again, and the next producer continues
+        tx.ok("produce cap=8");
+        rx.ok("consume cap=8 id=reader");
+        tx.ok("publish n=3");
+        tx.kill();
+        let mut tx = world.actor();
+        tx.err("CoordinationTimeout", "produce cap=8 wait=3:50");
+        let drained = rx.ok("drain");
+        drained.assert_saw(0, 2);
+        assert_eq!(drained.word("end"), "ProducerDead");
+        assert_eq!(tx.ok("produce cap=8").number("next"), 3);
+
+        // a ring that was closed and kept: it is closed and kept again
+        tx.ok("keep");
+        tx.err("CoordinationTimeout", "produce cap=8 wait=3:50");
+        assert_eq!(rx.ok("drain").word("end"), "Closed");
+        assert!(world.is_named(), "kept");
+        late.ok("consume cap=8 id=late");
+        let drained = late.ok("drain");
+        drained.assert_saw(0, 2);
+        assert_eq!(drained.word("end"), "Closed");
+        assert_eq!(tx.ok("produce cap=8").number("next"), 3);
+        tx.ok("destroy");
+    }
+}
+
+/// Producer and consumer are killed. The producer that takes the ring over waits for consumers that are alive.
 #[test]
 fn the_dead_are_not_waited_for_as_if_they_had_come() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let killed_together = || {
             let (mut tx, mut rx) = (world.actor(), world.actor());
             tx.ok("produce cap=4");
@@ -358,7 +395,7 @@ fn the_dead_are_not_waited_for_as_if_they_had_come() {
         assert_names(missing.text(), &["1 of 1 consumers"]);
         killed_together();
         tx.tell("produce cap=4 wait=2:60000");
-        // nor does one that dies while the others are waited for
+        // nor does a consumer count that dies while the producer waits for others
         let mut dies = world.actor();
         dies.ok("consume cap=4");
         assert!(tx.is_silent_for(Duration::from_millis(20)), "one of two");

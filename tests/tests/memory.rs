@@ -1,8 +1,9 @@
-//! What a ring's memory is: read-only for readers, locked and huge where asked for, and said truthfully.
+//! The memory of a ring: read-only for readers, locked and with huge pages where requested, and reported as it is.
 
 use std::path::Path;
 
 use disruptor_mp::{HugePages, MmapProducer, MmapTransportLayout};
+use myelon_tests::permissions_of_mappings;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit};
@@ -15,17 +16,6 @@ fn in_shared_memory() -> (tempfile::TempDir, MmapTransportLayout) {
     (directory, layout)
 }
 
-/// The permissions of each of this process's mappings that were opened by the name `path`: its creator's has none.
-fn permissions(path: &Path) -> Vec<String> {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-    let path = path.to_str().expect("utf-8");
-    maps.lines()
-        .filter(|line| line.ends_with(path))
-        .filter_map(|line| line.split_whitespace().nth(1))
-        .map(str::to_owned)
-        .collect()
-}
-
 #[test]
 fn consumers_map_the_slots_read_only_unless_asked() {
     let (_directory, layout) = in_shared_memory();
@@ -33,7 +23,7 @@ fn consumers_map_the_slots_read_only_unless_asked() {
     assert!(!tx.memory_report().is_read_only);
     let builder = || Ring::builder(&layout, 8);
     let rx = builder().build_consumer().expect("attach");
-    let mut seen = permissions(&layout.path());
+    let mut seen = permissions_of_mappings(std::process::id(), &layout.path());
     seen.sort();
     assert_eq!(seen, ["r--s", "rw-s"], "slots and control lines");
     assert!(rx.memory_report().is_read_only);
@@ -42,7 +32,10 @@ fn consumers_map_the_slots_read_only_unless_asked() {
         .with_writable_slots()
         .build_consumer()
         .expect("attach");
-    assert_eq!(permissions(&layout.path()), ["rw-s", "rw-s"]);
+    assert_eq!(
+        permissions_of_mappings(std::process::id(), &layout.path()),
+        ["rw-s", "rw-s"]
+    );
     assert!(!rx.memory_report().is_read_only);
 }
 
@@ -72,7 +65,7 @@ fn memory_is_locked_when_asked() {
     );
 }
 
-/// On a file system that backs files with huge pages; mounted for one thread alone.
+/// Uses a file system that backs files with huge pages. It is mounted for one thread alone.
 #[test]
 fn huge_pages_are_reported_as_they_are() {
     let test = "huge_pages_are_reported_as_they_are";
@@ -114,6 +107,52 @@ fn huge_pages_are_reported_as_they_are() {
         assert!(report.huge_bytes > 0 && report.huge_bytes <= report.segment_bytes + (2 << 20));
     });
     thread.join().expect("the thread");
-    // where the thread was it is in use
+    // in the thread's namespace the directory is a mount point, so only this thread can remove it
     directory.close().expect("nothing is left of it");
+}
+
+/// The flags of each mapping of this process that was opened under the name `path`.
+fn flags(path: &Path) -> Vec<Vec<String>> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let path = path.to_str().expect("utf-8");
+    let mut is_ours = false;
+    let mut all = Vec::new();
+    for line in maps.lines() {
+        if let Some(flags) = line.strip_prefix("VmFlags:") {
+            if is_ours {
+                all.push(flags.split_whitespace().map(str::to_owned).collect());
+            }
+        } else if line
+            .split_whitespace()
+            .next()
+            .is_some_and(|word| !word.ends_with(':'))
+        {
+            is_ours = line.ends_with(path);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_core_dump_holds_no_ring_unless_asked() {
+    let (_directory, layout) = in_shared_memory();
+    let tx = Ring::create(&layout, 8, || 0).expect("create");
+    let left_out = |path: &Path| -> Vec<bool> {
+        let all = flags(path).into_iter();
+        all.map(|flags| flags.iter().any(|flag| flag == "dd"))
+            .collect()
+    };
+    let rx = Ring::builder(&layout, 8).build_consumer().expect("attach");
+    assert_eq!(
+        left_out(&layout.path()),
+        [true, true],
+        "slots and control lines"
+    );
+    drop(rx);
+    let rx = Ring::builder(&layout, 8)
+        .with_core_dump()
+        .build_consumer()
+        .expect("attach");
+    assert_eq!(left_out(&layout.path()), [false, false]);
+    drop((rx, tx));
 }

@@ -1,4 +1,5 @@
-//! A publish or consume allocates nothing, waiting or not; nor does a ring that is full or empty.
+//! Publishing and consuming allocate nothing, whether they wait or not; the same holds for a ring that is full
+//! or empty.
 //!
 //! The allocator of this test program counts the allocations of each thread.
 
@@ -22,8 +23,8 @@ fn count() {
     ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
 }
 
-// SAFETY: everything is the system's allocator's; counting allocates nothing, the cell needs no constructor and no
-// destructor.
+// SAFETY: every call is the system allocator's. Counting allocates nothing, and the cell needs no constructor
+// and no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -75,7 +76,7 @@ fn every_way<B>(tx: &mut Producer<Record, B>, rx: &mut Consumer<Record, B>) {
         rx.consume_next_leased().commit();
         rx.process_next_blocking(|_, _| ());
         assert_eq!(rx.process_available(|_, _| {}), 12);
-        // full and empty are answers like any other
+        // a full and an empty ring allocate nothing either
         assert!(rx.try_consume_next().is_none());
         while tx.try_publish(write).is_ok() {}
         assert!(tx.try_batch_publish(2, |record, _| write(record)).is_err());
@@ -136,7 +137,7 @@ fn waiting_for_an_event_allocates_nothing() {
     }
 }
 
-/// Who only tries looks around now and then, too, for who has died.
+/// Calls that never wait also make a liveness check now and then.
 #[test]
 fn looking_around_allocates_nothing_while_all_live() {
     let name = portable_shm_segment_name("alloc");
@@ -184,7 +185,7 @@ fn only_the_text_of_a_timeout_is_allocated() {
         })
     };
     let (short, long) = (send(0), send(60));
-    // waiting six times longer than the interval between two looks around makes the text no longer
+    // waiting for six times the liveness interval does not make the text longer
     assert!(long <= short + 4, "{short} at once, {long} after a wait");
     drop(rx);
     tx.destroy().expect("destroy");

@@ -1,8 +1,8 @@
-//! A publish or consume that does not wait makes no system call and looks at no clock, be it of events, of messages or of
-//! values.
+//! Publishing or consuming without waiting makes no system call and does not read the clock. This holds for
+//! events, messages and values.
 //!
-//! The actor publishes and consumes 100,000 of them in every way under `SECCOMP_MODE_STRICT`, where the kernel kills it at
-//! the first call but read, write and exit, with the processor's clock switched off where that is possible.
+//! The actor publishes and consumes 100,000 of them in every way under `SECCOMP_MODE_STRICT`, where the kernel
+//! kills it at the first call but read, write and exit. Where possible, the processor's clock is switched off.
 #![cfg(target_os = "linux")]
 
 use myelon_tests::{Actor, World, wait_until};
@@ -21,7 +21,7 @@ fn end_of_loop(mut actor: Actor, verb: &str, control: &str) -> String {
 }
 
 fn run(mut world: World, control: &str) -> String {
-    // the loop's process cannot close its ring: that would be a system call
+    // the loop's process cannot close its ring, because that would be a system call
     world.leaves_the_name();
     end_of_loop(world.actor(), "hot-loop", control)
 }
@@ -43,7 +43,7 @@ fn one_system_call_would_be_noticed() {
     assert!(end.contains("SIGKILL"), "{end}");
 }
 
-/// A clock that is no processor's is a system call.
+/// Reading a clock that is not the processor's is a system call.
 #[cfg(target_arch = "x86_64")]
 fn is_noticed_look_at_the_clock(end: &str) -> bool {
     end.contains("SIGSEGV") || end.contains("SIGKILL")
@@ -61,7 +61,7 @@ fn hundred_thousand_messages_without_a_system_call() {
     assert_eq!(run_messages("none"), "exit status: 0");
 }
 
-/// The time of a message costs a look at the clock, and is there only when asked for.
+/// The time of a message costs one reading of the clock, and is added only on request.
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn a_message_with_a_time_looks_at_the_clock() {

@@ -1,4 +1,4 @@
-//! Dead rings that do not fit what is wanted: replaced when nobody counts on them, kept when somebody does.
+//! Dead rings that do not fit the request: they are replaced when no process needs them, and kept otherwise.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,10 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use myelon_tests::{World, assert_names};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
-
-fn both() -> [World; 2] {
-    [World::shared_memory(ACTOR), World::mapped_file(ACTOR)]
-}
 
 /// A ring of 16 slots whose producer was killed, with 5 events in it.
 fn dead_ring(world: &World) {
@@ -26,7 +22,7 @@ fn inode(world: &World) -> u64 {
 
 #[test]
 fn replaced_when_nobody_is_in_it() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         dead_ring(&world);
         let old = fs::File::open(world.path()).expect("open");
         let mut tx = world.actor();
@@ -38,7 +34,7 @@ fn replaced_when_nobody_is_in_it() {
 
 #[test]
 fn replaced_when_only_dead_automatic_consumers_are_in_it() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let mut rx = world.actor();
         let mut tx = world.actor();
         tx.ok("produce cap=16");
@@ -53,7 +49,7 @@ fn replaced_when_only_dead_automatic_consumers_are_in_it() {
 
 #[test]
 fn kept_when_a_consumer_is_alive() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         dead_ring(&world);
         let (mut rx, mut tx) = (world.actor(), world.actor());
         rx.ok("consume cap=16");
@@ -78,14 +74,14 @@ fn kept_when_a_consumer_is_alive() {
 
 #[test]
 fn kept_when_a_consumer_is_away() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         dead_ring(&world);
         let (mut rx, mut killed, mut tx) = (world.actor(), world.actor(), world.actor());
         rx.ok("consume cap=16 id=on-holiday");
         rx.ok("detach");
         killed.ok("consume cap=16 id=shot-down");
         killed.kill();
-        // held open, or a new file might get the old one's number
+        // held open, so that a new file does not get the old one's inode number
         let old = fs::File::open(world.path()).expect("open");
         let before = old.metadata().expect("stat").ino();
         let refused = tx.err("InUse", "produce cap=32");
@@ -98,11 +94,11 @@ fn kept_when_a_consumer_is_away() {
         ];
         assert_names(refused.text(), &words);
         assert_eq!(inode(&world), before, "nothing was changed");
-        // whoever comes back finds its place
+        // a consumer that comes back finds its place
         assert_eq!(rx.ok("consume cap=16 id=on-holiday").number("next"), 0);
         rx.ok("recv n=5").assert_saw(0, 4);
         rx.ok("detach");
-        // recreate does what it says
+        // `recreate` replaces the ring
         assert_eq!(tx.ok("produce cap=32 recreate").number("next"), 0);
         assert_ne!(inode(&world), before);
         assert_eq!(tx.ok("count").number("consumers"), 0);
@@ -112,7 +108,7 @@ fn kept_when_a_consumer_is_away() {
 
 #[test]
 fn recreate_takes_over_a_ring_that_fits() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         dead_ring(&world);
         let before = inode(&world);
         let mut tx = world.actor();
@@ -128,7 +124,7 @@ fn recreate_takes_over_a_ring_that_fits() {
 
 #[test]
 fn consumers_of_a_recreated_ring_drain_the_old_one() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         dead_ring(&world);
         let (mut rx, mut tx) = (world.actor(), world.actor());
         rx.ok("consume cap=16 id=reader");
@@ -138,7 +134,7 @@ fn consumers_of_a_recreated_ring_drain_the_old_one() {
         old.assert_saw(0, 4);
         assert_eq!(
             old.word("end"),
-            "ProducerDead",
+            "NameRemoved",
             "the new producer is not theirs"
         );
         rx.ok("detach");

@@ -1,5 +1,5 @@
-//! Required consumers that are killed: who it was is told at once, publishing ends after the grace period, and goes on if
-//! the same id comes back before.
+//! Required consumers that are killed. The producer reports at once which one it was; publishing ends after the
+//! grace period, and goes on if the same id comes back before.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -14,16 +14,16 @@ use myelon_tests::{Actor, Record, World, assert_names};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 const CAPACITY: usize = 8;
-/// No test comes near it.
+/// A time that no test reaches.
 const PATIENT: Duration = Duration::from_secs(60);
-/// No stall counts by its length here.
+/// A stall limit that is never reached, so that only deaths count.
 const NEVER: Duration = Duration::from_secs(3_600);
-/// How many events a managed publication has that finds the ring full.
+/// How many events the managed publication has that finds the ring full.
 const SIZES: [usize; 2] = [1, 3];
 
 type Published<B> = JoinHandle<(Result<i64, RequiredConsumerError>, Producer<Record, B>)>;
 
-/// A ring that is full since its required consumer takes nothing, and the publication that waits for it.
+/// A ring that is full because its required consumer takes no event, and the publication that waits for it.
 struct Stage<B> {
     risk: Actor,
     alerts: Receiver<RequiredConsumerAlert>,
@@ -67,7 +67,7 @@ impl<B: Send + 'static> Stage<B> {
         }
     }
 
-    /// The alert that its death raises, and no other.
+    /// Kills the required consumer. Returns the alert that its death raises, and asserts that there is no other.
     fn kill(&mut self) -> RequiredConsumerAlert {
         let pid = self.risk.pid();
         self.risk.kill();

@@ -1,7 +1,8 @@
-//! Everybody who may share a ring, simulated: thousands of seeds, each another history of interruptions, stops and
-//! deaths. A seed that fails is printed with its history, and gives the same history again.
+//! A simulation of every party that may share a ring: thousands of seeds, each with another history of
+//! interruptions, stops and deaths. A seed that fails is printed with its history, and gives the same history
+//! again.
 //!
-//! `MYELON_SIMULATE_SEED=<n>` runs and prints that seed alone; `MYELON_SIMULATE_SEEDS=<n>` runs so many.
+//! `MYELON_SIMULATE_SEED=<n>` runs and prints that seed alone; `MYELON_SIMULATE_SEEDS=<n>` runs n seeds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,9 +12,9 @@ use disruptor_mp::dst::{self, BUGGIFIED, MARKS, Outcome};
 use disruptor_mp::{Deadline, DiscoveryMode, HeapRing, RecvError};
 use myelon_tests::simulation::{CONTROLS, SITUATIONS, search, simulate};
 
-/// How many seeds there are without further words: every mark is reached. `ci/simulate` takes five times as many.
+/// The default number of seeds, with which every mark is reached. `ci/simulate` runs five times as many.
 const SEEDS: u64 = 600;
-/// A planted bug that is not found in so many seeds is not found.
+/// The number of seeds within which a planted bug must be found.
 const SEEDS_OF_A_CONTROL: u64 = 30_000;
 
 fn number(variable: &str) -> Option<u64> {
@@ -69,7 +70,8 @@ fn the_same_seed_gives_the_same_history() {
     }
 }
 
-/// Each leaves one step of the protocol out, or does it in the wrong place. The simulation finds it, and finds it again.
+/// Each control leaves one step of the protocol out, or takes it in the wrong place. The simulation must find
+/// that, and find it again with the same seed.
 #[test]
 fn planted_bugs_are_found() {
     for step in CONTROLS {
@@ -89,7 +91,7 @@ fn planted_bugs_are_found() {
     }
 }
 
-/// A consumer that is expected, and dies while it joins a line that others have left, misses nothing.
+/// A consumer that is expected, and dies while it joins on a line that others have left, misses no event.
 fn expected_consumer(seed: u64) -> Outcome {
     dst::simulate(seed, |simulation| {
         let ring = Arc::new(HeapRing::<u64>::new(2).expect("a ring"));
@@ -112,7 +114,7 @@ fn expected_consumer(seed: u64) -> Outcome {
                 match rx.recv(Deadline::NEVER) {
                     Ok(event) => seen.store(event.sequence() + 1, Ordering::Relaxed),
                     Err(RecvError::Closed) => return,
-                    // it has not come yet
+                    // the producer has not come yet
                     Err(RecvError::ProducerDead { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
@@ -136,7 +138,7 @@ fn an_expected_consumer_misses_nothing() {
     }
 }
 
-/// Time passes when everybody sleeps, and only then for long; who waits in vain is found.
+/// Simulated time passes in long steps only when every task sleeps. A task that waits for ever is detected.
 #[test]
 fn waiting_is_simulated() {
     let slept = dst::simulate(1, |simulation| {

@@ -1,5 +1,5 @@
-//! A takeover that dies at any of its steps leaves alone what a reader holds. All else that happens at single steps is
-//! in `sweep.rs`.
+//! A takeover that dies at any of its steps leaves the event alone that a reader has leased. All other tests of
+//! single steps are in `sweep.rs`.
 //!
 //! The steps are the fail points of `disruptor-mp/src/fail.rs`, which only debug builds have.
 #![cfg(debug_assertions)]
@@ -9,15 +9,11 @@ use myelon_tests::World;
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-fn both() -> [World; 2] {
-    [World::shared_memory(ACTOR), World::mapped_file(ACTOR)]
-}
-
 #[test]
 fn takeover_killed_at_each_of_its_steps_leaves_a_held_lease_alone() {
     let is_step = |point: &&&str| point.starts_with("takeover.") && !point.ends_with("_one");
     for step in FAIL_POINTS.iter().filter(is_step) {
-        for world in both() {
+        for world in World::both(ACTOR) {
             let (mut tx, mut slow, mut fast) = (world.actor(), world.actor(), world.actor());
             tx.ok("produce cap=16");
             slow.ok("consume cap=16 id=slow");

@@ -1,8 +1,9 @@
-//! Storms: thousands of random kills and stops, of everybody, at any moment; nothing is lost, nothing is seen twice but
-//! for what a death brings back, nobody hangs.
+//! Storms: thousands of kills and stops of random processes at random moments. No event is lost, events come
+//! twice only after a death, and no process hangs.
 //!
-//! `MYELON_STORM=2000` is how many kills and stops there are to be, some hundred without it; `MYELON_STORM_SEED=17`
-//! plays the one round of that seed again: the same decisions, at other moments, as those are the system's.
+//! `MYELON_STORM=2000` sets the number of kills and stops, by default some hundred. `MYELON_STORM_SEED=17`
+//! plays the round of that seed again. The decisions are the same, but at other moments, because those depend
+//! on the system.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use std::thread;
 use myelon_tests::storm::{Count, Wrong, play};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
-/// Rounds at the same time.
+/// Rounds that run at the same time.
 const STORMS: u64 = 2;
 
 fn number(name: &str) -> Option<u64> {
@@ -22,7 +23,7 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// A round; what went wrong comes with its seed.
+/// Plays a round. A fault is reported with the seed.
 fn round(seed: u64, wrong: Wrong) -> Result<Count, String> {
     let played = catch_unwind(AssertUnwindSafe(|| play(ACTOR, seed, wrong)));
     let fault = match played {
@@ -36,7 +37,7 @@ fn round(seed: u64, wrong: Wrong) -> Result<Count, String> {
     Err(format!("round MYELON_STORM_SEED={seed}: {fault}"))
 }
 
-/// Rounds of a storm of its own until there were enough kills and stops, or somebody found a fault.
+/// Plays the rounds of one storm until there were enough kills and stops, or any storm found a fault.
 fn storm(first_seed: u64, wanted: u64, has_failed: &AtomicBool) -> Result<(u64, Count), String> {
     let (mut rounds, mut total) = (0, Count::default());
     while total.kills + total.stops < wanted && !has_failed.load(Ordering::Relaxed) {
@@ -83,7 +84,7 @@ fn storm_of_kills_and_stops_loses_nothing() {
     assert!(total.kills > 0 && total.stops > 0);
 }
 
-/// Plays rounds with a planted fault until it is noticed.
+/// Plays rounds with a planted fault until it is detected.
 #[track_caller]
 fn assert_found(what: &str, words: &[&str], wrong: Wrong) {
     let fault = (0..10).find_map(|seed| round(seed, wrong).err());

@@ -6,11 +6,7 @@ use myelon_tests::{Actor, World};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-fn both() -> [World; 2] {
-    [World::shared_memory(ACTOR), World::mapped_file(ACTOR)]
-}
-
-/// Publishes `count` events to consumers that were told what to do with them, and compares what they saw.
+/// Publishes `count` events to consumers that receive in the given ways, and compares what they saw.
 #[track_caller]
 fn stream(tx: &mut Actor, consumers: &mut [(Actor, &str)], first: i64, count: i64) {
     for (rx, how) in consumers.iter_mut() {
@@ -24,14 +20,14 @@ fn stream(tx: &mut Actor, consumers: &mut [(Actor, &str)], first: i64, count: i6
     assert_eq!(tx.expect_ok().number("last"), last);
 }
 
-/// A producer with these options, and consumers that receive in these ways.
+/// Starts a producer with these options, and consumers that receive in these ways.
 fn meet<'a>(world: &World, options: &str, ways: &[&'a str]) -> (Actor, Vec<(Actor, &'a str)>) {
     let mut tx = world.actor();
     tx.ok(&format!("produce {options}"));
     let capacity = options.split_whitespace().next().expect("cap= comes first");
     let attach = |(index, how): (usize, &&'a str)| {
         let mut rx = world.actor();
-        // every other one is durable
+        // every second one is durable
         let id = if index.is_multiple_of(2) {
             format!("id=c{index}")
         } else {
@@ -55,7 +51,7 @@ fn end(mut tx: Actor, consumers: Vec<(Actor, &str)>, world: &World) {
 
 #[test]
 fn one_to_one_in_every_way_of_receiving() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         for how in ["recv", "recv-copies", "recv-batches"] {
             let (mut tx, mut consumers) = meet(&world, "cap=64", &[how]);
             stream(&mut tx, &mut consumers, 0, 20_000);
@@ -66,7 +62,7 @@ fn one_to_one_in_every_way_of_receiving() {
 
 #[test]
 fn one_to_three_each_sees_every_event() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let ways = ["recv", "recv-copies", "recv-batches"];
         let (mut tx, mut consumers) = meet(&world, "cap=256", &ways);
         stream(&mut tx, &mut consumers, 0, 30_000);
@@ -100,7 +96,7 @@ fn one_spinner_delivers() {
 
 #[test]
 fn ring_of_one_slot() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut consumers) = meet(&world, "cap=1", &["recv", "recv-batches"]);
         stream(&mut tx, &mut consumers, 0, 3_000);
         assert_eq!(tx.ok("fill").number("count"), 1);
@@ -114,7 +110,7 @@ fn ring_of_one_slot() {
 #[test]
 fn sequences_near_2_to_the_32() {
     let first = (1 << 32) - 5_000;
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut consumers) = meet(
             &world,
             &format!("cap=64 first={first}"),
@@ -129,7 +125,7 @@ fn sequences_near_2_to_the_32() {
 fn sequences_end_at_2_to_the_61() {
     let first: i64 = (1 << 61) - 3_000;
     let last: i64 = (1 << 61) - 1;
-    for world in both() {
+    for world in World::both(ACTOR) {
         let options = format!("cap=64 first={first}");
         let (mut tx, mut consumers) = meet(&world, &options, &["recv", "recv-batches"]);
         stream(&mut tx, &mut consumers, first, last - first + 1);
@@ -142,7 +138,7 @@ fn sequences_end_at_2_to_the_61() {
 
 #[test]
 fn batches_arrive_whole() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut consumers) = meet(&world, "cap=64", &["recv", "recv-batches"]);
         for (rx, how) in &mut consumers {
             rx.tell(&format!("{how} n=16000"));
@@ -159,7 +155,7 @@ fn batches_arrive_whole() {
 
 #[test]
 fn slow_consumer_holds_the_producer_exactly_one_ring_ahead() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut consumers) = meet(&world, "cap=32", &["recv", "recv"]);
         let (slow, fast) = consumers.split_at_mut(1);
         let (slow, fast) = (&mut slow[0].0, &mut fast[0].0);
@@ -199,7 +195,7 @@ fn blocked_producer_goes_on_when_the_slow_consumer_does() {
 
 #[test]
 fn held_lease_is_never_overwritten() {
-    for world in both() {
+    for world in World::both(ACTOR) {
         let (mut tx, mut consumers) = meet(&world, "cap=8", &["recv"]);
         let rx = &mut consumers[0].0;
         tx.ok("publish n=3");

@@ -1,4 +1,5 @@
-//! `docs/troubleshooting.md` has a heading for the text of every error, and none for a text that no error has.
+//! `docs/troubleshooting.md` must have a heading for the text of every error, and no heading for a text that no
+//! error has.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +9,9 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 
-/// Every file of the libraries with errors that programs get to see.
-const SOURCES: [&str; 8] = [
+/// Every file of the libraries with errors that programs can get.
+const SOURCES: [&str; 9] = [
+    "disruptor-mp/src/cause.rs",
     "disruptor-mp/src/error.rs",
     "disruptor-mp/src/liveness.rs",
     "disruptor-mp/src/observability/error.rs",
@@ -20,30 +22,30 @@ const SOURCES: [&str; 8] = [
     "myelon/src/typed_transport/error.rs",
 ];
 
-/// Files that have lines in them which a program finds on its stderr without having asked: each `write!(f, "…")`.
+/// Files with lines that a program finds on its stderr without a request: each `write!(f, "…")`.
 const PRINTED: [&str; 1] = ["disruptor-mp/src/liveness.rs"];
 
-/// Files whose errors never leave them.
+/// Files whose errors are not visible outside.
 const KEPT: [&str; 1] = ["myelon/src/codec/rkyv.rs"];
 
-/// What stands in a heading for what differs.
+/// The placeholder in a heading for the parts that vary.
 const DIFFERS: char = '…';
 
-/// The texts of a source's `#[error("…")]`, but for errors that say what another one says.
+/// The texts of a source's `#[error("…")]`, except for errors that forward another error's text.
 fn texts_of(source: &str) -> BTreeSet<String> {
     let errors = source.split("#[error(").skip(1);
     let own = errors.filter(|rest| !rest.starts_with("transparent)]"));
     own.map(|rest| heading_of(text_at(rest))).collect()
 }
 
-/// The lines that a source's alerts are printed as.
+/// The lines as which a source's alerts are printed.
 fn lines_of(source: &str) -> BTreeSet<String> {
     let writes = source.split("write!(").skip(1);
     let texts = writes.map(|rest| rest.trim_start().strip_prefix("f,").expect("a formatter"));
     texts.map(|rest| heading_of(text_at(rest))).collect()
 }
 
-/// The text that stands here in a source.
+/// The string literal at the start of this piece of a source.
 fn text_at(rest: &str) -> &str {
     let rest = rest.trim_start().strip_prefix('"').expect("a text");
     let (text, _) = rest.split_once('"').expect("its end");
@@ -51,7 +53,7 @@ fn text_at(rest: &str) -> &str {
     text
 }
 
-/// A text as a heading has it: each placeholder as `…`, continued lines joined.
+/// A text as a heading has it: each placeholder, or several in a row, becomes `…`, and continued lines are joined.
 fn heading_of(text: &str) -> String {
     let joined: Vec<&str> = text.split("\\\n").map(str::trim_start).collect();
     let mut heading = String::new();
@@ -61,7 +63,9 @@ fn heading_of(text: &str) -> String {
             '{' => is_within = true,
             '}' => {
                 is_within = false;
-                heading.push(DIFFERS);
+                if !heading.ends_with(DIFFERS) {
+                    heading.push(DIFFERS);
+                }
             }
             c if !is_within => heading.push(c),
             _ => {}
@@ -83,7 +87,7 @@ fn all_texts() -> BTreeSet<String> {
         .collect()
 }
 
-/// The sources in a directory, and in those within it, that have errors: their paths from the root.
+/// The sources with errors in a directory and its subdirectories, as paths from the root.
 fn sources_with_errors(directory: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -143,7 +147,7 @@ fn every_variant_is_found_in_the_sources() {
         let source = read(Path::new(ROOT).join(source));
         assert_eq!(lines_of(&source).len(), source.matches("write!(").count());
     }
-    // what programs really print has the same fixed parts
+    // printed errors have the same fixed parts
     let said = [
         disruptor_mp::RecvError::Lagged(7).to_string(),
         myelon::KindTaken { kind: 7 }.to_string(),

@@ -1,8 +1,9 @@
-//! Sleeping in the kernel, between processes (R9): sleep costs nothing, everything that may end a wait ends one that
-//! sleeps, and the dead do no harm. That no wake-up is lost is in `wake_ups.rs`.
+//! Sleeping in the kernel, between processes (R9): sleep costs no processor time, everything that may end a
+//! wait also ends it for a sleeper, and dead processes do no harm. `wake_ups.rs` tests that no wake-up is lost.
 //!
-//! Most tests look up so seldom ([`NEVER_MS`]) that whoever is not woken sleeps for half a minute: an answer that is there
-//! much sooner was brought by a wake-up. Whether somebody sleeps is read in the ring's own waiters line.
+//! The liveness interval in most tests is so long ([`NEVER_MS`]) that a process that is not woken sleeps for at
+//! least 20 s. An answer that comes much sooner was caused by a wake-up. The ring's own waiters line shows
+//! whether a process sleeps.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,14 +18,14 @@ use myelon_tests::{Actor, Record, World, assert_names, wait_until};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-/// How an actor is told to sleep until it is woken.
+/// The words that make an actor sleep until it is woken.
 const ASLEEP: &str = "strategy=block interval_ms=30000";
 
 fn pair(world: &World, capacity: usize) -> (Actor, Actor) {
     attach(world.actor(), world.actor(), capacity, NEVER_MS)
 }
 
-// ---- the dead
+// ---- dead processes
 
 #[test]
 fn a_killed_sleeper_does_no_harm() {
@@ -45,7 +46,7 @@ fn a_killed_sleeper_does_no_harm() {
         tx.ok("publish n=1");
         other.expect_ok().assert_saw(0, 0);
     });
-    // it comes back where it was, and is woken again
+    // it comes back to its position, and is woken again
     let mut again = world.actor();
     again.ok(&format!("consume cap=8 id=reader {ASLEEP}"));
     again.ok("recv n=1").assert_saw(0, 0);
@@ -127,7 +128,7 @@ fn a_dead_automatic_consumer_leaves_a_sleeping_producers_gate() {
     tx.ok("destroy");
 }
 
-// ---- everything that ends a wait ends one that sleeps
+// ---- every end of a wait also wakes a sleeper
 
 #[test]
 fn closing_wakes_a_sleeping_consumer() {
@@ -161,7 +162,7 @@ fn the_first_event_of_a_successor_wakes_who_slept_through_the_death() {
 
 #[test]
 fn who_leaves_the_gate_wakes_a_producer_that_sleeps() {
-    // with an automatic id detaching is enough, a durable consumer has to leave for good
+    // with an automatic id detaching is enough; a durable consumer has to leave for good
     for (id, end) in [("", "detach"), ("", "drop-rx"), ("id=slow", "leave")] {
         let world = World::shared_memory(ACTOR);
         let (mut tx, mut fast) = pair(&world, 4);
@@ -234,7 +235,7 @@ fn a_cancel_token_ends_waits_asleep_or_awake() {
         let build = || builder(&world, strategy).with_cancel_token(&token);
         let mut tx = build().build_zeroed_producer().expect("a producer");
         let mut rx = build().build_consumer().expect("a consumer");
-        // it takes nothing, so that the ring stays full
+        // this consumer takes no event, so the ring stays full
         let _holds_back = builder(&world, strategy)
             .build_consumer()
             .expect("one more");
@@ -260,7 +261,7 @@ fn a_cancel_token_ends_waits_asleep_or_awake() {
                 assert_eq!(received, Err(RecvError::Cancelled), "{strategy:?}");
             });
         });
-        // waits to come end as well, and what need not wait does not
+        // later waits end as well, and so does a call that would not have to wait
         assert_eq!(
             rx.recv(Deadline::NEVER).map(|_| ()),
             Err(RecvError::Cancelled)
@@ -321,7 +322,7 @@ fn a_cancel_token_ends_the_wait_for_consumers() {
         ));
         assert_names(&error.to_string(), &[world.name(), "2 of 2 consumers"]);
     });
-    // the waits of a producer that is there already
+    // the waits of a producer that is already attached
     let mut tx = build().build_zeroed_producer().expect("a producer");
     let _holds_back = builder(&world, strategy).build_consumer().expect("one");
     tx.publish(|record| record.write(0));
@@ -339,9 +340,9 @@ fn a_cancel_token_ends_the_wait_for_consumers() {
     tx.destroy().expect("destroyed");
 }
 
-// ---- what it costs
+// ---- the cost of sleeping
 
-/// The share of the time that a wait of two seconds keeps a core busy.
+/// The fraction of two seconds of waiting for which the actor keeps a core busy.
 fn busy(actor: &mut Actor, wait: &str) -> f64 {
     let before = actor.ok("cpu").number("us");
     let start = Instant::now();
@@ -355,7 +356,8 @@ fn busy(actor: &mut Actor, wait: &str) -> f64 {
 fn who_sleeps_uses_next_to_no_processor_time() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut rx) = (world.actor(), world.actor());
-    // spins: on a busy machine who yields uses next to nothing, too, as somebody else always wants the core
+    // spins: a consumer that yields uses almost no time on a busy machine, because another process always wants
+    // the core
     let mut spins = world.actor();
     tx.ok("produce cap=4 strategy=block");
     rx.ok("consume cap=4 id=reader strategy=block");
@@ -371,7 +373,7 @@ fn who_sleeps_uses_next_to_no_processor_time() {
     tx.ok("destroy");
 }
 
-/// The processor time of a second in which nobody comes, of every call that waits for somebody.
+/// The processor time of one second in which no consumer comes, for every call that waits for one.
 #[test]
 fn who_waits_for_consumers_uses_next_to_no_processor_time() {
     let world = World::shared_memory(ACTOR);
@@ -392,4 +394,18 @@ fn who_waits_for_consumers_uses_next_to_no_processor_time() {
         assert!(used < 10_000, "{wait}: {used} us");
     }
     tx.ok("destroy");
+}
+
+/// Over many rounds the handler interrupts every step of attaching, detaching, waiting and cancelling.
+#[test]
+fn a_signal_handler_that_cancels_ends_each_wait_and_hangs_none() {
+    for world in [World::shared_memory(ACTOR), World::mapped_file(ACTOR)] {
+        let (mut tx, mut rx) = (world.actor(), world.actor());
+        tx.ok("produce cap=8");
+        let said = rx.ok("cancel-by-signal rounds=1500 us=300");
+        assert_eq!(said.number("lost"), 0, "{}", said.text());
+        assert!(said.number("signals") > 100, "{}", said.text());
+        assert!(said.number("attached") > 3000, "{}", said.text());
+        tx.ok("close");
+    }
 }

@@ -1,9 +1,9 @@
 //! No wake-up is lost, between processes and with a delay at any step of falling asleep and of waking (R9).
 //!
-//! An event is sent only after the one before it was taken, so that nothing makes up for a wake-up that is lost but the
-//! sleeper's own clock, and that looks after half a minute. Controls leave a step of the protocol out, and lose some. The
-//! steps are the fail points of `disruptor-mp/src/fail.rs`, which only debug builds have. And none is slower than 50 ms,
-//! but for as long as the machine let neither side run.
+//! An event is sent only after the previous one was taken, so that only the sleeper's own liveness check can
+//! make up for a lost wake-up, and that comes after 20 s. Controls leave a step of the protocol out, and lose
+//! some wake-ups. The steps are the fail points of `disruptor-mp/src/fail.rs`, which only debug builds have.
+//! Also, no wake-up takes longer than 50 ms, not counting the time in which the machine let neither side run.
 #![cfg(debug_assertions)]
 
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use myelon_tests::{Actor, Reply, World, wait_until};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-/// A producer and a consumer with a fail point in the one that wakes, or else in the one that sleeps: the consumer when
-/// it is about events, the producer when it is about space.
+/// A producer and a consumer, one of which has a fail point: the one that wakes, or the one that sleeps. The
+/// consumer sleeps for events, the producer for space.
 fn pair_with(world: &World, capacity: usize, point: &str, is_space: bool) -> (Actor, Actor) {
     let (armed, other) = (world.actor_with(point), world.actor());
     let (tx, rx) = match point.starts_with("wake") == is_space {
@@ -25,17 +25,17 @@ fn pair_with(world: &World, capacity: usize, point: &str, is_space: bool) -> (Ac
     attach(tx, rx, capacity, NEVER_MS)
 }
 
-/// Events, and as many slots, at each step.
+/// The number of events, and of slots, at each step.
 const SPACED: i64 = 1_250;
-/// Of those who are slower to wake.
+/// The number where waking up takes longer.
 const FEW: i64 = 500;
-/// Longer than a consumer spins, so that an event meets it at any of its steps.
+/// Longer than a consumer spins, so that an event can arrive at any step of its wait.
 const GAP_US: u64 = 400;
-/// The same on a busy machine, where whoever yields has its turn again only so much later: with the shorter pauses each
-/// event might come before its taker has fallen asleep.
+/// Gaps for a busy machine, where a process that yields runs again only after that time. With shorter pauses
+/// each event might arrive before its consumer has gone to sleep.
 const GAPS_US: [u64; 4] = [GAP_US, 10 * GAP_US, 25 * GAP_US, 60 * GAP_US];
 
-/// What the events of several steps came to.
+/// Totals of the events of several steps.
 #[derive(Debug, Default)]
 struct Sum {
     events: i64,
@@ -45,7 +45,8 @@ struct Sum {
 }
 
 impl Sum {
-    /// Counts a step in. None may have waited for its own clock, and none been slow by itself.
+    /// Adds a step. No event may have waited for the sleeper's liveness check, and none may have been slow
+    /// without an outside cause.
     #[track_caller]
     fn add(&mut self, step: &str, spaced: &Spaced, wakes: u32) {
         spaced.is_in_time(step);
@@ -66,16 +67,17 @@ impl Sum {
     }
 }
 
-/// What those said who took events, or gave slots free, one by one.
+/// The answers of the two processes that exchanged events, or slots, one by one.
 struct Spaced {
-    /// How late they were without what held back who was to be woken.
+    /// How late the events or slots were, without the time for which the sleeper was held back.
     late: Reply,
-    /// What held up who woke.
+    /// How long the waker was held up.
     held: Reply,
 }
 
 impl Spaced {
-    /// Those that took more than 50 ms besides what the machine held either side back for, and how many microseconds.
+    /// The events or slots that took more than 50 ms, not counting the time for which the machine held either
+    /// side back, and their times in µs.
     fn slow(&self) -> BTreeMap<i64, i64> {
         let held = times(self.held.word("held"));
         let mut late = times(self.late.word("late"));
@@ -86,7 +88,7 @@ impl Spaced {
         late
     }
 
-    /// None was woken by its own clock, and none was slow.
+    /// Asserts that none waited for the sleeper's liveness check, and that none was slow.
     #[track_caller]
     fn is_in_time(&self, what: &str) {
         let (late, slow) = (self.late.text(), self.slow());
@@ -96,7 +98,7 @@ impl Spaced {
     }
 }
 
-/// No event and no slot may take longer.
+/// The longest delay that an event or a slot may have, in µs.
 const SOON_US: i64 = 50_000;
 
 /// `SEQUENCE:MICROSECONDS,...`
@@ -106,7 +108,7 @@ fn times(list: &str) -> BTreeMap<i64, i64> {
     times.map(|(at, us)| (number(at), number(us))).collect()
 }
 
-/// Events one by one, each after the one before it was taken; the consumer waits for them `by=` itself or something else.
+/// Sends events one by one, each after the previous one was taken. `by` says how the consumer waits for them.
 fn send_spaced(tx: &mut Actor, rx: &mut Actor, (count, gap_us): (i64, u64), by: &str) -> Spaced {
     let with = rx.pid();
     rx.tell(&format!("take-spaced n={count} {by}"));
@@ -118,7 +120,7 @@ fn send_spaced(tx: &mut Actor, rx: &mut Actor, (count, gap_us): (i64, u64), by: 
     Spaced { late, held }
 }
 
-/// Slots one by one, each after the one before it was used; the ring has four.
+/// Frees slots one by one, each after the previous one was used. The ring has four.
 fn release_spaced(tx: &mut Actor, rx: &mut Actor, (count, gap_us): (i64, u64)) -> Spaced {
     let with = tx.pid();
     tx.tell(&format!("use-spaced n={}", count + 4));
@@ -212,7 +214,7 @@ fn no_event_is_slept_through_by_a_set_or_an_event_loop() {
     }
 }
 
-/// Where `membarrier` is not allowed, to one side or to both, publishers fence and sleeps are short.
+/// Where `membarrier` is not allowed to one side or to both, publishers fence and sleeps are short.
 #[test]
 fn nothing_is_slept_through_without_membarrier() {
     for (tx_may, rx_may) in [(false, false), (false, true), (true, false)] {
@@ -236,8 +238,8 @@ fn nothing_is_slept_through_without_membarrier() {
     }
 }
 
-/// Controls: with a step of the protocol left out, and a delay where it would have helped, the same events lose wake-ups.
-/// Whoever does looks up after a while that is short enough for many tries.
+/// Controls: with a step of the protocol left out, and a delay where that step would have helped, the same
+/// events lose wake-ups. The sleepers' liveness interval is short enough for many tries.
 #[test]
 fn a_step_left_out_loses_wake_ups() {
     for (step, at) in [("SleepBit", "sleep.word"), ("SleepLook", "sleep.word")] {
@@ -266,7 +268,7 @@ fn a_step_left_out_loses_wake_ups() {
     });
 }
 
-/// The same in a set of rings, where the system sleeps on several words at once, and in an event loop.
+/// The same in a set of rings, where the kernel call sleeps on several words at once, and in an event loop.
 #[test]
 fn a_step_left_out_of_a_set_or_an_event_loop_loses_wake_ups() {
     for by in ["by=set", "by=loop"] {
@@ -280,12 +282,12 @@ fn a_step_left_out_of_a_set_or_an_event_loop_loses_wake_ups() {
     }
 }
 
-/// How soon a control looks up: not much later than no wake-up may come.
+/// The liveness interval in controls, in ms: slightly longer than any wake-up may take.
 const LOSER_MS: u64 = 60;
 /// The events of one try.
 const TRY: i64 = 40;
 
-/// Tries until an event was as late as the next look: what is late by that is noticed.
+/// Repeats the attempt until an event was so late that only the next liveness check can have found it.
 #[track_caller]
 fn loses_wake_ups(what: &str, attempt: impl Fn(&World, u64) -> Spaced) {
     let is_lost = GAPS_US.into_iter().cycle().take(20).any(|gap_us| {
@@ -345,7 +347,7 @@ fn a_joiner_killed_before_it_wakes_a_builder_leaves_it_to_its_discovery_interval
         wait_until("the ring has a name", || world.is_named());
         wait_for_wish(&world);
         woken("the builder", || {
-            // it came, and is away now
+            // the joiner came, and is away now
             joiner.tell("consume cap=8 id=late");
             joiner.wait_until_dead();
             tx.expect_ok();

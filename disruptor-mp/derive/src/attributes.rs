@@ -4,7 +4,7 @@ use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, LitStr, Path, Token};
 
-/// What the `#[repr(…)]` attributes of a struct say, all taken together.
+/// The content of all `#[repr(…)]` attributes of a struct, taken together.
 #[derive(Default)]
 pub(crate) struct Repr {
     pub(crate) c: bool,
@@ -13,7 +13,7 @@ pub(crate) struct Repr {
 }
 
 impl Repr {
-    /// What the compiler itself will refuse (an unknown word, a clash) is left to the compiler.
+    /// Leaves errors that the compiler itself reports (an unknown word, a clash) to the compiler.
     pub(crate) fn of(attributes: &[Attribute]) -> syn::Result<Self> {
         let mut repr = Self::default();
         for attribute in attributes
@@ -38,7 +38,7 @@ impl Repr {
     }
 }
 
-/// What the `#[event(…)]` attributes of a struct say.
+/// The content of all `#[event(…)]` attributes of a struct.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) packed_slots: bool,
@@ -78,7 +78,7 @@ impl Options {
         Ok(options)
     }
 
-    /// An option on a field does nothing, so it would be a mistake that stays unseen.
+    /// Refuses options on fields: they would do nothing, so that the mistake would stay unseen.
     pub(crate) fn refuse_on_fields(fields: &syn::Fields) -> syn::Result<()> {
         let misplaced = fields
             .iter()

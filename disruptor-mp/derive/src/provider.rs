@@ -7,13 +7,14 @@ use syn::{Error, Ident, Path};
 
 use crate::attributes::Options;
 
-/// Those that have `Event`, with the names of their libraries. The first that the user's `Cargo.toml` lists is taken.
+/// The packages that provide `Event`, with the names of their libraries. The first one that the user's
+/// `Cargo.toml` lists is taken.
 const PROVIDERS: [(&str, &str); 2] = [("disruptor-mp", "disruptor_mp"), ("myelon", "myelon")];
 
-/// The path of the providing crate: what the user says, or what the manifest of the crate at hand says.
+/// The path of the providing crate: from the user's option, or else from the manifest of the crate that is compiled.
 ///
-/// Inside a providing crate the path is absolute as well: its examples and tests know it by that name, and its library
-/// does because of `extern crate self`.
+/// Inside a providing crate the path is absolute as well: its examples and tests know it by that name, and
+/// its library does because of `extern crate self`.
 pub(crate) fn path(options: &Options) -> syn::Result<TokenStream> {
     if let Some(path) = &options.provider {
         return Ok(explicit(path));

@@ -1,14 +1,14 @@
-//! Refuses what the tokens alone show to be no event, and says what to write instead.
+//! Refuses items whose tokens alone show that they can be no event, and says what to write instead.
 //!
-//! Nothing here is needed for soundness: a type alias gets past it, and is then refused by the bound on each field. It is
-//! here because a bound can only say that something is missing.
+//! Soundness does not need any of this: a type alias passes here, and is then refused by the bound on each
+//! field. This module exists because a bound can only report that something is missing.
 
 use quote::ToTokens;
 use syn::{Data, DeriveInput, Error, Fields, GenericParam, Type};
 
 use crate::attributes::{Options, Repr};
 
-/// The fields of a struct that may become an event, or every reason against it.
+/// The fields of a struct that may become an event, or all reasons why it cannot.
 pub(crate) fn check(input: &DeriveInput) -> syn::Result<&Fields> {
     let fields = match &input.data {
         Data::Struct(data) => &data.fields,
@@ -96,7 +96,7 @@ fn repr(input: &DeriveInput) -> syn::Result<()> {
     ))
 }
 
-/// Looks through arrays, so that `[bool; 4]` gets the advice for `bool`.
+/// Checks the element type of arrays, so that `[bool; 4]` gets the advice for `bool`.
 fn field_type(ty: &Type) -> syn::Result<()> {
     let advice = match ty {
         Type::Array(array) => return field_type(&array.elem),
@@ -140,7 +140,7 @@ fn field_type(ty: &Type) -> syn::Result<()> {
     ))
 }
 
-/// Whether a field shows an address, which may well keep the struct from being `Send` or `Sync`.
+/// Whether a field is visibly an address, which may keep the struct from being `Send` or `Sync`.
 pub(crate) fn holds_an_address(data: &Data) -> bool {
     fn is_address(ty: &Type) -> bool {
         match ty {
@@ -151,7 +151,7 @@ pub(crate) fn holds_an_address(data: &Data) -> bool {
     matches!(data, Data::Struct(data) if data.fields.iter().any(|field| is_address(&field.ty)))
 }
 
-/// Undoes the worst of how tokens print: `& 'static str`, `* const u8`, `[u8 ; 4]`.
+/// Removes the worst artefacts of printed tokens: `& 'static str`, `* const u8`, `[u8 ; 4]`.
 fn tidy(tokens: &str) -> String {
     let mut text = tokens.to_owned();
     for (from, to) in [

@@ -1,4 +1,4 @@
-//! Whom a new producer expects, and how it waits for them before it is handed out.
+//! The consumers that a new producer expects, and how it waits for them before it is handed out.
 
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         let counts_consumers = matches!(self.discovery, DiscoveryMode::Any { .. })
             || self.coordination != CoordinationMode::Immediate;
         if counts_consumers {
-            // a dead producer's ring may still have the lines of consumers that died with it: they do not count
+            // a dead producer's ring may still have the lines of consumers that died with the producer: they
+            // do not count
             producer.evict_dead();
         }
         match self.coordination {
@@ -57,7 +58,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         }
     }
 
-    /// Sleeps until so many are registered, and whoever is expected by id (R9).
+    /// Sleeps until `min_consumers` consumers are registered and every expected consumer has come (R9).
     fn wait_for(
         &self,
         producer: &mut Producer<E, B>,
@@ -73,7 +74,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             if missing.is_empty() {
                 return Ok(());
             }
-            let name = || producer.name().to_owned();
+            let name = || self.shown();
             if self.habits.are_cancelled() {
                 return Err(MultiProcessError::CoordinationCancelled {
                     name: name(),
@@ -95,7 +96,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     }
 }
 
-/// Who has not come: ids, and how many of any id.
+/// What has not come: ids, and how many consumers of any id.
 fn missing<E: Event, B>(producer: &mut Producer<E, B>, min_consumers: usize) -> Vec<String> {
     let count = producer.get_consumer_count();
     let expectation = producer.core.expectation();

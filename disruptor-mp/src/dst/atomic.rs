@@ -1,7 +1,7 @@
 //! The words of a segment in a simulation: each access is a step, at which the task may be interrupted or killed.
 //!
-//! What is simulated is the interleaving of accesses, not the memory model: a load returns the last store. Weaker
-//! orders are the model checker's part.
+//! A simulation covers the interleavings of accesses, and not the memory model: a load returns the last
+//! store. The model checker covers weaker orderings.
 
 use core::panic::Location;
 use core::sync::atomic::{self, Ordering};
@@ -9,7 +9,7 @@ use core::sync::atomic::{self, Ordering};
 use super::baton::current;
 use super::scheduler::Site;
 
-/// An access to something that other processes see, too.
+/// A step for an access to something that other processes see.
 #[inline]
 #[track_caller]
 pub(crate) fn access() {
@@ -18,7 +18,7 @@ pub(crate) fn access() {
     }
 }
 
-/// Gives way to another task; says whether there was a simulation to do it in.
+/// Yields to another task of the simulation; returns whether there is a simulation.
 pub(crate) fn simulated_yield() -> bool {
     let task = current();
     if let Some(task) = &task {
@@ -27,7 +27,7 @@ pub(crate) fn simulated_yield() -> bool {
     task.is_some()
 }
 
-/// Gives way to whoever wants to run.
+/// Yields to another task or thread.
 pub(crate) fn yield_now() {
     if !simulated_yield() {
         std::thread::yield_now();
@@ -74,7 +74,7 @@ impl AtomicU32 {
         self.0.fetch_add(value, order)
     }
 
-    /// The word itself, for the system.
+    /// The underlying atomic, for system calls.
     pub(crate) fn real(&self) -> &atomic::AtomicU32 {
         &self.0
     }

@@ -1,8 +1,8 @@
 //! Simulated processes as threads of which exactly one runs: the one that holds the baton.
 //!
-//! The holder asks the scheduler at each of its steps and hands the baton on when it is told to. A task that is killed
-//! never runs again: no destructor, no release of anything but what the kernel would release, which is its locks. When
-//! the simulation is over, and nobody looks at its memory any more, those threads are unwound, so that nothing leaks.
+//! The holder asks the scheduler at each of its steps, and hands the baton on when the scheduler says so. A killed
+//! task never runs again: no destructor runs, and only the locks are released, as the kernel would do. After the
+//! simulation, when no task accesses its memory any more, those threads are unwound, so that nothing leaks.
 
 use core::cell::RefCell;
 use std::any::Any;
@@ -13,17 +13,17 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
 
 use super::scheduler::{Scheduler, Site, Verdict};
-use crate::sync::process::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Who has the baton when no task has: the thread that runs the simulation.
+/// The holder of the baton while no task has it: the thread that runs the simulation.
 const CONTROLLER: usize = usize::MAX;
-/// A process that died is started again after this many steps at the most.
+/// A process that died is started again within this many steps.
 const REBIRTH_STEPS_MAX: u64 = 200;
 
-/// What is thrown in a task that does not run any more, once the simulation is over.
+/// The payload that unwinds a task after the simulation.
 struct Unwinding;
 
-/// What a process does; its argument counts its lives.
+/// The body of a process; its argument counts the process's lives.
 pub(super) type Body = Arc<dyn Fn(u32) + Send + Sync>;
 
 /// A process to be simulated.
@@ -34,14 +34,14 @@ pub(super) struct Process {
     pub(super) body: Body,
 }
 
-/// What all threads of one simulation share.
+/// The state that all threads of one simulation share.
 pub(super) struct Shared {
     holder: AtomicUsize,
     is_over: AtomicBool,
     controller: Thread,
     /// The start of the simulated clock.
     origin: Instant,
-    /// Only the holder of the baton comes here: nobody ever waits for this mutex.
+    /// Only the holder of the baton locks this mutex, so that no thread ever waits for it.
     stage: Mutex<Stage>,
     left_out: Vec<&'static str>,
 }
@@ -51,7 +51,7 @@ struct Stage {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The task that this thread is: one life of a process.
+/// The task of this thread: one life of a process.
 pub(super) struct Task {
     shared: Arc<Shared>,
     index: usize,
@@ -64,10 +64,10 @@ thread_local! {
     static CURRENT: RefCell<Option<Rc<Task>>> = const { RefCell::new(None) };
 }
 
-/// The task that calls; none outside of simulations.
+/// The calling task; `None` outside of simulations.
 #[inline]
 pub(super) fn current() -> Option<Rc<Task>> {
-    // a thread that ends has none any more
+    // a thread that is ending no longer has a task
     CURRENT.try_with(|task| task.borrow().clone()).ok()?
 }
 
@@ -76,7 +76,7 @@ impl Shared {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another life, on a thread of its own that waits for the baton.
+    /// Starts a life of a process, on a new thread that waits for the baton.
     fn start(self: &Arc<Self>, process: Process, life: u32, delay_steps_max: u64) {
         let mut stage = self.stage();
         let name = match process.deaths_max + life {
@@ -143,10 +143,10 @@ impl Task {
         shared.hand_to(next);
     }
 
-    /// One step of this task: it may be interrupted here, stopped or killed.
+    /// Takes one step of this task: it may be interrupted, stopped or killed here.
     pub(super) fn step(&self, site: Site) {
         if thread::panicking() {
-            // no death and no interruption while a panic is on its way
+            // no death and no interruption during a panic
             return;
         }
         self.unwind_if_over();
@@ -166,7 +166,7 @@ impl Task {
         }
     }
 
-    /// The kernel releases the locks, another life begins somewhat later, and this one does nothing more.
+    /// Releases the locks as the kernel would, starts the next life somewhat later, and never continues this one.
     fn die(&self) -> ! {
         for release in self.on_death.take() {
             release();
@@ -212,7 +212,7 @@ fn text_of(thrown: &(dyn Any + Send)) -> &str {
         .unwrap_or("panicked")
 }
 
-/// Runs the processes to their ends, then `afterwards`, and takes everything down.
+/// Runs the processes to their ends, then `afterwards`, and then takes the simulation down.
 pub(super) fn run(
     scheduler: Scheduler,
     processes: &[Process],
@@ -253,14 +253,14 @@ fn play(shared: &Shared) {
     }
 }
 
-/// Unwinds whoever was killed or interrupted for good, one after the other.
+/// Unwinds every task that was killed or interrupted for good, one after the other.
 fn take_down(shared: &Shared) -> Scheduler {
     shared.is_over.store(true, Ordering::Relaxed);
     let threads = core::mem::take(&mut shared.stage().threads);
     for (index, thread) in threads.into_iter().enumerate() {
         shared.holder.store(index, Ordering::Release);
         thread.thread().unpark();
-        // what it throws on its way out is no news
+        // a panic while it unwinds is not reported
         let _ = thread.join();
     }
     let mut stage = shared.stage();

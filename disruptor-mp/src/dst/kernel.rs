@@ -1,4 +1,5 @@
-//! The kernel's part of sleeping (R9) in a simulation: a sleeper looks at its word again and again while time passes.
+//! The kernel's part of sleeping (R9) in a simulation: a sleeper checks its word repeatedly while simulated
+//! time passes.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +11,7 @@ pub(crate) use crate::os::barrier::{register, run};
 use crate::os::futex;
 use crate::sync::Ordering;
 
-/// How often a simulated sleeper looks: the simulated wake-up takes half of it on the average.
+/// How often a simulated sleeper checks its word: a simulated wake-up takes half of this on average.
 const LOOK: Duration = Duration::from_micros(50);
 
 pub(crate) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
@@ -29,7 +30,7 @@ pub(crate) fn wake_all(word: &AtomicU32) {
     }
 }
 
-/// In a simulation callers look by the clock, as where the system has no such call.
+/// In a simulation callers check by the clock, as on a system without this call.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], longest: Duration) -> io::Result<()> {
     if current().is_some() {
         return Err(io::ErrorKind::Unsupported.into());

@@ -1,7 +1,7 @@
-//! The rare branches of the production code, by name. A simulation that never comes to one of them proves nothing about
-//! it: the tests demand that a short run comes by all.
+//! The rare branches of the production code, by name. A simulation that never reaches one of them proves
+//! nothing about it: the tests demand that a short run reaches all of them.
 
-/// Every mark in this crate, by file in the order of the code.
+/// Every mark in this crate, file by file, in the order of the code.
 pub const MARKS: &[&str] = &[
     "position.by_stamps",
     "batch.laps_base",
@@ -28,7 +28,7 @@ pub const MARKS: &[&str] = &[
     "dead.undrained",
 ];
 
-/// Every rare thing that [`buggify`](super::buggify) or [`delay`](super::delay) makes frequent in this crate.
+/// Every rare action that [`buggify`](super::buggify) or [`delay`](super::delay) makes frequent in this crate.
 pub const BUGGIFIED: &[&str] = &[
     "refresh.too_early",
     "line.busy",

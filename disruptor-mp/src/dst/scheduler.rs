@@ -1,6 +1,7 @@
-//! Who runs next: one seeded generator decides, at each step, who goes on, who stops, sleeps or dies.
+//! The choice of the next task: at each step, one seeded generator decides which task continues, stops,
+//! sleeps or dies.
 //!
-//! Nothing here knows of threads. The running task, and only it, asks; so equal seeds give equal answers.
+//! Nothing here knows of threads. Only the running task asks, so that equal seeds give equal answers.
 
 use core::panic::Location;
 use core::time::Duration;
@@ -8,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::trace::{Leaving, Trace};
 
-/// What a simulation does to its tasks, beside interleaving them. How often it does so, each seed decides anew.
+/// What a simulation does to its tasks, beside interleaving them. Each seed decides how often.
 ///
 /// # Examples
 ///
@@ -26,11 +27,11 @@ pub struct Schedule {
     pub kills: bool,
     /// Whether tasks are stopped, as by SIGSTOP, for up to some hundred steps.
     pub stops: bool,
-    /// Whether [`buggify`](super::buggify) ever says yes.
+    /// Whether [`buggify`](super::buggify) ever returns true.
     pub buggifies: bool,
-    /// A simulation that takes more steps has failed: somebody waits for ever.
+    /// A simulation that takes more steps than this has failed: some task waits for ever.
     pub steps_max: u64,
-    /// How much time one step takes.
+    /// How much simulated time one step takes.
     pub tick: Duration,
 }
 
@@ -46,31 +47,31 @@ impl Default for Schedule {
     }
 }
 
-/// Where a task is.
+/// The place where a task is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Site {
-    /// Its first line.
+    /// The start of its body.
     Start,
     /// A named step of the protocol, or of the user's code.
     Point(&'static str),
     /// One access to a word of the segment, or to its locks.
     Access(&'static Location<'static>),
-    /// It gives way to whoever wants to run.
+    /// The task yields.
     Yield,
-    /// It is held up for a while.
+    /// The task is delayed for a while.
     Delay(&'static str),
-    /// It sleeps.
+    /// The task sleeps.
     Sleep(Duration),
 }
 
-/// What becomes of the task that took a step.
+/// What happens to the task that took a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It goes on.
+    /// The task continues.
     GoOn,
-    /// This one runs next; none: nobody is left.
+    /// This task runs next; `None` if no task is left.
     HandTo(Option<usize>),
-    /// It dies here.
+    /// The task dies here.
     Die,
 }
 
@@ -83,14 +84,14 @@ enum State {
 #[derive(Debug)]
 struct Task {
     state: State,
-    /// How often it may still die.
+    /// How many more times it may die.
     deaths_left: u32,
     stopped_until_step: u64,
     sleeps_until: Duration,
     at: Site,
 }
 
-/// How this seed treats its tasks: something happens at one step in so many.
+/// How this seed treats its tasks: each kind of event happens at one step in so many.
 #[derive(Debug)]
 struct Temper {
     switch_one_in: u32,
@@ -153,7 +154,8 @@ impl Scheduler {
         self.rng.usize(..n)
     }
 
-    /// Another task, which may die `deaths_left` times; `delay_steps_max`: it may come that much later.
+    /// Adds a task that may die `deaths_left` times. It starts after a random delay of at most
+    /// `delay_steps_max` steps.
     pub(super) fn add(&mut self, name: String, deaths_left: u32, delay_steps_max: u64) -> usize {
         let delay = self.rng.u64(..=delay_steps_max);
         self.trace.add_task(name);
@@ -171,7 +173,7 @@ impl Scheduler {
         self.rng.u32(..n) == 0
     }
 
-    /// The running task `me` has come to `site`.
+    /// Decides what happens to the running task `me` at `site`.
     pub(super) fn step(&mut self, me: usize, site: Site) -> Verdict {
         self.steps += 1;
         self.now += self.schedule.tick;
@@ -207,7 +209,7 @@ impl Scheduler {
         Verdict::HandTo(next)
     }
 
-    /// Named points are where it hurts most.
+    /// Stops are most likely at named points, where they do most harm.
     fn stops_at(&mut self, site: Site) -> bool {
         let one_in = match site {
             Site::Delay(_) => return true,
@@ -217,8 +219,8 @@ impl Scheduler {
         self.schedule.stops && self.happens_one_in(one_in)
     }
 
-    /// Whether `me` dies where it is: before its step, or after others have seen what it has done so far. Those who are
-    /// stopped die more often: others have had the time to build upon it.
+    /// Whether `me` dies where it is: before its step, or after other tasks have seen what it has done so
+    /// far. A stopped task dies more often, as other tasks have had time to build on what it did.
     pub(super) fn dies(&mut self, me: usize) -> bool {
         let was_stopped = core::mem::take(&mut self.tasks[me].stopped_until_step) > 0;
         let one_in = match was_stopped {
@@ -228,7 +230,7 @@ impl Scheduler {
         self.schedule.kills && self.tasks[me].deaths_left > 0 && self.happens_one_in(one_in)
     }
 
-    /// `me` has died; says how often its next life may.
+    /// Records that `me` has died; returns how often its next life may die.
     pub(super) fn bury(&mut self, me: usize) -> u32 {
         self.deaths += 1;
         self.trace.leave(self.tasks[me].at, Leaving::Died);
@@ -236,7 +238,7 @@ impl Scheduler {
         self.tasks[me].deaths_left - 1
     }
 
-    /// `me` has come to its end.
+    /// Records that `me` has ended.
     pub(super) fn finish(&mut self, me: usize) {
         self.trace.leave(self.tasks[me].at, Leaving::Ended);
         self.tasks[me].state = State::Over;
@@ -247,7 +249,7 @@ impl Scheduler {
         self.failure = Some(format!("{name}: {text}"));
     }
 
-    /// Who runs after somebody who does not come back.
+    /// The task that runs after a task that does not come back.
     pub(super) fn next(&mut self) -> Option<usize> {
         let next = match self.failure {
             Some(_) => None,
@@ -263,7 +265,7 @@ impl Scheduler {
         }
     }
 
-    /// One of those who can run. If nobody can, whoever could soonest: time passes until then.
+    /// One of the tasks that can run. If none can, time passes until the first one can.
     fn pick(&mut self) -> Option<usize> {
         let (steps, now) = (self.steps, self.now);
         let is_alive = |task: &&Task| task.state == State::Alive;
@@ -300,7 +302,7 @@ impl Scheduler {
         Some(index)
     }
 
-    /// Whether the rare branch `name` is taken. A seed has some of them switched off.
+    /// Whether the rare branch `name` is taken. Each seed has some names switched off.
     pub(super) fn buggify(&mut self, name: &'static str) -> bool {
         let hash = name.bytes().fold(self.seed, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

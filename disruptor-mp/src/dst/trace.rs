@@ -1,4 +1,4 @@
-//! What happened: who ran, which points it came by, and what the scheduler did to it there.
+//! The history of a simulation: which task ran, which points it passed, and what the scheduler did to it there.
 
 use core::fmt;
 use core::time::Duration;
@@ -17,7 +17,7 @@ pub(super) enum Leaving {
 
 #[derive(Clone, Debug)]
 enum Entry {
-    /// A task goes on, after so many steps, at this time.
+    /// A task continues, after so many steps, at this time.
     Turn(usize, u64, Duration),
     Point(&'static str),
     Mark(&'static str),
@@ -26,11 +26,11 @@ enum Entry {
     Left(Site, Leaving),
 }
 
-/// The history of one simulation, as text one line for each turn of a task. The same seed gives the same text.
+/// The history of one simulation, as text with one line for each turn of a task. The same seed gives the same text.
 ///
-/// A line says after how many steps and at which time of the simulation the turn began, which points the task came by
-/// (`!` before a rare branch, `?` before a bug that was switched on, notes in quotation marks), and where it was left
-/// and why. The last line is a hash of every single step, those of no name included.
+/// A line says after how many steps and at which simulated time the turn began, which points the task passed
+/// (`!` before a rare branch, `?` before a buggify name, notes in quotation marks), and where and why the
+/// turn ended. The last line is a hash of all steps, including those without a name.
 ///
 /// # Examples
 ///
@@ -134,7 +134,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// A turn that comes by more than this is told by its beginning and its end.
+/// Of a turn with more entries than this, only the beginning and the end are shown.
 const TOLD_MAX: usize = 48;
 
 impl fmt::Display for Trace {

@@ -1,73 +1,87 @@
-//! What the code that `#[derive(Event)]` writes leans on. Not for people: it may change in any release, together with the
-//! derive, which is pinned to the same version.
+//! Support for the code that `#[derive(Event)]` writes. Not for direct use: it may change in any release,
+//! together with the derive, which is pinned to the same version.
 //!
-//! The derive only lists the fields; everything that can be said about the list is worked out here, at compile time.
+//! The derive writes one list, `Event::__FIELDS`; everything that follows from the list is worked out here, at
+//! compile time. `rfcs/0001-event-bound.md` says why a module of the user's own cannot stand in for this one.
 
 use core::fmt::{self, Write};
+use core::marker::PhantomData;
 
 use super::{EVENT_ALIGN_MAX, Event, LayoutId};
 
-/// The generated code reaches `core` through this, because in its crate the name may mean something else.
+/// The generated code reaches `core` through this, because in its crate the name may mean something else. No
+/// proof rests on it.
 pub use ::core;
 
-/// A struct whose fields the derive has listed, in the order of their declaration.
-pub trait Struct: Sized {
-    /// For messages. Not part of the id.
-    const NAME: &'static str;
-    /// All of them, none left out.
-    const FIELDS: &'static [Field];
-    /// `layout_id::<Self>()`. Here and not only in `Event`, so that it can be judged before the struct is known to be
-    /// `Copy`: one complaint at a time. In the user's crate, so that the complaint points there.
-    const ID: u64;
-}
-
-/// One field of a [`Struct`].
+/// One field of the struct `S`.
 #[derive(Clone, Copy, Debug)]
-pub struct Field {
+pub struct Field<S> {
     name: &'static str,
     id: u64,
     size: usize,
     offset: usize,
     describe: fn(&mut dyn Write) -> fmt::Result,
+    owner: PhantomData<fn(S)>,
 }
 
-impl Field {
-    /// A field of type `T`, at `offset` bytes from the start.
+impl<S> Field<S> {
+    /// The field that `projection` selects, at `offset` bytes from the start.
+    ///
+    /// The compiler infers `T` from the projection, which is never called. The projection returns a tuple
+    /// because nothing is coerced into one: `T` is the field's type, and no type that the field dereferences to.
     #[must_use]
-    pub const fn of<T: Event>(name: &'static str, offset: usize) -> Self {
+    pub const fn of<T: Event>(
+        projection: for<'a> fn(&'a S) -> (&'a T,),
+        name: &'static str,
+        offset: usize,
+    ) -> Self {
+        let _ = projection;
         Self {
             name,
             id: T::LAYOUT_ID,
             size: size_of::<T>(),
             offset,
             describe: T::describe_layout,
+            owner: PhantomData,
         }
     }
 }
 
-/// The id of `S`; does not compile if `S` breaks a rule of layout.
-///
-/// `track_caller`, here and on what it calls: the error is to show the user's struct and not the way through this file.
-#[must_use]
-#[track_caller]
-pub const fn layout_id<S: Struct>() -> u64 {
-    require_layout(S::NAME, S::FIELDS, size_of::<S>(), align_of::<S>());
-    struct_id(S::FIELDS, size_of::<S>(), align_of::<S>())
-}
-
-/// Writes `{ name: type @offset, … } size … align …`.
-pub fn describe<S: Struct>(out: &mut dyn Write) -> fmt::Result {
-    let mut separator = "{ ";
-    for field in S::FIELDS {
-        write!(out, "{separator}{}: ", field.name)?;
-        (field.describe)(out)?;
-        write!(out, " @{}", field.offset)?;
-        separator = ", ";
+impl<S: Event> Field<S> {
+    /// The id of `S`, called `name` in messages; does not compile if `S` breaks a rule of layout.
+    ///
+    /// `track_caller`, here and on the functions that this one calls: the error is to show the user's struct
+    /// and not the way through this file.
+    #[must_use]
+    #[track_caller]
+    pub const fn layout_id(name: &str) -> u64 {
+        require_layout(name, S::__FIELDS, size_of::<S>(), align_of::<S>());
+        struct_id(S::__FIELDS, size_of::<S>(), align_of::<S>())
     }
-    write!(out, " }} size {} align {}", size_of::<S>(), align_of::<S>())
+
+    /// Reads the id. A function, so that a struct that is not `Copy` is reported only once.
+    pub const fn judge() {
+        let _ = S::LAYOUT_ID;
+    }
+
+    /// Writes `{ name: type @offset, … } size … align …`.
+    ///
+    /// # Errors
+    ///
+    /// Only those of `out`.
+    pub fn describe_struct(out: &mut dyn Write) -> fmt::Result {
+        let mut separator = "{ ";
+        for field in S::__FIELDS {
+            write!(out, "{separator}{}: ", field.name)?;
+            (field.describe)(out)?;
+            write!(out, " @{}", field.offset)?;
+            separator = ", ";
+        }
+        write!(out, " }} size {} align {}", size_of::<S>(), align_of::<S>())
+    }
 }
 
-const fn struct_id(fields: &[Field], size: usize, align: usize) -> u64 {
+const fn struct_id<S>(fields: &[Field<S>], size: usize, align: usize) -> u64 {
     let mut id = LayoutId::new("struct").number(fields.len() as u64);
     let mut at = 0;
     while at < fields.len() {
@@ -83,7 +97,13 @@ const fn struct_id(fields: &[Field], size: usize, align: usize) -> u64 {
 }
 
 #[track_caller]
-const fn require_layout(name: &str, fields: &[Field], size: usize, align: usize) {
+const fn require_layout<S>(name: &str, fields: &[Field<S>], size: usize, align: usize) {
+    if fields.is_empty() {
+        Message::new()
+            .quoted(name)
+            .text(" is no event: the derive refused it, and this program's own `compile_error!` kept the reason back")
+            .panic();
+    }
     if size == 0 {
         Message::new()
             .quoted(name)
@@ -99,13 +119,15 @@ const fn require_layout(name: &str, fields: &[Field], size: usize, align: usize)
             .text(" bytes; a ring can keep at most 4096: lower its `align(N)`")
             .panic();
     }
+    require_order(name, fields);
+    // `end` adds up sizes alone, so that this holds whatever is true of the offsets.
     let mut end = 0;
     let mut at = 0;
     while at < fields.len() {
         if fields[at].offset > end {
             padding(name, fields, at, fields[at].offset - end, size).panic();
         }
-        end = fields[at].offset + fields[at].size;
+        end += fields[at].size;
         at += 1;
     }
     if size > end {
@@ -113,8 +135,33 @@ const fn require_layout(name: &str, fields: &[Field], size: usize, align: usize)
     }
 }
 
+/// In `repr(C)` the first field is at the start, and each other one behind the one before it.
+#[track_caller]
+const fn require_order<S>(name: &str, fields: &[Field<S>]) {
+    let mut end = 0;
+    let mut at = 0;
+    while at < fields.len() {
+        if fields[at].offset < end || (at == 0 && fields[at].offset != 0) {
+            Message::new()
+                .quoted(name)
+                .text(" does not keep its fields in the order of their declaration, see ")
+                .quoted(fields[at].name)
+                .text(": it needs `#[repr(C)]` where the compiler sees it, behind every attribute macro")
+                .panic();
+        }
+        end = fields[at].offset + fields[at].size;
+        at += 1;
+    }
+}
+
 /// Names the first gap, which lies before the field `next`, and says how to close it.
-const fn padding(name: &str, fields: &[Field], next: usize, gap: usize, size: usize) -> Message {
+const fn padding<S>(
+    name: &str,
+    fields: &[Field<S>],
+    next: usize,
+    gap: usize,
+    size: usize,
+) -> Message {
     let mut total = size;
     let mut at = 0;
     while at < fields.len() {
@@ -136,7 +183,7 @@ const fn padding(name: &str, fields: &[Field], next: usize, gap: usize, size: us
         .text("]`, or order the fields from the largest alignment to the smallest")
 }
 
-/// A text put together at compile time, because a panic there takes one finished `&str` and nothing else.
+/// A text that is put together at compile time, because a panic there takes one finished `&str` and nothing else.
 struct Message {
     text: [u8; Message::LEN_MAX],
     len: usize,
@@ -205,8 +252,8 @@ impl Message {
 mod tests {
     use super::*;
 
-    const fn bytes_at(name: &'static str, offset: usize) -> Field {
-        Field::of::<[u8; 4]>(name, offset)
+    const fn bytes_at(name: &'static str, offset: usize) -> Field<[u8; 4]> {
+        Field::of(|bytes: &[u8; 4]| (bytes,), name, offset)
     }
 
     #[test]
@@ -230,6 +277,25 @@ mod tests {
     #[should_panic(expected = "`Tick` has 12 bytes of padding after the field `a`, which")]
     fn a_gap_at_the_end_is_refused() {
         require_layout("Tick", &[bytes_at("a", 0)], 16, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "order of their declaration, see `b`")]
+    fn a_field_before_the_one_declared_before_it_is_refused() {
+        let fields = [bytes_at("a", 0), bytes_at("c", 8), bytes_at("b", 4)];
+        require_layout("Tick", &fields, 12, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "order of their declaration, see `a`")]
+    fn a_first_field_that_is_not_at_the_start_is_refused() {
+        require_layout("Tick", &[bytes_at("a", 4), bytes_at("b", 0)], 8, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "`Tick` is no event: the derive refused it")]
+    fn a_list_of_no_fields_is_refused() {
+        require_layout::<u64>("Tick", &[], 8, 8);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Consuming.
 //!
-//! Each of up to [`DEFAULT_MAX_CONSUMERS`] consumers sees every event, in order, at its own pace; a slow one holds the
-//! producer, not the others.
+//! Each of up to [`DEFAULT_MAX_CONSUMERS`] consumers sees every event, in order, at its own pace. A slow
+//! consumer holds up the producer, but not the other consumers.
 //!
 //! ```
 //! use disruptor_mp::{Deadline, HeapRing, RecvError};
@@ -22,22 +22,23 @@
 //!
 //! # How it works
 //!
-//! A consumer has a line of its own in the segment. It polls the stamp of the next slot, reads the event in place, and
-//! says in its line how far it is. Nothing else is written: the slots are mapped read-only.
+//! A consumer has a line of its own in the segment. It polls the stamp of the next slot, reads the event in
+//! place, and stores its position in its line. It writes nothing else: the slots are mapped read-only.
 //!
-//! A [`Lease`] is an event that is read in place. The producer cannot reuse its slot before the lease ends. Dropping it
-//! releases the event, except in a panic: then, as after [`Lease::release_uncommitted`], it is delivered again.
+//! A [`Lease`] is an event that is read in place. The producer cannot reuse its slot before the lease ends.
+//! Dropping the lease releases the event, except in a panic: then, as after [`Lease::release_uncommitted`],
+//! the event is delivered again.
 //!
 //! # Ids
 //!
-//! With an id of its own (`with_consumer_id`) a consumer is *durable*: its position outlives its process, it gates while
-//! it is away, and whoever attaches with the id goes on there. Without one it gets an automatic id and is gone with its
-//! process. One id is one live consumer; a second attach is refused with the owner's pid.
+//! With an id of its own (`with_consumer_id`) a consumer is *durable*: its position outlives its process, it gates
+//! while it is away, and a consumer that attaches with the id goes on there. Without one it gets an automatic id
+//! and goes with its process. An id belongs to one live consumer; a second attach is refused with the owner's pid.
 //!
 //! # The three ends
 //!
-//! [`RecvError::Closed`]: everything was delivered, no more will come. [`RecvError::ProducerDead`]: everything was
-//! delivered, a successor may come, and calling again waits for it. [`RecvError::Lagged`]: for observers only.
+//! [`RecvError::Closed`]: everything was delivered, and no more will come. [`RecvError::ProducerDead`]: everything
+//! was delivered, a successor may come, and calling again waits for it. [`RecvError::Lagged`]: for observers only.
 
 pub use crate::auto::AutoConsumer;
 pub use crate::builder::StartFrom;

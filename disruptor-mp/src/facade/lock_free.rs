@@ -15,21 +15,22 @@
 //!
 //! # The cursors
 //!
-//! *Published* is not a word of the segment: each slot's stamp says which sequence it holds, and a reader follows the
-//! stamps. The *sequence* of a consumer, in its line, is the last one it has released. The *gate* is the smallest of
-//! those: the slot of sequence `s` may be written when `s - capacity` is at or below it. The *floor*, in the producer's
-//! line, never falls: what lies at or below it may have been reused, so joiners start above it.
+//! *Published* is not a word of the segment: each slot's stamp says which sequence it holds, and a reader
+//! follows the stamps. The *sequence* of a consumer, in its line, is the last one it has released. The *gate*
+//! is the smallest of those sequences: the slot of sequence `s` may be written when `s - capacity` is at or
+//! below the gate. The *floor*, in the producer's line, never falls: slots of sequences up to the floor may
+//! have been reused, so that joiners start above it.
 //!
 //! # Why no lock is needed
 //!
-//! Each word has one writer at a time, who is named where the word is declared. A slot is written by the producer alone,
-//! stamp last (Release); a consumer reads the stamp first (Acquire) and so sees the event whole. A consumer releases with
-//! one store (Release), and the producer looks at it (Acquire) before it writes the slot again. The one race that stores
-//! and loads alone do not settle, a joiner against a producer that has just passed, is settled by a fence on either side
-//! and a second look.
+//! Each word has one writer at a time, which is named where the word is declared. Only the producer writes a
+//! slot, and it writes the stamp last (Release); a consumer loads the stamp first (Acquire) and so sees the
+//! whole event. A consumer releases with one store (Release), and the producer loads it (Acquire) before it
+//! writes the slot again. Stores and loads alone leave one race open: that of a joiner with a producer that
+//! has just passed. A fence on either side and a second load settle it.
 //!
-//! Locks there are, one byte of the file for each party, but no party ever waits for one on its way through the ring:
-//! they say who is alive.
+//! The ring does have locks, one byte of the file for each party, but no party ever waits for one on its way
+//! through the ring: the locks say which parties are alive.
 
 pub use crate::Sequence;
 pub use crate::blocked::{BlockedOn, RingState};

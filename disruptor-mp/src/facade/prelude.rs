@@ -1,4 +1,4 @@
-//! What most programs need: `use disruptor_mp::prelude::*;`.
+//! The items that most programs need: `use disruptor_mp::prelude::*;`.
 //!
 //! ```
 //! use disruptor_mp::prelude::*;
@@ -18,13 +18,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub use crate::builder::StartFrom;
+pub use crate::backing::{MmapTransportLayout, portable_shm_segment_name};
+pub use crate::builder::{CoordinationMode, DiscoveryMode, SharedDisruptorBuilder, StartFrom};
 pub use crate::consumer_handle::SharedConsumer;
 pub use crate::deadline::Deadline;
 pub use crate::error::{MultiProcessError, MultiProcessResult, RecvError, SendError};
+pub use crate::liveness::{RequiredConsumerError, RequiredConsumerLivenessConfig};
+pub use crate::observability::{
+    CounterHandle, CounterId, CounterSnapshot, CountersError, CountersFile,
+};
 pub use crate::producer_handle::SharedProducer;
 pub use crate::simple::{
-    attach_shared_consumer, build_shared_single_producer, publisher, subscribe_within, subscriber,
+    MmapConsumer, MmapProducer, attach_shared_consumer, build_shared_single_producer, publisher,
+    subscribe_within, subscriber,
 };
 pub use crate::wait::AutoWaitStrategy;
 pub use crate::{Event, Sequence};

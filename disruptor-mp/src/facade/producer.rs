@@ -1,8 +1,8 @@
 //! Publishing.
 //!
-//! A ring has one [`Producer`] at a time. It holds a lock that the kernel frees when its process dies, however that
-//! happens; a second one on the same name is refused with the first one's pid, and a dead one's ring is taken over:
-//! its successor goes on with the next sequence.
+//! A ring has one [`Producer`] at a time. It holds a lock that the kernel frees when its process dies,
+//! however that happens. A second producer on the same name is refused with the first one's pid. The ring of
+//! a dead producer is taken over: the successor goes on with the next sequence.
 //!
 //! ```
 //! use disruptor_mp::{Deadline, HeapRing};
@@ -25,9 +25,9 @@
 //! Each slot has a *stamp* beside its event. The producer writes the event, then the stamp; a consumer that finds the
 //! stamp it expects may read. No cursor is shared for that, so one message costs one transfer of a cache line.
 //!
-//! A slot may be written again when every registered consumer has released what it held. The smallest sequence they
-//! have released is the *gate*. The producer keeps a private copy and looks at the consumers' lines only when that copy
-//! has run out: once per lap if the consumers keep up.
+//! A slot may be written again when every registered consumer has released its event. The smallest of the
+//! sequences that they have released is the *gate*. The producer keeps a private copy of the gate and reads
+//! the consumers' lines only when that copy has run out: once per lap if the consumers keep up.
 //!
 //! # When the ring is full
 //!
@@ -35,19 +35,22 @@
 //! |---|---|
 //! | `try_publish`, `try_claim`, `try_batch_publish` | returns at once |
 //! | `send`, `send_batch`, `claim`, `publish_with_timeout` | waits until its deadline |
-//! | `publish_managed`, `publish_batch_managed` | waits while the [required consumers](RequiredConsumerLivenessConfig) make progress |
-//! | `publish`, `publish_value`, `publish_batch` | waits; panics on what no waiting heals |
+//! | `publish_managed`, `publish_batch_managed` | waits while the [required consumers] make progress |
+//! | `publish`, `publish_value`, `publish_batch` | waits; panics on an error that no wait resolves |
 //!
-//! How it waits is the [`AutoWaitStrategy`]. While it waits, consumers with automatic ids that have died leave the gate;
-//! those with ids of their own keep their place until they come back or [`Producer::remove_consumer`] forgets them.
-//! [`Producer::blocked_on`] names who holds the ring.
+//! [required consumers]: RequiredConsumerLivenessConfig
+//!
+//! The [`AutoWaitStrategy`] says how the producer waits. While it waits, dead consumers with automatic ids
+//! leave the gate; those with ids of their own keep their place until they come back or
+//! [`Producer::remove_consumer`] removes them. [`Producer::blocked_on`] says what holds the ring.
 //!
 //! # The end
 //!
-//! Dropping the producer closes the ring: consumers drain it and are told. [`Producer::keep`] leaves the name,
-//! [`Producer::destroy`] takes it away whatever is unread.
+//! Dropping the producer closes the ring: consumers drain it and then see the end. [`Producer::keep`] leaves
+//! the name, [`Producer::destroy`] removes it, even if events are unread.
 
 pub use crate::blocked::BlockedOn;
+pub use crate::builder::{CoordinationMode, DiscoveryMode};
 pub use crate::claim::Claim;
 pub use crate::error::{MissingFreeSlots, RingBufferFull, SendError};
 pub use crate::liveness::{

@@ -1,7 +1,8 @@
 //! The segment and its configuration.
 //!
-//! A ring is one named object, the *segment*: a header, the control lines and the slots. Everything is found in it; there
-//! is no second object for a cursor and nothing to scan for. `docs/segment-layout.md` has every byte.
+//! A ring is one named object, the *segment*: a header, the control lines and the slots. The segment contains
+//! everything; there is no second object for a cursor and nothing to scan for. `docs/segment-layout.md` has
+//! every byte.
 //!
 //! ```
 //! use disruptor_mp::shared_memory::{
@@ -24,21 +25,22 @@
 //!
 //! # Creating and taking over
 //!
-//! A segment is built without a name, complete, and then named: nobody ever sees half of one, and a creator that dies
-//! leaves nothing. Its space is reserved, so that a full file system is an error with two numbers and not a crash later.
-//! It is private to its user unless `with_mode` says otherwise.
+//! A segment is built without a name, complete, and then named: no process ever sees half of one, and a
+//! creator that dies leaves nothing. Its space is reserved, so that a full file system is an error with two
+//! numbers and not a crash later. It is private to its user unless `with_mode` says otherwise.
 //!
-//! A name that is in use is looked at before anything is changed: a live producer is refused with its pid, a dead one's
-//! ring is taken over, what does not fit is an error that says what was found, and `recreate()` replaces it.
+//! A file that has the name already is examined before anything is changed. If the ring has a live producer,
+//! the error says its pid. The ring of a dead producer is taken over. A ring that does not fit is an error
+//! that says what was found, and `recreate()` replaces it.
 //!
 //! # Who is waited for
 //!
 //! | | the producer |
 //! |---|---|
-//! | nothing said | runs free while nobody is registered |
-//! | [`DiscoveryMode`] | fills the ring once, and waits there until those announced have come |
-//! | [`CoordinationMode::WaitForConsumers`] | is not handed out before they have come, or fails by naming who is missing |
-//! | [`CoordinationMode::BufferUntilConsumers`] | takes so many events until the first has come |
+//! | nothing said | runs free while no consumer is registered |
+//! | [`DiscoveryMode`] | fills the ring once, and waits there until the announced consumers have come |
+//! | [`CoordinationMode::WaitForConsumers`] | is handed out once they have come; else an error names the missing ones |
+//! | [`CoordinationMode::BufferUntilConsumers`] | takes this many events until the first consumer has come |
 
 pub use crate::backing::{
     PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, SharedMemory, portable_shm_segment_name,

@@ -1,7 +1,7 @@
-//! Page 0: what a stranger needs to know before it may map the rest.
+//! Page 0: what a process has to know before it may map the rest.
 //!
-//! Written whole by the creator before the segment has a name, never changed afterwards, but for `state`. Readers
-//! copy the bytes once and validate the copy (R1): [`Header::decode`] trusts nothing.
+//! The creator writes the whole page before the segment has a name; `state` comes last, and nothing changes
+//! afterwards. Readers copy the bytes once and validate the copy (R1): [`Header::decode`] trusts no value.
 
 use super::control::{Control, Owner};
 use super::{CONTROL_OFFSET, LAYOUT_VERSION, LINE_BYTES, align_up};
@@ -10,18 +10,18 @@ use crate::layout::slot::SlotShape;
 /// Bytes of the header that carry a meaning; the rest of the page is zero.
 pub(crate) const HEADER_BYTES: usize = 512;
 const CHECKSUM_AT: usize = 480;
-/// Where the state word is.
+/// Offset of the state word.
 pub(crate) const STATE_AT: usize = 488;
 /// The state word of a complete segment.
 pub(crate) const READY: u32 = 0x5245_4459;
 
-const MAGIC: [u8; 8] = *b"DISRPTMP";
+pub(crate) const MAGIC: [u8; 8] = *b"DISRPTMP";
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
 /// Required feature: a producer marks slots busy while it writes them (R13).
 const OBSERVED: u64 = 1;
 const TYPE_TEXT_BYTES: usize = 256;
 const NAME_BYTES: usize = 64;
-/// Longest mapping this crate makes: half of a 47-bit address space.
+/// The longest mapping that this crate makes: half of a 47-bit address space.
 const MAX_SEGMENT_BYTES: u64 = 1 << 46;
 
 /// Where the parts of a segment are, in bytes. Private copy, validated once (R1).
@@ -35,8 +35,8 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// The geometry of a new segment, or `None` when it is too large to map. `unit` is the page size of the file
-    /// system; the control lines end with the guard line before the slots, another one follows them.
+    /// The geometry of a new segment, or `None` if it is too large to map. `unit` is the page size of the file system.
+    /// One guard line lies between the control lines and the slots, and another one after the slots.
     pub(crate) fn new(capacity: usize, shape: SlotShape, unit: u64) -> Option<Self> {
         let head = CONTROL_OFFSET + size_of::<Control>() + LINE_BYTES;
         let slots_offset = align_up(head, usize::try_from(unit).ok()?) as u64;
@@ -62,15 +62,20 @@ pub(crate) struct EventRecord {
     pub(crate) id: u64,
     pub(crate) size: u64,
     pub(crate) align: u64,
-    /// Name and fields, for messages; cut to 256 bytes.
+    /// Name and fields in words, for messages; cut to 256 bytes.
     pub(crate) text: String,
 }
 
 impl EventRecord {
     pub(crate) fn of<E: crate::Event>() -> Self {
         let mut text = String::from(core::any::type_name::<E>());
-        text.push(' ');
-        let _ = E::describe_layout(&mut text);
+        let mut layout = String::new();
+        let _ = E::describe_layout(&mut layout);
+        // the layout text of a number is just its type name
+        if layout != text {
+            text.push(' ');
+            text.push_str(&layout);
+        }
         Self {
             id: E::LAYOUT_ID,
             size: size_of::<E>() as u64,
@@ -79,7 +84,7 @@ impl EventRecord {
         }
     }
 
-    /// Whether both sides mean the same bytes; the text does not count.
+    /// Whether both records describe the same bytes; the text does not count.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
         (self.id, self.size, self.align) == (other.id, other.size, other.align)
     }
@@ -105,18 +110,20 @@ pub(crate) struct Header {
     pub(crate) name: String,
 }
 
-/// Why bytes are not a header that this version can work with.
+/// The reason why bytes are not a header that this version can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFault {
-    /// Not a segment at all.
+    /// The bytes are no segment.
     Foreign { found: String },
+    /// A power cut may have left this of a segment, or of a part of one, that was not on the disk yet.
+    Remnant { found: String },
     /// A segment of another layout version, byte order or feature set.
     OtherVersion {
         what: &'static str,
         expected: String,
         found: String,
     },
-    /// A segment whose header does not hold together.
+    /// A segment whose header contradicts itself.
     Damaged {
         what: &'static str,
         expected: String,
@@ -125,7 +132,7 @@ pub(crate) enum HeaderFault {
 }
 
 impl Header {
-    /// The header's bytes, its state word still zero.
+    /// The header's bytes; the state word is still zero.
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = Writer {
             bytes: [0; HEADER_BYTES],
@@ -167,7 +174,7 @@ impl Header {
         out.bytes
     }
 
-    /// Reads a private copy of page 0. `file_len` is the length of what it was read from.
+    /// Reads a private copy of page 0. `file_len` is the length of the file or memory that it was read from.
     pub(crate) fn decode(bytes: &[u8], file_len: u64) -> Result<Self, HeaderFault> {
         let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
             return Err(HeaderFault::Foreign {
@@ -249,7 +256,19 @@ impl Header {
     }
 }
 
-/// For fuzzers: which bytes of the file are the slots, guard line included, if the header is accepted.
+/// Whether `page` may be what a power cut left of a segment: zeros, the beginning of one, or all but its
+/// magic. `page` is the first page of a file, or the whole file if that is shorter.
+pub(crate) fn is_remnant(page: &[u8]) -> bool {
+    let begins = page.iter().zip(&MAGIC).all(|(found, ours)| found == ours);
+    let without_magic = page.first_chunk::<HEADER_BYTES>().is_some_and(|bytes| {
+        let mut bytes = *bytes;
+        bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
+        check_sum(&bytes).is_ok()
+    });
+    begins || without_magic || page.iter().all(|byte| *byte == 0)
+}
+
+/// For fuzzers: the range of the file that holds the slots and the guard line after them, if the header is accepted.
 #[cfg(feature = "fuzzing")]
 pub fn ring_in_header(bytes: &[u8], file_len: u64) -> Result<core::ops::Range<u64>, String> {
     let header = Header::decode(bytes, file_len).map_err(|fault| format!("{fault:?}"))?;
@@ -257,13 +276,13 @@ pub fn ring_in_header(bytes: &[u8], file_len: u64) -> Result<core::ops::Range<u6
     Ok(from..from.saturating_add(header.geometry.slots_len))
 }
 
-/// Two 32-bit fields that lie one after the other.
+/// Two adjacent 32-bit fields as one word.
 fn two_words(first: u32, second: u32) -> u64 {
     let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Also says whether the ring has observers.
+/// Returns whether the ring was created for observers.
 fn check_version(input: &mut Reader<'_>) -> Result<bool, HeaderFault> {
     let other = |what, expected: String, found: String| {
         Err(HeaderFault::OtherVersion {
@@ -322,7 +341,7 @@ fn check_sum(bytes: &[u8; HEADER_BYTES]) -> Result<(), HeaderFault> {
     Ok(())
 }
 
-/// A checksum can be forged or lucky: nothing below may rest on it.
+/// A checksum can be forged, or match by chance: the following checks must not rely on it.
 fn check_geometry(header: &Header, file_len: u64) -> Result<(), HeaderFault> {
     let g = &header.geometry;
     if !g.capacity.is_power_of_two() || g.capacity > 1 << 40 {
@@ -418,7 +437,7 @@ impl Writer {
         self.at += part.len();
     }
 
-    /// UTF-8, cut at a character, zero padded to `room`.
+    /// UTF-8, cut at a character boundary, zero padded to `room` bytes.
     fn put_text(&mut self, text: &str, room: usize) {
         let end = text.floor_char_boundary(room);
         self.bytes[self.at..self.at + end].copy_from_slice(&text.as_bytes()[..end]);
@@ -447,7 +466,7 @@ impl Reader<'_> {
         u64::from_ne_bytes(self.take())
     }
 
-    /// Text from a stranger: replaced where it is not UTF-8, control characters dropped.
+    /// Untrusted text: bytes that are not UTF-8 are replaced, and control characters are dropped.
     fn text(&mut self, room: usize) -> String {
         let bytes = &self.bytes[self.at..self.at + room];
         self.at += room;
@@ -505,7 +524,7 @@ mod tests {
     fn every_flipped_bit_is_found() {
         let header = sample();
         let good = ready(&header);
-        // under Miri, which takes minutes for all of them, one bit of each byte
+        // one bit of each byte under Miri, which takes minutes for all bits
         let step = if cfg!(miri) { 9 } else { 1 };
         for bit in (0..(STATE_AT + 4) * 8).step_by(step) {
             if (CHECKSUM_AT + 4..STATE_AT).contains(&(bit / 8)) {

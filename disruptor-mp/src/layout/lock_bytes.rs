@@ -1,14 +1,18 @@
-//! Which byte of a segment's file says that who is alive (R8). The same in every layout version.
+//! The byte locks that say which parties of a segment are alive (R8). The same in every layout version.
 //!
-//! Locks need no data under them: the bytes from 2^40 on lie beyond any segment.
+//! A lock touches no data, and its byte need not exist in the file.
 
 /// The byte that the producer holds.
 pub(crate) const PRODUCER_BYTE: u64 = 0;
 
-/// The first byte of the explicit consumer ids.
+/// The producer also holds this byte once it vouches for the ring (R17): from then on, other processes need
+/// not know in which boot that was. Containers may have boot ids of their own.
+pub(crate) const VOUCHED_BYTE: u64 = 1 << 39;
+
+/// The first of the bytes for explicit consumer ids.
 pub(crate) const ID_BYTES_FROM: u64 = 1 << 40;
 
-/// The end of all lock bytes: nothing is ever locked from here on.
+/// The end of all lock bytes: no lock covers a byte from here on.
 pub(crate) const LOCK_BYTES_END: u64 = 1 << 62;
 
 /// The byte of consumer line `line`.
@@ -18,7 +22,8 @@ pub(crate) const fn line_byte(line: usize) -> u64 {
 
 /// The byte of an explicit consumer id: 2^40 plus the upper 61 bits of its FNV-1a 64 hash, so below 2^62.
 ///
-/// Two ids may share a byte; the id stored in the line decides. The function is part of the layout and never changes.
+/// Two ids may share a byte; the id that is stored in the line decides. The function is part of the layout
+/// and never changes.
 pub(crate) const fn id_byte(id: &str) -> u64 {
     let bytes = id.as_bytes();
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;

@@ -4,9 +4,9 @@
 //! ```text
 //! up to 56 B     | event .... | stamp | pad to 64 |                   one line per event
 //! packed         | event | stamp | event | stamp | ...               tiny events, published in batches
-//! 57 .. 248 B    | event ................ | stamp | pad to 32 |      half lines: none is written by two runs of stores
+//! 57 .. 248 B    | event ................ | stamp | pad to 32 |      half lines: two slots never share one
 //! from 249 B     | stamp, pad to 64 | event, pad to 64 ... |         the body starts on a line of its own
-//! with a head    | stamp, pad, head | body, pad to 64 .... |         and its first bytes lie in the stamp's line
+//! with a head    | stamp, pad, head | body, pad to 64 .... |         the event's first bytes lie in the stamp's line
 //! ```
 
 use core::marker::PhantomData;
@@ -15,15 +15,15 @@ use super::align_up;
 use crate::Event;
 use crate::sync::AtomicU64;
 
-/// Bytes of a stamp: 8, but for the model checker's own atomics.
+/// Bytes of a stamp: 8, except under the model checker, whose atomics are larger.
 const STAMP_BYTES: usize = size_of::<AtomicU64>();
-/// A cache line as the machine moves it.
+/// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
-/// Stores that cross such a boundary cost more than those that do not.
+/// Stores that cross a boundary of this many bytes cost more than those that do not.
 const HALF_LINE: usize = 32;
-/// Slots longer than this start with a line for their stamp.
+/// Slots longer than this start with a cache line for their stamp.
 const STAMP_LAST_UP_TO: usize = 256;
-/// The strictest alignment an event may ask for: a segment's slots start on a page.
+/// The strictest alignment that an event may ask for, as a segment's slots start on a page.
 const MAX_ALIGN: usize = 4096;
 
 /// Where things are in a slot, in bytes.
@@ -38,8 +38,8 @@ pub(crate) struct SlotShape {
 }
 
 impl SlotShape {
-    /// The shape for an event of `size` and `align` bytes, the first `head` of which belong to the stamp's line where the
-    /// body has lines of its own.
+    /// The shape for an event of `size` and `align` bytes. Where the body starts on a cache line of its own,
+    /// the first `head` bytes lie in the stamp's line.
     pub(crate) const fn new(size: usize, align: usize, packed: bool, head: usize) -> Self {
         assert!(size > 0, "an event must have a size");
         assert!(
@@ -75,8 +75,8 @@ impl SlotShape {
         }
     }
 
-    /// How much of an event can lie between the stamp and the end of its line: a multiple of the alignment, and of 8 so
-    /// that observers can copy words.
+    /// How many bytes of the event's head lie between the stamp and the end of its cache line: a multiple of
+    /// the alignment, and of 8 so that observers can copy words. 0 if the head does not fit there.
     const fn head(align: usize, head: usize) -> usize {
         let head = align_up(
             head,
@@ -101,7 +101,7 @@ impl SlotShape {
     }
 }
 
-/// The shape of the slots that hold `E`, known to the compiler so that no division and no bound check is left.
+/// The shape of the slots that hold `E`, a constant so that the compiler leaves no division and no bounds check.
 #[derive(Debug)]
 pub(crate) struct SlotOf<E>(PhantomData<E>);
 

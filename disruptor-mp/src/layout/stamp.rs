@@ -1,30 +1,31 @@
-//! The stamp: the 64-bit word at the start of each slot that says which event it holds, and whether it may be read.
+//! The stamp: the 64-bit word in each slot that says which event the slot holds, and whether that event may
+//! be read. Its place in the slot depends on the event ([`SlotShape`](super::slot::SlotShape)).
 //!
 //! ```text
 //! bit 63                                          2 1 0
 //!     [ sequence + 1                               | s ]    s: 0 published, 1 busy, 2 skipped
 //! ```
 //!
-//! Written by the producer that owns the claim (R2), read by every consumer (R3). The word 0 means: never used.
+//! The producer that owns the claim writes it (R2), and every consumer reads it (R3). The word 0 means: never used.
 
 use crate::Sequence;
 
-/// The highest sequence there is. One more would not fit a stamp beside its two state bits.
+/// The highest sequence. The next one would not fit in a stamp beside its two state bits.
 pub(crate) const MAX_SEQUENCE: Sequence = (1 << 61) - 1;
 
-/// The stamp of a slot whose event `sequence` may be read. Wraps on values no producer writes.
+/// The stamp of a slot whose event `sequence` may be read. Wraps on values that no producer writes.
 #[inline(always)]
 pub(crate) const fn published(sequence: Sequence) -> u64 {
     (sequence as u64).wrapping_add(1) << 2
 }
 
-/// The stamp of a slot that the event `sequence` is being written to, in a ring with observers (R13).
+/// The stamp of a slot while the event `sequence` is being written to it, in a ring with observers (R13).
 #[inline(always)]
 pub(crate) const fn busy(sequence: Sequence) -> u64 {
     published(sequence) | 1
 }
 
-/// The sequence that a stamp names, whatever its state; `None` for the word 0 and what no producer writes.
+/// The sequence in a stamp, whatever its state; `None` for the word 0 and for values that no producer writes.
 pub(crate) const fn sequence_of(stamp: u64) -> Option<Sequence> {
     let plus_one = stamp >> 2;
     if plus_one == 0 || plus_one > MAX_SEQUENCE as u64 + 1 {

@@ -1,12 +1,12 @@
 //! The watch over required consumers, as part of the producer.
 //!
-//! The fast path of a managed publish loads one word, as that of a plain publish does: the live word of this process
-//! while all is well, and a word that is always zero while the start is unchecked or after a failure. So everything
-//! that is not "there is space and all is well" lands in one cold call.
+//! The fast path of a managed publish loads one word, like that of a plain publish. The word is the live word
+//! of this process, or one that is always zero: while the start is unchecked, after a failure, and in a ring
+//! with observers. So every case except "there is space and nothing is wrong" is one cold call.
 //!
-//! One wait for space is one episode. It ends well only when every consumer that gated has moved on or has left, so no
-//! state outlives it but the failure. A producer that waits for somebody else, or has raised its alerts, looks no more
-//! often than any other blocked one: whoever makes room or comes back wakes it.
+//! One wait for space is one episode. It ends with space only when every consumer that gated has moved on or has left;
+//! so only the failure outlives it. A producer that waits for other consumers, or that has raised its alerts, checks
+//! no more often than any other blocked producer: a consumer that makes room or comes back wakes it.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -28,30 +28,30 @@ use crate::sync::Ordering as Order;
 use crate::sync::process::{AtomicU64, Ordering};
 use crate::{Event, Sequence};
 
-/// What the fast path loads while it may not be taken.
+/// The word that the fast path loads while it must not be taken.
 static HALT: AtomicU64 = AtomicU64::new(0);
 
-/// Looks more often than this would only take the consumers' lines from them.
+/// A shorter interval would only take the consumers' cache lines away from their cores.
 const INTERVAL_MIN: Duration = Duration::from_micros(100);
 
 /// A producer's watch.
 #[derive(Debug)]
 pub(crate) struct Liveness {
-    /// Zero: managed publishes take the cold path.
+    /// While this word is zero, managed publishes take the cold path.
     word: &'static AtomicU64,
     /// The producer's live word.
     live: &'static AtomicU64,
     watch: Option<Box<Watch>>,
-    /// A managed publish waits for space.
+    /// Whether a managed publish waits for space.
     is_episode: bool,
     prints: bool,
 }
 
-/// Whom it watches.
+/// The watched consumers, and the outcome.
 #[derive(Debug)]
 struct Watch {
     config: RequiredConsumerLivenessConfig,
-    /// One for each required id, in their order.
+    /// One entry for each required id, in the order of the ids.
     required: Vec<Required>,
     has_started: bool,
     failure: Option<RequiredConsumerError>,
@@ -60,12 +60,12 @@ struct Watch {
 /// A required consumer.
 #[derive(Debug)]
 struct Required {
-    /// The id as lines have it; a text that is no id is never found.
+    /// The id as stored in lines; `None` for a text that is no valid id, which is never found.
     id: Option<ConsumerId>,
     stall: Option<Stall>,
 }
 
-/// A required consumer that gates, and has not moved since.
+/// A required consumer that gates and has not moved since.
 #[derive(Clone, Copy, Debug)]
 struct Stall {
     sequence: Sequence,
@@ -75,13 +75,13 @@ struct Stall {
     alerted: Option<Instant>,
 }
 
-/// A required consumer's line at one look.
+/// A required consumer's line at one check.
 #[derive(Clone, Copy, Debug)]
 struct Sight {
     sequence: Sequence,
     owner: Owner,
     is_attached: bool,
-    /// Its process is gone without having detached.
+    /// Whether its process is gone without having detached.
     is_dead: bool,
 }
 
@@ -104,6 +104,11 @@ impl Liveness {
             .any(|required| required == id)
     }
 
+    /// Managed publishes take the cold path from now on, for good.
+    pub(crate) fn halt(&mut self) {
+        (self.word, self.live) = (&HALT, &HALT);
+    }
+
     /// Whether managed publishes may take the fast path.
     #[inline(always)]
     fn is_calm(&self) -> bool {
@@ -122,7 +127,7 @@ impl Stall {
         }
     }
 
-    /// Whether the consumer went on, or came back, since the last look.
+    /// Whether the consumer has moved or come back since the stall began.
     fn is_healed_by(&self, sight: Sight) -> bool {
         let came_back = sight.is_attached && (!self.is_attached || sight.owner != self.owner);
         sight.sequence != self.sequence || came_back
@@ -131,11 +136,11 @@ impl Stall {
 
 impl<E: Event, B> Producer<E, B> {
     /// Names the consumers that this producer depends on; [`publish_managed`](Self::publish_managed) and
-    /// [`publish_batch_managed`](Self::publish_batch_managed) watch them from now on. Calling it again arms it anew
-    /// and forgets a failure.
+    /// [`publish_batch_managed`](Self::publish_batch_managed) watch them from now on. Calling it again starts
+    /// a new watch and forgets a failure.
     ///
-    /// The first managed publish waits until all of them are registered, attached or away. After that they are looked
-    /// at only while a managed publish finds the ring full.
+    /// The first managed publish waits until all of them are registered, attached or away. After that they
+    /// are checked only while a managed publish finds the ring full.
     ///
     /// # Examples
     ///
@@ -178,7 +183,7 @@ impl<E: Event, B> Producer<E, B> {
         self
     }
 
-    /// Whether an alert is also printed, as one line on stderr; it is unless told otherwise. The hook and the
+    /// Sets whether an alert is also printed, as one line on stderr; the default is true. The hook and the
     /// `tracing` event come in any case.
     ///
     /// # Examples
@@ -195,12 +200,12 @@ impl<E: Event, B> Producer<E, B> {
 
     /// Publishes one event, waiting for a free slot for as long as the required consumers make progress.
     ///
-    /// The slot is handed over as the last lap left it, not cleared. Without required consumers it waits for as long
-    /// as it takes. Costs what [`publish`](Self::publish) costs.
+    /// The closure gets the slot as the last lap left it, not cleared. Without required consumers this waits
+    /// without a time limit. Costs what [`publish`](Self::publish) costs.
     ///
     /// # Errors
     ///
-    /// Any of [`RequiredConsumerError`] but `BatchTooLarge`; nothing was published then.
+    /// Any of [`RequiredConsumerError`] except `BatchTooLarge`; nothing was published then.
     ///
     /// # Examples
     ///
@@ -223,8 +228,8 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Claims the next slot, waiting for it for as long as the required consumers make progress: write through the guard,
-    /// then publish it.
+    /// Claims the next slot, waiting for it as long as the required consumers make progress: write through
+    /// the guard, then publish it.
     ///
     /// # Errors
     ///
@@ -252,8 +257,8 @@ impl<E: Event, B> Producer<E, B> {
         Ok(Claim::new(&mut self.core, sequence, event))
     }
 
-    /// Publishes `n` events together, waiting until they fit for as long as the required consumers make progress.
-    /// Zero events are no operation and return the last published sequence.
+    /// Publishes `n` events together, waiting until they fit, as long as the required consumers make
+    /// progress. For zero events it does nothing and returns the last published sequence.
     ///
     /// # Errors
     ///
@@ -286,19 +291,22 @@ impl<E: Event, B> Producer<E, B> {
     /// As `vacant` for a plain publish.
     #[inline(always)]
     fn vacant_managed(&self, n: usize) -> Option<Sequence> {
-        // first of all: a forked child must not look for its position in the ring
+        // this check comes first: a forked child must not read its position from the ring
         match self.liveness.is_calm() {
             true => self.core.vacant(n),
             false => None,
         }
     }
 
-    /// The failure if there is one, then the start, then space.
+    /// Returns the failure if there is one; else waits for the start and then for space.
     #[cold]
     #[inline(never)]
     fn wait_managed(&mut self, n: usize) -> Result<Sequence, RequiredConsumerError> {
         if self.is_forked() {
             return Err(RequiredConsumerError::Forked);
+        }
+        if self.has_lost {
+            return Err(RequiredConsumerError::LockLost);
         }
         if n == 0 {
             return Ok(self.core.next());
@@ -317,11 +325,11 @@ impl<E: Event, B> Producer<E, B> {
         }
         let interval = watch.config.progress_check_interval.max(INTERVAL_MIN);
         self.wait_for_start()?;
-        // after the start, and in a ring with observers
+        // there may be space after the start; a ring with observers takes this path in any case
         if self.core.vacant(n).is_some() {
             return Ok(self.core.next());
         }
-        // as a plain publish would, and without a look at the clock
+        // as a plain publish does, without reading the clock
         if self.core.is_refresh_worthwhile(n) && self.poll_space(n).map_err(from_send)? {
             return Ok(self.core.next());
         }
@@ -357,8 +365,11 @@ impl<E: Event, B> Producer<E, B> {
             if self.habits.are_cancelled() {
                 return Err(RequiredConsumerError::Cancelled);
             }
+            if self.notice_loss() {
+                return Err(RequiredConsumerError::LockLost);
+            }
             if deadline.has_passed() {
-                tracing::warn!(ring = %self.segment.name, ?missing, "required consumers have not come");
+                tracing::warn!(ring = %self.segment.shown, ?missing, "required consumers have not come");
                 return Err(RequiredConsumerError::StartupTimeout { missing });
             }
             self.sleep_until_somebody_comes(deadline, interval, |tx| {
@@ -372,7 +383,8 @@ impl<E: Event, B> Producer<E, B> {
         Ok(())
     }
 
-    /// The required consumers that are not registered: whom [`look_at_required`](Self::look_at_required) would not find.
+    /// The required consumers that are not registered, so that [`look_at_required`](Self::look_at_required)
+    /// would not find them.
     fn missing_required(&self) -> Vec<String> {
         let present: Vec<ConsumerId> = blocked::registered(self.segment.control())
             .map(ConsumerLine::id)
@@ -391,13 +403,13 @@ impl<E: Event, B> Producer<E, B> {
             .collect()
     }
 
-    /// One look at every required consumer that keeps `n` slots from being free. Says when the next one is due.
+    /// Checks every required consumer that keeps `n` slots from being free. Returns when the next check is due.
     fn look_at_required(
         &mut self,
         n: usize,
         now: Instant,
     ) -> Result<Duration, RequiredConsumerError> {
-        // whoever has released less than this gates
+        // a consumer that has released less than this gates
         let needed = self.core.next() + n as i64 - 1 - self.core.capacity() as i64;
         let last = self.last_published_sequence();
         let prints = self.liveness.prints;
@@ -411,16 +423,17 @@ impl<E: Event, B> Producer<E, B> {
             let Required { id: line_id, stall } = required;
             let sight = find(&self.segment, line_id.as_ref());
             let Some(sight) = sight.filter(|sight| sight.sequence < needed) else {
-                clear(&self.segment.name, id, stall);
+                clear(&self.segment.shown, id, stall);
                 continue;
             };
             if stall.is_some_and(|stall| stall.is_healed_by(sight)) {
-                clear(&self.segment.name, id, stall);
+                clear(&self.segment.shown, id, stall);
             }
             let stall = stall.get_or_insert(Stall::begin(sight, now));
             stall.is_attached = sight.is_attached;
             let stalled_for = now - stall.since;
-            // who is dead makes no progress: the second look says so, as it may just be coming back at the first
+            // a dead consumer makes no progress; it is reported at the second check, as it may be coming back
+            // at the first one
             let is_dead = sight.is_dead && stall.since < now;
             if stalled_for < config.progress_timeout && !is_dead {
                 next_look = next_look.min(config.progress_check_interval);
@@ -430,7 +443,7 @@ impl<E: Event, B> Producer<E, B> {
                 consumer_id: id.clone(),
                 last_sequence: stall.sequence,
                 stalled_for,
-                ring: self.segment.name.to_string(),
+                ring: self.segment.shown.to_string(),
                 owner: describe(sight.owner),
                 pid: sight.owner.pid,
                 is_alive: sight.is_attached,
@@ -455,16 +468,16 @@ impl<E: Event, B> Producer<E, B> {
         Ok(next_look)
     }
 
-    /// Has consumers that handle many events at once release each by itself, or no longer.
+    /// Asks consumers that handle many events at once to release each event by itself, or ends that request.
     fn ask_for_progress(&self, is_watching: bool) {
         let word = &self.segment.control().waiters.is_watching;
-        // who waits for less than a look leaves the line to its readers
+        // a wait that ends before its first check stores nothing here, so that the readers keep the cache line
         if word.load(Ordering::Relaxed) != u32::from(is_watching) {
             word.store(u32::from(is_watching), Ordering::Relaxed);
         }
     }
 
-    /// Space means that everybody who gated has gone on.
+    /// Ends an episode. If there is space, every consumer that gated has moved on.
     fn end_episode(&mut self, has_space: bool) {
         self.ask_for_progress(false);
         self.liveness.is_episode = false;
@@ -472,7 +485,7 @@ impl<E: Event, B> Producer<E, B> {
             let ids = &watch.config.required_consumer_ids;
             for (id, required) in ids.iter().zip(&mut watch.required) {
                 if has_space {
-                    clear(&self.segment.name, id, &mut required.stall);
+                    clear(&self.segment.shown, id, &mut required.stall);
                 }
                 required.stall = None;
             }
@@ -483,7 +496,7 @@ impl<E: Event, B> Producer<E, B> {
     }
 }
 
-/// A managed publish that waits. However it ends, also by a hook that panics, consumers are watched no longer.
+/// A managed publish that waits. However it ends, even by a panic of the hook, it no longer watches consumers.
 struct Episode<'a, E: Event, B> {
     tx: &'a mut Producer<E, B>,
     has_space: bool,
@@ -505,7 +518,7 @@ impl<E: Event, B> Drop for Episode<'_, E, B> {
     }
 }
 
-/// The registered line of `id`. A lock that cannot be asked counts as held: nobody is declared dead by an error.
+/// The registered line of `id`. A lock that cannot be probed counts as held: an error declares no consumer dead.
 fn find<E: Event>(segment: &Segment<E>, id: Option<&ConsumerId>) -> Option<Sight> {
     let id = id?;
     let control = segment.control();
@@ -526,7 +539,7 @@ fn find<E: Event>(segment: &Segment<E>, id: Option<&ConsumerId>) -> Option<Sight
     })
 }
 
-/// Ends a stall; says so if there was an alert.
+/// Ends a stall; logs that if there was an alert.
 fn clear(ring: &str, id: &str, stall: &mut Option<Stall>) {
     if let Some(ended) = stall.take()
         && ended.alerted.is_some()
@@ -535,7 +548,7 @@ fn clear(ring: &str, id: &str, stall: &mut Option<Stall>) {
     }
 }
 
-/// How long after its alert a consumer may still come back; for ever if nothing follows from it.
+/// How much longer a consumer may come back after its alert; for ever if the alert has no consequence.
 fn grace_left(config: &RequiredConsumerLivenessConfig, since_alert: Duration) -> Duration {
     match config.failure_action {
         RequiredConsumerFailureAction::GracefulShutdown => {
@@ -545,11 +558,11 @@ fn grace_left(config: &RequiredConsumerLivenessConfig, since_alert: Duration) ->
     }
 }
 
-/// The one alert of a stall.
+/// Raises the only alert of a stall.
 fn raise(alert: &RequiredConsumerAlert, config: &RequiredConsumerLivenessConfig, prints: bool) {
     tracing::warn!(ring = %alert.ring, id = %alert.consumer_id, pid = alert.pid, lag = alert.lag, "{alert}");
     if prints {
-        // a closed stderr is no reason to fail
+        // a closed stderr is no error
         let _ = writeln!(std::io::stderr(), "{alert}");
     }
     if let Some(hook) = &config.alert_hook {
@@ -569,7 +582,7 @@ fn failure_of(alert: RequiredConsumerAlert) -> RequiredConsumerError {
     }
 }
 
-/// What waiting for space can say.
+/// The errors that a wait for space can return.
 fn from_send(error: SendError) -> RequiredConsumerError {
     match error {
         SendError::BatchTooLarge {
@@ -581,7 +594,27 @@ fn from_send(error: SendError) -> RequiredConsumerError {
         },
         SendError::SequenceExhausted => RequiredConsumerError::SequenceExhausted,
         SendError::Forked => RequiredConsumerError::Forked,
+        SendError::LockLost => RequiredConsumerError::LockLost,
         SendError::Cancelled => RequiredConsumerError::Cancelled,
+        SendError::Disk { what } => RequiredConsumerError::Disk { what },
         SendError::Timeout { .. } => unreachable!("a managed wait ends by its watch"),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_is_what_was_set_and_begins_with_the_alert() {
+        let seconds = Duration::from_secs;
+        let mut config = RequiredConsumerLivenessConfig {
+            shutdown_grace_period: seconds(10),
+            ..Default::default()
+        };
+        let left = [0, 4, 10, 11].map(|since| grace_left(&config, seconds(since)));
+        assert_eq!(left, [10, 6, 0, 0].map(seconds));
+        config.failure_action = RequiredConsumerFailureAction::AlertOnly;
+        assert_eq!(grace_left(&config, seconds(11)), Duration::MAX);
     }
 }

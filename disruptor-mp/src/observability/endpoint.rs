@@ -1,4 +1,4 @@
-//! What producers and consumers count: privately, and copied to a counters file when they bring it up to date.
+//! The counters of producers and consumers: counted privately, and copied to a counters file from time to time.
 //!
 //! Nothing here runs in a publish or a consume that does not wait (R12).
 
@@ -10,9 +10,9 @@ use crate::consumer::Consumer;
 use crate::producer::Producer;
 use crate::{Event, Sequence};
 
-/// Everything a producer counts.
+/// The ids that every producer counts.
 const OF_PRODUCERS: [CounterId; 5] = between(0x10, 0x20);
-/// Everything a consumer counts.
+/// The ids that every consumer counts.
 const OF_CONSUMERS: [CounterId; 6] = between(0x20, 0x30);
 
 /// A producer's counters.
@@ -21,7 +21,7 @@ pub(crate) struct ProducerCounters {
     first: Sequence,
     event_bytes: u64,
     full: u64,
-    /// The last sequence that was counted as having found the ring full.
+    /// The sequence of the last event that was counted as having found the ring full.
     full_at: Sequence,
     parks: u64,
     above: Above,
@@ -40,7 +40,7 @@ pub(crate) struct ConsumerCounters {
     copies: Copies,
 }
 
-/// What a layer above counts at an endpoint.
+/// The counters that a layer above keeps at an endpoint.
 #[derive(Debug, Default)]
 struct Above(Vec<(CounterId, u64)>);
 
@@ -57,7 +57,7 @@ impl Above {
         counter.map_or(0, |(_, value)| *value)
     }
 
-    /// What the endpoint counts in all.
+    /// All ids that the endpoint counts.
     fn join(&self, own: &[CounterId]) -> Vec<CounterId> {
         own.iter()
             .copied()
@@ -83,7 +83,7 @@ impl ProducerCounters {
         }
     }
 
-    /// The event `next` found the ring full; however often, it counts once.
+    /// Counts that the event `next` found the ring full: once, however often that happens.
     pub(crate) fn count_full(&mut self, next: Sequence) {
         if self.full_at != next {
             self.full_at = next;
@@ -105,7 +105,7 @@ impl ProducerCounters {
     fn value(&self, id: CounterId, next: Sequence) -> u64 {
         let events = next.wrapping_sub(self.first) as u64;
         match id {
-            // each event of a ring of frames is one
+            // in a ring of frames, each event is one frame
             CounterId::EVENTS_PUBLISHED | CounterId::FRAMES_PUBLISHED => events,
             CounterId::BYTES_PUBLISHED => events.wrapping_mul(self.event_bytes),
             CounterId::PRODUCER_FULL_EVENTS => self.full,
@@ -129,7 +129,7 @@ impl ConsumerCounters {
         }
     }
 
-    /// What lies before `next` was skipped, not consumed.
+    /// Events before `next` were skipped, not consumed.
     pub(crate) fn start_at(&mut self, next: Sequence) {
         self.first = next;
     }
@@ -142,7 +142,7 @@ impl ConsumerCounters {
         self.parks += parks;
     }
 
-    /// So many published events were unread.
+    /// Notes how many published events are unread.
     pub(crate) fn sample_lag(&mut self, lag: Sequence) {
         self.lag_max = self.lag_max.max(lag.max(0) as u64);
     }
@@ -167,7 +167,7 @@ impl ConsumerCounters {
     }
 }
 
-/// Claims a slot for each id; all of them or none.
+/// Claims a slot for each id, or none at all.
 fn claim(
     file: &CountersFile,
     wanted: &[CounterId],
@@ -184,7 +184,7 @@ fn claim(
         .collect()
 }
 
-/// As much of the text as a label holds.
+/// The beginning of the text, as far as a label can hold it.
 fn label(text: &str) -> String {
     let mut end = text.len().min(COUNTER_LABEL_BYTES_MAX);
     while !text.is_char_boundary(end) {
@@ -209,8 +209,8 @@ fn snapshot(
 }
 
 impl<E: Event, B> Producer<E, B> {
-    /// Shows this producer's counters in `file`, under the ring's name, until it is dropped or attached elsewhere.
-    /// [`observability`](crate::observability) says how fresh they are.
+    /// Shows this producer's counters in `file`, under the ring's name, until the producer is dropped or
+    /// attached to another file. [`observability`](crate::observability) says how fresh they are.
     ///
     /// # Errors
     ///
@@ -233,8 +233,9 @@ impl<E: Event, B> Producer<E, B> {
         self.attach_counters_selected(file, &self.counters.above.join(&OF_PRODUCERS))
     }
 
-    /// For a layer above: this producer counts `id`, too, and it stands at `value`. Say so before
-    /// [`attach_counters`](Self::attach_counters); the file is brought up to date with the other counters.
+    /// For a layer above: sets the counter `id` of this producer, which it counts from now on, to `value`.
+    /// Call this before [`attach_counters`](Self::attach_counters) for the first time; the file gets the
+    /// value with the other counters.
     ///
     /// # Examples
     ///
@@ -252,7 +253,7 @@ impl<E: Event, B> Producer<E, B> {
         self.counters.above.set(id, value);
     }
 
-    /// As [`attach_counters`](Self::attach_counters), but only these ids.
+    /// As [`attach_counters`](Self::attach_counters), but shows only these ids.
     ///
     /// # Errors
     ///
@@ -284,8 +285,8 @@ impl<E: Event, B> Producer<E, B> {
         Ok(())
     }
 
-    /// This producer's own counters as they are now; a file that they are attached to is brought up to date. None in a
-    /// forked process.
+    /// This producer's own counters as they are now. Also brings the file up to date to which they are
+    /// attached. Empty in a forked process.
     ///
     /// # Examples
     ///
@@ -297,7 +298,7 @@ impl<E: Event, B> Producer<E, B> {
     /// # Ok::<(), disruptor_mp::MultiProcessError>(())
     /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
-        // the position is read from the ring, which a forked child has not mapped (R8)
+        // the position is read from the ring, which is not mapped in a forked child (R8)
         if self.is_forked() {
             return Vec::new();
         }
@@ -311,8 +312,8 @@ impl<E: Event, B> Producer<E, B> {
 }
 
 impl<E: Event, B> Consumer<E, B> {
-    /// Shows this consumer's counters in `file`, under the ring's name and its id, until it is dropped or attached
-    /// elsewhere. [`observability`](crate::observability) says how fresh they are.
+    /// Shows this consumer's counters in `file`, under the ring's name and its id, until the consumer is
+    /// dropped or attached to another file. [`observability`](crate::observability) says how fresh they are.
     ///
     /// # Errors
     ///
@@ -333,8 +334,9 @@ impl<E: Event, B> Consumer<E, B> {
         self.attach_counters_selected(file, &self.counters.above.join(&OF_CONSUMERS))
     }
 
-    /// For a layer above: this consumer counts `id`, too, and it stands at `value`. Say so before
-    /// [`attach_counters`](Self::attach_counters); the file is brought up to date with the other counters.
+    /// For a layer above: sets the counter `id` of this consumer, which it counts from now on, to `value`.
+    /// Call this before [`attach_counters`](Self::attach_counters) for the first time; the file gets the
+    /// value with the other counters.
     ///
     /// # Examples
     ///
@@ -352,7 +354,7 @@ impl<E: Event, B> Consumer<E, B> {
         self.counters.above.set(id, value);
     }
 
-    /// As [`attach_counters`](Self::attach_counters), but only these ids.
+    /// As [`attach_counters`](Self::attach_counters), but shows only these ids.
     ///
     /// # Errors
     ///
@@ -381,7 +383,7 @@ impl<E: Event, B> Consumer<E, B> {
         Ok(())
     }
 
-    /// This consumer's own counters as they are now; a file that they are attached to is brought up to date.
+    /// This consumer's own counters as they are now. Also brings the file up to date to which they are attached.
     ///
     /// # Examples
     ///

@@ -1,10 +1,11 @@
-//! What can go wrong with counters.
+//! The errors of counters.
 
 use std::io;
 
 use super::CounterId;
+use crate::cause::{SystemCause, after};
 
-/// Why a counters file could not be opened, or a counter not be had.
+/// Why a counters file could not be opened, or a counter could not be made.
 ///
 /// # Examples
 ///
@@ -18,89 +19,97 @@ use super::CounterId;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CountersError {
-    /// No such file.
+    /// There is no such file.
     #[error("no counters file at {path}: CountersFile::create makes one")]
     NotFound {
         /// The path.
         path: String,
     },
-    /// Something else has the name.
+    /// The name belongs to something else.
     #[error(
-        "'{path}' is not a counters file of this version: {found}; remove it by hand or choose another path"
+        "'{path}' is not a counters file of this version: {found}; choose another path, or, if nobody uses it, remove it by \
+         hand"
     )]
     NotACountersFile {
         /// The path.
         path: String,
-        /// What is there.
+        /// What was found there.
         found: String,
     },
-    /// The file may not be used by this user.
+    /// This user may not use the file.
     #[error(
         "no permission for '{path}': {reason}; counters files are private to their user (0600)"
     )]
     PermissionDenied {
         /// The path.
         path: String,
-        /// What stands against it.
+        /// The reason.
         reason: String,
     },
-    /// The file system is too full.
-    #[error("no space for '{path}': {needed_bytes} bytes needed, {free_bytes} free")]
+    /// The file system, the memory limit of a cgroup or the limit on a file's size leaves too little space.
+    #[error("no space for '{path}': {needed_bytes} bytes needed, {free_bytes} free {limited_by}")]
     NoSpace {
         /// The path.
         path: String,
-        /// Bytes the file needs.
+        /// Bytes that the file needs.
         needed_bytes: u64,
         /// Bytes that were free.
         free_bytes: u64,
+        /// The source of the limit, as words that follow the number: "on its file system".
+        limited_by: String,
     },
-    /// Every slot belongs to somebody alive.
+    /// Every slot belongs to a process that is alive.
     #[error(
         "all {slots} counters are in use by processes that are alive; drop some handles, or use another file"
     )]
     Full {
-        /// How many there are.
+        /// The number of slots.
         slots: usize,
     },
-    /// The label does not fit.
+    /// The label is too long.
     #[error("a counter's label has at most 48 bytes, and '{label}' has {bytes}")]
     LabelTooLong {
-        /// What was given.
+        /// The label.
         label: String,
-        /// How long it is.
+        /// Its length.
         bytes: usize,
     },
-    /// The label cannot be told from padding.
+    /// The label contains a NUL, which could not be distinguished from padding.
     #[error("a counter's label cannot contain a NUL: {label:?}")]
     InvalidLabel {
-        /// What was given.
+        /// The label.
         label: String,
     },
-    /// The id is not a program's own.
+    /// The id is not one of a program's own.
     #[error("counter id {id} is reserved: a program's own begin at 0x100")]
     ReservedId {
-        /// What was given.
+        /// The id.
         id: CounterId,
     },
-    /// The endpoint does not count that.
+    /// The endpoint does not count this id.
     #[error("a {endpoint} does not count {id}")]
     NotCounted {
-        /// What was asked for.
+        /// The id.
         id: CounterId,
-        /// Of whom.
+        /// The kind of endpoint.
         endpoint: &'static str,
     },
-    /// The handle belongs to the process before the fork.
+    /// The handle was made before a fork, and belongs to the parent process.
     #[error("this counters file was opened before a fork: open it again in the child")]
     Forked,
-    /// The system failed otherwise.
-    #[error("counters file '{path}': could not {operation}: {source}")]
+    /// Another error of the system.
+    #[error(
+        "counters file '{path}': could not {operation}: {source}{}",
+        after(cause)
+    )]
     Io {
         /// The path.
         path: String,
-        /// What was being done.
+        /// The operation that failed, and its system call.
         operation: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
+        /// The cause, if it is known.
+        cause: Option<Box<SystemCause>>,
     },
 }

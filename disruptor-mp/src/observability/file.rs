@@ -9,8 +9,8 @@
 //! + 128  slots
 //! ```
 //!
-//! The header is written once, before the file has its name. Slot i belongs to who holds lock byte 1 + i of the file
-//! (R8): a process that dies frees its bytes, and its slots are taken by whoever needs them.
+//! The header is written once, before the file has its name. Slot i belongs to the process that holds lock
+//! byte 1 + i of the file (R8). A process that dies frees its bytes, and other processes may take its slots.
 
 use core::cell::Cell;
 use core::fmt;
@@ -25,17 +25,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::slot::{COUNTER_LABEL_BYTES_MAX, Label, SlotState, SlotWords};
 use super::{CounterId, CounterSnapshot, CountersError};
+use crate::cause::{SystemCause, cause_of, why_not_opened};
 use crate::layout::lock_bytes::{PRODUCER_BYTE, line_byte};
 use crate::os::fork;
 use crate::os::lock::LockFile;
 use crate::os::memory::{Access, Mapping, ReserveError, reserve};
-use crate::os::names::{Directory, OpenError};
+use crate::os::names::{self, Directory, OpenError};
+use crate::os::step::{Failed, Step};
 use crate::sync::process::{AtomicU64, Ordering};
 
-/// How many counters a file has.
+/// The number of counters in a file.
 pub const COUNTERS_FILE_SLOTS: usize = 1024;
 
-/// More than this is not a file of ours.
+/// A header with more slots than this was not written by this crate.
 const SLOTS_MAX: u32 = 1 << 20;
 const MAGIC: [u8; 8] = *b"MYLNCNT\0";
 const VERSION: u32 = 1;
@@ -44,10 +46,11 @@ const SLOTS_AT: u32 = 128;
 const HEADER_BYTES: usize = 24;
 const MODE: u32 = 0o600;
 
-/// The heap stays with a forked child, as a copy of its own.
+/// Always non-zero: a forked child has a copy of the heap of its own.
 static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
 
-/// A table of counters, in a file that others can open or on this process's heap. Clones are the same table.
+/// A table of counters, in a file that other processes can open, or on this process's heap. Clones refer to
+/// the same table.
 ///
 /// # Examples
 ///
@@ -71,12 +74,12 @@ pub struct CountersFile {
     table: Arc<Table>,
 }
 
-/// The memory of a file and this process's claims on it.
+/// The memory of a file, and the slots that this process has in it.
 struct Table {
     memory: Memory,
     /// Zero in a forked child that has not inherited the memory.
     live: &'static AtomicU64,
-    /// Which slots this table's handles have.
+    /// For each slot, whether a handle of this table has it.
     held: Mutex<Vec<bool>>,
     path: Option<PathBuf>,
 }
@@ -91,14 +94,14 @@ enum Memory {
 }
 
 impl CountersFile {
-    /// Creates the file, or opens the counters file that is there, so that a restarted program finds its own again.
-    /// Nobody removes it but you.
+    /// Creates the file, or opens the counters file that exists, so that a restarted program finds its own
+    /// file again. This crate never removes the file.
     ///
     /// # Errors
     ///
-    /// Any of [`CountersError`]; what is not a counters file is left as it is.
+    /// Any of [`CountersError`]; a file that is not a counters file stays as it is.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, CountersError> {
-        let path = path.as_ref();
+        let path = &names::absolute(path.as_ref());
         loop {
             match Self::open(path) {
                 Err(CountersError::NotFound { .. }) => {}
@@ -118,16 +121,19 @@ impl CountersFile {
     ///
     /// Any of [`CountersError`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CountersError> {
-        let path = path.as_ref();
+        let path = &names::absolute(path.as_ref());
         let (directory, leaf) = place(path)?;
         let fd = directory
             .open_existing(&leaf, true, true)
             .map_err(|error| open_error(path, error))?;
         let count = read_header(path, &fd)?;
+        // Its creator may have been killed before it removed the second name. A failure is ignored: a user that
+        // may open the file may lack the right to change the directory.
+        let _ = directory.remove_second_names(&leaf, fd.as_fd());
         map(path, fd, count)
     }
 
-    /// A table on this process's heap: for tests, and for programs that look at their own counters only.
+    /// A table on this process's heap: for tests, and for programs that read only their own counters.
     ///
     /// # Examples
     ///
@@ -152,12 +158,13 @@ impl CountersFile {
         }
     }
 
-    /// The file's path; `None` on the heap.
+    /// The file's absolute path; `None` on the heap.
     pub fn path(&self) -> Option<&Path> {
         self.table.path.as_deref()
     }
 
-    /// A counter of your own, standing at zero. Each call returns another one, with the same id and label too.
+    /// A new counter of your own, which starts at zero. Each call returns a different counter, even for the
+    /// same id and label.
     ///
     /// # Errors
     ///
@@ -183,7 +190,7 @@ impl CountersFile {
         })
     }
 
-    /// A slot for any id.
+    /// Claims a slot for any id.
     pub(super) fn claim(&self, id: CounterId, label: &str) -> Result<Slot, CountersError> {
         if label.contains('\0') {
             let label = label.to_owned();
@@ -202,7 +209,7 @@ impl CountersFile {
         })
     }
 
-    /// Every counter that is in use, or was when its owner died.
+    /// Every counter that is in use, or whose owner died without freeing it.
     pub fn snapshot(&self) -> Vec<CounterSnapshot> {
         self.table
             .slots()
@@ -211,7 +218,7 @@ impl CountersFile {
             .collect()
     }
 
-    /// Frees the slots of owners that have died, and says how many there were.
+    /// Frees the slots of owners that have died; returns how many there were.
     ///
     /// # Errors
     ///
@@ -239,10 +246,11 @@ impl Memory {
         match self {
             Self::Heap(slots) => slots,
             Self::Mapped { map, count, .. } => {
-                // SAFETY: the slots begin within the mapping, whose length was made or checked for `count` of them.
+                // SAFETY: the slots begin within the mapping, which was made or checked to be long enough for
+                // `count` of them (R1).
                 let first = unsafe { map.as_ptr().add(SLOTS_AT as usize) };
                 // SAFETY: in bounds as above, aligned (a page and 128 bytes), all words atomic, any bytes valid; the
-                // mapping lives as long as `self`, and in a child `Table::slots` does not come here.
+                // mapping lives as long as `self`, and in a child `Table::slots` does not call this (R8).
                 unsafe { core::slice::from_raw_parts(first.cast().as_ptr(), *count) }
             }
         }
@@ -250,7 +258,7 @@ impl Memory {
 }
 
 impl Table {
-    /// The slots; none in a forked child, which has not inherited the mapping.
+    /// The slots; empty in a forked child, which has not inherited the mapping.
     fn slots(&self) -> &[SlotWords] {
         if self.live.load(Ordering::Relaxed) == 0 {
             return &[];
@@ -269,7 +277,8 @@ impl Table {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot's lock: a dead owner's of the same counter if there is one, else a free one, else any dead one's.
+    /// Takes a slot's lock. Prefers the slot of a dead owner that had the same counter, then a free slot,
+    /// then any dead owner's.
     fn take(&self, id: CounterId, label: &Label) -> Result<usize, CountersError> {
         self.check_live()?;
         let mut held = self.held();
@@ -284,7 +293,7 @@ impl Table {
                 if held[index] || !is_wanted(words) || !self.try_lock(index)? {
                     continue;
                 }
-                // somebody may have had it and left between the look and the lock
+                // another process may have had the slot and left it between the check and the lock
                 if is_wanted(words) {
                     held[index] = true;
                     return Ok(index);
@@ -300,7 +309,7 @@ impl Table {
             Memory::Heap(_) => Ok(true),
             Memory::Mapped { locks, .. } => locks
                 .try_lock(line_byte(index))
-                .map_err(|source| self.io_error("lock a slot", source)),
+                .map_err(|source| self.io_error(Step::Lock, source)),
         }
     }
 
@@ -312,12 +321,9 @@ impl Table {
         }
     }
 
-    fn io_error(&self, operation: &'static str, source: io::Error) -> CountersError {
-        io_error(
-            self.path.as_deref().unwrap_or(Path::new("")),
-            operation,
-            source,
-        )
+    fn io_error(&self, step: Step, source: io::Error) -> CountersError {
+        let path = self.path.as_deref().unwrap_or(Path::new(""));
+        io_error(path, step.failed(source))
     }
 }
 
@@ -337,7 +343,7 @@ pub(super) struct Slot {
     table: Arc<Table>,
 }
 
-// SAFETY: the pointer is into the table's memory, which the Arc keeps, and all words are atomic.
+// SAFETY: the pointer is into the table's memory, which the Arc keeps alive, and all words are atomic.
 unsafe impl Send for Slot {}
 // SAFETY: as for Send.
 unsafe impl Sync for Slot {}
@@ -349,7 +355,7 @@ impl Slot {
         if self.live.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        // SAFETY: the table keeps the memory mapped, in this process, as long as this slot lives.
+        // SAFETY: the table keeps the memory mapped in this process as long as this slot lives (R8).
         Some(unsafe { self.words.as_ref() })
     }
 
@@ -379,7 +385,7 @@ impl fmt::Debug for Slot {
 
 /// A counter and the right to change it. Keeps the file mapped; dropping it frees the counter.
 ///
-/// It has one writer, so it may move to another thread but not be shared between two:
+/// It has one writer: so it may move to another thread, but two threads cannot share it:
 ///
 /// ```compile_fail
 /// fn shared<T: Sync>(_: T) {}
@@ -404,7 +410,7 @@ pub struct CounterHandle {
 }
 
 impl CounterHandle {
-    /// Adds `n`, wrapping: a plain load and a plain store. Does nothing in a forked child.
+    /// Adds `n`, wrapping, with a plain load and a plain store. Does nothing in a forked child.
     #[inline]
     pub fn add(&self, n: u64) {
         if let Some(words) = self.slot.words() {
@@ -425,38 +431,46 @@ impl CounterHandle {
     }
 }
 
-/// Builds a file without a name, complete, then names it.
+/// Builds a complete file without a name, then names it.
 fn build(path: &Path) -> Result<CountersFile, CountersError> {
-    let failed = |operation| move |source| io_error(path, operation, source);
+    let refused = |failed| io_error(path, failed);
+    let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
     let (directory, leaf) = place(path)?;
-    directory
-        .remove_leftovers(&leaf)
-        .map_err(failed("remove what a dead creator left"))?;
     let file = directory
-        .create_nameless(&leaf, MODE, false)
-        .map_err(failed("create it"))?;
-    let builder = LockFile::reopen(file.as_fd()).map_err(failed("open it for its locks"))?;
-    // A builder that comes too late finds its name taken away, and `publish` fails.
-    builder.try_lock(PRODUCER_BYTE).map_err(failed("lock it"))?;
+        .create_nameless(&leaf, MODE, MAGIC, false)
+        .map_err(refused)?;
+    let builder = LockFile::reopen(file.as_fd()).map_err(failed(Step::Reopen))?;
+    let is_locked = builder
+        .try_lock(PRODUCER_BYTE)
+        .map_err(failed(Step::Lock))?;
+    // a file with a temporary name may have been removed as a leftover before it was locked: the caller tries again
+    if !is_locked || !file.is_intact().map_err(failed(Step::LookAtFile))? {
+        return Err(failed(Step::NameFile)(io::ErrorKind::AlreadyExists.into()));
+    }
     let bytes = u64::from(SLOTS_AT) + (COUNTERS_FILE_SLOTS * SLOT_BYTES as usize) as u64;
     reserve(file.as_fd(), bytes).map_err(|error| match error {
-        ReserveError::NoSpace { needed, free } => CountersError::NoSpace {
+        ReserveError::NoSpace {
+            needed,
+            free,
+            limit,
+        } => CountersError::NoSpace {
             path: path.display().to_string(),
             needed_bytes: needed,
             free_bytes: free,
+            limited_by: limit.to_string(),
         },
-        ReserveError::Io(source) => failed("reserve space")(source),
+        ReserveError::Io(source) => refused(Step::Reserve.failed(source).of_bytes(bytes)),
     })?;
     let clone = file
         .as_fd()
         .try_clone_to_owned()
-        .map_err(failed("duplicate its descriptor"))?;
+        .map_err(failed(Step::Duplicate))?;
     File::from(clone)
         .write_all_at(&header(), 0)
-        .map_err(failed("write its header"))?;
+        .map_err(failed(Step::WriteFile))?;
     let fd = file
         .publish()
-        .map_err(|(source, _)| failed("name it")(source))?;
+        .map_err(|(source, _)| failed(Step::NameFile)(source))?;
     map(path, fd, COUNTERS_FILE_SLOTS)
 }
 
@@ -472,13 +486,13 @@ fn header() -> [u8; HEADER_BYTES] {
 
 /// Validates the header against the file's length; returns the number of slots (R1).
 fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
-    let failed = |operation| move |source| io_error(path, operation, source);
+    let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
     let foreign = |found: String| CountersError::NotACountersFile {
         path: path.display().to_string(),
         found,
     };
-    let file = File::from(fd.try_clone().map_err(failed("duplicate its descriptor"))?);
-    let length = file.metadata().map_err(failed("look at it"))?.len();
+    let file = File::from(fd.try_clone().map_err(failed(Step::Duplicate))?);
+    let length = file.metadata().map_err(failed(Step::LookAtFile))?.len();
     if length < u64::from(SLOTS_AT) {
         return Err(foreign(format!(
             "it has {length} bytes, too few for a header"
@@ -486,7 +500,7 @@ fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
     }
     let mut header = [0; HEADER_BYTES];
     file.read_exact_at(&mut header, 0)
-        .map_err(failed("read its header"))?;
+        .map_err(failed(Step::ReadFile))?;
     if header[..8] != MAGIC {
         return Err(foreign("it does not begin as one".into()));
     }
@@ -508,13 +522,14 @@ fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
     Ok(count as usize)
 }
 
-/// Maps the slots; the file is long enough for `count`.
+/// Maps the slots. The caller has checked that the file is long enough for `count` of them.
 fn map(path: &Path, fd: OwnedFd, count: usize) -> Result<CountersFile, CountersError> {
-    let failed = |operation| move |source| io_error(path, operation, source);
-    let locks = LockFile::reopen(fd.as_fd()).map_err(failed("open it for its locks"))?;
+    let refused = |failed| io_error(path, failed);
+    let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
+    let locks = LockFile::reopen(fd.as_fd()).map_err(failed(Step::Reopen))?;
     let bytes = SLOTS_AT as usize + count * SLOT_BYTES as usize;
-    let map = Mapping::map(fd.as_fd(), 0, bytes, Access::ReadWrite).map_err(failed("map it"))?;
-    map.populate().map_err(failed("populate it"))?;
+    let map = Mapping::map(fd.as_fd(), 0, bytes, Access::ReadWrite).map_err(refused)?;
+    map.populate().map_err(refused)?;
     let memory = Memory::Mapped { map, count, locks };
     Ok(CountersFile::new(
         memory,
@@ -523,12 +538,12 @@ fn map(path: &Path, fd: OwnedFd, count: usize) -> Result<CountersFile, CountersE
     ))
 }
 
-/// The directory and the name in it.
+/// The directory of the path, and the name in it.
 fn place(path: &Path) -> Result<(Directory, String), CountersError> {
     let text = || path.display().to_string();
     let Some(leaf) = path.file_name().and_then(|leaf| leaf.to_str()) else {
         let source = io::Error::new(io::ErrorKind::InvalidInput, "it does not end in a name");
-        return Err(io_error(path, "use the path", source));
+        return Err(io_error(path, Step::OpenFile.failed(source)));
     };
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -536,36 +551,44 @@ fn place(path: &Path) -> Result<(Directory, String), CountersError> {
     };
     let directory = Directory::open(parent).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => CountersError::NotFound { path: text() },
-        _ => io_error(path, "open its directory", source),
+        _ => io_error(path, Step::OpenDirectory.failed(source)),
     })?;
     Ok((directory, leaf.to_owned()))
 }
 
 fn open_error(path: &Path, error: OpenError) -> CountersError {
-    let (path, reason) = (path.display().to_string(), error.to_string());
+    let (text, reason) = (path.display().to_string(), error.to_string());
     match error {
-        OpenError::NotFound => CountersError::NotFound { path },
-        OpenError::PermissionDenied | OpenError::ForeignOwner { .. } => {
-            CountersError::PermissionDenied { path, reason }
-        }
+        OpenError::NotFound => CountersError::NotFound { path: text },
+        OpenError::ForeignOwner { .. } => CountersError::PermissionDenied { path: text, reason },
+        OpenError::PermissionDenied { errno } => match why_not_opened(errno, path, true) {
+            SystemCause::NoWriteAccess { owner, mode } => CountersError::PermissionDenied {
+                path: text,
+                reason: format!("{reason}: it belongs to {owner} with mode {mode:04o}"),
+            },
+            cause => CountersError::Io {
+                path: text,
+                operation: Step::OpenFile.words(),
+                source: errno.into(),
+                cause: Some(Box::new(cause)),
+            },
+        },
         OpenError::Symlink | OpenError::NotRegular { .. } | OpenError::NetworkFileSystem { .. } => {
             CountersError::NotACountersFile {
-                path,
+                path: text,
                 found: reason,
             }
         }
-        OpenError::Io(source) => CountersError::Io {
-            path,
-            operation: "open it",
-            source,
-        },
+        OpenError::Failed(failed) => io_error(path, failed),
     }
 }
 
-fn io_error(path: &Path, operation: &'static str, source: io::Error) -> CountersError {
+/// The error of a step that the system refused, with its cause.
+fn io_error(path: &Path, failed: Failed) -> CountersError {
     CountersError::Io {
         path: path.display().to_string(),
-        operation,
-        source,
+        operation: failed.step.words(),
+        cause: cause_of(&failed, path).map(Box::new),
+        source: failed.source,
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// Which quantity a counter counts.
+/// The quantity that a counter counts.
 ///
 /// # Examples
 ///
@@ -13,11 +13,12 @@ use core::fmt;
 /// assert_eq!(CounterId::EVENTS_PUBLISHED.name(), Some("events_published"));
 /// assert_eq!(CounterId::application(2).get(), 0x102);
 /// assert!(CounterId::application(2).is_application());
+/// assert_eq!(format!("{:?}", CounterId::EVENTS_PUBLISHED), "CounterId(events_published 0x10)");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CounterId(u32);
 
-/// What is known of an id: one row of [`COUNTERS`].
+/// The description of an id: one row of [`COUNTERS`].
 ///
 /// # Examples
 ///
@@ -50,7 +51,7 @@ macro_rules! counters {
             )*
         }
 
-        /// Every id that this family gives out, in ascending order.
+        /// Every id of this crate family, in ascending order.
         pub const COUNTERS: [CounterInfo; [$($id),*].len()] = [
             $(CounterInfo { id: CounterId::$constant, name: $name, text: $text },)*
         ];
@@ -77,7 +78,7 @@ counters! {
 }
 
 impl CounterId {
-    /// The `n`th id of a program's own. Ids past the last 32-bit number come out as that one.
+    /// The id number `n` of a program's own ids. Numbers above the 32-bit range give its highest id.
     pub const fn application(n: u32) -> Self {
         Self(APPLICATION_IDS_FROM.saturating_add(n))
     }
@@ -87,12 +88,12 @@ impl CounterId {
         self.0
     }
 
-    /// Whether the id is a program's own.
+    /// Whether the id is one of a program's own.
     pub const fn is_application(self) -> bool {
         self.0 >= APPLICATION_IDS_FROM
     }
 
-    /// The name of an id of this family.
+    /// The name of an id of this crate family.
     pub fn name(self) -> Option<&'static str> {
         COUNTERS
             .iter()
@@ -119,6 +120,15 @@ impl PartialEq<u32> for CounterId {
     }
 }
 
+impl fmt::Debug for CounterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "CounterId({name} {:#x})", self.0),
+            None => write!(f, "CounterId({:#x})", self.0),
+        }
+    }
+}
+
 impl fmt::Display for CounterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
@@ -128,7 +138,7 @@ impl fmt::Display for CounterId {
     }
 }
 
-/// The ids of the table that lie in `from..to`, which must be as many as there are places.
+/// The ids of the table in `from..to`; there must be exactly `N`.
 pub(super) const fn between<const N: usize>(from: u32, to: u32) -> [CounterId; N] {
     let mut found = [CounterId(0); N];
     let (mut row, mut count) = (0, 0);
@@ -144,7 +154,7 @@ pub(super) const fn between<const N: usize>(from: u32, to: u32) -> [CounterId; N
     found
 }
 
-/// The table is in ascending order, so that no id is in it twice, and stays below the programs' own.
+/// The table is in ascending order, so that no id is in it twice, and all its ids are below the programs' own.
 const _: () = {
     let mut row = 0;
     while row < COUNTERS.len() {

@@ -1,7 +1,7 @@
 //! Counters as instruments of an OpenTelemetry meter.
 //!
-//! Only the API is used: without a provider of the program's own its instruments do nothing. Each takes a snapshot of its
-//! own when it is collected, so nothing runs and nothing is kept between two collections.
+//! This uses only the API: unless the program sets up a provider, the instruments do nothing. Each instrument
+//! takes its own snapshot when it is collected, so nothing runs and nothing is kept between two collections.
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
@@ -9,10 +9,10 @@ use opentelemetry::metrics::{AsyncInstrument, Meter};
 use super::metrics::{is_level, merged};
 use super::{COUNTERS, CounterId, CountersFile};
 
-/// Makes `meter` report the file's counters: an observable counter `myelon.<name>` for each of this family, but a gauge for
-/// `myelon.consumer_lag_max`, whose attribute `label` is whose it is; and a gauge `myelon.counter` for a program's own,
-/// with the attributes `id` and `label`. Counters of the same id and label are one value. The file stays mapped for as
-/// long as the meter's provider lives.
+/// Makes `meter` report the file's counters. Each counter of this crate family is an observable counter
+/// `myelon.<name>`, except for the gauge `myelon.consumer_lag_max`; the attribute `label` says to which endpoint it
+/// belongs. A program's own counters are a gauge `myelon.counter` with the attributes `id` and `label`. Counters with
+/// the same id and label are one value. The file stays mapped as long as the meter's provider lives.
 ///
 /// # Examples
 ///

@@ -1,15 +1,15 @@
 //! Counters as text for Prometheus.
 //!
-//! Written here and not by a client library: those keep the values themselves, in a registry that would have to be told
-//! of each snapshot, and what is left to do is a line for each value, with three characters that are escaped.
+//! This does not use a client library: those keep the values themselves, in a registry that would have to be updated
+//! from each snapshot. All that remains is to write one line for each value, with three characters escaped.
 
 use core::fmt::Write;
 use std::collections::BTreeMap;
 
 use super::{COUNTERS, CounterId, CounterSnapshot};
 
-/// One value for each id and label. Several endpoints may have the same: two processes that count under one label, or
-/// one and a predecessor that died. What they count is added up; of the most that was seen it is the most.
+/// One value for each id and label. Several counters may have the same id and label: those of two processes with one
+/// label, or of a process and its dead predecessor. Counts are added up; of levels, the highest counts.
 pub(super) fn merged(counters: &[CounterSnapshot]) -> BTreeMap<(CounterId, &str), u64> {
     let mut values = BTreeMap::new();
     for counter in counters {
@@ -22,18 +22,20 @@ pub(super) fn merged(counters: &[CounterSnapshot]) -> BTreeMap<(CounterId, &str)
     values
 }
 
-/// Whether the counter is no count, which only grows, but the height of something.
+/// Whether the counter is a level, and not a count that only grows.
 pub(super) fn is_level(id: CounterId) -> bool {
     id == CounterId::CONSUMER_LAG_MAX
 }
 
-/// Counters in Prometheus' text format, version 0.0.4: what an HTTP handler answers to a scrape, under the content type
-/// `text/plain; version=0.0.4`, or writes to a file for the node exporter's textfile collector.
+/// Counters in Prometheus' text format, version 0.0.4. An HTTP handler returns the text for a scrape, under
+/// the content type `text/plain; version=0.0.4`; or the program writes it to a file for the node exporter's
+/// textfile collector.
 ///
-/// A counter of this family is `myelon_<name>_total`, but for the gauge `myelon_consumer_lag_max`; its `label` is whose it
-/// is, escaped as the format says. A program's own are `myelon_counter`, told apart by `id` and `label`, and untyped, as
-/// only the program knows whether they fall. Counters of the same id and label are one value. A producer that starts anew
-/// counts from zero, which `rate()` takes for what it is.
+/// A counter of this crate family is `myelon_<name>_total`, except for the gauge `myelon_consumer_lag_max`.
+/// Its `label` says to which endpoint it belongs, and is escaped as the format requires. A program's own
+/// counters are `myelon_counter`, distinguished by `id` and `label`. They are untyped, as only the program
+/// knows whether they can fall. Counters with the same id and label are one value. A producer that is
+/// restarted counts from zero, which `rate()` treats as a counter reset.
 ///
 /// # Examples
 ///
@@ -86,7 +88,7 @@ pub fn prometheus_text(counters: &[CounterSnapshot]) -> String {
     text
 }
 
-/// The lines of one metric; none if it has no value.
+/// Writes the lines of one metric; none if it has no value.
 fn family(
     text: &mut String,
     name: &str,
@@ -105,7 +107,7 @@ fn family(
     }
 }
 
-/// A label's value as the format has it between quotes.
+/// A label's value in the form that the format requires between quotes.
 fn escaped(label: &str) -> String {
     label
         .replace('\\', r"\\")
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(merged, expected);
     }
 
-    /// An id of a later version is shown, and in one block with the others that have no name.
+    /// An id of a later version is shown too, in one block with the others that have no name.
     #[test]
     fn ids_without_a_name_are_one_block() {
         let counters = [

@@ -7,9 +7,9 @@
 //! + 16  label   48 bytes of UTF-8, zero padded
 //! ```
 //!
-//! The owner of the slot's lock byte writes all of it. A reader takes a slot whose id and flags are the same before and
-//! after, in use; so it never pairs one owner's label with another's value. An owner that dies leaves its slot in use:
-//! whoever gets the free lock byte next may claim it.
+//! The owner of the slot's lock byte writes all of it. A reader accepts a slot only if its state is "in use" and its
+//! id and flags are the same before and after the read; so it never pairs one owner's label with another's value. An
+//! owner that dies leaves its slot in use: the next process that gets the free lock byte may claim it.
 
 use core::sync::atomic::fence;
 
@@ -21,7 +21,7 @@ pub const COUNTER_LABEL_BYTES_MAX: usize = 48;
 
 const LABEL_WORDS: usize = COUNTER_LABEL_BYTES_MAX / 8;
 
-/// How often a reader looks again at a slot that changes hands under its eyes.
+/// How often a reader retries a slot that changes hands while it is read.
 const READ_TRIES: u32 = 8;
 
 /// A counter at one moment.
@@ -39,15 +39,15 @@ const READ_TRIES: u32 = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CounterSnapshot {
-    /// What it counts.
+    /// The quantity that it counts.
     pub id: CounterId,
-    /// Whose it is: a program's own words, or the ring's name and the consumer's id.
+    /// Whose counter it is: the program's own text, or the ring's name and the consumer's id.
     pub label: String,
-    /// How much.
+    /// Its value.
     pub value: u64,
 }
 
-/// Whether somebody has a slot.
+/// Whether a slot has an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotState {
     Free,
@@ -71,7 +71,7 @@ pub(super) struct SlotWords {
 
 const _: () = assert!(size_of::<SlotWords>() == 64);
 
-/// A slot's first word, taken apart.
+/// A slot's first word, split into its fields.
 #[derive(Clone, Copy)]
 struct Head {
     id: u32,
@@ -100,7 +100,7 @@ impl Head {
         }
     }
 
-    /// The same slot in another state; a claim gets a new number.
+    /// The same slot's first word in another state; each claim gets a new number.
     fn with(self, state: SlotState, id: u32) -> Self {
         let (bits, step) = match state {
             SlotState::Free => (0, 0),
@@ -123,12 +123,12 @@ impl SlotWords {
         self.head().state()
     }
 
-    /// Whether this is a counter of that id and label. For who has the slot's lock.
+    /// Whether this is the counter with that id and label. The caller has the slot's lock.
     pub(super) fn is(&self, id: CounterId, label: &Label) -> bool {
         self.head().id == id.get() && self.label() == *label
     }
 
-    /// Makes the slot a counter that stands at zero. The caller has its lock.
+    /// Makes the slot a counter that starts at zero. The caller has its lock.
     pub(super) fn claim(&self, id: CounterId, label: &Label) {
         let claimed = self.head().with(SlotState::Claimed, id.get());
         self.head.store(claimed.word(), Ordering::Relaxed);
@@ -141,19 +141,19 @@ impl SlotWords {
         self.head.store(in_use.word(), Ordering::Release);
     }
 
-    /// Gives the slot back. The caller has its lock.
+    /// Frees the slot. The caller has its lock.
     pub(super) fn free(&self) {
         let free = self.head().with(SlotState::Free, 0);
         self.head.store(free.word(), Ordering::Release);
     }
 
-    /// The value's only writer adds to it.
+    /// Adds to the value. Only the slot's owner may call this.
     #[inline(always)]
     pub(super) fn add(&self, n: u64) {
         self.set(self.get().wrapping_add(n));
     }
 
-    /// The value's only writer replaces it.
+    /// Replaces the value. Only the slot's owner may call this.
     #[inline(always)]
     pub(super) fn set(&self, value: u64) {
         self.value.store(value, Ordering::Relaxed);
@@ -172,7 +172,7 @@ impl SlotWords {
         label
     }
 
-    /// The counter, if the slot is one.
+    /// The counter, if the slot is in use.
     pub(super) fn read(&self) -> Option<CounterSnapshot> {
         for _ in 0..READ_TRIES {
             let word = self.head.load(Ordering::Acquire);
@@ -194,7 +194,7 @@ impl SlotWords {
     }
 }
 
-/// The label as text; what is not UTF-8 is replaced.
+/// The label as text; bytes that are not UTF-8 are replaced.
 fn text(label: &Label) -> String {
     let end = label
         .iter()
@@ -218,7 +218,7 @@ mod tests {
         let slot = SlotWords::default();
         slot.claim(CounterId::EVENTS_PUBLISHED, &label("ticks"));
         slot.set(0x0102);
-        // SAFETY: eight initialised words, which nobody writes now.
+        // SAFETY: eight initialised words, which no other thread writes now.
         let bytes = unsafe { core::ptr::from_ref(&slot).cast::<[u8; 64]>().read() };
         assert_eq!(bytes[..4], 0x10_u32.to_ne_bytes());
         assert_eq!(bytes[4..8], (4_u32 | 2).to_ne_bytes());

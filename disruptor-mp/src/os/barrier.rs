@@ -1,7 +1,8 @@
 //! A barrier that one process imposes on others: Linux's `membarrier`, in its global expedited form.
 //!
-//! Who stores often and looks for sleepers afterwards registers once and pays no fence; who is about to sleep, which is
-//! seldom, runs the barrier, and every core that runs a registered process passes a full fence before the call returns.
+//! A party that stores often and reads the waiters line after each store registers its process once, and
+//! needs no fence. A party that is about to sleep, which is rare, runs the barrier: before the call returns,
+//! every core that runs a registered process passes a full fence.
 
 #[cfg(all(target_os = "linux", not(miri)))]
 mod imp {
@@ -34,13 +35,13 @@ mod imp {
     }
 }
 
-/// Makes this process one that [`run`] reaches. Says whether it is; if not it needs fences of its own. Registering
-/// again costs one short system call, and a process that was forked must.
+/// Registers this process, so that [`run`] reaches it. Returns whether that worked; if not, the process needs fences
+/// of its own. Registering again costs one short system call, and a forked process has to register again.
 pub(crate) fn register() -> bool {
     imp::register()
 }
 
-/// A full fence on every core that runs a registered process. Says whether it happened.
+/// Runs a full fence on every core that runs a registered process. Returns whether it worked.
 pub(crate) fn run() -> bool {
     imp::run()
 }

@@ -1,9 +1,10 @@
-//! Which cores this process may use, and pinning to one of them.
+//! The number of cores, and pinning to one of them.
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 
-use crate::sync::process::{AtomicUsize, Ordering};
+use super::cgroup;
 
 #[cfg(target_os = "linux")]
 use nix::{
@@ -11,42 +12,26 @@ use nix::{
     unistd::Pid,
 };
 
-/// What [`usable_cpus`] has found; 0 before it was asked.
-static USABLE: AtomicUsize = AtomicUsize::new(0);
-
-/// How many cores this process can keep busy: its affinity and its cgroup quota, at least 1. Asked once, and known anew
-/// when the process is pinned.
-pub(crate) fn usable_cpus() -> usize {
-    match USABLE.load(Ordering::Relaxed) {
-        0 => {
-            let found = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-            // another thread may have pinned the process meanwhile: that stays
-            match USABLE.compare_exchange(0, found, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => found,
-                Err(known) => known,
-            }
-        }
-        known => known,
-    }
-}
-
-/// How many cores the machine has, for those who run elsewhere, too; at least 1. Asked once.
-#[cfg(target_os = "linux")]
+/// The number of cores that the machine has online; at least 1. Computed once.
 pub(crate) fn online_cpus() -> usize {
-    use std::sync::OnceLock;
-
-    use nix::unistd::{SysconfVar, sysconf};
     static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| match sysconf(SysconfVar::_NPROCESSORS_ONLN) {
-        Ok(Some(count)) => usize::try_from(count).unwrap_or(1).max(1),
-        _ => usable_cpus(),
+    *COUNT.get_or_init(|| {
+        #[cfg(target_os = "linux")]
+        if let Ok(Some(count)) = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN) {
+            return usize::try_from(count).unwrap_or(1).max(1);
+        }
+        std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
     })
 }
 
-/// No process is kept from a core here.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn online_cpus() -> usize {
-    usable_cpus()
+/// How many parties can run at once: the machine's cores, or as many as the cgroup's quota can keep busy; at
+/// least 1. Computed once. Affinity does not count: each party that shares a ring can have a core of its own.
+pub(crate) fn concurrency() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        let quota = cgroup::cpu_quota().map_or(usize::MAX, |quota| quota as usize);
+        quota.min(online_cpus())
+    })
 }
 
 /// The cores that the calling thread may run on, in ascending order.
@@ -56,8 +41,8 @@ pub(crate) fn available_cores() -> Vec<usize> {
         Ok(set) => (0..CpuSet::count())
             .filter(|&core| set.is_set(core).unwrap_or(false))
             .collect(),
-        // More cores than a fixed set can name.
-        Err(_) => (0..usable_cpus()).collect(),
+        // There are more cores than a fixed-size set can name.
+        Err(_) => (0..online_cpus()).collect(),
     }
 }
 
@@ -72,7 +57,7 @@ pub(crate) fn pin_current_thread(core: usize) -> io::Result<()> {
 pub(crate) fn pin_process(core: usize) -> io::Result<()> {
     let set = only(core)?;
     sched_setaffinity(Pid::from_raw(0), &set)?;
-    // A thread that is started meanwhile by one not yet pinned is seen by the second pass.
+    // The second pass catches threads that another thread started before it was pinned.
     for _ in 0..2 {
         for task in std::fs::read_dir("/proc/self/task")? {
             let Some(thread) = task?
@@ -88,11 +73,10 @@ pub(crate) fn pin_process(core: usize) -> io::Result<()> {
             }
         }
     }
-    USABLE.store(1, Ordering::Relaxed);
     Ok(())
 }
 
-/// The set of one core.
+/// The set that contains only `core`.
 #[cfg(target_os = "linux")]
 fn only(core: usize) -> io::Result<CpuSet> {
     let mut set = CpuSet::new();
@@ -103,16 +87,16 @@ fn only(core: usize) -> io::Result<CpuSet> {
 /// The cores that the calling thread may run on: all of them.
 #[cfg(all(test, not(target_os = "linux")))]
 pub(crate) fn available_cores() -> Vec<usize> {
-    (0..usable_cpus()).collect()
+    (0..online_cpus()).collect()
 }
 
-/// Not possible on this system.
+/// Unsupported on this system.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin_current_thread(_core: usize) -> io::Result<()> {
     Err(no_affinity())
 }
 
-/// Not possible on this system.
+/// Unsupported on this system.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin_process(_core: usize) -> io::Result<()> {
     Err(no_affinity())
@@ -138,11 +122,11 @@ mod tests {
             std::thread::spawn(move || pin_current_thread(core).map(|()| available_cores())).join();
         assert_eq!(inside.expect("thread").expect("pinned"), [core]);
         assert_eq!(available_cores(), before);
-        assert!(usable_cpus() >= 1);
-        assert!(online_cpus() >= usable_cpus());
+        assert!(concurrency() >= 1);
+        assert!(online_cpus() >= concurrency());
     }
 
-    /// Set in a process that this test program runs again to pin it.
+    /// Set in the environment of a process that runs this test program again in order to pin itself.
     const PINNED: &str = "OS_TEST_PINNED";
 
     #[test]
@@ -158,10 +142,10 @@ mod tests {
             assert!(said.contains("1 passed"), "{said}");
             return;
         }
-        assert!(usable_cpus() >= 1, "asked before");
+        let before = concurrency();
         pin_process(available_cores()[0]).expect("pinned");
-        assert_eq!(usable_cpus(), 1);
         assert_eq!(available_cores().len(), 1);
+        assert_eq!(concurrency(), before, "others run elsewhere");
     }
 
     #[test]

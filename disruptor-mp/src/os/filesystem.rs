@@ -1,4 +1,4 @@
-//! What a file lies on: its page size, its free space, and whether other machines share it.
+//! The file system of a file: its page size, its free space, and whether other machines share it.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -6,11 +6,12 @@ use std::os::fd::BorrowedFd;
 use nix::sys::statfs::fstatfs;
 
 use super::memory::page_size;
+use super::retry_on_signal;
 
-/// File systems that more than one machine may write to, or that cannot be told from such, by their statfs number.
+/// The statfs numbers of file systems that several machines may write to, or that look like such.
 ///
-/// Shared mappings and locks there reach one machine only, so a ring on one would fail silently. FUSE is among them
-/// because sshfs and its like look the same as a local one.
+/// Shared mappings and locks there reach one machine only, so that a ring would fail silently. FUSE is in the
+/// list because a local FUSE file system looks the same as sshfs and the like.
 #[cfg(target_os = "linux")]
 const NETWORK: [(u32, &str); 24] = [
     (0x0000_564c, "NCP"),
@@ -47,10 +48,10 @@ const HUGETLBFS: u32 = 0x9584_58f6;
 #[cfg(target_os = "linux")]
 const TMPFS: u32 = 0x0102_1994;
 
-/// The statfs number of the file system that `fd` lies on; the upper half that some systems sign-extend is cut off.
+/// The statfs number of the file system that `fd` lies on, without the upper half, which some systems sign-extend.
 #[cfg(target_os = "linux")]
 fn magic(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(fstatfs(fd)?.filesystem_type().0 as u32)
+    Ok(retry_on_signal(|| fstatfs(fd))?.filesystem_type().0 as u32)
 }
 
 /// The kind of network file system that `fd` lies on, or `None` if it is a local one.
@@ -69,13 +70,13 @@ pub(crate) fn network_kind(fd: BorrowedFd<'_>) -> io::Result<Option<&'static str
     let known = [
         "nfs", "smbfs", "afpfs", "webdav", "macfuse", "osxfuse", "ftp",
     ];
-    let found = fstatfs(fd)?;
+    let found = retry_on_signal(|| fstatfs(fd))?;
     Ok(known
         .into_iter()
         .find(|kind| *kind == found.filesystem_type_name()))
 }
 
-/// The file lies on hugetlbfs: its length and its mappings come in huge pages, which cannot be split.
+/// Whether the file lies on hugetlbfs: its length and its mappings come in huge pages, which cannot be split.
 pub(crate) fn is_hugetlbfs(fd: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     return magic(fd).is_ok_and(|magic| magic == HUGETLBFS);
@@ -86,7 +87,7 @@ pub(crate) fn is_hugetlbfs(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// The file lies on a tmpfs (or is a memfd): its pages are memory.
+/// Whether the file lies on a tmpfs (or is a memfd): its pages are memory.
 pub(crate) fn is_tmpfs(fd: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     return magic(fd).is_ok_and(|magic| magic == TMPFS);
@@ -97,7 +98,7 @@ pub(crate) fn is_tmpfs(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// The unit in which the file is mapped: the huge page of a hugetlbfs, else the page of the system.
+/// The unit in which the file is mapped: the huge page of a hugetlbfs, else the system's page.
 pub(crate) fn file_system_page_size(fd: BorrowedFd<'_>) -> u64 {
     let page = page_size() as u64;
     if !is_hugetlbfs(fd) {
@@ -106,8 +107,8 @@ pub(crate) fn file_system_page_size(fd: BorrowedFd<'_>) -> u64 {
     nix::sys::statvfs::fstatvfs(fd).map_or(page, |found| page.max(wide(found.fragment_size())))
 }
 
-/// Bytes that may still be allocated where `fd` lies; `u64::MAX` if nothing but memory limits it (a memfd, a tmpfs without
-/// a size).
+/// Bytes that may still be allocated where `fd` lies; `u64::MAX` if only memory limits it (a memfd, a tmpfs
+/// without a size).
 pub(crate) fn free_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let found = nix::sys::statvfs::fstatvfs(fd)?;
     if wide(found.blocks()) == 0 {
@@ -116,7 +117,7 @@ pub(crate) fn free_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(wide(found.blocks_available()).saturating_mul(wide(found.fragment_size())))
 }
 
-/// A hugetlbfs without a limit of its own says nothing about free pages; the pool does.
+/// Free bytes of the pool of huge pages, as a hugetlbfs without a limit of its own does not report any.
 fn free_huge_pages(fd: BorrowedFd<'_>) -> Option<u64> {
     if !is_hugetlbfs(fd) {
         return None;
@@ -137,7 +138,7 @@ fn free_huge_pages(fd: BorrowedFd<'_>) -> Option<u64> {
     Some(free.saturating_add(overcommit).saturating_mul(size))
 }
 
-/// The fields of statvfs have another width on each system.
+/// The fields of statvfs have a different width on each system.
 fn wide(value: impl Into<u64>) -> u64 {
     value.into()
 }

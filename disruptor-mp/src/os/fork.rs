@@ -1,35 +1,45 @@
 //! Fork detection and the registry of lock descriptors (R8).
 //!
-//! A forked child inherits every open file description, and with it every byte lock of its parent: a child that lives on
-//! would keep a dead owner's lock. So each lock descriptor is listed here from the moment it is opened, and a
-//! `pthread_atfork` child handler closes all of them. What the kernel does not do for us is caught by the *live word*: one
-//! word in a page that is wiped on fork, non-zero only in the process that mapped it.
+//! A forked child inherits every open file description, and with it every byte lock of its parent. A child
+//! that lives on would keep a dead owner's lock. So each lock descriptor is listed here before anything is
+//! locked through it, and a `pthread_atfork` child handler closes all of them. The *live word* detects a fork
+//! even where no handler runs: it lies in a page that the kernel wipes on fork, and is non-zero only in the
+//! process that mapped it.
 //!
-//! Who writes what: the live word is written once, by the process that maps it. The registry is written under a spin lock
-//! whose word holds the pid of the holder, so that a child of a raw `clone` can tell that the holder was its parent and
-//! take the lock over. The prepare handler takes that lock, so no descriptor is half registered while `fork` runs.
+//! Writers: the process that maps the live word writes it once. A thread claims a place of the
+//! registry by one exchange; then that thread alone writes it.
+//!
+//! The registry has no lock. A thread would hold it while it opens a file. That thread may have been
+//! preempted by the thread that waits for the lock (which has a higher real-time priority, on the same core),
+//! or may be missing in a child that was made by a raw `clone`. Instead, the prepare handler counts forks. A
+//! thread opens a descriptor, lists it, and checks whether the count has moved meanwhile. If it has, a child
+//! may have got the description before it was listed: the thread closes it and opens another one. Such a
+//! child keeps a description that never carries a lock. A thread waits, asleep, only while a fork is under
+//! way that began before the descriptor is opened; a fork never waits.
 //!
 //! A process that dies needs nothing from this file: the kernel closes the descriptors.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
-use core::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU64, Ordering, fence};
+
+use super::descriptor::{Mark, lost_locks};
+use crate::clock;
 
 /// The live word of the newest fork generation that asked for one; null before the first call.
 static CURRENT: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// A word that is non-zero as long as the caller is the process that this call was made in.
+/// A word that is non-zero only in the process that called this function.
 ///
-/// Keep the reference and load it (Relaxed) wherever a fork has to be noticed: in a forked child the same address reads 0,
-/// for good, also when the child was made by a raw `clone`. A child that calls this function gets a word of its own; one
-/// page is spent for each generation of forks.
+/// Keep the reference and load it (Relaxed) wherever a fork has to be noticed: in a forked child the same
+/// address reads 0 for good, even if the child was made by a raw `clone`. A child that calls this function
+/// gets a word of its own, so that each generation of forks costs one page.
 ///
-/// Kernels without `MADV_WIPEONFORK` (before 4.14) and macOS have the word zeroed by the atfork handler instead, which a raw
-/// `clone` bypasses.
+/// Where the kernel has no `MADV_WIPEONFORK` (before 4.14), and on macOS, the atfork handler zeroes the word
+/// instead. A raw `clone` bypasses that handler.
 #[cfg(not(miri))]
 pub(crate) fn live_word() -> &'static AtomicU64 {
     let seen = CURRENT.load(Ordering::Acquire);
@@ -47,7 +57,7 @@ pub(crate) fn live_word() -> &'static AtomicU64 {
         Ordering::Acquire,
     ) {
         Ok(_) => fresh,
-        // Another thread of this process won; our page stays mapped, which happens at most once for each racing thread.
+        // Another thread of this process was faster. This page stays mapped, at most once for each racing thread.
         Err(winner) => word_at(winner).unwrap_or(fresh),
     }
 }
@@ -61,7 +71,7 @@ pub(crate) fn live_word() -> &'static AtomicU64 {
 
 /// The word behind a pointer that was read from `CURRENT`.
 fn word_at(pointer: *const AtomicU64) -> Option<&'static AtomicU64> {
-    // SAFETY: CURRENT is null or points to a word made by `fresh_word`, which is never unmapped, in no generation.
+    // SAFETY: CURRENT is null or points to a word that `fresh_word` made and that is never unmapped (R8).
     unsafe { pointer.as_ref() }
 }
 
@@ -88,7 +98,8 @@ fn wiped_page() -> Option<&'static AtomicU64> {
         )
     };
     let page = page.ok()?;
-    // SAFETY: exactly the page mapped above, which nothing else knows; wiping changes only what a child sees (R8).
+    // SAFETY: exactly the page mapped above, to which there is no reference; wiping changes only what a child
+    // sees (R8).
     let wiped = unsafe {
         nix::sys::mman::madvise(
             page,
@@ -105,37 +116,104 @@ fn wiped_page() -> Option<&'static AtomicU64> {
     Some(unsafe { page.cast::<AtomicU64>().as_ref() })
 }
 
-/// No other system wipes on fork.
+/// Other systems cannot wipe a page on fork.
 #[cfg(all(not(miri), not(target_os = "linux")))]
 fn wiped_page() -> Option<&'static AtomicU64> {
     None
 }
 
 /// Descriptors in one block of the registry.
-const BLOCK_DESCRIPTORS: usize = 64;
+const BLOCK_PLACES: usize = 64;
 
-/// A free place in the registry.
+/// A place that no thread has.
 const EMPTY: i32 = -1;
 
-/// A fixed array of places and a link to the next; blocks are only ever added, so the child handler can walk them.
+/// A place whose thread is opening its descriptor.
+const CLAIMED: i32 = -2;
+
+/// How often opening a descriptor between two forks is tried, with a nap between tries: ten seconds in all.
+/// The fork of a process with very much memory takes seconds.
+const TRIES: u32 = 10_000;
+const FIRST_NAP: Duration = Duration::from_micros(50);
+const NAP: Duration = Duration::from_millis(1);
+
+/// The registry's entry for one descriptor.
+#[derive(Debug)]
+struct Place {
+    /// The number, [`EMPTY`] or [`CLAIMED`]. A number is stored (Release) after its mark.
+    descriptor: AtomicI32,
+    device: AtomicU64,
+    inode: AtomicU64,
+    offset: AtomicI64,
+}
+
+impl Place {
+    const fn new() -> Self {
+        Self {
+            descriptor: AtomicI32::new(EMPTY),
+            device: AtomicU64::new(0),
+            inode: AtomicU64::new(0),
+            offset: AtomicI64::new(0),
+        }
+    }
+
+    /// Claims the place; true if the caller has it from now on.
+    fn claim(&self) -> bool {
+        let claimed =
+            self.descriptor
+                .compare_exchange(EMPTY, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
+        claimed.is_ok()
+    }
+
+    /// Lists a descriptor. The caller has claimed the place.
+    fn fill(&self, descriptor: i32, mark: Mark) {
+        self.device.store(mark.device, Ordering::Relaxed);
+        self.inode.store(mark.inode, Ordering::Relaxed);
+        self.offset.store(mark.offset, Ordering::Relaxed);
+        self.descriptor.store(descriptor, Ordering::Release);
+    }
+
+    fn free(&self) {
+        self.descriptor.store(EMPTY, Ordering::Release);
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            device: self.device.load(Ordering::Relaxed),
+            inode: self.inode.load(Ordering::Relaxed),
+            offset: self.offset.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Closes the descriptor if the number still refers to it. Async-signal-safe.
+    fn close(&self, descriptor: i32) {
+        if !self.mark().is_lost(descriptor) {
+            // SAFETY: by its mark, the number refers to the description that was opened for this place, and
+            // the owner of the place no longer uses it (R8).
+            drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        }
+    }
+}
+
+/// A fixed array of places and a link to the next block. Blocks are only ever added, so that the child
+/// handler can walk them.
 #[derive(Debug)]
 struct Block {
-    /// Registered descriptor numbers or [`EMPTY`]. Written under the registry lock.
-    places: [AtomicI32; BLOCK_DESCRIPTORS],
-    /// The next block or null. Set once, under the registry lock; never freed.
+    places: [Place; BLOCK_PLACES],
+    /// The next block or null. Set once; never freed.
     next: AtomicPtr<Block>,
 }
 
 impl Block {
     const fn new() -> Self {
         Self {
-            places: [const { AtomicI32::new(EMPTY) }; BLOCK_DESCRIPTORS],
+            places: [const { Place::new() }; BLOCK_PLACES],
             next: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
     fn next(&self) -> Option<&'static Self> {
-        // SAFETY: null or a leaked block, published with Release by `append`.
+        // SAFETY: null or a leaked block, which `append_block` published with Release.
         unsafe { self.next.load(Ordering::Acquire).as_ref() }
     }
 }
@@ -148,83 +226,62 @@ fn blocks() -> impl Iterator<Item = &'static Block> {
     std::iter::successors(Some(&FIRST), |block| block.next())
 }
 
-/// The pid of the thread group that holds the registry lock, or 0.
-static HOLDER: AtomicU32 = AtomicU32::new(0);
+/// All places, in order. Async-signal-safe.
+fn places() -> impl Iterator<Item = &'static Place> {
+    blocks().flat_map(|block| block.places.iter())
+}
 
-/// `pthread_self` of the thread between prepare and parent or child handler, or 0. Written under the registry lock.
-static FORKING: AtomicUsize = AtomicUsize::new(0);
+/// Claims a place for the caller.
+fn claim_place() -> &'static Place {
+    loop {
+        if let Some(place) = places().find(|place| place.claim()) {
+            return place;
+        }
+        append_block();
+    }
+}
 
-/// The handlers are registered. Written under the registry lock.
+/// Adds a block at the end, unless another thread is faster.
+fn append_block() {
+    let block = Box::into_raw(Box::new(Block::new()));
+    let last = blocks().last().unwrap_or(&FIRST);
+    let appended =
+        last.next
+            .compare_exchange(ptr::null_mut(), block, Ordering::AcqRel, Ordering::Relaxed);
+    if appended.is_err() {
+        // SAFETY: the block was made above, and no other thread has seen it.
+        drop(unsafe { Box::from_raw(block) });
+    }
+}
+
+/// How many forks have begun in this process and its ancestors. Written by the prepare handler.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
+/// How many forks are under way, in the lower half, in the process whose id is the upper half. In any other
+/// process no fork is under way: a raw `clone` made it in the middle of a fork. Written by the handlers.
+static UNDER_WAY: AtomicU64 = AtomicU64::new(0);
+
+/// The upper half of [`UNDER_WAY`] for this process.
+fn here() -> u64 {
+    u64::from(std::process::id()) << 32
+}
+
+/// Whether a fork of this process has begun and is not over.
+fn is_fork_under_way() -> bool {
+    let forks = UNDER_WAY.load(Ordering::SeqCst);
+    forks as u32 > 0 && forks & !u64::from(u32::MAX) == here()
+}
+
+/// Whether the handlers are registered.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Takes the registry lock. A holder with another pid is an ancestor: this process was made by a raw `clone` in the middle
-/// of its critical section, and nobody here will ever release that lock.
-fn lock_registry() {
-    let me = std::process::id();
-    let mut holder = 0;
-    while let Err(found) = HOLDER.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed)
-    {
-        holder = if found == me { 0 } else { found };
-        if found == me {
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// Releases the registry lock.
-fn unlock_registry() {
-    HOLDER.store(0, Ordering::Release);
-}
-
-/// The registry lock, held until dropped.
-#[derive(Debug)]
-struct Registry;
-
-impl Registry {
-    fn lock() -> Self {
-        lock_registry();
-        Self
-    }
-
-    /// A place that holds no descriptor.
-    fn free_place(&self) -> Option<&'static AtomicI32> {
-        blocks()
-            .flat_map(|block| block.places.iter())
-            .find(|place| place.load(Ordering::Relaxed) == EMPTY)
-    }
-
-    /// Adds a block at the end.
-    fn append(&self, block: Box<Block>) {
-        if let Some(last) = blocks().last() {
-            last.next.store(Box::into_raw(block), Ordering::Release);
-        }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        unlock_registry();
-    }
-}
-
-/// Runs `f` with the registry locked, as a thread that is opening a descriptor has it.
-#[cfg(test)]
-pub(super) fn while_registry_is_locked<T>(f: impl FnOnce() -> T) -> T {
-    let _registry = Registry::lock();
-    f()
-}
-
-/// Registers the fork handlers, once for each process and its descendants.
+/// Registers the fork handlers. Threads that race here may register them twice, which does no harm.
 fn install_handlers() {
     if cfg!(miri) || INSTALLED.load(Ordering::Acquire) {
         return;
     }
-    let _registry = Registry::lock();
-    if INSTALLED.load(Ordering::Relaxed) {
-        return;
-    }
-    // SAFETY: three plain functions that live as long as the program and are async-signal-safe. A failure (no memory) leaves
-    // the live word as the only protection, so it is not an error here.
+    // SAFETY: three plain functions that live as long as the program and are async-signal-safe. If
+    // registering fails (no memory), the live word is the only protection left, which is no error here.
     let failed = unsafe {
         libc::pthread_atfork(
             Some(before_fork),
@@ -235,105 +292,130 @@ fn install_handlers() {
     INSTALLED.store(failed == 0, Ordering::Release);
 }
 
-/// The calling thread, as a number that is never 0.
-fn this_thread() -> usize {
-    // SAFETY: no preconditions.
-    let thread = unsafe { libc::pthread_self() };
-    (thread as usize) | 1
+/// Prepare handler: announces the fork to threads that open a descriptor. The order matters: a thread that
+/// reads this fork's count finds the fork under way, or over.
+pub(super) extern "C" fn before_fork() {
+    let count = |forks: u64| match forks & !u64::from(u32::MAX) == here() {
+        true => forks + 1,
+        false => here() + 1,
+    };
+    let _ = UNDER_WAY.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |forks| {
+        Some(count(forks))
+    });
+    BEGUN.fetch_add(1, Ordering::SeqCst);
+    // SYNC POINT fork: pairs with the fence in `RegisteredFd::open_with`. Either that thread sees the new
+    // count, or the child sees the descriptor listed.
+    fence(Ordering::SeqCst);
 }
 
-/// Prepare handler: no descriptor is opened, registered or closed while the fork runs. Tolerates being registered twice (a
-/// process forked between `pthread_atfork` and the store to `INSTALLED` registers again).
-extern "C" fn before_fork() {
-    let me = this_thread();
-    if FORKING.load(Ordering::Relaxed) != me {
-        lock_registry();
-        FORKING.store(me, Ordering::Relaxed);
-    }
+/// Parent handler: from now on, nothing that is opened can reach the child.
+pub(super) extern "C" fn after_fork_in_parent() {
+    UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
 }
 
-/// Parent handler: goes on.
-extern "C" fn after_fork_in_parent() {
-    if FORKING.load(Ordering::Relaxed) == this_thread() {
-        FORKING.store(0, Ordering::Relaxed);
-        unlock_registry();
-    }
-}
-
-/// Child handler: gives up every lock description of the parent, so that the parent's death frees its locks (R8).
+/// Child handler: closes every lock description of the parent, so that the parent's death frees its locks
+/// (R8). Only this thread exists in the child. A number that the program has closed, and that refers to
+/// something else by now, is left alone.
 extern "C" fn after_fork_in_child() {
-    if FORKING.load(Ordering::Relaxed) != this_thread() {
-        return;
-    }
-    for place in blocks().flat_map(|block| block.places.iter()) {
-        let descriptor = place.swap(EMPTY, Ordering::Relaxed);
-        if descriptor != EMPTY {
-            // SAFETY: the number was registered when the fork began and only this thread exists in the child, so it still
-            // names the inherited description; nobody uses it again, because the live word reads 0 (R8).
-            unsafe { libc::close(descriptor) };
+    for place in places() {
+        let descriptor = place.descriptor.swap(EMPTY, Ordering::Acquire);
+        if descriptor >= 0 {
+            place.close(descriptor);
         }
     }
     if let Some(word) = word_at(CURRENT.load(Ordering::Relaxed)) {
         word.store(0, Ordering::Relaxed);
     }
-    FORKING.store(0, Ordering::Relaxed);
-    unlock_registry();
+    UNDER_WAY.store(0, Ordering::SeqCst);
 }
 
-/// A lock descriptor that forked children give up.
+/// A lock descriptor that forked children close.
 ///
-/// Dropping it in its own process unregisters and closes it, which frees its locks. Dropping it in a forked child does
-/// nothing: the child handler has closed the descriptor, and the number may belong to somebody else by now.
+/// Dropping it in its own process unregisters and closes it, which frees its locks. Dropping it in a forked
+/// child does nothing: the child handler has closed the descriptor, and the number may refer to another file
+/// by now. The same may happen in this process if the program closes the descriptor; the mark, which is
+/// compared before each use, reveals that.
 #[derive(Debug)]
 pub(crate) struct RegisteredFd {
-    /// The number; meaningful only while `live` is non-zero.
+    /// The number; meaningful only while `live` is non-zero and the number has the mark.
     descriptor: i32,
-    /// Where the registry holds it.
-    place: &'static AtomicI32,
+    mark: Mark,
+    /// The registry's place for it.
+    place: &'static Place,
     /// The live word of the process that opened it.
     live: &'static AtomicU64,
 }
 
 impl RegisteredFd {
-    /// Opens a descriptor and registers it in one step, as seen by a fork.
-    ///
-    /// `open` runs under the registry lock: it should be one system call.
-    pub(crate) fn open_with(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<Self> {
+    /// Opens a descriptor and registers it, which a fork sees as one step. Waits while a fork of another
+    /// thread is under way, and calls `open` again if a fork comes in between. The description is for locks:
+    /// its offset is set and must not be changed.
+    pub(crate) fn open_with(mut open: impl FnMut() -> io::Result<OwnedFd>) -> io::Result<Self> {
         let live = live_word();
         install_handlers();
-        let mut spare = None;
-        loop {
-            let registry = Registry::lock();
-            if let Some(block) = spare.take() {
-                registry.append(block);
+        let mut nap = FIRST_NAP;
+        for _ in 0..TRIES {
+            let begun = BEGUN.load(Ordering::SeqCst);
+            if is_fork_under_way() {
+                // the fork may belong to a thread that this one keeps from running
+                clock::sleep(nap);
+                nap = (nap * 2).min(NAP);
+                continue;
             }
-            if let Some(place) = registry.free_place() {
-                let descriptor = std::os::fd::IntoRawFd::into_raw_fd(open()?);
-                place.store(descriptor, Ordering::Relaxed);
-                return Ok(Self {
-                    descriptor,
-                    place,
-                    live,
-                });
+            let opened = open()?;
+            let mark = Mark::put_on(opened.as_fd())?;
+            let place = claim_place();
+            let descriptor = opened.into_raw_fd();
+            place.fill(descriptor, mark);
+            // SYNC POINT fork
+            fence(Ordering::SeqCst);
+            let registered = Self {
+                descriptor,
+                mark,
+                place,
+                live,
+            };
+            if BEGUN.load(Ordering::SeqCst) == begun {
+                return Ok(registered);
             }
-            // Allocate with the lock released: an allocator may have fork handlers of its own.
-            drop(registry);
-            spare = Some(Box::new(Block::new()));
+            // a child may have the description: nothing is ever locked through it
         }
+        Err(io::Error::other(match is_fork_under_way() {
+            true => {
+                "a fork of this process has been under way for ten seconds: it waits for something that this thread holds, \
+                 is stopped, or was begun by this very thread"
+            }
+            false => {
+                "other threads fork all the time: no descriptor could be opened between two forks"
+            }
+        }))
     }
 
-    /// The descriptor, or an error in a forked child.
+    /// The descriptor. An error in a forked child, and if the program has closed the descriptor.
     pub(crate) fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
         if !self.is_ours() {
             return Err(io::Error::other(
                 "this handle was opened before a fork; open the ring again in the child",
             ));
         }
-        // SAFETY: open since `open_with` and closed only by Drop, as this is the process that opened it (R8).
+        if self.is_lost() {
+            return Err(lost_locks());
+        }
+        // SAFETY: by its mark, the number refers to what `open_with` opened; this crate closes it only in Drop (R8).
         Ok(unsafe { BorrowedFd::borrow_raw(self.descriptor) })
     }
 
-    /// This is the process that opened the descriptor.
+    /// Whether the program has closed the descriptor, or put another one in its place. Makes two system calls.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.mark.is_lost(self.descriptor)
+    }
+
+    /// The mark, which says for which file it was opened.
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Whether this is the process that opened the descriptor.
     pub(crate) fn is_ours(&self) -> bool {
         self.live.load(Ordering::Relaxed) != 0
     }
@@ -344,10 +426,10 @@ impl Drop for RegisteredFd {
         if !self.is_ours() {
             return;
         }
-        let _registry = Registry::lock();
-        self.place.store(EMPTY, Ordering::Relaxed);
-        // SAFETY: we own the number: it was taken out of an OwnedFd, and no fork happened since (R8).
-        drop(unsafe { OwnedFd::from_raw_fd(self.descriptor) });
+        // in this order, a child that is forked in between finds the number listed: its handler closes the
+        // descriptor, or leaves it alone if the number refers to another file by now
+        self.place.close(self.descriptor);
+        self.place.free();
     }
 }
 

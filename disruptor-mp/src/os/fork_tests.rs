@@ -1,7 +1,8 @@
-//! What is left of a process that was killed, and what its forked children keep (R8).
+//! What remains of a killed process, and what its forked children keep (R8).
 //!
-//! The owner of a lock must be a process that can be killed alone, so each case runs this test binary again with
-//! `OS_TEST_OWNER` set; that process locks, maps, forks a grandchild that lives on, says both pids and waits to die.
+//! The owner of a lock must be a process that can be killed alone. So each case runs this test binary again
+//! with `OS_TEST_OWNER` set. That process locks, maps, forks a grandchild that lives on, prints the
+//! grandchild's pid and waits to be killed.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,19 +10,19 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::fork::{RegisteredFd, live_word, while_registry_is_locked};
+use super::fork::{RegisteredFd, after_fork_in_parent, before_fork, live_word};
 use super::lock::LockFile;
 use super::memory::{Access, Mapping, ReserveError, page_size, reserve};
 use super::process::Identity;
 use crate::layout::lock_bytes::{PRODUCER_BYTE, line_byte};
 
-/// The file of the case and the way to fork, for the owner.
+/// For the owner: the way to fork, and the file of the case.
 const OWNER: &str = "OS_TEST_OWNER";
 
-/// Runs `child` in a process made by `fork` and returns its exit code. After a raw clone `child` must not allocate: another
-/// thread of the test program may have held the allocator's lock.
+/// Runs `child` in a process made by `fork` and returns its exit code. After a raw clone `child` must not
+/// allocate, as another thread of the test program may have held the allocator's lock.
 fn in_forked_child(fork: fn() -> libc::pid_t, child: impl Fn() -> i32) -> i32 {
     let pid = fork();
     assert!(pid >= 0, "fork failed");
@@ -49,7 +50,8 @@ fn plain_fork() -> libc::pid_t {
 
 /// A fork behind the C library's back: no handlers run.
 fn raw_clone() -> libc::pid_t {
-    // SAFETY: like fork, as no stack and no shared memory is asked for; the child goes on here with a copy of everything.
+    // SAFETY: like fork, as neither a stack nor shared memory is asked for; the child continues here with a
+    // copy of everything.
     unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }
 }
 
@@ -95,11 +97,10 @@ fn a_child_neither_uses_nor_closes_a_registered_descriptor() {
     let code = in_forked_child(plain_fork, || {
         // SAFETY: asks about a number, which may be closed.
         let closed = unsafe { libc::fcntl(number, libc::F_GETFD) } == -1;
-        // Somebody else's descriptor gets the number.
-        // SAFETY: duplicates standard input onto a number that is closed.
+        // Another file gets the descriptor's number. SAFETY: duplicates standard input onto a number that is closed.
         let reused = unsafe { libc::dup2(0, number) } == number;
         let refused = registered.as_fd().is_err();
-        // SAFETY: a second owner in the child, dropped here only; the parent's is another process.
+        // SAFETY: a second owner, dropped only in the child; the parent's is in another process.
         drop(unsafe { std::ptr::read(&registered) });
         // SAFETY: asks about a number.
         let kept = unsafe { libc::fcntl(number, libc::F_GETFD) } != -1;
@@ -113,7 +114,7 @@ fn a_child_neither_uses_nor_closes_a_registered_descriptor() {
 fn the_registry_grows_and_reuses_places() {
     let open = || RegisteredFd::open_with(|| Ok(File::open("/dev/null")?.into())).expect("open");
     let many: Vec<_> = (0..150).map(|_| open()).collect();
-    // The child handler finds those of every block.
+    // The child handler finds the descriptors of every block.
     let code = in_forked_child(plain_fork, || {
         let open = many.iter().filter(|fd| {
             // SAFETY: asks about a number.
@@ -130,7 +131,7 @@ fn the_registry_grows_and_reuses_places() {
 
 #[test]
 fn forks_and_descriptors_at_once() {
-    // Enough places for all tests, so that no child of a raw clone has to allocate.
+    // There are enough places for all tests, so that no child of a raw clone has to allocate.
     let places: Vec<_> = (0..300)
         .map(|_| RegisteredFd::open_with(null_device).expect("open"))
         .collect();
@@ -150,7 +151,7 @@ fn forks_and_descriptors_at_once() {
         for fork in [plain_fork, raw_clone] {
             scope.spawn(move || {
                 while Instant::now() < until {
-                    // The registry's lock is free, or can be taken over, in the child.
+                    // Whatever the parent's threads are doing, the child can open a descriptor.
                     let code = in_forked_child(fork, || {
                         i32::from(RegisteredFd::open_with(null_device).is_ok())
                     });
@@ -171,18 +172,127 @@ fn null_device() -> std::io::Result<std::os::fd::OwnedFd> {
     )?)
 }
 
+/// A thread that is opening a descriptor keeps no other thread waiting. In the child of a raw clone that
+/// thread would never go on.
 #[test]
-fn a_lock_that_nobody_will_release_is_taken_over() {
-    let place = RegisteredFd::open_with(null_device).expect("open");
-    drop(place);
-    let code = while_registry_is_locked(|| {
-        in_forked_child(raw_clone, || {
-            // SAFETY: ends the child by a signal if it waits for ever.
-            unsafe { libc::alarm(20) };
-            i32::from(RegisteredFd::open_with(null_device).is_ok())
+fn a_child_does_not_wait_for_a_thread_that_it_does_not_have() {
+    for fork in [plain_fork, raw_clone] {
+        let mut codes = Vec::with_capacity(2);
+        RegisteredFd::open_with(|| {
+            if codes.is_empty() {
+                codes.push(in_forked_child(fork, || {
+                    // SAFETY: a signal ends the child if it waits for ever.
+                    unsafe { libc::alarm(20) };
+                    i32::from(RegisteredFd::open_with(null_device).is_ok())
+                }));
+            }
+            null_device()
         })
+        .expect("open");
+        assert_eq!(codes, [1]);
+    }
+}
+
+/// A fork that has begun may copy a descriptor that is opened now, before it is listed.
+#[test]
+fn a_fork_that_is_under_way_is_waited_for() {
+    let opened = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        before_fork();
+        let opener = scope.spawn(|| {
+            RegisteredFd::open_with(|| {
+                opened.fetch_add(1, Ordering::Relaxed);
+                null_device()
+            })
+            .expect("open");
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(opened.load(Ordering::Relaxed), 0);
+        // a process that a raw clone makes meanwhile has no fork under way
+        let code = in_forked_child(raw_clone, || {
+            // SAFETY: a signal ends the child if it waits for long.
+            unsafe { libc::alarm(5) };
+            i32::from(RegisteredFd::open_with(null_device).is_ok())
+        });
+        assert_eq!(code, 1);
+        after_fork_in_parent();
+        opener.join().expect("the opener");
     });
+    assert!(opened.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn what_a_fork_may_have_taken_along_is_opened_again() {
+    let mut opened = Vec::new();
+    let registered = RegisteredFd::open_with(|| {
+        let descriptor = null_device()?;
+        opened.push(descriptor.as_raw_fd());
+        if opened.len() == 1 {
+            in_forked_child(plain_fork, || 0);
+        }
+        Ok(descriptor)
+    });
+    let registered = registered.expect("open");
+    // other tests fork, too
+    assert!(opened.len() > 1, "{opened:?}");
+    assert_eq!(opened.last(), Some(&registered.as_raw_fd()));
+}
+
+/// Acts like a program that closes a descriptor it has not opened: another file gets the number.
+fn replace_descriptor(number: i32) -> File {
+    let stranger = File::open("/dev/zero").expect("open");
+    // SAFETY: the replaced descriptor is this test's own, and dup2 accepts every number between 0 and the limit.
+    assert_eq!(unsafe { libc::dup2(stranger.as_raw_fd(), number) }, number);
+    stranger
+}
+
+/// Closes the number, and returns whether it was open.
+fn close(number: i32) -> bool {
+    // SAFETY: a number that only the calling test uses.
+    unsafe { libc::close(number) == 0 }
+}
+
+#[test]
+fn a_strangers_descriptor_is_neither_used_nor_closed() {
+    let (file, probe) = case_file();
+    let lock = LockFile::reopen(file.as_fd()).expect("reopen");
+    assert!(lock.try_lock(PRODUCER_BYTE).expect("lock"));
+    assert!(!lock.is_lost());
+    let number = lock.as_raw_fd();
+    let stranger = replace_descriptor(number);
+    assert!(lock.is_lost());
+    for outcome in [
+        lock.try_lock(PRODUCER_BYTE),
+        lock.is_held_by_other(PRODUCER_BYTE),
+        lock.unlock(PRODUCER_BYTE).map(|()| true),
+    ] {
+        let error = outcome.expect_err("not ours").to_string();
+        assert!(error.contains("has closed the descriptor"), "{error}");
+    }
+    assert!(probe.try_lock(PRODUCER_BYTE).expect("lock"), "it fell");
+    // neither a child's handler nor dropping closes it
+    let code = in_forked_child(plain_fork, || i32::from(close(number)));
     assert_eq!(code, 1);
+    drop(lock);
+    assert!(close(number));
+    drop(stranger);
+}
+
+/// The same file under the same number, as if the program had opened its ring again.
+#[test]
+fn another_description_of_the_same_file_is_a_stranger() {
+    let (file, probe) = case_file();
+    let lock = LockFile::reopen(file.as_fd()).expect("reopen");
+    assert!(lock.try_lock(PRODUCER_BYTE).expect("lock"));
+    let other = LockFile::reopen(file.as_fd()).expect("reopen");
+    // SAFETY: both numbers are this test's own.
+    unsafe { libc::dup2(other.as_raw_fd(), lock.as_raw_fd()) };
+    assert!(other.try_lock(PRODUCER_BYTE).expect("lock"), "it fell");
+    let number = lock.as_raw_fd();
+    assert!(lock.is_lost() && !other.is_lost());
+    drop(lock);
+    assert!(probe.is_held_by_other(PRODUCER_BYTE).expect("probe"));
+    assert!(close(number));
 }
 
 #[test]
@@ -193,15 +303,14 @@ fn a_mapping_stays_with_its_process() {
     let address = map.as_ptr().as_ptr();
     let is_mapped = || {
         let mut resident = 0_u8;
-        // SAFETY: asks whether a page is mapped; writes one byte.
+        // SAFETY: asks whether a page is mapped, and writes one byte.
         unsafe { libc::mincore(address.cast(), 1, &mut resident) == 0 }
     };
     assert!(is_mapped());
     let code = in_forked_child(plain_fork, || {
         let absent = !is_mapped();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        // Somebody else's memory gets the address.
-        // SAFETY: a new mapping that replaces nothing.
+        // Other memory gets the address. SAFETY: a new mapping that replaces nothing.
         unsafe { libc::mmap(address.cast(), page_size(), libc::PROT_READ, flags, -1, 0) };
         let reused = is_mapped();
         // SAFETY: the child's copy, dropped once in the child.
@@ -245,7 +354,7 @@ fn an_identity_is_computed_anew_in_a_child() {
     assert_eq!(code, 1);
 }
 
-/// Lives on until somebody kills it; for a minute in case nobody does.
+/// Lives on until a signal kills it, for a minute at most.
 fn pause() -> ! {
     // SAFETY: no preconditions.
     unsafe { libc::alarm(60) };
@@ -290,14 +399,14 @@ impl Owner {
         }
     }
 
-    /// SIGKILL, and the kernel has finished with it.
+    /// Sends SIGKILL, and waits until the kernel has finished with the process.
     fn kill(&mut self) {
         self.process.kill().expect("kill");
         self.process.wait().expect("wait");
     }
 
     fn grandchild_lives(&self) -> bool {
-        // SAFETY: signal 0 only asks.
+        // SAFETY: signal 0 only asks whether the process exists.
         self.grandchild > 0 && unsafe { libc::kill(self.grandchild, 0) } == 0
     }
 }
@@ -310,7 +419,7 @@ impl Drop for Owner {
             // SAFETY: a process that this test started, still unreaped or still running.
             unsafe { libc::kill(self.grandchild, libc::SIGKILL) };
         }
-        // The grandchild holds the other end: this ends when it has ended.
+        // The grandchild holds the other end, so that this returns once it has ended.
         let _ = std::io::copy(&mut self.output, &mut std::io::sink());
     }
 }
@@ -324,7 +433,7 @@ fn owner_test_name() -> String {
     )
 }
 
-/// Not a test of its own: the owner, when run by one of the tests below.
+/// Not a test of its own: the owner, which the tests below run.
 #[test]
 fn owner() {
     let Ok(case) = std::env::var(OWNER) else {
@@ -351,7 +460,7 @@ fn owner() {
     std::thread::sleep(Duration::from_secs(60));
 }
 
-/// A file of one page, and a description of our own to look at its locks with.
+/// A file of one page, and another description of it, to probe its locks with.
 fn case_file() -> (File, LockFile) {
     let file = File::from(super::memory::test_memfd());
     reserve(file.as_fd(), page_size() as u64).expect("reserve");
@@ -397,12 +506,12 @@ fn a_forked_child_does_not_keep_the_lock_of_a_killed_owner() {
     let mut owner = Owner::start(&file, "fork");
     assert!(!probe.try_lock(PRODUCER_BYTE).expect("lock"));
     owner.kill();
-    // The child may not have come to its handler yet.
+    // The child's handler may not have run yet.
     assert!(locked_within(&probe, Duration::from_secs(20)));
     assert!(owner.grandchild_lives());
 }
 
-/// The negative control: without the handlers the lock does outlive its owner, so the test above can fail.
+/// The negative control: without the handlers the lock does outlive its owner, so that the test above can fail.
 #[test]
 fn a_raw_clone_does_keep_it() {
     let (file, probe) = case_file();
@@ -436,13 +545,10 @@ fn a_file_size_limit_is_an_error_and_not_a_signal() {
         };
         // SAFETY: a valid resource and a pointer to a whole struct; only this child is limited.
         unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) };
-        let refused = matches!(
-            reserve(file.as_fd(), 8192),
-            Err(ReserveError::NoSpace {
-                needed: 8192,
-                free: 4096
-            })
-        );
+        let refused = match reserve(file.as_fd(), 8192) {
+            Err(ReserveError::Io(error)) => error.raw_os_error() == Some(libc::EFBIG),
+            _ => false,
+        };
         i32::from(refused && reserve(file.as_fd(), 4096).is_ok())
     });
     assert_eq!(code, 1);

@@ -1,25 +1,27 @@
 //! Sleeping on a word of shared memory: the futex, shared between processes.
 //!
-//! The standard library's and `atomic-wait`'s futexes are private to a process and wake nobody across one. A word is
-//! compared and slept on in one step by the kernel; whoever wakes changes the word first.
+//! The futexes of the standard library and of `atomic-wait` are private to a process, and wake no sleeper of another
+//! one. The kernel compares the word and falls asleep on it in one step; a waker changes the word before it wakes.
 
 use std::io;
 use std::time::Duration;
 
 use crate::sync::process::AtomicU32;
 
-/// Sleeps until somebody wakes this word, but not at all if it is no longer `expected`, and no longer than `longest`.
-/// Returns early now and then: the caller looks again at what it waits for.
+/// Sleeps until this word is woken, at most for `longest`. Returns at once if the word is no longer
+/// `expected`. May return early, and does so at each signal: the caller checks again whether its wait is
+/// over, and the clock.
 pub(crate) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
     imp::wait(word, expected, longest);
 }
 
-/// Wakes everybody who sleeps on this word.
+/// Wakes every sleeper on this word, in any process.
 pub(crate) fn wake_all(word: &AtomicU32) {
     imp::wake_all(word);
 }
 
-/// Sleeps until somebody wakes one of these words, but not at all if one of them is no longer what is expected.
+/// Sleeps until one of these words is woken, at most for `longest`. Returns at once if one of them no longer
+/// has its expected value.
 ///
 /// # Errors
 ///
@@ -31,13 +33,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], longest: Duration) -> io::Re
 #[cfg(target_os = "linux")]
 mod imp {
     use super::*;
-
-    fn timespec(duration: Duration) -> libc::timespec {
-        libc::timespec {
-            tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: duration.subsec_nanos().into(),
-        }
-    }
+    use crate::os::clock::{monotonic, timespec};
 
     pub(super) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
         let longest = timespec(longest);
@@ -55,7 +51,7 @@ mod imp {
     }
 
     pub(super) fn wake_all(word: &AtomicU32) {
-        // SAFETY: FUTEX_WAKE uses the word's address alone (R9).
+        // SAFETY: FUTEX_WAKE uses only the word's address (R9).
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
@@ -88,13 +84,9 @@ mod imp {
                 reserved: 0,
             })
             .collect();
-        let mut now = timespec(Duration::ZERO);
-        // SAFETY: the call fills the time that it is given.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-        let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
-        let until = timespec(now.saturating_add(longest));
-        // SAFETY: the words are aligned and kept alive by their references, the arrays live until the call returns;
-        // without FUTEX2_PRIVATE the words are shared between processes (R9).
+        let until = timespec(monotonic().saturating_add(longest));
+        // SAFETY: the words are aligned and their references keep them alive, and the arrays live until the
+        // call returns; without FUTEX2_PRIVATE the words are shared between processes (R9).
         let result = unsafe {
             libc::syscall(
                 SYS_FUTEX_WAITV,
@@ -119,7 +111,7 @@ mod imp {
     }
 }
 
-/// Other systems sleep by the clock: a millisecond at a time.
+/// Other systems sleep by the clock, for a millisecond at most.
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use super::*;
@@ -129,7 +121,7 @@ mod imp {
 
     pub(super) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
         if word.load(Ordering::Acquire) == expected {
-            std::thread::sleep(longest.min(BOUND));
+            crate::os::clock::sleep(longest.min(BOUND));
         }
     }
 

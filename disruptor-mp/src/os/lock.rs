@@ -1,44 +1,80 @@
-//! Byte locks that say who is alive (R8).
+//! Byte locks that say which parties are alive (R8).
 //!
-//! One party is one locked byte. The lock belongs to an open file description that this file opens for itself, through
-//! `/proc/self/fd`, and that is never mapped: a mapping would keep a closed description, and its locks, alive. The kernel
-//! frees the byte when the last descriptor of that description is closed, however its process ended. A stopped process
-//! keeps its bytes: it is alive.
+//! One party is one locked byte. The lock belongs to an open file description that this file opens for
+//! itself, through `/proc/self/fd`, and that is never mapped: a mapping would keep a closed description, and
+//! its locks, alive. The kernel frees the byte when the last descriptor of that description is closed,
+//! however its process ended. A stopped process keeps its bytes: it is alive.
 //!
-//! The byte numbers are the same in every layout version and lie beyond any data: locking touches no contents.
+//! The byte numbers are the same in every layout version. Locking a byte touches no contents.
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
 
 use super::fork::RegisteredFd;
+#[cfg(target_os = "linux")]
+use super::retry_on_signal;
 
 /// A description of a segment's file that carries locks and nothing else.
 ///
-/// Locks of two `LockFile`s conflict, in one process or in two. Dropping it frees all its locks, at once, even if a child has
-/// inherited the description and not given it up yet (a raw `clone`, or a fork that has not come to its handlers); in a forked child every
-/// call fails and Drop does nothing.
+/// Locks of two `LockFile`s conflict, in one process or in two. Dropping it frees all its locks at once, even
+/// if a child has inherited the description and still has it (a raw `clone`, or a fork whose handlers have
+/// not run yet). In a forked child, and where the program has closed the descriptor, every call fails and
+/// Drop does nothing.
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: RegisteredFd,
 }
 
 impl LockFile {
-    /// Opens a description of its own for the file behind `of`, never by name: the name may mean another file by now.
+    /// Opens a description of its own for the file behind `of`, never by name: the name may refer to another
+    /// file by now.
     pub(crate) fn reopen(of: BorrowedFd<'_>) -> io::Result<Self> {
-        let open = reopener(of)?;
+        Self::reopen_with(of, OFlag::O_RDWR)
+    }
+
+    /// As [`reopen`](Self::reopen), for a file that may not be written: locks can be probed, but none can be taken.
+    pub(crate) fn reopen_to_probe(of: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::reopen_with(of, OFlag::O_RDONLY)
+    }
+
+    fn reopen_with(of: BorrowedFd<'_>, access: OFlag) -> io::Result<Self> {
+        let open = reopener(of, access)?;
         RegisteredFd::open_with(open)
             .map(|file| Self { file })
             .map_err(explain_missing_proc)
     }
 
-    /// This is the process that opened it: the locks are ours.
+    /// Whether the locks were freed because the program has closed the descriptor, or put another one in its
+    /// place. Each call fails then. Makes two system calls.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.file.is_lost()
+    }
+
+    /// The descriptor, for questions about the file.
+    pub(crate) fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        self.file.as_fd()
+    }
+
+    /// Whether `path` itself (not the target of a symlink) is the file that the locks are on. Allocates nothing.
+    pub(crate) fn is_of(&self, path: &Path) -> io::Result<bool> {
+        let Some(found) = super::names::identity_at(path)? else {
+            return Ok(false);
+        };
+        let mark = self.file.mark();
+        Ok(found == (mark.device, mark.inode))
+    }
+
+    /// Whether this is the process that opened it.
     #[cfg(test)]
     pub(crate) fn is_ours(&self) -> bool {
         self.file.is_ours()
     }
 
-    /// Takes the lock on `byte`; false if another description holds it. Taking it twice is the same as once.
+    /// Takes the lock on `byte`; false if another description holds it. To take a held lock again changes nothing.
     pub(crate) fn try_lock(&self, byte: u64) -> io::Result<bool> {
         match system::set(self.file.as_fd()?, TAKE, byte, Some(1)) {
             Ok(()) => Ok(true),
@@ -47,22 +83,22 @@ impl LockFile {
         }
     }
 
-    /// Frees the lock on `byte`, held or not.
+    /// Frees the lock on `byte`, whether it is held or not.
     pub(crate) fn unlock(&self, byte: u64) -> io::Result<()> {
         system::set(self.file.as_fd()?, FREE, byte, Some(1))
     }
 
-    /// Somebody else holds `byte`: its owner is alive.
+    /// Whether another description holds `byte`: then its owner is alive.
     pub(crate) fn is_held_by_other(&self, byte: u64) -> io::Result<bool> {
         Ok(system::conflict(self.file.as_fd()?, byte, Some(1))?.is_some())
     }
 
-    /// The lowest byte of `range` that somebody else holds. An end of `u64::MAX` means no end.
+    /// The lowest byte of `range` that another description holds. An end of `u64::MAX` means no end.
     pub(crate) fn any_held_by_other(&self, range: Range<u64>) -> io::Result<Option<u64>> {
         let file = self.file.as_fd()?;
         let mut lowest = None;
         let mut end = range.end;
-        // The kernel reports any one conflict, not the lowest: look again below what it found.
+        // The kernel reports any one conflict, not the lowest: probe again below the one that it reported.
         while range.start < end {
             let length = (end < i64::MAX as u64).then(|| end - range.start);
             let Some(found) = system::conflict(file, range.start, length)? else {
@@ -75,32 +111,40 @@ impl LockFile {
     }
 }
 
+#[cfg(all(test, target_os = "linux", not(miri)))]
+impl std::os::fd::AsRawFd for LockFile {
+    fn as_raw_fd(&self) -> i32 {
+        self.file.as_raw_fd()
+    }
+}
+
 impl Drop for LockFile {
     fn drop(&mut self) {
         if let Ok(file) = self.file.as_fd() {
-            // Nothing to do about a failure: closing the description is the second way to free its locks.
+            // A failure needs no handling: closing the description frees its locks, too.
             let _ = system::set(file, FREE, 0, None);
         }
     }
 }
 
-/// The one system call that opens a fresh description, prepared so that nothing is allocated under the registry lock.
+/// The one system call that opens a fresh description, prepared so that it can be repeated without an allocation.
 #[cfg(target_os = "linux")]
-fn reopener(of: BorrowedFd<'_>) -> io::Result<impl FnOnce() -> io::Result<OwnedFd>> {
-    use nix::fcntl::{OFlag, open};
+fn reopener(of: BorrowedFd<'_>, access: OFlag) -> io::Result<impl Fn() -> io::Result<OwnedFd>> {
+    use nix::fcntl::open;
     let path = std::ffi::CString::new(super::names::proc_path(of)).map_err(io::Error::other)?;
-    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    Ok(
-        move || {
-            open(path.as_c_str(), flags, nix::sys::stat::Mode::empty()).map_err(io::Error::from)
-        },
-    )
+    let flags = access | OFlag::O_CLOEXEC;
+    Ok(move || {
+        let opened =
+            retry_on_signal(|| open(path.as_c_str(), flags, nix::sys::stat::Mode::empty()));
+        opened.map_err(io::Error::from)
+    })
 }
 
-/// macOS has no path that reopens a description: ask for the file's present name, and refuse if it means another file.
+/// macOS has no path that reopens a description: this opens the file by its present name, and fails if that
+/// refers to another file.
 #[cfg(not(target_os = "linux"))]
-fn reopener(of: BorrowedFd<'_>) -> io::Result<impl FnOnce() -> io::Result<OwnedFd>> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+fn reopener(of: BorrowedFd<'_>, access: OFlag) -> io::Result<impl Fn() -> io::Result<OwnedFd>> {
+    use nix::fcntl::{FcntlArg, fcntl, open};
     use nix::sys::stat::{Mode, fstat};
     let mut path = std::path::PathBuf::new();
     fcntl(of, FcntlArg::F_GETPATH(&mut path))?;
@@ -108,7 +152,7 @@ fn reopener(of: BorrowedFd<'_>) -> io::Result<impl FnOnce() -> io::Result<OwnedF
     Ok(move || {
         let file = open(
             &path,
-            OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
+            access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
             Mode::empty(),
         )?;
         let found = fstat(&file)?;
@@ -122,7 +166,7 @@ fn reopener(of: BorrowedFd<'_>) -> io::Result<impl FnOnce() -> io::Result<OwnedF
     })
 }
 
-/// On Linux the only thing that can be missing is `/proc` itself.
+/// On Linux, only `/proc` itself can be missing.
 fn explain_missing_proc(error: io::Error) -> io::Error {
     if cfg!(target_os = "linux") && error.kind() == io::ErrorKind::NotFound {
         return super::names::proc_is_missing();
@@ -130,10 +174,10 @@ fn explain_missing_proc(error: io::Error) -> io::Error {
     error
 }
 
-/// Requests an exclusive lock. (The constants have another type on each system.)
+/// Requests an exclusive lock. (The constants have a different type on each system.)
 const TAKE: libc::c_short = libc::F_WRLCK as libc::c_short;
 
-/// Requests to free a lock, and says that there is none.
+/// Requests to free a lock, and reports that there is none.
 const FREE: libc::c_short = libc::F_UNLCK as libc::c_short;
 
 /// A lock request for `length` bytes (`None`: to the end of all bytes) from `start`.
@@ -146,7 +190,7 @@ fn request(kind: libc::c_short, start: u64, length: Option<u64>) -> io::Result<l
             )
         })
     };
-    // SAFETY: all fields are integers, for which zero is a value; some systems have private fields, so no literal.
+    // SAFETY: all fields are integers, for which zero is valid; no literal, as some systems have private fields.
     let mut flock: libc::flock = unsafe { std::mem::zeroed() };
     flock.l_type = kind;
     flock.l_whence = libc::SEEK_SET as libc::c_short;
@@ -159,7 +203,7 @@ fn request(kind: libc::c_short, start: u64, length: Option<u64>) -> io::Result<l
 mod system {
     //! Open file description locks through nix.
 
-    use super::{BorrowedFd, FREE, TAKE, io, request};
+    use super::{BorrowedFd, FREE, TAKE, io, request, retry_on_signal};
     use nix::fcntl::{FcntlArg, fcntl};
 
     /// Takes or frees a range.
@@ -170,9 +214,8 @@ mod system {
         length: Option<u64>,
     ) -> io::Result<()> {
         let flock = request(kind, start, length)?;
-        fcntl(file, FcntlArg::F_OFD_SETLK(&flock))
-            .map(drop)
-            .map_err(io::Error::from)
+        retry_on_signal(|| fcntl(file, FcntlArg::F_OFD_SETLK(&flock)))?;
+        Ok(())
     }
 
     /// Where a conflicting lock starts.
@@ -182,7 +225,7 @@ mod system {
         length: Option<u64>,
     ) -> io::Result<Option<u64>> {
         let mut flock = request(TAKE, start, length)?;
-        fcntl(file, FcntlArg::F_OFD_GETLK(&mut flock))?;
+        retry_on_signal(|| fcntl(file, FcntlArg::F_OFD_GETLK(&mut flock)))?;
         Ok((flock.l_type != FREE).then(|| u64::try_from(flock.l_start).unwrap_or(start)))
     }
 }
@@ -277,7 +320,7 @@ mod tests {
     fn finds_the_lowest_byte() {
         let (file, a, b) = pair();
         let c = LockFile::reopen(file.as_fd()).expect("reopen");
-        // Taken in descending order by two owners, and neighbours merge into one range.
+        // The bytes are taken in descending order by two owners, and neighbours merge into one range.
         for (lock, byte) in [
             (&a, ID_BYTES_FROM + 9),
             (&b, 70),

@@ -1,9 +1,9 @@
 //! Mapped memory.
 //!
-//! A [`Mapping`] is not inherited by forked children (`MADV_DONTFORK`, R8): in a child nothing is at its address, and Drop
-//! leaves whatever came there later alone. A process that dies leaves nothing behind but the bytes in the file.
+//! A forked child does not inherit a [`Mapping`] (`MADV_DONTFORK`, R8): nothing is mapped at its address there, and
+//! Drop leaves alone whatever was mapped there later. A process that dies leaves only the bytes in the file.
 //!
-//! A file must be long enough, and its space reserved, before it is mapped: [`reserve`].
+//! Before a file is mapped, it must be long enough and its space reserved: [`reserve`].
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -19,13 +19,14 @@ use nix::sys::stat::fstat;
 #[allow(unused_imports, reason = "what is mapped is reserved first")]
 pub(crate) use super::filesystem::free_bytes;
 pub(crate) use super::reserve::{ReserveError, reserve};
+use super::step::{Failed, Step};
 
-/// What a mapping allows.
+/// The accesses that a mapping allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Loads and stores.
     ReadWrite,
-    /// Loads; a store is a SIGSEGV.
+    /// Loads; a store raises SIGSEGV.
     ReadOnly,
 }
 
@@ -40,33 +41,35 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps `len` bytes from `offset`, which must be a multiple of the file's page size. Fails if the file is shorter: a
-    /// page beyond the end would be a SIGBUS.
+    /// Maps `len` bytes from `offset`, which must be a multiple of the file's page size. Fails if the file is
+    /// shorter, as an access to a page beyond its end would raise SIGBUS.
     pub(crate) fn map(
         fd: BorrowedFd<'_>,
         offset: u64,
         len: usize,
         access: Access,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, Failed> {
+        let failed = |error: io::Error| Step::Map.failed(error).of_bytes(len as u64);
         if len == 0 || !offset.is_multiple_of(page_size() as u64) {
-            return Err(io::Error::new(
+            return Err(failed(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "a mapping needs a length and a whole page to start at",
-            ));
+            )));
         }
-        let there = file_length(fd)?;
+        let there = file_length(fd).map_err(|error| Step::LookAtFile.failed(error))?;
         if offset.checked_add(len as u64).is_none_or(|end| end > there) {
             let text = format!("the file has {there} bytes, but {len} are expected from {offset}");
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
         }
         let live = super::fork::live_word();
         let mut options = MmapOptions::new();
         options.offset(offset).len(len);
         let map = match access {
-            Access::ReadWrite => options.map_raw(&fd)?,
-            Access::ReadOnly => options.map_raw_read_only(&fd)?,
+            Access::ReadWrite => options.map_raw(&fd),
+            Access::ReadOnly => options.map_raw_read_only(&fd),
         };
-        do_not_inherit(&map)?;
+        let map = map.map_err(failed)?;
+        do_not_inherit(&map).map_err(|error| Step::KeepFromChildren.failed(error))?;
         Ok(Self {
             map: ManuallyDrop::new(map),
             access,
@@ -85,19 +88,18 @@ impl Mapping {
         self.map.len()
     }
 
-    /// What the mapping allows.
-    #[cfg(test)]
+    /// The accesses that the mapping allows.
     pub(crate) fn access(&self) -> Access {
         self.access
     }
 
-    /// This is the process that mapped it.
+    /// Whether this is the process that mapped it.
     pub(crate) fn is_ours(&self) -> bool {
         self.live.load(Ordering::Relaxed) != 0
     }
 
     /// Sets up the page tables now, so that no first access faults later.
-    pub(crate) fn populate(&self) -> io::Result<()> {
+    pub(crate) fn populate(&self) -> Result<(), Failed> {
         #[cfg(target_os = "linux")]
         {
             let advice = match self.access {
@@ -105,24 +107,26 @@ impl Mapping {
                 Access::ReadOnly => memmap2::Advice::PopulateRead,
             };
             match self.map.advise(advice) {
-                // A kernel before 5.14.
+                // The kernel is older than 5.14.
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
-                other => return other,
+                Err(e) => return Err(Step::Populate.failed(e).of_bytes(self.len() as u64)),
+                Ok(()) => return Ok(()),
             }
         }
         self.touch();
         Ok(())
     }
 
-    /// One access to each page, of the kind that the mapping is for. The file is long enough and reserved, so none faults
-    /// for good.
+    /// Accesses each page once, for writing if the mapping is writable. The file is long enough and reserved,
+    /// so that no access raises SIGBUS.
     fn touch(&self) {
         for offset in (0..self.len() / size_of::<u64>() * size_of::<u64>()).step_by(page_size()) {
             // SAFETY: `offset` is inside the mapping.
             let page = unsafe { self.as_ptr().add(offset) };
             match self.access {
                 Access::ReadWrite => {
-                    // SAFETY: page-aligned, and eight bytes fit; peers access the same bytes atomically or not yet.
+                    // SAFETY: the word is page-aligned and eight bytes fit; peers access these bytes
+                    // atomically, or not yet (R1).
                     let word = unsafe { page.cast::<AtomicU64>().as_ref() };
                     // An exchange for the same value needs a writable page and changes nothing. `fetch_or(0)` would not
                     // do: compilers turn it into a fence and a load.
@@ -131,19 +135,40 @@ impl Mapping {
                         word.compare_exchange(value, value, Ordering::Relaxed, Ordering::Relaxed);
                 }
                 Access::ReadOnly => {
-                    // SAFETY: readable; the value is not used (R1).
+                    // SAFETY: the byte is readable; its value is not used (R1).
                     unsafe { page.read_volatile() };
                 }
             }
         }
     }
 
-    /// Keeps the pages in memory. Fails with `ENOMEM` or `EPERM` beyond `RLIMIT_MEMLOCK`.
-    pub(crate) fn lock_in_memory(&self) -> io::Result<()> {
-        self.map.lock()
+    /// Locks the pages in memory. Fails with `ENOMEM` or `EPERM` beyond `RLIMIT_MEMLOCK`.
+    pub(crate) fn lock_in_memory(&self) -> Result<(), Failed> {
+        let failed = |error| Step::LockMemory.failed(error).of_bytes(self.len() as u64);
+        self.map.lock().map_err(failed)
     }
 
-    /// Asks for transparent huge pages. Success means that the kernel took the wish, see [`huge_bytes`](Self::huge_bytes).
+    /// Writes `len` bytes from `offset` to the disk, and returns when they are there. Does nothing on a file
+    /// system in memory.
+    pub(crate) fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
+        loop {
+            match self.map.flush_range(offset, len) {
+                // a signal is no error of the disk
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Keeps the bytes out of core dumps of this process. Does nothing on systems other than Linux.
+    pub(crate) fn leave_out_of_core_dumps(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        self.map.advise(memmap2::Advice::DontDump)?;
+        Ok(())
+    }
+
+    /// Asks for transparent huge pages. Success means only that the kernel noted the request: see
+    /// [`huge_bytes`](Self::huge_bytes).
     pub(crate) fn advise_huge(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         return self.map.advise(memmap2::Advice::HugePage);
@@ -166,13 +191,13 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.is_ours() {
-            // SAFETY: dropped once, here; in the mapping process, so these are our pages (R8).
+            // SAFETY: dropped once, here, and in the process that mapped it, so these are its own pages (R8).
             unsafe { ManuallyDrop::drop(&mut self.map) };
         }
     }
 }
 
-/// A mapping is an address and a length; what may be done through it is the protocol's business.
+/// A mapping is only an address and a length; the protocol decides which accesses through it are allowed.
 const _: () = {
     const fn send_and_sync<T: Send + Sync>() {}
     send_and_sync::<Mapping>();
@@ -189,7 +214,7 @@ fn do_not_inherit(map: &MmapRaw) -> io::Result<()> {
 fn do_not_inherit(map: &MmapRaw) -> io::Result<()> {
     /// `VM_INHERIT_NONE`.
     const INHERIT_NONE: libc::c_int = 2;
-    // SAFETY: exactly a mapping of ours that starts at a whole page; only what children see changes.
+    // SAFETY: exactly one mapping of this process, which starts at a page; only what children see changes.
     let result = unsafe { libc::minherit(map.as_mut_ptr().cast(), map.len(), INHERIT_NONE) };
     if result == -1 {
         Err(io::Error::last_os_error())
@@ -198,7 +223,7 @@ fn do_not_inherit(map: &MmapRaw) -> io::Result<()> {
     }
 }
 
-/// Sums the huge parts of the areas of an smaps text that lie in `start..end`.
+/// Sums the huge-page bytes of the areas in an smaps text, as far as they lie in `start..end`.
 fn huge_bytes_in(smaps: &str, start: u64, end: u64) -> Option<u64> {
     let mut overlap = 0;
     let mut seen = false;
@@ -277,7 +302,7 @@ mod tests {
         }
         // SAFETY: inside the mapping.
         let second_page = unsafe { write.as_ptr().add(page_size()) };
-        // SAFETY: mapped and writable; nobody else knows the file.
+        // SAFETY: mapped and writable; no other thread or process knows the file.
         unsafe { second_page.write(7) };
         // SAFETY: as above.
         assert_eq!(unsafe { read.as_ptr().read() }, 7);
@@ -318,7 +343,7 @@ mod tests {
         nix::unistd::ftruncate(&file, 100).expect("truncate");
         let beyond =
             Mapping::map(file.as_fd(), 0, page_size(), Access::ReadOnly).expect_err("short file");
-        assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(beyond.source.kind(), io::ErrorKind::UnexpectedEof);
         assert!(Mapping::map(file.as_fd(), 1, 10, Access::ReadOnly).is_err());
         assert!(Mapping::map(file.as_fd(), 0, 0, Access::ReadOnly).is_err());
     }

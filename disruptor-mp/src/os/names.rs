@@ -1,8 +1,14 @@
-//! Files and the names that point to them (R15). No protocol: when a name may be replaced is decided elsewhere.
+//! Files and the names that refer to them (R15). This file knows no protocol: callers decide when a name may
+//! be replaced.
 //!
-//! A new file has no name until it is complete: `O_TMPFILE`, then `linkat`. Its builder's death leaves nothing behind. Where
-//! that is missing it is built under `.leaf.<16 hex digits>` and linked; if the builder dies the temporary name stays, with
-//! a free producer lock, and [`Directory::remove_leftovers`] takes it away.
+//! A new file has no name until it is complete: `O_TMPFILE`, then `linkat`. If its builder dies, nothing is left.
+//!
+//! Where `O_TMPFILE` is missing, the file is built under the name `.leaf.<16 hex digits>` and then linked.
+//! Its first bytes, the magic of its kind, are written at once. If the builder dies, the temporary name
+//! stays, with a free producer lock. [`Directory::remove_leftovers`] removes it when the next file is built:
+//! only an empty file, or one that begins with that magic, as users may choose such names, too. A builder
+//! that dies after linking leaves a file with two names: the process that takes the file over or ends it
+//! removes the temporary one with [`Directory::remove_second_names`].
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -23,17 +29,21 @@ use super::filesystem::network_kind;
 pub(crate) use super::filesystem::{file_system_page_size, is_hugetlbfs};
 use super::lock::LockFile;
 pub(crate) use super::new_file::NewFile;
+pub(super) use super::new_file::identity_at;
 use super::new_file::{Temporary, same_file};
+use super::retry_on_signal;
+use super::step::{Failed, Step};
+use super::user::{effective_user, user_text};
 use crate::fail::point;
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 
-/// The path that means the description behind `fd`, whatever its name.
+/// The path that refers to the description behind `fd`, whatever its name.
 #[cfg(target_os = "linux")]
 pub(super) fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))
 }
 
-/// What to say when [`proc_path`] leads nowhere.
+/// The error for a [`proc_path`] that leads nowhere.
 pub(super) fn proc_is_missing() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
@@ -41,36 +51,47 @@ pub(super) fn proc_is_missing() -> io::Error {
     )
 }
 
-/// A directory that holds segments. No descriptor is kept open.
+/// The directory of shared memory on Linux.
+pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
+
+/// A directory that holds segments. The path is absolute, as the program may change its working directory. No
+/// descriptor is kept open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Directory {
     path: PathBuf,
 }
 
 impl Directory {
-    /// Where shared memory lives: `/dev/shm`, and the temporary directory on systems without it.
+    /// The directory of shared memory: `/dev/shm`, or the temporary directory on systems without it.
     pub(crate) fn shared_memory() -> Self {
         if cfg!(target_os = "linux") {
             Self {
-                path: "/dev/shm".into(),
+                path: SHARED_MEMORY.into(),
             }
         } else {
             Self {
-                path: std::env::temp_dir(),
+                path: absolute(&std::env::temp_dir()),
             }
         }
     }
 
+    /// The directory at `path`, which need not exist.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self {
+            path: absolute(path),
+        }
+    }
+
     /// The directory at `path`, which must exist.
-    pub(crate) fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
-        let path = path.into();
-        if !std::fs::metadata(&path)?.is_dir() {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let directory = Self::at(path);
+        if !std::fs::metadata(&directory.path)?.is_dir() {
             return Err(io::Error::new(
                 io::ErrorKind::NotADirectory,
-                format!("{} is not a directory", path.display()),
+                format!("{} is not a directory", directory.path.display()),
             ));
         }
-        Ok(Self { path })
+        Ok(directory)
     }
 
     /// Its path.
@@ -78,7 +99,7 @@ impl Directory {
         &self.path
     }
 
-    /// The path of `leaf` in it. A leaf is one component of a path that fits, with room for the temporary name.
+    /// The path of `leaf` in it. A leaf is a single path component, short enough to leave room for the temporary name.
     pub(crate) fn path_of(&self, leaf: &str) -> io::Result<PathBuf> {
         let invalid = leaf.is_empty()
             || leaf == "."
@@ -95,50 +116,60 @@ impl Directory {
         Ok(self.path.join(leaf))
     }
 
-    /// Makes an empty file that `leaf` does not mean yet, with exactly `mode`, whatever the umask.
+    /// Makes a file that `leaf` does not refer to yet, with exactly the permissions `mode`, whatever the
+    /// umask. Where the file needs a temporary name, this first removes the temporary names of dead builders,
+    /// and the file begins with `magic`, which must not be overwritten; else it is empty.
     ///
-    /// `force_fallback` builds it under a temporary name even where nameless files exist. Then there is a moment before the
-    /// builder's lock in which somebody may take the file for a leftover: lock, then look at [`NewFile::is_intact`].
+    /// With `force_fallback`, the file is built under a temporary name even where nameless files exist. Until
+    /// the builder has its lock, another process may take such a file for a leftover: lock, then check
+    /// [`NewFile::is_intact`].
     pub(crate) fn create_nameless(
         &self,
         leaf: &str,
         mode: u32,
+        magic: Magic,
         force_fallback: bool,
-    ) -> io::Result<NewFile> {
-        let target = self.path_of(leaf)?;
+    ) -> Result<NewFile, Failed> {
+        let not_created = |error| Step::CreateFile.failed(error);
+        let target = self.path_of(leaf).map_err(not_created)?;
         let nameless = if force_fallback {
             None
         } else {
-            self.open_nameless()?
+            self.open_nameless().map_err(not_created)?
         };
         let (fd, temporary) = match nameless {
             Some(fd) => (fd, None),
-            None => self
-                .open_temporary(leaf)
-                .map(|(fd, temporary)| (fd, Some(temporary)))?,
+            None => {
+                self.remove_leftovers(leaf, magic).map_err(not_created)?;
+                let (fd, temporary) = self.open_temporary(leaf).map_err(not_created)?;
+                point("create.temporary");
+                let written = write_at_start(&fd, magic);
+                written.map_err(|error| Step::WriteFile.failed(error))?;
+                (fd, Some(temporary))
+            }
         };
-        // From here on an error drops, and so unlinks, the temporary.
-        if let Some(kind) = network_kind(fd.as_fd())? {
+        // From here on, an error drops the temporary and so removes its name.
+        let kind = network_kind(fd.as_fd()).map_err(|error| Step::AskFileSystem.failed(error))?;
+        if let Some(kind) = kind {
             let text = format!(
                 "{} is on {kind}, which may be shared between machines",
                 self.path.display()
             );
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            let error = io::Error::new(io::ErrorKind::Unsupported, text);
+            return Err(not_created(error));
         }
-        fchmod(&fd, Mode::from_bits_truncate(mode as libc::mode_t))?;
+        fchmod(&fd, Mode::from_bits_truncate(mode as libc::mode_t))
+            .map_err(|error| Step::SetMode.failed(error))?;
         Ok(NewFile::new(fd, target, temporary))
     }
 
     /// `None` if the kernel or the file system has no nameless files.
     #[cfg(target_os = "linux")]
     fn open_nameless(&self) -> io::Result<Option<OwnedFd>> {
-        match open(
-            &self.path,
-            OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC,
-            Mode::S_IRUSR | Mode::S_IWUSR,
-        ) {
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        match retry_on_signal(|| open(&self.path, flags, Mode::S_IRUSR | Mode::S_IWUSR)) {
             Ok(fd) => Ok(Some(fd)),
-            // ENOENT also means that the directory is missing, which the fallback finds out.
+            // ENOENT may also mean that the directory is missing, which the fallback will find.
             Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL) => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -157,7 +188,7 @@ impl Directory {
             let path = self
                 .path
                 .join(format!(".{leaf}.{:016x}", fastrand::u64(..)));
-            match open(&path, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            match retry_on_signal(|| open(&path, flags, Mode::S_IRUSR | Mode::S_IWUSR)) {
                 Ok(fd) => return Ok((fd, Temporary::new(path))),
                 Err(Errno::EEXIST) => {}
                 Err(e) => return Err(e.into()),
@@ -165,27 +196,28 @@ impl Directory {
         }
     }
 
-    /// Opens the regular file that `leaf` means, without following a symlink or waiting for anything.
+    /// Opens the regular file that `leaf` refers to. Follows no symlink and never blocks.
     ///
-    /// With `require_owner` the file must belong to our effective user; root is no exception.
+    /// With `require_owner`, the file must belong to the effective user of this process; root is no exception.
     pub(crate) fn open_existing(
         &self,
         leaf: &str,
         read_write: bool,
         require_owner: bool,
     ) -> Result<OwnedFd, OpenError> {
-        let path = self.path_of(leaf)?;
+        let failed = |step: Step| move |error: io::Error| OpenError::Failed(step.failed(error));
+        let path = self.path_of(leaf).map_err(failed(Step::OpenFile))?;
         let access = if read_write {
             OFlag::O_RDWR
         } else {
             OFlag::O_RDONLY
         };
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = match open(&path, flags, Mode::empty()) {
+        let file = match retry_on_signal(|| open(&path, flags, Mode::empty())) {
             Ok(fd) => File::from(fd),
             Err(e) => return Err(explain_open(e, &path)),
         };
-        let found = file.metadata()?;
+        let found = file.metadata().map_err(failed(Step::LookAtFile))?;
         if !found.is_file() {
             return Err(OpenError::NotRegular {
                 kind: kind_of(&found),
@@ -194,23 +226,32 @@ impl Directory {
         if require_owner && found.uid() != effective_user() {
             return Err(OpenError::ForeignOwner { uid: found.uid() });
         }
-        if let Some(kind) = network_kind(file.as_fd())? {
+        if let Some(kind) = network_kind(file.as_fd()).map_err(failed(Step::AskFileSystem))? {
             return Err(OpenError::NetworkFileSystem { kind });
         }
         Ok(file.into())
     }
 
-    /// `leaf` means the file behind `fd` now. A missing name means no file.
+    /// Whether `leaf` refers to the file behind `fd` now. A missing name refers to no file.
     pub(crate) fn names_same_file(&self, leaf: &str, fd: BorrowedFd<'_>) -> io::Result<bool> {
         same_file(&self.path_of(leaf)?, fd)
     }
 
-    /// Removes the name. Only the holder of the producer lock of the file that it means may do so (R15).
+    /// Writes the directory's entries to the disk, and returns when they are there.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match File::open(&self.path)?.sync_all() {
+            // a file system that cannot sync directories
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        }
+    }
+
+    /// Removes the name. Only the holder of the producer lock of the file that it refers to may do so (R15).
     pub(crate) fn unlink(&self, leaf: &str) -> io::Result<()> {
         std::fs::remove_file(self.path_of(leaf)?)
     }
 
-    /// The temporary names that belong to `leaf`, of the living and the dead.
+    /// The temporary names that belong to `leaf`, whether their builders are alive or dead.
     pub(crate) fn leftovers(&self, leaf: &str) -> impl Iterator<Item = PathBuf> + use<> {
         let prefix = format!(".{leaf}.");
         let entries = std::fs::read_dir(&self.path)
@@ -222,8 +263,9 @@ impl Directory {
             .map(|entry| entry.path())
     }
 
-    /// Removes the temporary names of `leaf` whose builder is dead, and says how many. Files of other users stay.
-    pub(crate) fn remove_leftovers(&self, leaf: &str) -> io::Result<usize> {
+    /// Removes the temporary names of `leaf` whose builder is dead, and returns how many. A file stays if it is not
+    /// empty and does not begin with `magic`, if it belongs to another user, or if it also has an unrelated name.
+    pub(crate) fn remove_leftovers(&self, leaf: &str, magic: Magic) -> io::Result<usize> {
         let mut removed = 0;
         for path in self.leftovers(leaf) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
@@ -232,11 +274,16 @@ impl Directory {
             let Ok(fd) = self.open_leftover(name) else {
                 continue;
             };
-            let published = fstat(&fd)?.st_nlink > 1;
+            let is_linked = fstat(&fd)?.st_nlink > 1;
+            if !may_be_leftover(&fd, magic)?
+                || (is_linked && !self.names_same_file(leaf, fd.as_fd())?)
+            {
+                continue;
+            }
             let lock = LockFile::reopen(fd.as_fd())?;
-            // A published file needs its temporary name no more, and its lock is left alone. Else hold the lock while
-            // removing, so that a builder who is about to lock sees that it came too late.
-            if (published || lock.try_lock(PRODUCER_BYTE)?) && same_file(&path, fd.as_fd())? {
+            // Hold the lock while removing the name, so that a builder that is about to lock sees that it
+            // came too late.
+            if lock.try_lock(PRODUCER_BYTE)? && same_file(&path, fd.as_fd())? {
                 point("leftovers.locked");
                 match std::fs::remove_file(&path) {
                     Ok(()) => removed += 1,
@@ -249,10 +296,29 @@ impl Directory {
         Ok(removed)
     }
 
+    /// Removes the temporary names of the file behind `fd`, which `leaf` refers to. Reads the directory only
+    /// if the file has a second name at all.
+    pub(crate) fn remove_second_names(&self, leaf: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if fstat(fd)?.st_nlink < 2 {
+            return Ok(());
+        }
+        for path in self.leftovers(leaf) {
+            if !same_file(&path, fd)? {
+                continue;
+            }
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Like [`open_existing`](Self::open_existing), for names that are longer than a leaf may be.
     fn open_leftover(&self, name: &str) -> io::Result<OwnedFd> {
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = File::from(open(&self.path.join(name), flags, Mode::empty())?);
+        let path = self.path.join(name);
+        let file = File::from(retry_on_signal(|| open(&path, flags, Mode::empty()))?);
         let found = file.metadata()?;
         if !found.is_file() || found.uid() != effective_user() {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -261,10 +327,34 @@ impl Directory {
     }
 }
 
-/// The user whose files we may use.
-fn effective_user() -> u32 {
-    // SAFETY: no preconditions, and it cannot fail.
-    unsafe { libc::geteuid() }
+/// The first bytes of a file of some kind.
+pub(crate) type Magic = [u8; 8];
+
+/// Whenever the writer dies, the file has all of these bytes or is still empty, as they lie within one page.
+/// A file on hugetlbfs can only be mapped, not written.
+fn write_at_start(fd: &OwnedFd, magic: Magic) -> io::Result<()> {
+    if is_hugetlbfs(fd.as_fd()) {
+        return Ok(());
+    }
+    match retry_on_signal(|| nix::sys::uio::pwrite(fd, &magic, 0))? {
+        count if count == magic.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
+/// Whether the file is what a dead builder may leave at any step: empty, or beginning with the magic; on
+/// hugetlbfs also beginning with zeros.
+fn may_be_leftover(fd: &OwnedFd, magic: Magic) -> io::Result<bool> {
+    let mut start = [0; size_of::<Magic>()];
+    let count = retry_on_signal(|| nix::sys::uio::pread(fd, &mut start, 0))?;
+    let is_marked = start == magic || (start == [0; 8] && is_hugetlbfs(fd.as_fd()));
+    Ok(count == 0 || (count == start.len() && is_marked))
+}
+
+/// `path` as an absolute path, seen from the present working directory: a path that is kept must not change
+/// with it. Unchanged if there is no working directory.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// `prefix` and 16 lower-case hex digits.
@@ -278,13 +368,16 @@ fn is_temporary(name: &std::ffi::OsStr, prefix: &str) -> bool {
     })
 }
 
-/// Why a name could not be opened as a segment.
+/// The reason why a name could not be opened as a segment.
 #[derive(Debug)]
 pub(crate) enum OpenError {
     /// There is no such name.
     NotFound,
-    /// It may not be opened by us.
-    PermissionDenied,
+    /// This process may not open it.
+    PermissionDenied {
+        /// `EACCES`, or `EPERM`.
+        errno: Errno,
+    },
     /// It is a symbolic link.
     Symlink,
     /// It is not a regular file.
@@ -292,56 +385,61 @@ pub(crate) enum OpenError {
         /// What it is, as a noun.
         kind: &'static str,
     },
-    /// It belongs to another user.
+    /// Another user owns it.
     ForeignOwner {
-        /// That user.
+        /// The owner.
         uid: u32,
     },
     /// Other machines may share it.
     NetworkFileSystem {
-        /// Its kind.
+        /// The kind of file system.
         kind: &'static str,
     },
-    /// Anything else.
-    Io(io::Error),
+    /// Any other error.
+    Failed(Failed),
+}
+
+impl OpenError {
+    /// Whether possibly only writing is denied: by the file's mode, or because the file system is mounted read-only.
+    pub(crate) fn is_of_writing(&self) -> bool {
+        match self {
+            Self::PermissionDenied { .. } => true,
+            Self::Failed(failed) => failed.source.raw_os_error() == Some(libc::EROFS),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("no such file"),
-            Self::PermissionDenied => f.write_str("permission denied"),
+            Self::PermissionDenied { .. } => f.write_str("permission denied"),
             Self::Symlink => f.write_str("it is a symbolic link, which is not followed"),
             Self::NotRegular { kind } => write!(f, "it is a {kind}, not a regular file"),
-            Self::ForeignOwner { uid } => write!(f, "it belongs to user {uid}"),
+            Self::ForeignOwner { uid } => write!(f, "it belongs to {}", user_text(*uid)),
             Self::NetworkFileSystem { kind } => {
                 write!(f, "it is on {kind}, which may be shared between machines")
             }
-            Self::Io(e) => e.fmt(f),
+            Self::Failed(failed) => failed.source.fmt(f),
         }
     }
 }
 
 impl std::error::Error for OpenError {}
 
-impl From<io::Error> for OpenError {
-    fn from(e: io::Error) -> Self {
-        Self::Io(e)
-    }
-}
-
-/// What a failed open says about the name.
+/// The meaning of a failed open.
 fn explain_open(error: Errno, path: &Path) -> OpenError {
     match error {
         Errno::ENOENT => OpenError::NotFound,
-        Errno::EACCES | Errno::EPERM => OpenError::PermissionDenied,
+        Errno::EACCES | Errno::EPERM => OpenError::PermissionDenied { errno: error },
         Errno::ELOOP => OpenError::Symlink,
         Errno::EISDIR => OpenError::NotRegular { kind: "directory" },
         // A socket, or a device without a driver.
         Errno::ENXIO | Errno::ENODEV | Errno::EOPNOTSUPP => OpenError::NotRegular {
             kind: std::fs::symlink_metadata(path).map_or("special file", |found| kind_of(&found)),
         },
-        other => OpenError::Io(other.into()),
+        other => OpenError::Failed(Step::OpenFile.failed(other)),
     }
 }
 

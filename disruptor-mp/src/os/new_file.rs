@@ -1,7 +1,7 @@
-//! A file that has no name yet, or a temporary one, and how it gets its own (R15).
+//! A file that has no name yet, or a temporary one, and how it gets its final name (R15).
 //!
-//! If the builder dies, a nameless file vanishes and a temporary name is left over, see `names`. A forked child of the builder
-//! removes nothing.
+//! If the builder dies, a nameless file vanishes and a temporary name is left over: see `names`. A forked
+//! child of the builder removes nothing.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,21 +12,23 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::sys::stat::{fstat, lstat};
 
+use super::descriptor::identity_of;
 #[cfg(target_os = "linux")]
 use super::names::{proc_is_missing, proc_path};
+use crate::fail::point;
 
-/// A file that is being built. Dropped unpublished, it leaves nothing behind.
+/// A file that is being built. If it is dropped unpublished, it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     fd: OwnedFd,
-    /// The name that it will get.
+    /// Its final name.
     target: PathBuf,
-    /// The name that it has meanwhile, where nameless files do not exist.
+    /// Its name until then, where nameless files do not exist.
     temporary: Option<Temporary>,
 }
 
 impl NewFile {
-    /// A file that will be called `target`.
+    /// A file whose final name is `target`.
     pub(super) fn new(fd: OwnedFd, target: PathBuf, temporary: Option<Temporary>) -> Self {
         Self {
             fd,
@@ -35,21 +37,22 @@ impl NewFile {
         }
     }
 
-    /// The file was made under a temporary name.
+    /// Whether the file was made under a temporary name.
     #[cfg(test)]
     pub(crate) fn has_temporary_name(&self) -> bool {
         self.temporary.is_some()
     }
 
-    /// Nobody has removed the temporary name as a leftover. Ask after locking the producer's byte; if false, build anew.
+    /// Whether the temporary name, if there is one, still refers to this file: another process may have
+    /// removed it as a leftover. Ask after locking the producer's byte; if false, build the file again.
     pub(crate) fn is_intact(&self) -> io::Result<bool> {
         self.temporary.as_ref().map_or(Ok(true), |temporary| {
             same_file(&temporary.path, self.fd.as_fd())
         })
     }
 
-    /// Gives the complete file its name, which must be free: else the error's kind is `AlreadyExists`, nothing has changed,
-    /// and the file comes back for another attempt.
+    /// Gives the complete file its name. If the name is taken, the error's kind is `AlreadyExists`. After any
+    /// error nothing has changed, and the file comes back for another attempt.
     pub(crate) fn publish(self) -> Result<OwnedFd, (io::Error, Self)> {
         let linked = match &self.temporary {
             Some(temporary) => std::fs::hard_link(&temporary.path, &self.target),
@@ -57,10 +60,12 @@ impl NewFile {
         };
         // Dropping the rest of `self` removes the temporary name.
         if let Err(e) = linked {
-            Err((e, self))
-        } else {
-            Ok(self.fd)
+            return Err((e, self));
         }
+        if self.temporary.is_some() {
+            point("create.two_names");
+        }
+        Ok(self.fd)
     }
 }
 
@@ -113,19 +118,26 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if self.live.load(Ordering::Relaxed) != 0 {
-            // What cannot be removed now is a leftover, and removed as one.
+            // A name that cannot be removed now is a leftover, which the next builder removes.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// `path` itself (not what a symlink points to) is the file behind `fd`.
+/// Whether `path` itself (not the target of a symlink) is the file behind `fd`.
 pub(super) fn same_file(path: &Path, fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let named = match lstat(path) {
-        Ok(found) => found,
-        Err(Errno::ENOENT) => return Ok(false),
-        Err(e) => return Err(e.into()),
+    let Some(named) = identity_at(path)? else {
+        return Ok(false);
     };
-    let opened = fstat(fd)?;
-    Ok((named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino))
+    Ok(named == identity_of(&fstat(fd)?))
+}
+
+/// The device and inode of `path` itself (not of a symlink's target), or `None` if there is no such name.
+/// Allocates nothing.
+pub(super) fn identity_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    match lstat(path) {
+        Ok(found) => Ok(Some(identity_of(&found))),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }

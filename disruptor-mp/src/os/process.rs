@@ -1,7 +1,7 @@
-//! Who a process is, for messages.
+//! The identity of a process, for messages.
 //!
-//! Never used to decide whether it lives: only the kernel's locks do that (R8). A pid is reused, and means nothing in
-//! another pid namespace.
+//! It never decides whether a process is alive: only the kernel's locks do (R8). A pid is reused, and means
+//! nothing in another pid namespace.
 
 use std::ptr;
 
@@ -20,18 +20,18 @@ pub(crate) struct Identity {
     pub(crate) start_ticks: u64,
 }
 
-/// What was found out in one process.
+/// The identity that was computed in one process.
 struct Cached {
     identity: Identity,
-    /// Reads 0 in every process but that one.
+    /// Reads 0 in every other process.
     live: &'static AtomicU64,
 }
 
-/// The newest answer, leaked: one for each process in a chain of forks.
+/// The newest cached identity, leaked: one for each process in a chain of forks.
 static CACHED: AtomicPtr<Cached> = AtomicPtr::new(ptr::null_mut());
 
 impl Identity {
-    /// This process. Cached; a forked child computes its own.
+    /// The identity of this process. Cached; a forked child computes its own.
     pub(crate) fn current() -> Self {
         let seen = CACHED.load(Ordering::Acquire);
         // SAFETY: null or leaked by an earlier call, here or in the process that this one was forked from.
@@ -53,13 +53,13 @@ impl Identity {
         }));
         let stored = CACHED.compare_exchange(seen, fresh, Ordering::Release, Ordering::Relaxed);
         if stored.is_err() {
-            // SAFETY: another thread of this process was faster, so nobody has seen ours.
+            // SAFETY: another thread of this process was faster, so that no thread has seen this one.
             drop(unsafe { Box::from_raw(fresh) });
         }
         identity
     }
 
-    /// For error texts: the pid as the reader can use it, or the warning that it belongs to another namespace.
+    /// For error texts: the pid if it means something to the reader, else a note that it belongs to another namespace.
     pub(crate) fn describe(&self) -> String {
         let mine = Self::current().pid_namespace;
         if self.pid_namespace == 0 || mine == 0 || self.pid_namespace == mine {
@@ -73,14 +73,14 @@ impl Identity {
     }
 }
 
-/// The inode number of our pid namespace.
+/// The inode number of this process's pid namespace.
 #[cfg(all(target_os = "linux", not(miri)))]
 fn pid_namespace() -> u64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
 }
 
-/// Field 22 of our stat line.
+/// Field 22 of this process's stat line.
 #[cfg(all(target_os = "linux", not(miri)))]
 fn start_ticks() -> u64 {
     std::fs::read_to_string("/proc/self/stat")
@@ -108,6 +108,28 @@ fn parse_start_ticks(line: &str) -> Option<u64> {
         .nth(22 - 3)?
         .parse()
         .ok()
+}
+
+/// The type of a resource number.
+#[cfg(target_env = "gnu")]
+pub(crate) type Resource = libc::__rlimit_resource_t;
+/// The type of a resource number.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) type Resource = libc::c_int;
+
+/// A soft limit of this process; `u64::MAX` if there is none, or the system does not say.
+pub(crate) fn soft_limit(resource: Resource) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a valid resource number and a pointer to an initialised struct; on failure nothing is written.
+    unsafe { libc::getrlimit(resource, &mut limit) };
+    if limit.rlim_cur == libc::RLIM_INFINITY {
+        u64::MAX
+    } else {
+        limit.rlim_cur
+    }
 }
 
 #[cfg(test)]

@@ -1,39 +1,69 @@
-//! Reserved space: every page of a file is allocated before anyone maps it, so that a full file system is an error with two
-//! numbers and never a SIGBUS in the middle of a write.
+//! Reserved space: every page of a file is allocated before a process maps it. So a full file system is an
+//! error with two numbers, and never a SIGBUS in the middle of a write.
 //!
-//! A process that dies in the middle leaves a file that is not complete: nameless ones vanish, others are leftovers (R15).
+//! A process that dies in between leaves an incomplete file: a nameless one vanishes, a named one is a leftover (R15).
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use nix::sys::stat::fstat;
 
+use super::cgroup;
 use super::filesystem::{free_bytes, is_tmpfs};
+use super::process::soft_limit;
+use super::retry_on_signal;
 
 /// Why space could not be reserved.
 #[derive(Debug)]
 pub(crate) enum ReserveError {
-    /// It does not fit.
+    /// The file does not fit.
     NoSpace {
         /// Bytes that were asked for.
         needed: u64,
-        /// Bytes that were free just before, or the largest file that this process may write if that is less.
+        /// Bytes that were free just before.
         free: u64,
+        /// Where that limit comes from.
+        limit: Limit,
     },
-    /// Anything else.
+    /// Any other error.
     Io(io::Error),
 }
 
 impl fmt::Display for ReserveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSpace { needed, free } => {
-                write!(f, "{needed} bytes are needed, but only {free} are free")
-            }
+            Self::NoSpace {
+                needed,
+                free,
+                limit,
+            } => write!(
+                f,
+                "{needed} bytes are needed, but only {free} are free {limit}"
+            ),
             Self::Io(e) => write!(f, "space could not be reserved: {e}"),
+        }
+    }
+}
+
+/// The limit on the bytes of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// The space of its file system, or its pool of huge pages.
+    FileSystem,
+    /// The memory limit of a control group, given by its directory.
+    Cgroup(PathBuf),
+}
+
+/// The words after "only so many bytes are free".
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileSystem => f.write_str("on its file system"),
+            Self::Cgroup(dir) => write!(f, "below the memory limit of cgroup {}", dir.display()),
         }
     }
 }
@@ -46,76 +76,99 @@ impl From<io::Error> for ReserveError {
     }
 }
 
-/// Gives the file `len` bytes, all of them allocated. If that fails the file is empty again.
+/// Sets the file's length to `len` bytes and allocates all of them. If that fails, the file is empty again.
 ///
-/// Copy-on-write file systems (btrfs snapshots, ZFS) may still run out of space on a later write; a cgroup's memory limit
-/// is enforced by the kernel's own means.
+/// Copy-on-write file systems (btrfs snapshots, ZFS) may still run out of space on a later write. Another
+/// process may take the memory that a cgroup leaves: then the kernel kills a process of the group, as
+/// whenever its limit is exceeded.
 pub(crate) fn reserve(fd: BorrowedFd<'_>, len: u64) -> Result<(), ReserveError> {
-    let (free, limit) = (free_bytes(fd)?, file_size_limit());
-    let room = free.min(limit);
-    let allocated = allocated_bytes(fd)?;
-    // Beyond the limit even ftruncate would be answered with SIGXFSZ, and a tmpfs would fill up before it fails.
-    let does_not_fit = len > limit || (is_tmpfs(fd) && len.saturating_sub(allocated) > free);
-    let Ok(end) = libc::off_t::try_from(len) else {
-        return Err(ReserveError::NoSpace {
-            needed: len,
-            free: room,
-        });
+    // beyond this limit even ftruncate would raise SIGXFSZ
+    if len > soft_limit(libc::RLIMIT_FSIZE) {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG).into());
+    }
+    let free = free_bytes(fd)?;
+    let no_space = |free, limit| ReserveError::NoSpace {
+        needed: len,
+        free,
+        limit,
     };
-    if does_not_fit {
-        return Err(ReserveError::NoSpace {
-            needed: len,
-            free: room,
-        });
+    let full = || no_space(free, Limit::FileSystem);
+    let Ok(end) = libc::off_t::try_from(len) else {
+        return Err(full());
+    };
+    if is_tmpfs(fd) {
+        let more = len.saturating_sub(allocated_bytes(fd)?);
+        // a tmpfs would fill up before it fails
+        if more > free {
+            return Err(full());
+        }
+        // page tables take memory, too: eight bytes for each page
+        if let Some(cgroup) = cgroup::memory_limit()
+            && more.saturating_add(more / 512) > cgroup.available
+        {
+            return Err(no_space(cgroup.available, Limit::Cgroup(cgroup.cgroup)));
+        }
     }
     allocate(fd, len, end).map_err(|e| {
         let _ = nix::unistd::ftruncate(fd, 0);
         match e.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => ReserveError::NoSpace {
-                needed: len,
-                free: room,
-            },
-            Some(libc::ENOMEM) if super::filesystem::is_hugetlbfs(fd) => ReserveError::NoSpace {
-                needed: len,
-                free: room,
-            },
+            Some(libc::ENOSPC | libc::EFBIG) => full(),
+            Some(libc::ENOMEM) if super::filesystem::is_hugetlbfs(fd) => full(),
             _ => ReserveError::Io(e),
         }
     })
 }
 
-/// Sets the length and allocates every page.
+/// Sets the length and allocates every page. Existing contents stay.
 fn allocate(fd: BorrowedFd<'_>, len: u64, end: libc::off_t) -> io::Result<()> {
-    nix::unistd::ftruncate(fd, end)?;
+    let begun = u64::try_from(fstat(fd)?.st_size).unwrap_or(0);
+    retry_on_signal(|| nix::unistd::ftruncate(fd, end))?;
     #[cfg(target_os = "linux")]
-    match fallocate_all(fd, end) {
+    let one =
+        |from, piece| nix::fcntl::fallocate(fd, nix::fcntl::FallocateFlags::empty(), from, piece);
+    #[cfg(target_os = "linux")]
+    match allocate_in_pieces(end, one) {
         Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::ENOSYS) => {}
         other => return Ok(other?),
     }
-    write_zeros(fd, len)
+    write_zeros(fd, begun, len)
 }
 
-/// `fallocate` in pieces: a signal undoes the piece it interrupts, so a profiler's timer must not meet one long call.
+/// The largest piece that is allocated by one call.
 #[cfg(target_os = "linux")]
-fn fallocate_all(fd: BorrowedFd<'_>, end: libc::off_t) -> nix::Result<()> {
-    const PIECE: libc::off_t = 4 << 20;
-    let mut from = 0;
+const PIECE_MAX: libc::off_t = 4 << 20;
+
+/// The smallest piece: a page on most machines, and part of one elsewhere.
+#[cfg(target_os = "linux")]
+const PIECE_MIN: libc::off_t = 4096;
+
+/// `fallocate` in pieces. Older kernels undo the piece that a signal interrupts. A piece that takes longer
+/// than the period of a profiler's timer would never succeed: so each interruption halves the piece, and each
+/// success doubles it.
+#[cfg(target_os = "linux")]
+fn allocate_in_pieces(
+    end: libc::off_t,
+    mut allocate: impl FnMut(libc::off_t, libc::off_t) -> nix::Result<()>,
+) -> nix::Result<()> {
+    let (mut from, mut longest) = (0, PIECE_MAX);
     while from < end {
-        let piece = PIECE.min(end - from);
-        match nix::fcntl::fallocate(fd, nix::fcntl::FallocateFlags::empty(), from, piece) {
-            Ok(()) => from += piece,
-            Err(nix::errno::Errno::EINTR) => {}
+        let piece = longest.min(end - from);
+        match allocate(from, piece) {
+            Ok(()) => {
+                from += piece;
+                longest = (longest * 2).min(PIECE_MAX);
+            }
+            Err(nix::errno::Errno::EINTR) => longest = (longest / 2).max(PIECE_MIN),
             Err(e) => return Err(e),
         }
     }
     Ok(())
 }
 
-/// Where nothing allocates, writing does.
-fn write_zeros(fd: BorrowedFd<'_>, end: u64) -> io::Result<()> {
+/// Allocates by writing zeros, where no call allocates. The contents before `from` stay.
+fn write_zeros(fd: BorrowedFd<'_>, mut from: u64, end: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let file = File::from(fd.try_clone_to_owned()?);
-    let mut from = 0;
     while from < end {
         let piece = (end - from).min(ZEROS.len() as u64);
         file.write_all_at(&ZEROS[..piece as usize], from)?;
@@ -124,22 +177,7 @@ fn write_zeros(fd: BorrowedFd<'_>, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The soft `RLIMIT_FSIZE`.
-fn file_size_limit() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
-    // SAFETY: a valid resource number and a pointer to an initialised struct; on failure nothing is written.
-    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
-    if limit.rlim_cur == libc::RLIM_INFINITY {
-        u64::MAX
-    } else {
-        limit.rlim_cur
-    }
-}
-
-/// What the file occupies.
+/// The bytes that the file occupies.
 fn allocated_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(fstat(fd)?.st_blocks)
         .unwrap_or(0)
@@ -155,9 +193,15 @@ mod tests {
     #[test]
     fn too_much_is_said_in_numbers_and_leaves_an_empty_file() {
         let file = tempfile::tempfile_in("/dev/shm").expect("file");
-        let Err(ReserveError::NoSpace { needed, free }) = reserve(file.as_fd(), 1 << 50) else {
+        let Err(ReserveError::NoSpace {
+            needed,
+            free,
+            limit,
+        }) = reserve(file.as_fd(), 1 << 50)
+        else {
             panic!("must not fit")
         };
+        assert_eq!(limit, Limit::FileSystem);
         assert_eq!(needed, 1 << 50);
         assert!(free < needed);
         assert_eq!(fstat(&file).expect("stat").st_size, 0);
@@ -170,8 +214,12 @@ mod tests {
     #[test]
     fn zeros_allocate_too() {
         let file = test_memfd();
-        write_zeros(file.as_fd(), 200_000).expect("write");
+        nix::unistd::write(&file, b"mine").expect("write");
+        write_zeros(file.as_fd(), 4, 200_000).expect("write");
         assert!(allocated_bytes(file.as_fd()).expect("stat") >= 200_000);
+        let mut start = [1; 8];
+        nix::sys::uio::pread(&file, &mut start, 0).expect("read");
+        assert_eq!(&start, b"mine\0\0\0\0");
     }
 
     #[test]
@@ -179,5 +227,47 @@ mod tests {
         let file = test_memfd();
         reserve(file.as_fd(), 9 << 20).expect("reserve");
         assert!(allocated_bytes(file.as_fd()).expect("stat") >= 9 << 20);
+    }
+
+    /// Behaves like an older kernel: a signal comes after each `period` pages, and the piece that it
+    /// interrupts is undone.
+    fn allocate_under_signals(period: i64) -> (nix::Result<()>, i64) {
+        let (end, mut done, mut clock) = (64 * PIECE_MIN * 1024 + 100, 0, 0);
+        let mut calls = 0;
+        let outcome = allocate_in_pieces(end, |from, piece| {
+            calls += 1;
+            assert!(calls < 1_000_000, "no progress at {from}");
+            assert_eq!(from, done, "nothing is left out");
+            let pages = (piece + PIECE_MIN - 1) / PIECE_MIN;
+            let rest = period - clock % period;
+            clock += pages.min(rest);
+            if pages >= rest {
+                return Err(nix::errno::Errno::EINTR);
+            }
+            done += piece;
+            Ok(())
+        });
+        assert!(outcome.is_err() || done == end);
+        (outcome, calls)
+    }
+
+    #[test]
+    fn a_piece_that_signals_undo_is_halved_until_it_is_done() {
+        let (outcome, calls) = allocate_under_signals(i64::MAX);
+        assert_eq!(
+            (outcome, calls),
+            (Ok(()), 65),
+            "whole pieces where nobody interrupts"
+        );
+        // with a signal at each 1000th page, every piece of 4 MiB is interrupted
+        for period in [1000, 100, 10, 2] {
+            allocate_under_signals(period).0.expect("progress");
+        }
+    }
+
+    #[test]
+    fn other_errors_end_it_at_once() {
+        let outcome = allocate_in_pieces(1 << 30, |_, _| Err(nix::errno::Errno::ENOSPC));
+        assert_eq!(outcome, Err(nix::errno::Errno::ENOSPC));
     }
 }

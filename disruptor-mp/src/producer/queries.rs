@@ -1,11 +1,12 @@
-//! What a producer can say of its ring: who holds it, how far the consumers are, who is there. Reads lines and locks,
-//! off the hot path.
+//! A producer's queries about its ring: what blocks it, how far the consumers are, and which of them are
+//! attached. They read lines and locks and are not for the hot path.
 
 use std::time::Duration;
 
 use super::Producer;
 use crate::blocked::{self, BlockedOn, RingState};
 use crate::clock;
+use crate::consumer::Consumer;
 use crate::deadline::Deadline;
 use crate::error::{MultiProcessError, MultiProcessResult, SendError};
 use crate::region::MemoryReport;
@@ -13,16 +14,16 @@ use crate::wait::{AutoWaitStrategy, Pause};
 use crate::{Event, Sequence};
 
 impl<E: Event, B> Producer<E, B> {
-    /// Who keeps the next event from being published; `None` when a slot is free. Looks at the lines and the locks:
-    /// for diagnosis, not for a hot loop.
+    /// What keeps the next event from being published; `None` when a slot is free. Reads the lines and probes
+    /// the locks: for diagnosis, not for a hot loop.
     pub fn blocked_on(&mut self) -> Option<BlockedOn> {
-        if self.is_forked() || self.core.is_obtainable(1) {
+        if self.is_forked() || (!self.notice_loss() && self.core.is_obtainable(1)) {
             return None;
         }
         self.diagnose()
     }
 
-    /// Who would have to move for more slots to become free.
+    /// What must change before more slots become free.
     pub(super) fn diagnose(&mut self) -> Option<BlockedOn> {
         let since = self
             .stalled
@@ -43,13 +44,13 @@ impl<E: Event, B> Producer<E, B> {
         self.core.next() - 1
     }
 
-    /// The smallest sequence among all registered consumers; the last published one when there is none.
+    /// The smallest sequence of all registered consumers; the last published sequence when there is none.
     pub fn min_gating_sequence(&self) -> Sequence {
         blocked::smallest(self.segment.control()).unwrap_or(self.last_published_sequence())
     }
 
-    /// Whether every registered consumer has released `sequence`. Without consumers: whether it was published, and
-    /// nobody is expected.
+    /// Whether every registered consumer has released `sequence`; without consumers, whether it was
+    /// published. False while expected consumers have not come.
     pub fn is_consumed(&mut self, sequence: Sequence) -> bool {
         let is_pending = self.core.expectation().is_pending(self.segment.control());
         let released = self
@@ -58,8 +59,8 @@ impl<E: Event, B> Producer<E, B> {
         !is_pending && sequence <= released
     }
 
-    /// Waits until [`is_consumed`](Self::is_consumed), for `timeout` at the most or until somebody cancels; says whether it
-    /// is.
+    /// Waits until [`is_consumed`](Self::is_consumed) is true, for at most `timeout` or until the wait is cancelled,
+    /// and returns whether it is. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
     pub fn wait_until_consumed_with_strategy(
         &mut self,
         sequence: Sequence,
@@ -70,6 +71,9 @@ impl<E: Event, B> Producer<E, B> {
         loop {
             if self.is_consumed(sequence) {
                 return true;
+            }
+            if self.has_lost {
+                return false;
             }
             if self.habits.are_cancelled() {
                 return false;
@@ -85,19 +89,20 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Whether a consumer with this id is registered now, attached or away. It counts as seen from then on.
+    /// Whether a consumer with this id is registered now, attached or away. If it was expected, it counts as
+    /// having come.
     pub fn discover_consumer_id(&mut self, id: &str) -> bool {
         let control = self.segment.control();
         self.core.expectation().is_pending(control);
         self.consumer_sequence(id).is_some()
     }
 
-    /// Waits for a consumer with this id, for `timeout` at the most or until somebody cancels; says whether it is
-    /// registered.
+    /// Waits for a consumer with this id, for at most `timeout` or until the wait is cancelled, and returns
+    /// whether it is registered. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
     pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
         while !self.discover_consumer_id(id) {
-            if deadline.has_passed() || self.habits.are_cancelled() {
+            if deadline.has_passed() || self.habits.are_cancelled() || self.notice_loss() {
                 return false;
             }
             self.sleep_until_somebody_comes(deadline, self.habits.liveness_interval, |tx| {
@@ -107,7 +112,8 @@ impl<E: Event, B> Producer<E, B> {
         true
     }
 
-    /// Expects a consumer with this id from now on: until it has come, the ring is filled once and no further.
+    /// Expects a consumer with this id from now on: until it has come, the ring is filled once and no
+    /// further. If the producer ends first, the published events are kept for that consumer.
     ///
     /// # Errors
     ///
@@ -118,7 +124,28 @@ impl<E: Event, B> Producer<E, B> {
         Ok(())
     }
 
-    /// The last sequence that the consumer with this id has released; `None` when nobody has the id.
+    /// Stops expecting consumers. Without consumers the producer then runs free, and a first consumer that
+    /// comes later misses the events that the ring no longer retains.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{portable_shm_segment_name, publisher, subscriber};
+    ///
+    /// let name = portable_shm_segment_name("doc");
+    /// let mut tx = publisher::<u64>(&name, 8)?.free_running();
+    /// tx.publish_batch(8, |_, _| {});
+    /// tx.publish(|event| *event = 8);                    // no consumer has come, and the producer goes on
+    /// assert_ne!(subscriber::<u64>(&name)?.try_consume_next(), Some((0, 0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn free_running(mut self) -> Self {
+        self.core.expectation().forget_all();
+        self
+    }
+
+    /// The last sequence that the consumer with this id has released; `None` when no consumer has the id.
     pub fn consumer_sequence(&self, id: &str) -> Option<Sequence> {
         blocked::registered(self.segment.control())
             .find(|line| line.id().text() == id)
@@ -130,7 +157,8 @@ impl<E: Event, B> Producer<E, B> {
         blocked::registered(self.segment.control()).count()
     }
 
-    /// The ids of the consumers that are here: registered, and their processes alive. A look at each line and lock.
+    /// The ids of the consumers that are attached: registered, with a live process. Reads each line and
+    /// probes each lock.
     ///
     /// # Examples
     ///
@@ -155,13 +183,21 @@ impl<E: Event, B> Producer<E, B> {
         blocked::ring_state(&self.segment, self.last_published_sequence())
     }
 
-    /// Forgets a durable consumer that will not come back: its place in the gate and its position. One that was expected
-    /// and has not come is expected no longer.
+    /// Makes the end of the ring that `other` reads cancel this producer's waits for space, as a cancelled
+    /// token does: once that ring is closed in order, such a wait returns [`SendError::Cancelled`], even if
+    /// space has become free since. A call that need not wait still succeeds. For the layers above.
+    #[doc(hidden)]
+    pub fn cancel_waits_when_closed<P: Event, C>(&mut self, other: &Consumer<P, C>) {
+        self.habits.peer = Some(other.segment().region().clone());
+    }
+
+    /// Removes a durable consumer that will not come back: it leaves the gate and loses its position. A
+    /// consumer that was expected and has not come is no longer expected.
     ///
     /// # Errors
     ///
     /// [`MultiProcessError::ConsumerAlreadyAttached`] while it is attached,
-    /// [`MultiProcessError::NoSuchConsumer`] when nobody has the id.
+    /// [`MultiProcessError::NoSuchConsumer`] when no consumer has the id.
     pub fn remove_consumer(&mut self, id: &str) -> MultiProcessResult<()> {
         let id = crate::consumer::check_id(id)?;
         match blocked::remove(&self.segment, &id) {
@@ -172,6 +208,7 @@ impl<E: Event, B> Producer<E, B> {
             Err(MultiProcessError::NoSuchConsumer { .. })
                 if self.core.expectation().forget(&id) =>
             {
+                blocked::leave_word(&self.segment, &id);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -189,7 +226,7 @@ impl<E: Event, B> Producer<E, B> {
         &self.segment.name
     }
 
-    /// What memory the ring got.
+    /// The memory that the ring got.
     ///
     /// # Examples
     ///

@@ -1,4 +1,5 @@
-//! How a producer waits for space, and what it does meanwhile (R4, R5, R8). Reached only when the gate has run out.
+//! How a producer waits for space, and what it does meanwhile (R4, R5, R8). Reached only when the gate has
+//! run out, and by each publication in a ring with observers.
 
 use std::time::Duration;
 
@@ -14,11 +15,14 @@ use crate::wait::{AutoWaitStrategy, Pause, Waiter};
 use crate::{Event, Sequence};
 use crate::{blocked, clock};
 
-/// Spin hints between two looks at a full ring, at the most.
+/// Upper bound of the spin hints between two checks of a full ring.
 const HINTS_MAX: u32 = 64;
-/// A refresh drains the processor's store buffer (R5). So a blocked call that spins looks this often, a few
-/// microseconds in all, for an eighth of the ring to be gained by it, before it takes what there is.
+/// A refresh drains the processor's store buffer (R5). A blocked call that spins therefore first checks this
+/// many times, a few microseconds in all, whether a refresh would gain an eighth of the ring. After that it
+/// refreshes for any gain.
 const PATIENCE: u32 = 12;
+/// A consumer that has not come after this time is reported as missing.
+const UNTIL_MISSED: Duration = Duration::from_secs(1);
 
 impl<E: Event, B> Producer<E, B> {
     #[cold]
@@ -41,7 +45,10 @@ impl<E: Event, B> Producer<E, B> {
         if self.is_forked() {
             return Err(SendError::Forked);
         }
-        // in a ring with observers every publication comes by here: a wait is made when there is one
+        if self.has_lost {
+            return Err(SendError::LockLost);
+        }
+        // in a ring with observers every publication calls this, so a waiter is made only if it is needed
         if let Some(first) = self.core.vacant(n) {
             return Ok(first);
         }
@@ -49,14 +56,14 @@ impl<E: Event, B> Producer<E, B> {
         if self.wait_until_space(n, &mut waiter)? {
             return Ok(self.core.next());
         }
-        // a batch can be blocked while some slots are free
+        // not `blocked_on`: a batch can be blocked while some slots are free
         let blocked_on = self
             .diagnose()
             .map_or_else(String::new, |blocked| blocked.to_string());
         Err(SendError::Timeout { blocked_on })
     }
 
-    /// As [`wait_for_space`](Self::wait_for_space), but says false when the waiter's deadline has passed.
+    /// As [`wait_for_space`](Self::wait_for_space), but returns false when the waiter's deadline has passed.
     pub(crate) fn wait_until_space(
         &mut self,
         n: usize,
@@ -66,6 +73,7 @@ impl<E: Event, B> Producer<E, B> {
             return Err(SendError::Forked);
         }
         let mut hints = 1;
+        let mut has_waited = false;
         // a batch that never fits is refused at once
         let mut looks = if n > self.core.capacity() {
             PATIENCE
@@ -75,9 +83,14 @@ impl<E: Event, B> Producer<E, B> {
         loop {
             looks = looks.saturating_add(1);
             if (looks > PATIENCE || self.core.is_refresh_worthwhile(n)) && self.poll_space(n)? {
+                if has_waited && self.habits.is_peer_closed() {
+                    // the peer's ring is closed: its consumer made this room by giving up what it had not read
+                    return Err(SendError::Cancelled);
+                }
                 return Ok(true);
             }
-            // each look takes the consumers' lines from them: look less and less often
+            has_waited = true;
+            // each check moves the consumers' cache lines to this core, so the time between checks grows
             for _ in 0..hints {
                 spin_loop();
             }
@@ -89,7 +102,7 @@ impl<E: Event, B> Producer<E, B> {
             let sleeps = waiter.take_sleeps();
             self.counters.count_parks(sleeps);
             if sleeps > 0 {
-                // who has slept has been patient: not for so many sleeps
+                // a call that has slept refreshes at once: it must not sleep `PATIENCE` times first
                 looks = PATIENCE;
             }
             match pause {
@@ -100,9 +113,15 @@ impl<E: Event, B> Producer<E, B> {
                         .sleep_until_space(n, longest, || self.habits.are_cancelled());
                     self.habits.learn(wake);
                 }
-                Pause::LookAround => self.look_around(),
+                Pause::LookAround => {
+                    self.look_around();
+                    if self.has_lost {
+                        return Err(SendError::LockLost);
+                    }
+                }
                 Pause::TimedOut => {
-                    // who waits for less than a look around takes still says for how long nothing has moved
+                    // a wait that ends before its first liveness check still records since when the gate has
+                    // not moved
                     self.note_stall();
                     return self.poll_space(n);
                 }
@@ -110,14 +129,14 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// A wait of this producer.
-    pub(crate) fn waiter(&self, strategy: AutoWaitStrategy, deadline: Deadline) -> Waiter {
+    /// A waiter for one call of this producer.
+    pub(crate) fn waiter(&mut self, strategy: AutoWaitStrategy, deadline: Deadline) -> Waiter {
         let participants = 1 + blocked::registered(self.segment.control()).count();
-        Waiter::new(&self.habits, strategy, deadline, participants)
+        Waiter::new(&mut self.habits, strategy, deadline, participants)
     }
 
-    /// Sleeps until every consumer has released `sequence`, or somebody comes or goes (R9), or cancels; not if `look` is
-    /// true.
+    /// Sleeps until every consumer has released `sequence`, a consumer attaches or leaves (R9), or the wait
+    /// is cancelled. Does not sleep if `look` returns true.
     pub(super) fn sleep_until(
         &mut self,
         sequence: Sequence,
@@ -131,8 +150,8 @@ impl<E: Event, B> Producer<E, B> {
         self.habits.learn(wake);
     }
 
-    /// Sleeps until a consumer comes or goes (R9), for `longest` and until the deadline at the most; not if `look` is
-    /// true.
+    /// Sleeps until a consumer attaches or leaves (R9), for at most `longest` and at most until the deadline.
+    /// Does not sleep if `look` returns true.
     pub(crate) fn sleep_until_somebody_comes(
         &mut self,
         deadline: Deadline,
@@ -145,7 +164,7 @@ impl<E: Event, B> Producer<E, B> {
         self.sleep_until(MAX_SEQUENCE + 1, longest, look);
     }
 
-    /// One look for space; errors are those that no waiting heals.
+    /// Checks once for space. The errors are those that no wait can resolve.
     pub(crate) fn poll_space(&mut self, n: usize) -> Result<bool, SendError> {
         if self.is_forked() {
             return Err(SendError::Forked);
@@ -156,7 +175,7 @@ impl<E: Event, B> Producer<E, B> {
                 capacity: self.core.capacity(),
             });
         }
-        if self.core.refresh(n) {
+        if self.refresh(n)? {
             self.stalled = None;
             self.counters.bring_up_to_date(self.core.next());
             return Ok(true);
@@ -168,7 +187,7 @@ impl<E: Event, B> Producer<E, B> {
         Ok(false)
     }
 
-    /// Since when the gate has stood where it stands.
+    /// Records since when the gate has not moved.
     fn note_stall(&mut self) {
         let gate = self.core.gate();
         match self.stalled {
@@ -183,25 +202,34 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Says once in a stall that it is a consumer that is not there who holds the ring: nobody may ever make room then.
-    fn tell_of_the_dead(&mut self) {
-        if self.stalled.is_none_or(|stall| stall.is_told)
-            || !blocked::is_held_by_the_dead(&self.segment)
-        {
+    /// Logs, once in a stall, that a dead consumer holds the ring or that expected consumers have not come
+    /// for a second: in both cases room may never be made.
+    fn tell_of_the_absent(&mut self) {
+        let Some(stall) = self.stalled.filter(|stall| !stall.is_told) else {
+            return;
+        };
+        let is_absent = match self.core.expectation().was_pending() {
+            true => clock::now().saturating_duration_since(stall.since) >= UNTIL_MISSED,
+            false => blocked::is_held_by_the_dead(&self.segment),
+        };
+        if !is_absent {
             return;
         }
         let Some(blocked) = self.diagnose() else {
             return;
         };
-        if let BlockedOn::Consumer {
-            id,
-            is_alive: false,
-            lag: 1..,
-            ..
-        } = &blocked
-            && !self.liveness.alerts_of(id)
-        {
-            tracing::warn!(ring = %self.segment.name, "{blocked}");
+        let is_news = match &blocked {
+            BlockedOn::Expected { .. } => true,
+            BlockedOn::Consumer {
+                id,
+                is_alive: false,
+                lag: 1..,
+                ..
+            } => !self.liveness.alerts_of(id),
+            _ => false,
+        };
+        if is_news {
+            tracing::warn!(ring = %self.segment.shown, "{blocked}");
             self.stalled = self.stalled.map(|stall| Stall {
                 is_told: true,
                 ..stall
@@ -209,27 +237,41 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// While blocked: dead automatic consumers leave the gate, the time without progress is noted, and a dead one that
-    /// keeps its place is reported.
+    /// Logs once that the ring's name was removed from outside: a process that is not attached can no longer attach.
+    fn tell_of_the_name(&mut self) {
+        if !self.is_name_loss_told && self.segment.region().is_name_lost() {
+            self.is_name_loss_told = true;
+            tracing::warn!(ring = %self.segment.shown, "ring '{}' is in use{}", self.segment.shown, blocked::NAME_REMOVED);
+        }
+    }
+
+    /// Runs a liveness check while the producer is blocked: removes dead automatic consumers from the gate,
+    /// notes the time without progress, and reports a dead consumer that keeps its place, a missing consumer
+    /// and a missing name. Does none of this when this producer's own lock is lost, which is noticed here:
+    /// the producer then cannot tell which consumers are alive.
     pub(crate) fn look_around(&mut self) {
+        if self.notice_loss() {
+            return;
+        }
         self.counters.bring_up_to_date(self.core.next());
         self.note_stall();
         if self.evict_dead() > 0 {
             reached("evict.while_blocked");
         }
-        self.tell_of_the_dead();
+        self.tell_of_the_absent();
+        self.tell_of_the_name();
     }
 
-    /// Dead automatic consumers leave the gate; says how many.
+    /// Removes dead automatic consumers from the gate and returns how many they were.
     pub(crate) fn evict_dead(&self) -> usize {
         match lines::evict_dead(self.segment.control(), self.segment.locks()) {
             Ok(0) => 0,
             Ok(evicted) => {
-                tracing::info!(ring = %self.segment.name, evicted, "dead consumers left the gate");
+                tracing::info!(ring = %self.segment.shown, evicted, "dead consumers left the gate");
                 evicted
             }
             Err(error) => {
-                tracing::warn!(ring = %self.segment.name, %error, "could not look who is alive");
+                tracing::warn!(ring = %self.segment.shown, %error, "could not look who is alive");
                 0
             }
         }

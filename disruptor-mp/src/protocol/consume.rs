@@ -1,7 +1,7 @@
 //! Consuming: R3 and R7. One consumer's private position, and the word that tells the producer about it.
 //!
-//! Writes: the sequence of its own line, nothing else. When this process dies, the line keeps the last released
-//! sequence: what was read but not released is read again by whoever rejoins.
+//! Writes: the sequence of its own line, and nothing else. If this process dies, the line keeps the last
+//! released sequence: a consumer that rejoins reads again the events that were read but not released.
 
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::sleep::{self, SpaceLookout};
 use super::view::RingView;
-use super::{Locks, ends};
+use super::{Locks, doubt, ends};
 use crate::fail::{point, reached};
 use crate::layout::control::Control;
 use crate::layout::stamp;
@@ -23,16 +23,16 @@ pub(crate) struct ConsumerCore<E> {
     view: RingView<E>,
     line: usize,
     next: Sequence,
-    /// The first event that was read and is held, as [`holds`](Self::holds) says; it may lie behind.
+    /// The first held event. Stale if that event has been released since: see [`holds`](Self::holds).
     held_from: Sequence,
     space: SpaceLookout,
 }
 
-/// `ConsumerCore::held_from` while nothing is held.
+/// `ConsumerCore::held_from` while no event is held.
 const NOTHING_HELD: Sequence = Sequence::MAX;
 
 impl<E: Event> ConsumerCore<E> {
-    /// The caller owns `line`, registered, with `next − 1` as its sequence.
+    /// The caller owns `line`, which is registered and has the sequence `next − 1`.
     pub(crate) fn new(view: RingView<E>, line: usize, next: Sequence) -> Self {
         debug_assert!(line < view.control().consumers.len());
         Self {
@@ -40,7 +40,7 @@ impl<E: Event> ConsumerCore<E> {
             line,
             next,
             held_from: NOTHING_HELD,
-            // SAFETY: whoever made the view keeps the segment as long as this consumer (R9).
+            // SAFETY: the owner of the view keeps the segment mapped as long as this consumer lives (R9).
             space: unsafe { SpaceLookout::over(view.control()) },
         }
     }
@@ -50,7 +50,7 @@ impl<E: Event> ConsumerCore<E> {
         self.next
     }
 
-    /// Looks for the events from `sequence` on, without releasing any: for who watches in a consumer's place.
+    /// Waits for the events from `sequence` on, without releasing any: for a thread that waits on a consumer's behalf.
     #[cfg(target_os = "linux")]
     pub(crate) fn look_from(&mut self, sequence: Sequence) {
         self.next = sequence;
@@ -68,11 +68,26 @@ impl<E: Event> ConsumerCore<E> {
         self.line
     }
 
-    /// R3: whether `sequence` may be read. True stays true until this consumer releases it (R7).
+    /// R3: whether `sequence` may be read. Once true, it stays true until this consumer releases the event (R7).
     #[inline(always)]
     pub(crate) fn is_published(&self, sequence: Sequence) -> bool {
         // SYNC POINT publish: pairs with the Release store of the stamp in `ProducerCore`.
         self.view.stamp(sequence).load(Ordering::Acquire) == stamp::published(sequence)
+    }
+
+    /// R17: moves a consumer that has not been told of a doubt to a sequence that no event has, so that it
+    /// reads no event before it is told. Returns how many events are in doubt, and the sequence to go on at.
+    pub(crate) fn stand_in_doubt(&mut self) -> Option<(u64, Sequence)> {
+        let (events, at) = doubt::untold(&self.control().consumers[self.line])?;
+        let next = self.next;
+        self.next = at.min(next);
+        Some((events, next))
+    }
+
+    /// Records that this consumer is being told of the doubt; it goes on at `next`.
+    pub(crate) fn go_on_at(&mut self, next: Sequence) {
+        doubt::told(&self.control().consumers[self.line]);
+        self.next = next;
     }
 
     /// Whether the next event may be read.
@@ -81,15 +96,15 @@ impl<E: Event> ConsumerCore<E> {
         self.is_published(self.next)
     }
 
-    /// Whether the next event was published, even if its slot was used again since: for who watches in a consumer's place,
-    /// which may have gone on meanwhile.
+    /// Whether the next event was published, even if its slot has been reused since. For a thread that waits
+    /// on a consumer's behalf: the consumer may have gone on meanwhile.
     #[cfg(all(target_os = "linux", not(loom)))]
     pub(crate) fn has_come(&self) -> bool {
         let (found, awaited) = (
             self.view.stamp(self.next).load(Ordering::Acquire),
             stamp::published(self.next),
         );
-        // a higher sequence in any state: the slot's last event was the awaited one, or came after it
+        // a higher sequence in any state: the slot held the awaited event before, or a later one
         found == awaited || (found >> 2) > (awaited >> 2)
     }
 
@@ -105,7 +120,8 @@ impl<E: Event> ConsumerCore<E> {
         self.view.prefetch_after(sequence);
     }
 
-    /// Releases everything up to `sequence`, which is read next or later: the producer may reuse those slots.
+    /// Releases everything up to `sequence`, which is the next event or a later one: the producer may reuse
+    /// those slots.
     #[inline(always)]
     pub(crate) fn commit(&mut self, sequence: Sequence) {
         point("commit.before");
@@ -135,12 +151,13 @@ impl<E: Event> ConsumerCore<E> {
     #[cold]
     #[inline(never)]
     fn wake_producer_for(&mut self, before: Sequence, released: Sequence) {
-        // what was held went with the rest; if it went earlier, this wakes the producer once too often
+        // this releases the held events, too; if they were released before, this wakes the producer once too often
         let held_from = core::mem::replace(&mut self.held_from, NOTHING_HELD);
         sleep::wake_producer_for(self.control(), before.min(held_from - 1), released);
     }
 
-    /// R7: keeps the next event, which the caller found published, unreleased, and goes on to the one after it.
+    /// R7: holds the next event, which the caller found published: it stays unreleased, and the consumer goes
+    /// on to the event after it.
     #[inline(always)]
     pub(crate) fn hold(&mut self) {
         if !self.holds() {
@@ -150,7 +167,7 @@ impl<E: Event> ConsumerCore<E> {
         point("hold.kept");
     }
 
-    /// Whether events before the next one are held. Whoever released a later one has released them, too.
+    /// Whether events before the next one are held. The release of a later event has released them, too.
     #[inline(always)]
     pub(crate) fn holds(&self) -> bool {
         self.held_from < self.next && self.held_from > self.sequence().load(Ordering::Relaxed)
@@ -164,7 +181,7 @@ impl<E: Event> ConsumerCore<E> {
         }
     }
 
-    /// Releases the first `count` of the held events, or as many as there are.
+    /// Releases the first `count` held events, or all of them if there are fewer.
     #[inline(always)]
     pub(crate) fn release_held(&mut self, count: usize) {
         let held = self.held();
@@ -181,14 +198,15 @@ impl<E: Event> ConsumerCore<E> {
         }
     }
 
-    /// The held events come again.
+    /// Goes back to the first held event, so that the held events come again.
     pub(crate) fn rewind(&mut self) {
         self.next = self.held().start;
         self.held_from = NOTHING_HELD;
     }
 
-    /// R9: a consumer that waits for more while it holds events lets a sleeping producer have what is free: it may wait
-    /// for more than that, which this consumer will not release before more has come.
+    /// R9: before a consumer that holds events waits for more, it wakes a sleeping producer with any wish.
+    /// The wish may lie among the held events, which this consumer may not release before more events come:
+    /// the producer has to go on with the slots that are free.
     pub(crate) fn let_producer_go_on(&self) {
         if left_out!(HoldWake) {
             return;
@@ -199,14 +217,15 @@ impl<E: Event> ConsumerCore<E> {
         }
     }
 
-    /// Whether the producer is blocked and looks for progress.
+    /// Whether the producer is blocked and watches its required consumers for progress.
     #[inline(always)]
     pub(crate) fn is_watched(&self) -> bool {
         let is_watching = &self.view.control().waiters.is_watching;
         is_watching.load(process::Ordering::Relaxed) != 0
     }
 
-    /// Sleeps until an event is published, the ring is closed or the wait cancelled. Returns what the wake-up took, if there was one.
+    /// Sleeps until an event is published, the ring is closed or the wait is cancelled. If it was woken,
+    /// returns how long the wake-up took.
     pub(crate) fn sleep_until_event(
         &self,
         longest: Duration,
@@ -217,14 +236,14 @@ impl<E: Event> ConsumerCore<E> {
         })
     }
 
-    /// Tells the producer that the next event is released while it is not: what a lease must never do.
+    /// For a negative control: stores the next event as released although it is not, which a lease must never do.
     #[cold]
     pub(crate) fn release_ahead(&self) {
         let line = &self.view.control().consumers[self.line];
         line.sequence.store(self.next, Ordering::Release);
     }
 
-    /// The newest published sequence, found by looking at one stamp after the other (R2: no shortcuts).
+    /// The newest published sequence, found by polling one stamp after the other (R2: no shortcuts).
     pub(crate) fn newest(&self) -> Sequence {
         let end = self.next.saturating_add(self.view.capacity() as i64);
         (self.next..end)
@@ -257,7 +276,7 @@ mod tests {
     use crate::protocol::takeover::take_over;
     use crate::segment::{Segment, create_on_heap, open_on_heap};
 
-    /// The producer's byte is free, and something happens right after the look at it.
+    /// The producer's byte is free, and `F` runs right after the probe.
     struct FreeThen<F>(F);
 
     impl<F> fmt::Debug for FreeThen<F> {

@@ -1,7 +1,7 @@
-//! How a ring ends for who reads it: R11.
+//! How a ring ends for its readers: R11.
 //!
-//! Reads: the closed word, the epoch, the producer's lock, stamps. Writes nothing. Whoever says that a ring has ended has
-//! looked at the next stamp once more, after the closed word or the free lock was seen.
+//! Reads: the closed word, the epoch, the producer's lock, stamps. Writes nothing. Before these functions
+//! report an end, they poll the next stamp once more, after they saw the closed word or the free lock.
 
 use std::io;
 
@@ -12,15 +12,15 @@ use crate::layout::control::{Control, OPEN};
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::sync::Ordering;
 
-/// The last sequence of the ring if it was closed. The stamps that precede it are visible afterwards.
+/// The last sequence of the ring if it was closed. Afterwards, the caller sees every stamp that was stored before.
 pub(crate) fn closed_at(control: &Control) -> Option<Sequence> {
     // SYNC POINT close: pairs with the Release store in `ProducerCore::close`.
     let word = control.producer.closed.load(Ordering::Acquire);
     (word != OPEN).then_some(word)
 }
 
-/// Whether the ring was closed and nothing is left for who reads `next` next. The closed word says which sequence is the
-/// last. `is_ready` looks at the stamp of `next`.
+/// Whether the ring was closed and a reader whose next sequence is `next` has read everything. The closed
+/// word says which sequence is the last. `is_ready` polls the stamp of `next`.
 pub(crate) fn is_at_end(
     control: &Control,
     next: Sequence,
@@ -39,9 +39,9 @@ pub(crate) fn is_at_end(
     next > last
 }
 
-/// Whether the producer died and nothing is left: `is_ready` looks at the next stamp. That and the closed word are looked
-/// at again after the free lock, and the epoch last of all: a ring that was closed in order, and that a successor has
-/// opened again meanwhile, has a new one (R14).
+/// Whether the producer died and nothing is left to read: `is_ready` polls the next stamp. The stamp and the
+/// closed word are loaded after the lock was found free, and the epoch last of all: a ring that was closed in
+/// order and that a successor has opened again meanwhile has a new epoch (R14).
 pub(crate) fn is_abandoned(
     control: &Control,
     locks: &dyn Locks,

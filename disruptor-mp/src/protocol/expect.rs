@@ -1,19 +1,21 @@
-//! Whom a producer expects: until they have come, it may fill the ring once and no further.
+//! The consumers that a producer expects. Until all of them have come, the producer may fill the ring once
+//! and no further.
 //!
-//! Private to the producer. Someone who was seen once counts as latched for good; a successor latches anew from the
-//! lines it finds registered (R14).
+//! Private to the producer. A consumer that was seen once counts as come for good; a successor reads the
+//! lines afresh (R14). A producer that ends before a consumer has come keeps a place for it in the ring.
 
 use crate::Sequence;
-use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState};
+use crate::layout::control::{ConsumerId, Control};
+use crate::sync::Ordering;
 
-/// The consumers that were announced to the producer.
+/// The consumers that were announced to the producer and have not come.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expectation {
     /// Explicit ids still to come.
     ids: Vec<ConsumerId>,
-    /// At least one more consumer of any id is still to come.
+    /// Whether at least one more consumer of any id is still to come.
     any: bool,
-    /// While anybody is still to come, nothing above this sequence is published.
+    /// While a consumer is still to come, nothing above this sequence is published.
     buffer_until: Option<Sequence>,
 }
 
@@ -27,7 +29,7 @@ impl Expectation {
         }
     }
 
-    /// Until everybody has come, publish nothing above `sequence`.
+    /// Until every expected consumer has come, publish nothing above `sequence`.
     pub(crate) fn buffer_until(&mut self, sequence: Sequence) {
         self.buffer_until = Some(sequence);
     }
@@ -44,26 +46,41 @@ impl Expectation {
         }
     }
 
-    /// Expects this id no longer; says whether it was still to come.
+    /// Expects this id no longer; returns whether it was still to come.
     pub(crate) fn forget(&mut self, id: &ConsumerId) -> bool {
         let before = self.ids.len();
         self.ids.retain(|expected| expected != id);
         self.ids.len() < before
     }
 
-    /// Latches whom the lines show; says whether somebody is still to come.
+    /// Expects no consumer any longer.
+    pub(crate) fn forget_all(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The ids that are still to come.
+    pub(crate) fn ids(&self) -> &[ConsumerId] {
+        &self.ids
+    }
+
+    /// Whether a consumer of any id is still to come.
+    pub(crate) fn is_any_missing(&self) -> bool {
+        self.any
+    }
+
+    /// Notes which consumers have come; returns whether any is still to come. A consumer that has come and
+    /// left counts as come: so this reads all lines, not only the registered ones.
     pub(crate) fn is_pending(&mut self, control: &Control) -> bool {
         if self.is_settled() {
             return false;
         }
-        for line in control
-            .maybe_registered()
-            .map(|index| &control.consumers[index])
-        {
-            if let Some(id) = occupant(line) {
+        let epoch = control.producer.epoch.load(Ordering::Relaxed);
+        for line in &control.consumers {
+            if self.any && line.has_come(epoch, |_| true) {
                 self.any = false;
-                self.ids.retain(|expected| *expected != id);
             }
+            self.ids
+                .retain(|expected| !line.has_come(epoch, |id| id == expected));
         }
         if self.is_settled() {
             self.buffer_until = None;
@@ -75,39 +92,30 @@ impl Expectation {
         self.ids.is_empty() && !self.any
     }
 
-    /// Whether somebody was still to come at the last look.
+    /// Whether a consumer was still to come when [`is_pending`](Self::is_pending) last read the lines.
     pub(crate) fn was_pending(&self) -> bool {
         !self.is_settled()
     }
 
-    /// Who is still to come, in words.
+    /// The consumers that are still to come, in words.
     pub(crate) fn missing(&self) -> Vec<String> {
         let any = self.any.then(|| String::from("any consumer"));
         self.ids.iter().map(ConsumerId::text).chain(any).collect()
     }
 
-    /// The limit, given that the gate allows `most`.
+    /// The highest sequence that may be published, given that the gate allows `most`.
     pub(crate) fn limit(&self, most: Sequence) -> Sequence {
         self.buffer_until
             .map_or(most, |sequence| most.min(sequence))
     }
 }
 
-/// Who has a position in this line. Whoever is settling gates, but may yet die and leave none: it would come back to a
-/// ring that went on without it.
-fn occupant(line: &ConsumerLine) -> Option<ConsumerId> {
-    let id = line.id();
-    // looked at after the id, the state is not that of an owner before; and the id again, as it may be that of one after
-    let has_position = matches!(line.state(), LineState::Active | LineState::Away);
-    (has_position && line.id() == id).then_some(id)
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sync::Ordering;
+    use crate::layout::control::LineState;
 
-    /// A consumer that is killed while it settles leaves no position: it has to be waited for again.
+    /// A consumer that is killed while it settles leaves no position: the producer has to wait for it again.
     #[test]
     fn only_a_line_with_a_position_counts_as_come() {
         let id = ConsumerId::new("risk").expect("an id");
@@ -124,9 +132,35 @@ mod tests {
                 assert!(expected.is_pending(&control), "{state:?}");
             }
             line.set_state(LineState::Active);
+            assert!(
+                expected.is_pending(&control),
+                "a place that is kept for one that has not come"
+            );
+            line.set_arrived();
             assert!(!expected.is_pending(&control));
             line.set_state(LineState::Free);
             assert!(!expected.is_pending(&control), "once seen, seen for good");
+        }
+    }
+
+    /// A consumer that came and left for good between two checks of the producer has come.
+    #[test]
+    fn one_that_left_counts_as_come_under_the_same_producer_only() {
+        let id = ConsumerId::new("risk").expect("an id");
+        for (epoch, has_come) in [(0, true), (1, false)] {
+            for mut expected in [
+                Expectation::new(vec![id], false),
+                Expectation::new(Vec::new(), true),
+            ] {
+                let control = Control::new(0);
+                let line = &control.consumers[1];
+                line.set_id(&id, true);
+                line.set_state(LineState::Active);
+                line.set_arrived();
+                line.set_state(LineState::Free);
+                control.producer.epoch.store(epoch, Ordering::Relaxed);
+                assert_eq!(expected.is_pending(&control), !has_come);
+            }
         }
     }
 }

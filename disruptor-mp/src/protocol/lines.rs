@@ -1,34 +1,43 @@
 //! Consumer lines: joining (R6), rejoining, leaving, evicting and removing (R16).
 //!
-//! Whoever holds a line's lock byte writes the line. A holder that dies leaves the line in some state, and the state
-//! says what is to be done: JOINING and SETTLING have no position and may be reclaimed by anyone; an ACTIVE
-//! automatic one may be evicted; an ACTIVE durable one counts as away and keeps its position.
+//! The process that holds a line's lock byte writes the line. A holder that dies leaves the line in some
+//! state, and the state says what happens next: a JOINING or SETTLING line has no position, and any process
+//! may reclaim it; an ACTIVE line with an automatic id may be evicted; an ACTIVE line with a durable id
+//! counts as away and keeps its position.
 
 use std::io;
+use std::time::Duration;
 
 use super::{Locks, sleep};
 use crate::Sequence;
+use crate::clock;
 use crate::fail::{buggify, delay, point, reached};
 use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState, Owner};
 use crate::layout::lock_bytes::{id_byte, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
-use crate::sync::{Ordering, fence, yield_now};
+use crate::sync::{Ordering, fence};
 
-/// How often a line's lock is tried before its holder is reported; holders that only look give it back at once.
-const LINE_LOCK_TRIES: u32 = 10_000;
+/// Naps between tries of a line's lock before the wait is reported as an error: about a second in all. A
+/// holder that only checks the line gives the lock back at once, but the waiting process may have preempted
+/// it, so that yielding alone would not let it continue.
+const LINE_LOCK_NAPS: u32 = 1_000;
+const FIRST_NAP: Duration = Duration::from_micros(50);
+const NAP: Duration = Duration::from_millis(1);
 
-/// Who wants a line.
+/// The consumer that wants a line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applicant<'a> {
     /// The id to store.
     pub(crate) id: &'a ConsumerId,
-    /// Whether the id is explicit: then it outlives its process.
+    /// Whether the id is explicit: then its position outlives the process.
     pub(crate) durable: bool,
-    /// Who it is, for messages.
+    /// Its process, for messages.
     pub(crate) owner: Owner,
+    /// Whether the consumer has come; false where a place is kept for one that has not.
+    pub(crate) is_here: bool,
 }
 
-/// A line that the caller now owns, registered.
+/// A registered line that the caller now owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Which line.
@@ -39,7 +48,7 @@ pub(crate) struct Place {
     pub(crate) rejoined: bool,
 }
 
-/// Why there is no line to be had.
+/// Why no line can be had.
 #[derive(Debug)]
 pub(crate) enum LineError {
     /// A live consumer has the id.
@@ -48,7 +57,7 @@ pub(crate) enum LineError {
     AllTaken { away: Vec<String> },
     /// No line has the id.
     Unknown,
-    /// The system failed.
+    /// A system call failed.
     Io(io::Error),
 }
 
@@ -58,7 +67,7 @@ impl From<io::Error> for LineError {
     }
 }
 
-/// Takes a line: the durable applicant's own if it has one, else a free one.
+/// Takes a line: the durable applicant's own line if it has one, else a free one.
 pub(crate) fn attach(
     control: &Control,
     locks: &dyn Locks,
@@ -84,14 +93,46 @@ pub(crate) fn attach(
     place
 }
 
-/// The line that holds the position of durable consumer `id`.
+/// Keeps a place for the durable consumer `id`, which has not come, as if it had come and gone: its position
+/// is the floor, and the gate respects it. Does nothing if the consumer has a position.
+pub(crate) fn reserve(
+    control: &Control,
+    locks: &dyn Locks,
+    id: &ConsumerId,
+) -> Result<(), LineError> {
+    let byte = id_byte(&id.text());
+    if !locks.try_lock(byte)? {
+        return Err(LineError::AlreadyAttached { owner: None });
+    }
+    point("reserve.id_locked");
+    let who = Applicant {
+        id,
+        durable: true,
+        owner: Owner::NOBODY,
+        is_here: false,
+    };
+    let reserved = match position_of(control, id) {
+        Some(_) => Ok(()),
+        None => claim(control, locks, who).and_then(|place| {
+            control.consumers[place.line].set_state(LineState::Away);
+            point("reserve.away");
+            Ok(locks.unlock(line_byte(place.line))?)
+        }),
+    };
+    locks.unlock(byte)?;
+    point("reserve.unlocked");
+    reserved
+}
+
+/// The line that holds the position of the durable consumer `id`.
 pub(crate) fn position_of(control: &Control, id: &ConsumerId) -> Option<usize> {
     control
         .maybe_registered()
         .find(|index| control.consumers[*index].is_position_of(id))
 }
 
-/// One store: the position is untouched, and the line is counted before, during and after.
+/// Rejoins with one store of the state: the position stays, and the gate respects the line before, during and
+/// after it.
 fn rejoin(
     control: &Control,
     locks: &dyn Locks,
@@ -99,7 +140,7 @@ fn rejoin(
     index: usize,
 ) -> Result<Place, LineError> {
     let line = &control.consumers[index];
-    wait_for_line(locks, index, line)?;
+    wait_for_line(locks, index)?;
     point("rejoin.locked");
     if cfg!(feature = "dst") && line.state() == LineState::Active {
         reached("rejoin.after_death");
@@ -116,6 +157,7 @@ fn rejoin(
     );
     point("rejoin.owner");
     line.set_state(LineState::Active);
+    line.set_arrived();
     point("rejoin.active");
     sleep::wake_producer(control);
     Ok(Place {
@@ -125,23 +167,35 @@ fn rejoin(
     })
 }
 
-/// The id's byte is ours, so nobody keeps the line's byte for longer than a look.
-fn wait_for_line(locks: &dyn Locks, index: usize, line: &ConsumerLine) -> Result<(), LineError> {
-    for _ in 0..LINE_LOCK_TRIES {
+/// Takes the line's byte. The caller holds the id's byte, so other processes hold the line's byte only for a
+/// short check.
+fn wait_for_line(locks: &dyn Locks, index: usize) -> Result<(), LineError> {
+    let mut nap = FIRST_NAP;
+    for _ in 0..LINE_LOCK_NAPS {
         if !buggify("line.busy") && locks.try_lock(line_byte(index))? {
             return Ok(());
         }
         reached("line.waited_for");
-        yield_now();
+        clock::sleep(nap);
+        nap = (nap * 2).min(NAP);
     }
-    Err(LineError::AlreadyAttached {
-        owner: Some(line.owner.load()),
-    })
+    Err(LineError::Io(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "another process has looked at this consumer's line for a second and does not go on: it is stopped, or gets no \
+         processor time; try again when it runs",
+    )))
 }
 
-/// Takes the first line that nobody has a position in.
+/// Takes the first line in which no consumer has a position. Lines that tell of the departure of another
+/// durable consumer come last.
 fn claim(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Place, LineError> {
-    for (index, line) in control.consumers.iter().enumerate() {
+    let lines = || control.consumers.iter().enumerate();
+    let tells_of_another = |line: &ConsumerLine| tells_of_departed(line) && line.id() != *who.id;
+    let (first, last) = (
+        lines().filter(|(_, line)| !tells_of_another(line)),
+        lines().filter(|(_, line)| tells_of_another(line)),
+    );
+    for (index, line) in first.chain(last) {
         if !is_claimable(line) {
             continue;
         }
@@ -150,7 +204,7 @@ fn claim(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Pla
         if !left_out!(ClaimLock) && !locks.try_lock(line_byte(index))? {
             continue;
         }
-        // its owner may have come and gone between the look and the lock
+        // the line's owner may have come and gone between the check and the lock
         if left_out!(ClaimLook) || is_claimable(line) {
             if cfg!(feature = "dst") && line.state() != LineState::Free {
                 reached("claim.of_the_dead");
@@ -166,12 +220,53 @@ fn claim(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Pla
     })
 }
 
-/// With its lock: whether nobody's position would be lost.
+/// Whether a durable consumer has left this line, or was removed from it.
+fn tells_of_departed(line: &ConsumerLine) -> bool {
+    line.state() == LineState::Free && line.is_durable()
+}
+
+/// Whether the durable consumer `id` has left, or was removed, under the ring's present producer. Also false
+/// if another consumer has needed its line since.
+pub(crate) fn has_departed(control: &Control, id: &ConsumerId) -> bool {
+    let epoch = control.producer.epoch.load(Ordering::Relaxed);
+    let mut lines = control.consumers.iter();
+    lines.any(|line| {
+        // the state is read again, as the line may have changed hands
+        tells_of_departed(line)
+            && line.epoch.load(Ordering::Relaxed) == epoch
+            && line.id() == *id
+            && tells_of_departed(line)
+    })
+}
+
+/// The consumer of this line goes for good, and the line records under which producer (its epoch). The caller
+/// holds the line's lock.
+fn depart(control: &Control, index: usize) {
+    let epoch = control.producer.epoch.load(Ordering::Relaxed);
+    control.consumers[index]
+        .epoch
+        .store(epoch, Ordering::Relaxed);
+    set_free(control, index);
+}
+
+/// Makes the lines say that this durable consumer was removed, although it never had a line.
+pub(crate) fn leave_word(
+    control: &Control,
+    locks: &dyn Locks,
+    who: Applicant<'_>,
+) -> Result<(), LineError> {
+    let place = attach(control, locks, who)?;
+    depart(control, place.line);
+    locks.unlock(line_byte(place.line))?;
+    Ok(locks.unlock(id_byte(&who.id.text()))?)
+}
+
+/// Whether a claim of this line loses no position. The caller holds the line's lock, or asks again once it does.
 fn is_claimable(line: &ConsumerLine) -> bool {
     line.state() == LineState::Free || is_evictable(line)
 }
 
-/// With its lock free: whether the line is one that a dead owner leaves for anyone to clear.
+/// Whether a dead owner has left this line for any process to clear, given that the line's lock is free.
 fn is_evictable(line: &ConsumerLine) -> bool {
     match line.state() {
         LineState::Joining | LineState::Settling => !left_out!(ReclaimHalfJoined),
@@ -180,7 +275,7 @@ fn is_evictable(line: &ConsumerLine) -> bool {
     }
 }
 
-/// R6; the caller holds the line's lock.
+/// R6. The caller holds the line's lock.
 pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place {
     let line = &control.consumers[index];
     let floor = &control.producer.floor;
@@ -201,7 +296,8 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
         control.producer.epoch.load(Ordering::Relaxed),
         Ordering::Relaxed,
     );
-    // SYNC POINT release: a producer that still takes this line for its last owner's must see what that one has read
+    // SYNC POINT release: a producer that still takes this line for its last owner's must see that owner's
+    // reads as done
     let first_look = floor.load(Ordering::Acquire);
     line.sequence.store(first_look, release!(JoinRelease));
     point("join.sequence");
@@ -221,8 +317,11 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     }
     point("join.reread");
     line.set_state(LineState::Active);
+    if who.is_here {
+        line.set_arrived();
+    }
     point("join.active");
-    // it may wait for somebody to come
+    // the producer may wait for a consumer to come
     sleep::wake_producer(control);
     Place {
         line: index,
@@ -231,15 +330,15 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     }
 }
 
-/// The owner of an automatic id leaves the gate.
+/// A consumer leaves the gate: one with an automatic id, or a durable one for good.
 pub(crate) fn leave(control: &Control, locks: &dyn Locks, index: usize) -> io::Result<()> {
-    set_free(control, index);
+    depart(control, index);
     let unlocked = locks.unlock(line_byte(index));
     point("leave.unlocked");
     unlocked
 }
 
-/// The owner of a durable id goes, its position stays.
+/// A durable consumer goes; its position stays.
 pub(crate) fn go_away(
     control: &Control,
     locks: &dyn Locks,
@@ -254,7 +353,7 @@ pub(crate) fn go_away(
     locks.unlock(id_byte(&id.text()))
 }
 
-/// FREE first, then the hint.
+/// Sets the state FREE first, then clears the bit, which is only a hint.
 fn set_free(control: &Control, index: usize) {
     if !left_out!(LineFree) {
         control.consumers[index].set_state(LineState::Free);
@@ -270,7 +369,7 @@ fn set_free(control: &Control, index: usize) {
     sleep::wake_producer(control);
 }
 
-/// Clears every line that a dead owner left without a durable position; says how many.
+/// Clears every line that a dead owner left without a durable position; returns how many.
 pub(crate) fn evict_dead(control: &Control, locks: &dyn Locks) -> io::Result<usize> {
     let mut evicted = 0;
     for index in control.maybe_registered() {
@@ -285,7 +384,7 @@ pub(crate) fn evict_dead(control: &Control, locks: &dyn Locks) -> io::Result<usi
             continue;
         }
         point("evict.locked");
-        // a claimer may have come between the look and the lock
+        // a claimer may have come between the check and the lock
         if left_out!(EvictLook) || is_evictable(line) {
             set_free(control, index);
             point("evict.free");
@@ -320,18 +419,18 @@ fn remove_locked(control: &Control, locks: &dyn Locks, id: &ConsumerId) -> Resul
     let index = position_of(control, id).ok_or(LineError::Unknown)?;
     let line = &control.consumers[index];
     if !left_out!(RemoveLineLock) {
-        wait_for_line(locks, index, line)?;
+        wait_for_line(locks, index)?;
     }
     point("remove.locked");
     if line.is_position_of(id) {
-        set_free(control, index);
+        depart(control, index);
     }
     locks.unlock(line_byte(index))?;
     point("remove.unlocked");
     Ok(())
 }
 
-/// The ids of durable consumers that are not here.
+/// The ids of durable consumers that have a position and are not attached.
 pub(crate) fn away(control: &Control, locks: &dyn Locks) -> io::Result<Vec<String>> {
     let mut ids = Vec::new();
     for index in control.maybe_registered() {

@@ -1,10 +1,14 @@
-//! The protocol itself: pure steps on typed pointers, no system calls, no allocation.
+//! The protocol itself: steps on typed pointers.
 //!
-//! The same source runs on a real mapping, on the heap under Miri, and under loom. Who writes what is said where
-//! the words are declared (`layout::control`); the rules R1 to R16 are those of `docs/protocol.md`.
+//! A publish or consume that does not wait makes no system call and allocates nothing (R12). The other steps
+//! reach the kernel through [`Locks`], `sync::kernel`, the clock and, in `doubt`, a closure of the caller's.
+//!
+//! The same source runs on a real mapping, on the heap under Miri, under loom, and in simulations.
+//! `layout::control` declares the shared words and says who writes each; the rules R1 to R17 are those of
+//! `docs/protocol.md`.
 
-/// Whether a negative control leaves a step out, of the loom models, of a simulation or, with fail points, of a test: in
-/// every other build `false`.
+/// Whether a negative control leaves this step out: a control of the loom models, of a simulation or, with
+/// fail points, of a test. In every other build `false`.
 #[cfg(not(any(
     all(test, loom),
     all(
@@ -52,6 +56,7 @@ macro_rules! release {
 }
 
 pub(crate) mod consume;
+pub(crate) mod doubt;
 pub(crate) mod ends;
 pub(crate) mod expect;
 pub(crate) mod lines;
@@ -66,16 +71,21 @@ pub(crate) mod loom_tests;
 
 use std::io;
 
-/// Byte locks by which the kernel (or, on the heap, this process) says who is alive (R8).
+/// Byte locks, by which the kernel (or, on the heap, this process) says which endpoints are alive (R8).
 ///
-/// One value belongs to one endpoint: locks of the same value do not exclude each other.
+/// Each endpoint has a value of its own: locks of the same value do not exclude each other.
 pub(crate) trait Locks: core::fmt::Debug + Send + Sync {
-    /// Takes the byte if nobody else has it.
+    /// Takes the byte if no other endpoint has it.
     fn try_lock(&self, byte: u64) -> io::Result<bool>;
     /// Gives the byte back.
     fn unlock(&self, byte: u64) -> io::Result<()>;
-    /// Whether another endpoint, alive, has the byte.
+    /// Whether another endpoint, which is alive, has the byte.
     fn is_held_by_other(&self, byte: u64) -> io::Result<bool>;
-    /// Whether another endpoint, alive, has any byte.
+    /// Whether this endpoint has lost its bytes although it is alive: the program has closed the descriptor
+    /// that holds them.
+    fn are_lost(&self) -> bool {
+        false
+    }
+    /// Whether another endpoint, which is alive, has any byte.
     fn is_any_held_by_other(&self) -> io::Result<bool>;
 }

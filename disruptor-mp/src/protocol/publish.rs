@@ -1,7 +1,7 @@
 //! Publishing: R2, R4 and R5. One producer's private position, its gate, and the refresh of that gate.
 //!
-//! Writes: the slots it has claimed, and the producer line. When this process dies in a claim, the slots above the
-//! last contiguous stamp are nobody's: a takeover (R14) clears their stamps.
+//! Writes: the slots that it has claimed, and the producer line. If this process dies during a claim, no
+//! process owns the slots above the last contiguous stamp: a takeover (R14) clears their stamps.
 
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -21,9 +21,9 @@ use crate::{Event, Sequence};
 #[derive(Debug)]
 pub(crate) struct ProducerCore<E> {
     view: RingView<E>,
-    /// The next sequence to publish is found from here on, within `step`: see [`next`](Self::next).
+    /// The search for the next sequence to publish starts here and ends within `step`: see [`next`](Self::next).
     base: Sequence,
-    /// How many events share one store of the position; no more than the ring has slots.
+    /// How many events share one store of the position; at most the capacity.
     step: i64,
     /// The highest sequence that may be written: gate + capacity (R4), or less.
     limit: Sequence,
@@ -60,7 +60,7 @@ impl<E: Event> ProducerCore<E> {
             gate,
             floor,
             expectation,
-            // SAFETY: whoever made the view keeps the segment as long as this producer (R9).
+            // SAFETY: the owner of the view keeps the segment mapped as long as this producer lives (R9).
             sleepers: unsafe { SleepersLookout::over(view.control()) },
         }
     }
@@ -71,11 +71,12 @@ impl<E: Event> ProducerCore<E> {
 
     /// The next sequence to publish.
     ///
-    /// A store to private memory after each event costs a third of the throughput of small events while their lines
-    /// are taken from the other core (`rfcs/0002`). So the position is stored at every `step`-th event only; in
-    /// between, this producer's own stamps tell: only it writes them, a stamp equals its own sequence only, and a
-    /// takeover has zeroed what a dead one left above the head (R14). Whatever a hostile peer may have stored there,
-    /// the result lies within `step` of the base, and slots are masked (R1).
+    /// A store to private memory after each event costs a third of the throughput of small events while their
+    /// cache lines have to come from the other core (`rfcs/0002`). So the producer stores its position after
+    /// every `step`-th event only. In between, it finds the position by its own stamps: only the producer
+    /// writes them, a stamp equals its own sequence only, and a takeover has zeroed the stamps that a dead
+    /// producer left above the head (R14). Whatever values a hostile peer may have stored there, the result
+    /// lies within `step` of the base, and slots are masked (R1).
     #[inline(always)]
     pub(crate) fn next(&self) -> Sequence {
         let mut sequence = self.base;
@@ -91,16 +92,17 @@ impl<E: Event> ProducerCore<E> {
         sequence
     }
 
-    /// Smaller rings are for round trips, whose lines are all in the other core's cache when the next event is
-    /// written: there a look at the own stamps costs what the store saves elsewhere. Models and debug builds go that
-    /// way in small rings, too, so that tests see it.
+    /// In smaller rings the producer stores its position after each event. Such rings serve round trips: all
+    /// their cache lines are in the other core's cache when the next event is written, so that polling the
+    /// producer's own stamps costs what the store saves in larger rings. Models and debug builds use steps in
+    /// small rings, too, so that tests cover them.
     const STEPS_FROM_CAPACITY: usize = if cfg!(any(loom, debug_assertions)) {
         2
     } else {
         512
     };
 
-    /// What `step` is in a ring that is large enough; measured. No more than the ring has slots.
+    /// `step` in a ring that is large enough, as measured. `new` limits it to the capacity.
     const STEP: i64 = match SlotOf::<E>::SHAPE.stride {
         _ if cfg!(loom) => 2,
         ..=64 if size_of::<E>() <= 24 => 8,
@@ -108,7 +110,7 @@ impl<E: Event> ProducerCore<E> {
         _ => 1,
     };
 
-    /// The next sequence, if `n` events from it on may be written without a refresh.
+    /// The next sequence, if `n` events from there on may be written without a refresh.
     #[inline(always)]
     pub(crate) fn vacant(&self, n: usize) -> Option<Sequence> {
         let next = self.next();
@@ -119,37 +121,48 @@ impl<E: Event> ProducerCore<E> {
         self.gate
     }
 
+    pub(crate) fn floor(&self) -> Sequence {
+        self.floor
+    }
+
+    /// Takes a refresh back: the gate is `gate` again.
+    pub(crate) fn withdraw_to(&mut self, gate: Sequence) {
+        self.gate = gate;
+        self.limit = self.next() - 1;
+    }
+
     pub(crate) fn expectation(&mut self) -> &mut Expectation {
         &mut self.expectation
     }
 
-    /// How many slots from `next` on may be claimed without a refresh. None rather than less: a hostile peer's stamps can take the position past the limit.
+    /// How many slots from `next` on may be claimed without a refresh. 0 if the position lies past the limit,
+    /// where a hostile peer's stamps can move it.
     #[inline(always)]
     fn free_from(&self, next: Sequence) -> usize {
         (self.limit - next + 1).max(0) as usize
     }
 
-    /// The slot of `sequence`, which [`vacant`](Self::vacant) said is free; or whose claim the caller has (R2).
+    /// The slot of `sequence`. The caller has claimed it (R2), or [`vacant`](Self::vacant) said that it is free.
     #[inline(always)]
     pub(crate) fn event(&self, sequence: Sequence) -> NonNull<E> {
         self.view.event(sequence)
     }
 
-    /// R13: the event of `sequence`, whose claim the caller has, is copied into its slot from `event`.
+    /// R13: copies `event` into the slot of `sequence`, which the caller has claimed.
     #[inline(always)]
     pub(crate) fn write_observed(&self, sequence: Sequence, event: &MaybeUninit<E>) {
         let slot = self.view.event(sequence);
         observe::write(self.view.stamp(sequence), sequence, || {
-            // SAFETY: the claim is the caller's (R2), and a slot's event starts at a multiple of 8 (R1).
+            // SAFETY: the caller has the claim (R2), and a slot's event starts at a multiple of 8 (R1).
             unsafe { observe::store_words(event, slot) };
         });
         point("publish.busy");
     }
 
-    /// R2: publishes the event whose bytes were written to the slot of `sequence`, the next one.
+    /// R2: publishes the event of `sequence`, the next one, whose bytes have been written to its slot.
     #[inline(always)]
     pub(crate) fn publish_one(&mut self, sequence: Sequence) {
-        // whether it lies within the limit, a hostile peer's stamps decide, too
+        // no assertion about the limit: a hostile peer's stamps can take the position past it
         debug_assert!((self.base..self.base + self.step).contains(&sequence));
         point("publish.written");
         // SYNC POINT publish: pairs with the Acquire load in `ConsumerCore::is_published`.
@@ -165,12 +178,13 @@ impl<E: Event> ProducerCore<E> {
         }
     }
 
-    /// R2: writes and publishes `n` events from `first` on, which [`vacant`](Self::vacant) said may be written. Each
-    /// stamp follows its event, the first event's comes last of all: until then no consumer passes the first slot, so
-    /// that the batch is seen whole.
+    /// R2: writes and publishes `n` events from `first` on, which [`vacant`](Self::vacant) said may be
+    /// written. Each stamp follows its event, and the first event's stamp comes last of all: until then no
+    /// consumer passes the first slot, so that consumers see the whole batch or nothing of it.
     ///
-    /// A small first event is written apart and moved into its slot at the end, so that its line, too, is taken from
-    /// the other core once. Not in a ring with observers, where `write` copies word by word.
+    /// A small first event is written to a private copy, which moves into the slot at the end. So its cache
+    /// line, too, comes from the other core only once. A ring with observers does without the copy, as
+    /// `write` copies word by word there.
     #[inline(always)]
     pub(crate) fn publish_batch<const OBSERVED: bool>(
         &mut self,
@@ -184,7 +198,7 @@ impl<E: Event> ProducerCore<E> {
         point("batch.claimed");
         let end = first + n as i64;
         if !left_out!(BatchBase) && end - self.base > self.view.capacity() as i64 {
-            // the batch reuses the very slots by whose stamps `next` finds the position
+            // the batch reuses the slots by whose stamps `next` would find the position
             reached("batch.laps_base");
             self.base = first;
         }
@@ -201,7 +215,7 @@ impl<E: Event> ProducerCore<E> {
         end - 1
     }
 
-    /// The events of a batch, the first one's stamp left to be stored.
+    /// Writes the events of a batch, and every stamp but the first event's.
     #[inline(always)]
     fn write_batch_apart(
         &self,
@@ -213,13 +227,13 @@ impl<E: Event> ProducerCore<E> {
         write(NonNull::from(&mut apart).cast(), 0);
         self.write_rest(first, n, write);
         point("batch.stamped");
-        // SAFETY: whatever was written, any bytes are an `E` by the contract of `Event`.
+        // SAFETY: any bytes are an `E`, by the contract of `Event`, whatever `write` has stored.
         let apart = unsafe { apart.assume_init() };
         // SAFETY: the slot is part of the claim (R2).
         unsafe { self.view.event(first).write(apart) };
     }
 
-    /// The events of a batch after the first, and their stamps.
+    /// Writes the events of a batch after the first, and their stamps.
     #[inline(always)]
     fn write_rest(&self, first: Sequence, n: usize, mut write: impl FnMut(NonNull<E>, usize)) {
         let mut unseen = Unseen {
@@ -239,10 +253,11 @@ impl<E: Event> ProducerCore<E> {
         core::mem::forget(unseen);
     }
 
-    /// Slots up to this size have the first event of a batch written apart: above, the copy costs more.
+    /// The first event of a batch is written to a private copy in slots up to this size: in larger ones the
+    /// copy costs more than it saves.
     const APART_UP_TO_BYTES: usize = 256;
 
-    /// Whether a refresh would free an eighth of the ring, and `n` slots at least. Reads, and writes nothing.
+    /// Whether a refresh would free at least `n` slots and an eighth of the ring. Reads only.
     pub(crate) fn is_refresh_worthwhile(&self, n: usize) -> bool {
         let capacity = self.view.capacity() as i64;
         let last = self.next() - 1;
@@ -253,8 +268,8 @@ impl<E: Event> ProducerCore<E> {
         gain >= (capacity / 8).max(n as i64)
     }
 
-    /// R5, for a claim of `n` slots. Returns whether they may be written afterwards. The floor moves only if that
-    /// makes the claim possible: an attempt that fails takes nothing from joiners.
+    /// R5, for a claim of `n` slots. Returns whether they may be written afterwards. The floor moves only if
+    /// that makes the claim possible: an attempt that fails takes no event from joiners.
     pub(crate) fn refresh(&mut self, n: usize) -> bool {
         let last = self.next() - 1;
         let m = self.obtainable(last, n);
@@ -263,7 +278,7 @@ impl<E: Event> ProducerCore<E> {
             || (m <= self.floor && self.gate >= self.floor)
             || buggify("refresh.too_early")
         {
-            // nothing to gain; but the end of an expectation may lift a limit that lay below the gate
+            // a refresh gains nothing, but the end of an expectation may lift a limit that lay below the gate
             reached("refresh.nothing_gained");
             self.set_limit(last);
             return self.vacant(n).is_some();
@@ -295,23 +310,24 @@ impl<E: Event> ProducerCore<E> {
         self.vacant(n).is_some()
     }
 
-    /// Whether a refresh would make a claim of `n` slots possible. Reads, and writes nothing shared.
+    /// Whether a refresh would make a claim of `n` slots possible. Writes nothing shared.
     pub(crate) fn is_obtainable(&mut self, n: usize) -> bool {
         self.vacant(n).is_some() || self.obtainable_slots(n) >= n
     }
 
-    /// How many slots would be free after a refresh for a claim of `n`. Says what that comes to, and no more: who sleeps
-    /// only while there is no space would otherwise never sleep. Reads, and writes nothing shared.
+    /// How many slots would be free after a refresh for a claim of `n`. Never more than the refresh would
+    /// yield: a producer that is promised space does not sleep, and would spin if the refresh did not yield
+    /// that space. Writes nothing shared.
     pub(crate) fn obtainable_slots(&mut self, n: usize) -> usize {
         let last = self.next() - 1;
         let floor = self.obtainable(last, n.min(self.view.capacity()));
-        // as the second scan will find them: who stands below the floor keeps the gate there
+        // like the second scan of a refresh: a line below the floor keeps the gate there
         let second = self.scan(last).unwrap_or(floor);
         let gate = self.gate.max(floor.min(second));
         (self.limit_at(gate, last) - last) as usize
     }
 
-    /// R5 (1): where the floor may move to.
+    /// R5 (1): the floor after a refresh for a claim of `n` slots.
     fn obtainable(&mut self, last: Sequence, n: usize) -> Sequence {
         let pending = self.expectation.is_pending(self.view.control());
         match self.scan(last) {
@@ -327,7 +343,7 @@ impl<E: Event> ProducerCore<E> {
         }
     }
 
-    /// Where the gate must be for a claim of `n` slots; beyond reach for more than the ring has.
+    /// The lowest gate that allows a claim of `n` slots; out of reach if `n` is more than the capacity.
     fn needed(&self, last: Sequence, n: usize) -> Sequence {
         let capacity = self.view.capacity();
         if n > capacity {
@@ -336,8 +352,9 @@ impl<E: Event> ProducerCore<E> {
         last + n as i64 - capacity as i64
     }
 
-    /// With nobody registered the producer runs free, yet keeps for joiners all but an eighth of the ring, or what
-    /// the claim at hand takes: after it everything above the floor is retained again.
+    /// While no consumer is registered, the producer runs free. It still keeps events for joiners: it gives
+    /// up an eighth of the ring, or as much as this claim takes. After the claim, everything above the floor
+    /// is retained again.
     fn free_running_floor(&self, last: Sequence, n: usize) -> Sequence {
         let capacity = self.view.capacity() as i64;
         let gives = (capacity / 8).max(n as i64).clamp(1, capacity);
@@ -353,7 +370,8 @@ impl<E: Event> ProducerCore<E> {
         self.expectation.limit(most).min(MAX_SEQUENCE).max(last)
     }
 
-    /// The smallest sequence of all registered consumers; none of them can have released what was not published.
+    /// The smallest sequence of all registered consumers, limited to the last published one: no consumer can
+    /// have released more.
     fn scan(&self, last: Sequence) -> Option<Sequence> {
         let control = self.view.control();
         control
@@ -365,7 +383,12 @@ impl<E: Event> ProducerCore<E> {
             .min()
     }
 
-    /// R11: no event will follow the last one published.
+    /// Whether every published event may have been reused already, so that a late consumer would find none.
+    pub(crate) fn is_all_reused(&self) -> bool {
+        self.next() - 1 <= self.floor
+    }
+
+    /// R11: declares that no event will follow the last published one.
     pub(crate) fn close(&mut self) {
         // SYNC POINT close: pairs with the Acquire load in `ends::closed_at`.
         let last = self.next() - 1;
@@ -377,8 +400,8 @@ impl<E: Event> ProducerCore<E> {
         sleep::wake_consumers(self.view.control());
     }
 
-    /// Sleeps until consumers have released a quarter of the ring, and what a claim of `n` slots takes; or until
-    /// somebody comes or goes. Returns what the wake-up took, if there was one.
+    /// Sleeps until consumers have released a quarter of the ring and the space that a claim of `n` slots
+    /// takes, or until a consumer comes or goes. If it was woken, returns how long the wake-up took.
     pub(crate) fn sleep_until_space(
         &mut self,
         n: usize,
@@ -387,7 +410,8 @@ impl<E: Event> ProducerCore<E> {
     ) -> Option<Duration> {
         let last = self.next() - 1;
         let quarter = self.gate + (self.view.capacity() as i64 / 4).max(1);
-        // who has drained the ring has released what was published last, and nothing beyond: it must not be asked for
+        // never beyond the last published sequence: a consumer that has drained the ring has released that
+        // one and no later one
         let wanted = quarter.max(self.needed(last, n)).min(last);
         let view = self.view;
         sleep::sleep_until_space(view.control(), wanted, longest, || {
@@ -395,14 +419,14 @@ impl<E: Event> ProducerCore<E> {
         })
     }
 
-    /// Sequences end at 2^61 − 1: whether `n` more are too many.
+    /// Whether `n` more events would pass the last sequence, 2^61 − 1.
     pub(crate) fn is_exhausted(&self, n: usize) -> bool {
         self.next() + n as i64 - 1 > MAX_SEQUENCE
     }
 }
 
-/// The stamps of a batch whose first one is still missing. If the writer panics they are taken back: the next event
-/// must not make them readable.
+/// The stamps of a batch whose first stamp is still missing. If the writer panics, they are zeroed: otherwise
+/// the next published event would make them readable.
 struct Unseen<E: Event> {
     view: RingView<E>,
     first: Sequence,

@@ -1,11 +1,12 @@
-//! What a refresh would come to is what it comes to: a producer that is promised space does not fall asleep.
+//! A refresh yields exactly the slots that `is_obtainable` and `obtainable_slots` promise: a producer that is
+//! promised space does not fall asleep.
 
 use super::*;
 use crate::layout::control::{ConsumerId, LineState};
 use crate::segment::{Segment, create_on_heap, open_on_heap};
 
 const CAPACITY: usize = 8;
-/// Miri takes a tenth of a second for each ring: every so many of those places, and of those sizes, are enough for it.
+/// Miri takes a tenth of a second for each ring, so that it tries only every so many of the positions and claim sizes.
 const ONE_IN: usize = if cfg!(miri) { 4 } else { 1 };
 
 fn segment() -> Segment<u64> {
@@ -30,7 +31,7 @@ fn publish(core: &mut ProducerCore<u64>, n: i64) {
     }
 }
 
-/// A registered line, as its owner has it at some step.
+/// A registered line in the given state, as its owner leaves it at some step.
 fn place(segment: &Segment<u64>, index: usize, state: LineState, sequence: Sequence) {
     let control = segment.control();
     let line = &control.consumers[index];
@@ -43,7 +44,7 @@ fn place(segment: &Segment<u64>, index: usize, state: LineState, sequence: Seque
         .fetch_or(1 << index, Ordering::Relaxed);
 }
 
-/// For each size of a claim, what was promised and what came.
+/// For each claim size, compares the promise with the result of a refresh.
 #[track_caller]
 fn assert_keeps_its_word(make: impl Fn() -> (Segment<u64>, ProducerCore<u64>)) {
     for n in (1..=CAPACITY + 1).step_by(ONE_IN) {
@@ -68,8 +69,8 @@ fn a_buffer_that_takes_no_more_is_not_obtainable() {
     }
 }
 
-/// Who settles has stored the floor as it was at the first look: the gate stays there until the second one. A successor's
-/// gate starts below the floor.
+/// A joiner in state SETTLING has stored the floor that it read first: the gate stays there until the joiner
+/// reads the floor again. A successor's gate starts below the floor.
 #[test]
 fn a_joiner_below_the_floor_keeps_the_gate_where_it_is() {
     for below in (11..20).step_by(ONE_IN) {

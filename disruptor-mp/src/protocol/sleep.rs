@@ -1,13 +1,16 @@
 //! Sleeping and waking in the kernel: R9.
 //!
-//! The waiters line has a bit for each sleeping consumer, the sequence that a sleeping producer waits for, and a futex
-//! word for either side. Who is about to sleep reads the word, says so in the line, runs a barrier that all others
-//! pass, looks again, and sleeps on the word as it was. Who has stored a stamp or released a sequence looks at the line
-//! afterwards, and changes the word before it wakes. The barrier is the sleeper's: a party that registered for it
-//! stores and looks without a fence between.
+//! The waiters line has a bit for each sleeping consumer, the sequence whose release a sleeping producer
+//! waits for (its *wish*), and one futex word for each side. A party that is about to sleep reads its futex
+//! word, sets its bit or its wish, runs a barrier that all others pass, checks once more whether it has to
+//! sleep, and sleeps on the word as it was read. A party that has stored a stamp or released a sequence reads
+//! the waiters line afterwards. If the other side sleeps, it takes the bits or the wish away, changes the
+//! word, and wakes. The sleeper runs the barrier for both sides: a process that is registered for the barrier
+//! needs no fence between its store and its read of the line.
 //!
-//! A sleeper that dies leaves a bit or a wish that the next waker takes away. A waker that dies between taking the bits
-//! away and waking leaves sleepers to their clocks: they look who is alive, at the latest one liveness interval later.
+//! A sleeper that dies leaves a bit or a wish, which the next waker takes away. A waker that dies between
+//! taking the bits away and waking leaves the sleepers asleep until their time limit, which is one liveness
+//! interval at most; then each makes a liveness check.
 
 use core::ptr::NonNull;
 use std::time::Duration;
@@ -19,22 +22,26 @@ use crate::fail::point;
 use crate::layout::control::{Control, NOTHING_WANTED, WaitersLine};
 use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, kernel};
 
-/// The longest sleep where the barrier does not work: a wake-up can be lost then.
+/// The longest sleep where the barrier does not work, as a wake-up can be lost there.
 const UNSURE: Duration = Duration::from_millis(1);
 
-/// A word of the waiters line that is looked at after each store; or, in a process that has to fence, one of its own
-/// that always says to look closer.
+/// The word that a party reads after each store: one of the waiters line or, in a process that has to fence,
+/// a static word whose value always leads to the slow path.
 #[derive(Debug)]
 pub(crate) struct Lookout<A: 'static>(NonNull<A>);
 
-// SAFETY: the word is atomic, and lies in the segment, which outlives the party that looks, or is static (R9).
+// SAFETY: the word is atomic; it lies in the segment, which outlives the party that reads it, or is static (R9).
 unsafe impl<A: Sync> Send for Lookout<A> {}
 // SAFETY: as for Send.
 unsafe impl<A: Sync> Sync for Lookout<A> {}
 
 #[cfg(not(loom))]
 impl<A> Lookout<A> {
-    /// Looks at `word` if this process is registered for the barrier, else at `closer`.
+    /// Reads `word` if this process is registered for the barrier, else `closer`.
+    ///
+    /// # Safety
+    ///
+    /// `word` outlives the lookout.
     ///
     /// # Safety
     ///
@@ -52,7 +59,7 @@ impl<A> Lookout<A> {
     }
 }
 
-/// The model checker has no barrier that is imposed on others: in models of sleeping everybody looks closer.
+/// The model checker has no barrier that is imposed on others: in models of sleeping every party takes the slow path.
 #[cfg(loom)]
 impl<A> Lookout<A> {
     unsafe fn new(word: &A) -> Self {
@@ -62,15 +69,15 @@ impl<A> Lookout<A> {
 
 #[cfg(all(loom, test))]
 use super::loom_tests::is_somebody_to_sleep as looks_closer;
-/// In models that are not of sleeping nobody fences for sleepers: loom would find less.
+/// In models without sleeping no party fences for sleepers: with those fences loom would find fewer errors.
 #[cfg(not(all(loom, test)))]
 fn looks_closer() -> bool {
     true
 }
 
-/// Where a producer looks for sleeping consumers.
+/// The word by which a producer learns of sleeping consumers.
 pub(crate) type SleepersLookout = Lookout<AtomicU64>;
-/// Where a consumer looks for a sleeping producer.
+/// The word by which a consumer learns of a sleeping producer.
 pub(crate) type SpaceLookout = Lookout<AtomicI64>;
 
 impl SleepersLookout {
@@ -80,7 +87,7 @@ impl SleepersLookout {
     pub(crate) unsafe fn over(control: &Control) -> Self {
         #[cfg(not(loom))]
         static CLOSER: AtomicU64 = AtomicU64::new(1);
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees that `control` outlives the lookout (R9).
         unsafe {
             Self::new(
                 &control.waiters.sleepers,
@@ -90,7 +97,7 @@ impl SleepersLookout {
         }
     }
 
-    /// After a stamp was stored: whether a consumer may sleep.
+    /// After a stamp was stored: whether a consumer may be asleep.
     #[inline(always)]
     pub(crate) fn sees_somebody(&self) -> bool {
         #[cfg(not(loom))]
@@ -107,7 +114,7 @@ impl SpaceLookout {
     pub(crate) unsafe fn over(control: &Control) -> Self {
         #[cfg(not(loom))]
         static CLOSER: AtomicI64 = AtomicI64::new(i64::MIN);
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees that `control` outlives the lookout (R9).
         unsafe {
             Self::new(
                 &control.waiters.space_wanted,
@@ -117,7 +124,7 @@ impl SpaceLookout {
         }
     }
 
-    /// After `sequence` was released: whether the producer may sleep until then.
+    /// After `sequence` was released: whether the producer may be asleep with a wish at or below it.
     #[inline(always)]
     pub(crate) fn sees_wish(&self, sequence: Sequence) -> bool {
         #[cfg(not(loom))]
@@ -156,8 +163,9 @@ pub(crate) fn wake_consumers(control: &Control) {
     point("wake.woken");
 }
 
-/// Wakes the producer if it sleeps until a sequence after `before` and not after `released` is released. Others have
-/// woken it, or their release was seen when it fell asleep: who is past the wish already need not ask each time.
+/// Wakes the producer if its wish is above `before` and at most `released`: only a release that crosses the
+/// wish wakes. A consumer that had passed the wish before need not wake: its earlier release woke the
+/// producer, or the producer saw that release before it fell asleep.
 #[cold]
 #[inline(never)]
 pub(crate) fn wake_producer_for(control: &Control, before: Sequence, released: Sequence) {
@@ -170,7 +178,7 @@ pub(crate) fn wake_producer_for(control: &Control, before: Sequence, released: S
     }
 }
 
-/// Wakes the producer if it sleeps: something has changed that it may wait for.
+/// Wakes the producer if it sleeps, because something has changed that it may wait for.
 #[cold]
 #[inline(never)]
 pub(crate) fn wake_producer(control: &Control) {
@@ -196,7 +204,7 @@ pub(crate) fn wake_producer(control: &Control) {
     point("wake.space_woken");
 }
 
-/// Wakes whoever sleeps on this ring, for no reason of the ring's: each looks again at what it waits for.
+/// Wakes every sleeper on this ring for a reason outside the ring: each checks again whether its wait is over.
 pub(crate) fn shake(control: &Control) {
     for word in [&control.waiters.event_word, &control.waiters.space_word] {
         word.fetch_add(1, Ordering::Release);
@@ -204,8 +212,8 @@ pub(crate) fn shake(control: &Control) {
     }
 }
 
-/// Sleeps until the producer wakes the consumer of `line`, unless `look` finds that there is no need; returns what the
-/// wake-up took, if there was one.
+/// Sleeps until the producer wakes the consumer of `line`, unless `look` says that there is no need to sleep.
+/// If it was woken, returns how long the wake-up took.
 pub(crate) fn sleep_until_event(
     control: &Control,
     line: usize,
@@ -227,9 +235,9 @@ pub(crate) fn sleep_until_event(
     slept
 }
 
-/// The word as the consumer of `line` may sleep on it, after the line says that it does. The bit is taken away by who
-/// wakes, not by who wakes up: one that stays for a sleep that was none costs the next event a call, and several may
-/// sleep behind one bit.
+/// Sets the sleeper's bit of `line`, and returns the futex word that the consumer may sleep on. The waker
+/// clears the bit, and not the woken consumer, as several consumers may sleep behind one bit. A bit that is
+/// left although its consumer did not sleep costs the next event one call.
 fn go_to_bed(control: &Control, line: usize) -> u32 {
     let word = control.waiters.event_word.load(Ordering::Acquire);
     point("sleep.word");
@@ -243,8 +251,8 @@ fn go_to_bed(control: &Control, line: usize) -> u32 {
     word
 }
 
-/// As [`sleep_until_event`], for consumers of several rings at once. Where the system cannot sleep on several words, a
-/// moment passes by the clock.
+/// As [`sleep_until_event`], for consumers of several rings at once. Where the kernel cannot sleep on several
+/// words, this sleeps by the clock, for 1 ms at most.
 #[cfg(not(loom))]
 pub(crate) fn sleep_until_any(
     lines: &[(&Control, usize)],
@@ -266,8 +274,8 @@ pub(crate) fn sleep_until_any(
     point("sleep.over");
 }
 
-/// Sleeps until consumers have released everything up to `wanted`, unless `look` finds that there is no need; returns
-/// what the wake-up took, if there was one.
+/// Sleeps until consumers have released everything up to `wanted`, unless `look` says that there is no need
+/// to sleep. If it was woken, returns how long the wake-up took.
 pub(crate) fn sleep_until_space(
     control: &Control,
     wanted: Sequence,
@@ -295,8 +303,8 @@ pub(crate) fn sleep_until_space(
     slept
 }
 
-/// Everything that was stored before is seen by who looks for sleepers, or what they stored is seen from here on. How
-/// long one may sleep relying on it.
+/// Imposes the barrier on all other parties: either they see everything that was stored before, or their
+/// stores are visible from here on. Returns how long a sleep may be that relies on it.
 fn barrier(longest: Duration) -> Duration {
     if left_out!(SleepFence) {
         return longest;
@@ -320,7 +328,10 @@ fn note_time(waiters: &WaitersLine) {
 #[cfg(not(loom))]
 fn since(waiters: &WaitersLine, is_woken: bool) -> Option<Duration> {
     let woken_at = Duration::from_nanos(waiters.woken_at_ns.load(Ordering::Relaxed));
-    is_woken.then(|| crate::os::clock::monotonic().saturating_sub(woken_at))
+    // in another time namespace the waker's clock may be ahead of this one
+    crate::os::clock::monotonic()
+        .checked_sub(woken_at)
+        .filter(|_| is_woken)
 }
 
 #[cfg(loom)]

@@ -1,7 +1,7 @@
-//! Takeover: R14. A new producer finds where a dead one stopped, and clears what it left half done.
+//! Takeover: R14. A new producer finds where a dead one stopped, and clears what that one left unfinished.
 //!
-//! The caller holds the producer's lock. Dying at any of these steps leaves a ring that the next one takes over by
-//! the same steps.
+//! The caller holds the producer's lock. A process that dies at any of these steps leaves a ring that the
+//! next successor takes over by the same steps.
 
 use super::view::RingView;
 use crate::fail::{point, reached};
@@ -10,7 +10,7 @@ use crate::layout::stamp;
 use crate::sync::{Ordering, process};
 use crate::{Event, Sequence};
 
-/// Where a successor goes on.
+/// Where a successor continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Inheritance {
     /// The first sequence to publish.
@@ -19,19 +19,36 @@ pub(crate) struct Inheritance {
     pub(crate) floor: Sequence,
     /// How many producers this ring has had before.
     pub(crate) epoch: u64,
+    pub(crate) found: Found,
+}
+
+/// The state of the ring that a producer found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// No ring existed: the producer made one.
+    Nothing,
+    /// A ring without a live producer, which is not closed.
+    Dead,
+    /// A closed ring, and what kept its name.
+    Closed { kept: u32 },
 }
 
 /// Makes the ring ready for a successor.
 pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
     let line = &view.control().producer;
-    if cfg!(feature = "dst") && line.closed.load(Ordering::Relaxed) != OPEN {
+    let found = if line.closed.load(Ordering::Relaxed) == OPEN {
+        Found::Dead
+    } else {
         reached("takeover.of_a_closed_ring");
-    }
+        Found::Closed {
+            kept: line.kept.load(Ordering::Relaxed),
+        }
+    };
     let epoch = line.epoch.load(Ordering::Relaxed).wrapping_add(1);
     line.epoch.store(epoch, Ordering::Release);
     point("takeover.epoch");
-    // SYNC POINT open: pairs with the Acquire load in `ends::closed_at`: who finds the ring open again finds
-    // the new epoch
+    // SYNC POINT open: pairs with the Acquire load in `ends::closed_at`: a process that finds the ring open
+    // again finds the new epoch
     line.closed.store(OPEN, Ordering::Release);
     point("takeover.unclosed");
     line.kept.store(0, Ordering::Relaxed);
@@ -54,6 +71,7 @@ pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
         next: head + 1,
         floor,
         epoch,
+        found,
     }
 }
 
@@ -67,7 +85,7 @@ fn last_contiguous<E: Event>(view: RingView<E>, floor: Sequence) -> Sequence {
         .unwrap_or(floor)
 }
 
-/// Zeroes every stamp above `head`, and touches none at or below it: a lease may rest on those.
+/// Zeroes every stamp above `head`, and touches none at or below it: leases may depend on those.
 fn clear_above<E: Event>(view: RingView<E>, head: Sequence) {
     for index in 0..view.capacity() as i64 {
         let stamp = view.stamp(index);

@@ -8,7 +8,8 @@ use crate::layout::control::Control;
 use crate::layout::slot::SlotOf;
 use crate::sync::AtomicU64;
 
-/// A ring's control lines and slots. Copies are views of the same segment; whoever makes one keeps the segment.
+/// A ring's control lines and slots. Copies are views of the same segment; the owner of a view keeps the
+/// segment mapped.
 #[derive(Debug)]
 pub(crate) struct RingView<E> {
     control: NonNull<Control>,
@@ -18,8 +19,8 @@ pub(crate) struct RingView<E> {
     event: PhantomData<*mut E>,
 }
 
-// SAFETY: the view is two addresses; control lines and stamps are atomic, and events are reached only by those who
-// hold a claim (R2) or a lease (R3).
+// SAFETY: the view is two addresses; control lines and stamps are atomic; only the holder of a claim (R2) or
+// of a lease (R3) accesses an event, or an observer does so atomically (R13).
 unsafe impl<E: Event> Send for RingView<E> {}
 // SAFETY: as for Send.
 unsafe impl<E: Event> Sync for RingView<E> {}
@@ -59,14 +60,15 @@ impl<E: Event> RingView<E> {
 
     #[inline(always)]
     pub(crate) fn control(&self) -> &Control {
-        // SAFETY: `new` demands control lines that outlive the view; all their words are atomic (R1).
+        // SAFETY: the caller of `new` guarantees control lines that outlive the view; all their words are atomic (R1).
         unsafe { self.control.as_ref() }
     }
 
     #[inline(always)]
     fn slot(&self, sequence: i64) -> NonNull<u8> {
         let index = sequence as usize & self.mask;
-        // SAFETY: index < capacity by the mask, so the slot lies within the ring that `new` demands (R1).
+        // SAFETY: index < capacity by the mask, so the slot lies within the ring that the caller of `new`
+        // guarantees (R1).
         unsafe { self.slots.add(index * SlotOf::<E>::SHAPE.stride) }
     }
 
@@ -75,7 +77,7 @@ impl<E: Event> RingView<E> {
     pub(crate) fn stamp(&self, sequence: i64) -> &AtomicU64 {
         // SAFETY: the stamp lies within its slot by the slot's shape (R1).
         let stamp = unsafe { self.slot(sequence).add(SlotOf::<E>::SHAPE.stamp_offset) };
-        // SAFETY: aligned to 8 by the slot's shape, and accessed atomically only (R1).
+        // SAFETY: the stamp is aligned to 8 by the slot's shape, and accessed only atomically (R1).
         unsafe { stamp.cast::<AtomicU64>().as_ref() }
     }
 
@@ -86,8 +88,8 @@ impl<E: Event> RingView<E> {
         unsafe { self.slot(sequence).add(SlotOf::<E>::SHAPE.event_offset) }.cast()
     }
 
-    /// Fetches the line of a slot that a reader of `sequence` comes to soon. Pays for slots that share lines only:
-    /// the others are fetched as early by the processor itself.
+    /// Prefetches the cache line of a slot that a reader of `sequence` reads soon. This pays only where slots
+    /// share cache lines: the processor fetches other slots as early by itself.
     #[inline(always)]
     pub(crate) fn prefetch_after(&self, sequence: i64) {
         const AHEAD_BYTES: usize = 256;
@@ -98,13 +100,13 @@ impl<E: Event> RingView<E> {
     }
 }
 
-/// A hint; on processors without a stable one, nothing.
+/// A hint; it does nothing on processors without a stable intrinsic.
 #[inline(always)]
 fn prefetch(at: NonNull<u8>) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program can see, whatever the address.
+        // SAFETY: a prefetch has no effect that the program can see, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast()) };
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]

@@ -1,11 +1,14 @@
 //! A segment in a file: POSIX shared memory (a file in the system's shared-memory directory) or any mapped file.
 //!
-//! The descriptor that is mapped carries no lock, and the one that carries locks is never mapped (R8). After this
-//! endpoint's process dies the kernel unmaps and unlocks; the file stays until whoever may remove it does (R15).
+//! The mapped descriptor carries no lock, and is closed once everything is mapped. The descriptor that
+//! carries the locks is never mapped (R8). If this endpoint's process dies, the kernel unmaps and unlocks;
+//! the file stays until a process that may remove it does so (R15).
 
 use core::ptr::NonNull;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{HugePages, MemoryOptions, MemoryReport, Region};
 use crate::layout::CONTROL_OFFSET;
@@ -15,6 +18,7 @@ use crate::layout::lock_bytes::LOCK_BYTES_END;
 use crate::os::lock::LockFile;
 use crate::os::memory::{Access, Mapping};
 use crate::os::names::Directory;
+use crate::os::step::{Failed, Step};
 use crate::os::{fork, names};
 use crate::protocol::Locks;
 use crate::sync::process::AtomicU64;
@@ -24,103 +28,112 @@ use crate::sync::process::AtomicU64;
 pub(crate) struct FilePlace {
     pub(crate) directory: Directory,
     pub(crate) leaf: String,
+    /// What the ring is for, as its name may not tell.
+    pub(crate) label: Option<Arc<str>>,
 }
 
 /// One endpoint's hold on a mapped file.
 #[derive(Debug)]
 pub(crate) struct FileRegion {
     place: FilePlace,
+    /// The whole path of the name.
+    path: PathBuf,
     geometry: Geometry,
-    /// Header and control lines; the slots too where `slots` is none.
+    /// Header and control lines; the slots as well if `slots` is `None`.
     head: Mapping,
-    /// A consumer's read-only view of the slots.
+    /// A consumer's view of the slots: read-only, unless a writable one was asked for.
     slots: Option<Mapping>,
     is_locked: bool,
-    is_read_only: bool,
     locks: LockFile,
-    fd: OwnedFd,
     live_word: &'static AtomicU64,
 }
 
 impl FileRegion {
-    /// Maps the whole segment writable, for a producer. `populate` reserves and touches each page.
+    /// Maps the whole segment: writable for a producer, read-only for an observer that may not write the file (R13).
     pub(crate) fn map_whole(
         place: FilePlace,
-        fd: OwnedFd,
+        fd: BorrowedFd<'_>,
         locks: LockFile,
         geometry: Geometry,
         options: &MemoryOptions,
-    ) -> io::Result<Self> {
-        let head = map(&fd, 0, geometry.segment_len, Access::ReadWrite, options)?;
-        Ok(Self {
-            place,
-            geometry,
-            head,
-            slots: None,
-            is_locked: options.lock,
-            is_read_only: false,
-            locks,
-            fd,
-            live_word: fork::live_word(),
-        })
+        access: Access,
+    ) -> Result<Self, Failed> {
+        let head = map(fd, 0, geometry.segment_len, access, options)?;
+        Self::of(place, locks, geometry, options, head, None)
     }
 
-    /// Maps the control lines writable and the slots read-only, for a consumer.
+    /// Maps the control lines and the slots for a consumer: the control lines writable, the slots read-only unless
+    /// `options.writable_slots` says otherwise. On hugetlbfs, which cannot be split, everything is mapped writable.
     pub(crate) fn map_for_reading(
         place: FilePlace,
-        fd: OwnedFd,
+        fd: BorrowedFd<'_>,
         locks: LockFile,
         geometry: Geometry,
         options: &MemoryOptions,
-    ) -> io::Result<Self> {
-        if names::is_hugetlbfs(fd.as_fd()) {
-            return Self::map_whole(place, fd, locks, geometry, options);
+    ) -> Result<Self, Failed> {
+        if names::is_hugetlbfs(fd) {
+            return Self::map_whole(place, fd, locks, geometry, options, Access::ReadWrite);
         }
-        let head = map(&fd, 0, geometry.slots_offset, Access::ReadWrite, options)?;
-        let length = geometry.segment_len - geometry.slots_offset;
-        let slots = map(
-            &fd,
-            geometry.slots_offset,
-            length,
-            if options.writable_slots {
-                Access::ReadWrite
-            } else {
-                Access::ReadOnly
-            },
-            options,
-        )?;
+        let access = match options.writable_slots {
+            true => Access::ReadWrite,
+            false => Access::ReadOnly,
+        };
+        let at = geometry.slots_offset;
+        let head = map(fd, 0, at, Access::ReadWrite, options)?;
+        let slots = map(fd, at, geometry.segment_len - at, access, options)?;
+        Self::of(place, locks, geometry, options, head, Some(slots))
+    }
+
+    fn of(
+        place: FilePlace,
+        locks: LockFile,
+        geometry: Geometry,
+        options: &MemoryOptions,
+        head: Mapping,
+        slots: Option<Mapping>,
+    ) -> Result<Self, Failed> {
+        let path = place.directory.path_of(&place.leaf);
         Ok(Self {
+            path: path.map_err(|error| Step::OpenFile.failed(error))?,
             place,
             geometry,
             head,
-            slots: Some(slots),
+            slots,
             is_locked: options.lock,
-            is_read_only: !options.writable_slots,
             locks,
-            fd,
             live_word: fork::live_word(),
         })
     }
 
-    /// Writes fresh control lines.
+    /// Whether the control lines are mapped writable.
+    fn has_writable_lines(&self) -> bool {
+        self.head.access() == Access::ReadWrite
+    }
+
+    /// Writes the initial control lines.
     pub(crate) fn write_control(&self, control: Control) {
-        // SAFETY: the control lines lie within the head, aligned, and nobody else knows the segment yet (R15).
+        debug_assert!(self.has_writable_lines(), "only a creator writes them");
+        // SAFETY: the control lines lie within the head, aligned, and no other process knows the segment yet (R15).
         unsafe { self.control().write(control) };
     }
 }
 
 fn map(
-    fd: &OwnedFd,
+    fd: BorrowedFd<'_>,
     offset: u64,
     length: u64,
     access: Access,
     options: &MemoryOptions,
-) -> io::Result<Mapping> {
-    let length =
-        usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    let mapping = Mapping::map(fd.as_fd(), offset, length, access)?;
+) -> Result<Mapping, Failed> {
+    let length = usize::try_from(length)
+        .map_err(|_| Step::Map.failed(io::Error::from(io::ErrorKind::OutOfMemory)))?;
+    let mapping = Mapping::map(fd, offset, length, access)?;
+    if !options.core_dump {
+        let left_out = mapping.leave_out_of_core_dumps();
+        left_out.map_err(|error| Step::KeepFromCoreDumps.failed(error))?;
+    }
     if options.huge_pages == HugePages::Try {
-        // refusal is no failure: the report tells what was given
+        // a refusal is no error: the report says how many huge pages there are
         let _ = mapping.advise_huge();
     }
     mapping.populate()?;
@@ -132,8 +145,16 @@ fn map(
 
 impl Region for FileRegion {
     fn control(&self) -> NonNull<Control> {
-        // SAFETY: every segment's head is longer than that: its geometry was validated (R1).
+        // SAFETY: the head of every segment ends after this offset: its geometry was validated (R1).
         unsafe { self.head.as_ptr().add(CONTROL_OFFSET) }.cast()
+    }
+
+    fn is_writable(&self) -> bool {
+        self.has_writable_lines()
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     fn slots(&self) -> NonNull<u8> {
@@ -153,24 +174,43 @@ impl Region for FileRegion {
     }
 
     fn write_header(&self, header: &[u8; HEADER_BYTES]) {
+        debug_assert!(
+            self.has_writable_lines(),
+            "only a creator writes the header"
+        );
         let base = self.head.as_ptr();
         // SAFETY: the mapping starts with a whole page, which no other process knows of yet (R15).
         unsafe { core::ptr::copy_nonoverlapping(header.as_ptr(), base.as_ptr(), HEADER_BYTES) };
         core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
         // SAFETY: the state word lies within that page.
         let state = unsafe { base.add(STATE_AT) };
-        // SAFETY: aligned to 4, and nobody else knows the page yet (R15).
+        // SAFETY: the word is aligned to 4, and no other process knows the page yet (R15).
         unsafe { state.cast::<u32>().write_volatile(READY) };
     }
 
     fn is_name_ours(&self) -> io::Result<bool> {
-        self.place
-            .directory
-            .names_same_file(&self.place.leaf, self.fd.as_fd())
+        self.locks.is_of(&self.path)
+    }
+
+    fn is_name_lost(&self) -> bool {
+        self.is_name_ours().is_ok_and(|is_ours| !is_ours)
     }
 
     fn unlink(&self) -> io::Result<()> {
-        self.place.directory.unlink(&self.place.leaf)
+        let FilePlace {
+            directory, leaf, ..
+        } = &self.place;
+        directory.remove_second_names(leaf, self.locks.as_fd()?)?;
+        directory.unlink(leaf)
+    }
+
+    fn sync_control(&self) -> io::Result<()> {
+        self.head.sync(CONTROL_OFFSET, size_of::<Control>())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.head.sync(0, self.head.len())?;
+        self.place.directory.sync()
     }
 
     fn memory(&self) -> MemoryReport {
@@ -183,7 +223,7 @@ impl Region for FileRegion {
                 .filter_map(Mapping::huge_bytes)
                 .sum(),
             is_locked: self.is_locked,
-            is_read_only: self.is_read_only,
+            is_read_only: self.slots.as_ref().unwrap_or(&self.head).access() == Access::ReadOnly,
         }
     }
 }
@@ -199,6 +239,10 @@ impl Locks for LockFile {
 
     fn is_held_by_other(&self, byte: u64) -> io::Result<bool> {
         LockFile::is_held_by_other(self, byte)
+    }
+
+    fn are_lost(&self) -> bool {
+        self.is_lost()
     }
 
     fn is_any_held_by_other(&self) -> io::Result<bool> {

@@ -1,10 +1,10 @@
-//! A segment on this process's heap, byte for byte as in a file: for tests, for Miri, for threads.
+//! A segment on this process's heap, byte for byte like one in a file: for tests, for Miri, for threads.
 //!
-//! Locks are a table beside the memory. An endpoint that goes drops its entries, as the kernel drops a dead
-//! process's locks.
+//! The locks are a table beside the memory. An endpoint that is dropped removes its entries, as the kernel
+//! frees the locks of a dead process.
 
 use core::ptr::NonNull;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::protocol::Locks;
 use crate::sync::Mutex;
 use crate::sync::process::{AtomicU64, Ordering};
 
-/// On the heap nothing is shared with a forked child: its copy is its own, and stays alive.
+/// Always non-zero: a forked child shares no heap with its parent, so its copy stays usable.
 static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
 static NEXT_ENDPOINT: AtomicU64 = AtomicU64::new(1);
 
@@ -27,26 +27,24 @@ pub(crate) struct HeapMemory {
     base: NonNull<u8>,
     layout: Layout,
     geometry: Geometry,
-    /// As in the header (R13).
+    /// Whether the ring has observers, as the header of a file would say (R13).
     pub(crate) is_observed: bool,
     locked: Mutex<BTreeMap<u64, u64>>,
 }
 
-// SAFETY: the memory is accessed as the protocol says (R1 to R3), through atomics and claims, from any thread.
+// SAFETY: any thread accesses the memory only as the protocol says (R1 to R3): through atomics and claims.
 unsafe impl Send for HeapMemory {}
 // SAFETY: as for Send.
 unsafe impl Sync for HeapMemory {}
 
 impl HeapMemory {
-    /// Zeroed memory of the segment's length.
+    /// Zeroed memory of the segment's length; `None` if the process cannot allocate that much.
     pub(crate) fn new(geometry: Geometry, is_observed: bool) -> Option<Arc<Self>> {
         let layout =
             Layout::from_size_align(usize::try_from(geometry.segment_len).ok()?, 4096).ok()?;
-        // SAFETY: the layout's size is not zero: a segment has a header.
+        // SAFETY: the layout's size is not zero, as a segment has a header.
         let base = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(base) else {
-            handle_alloc_error(layout)
-        };
+        let base = NonNull::new(base)?;
         Some(Arc::new(Self {
             base,
             layout,
@@ -59,7 +57,7 @@ impl HeapMemory {
 
 impl Drop for HeapMemory {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; the last endpoint is gone.
+        // SAFETY: `new` allocated the block with this layout, and the last endpoint is gone.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
 }
@@ -89,7 +87,7 @@ impl HeapRegion {
     }
 
     fn at(&self, offset: usize) -> NonNull<u8> {
-        // SAFETY: both callers name an offset within the block, by the geometry it was made with (R1).
+        // SAFETY: both callers pass an offset within the block, from the geometry that the block was made with (R1).
         unsafe { self.locks.memory.base.add(offset) }
     }
 }
@@ -112,7 +110,8 @@ impl Region for HeapRegion {
     }
 
     fn write_header(&self, header: &[u8; HEADER_BYTES]) {
-        // SAFETY: the block starts with at least a page, nobody else has it yet, and the header is shorter (R1).
+        // SAFETY: the block starts with at least a page, which is longer than the header, and no other thread
+        // has it yet (R1).
         unsafe {
             core::ptr::copy_nonoverlapping(header.as_ptr(), self.at(0).as_ptr(), HEADER_BYTES)
         };
@@ -123,6 +122,14 @@ impl Region for HeapRegion {
     }
 
     fn unlink(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_control(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 
@@ -152,7 +159,7 @@ impl HeapMemory {
 }
 
 impl HeapLocks {
-    /// As a system call would: in a simulation others may come before it.
+    /// Accesses the table like a system call: in a simulation other threads may run before it.
     #[cfg_attr(all(feature = "dst", not(loom)), track_caller)]
     fn with_table<R>(&self, look: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
         #[cfg(all(feature = "dst", not(loom)))]
@@ -160,7 +167,7 @@ impl HeapLocks {
         self.memory.with_table(look)
     }
 
-    /// What the kernel does for a process that is killed.
+    /// Frees the locks of this endpoint when the simulation kills its process, as the kernel would.
     #[cfg(all(feature = "dst", not(loom)))]
     fn fall_at_death(&self) {
         let (memory, endpoint) = (Arc::downgrade(&self.memory), self.endpoint);
@@ -201,7 +208,7 @@ impl Locks for HeapLocks {
 
 impl Drop for HeapLocks {
     fn drop(&mut self) {
-        // a model that failed is torn down outside of the model checker, whose mutex cannot be used there
+        // a failed model is torn down outside of the model checker, where its mutex cannot be used
         #[cfg(loom)]
         if std::thread::panicking() {
             return;

@@ -1,7 +1,8 @@
-//! The names, found in `crate::api`: `disruptor_mp` for its own test, `myelon` for the twin.
+//! The names, as found in `crate::api`: `disruptor_mp` in its own test, `myelon` in that crate's test, which includes
+//! this file.
 //!
-//! Functions here are compiled, not called: a signature is checked by the annotated type of what it returns and by the
-//! types of what it takes. The one `#[test]` per group checks values.
+//! Most functions here are only compiled: the annotated type of a result and the types of the arguments check
+//! a signature. The one `#[test]` of each group checks values.
 
 #![allow(dead_code, reason = "names are checked by compiling")]
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{self, Deadline, Sequence};
 
-/// An event by the derive, next to a type of the user's own that is called `Event` too.
+/// A derived event, next to a type of the user's own that is also called `Event`.
 mod derived {
     #[derive(Clone, Copy, Default, super::api::Event)]
     #[repr(C)]
@@ -67,9 +68,19 @@ fn ends_of_a_wait(error: api::RecvError) -> u64 {
     match error {
         api::RecvError::Closed | api::RecvError::ProducerDead { .. } => 0,
         api::RecvError::Lagged(n) => n,
+        api::RecvError::InDoubt { events } => events,
         api::RecvError::Cancelled | api::RecvError::Timeout | api::RecvError::Forked => 1,
         _ => 2,
     }
+}
+
+fn writing_to_the_disk(mut tx: api::SharedProducer<Tick>) -> api::MultiProcessResult<Sequence> {
+    let _: fn(
+        api::SharedDisruptorBuilder<Tick>,
+        api::SyncPolicy,
+    ) -> api::SharedDisruptorBuilder<Tick> = api::SharedDisruptorBuilder::<Tick>::with_sync;
+    let _ = [api::SyncPolicy::Never, api::SyncPolicy::KeepSynced];
+    tx.sync()
 }
 
 fn functions() {
@@ -136,7 +147,7 @@ fn builder(name: &str) -> api::MultiProcessResult<()> {
     Ok(())
 }
 
-/// The same for every backing.
+/// The same methods for every backing.
 macro_rules! producer_methods {
     ($name:ident, $producer:ty) => {
         fn $name(
@@ -182,7 +193,7 @@ macro_rules! producer_methods {
 producer_methods!(shared_producer, api::SharedProducer<Tick>);
 producer_methods!(mmap_producer, api::MmapProducer<Tick>);
 
-/// What a program waits on that has more than one ring, an event loop, or somebody who ends its waits.
+/// The things that a program waits on beside a ring: several rings, an event loop, a token that ends its waits.
 fn waiting(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let token: api::CancelToken = api::CancelToken::new();
     let attach = || api::attach_shared_consumer::<Tick>(name, 8);
@@ -216,7 +227,7 @@ fn waiting(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Asynchronous receiving, where the test is built with the feature.
+/// Asynchronous receiving, if the test is built with the feature.
 #[cfg(all(feature = "tokio", target_os = "linux"))]
 async fn asynchronous(rx: api::SharedConsumer<Tick>) -> Result<(), Box<dyn std::error::Error>> {
     let mut rx: api::AsyncConsumer<Tick> = api::AsyncConsumer::new(rx)?;
@@ -266,6 +277,7 @@ macro_rules! consumer_methods {
             let _: Result<usize, api::RecvError> =
                 rx.process_within(Deadline::NEVER, |_: &Tick, _: Sequence, _: bool| {});
             rx.signal_readiness();
+            let _: bool = rx.has_coordination_support() && rx.try_attach_coordination("name");
             let _: [Sequence; 3] = [
                 rx.current_sequence(),
                 rx.producer_sequence(),
@@ -290,6 +302,8 @@ fn mapped_files(root: &Path) -> api::MultiProcessResult<()> {
     let layout: api::MmapTransportLayout = api::MmapTransportLayout::new(root, "ticks");
     let _: api::MmapProducer<Tick> = api::MmapProducer::create(&layout, 8, Tick::default)?;
     let _: api::MmapConsumer<Tick> = api::MmapConsumer::attach(&layout, 8, "reader")?;
+    layout.ensure_directories()?;
+    let _: (&Path, &str) = (layout.root_dir(), layout.segment_name());
     Ok(())
 }
 
@@ -306,7 +320,7 @@ fn handles_move_between_threads() {
     bounds::<Tick>();
 }
 
-/// Each variant by name; every one of these enums may grow.
+/// Each variant by name; each of these enums may get more variants.
 fn variants() {
     let second = Duration::from_secs(1);
     let _ = [
@@ -323,6 +337,25 @@ fn variants() {
         api::AutoWaitStrategy::SpinThenYield { spins: 10 },
         api::AutoWaitStrategy::Sleep(second),
         api::AutoWaitStrategy::Block,
+    ];
+    let _: [api::CoordinationMode; 2] = [
+        api::CoordinationMode::wait_for_consumers(1_i64, second),
+        api::CoordinationMode::wait_for_single_consumer(second),
+    ];
+    let _: [api::DiscoveryMode; 3] = [
+        api::DiscoveryMode::disabled(),
+        api::DiscoveryMode::enabled(4),
+        api::DiscoveryMode::with_prefix(4, "worker"),
+    ];
+    let _: [api::AutoWaitStrategy; 8] = [
+        api::AutoWaitStrategy::high_performance(),
+        api::AutoWaitStrategy::high_performance_with_hints(),
+        api::AutoWaitStrategy::spin_then_yield(10_usize),
+        api::AutoWaitStrategy::cpu_efficient(),
+        api::AutoWaitStrategy::sleep(second),
+        api::AutoWaitStrategy::sleep_nanos(1_u64),
+        api::AutoWaitStrategy::sleep_micros(1_u64),
+        api::AutoWaitStrategy::from_env_or(api::AutoWaitStrategy::Block),
     ];
     let _ = |error: api::MultiProcessError| match error {
         api::MultiProcessError::NotFound { .. }
@@ -349,7 +382,7 @@ fn variants() {
     };
 }
 
-/// Without `..`: a field more would break programs that name them all.
+/// No `..` here: another field would break programs that name all of them.
 fn required_consumers() -> api::RequiredConsumerLivenessConfig {
     let hook: api::RequiredConsumerAlertHook = Arc::new(|alert: &api::RequiredConsumerAlert| {
         let _: (&String, Sequence, Duration) =
@@ -364,6 +397,21 @@ fn required_consumers() -> api::RequiredConsumerLivenessConfig {
         failure_action: api::RequiredConsumerFailureAction::GracefulShutdown,
         alert_hook: Some(hook),
     }
+}
+
+/// The same configuration by calls instead of fields.
+fn required_consumers_by_calls(
+    hook: api::RequiredConsumerAlertHook,
+) -> api::RequiredConsumerLivenessConfig {
+    let second = Duration::from_secs(1);
+    let _ = api::RequiredConsumerLivenessConfig::new(vec![String::from("risk")]);
+    api::RequiredConsumerLivenessConfig::new(["risk"])
+        .with_startup_wait_timeout(second)
+        .with_progress_timeout(second)
+        .with_progress_check_interval(second)
+        .with_shutdown_grace_period(second)
+        .with_failure_action(api::RequiredConsumerFailureAction::AlertOnly)
+        .with_alert_hook(hook)
 }
 
 fn counters(path: &Path) -> Result<(), api::CountersError> {
@@ -382,7 +430,7 @@ fn counters(path: &Path) -> Result<(), api::CountersError> {
     Ok(())
 }
 
-/// The façade modules show the same items.
+/// The façade modules export the same items.
 fn modules(name: &str) {
     let _ = |x: api::shared_memory::SharedProducer<Tick>| -> api::SharedProducer<Tick> { x };
     let _ =
@@ -393,6 +441,8 @@ fn modules(name: &str) {
     let _ = |x: api::lock_free::RingState| -> api::RingState { x };
     let _ = |x: api::lock_free::BlockedOn| -> api::BlockedOn { x };
     let _ = |x: api::producer::SharedProducer<Tick>| -> api::SharedProducer<Tick> { x };
+    let _ = |x: api::producer::CoordinationMode| -> api::CoordinationMode { x };
+    let _ = |x: api::producer::DiscoveryMode| -> api::DiscoveryMode { x };
     let _ = |x: api::producer::RequiredConsumerError| -> api::RequiredConsumerError { x };
     let _ = |x: api::consumer::SharedConsumer<Tick>| -> api::SharedConsumer<Tick> { x };
     let _ = |x: api::consumer::AutoConsumer| -> api::AutoConsumer { x };
@@ -408,6 +458,15 @@ fn modules(name: &str) {
         let _: MultiProcessResult<SharedProducer<Quote>> = publisher::<Quote>(name, 8);
         let _: MultiProcessResult<SharedConsumer<Quote>> = subscriber::<Quote>(name);
         let _ = Deadline::NEVER;
+        let _ = CoordinationMode::wait_for_single_consumer(Duration::from_secs(1));
+        let _: (DiscoveryMode, AutoWaitStrategy, StartFrom) = Default::default();
+        let _: SharedDisruptorBuilder<Quote> = build_shared_single_producer(name, 8);
+        let _: SharedDisruptorBuilder<Quote> = attach_shared_consumer(name, 8);
+        let _: fn(&str) -> String = portable_shm_segment_name;
+        let _: Option<(MmapProducer<Quote>, MmapConsumer<Quote>)> = None;
+        let _: Option<(MmapTransportLayout, RequiredConsumerLivenessConfig)> = None;
+        let _: Option<(CountersFile, CounterHandle, CounterId, CounterSnapshot)> = None;
+        let _: Option<(CountersError, MultiProcessError, RequiredConsumerError)> = None;
     }
 }
 

@@ -8,6 +8,6 @@ struct Tick {
 fn publish<E: Event>(_: E) {}
 
 fn main() {
-    // Says nothing about this line: the reason above is enough.
+    // The compiler reports nothing for this line: the reason above is enough.
     publish(Tick { price: 1 });
 }

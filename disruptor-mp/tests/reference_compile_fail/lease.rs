@@ -1,4 +1,4 @@
-//! An event outlives its lease as little as the lease its consumer's next call.
+//! An event must not outlive its lease, nor a lease its consumer's next call.
 
 use disruptor_mp::HeapRing;
 

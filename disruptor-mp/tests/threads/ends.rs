@@ -1,4 +1,5 @@
-//! How a ring goes on after its producer: succession, with leases held meanwhile, and closing under way.
+//! How a ring continues after its producer: a successor, leases that are held meanwhile, and closing while
+//! others read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -7,7 +8,7 @@ use disruptor_mp::RecvError;
 
 use super::{FEW, Sample, Site, drain, panics, patience, publish, wait_for};
 
-/// A producer that dies by a panic, half through a batch, is succeeded by another one, and a waiting consumer goes on.
+/// A producer dies by a panic in the middle of a batch. Another one succeeds it, and a waiting consumer continues.
 pub(crate) fn successor_goes_on<S: Site>() {
     let site = S::new(4);
     let tx = site.producer();
@@ -39,7 +40,7 @@ pub(crate) fn successor_goes_on<S: Site>() {
     });
 }
 
-/// A lease lives through a takeover: the successor fills the ring up to it, and goes on once it is released.
+/// A lease outlives a takeover: the successor fills the ring up to the lease, and continues once it is released.
 pub(crate) fn successor_respects_a_lease<S: Site>() {
     let site = S::new(4);
     let mut tx = site.producer();
@@ -74,7 +75,8 @@ pub(crate) fn successor_respects_a_lease<S: Site>() {
     });
 }
 
-/// Readers that are behind when the ring is closed drain it; one that was away does so later; a successor opens it again.
+/// Readers that are behind when the ring is closed drain it. A reader that was away does so later. A
+/// successor opens the ring again.
 pub(crate) fn closed_under_way<S: Site>() {
     for end in if cfg!(miri) { 5..6 } else { 1..16 } {
         let site = S::new(4);
@@ -89,7 +91,7 @@ pub(crate) fn closed_under_way<S: Site>() {
                 drain(site.durable("durable"))
             });
             publish(&mut tx, 0..end);
-            // the name stays for the one that comes back
+            // the name stays for the reader that comes back
             tx.keep().unwrap();
             assert_eq!(guest.join().unwrap(), end);
             assert_eq!(durable.join().unwrap(), end);

@@ -1,10 +1,10 @@
-//! Rings that threads share by a reference.
+//! Rings that threads share by reference.
 
 use disruptor_mp::{DisruptorBuilder, Heap, HeapRing};
 
 use crate::threads::{Sample, Site};
 
-/// A ring on the heap, which its endpoints keep.
+/// A ring on the heap, which lives as long as its endpoints.
 pub(crate) struct OnHeap<E: Sample>(HeapRing<E>);
 
 impl<E: Sample> Site for OnHeap<E> {

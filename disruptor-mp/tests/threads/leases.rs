@@ -1,11 +1,11 @@
-//! Leases that end in every way, and handlers and writers that panic (R7).
+//! Leases that end in every possible way, and handlers and writers that panic (R7).
 
 use std::thread;
 
 use super::{CAPACITIES, FEW, Sample, Site, drain, panics, patience, publish};
 
-/// A lease that is not committed, is forgotten, or ends in a panic releases nothing: the event comes again, whole,
-/// though the producer waits for its slot.
+/// A lease that is not committed, is forgotten, or ends in a panic releases nothing: the event comes again,
+/// whole, even while the producer waits for its slot.
 pub(crate) fn uncommitted_leases_come_again<S: Site>() {
     for &capacity in CAPACITIES {
         let site = S::new(capacity);
@@ -38,7 +38,7 @@ pub(crate) fn uncommitted_leases_come_again<S: Site>() {
     }
 }
 
-/// A handler that panics while the producer publishes has released what came before, and nothing else.
+/// A handler that panics while the producer publishes has released the earlier events, and nothing else.
 pub(crate) fn handler_panics_under_load<S: Site>() {
     let site = S::new(4);
     let mut tx = site.producer();
@@ -66,7 +66,7 @@ pub(crate) fn handler_panics_under_load<S: Site>() {
     });
 }
 
-/// On one thread: who panics in a handler, a lease, a writer or a batch loses and publishes nothing.
+/// On one thread: a panic in a handler, a lease, a writer or a batch loses nothing and publishes nothing.
 pub(crate) fn panics_lose_nothing<S: Site>() {
     let fail = || std::panic::resume_unwind(Box::new("on purpose"));
     let site = S::new(8);

@@ -7,7 +7,7 @@ use disruptor_mp::MultiProcessError;
 
 use super::{CAPACITIES, FEW, Sample, Site, drain, publish, wait_for};
 
-/// What each guest sees has no gap, and whoever leaves no longer gates.
+/// Each guest sees events without a gap, and a guest that leaves no longer gates.
 pub(crate) fn join_and_leave_under_load<S: Site>() {
     for &capacity in CAPACITIES {
         let site = S::new(capacity);
@@ -64,7 +64,8 @@ pub(crate) fn durable_consumer_comes_back_under_load<S: Site>() {
     });
 }
 
-/// Two want the same id again and again: one has it, the other is told so, and each goes on where the last one stopped.
+/// Two threads want the same id again and again. One has it, the other is told so, and each continues where
+/// the last one stopped.
 pub(crate) fn one_of_two_gets_the_id<S: Site>() {
     let site = S::new(4);
     let mut tx = site.producer();
@@ -94,7 +95,7 @@ pub(crate) fn one_of_two_gets_the_id<S: Site>() {
     });
 }
 
-/// A durable consumer that is away holds the ring until it is removed; it may come anew at once.
+/// A durable consumer that is away holds the ring until it is removed; it may come again at once as a new one.
 pub(crate) fn removed_consumer_gates_no_more<S: Site>() {
     let site = S::new(4);
     let mut tx = site.producer();
@@ -106,7 +107,7 @@ pub(crate) fn removed_consumer_gates_no_more<S: Site>() {
         let anew = scope.spawn(|| {
             wait_for(&is_removed);
             let rx = site.durable("away");
-            // the producer goes on meanwhile: it starts at an event that is retained, and has every later one
+            // the producer continues meanwhile: the consumer starts at a retained event, and gets every later one
             assert!(rx.current_sequence() < FEW as i64);
             drain(rx)
         });
@@ -115,7 +116,7 @@ pub(crate) fn removed_consumer_gates_no_more<S: Site>() {
         tx.remove_consumer("away").unwrap();
         is_removed.store(true, Ordering::Relaxed);
         publish(&mut tx, 4..FEW);
-        // its end would come before its start
+        // the consumer has to register before the ring is closed: otherwise it would never start
         while tx.ring_state().consumers.len() < 2 {
             thread::yield_now();
         }

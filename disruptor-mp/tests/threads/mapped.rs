@@ -1,4 +1,4 @@
-//! Rings that threads meet at by name: in shared memory, and in a file.
+//! Rings that threads find by name: in shared memory, and in a file.
 
 use std::marker::PhantomData;
 
@@ -34,7 +34,7 @@ impl<E: Sample> Site for InSharedMemory<E> {
 }
 
 impl<E: Sample> Drop for InSharedMemory<E> {
-    /// A durable consumer's unread events keep the name: take the ring over, and the name along.
+    /// Takes the ring over and removes the name, which the unread events of a durable consumer would keep.
     fn drop(&mut self) {
         if let Ok(tx) = self.builder().build_zeroed_producer() {
             let _ = tx.destroy();
@@ -42,7 +42,7 @@ impl<E: Sample> Drop for InSharedMemory<E> {
     }
 }
 
-/// A ring in a file, in a directory of its own.
+/// A ring in a file, in its own directory.
 pub(crate) struct InFile<E: Sample> {
     directory: tempfile::TempDir,
     capacity: usize,

@@ -1,11 +1,11 @@
-//! Threads of one process on one ring: what each reader sees is whole, in order and complete, whoever comes, goes, panics
-//! or takes over meanwhile.
+//! Threads of one process on one ring: each reader sees whole events, in order and without a gap, whatever
+//! other threads do meanwhile: come, go, panic or take over.
 //!
-//! A scenario is written once, for a ring of any backing. The test programs beside this directory run all of them on the
-//! heap, in shared memory and in a mapped file; Miri runs the heap's with fewer events, the sanitizers run every one.
-//! `tests/controls` runs them where all endpoints share one mapping.
-//! Scenarios signal each other by relaxed atomics only: a channel or a lock between the threads would order accesses
-//! that the ring has to order by itself, and hide a race from a checker.
+//! A scenario is written once, for a ring of any backing. The test programs beside this directory run all
+//! scenarios on the heap, in shared memory and in a mapped file. Miri runs those on the heap with fewer
+//! events, and the sanitizers run every one. `tests/controls` runs them where all endpoints share one
+//! mapping. Scenarios signal each other by relaxed atomics only: a channel or a lock between the threads
+//! would order accesses that the ring has to order by itself, and hide a race from a checker.
 
 pub(crate) mod ends;
 pub(crate) mod leases;
@@ -20,22 +20,23 @@ use disruptor_mp::{
     AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, Event, Producer, RecvError,
 };
 
-/// How many events a stream has; ten times as many in a large ring, where fewer of them have to be waited for.
+/// The number of events of a stream; ten times as many in a large ring, where fewer events have to be waited for.
 pub(crate) const EVENTS: u64 = if cfg!(miri) { 6 } else { 20_000 };
-/// How many events a scenario has that makes a system call for some of them.
+/// The number of events of a scenario that makes a system call for some of them.
 pub(crate) const FEW: u64 = if cfg!(miri) { 6 } else { 2_000 };
 /// Rings of one slot are always full or empty; the larger ones wrap, too.
 pub(crate) const CAPACITIES: &[usize] = if cfg!(miri) { &[1, 4] } else { &[1, 4, 1024] };
 
 /// An event that shows whether it is torn.
 pub(crate) trait Sample: Event {
-    /// The event of this number.
+    /// The event with this number.
     fn new(number: u64) -> Self;
-    /// Fails unless it is the event of this number, whole.
+    /// Fails unless this is the event with this number, whole.
     fn check(&self, number: u64);
 }
 
-/// Its stamp follows it, in a slot that shares no line. The first one of a batch is written apart.
+/// An event whose stamp follows it, in a slot that shares no cache line. The first one of a batch is written
+/// to a private copy.
 #[derive(Clone, Copy, Event)]
 #[repr(C)]
 pub(crate) struct Wide {
@@ -43,7 +44,7 @@ pub(crate) struct Wide {
     words: [u64; 9],
 }
 
-/// Four slots share a line.
+/// An event of which four slots share a cache line.
 #[derive(Clone, Copy, Event)]
 #[event(packed_slots)]
 #[repr(C)]
@@ -51,7 +52,7 @@ pub(crate) struct Tiny {
     number: u64,
 }
 
-/// Its stamp precedes it, on a line of its own. Batches are written in place.
+/// An event whose stamp precedes it, on a cache line of its own. Batches are written in place.
 #[derive(Clone, Copy, Event)]
 #[repr(C)]
 pub(crate) struct Large {
@@ -91,26 +92,26 @@ impl Sample for Large {
     }
 }
 
-/// A ring that the threads of a scenario meet at. Dropping it leaves nothing behind.
+/// A ring that the threads of a scenario share. Dropping it leaves nothing behind.
 pub(crate) trait Site: Sync {
-    /// What its slots hold.
+    /// The type of its events.
     type Event: Sample;
-    /// Where it is.
+    /// Its backing.
     type Backing: 'static;
 
-    /// A ring of this many slots.
+    /// A ring with this many slots.
     fn new(capacity: usize) -> Self;
 
     /// A builder for its endpoints.
     fn endpoint(&self) -> DisruptorBuilder<Self::Event, Self::Backing>;
 
-    /// As [`endpoint`](Self::endpoint), with waits that let others run: the machine may have two cores.
+    /// As [`endpoint`](Self::endpoint), with waits that let other threads run: the machine may have only two cores.
     fn builder(&self) -> DisruptorBuilder<Self::Event, Self::Backing> {
         self.endpoint()
             .with_wait_strategy(AutoWaitStrategy::SpinThenYield { spins: 0 })
     }
 
-    /// The producer, or the successor of one that is gone.
+    /// The producer, or the successor of a producer that is gone.
     fn producer(&self) -> Producer<Self::Event, Self::Backing> {
         self.builder().build_zeroed_producer().unwrap()
     }
@@ -129,15 +130,15 @@ pub(crate) trait Site: Sync {
     }
 }
 
-/// How often a stream's deadline is renewed: it is for a few events, not for all of them.
+/// The deadline of a stream is renewed after this many events, so that it need not cover all of them.
 const RENEW_EVERY: u64 = 64;
 
-/// Far more than those take: a thread that is alone fails, it does not hang.
+/// A deadline far beyond what those events take: a thread whose peers are gone fails instead of hanging.
 pub(crate) fn patience() -> Deadline {
     Deadline::after(Duration::from_secs(120))
 }
 
-/// Waits until another thread has raised the flag. Orders nothing.
+/// Waits until another thread has raised the flag. Orders no other accesses.
 pub(crate) fn wait_for(flag: &AtomicBool) {
     let patience = patience();
     while !flag.load(Ordering::Relaxed) {
@@ -146,7 +147,7 @@ pub(crate) fn wait_for(flag: &AtomicBool) {
     }
 }
 
-/// Publishes these events, one after the other.
+/// Publishes the events with these numbers, one after the other.
 pub(crate) fn publish<E: Sample, B>(tx: &mut Producer<E, B>, numbers: std::ops::Range<u64>) {
     let mut deadline = patience();
     for number in numbers {
@@ -158,7 +159,7 @@ pub(crate) fn publish<E: Sample, B>(tx: &mut Producer<E, B>, numbers: std::ops::
     }
 }
 
-/// Reads to the end of the ring; each event is the one that follows. Returns how many the ring has had.
+/// Reads to the end of the ring; each event must be the next one. Returns how many events the ring has had.
 pub(crate) fn drain<E: Sample, B>(mut rx: Consumer<E, B>) -> u64 {
     let mut deadline = patience();
     let mut next = (rx.current_sequence() + 1) as u64;
@@ -175,14 +176,14 @@ pub(crate) fn drain<E: Sample, B>(mut rx: Consumer<E, B>) -> u64 {
     }
 }
 
-/// Does what panics "on purpose", and goes on.
+/// Runs `act`, which must panic "on purpose", and continues.
 pub(crate) fn panics<R>(act: impl FnOnce() -> R) {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
     let said = outcome.err().expect("it panics");
     assert_eq!(said.downcast_ref::<&str>(), Some(&"on purpose"));
 }
 
-/// A test for each scenario on rings of this kind: all of them, on each.
+/// Makes a test of each scenario, on each of these kinds of ring.
 macro_rules! scenarios {
     ($site:ident: $($file:ident::$scenario:ident($($event:ident),+),)+) => {
         $(

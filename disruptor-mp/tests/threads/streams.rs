@@ -1,4 +1,4 @@
-//! Streams from one thread to others, in every way to publish and to receive.
+//! Streams from one thread to others, with every way to publish and to receive.
 
 use std::thread;
 
@@ -17,7 +17,7 @@ fn stream<S: Site>(readers: usize, batch: usize, capacities: &[usize]) {
                 .into_iter()
                 .map(|rx| scope.spawn(|| drain(rx)))
                 .collect();
-            // more readers, fewer events: the machine may have two cores
+            // fewer events for more readers: the machine may have only two cores
             let events = if capacity < 64 { EVENTS } else { 10 * EVENTS };
             let events = events / readers.len() as u64;
             for first in (0..events / batch).map(|i| i * batch) {
@@ -51,7 +51,7 @@ pub(crate) fn one_to_three<S: Site>() {
     stream::<S>(3, 1, CAPACITIES);
 }
 
-/// Publishes some events from `next` on, each turn in another way, and says how many.
+/// Publishes some events from `next` on, in a different way each turn, and returns how many.
 fn put<E: Sample, B>(tx: &mut Producer<E, B>, next: u64, turn: u64) -> u64 {
     let write = |slot: &mut E| *slot = E::new(next);
     let nth = |slot: &mut E, index: usize| *slot = E::new(next + index as u64);
@@ -64,7 +64,7 @@ fn put<E: Sample, B>(tx: &mut Producer<E, B>, next: u64, turn: u64) -> u64 {
             claim.publish();
         }
         2 => {
-            // what a claim wrote that was given up, nobody sees
+            // no reader sees what an abandoned claim wrote
             *tx.claim(patience()).unwrap() = E::new(!next);
             return 0;
         }
@@ -82,7 +82,8 @@ fn put<E: Sample, B>(tx: &mut Producer<E, B>, next: u64, turn: u64) -> u64 {
     1
 }
 
-/// Receives some events from `next` on, each turn in another way, and says how many; none at the end of the ring.
+/// Receives some events from `next` on, in a different way each turn, and returns how many; `None` at the end
+/// of the ring.
 fn take<E: Sample, B>(rx: &mut Consumer<E, B>, next: u64, turn: u64) -> Option<u64> {
     match turn % 5 {
         0 => match rx.recv(patience()) {
@@ -113,7 +114,7 @@ fn take<E: Sample, B>(rx: &mut Consumer<E, B>, next: u64, turn: u64) -> Option<u
     Some(1)
 }
 
-/// Two readers; whatever way it came, every event is whole and comes once.
+/// Two readers: each event comes whole and once, however it is published and received.
 pub(crate) fn every_way_to_publish_and_to_receive<S: Site>() {
     for &capacity in CAPACITIES {
         let site = S::new(capacity);

@@ -13,21 +13,23 @@ use super::{BorrowedForm, Codec, CodecError, ZeroCopyCodec, check_len};
 
 const NAME: &str = "bincode";
 
-/// Integers of their own width: nothing to branch on in each, and a field is a load and a store.
+/// Integers of fixed width: decoding one needs no branch, and a field is one load and one store.
 const FORMAT: config::Configuration<config::LittleEndian, config::Fixint> =
     config::standard().with_fixed_int_encoding();
 
-/// A serde message in bincode 2.0.1: little-endian, integers of their own width, lengths of eight bytes, variants of four
-/// (the crate's standard configuration with `with_fixed_int_encoding`). `Postcard` is the compact one.
+/// A serde message in bincode 2.0.1: little-endian, integers of fixed width, lengths of 8 bytes, variant
+/// numbers of 4 bytes (the crate's standard configuration with `with_fixed_int_encoding`). `Postcard` is the
+/// compact format.
 ///
-/// Encoding does not allocate but for the vector it is asked for, as far as the message's own `Serialize` does not. Decoding
-/// takes the whole input or fails, holds lengths and depth to [`MAX_DEPTH`](super::MAX_DEPTH) and
-/// [`MAX_EMPTY_ELEMENTS`](super::MAX_EMPTY_ELEMENTS), and sets aside no more elements at a time than there are input bytes.
-/// With a [`BorrowedForm`], strings and byte slices are read in place.
+/// Encoding allocates only the vector that [`encode`](Codec::encode) returns or
+/// [`encode_append`](Codec::encode_append) extends, if the message's own `Serialize` allocates nothing.
+/// Decoding takes the whole input or fails. It limits lengths and depth to [`MAX_DEPTH`](super::MAX_DEPTH) and
+/// [`MAX_EMPTY_ELEMENTS`](super::MAX_EMPTY_ELEMENTS), and never allocates memory for more elements at a time
+/// than there are input bytes. With a [`BorrowedForm`], strings and byte slices are read in place.
 ///
-/// The format has no field names: both sides need the same type, and serde's `flatten`, `untagged`, `tag` and `skip_…_if` do
-/// not work. A `Vec<u8>` goes element by element unless `serde_bytes` is used. Bincode is no longer developed;
-/// `Postcard` (feature `postcard`) is the maintained alternative.
+/// The format has no field names: both sides need the same type, and serde's `flatten`, `untagged`, `tag` and
+/// `skip_…_if` do not work. A `Vec<u8>` is encoded element by element unless `serde_bytes` is used. Bincode is
+/// no longer developed; `Postcard` (feature `postcard`) is the maintained alternative.
 ///
 /// # Examples
 ///
@@ -48,7 +50,7 @@ pub struct Bincode<T>(
 );
 
 impl<T> Bincode<T> {
-    /// The message as a `Bincode`, where it is.
+    /// Views the message as a `Bincode`, without moving it.
     ///
     /// # Examples
     ///
@@ -64,7 +66,7 @@ impl<T> Bincode<T> {
         Self::ref_cast(message)
     }
 
-    /// The message itself.
+    /// The wrapped message.
     ///
     /// # Examples
     ///
@@ -121,10 +123,10 @@ impl<T: Serialize + DeserializeOwned + BorrowedForm> ZeroCopyCodec for Bincode<T
     }
 }
 
-/// The one way in, for owned and for borrowed messages.
+/// The one decoder, for owned and for borrowed messages.
 ///
-/// Bincode's own limit is left off: it is part of a type, and tells nothing of depth or of elements without bytes. The
-/// guard counts what is there.
+/// Bincode's own limit is not used: it is part of a type, and it limits neither depth nor elements that take no
+/// bytes. The guard limits both.
 #[inline(always)]
 fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let guard = Guard::new(NAME, bytes.len());

@@ -1,10 +1,10 @@
-//! Serde messages whose strings and byte slices stay where they were received.
+//! Serde messages whose strings and byte slices are read in place.
 
 use serde::Deserialize;
 
-/// Says which type is this message's borrowed form: the same fields in the same order, with `&'a str` for a `String` and
-/// `&'a [u8]` for a byte vector (`#[serde(with = "serde_bytes")]`). It makes `Bincode` and `Postcard` of the message a
-/// [`ZeroCopyCodec`](super::ZeroCopyCodec).
+/// Names the borrowed form of this message type: a type with the same fields in the same order, but with
+/// `&'a str` for a `String` and `&'a [u8]` for a byte vector (`#[serde(with = "serde_bytes")]`). With it,
+/// `Bincode` and `Postcard` of the message are a [`ZeroCopyCodec`](super::ZeroCopyCodec).
 ///
 /// # Examples
 ///

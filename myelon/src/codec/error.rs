@@ -1,4 +1,4 @@
-//! Why a message could not be made into bytes, or bytes into a message.
+//! Errors of converting a message to bytes, or bytes to a message.
 
 use std::error::Error;
 
@@ -26,7 +26,7 @@ pub enum CodecError {
         codec: &'static str,
         /// The message's type.
         message: &'static str,
-        /// What the codec said.
+        /// The codec's error.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The bytes are not such a message.
@@ -40,10 +40,10 @@ pub enum CodecError {
         message: &'static str,
         /// How many bytes were given.
         len: usize,
-        /// What the codec said.
+        /// The codec's error.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The message ended before the bytes did.
+    /// The message ended before the end of the bytes.
     #[error(
         "{message} in {codec} took {consumed} of {len} bytes, expected all: use the same type and codec on both sides, and one message per call"
     )]
@@ -57,7 +57,7 @@ pub enum CodecError {
         /// How many bytes were given.
         len: usize,
     },
-    /// More bytes than one message may have.
+    /// There are more bytes than one message may have.
     #[error(
         "a message of {len} bytes is too long for {codec}, which takes at most {limit}: split it"
     )]
@@ -66,10 +66,10 @@ pub enum CodecError {
         codec: &'static str,
         /// How many bytes there are, or were needed.
         len: usize,
-        /// How many there may be.
+        /// How many bytes there may be.
         limit: usize,
     },
-    /// The values are nested deeper than is read.
+    /// The values are nested more deeply than the codec reads.
     #[error(
         "{message} in {codec} is nested more than {limit} deep: use a flatter type, or look who sent it"
     )]
@@ -81,7 +81,7 @@ pub enum CodecError {
         /// How deep it may be.
         limit: usize,
     },
-    /// A sequence or map claims more elements than the bytes could hold.
+    /// A sequence or map claims more elements than the bytes can hold.
     #[error(
         "{message} in {codec} claims {claimed} elements where {len} bytes allow for {allowed} more: use the same type and codec on both sides"
     )]
@@ -92,12 +92,12 @@ pub enum CodecError {
         message: &'static str,
         /// How many elements the bytes claim.
         claimed: usize,
-        /// How many there might still be.
+        /// How many more elements the bytes can hold at most.
         allowed: usize,
         /// How many bytes were given.
         len: usize,
     },
-    /// The bytes lie where the message cannot be read in place.
+    /// The bytes lie at an address where the message cannot be read in place.
     #[error(
         "{message} in {codec} is read in place at a multiple of {needed}, these bytes lie {found} past one: receive into an AlignedFixedFrame, or decode, which copies"
     )]
@@ -108,16 +108,16 @@ pub enum CodecError {
         message: &'static str,
         /// The alignment needed, in bytes.
         needed: usize,
-        /// How far past a multiple of it the bytes begin.
+        /// How far past a multiple of this alignment the bytes begin, in bytes.
         found: usize,
     },
-    /// A codec of the user's own failed.
+    /// An error of a codec that the program implements itself.
     #[error(transparent)]
     Custom(Box<dyn Error + Send + Sync>),
 }
 
 impl CodecError {
-    /// An error of a codec of your own: an error type, or just a text.
+    /// An error of a codec that the program implements itself: an error type, or just a text.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! Flatbuffers, read where they lie, with generated code or without.
+//! Flatbuffers, read in place, with generated code or without.
 
 use std::any::type_name;
 use std::error::Error;
@@ -14,26 +14,29 @@ use super::{Codec, CodecError, MAX_DEPTH, ZeroCopyCodec, check_len};
 
 const NAME: &str = "flatbuffers";
 
-/// What is read while verifying may be so many times the input, plus [`APPARENT_SLACK_BYTES`]: tables may share strings and tables.
+/// Verifying may read this many times the input's length, plus [`APPARENT_SLACK_BYTES`], because tables may
+/// share strings and tables.
 const APPARENT_FACTOR: usize = 64;
 
 const APPARENT_SLACK_BYTES: usize = 1 << 20;
 
-/// Where a message has its identifier, if it has one: after the root's offset.
+/// The position of a message's identifier, if it has one: after the root's offset.
 const IDENTIFIER_AT: usize = 4;
 
 const IDENTIFIER_LEN: usize = 4;
 
-/// A flatbuffers message: a root table in bytes of its own, built here or received.
+/// A flatbuffers message: a root table in bytes that this value owns, built here or received.
 ///
-/// [`access`](ZeroCopyCodec::access) verifies the root and everything it refers to, and gives the table's accessor in the bytes
-/// received; it allocates nothing, and neither does [`encode_into`](Codec::encode_into), which copies the finished bytes. Any
-/// address will do. Tables may be nested [`MAX_DEPTH`](super::MAX_DEPTH) deep, there may be a million of them, and shared parts may
-/// make the message look 64 times its length (and a MiB). A message's end is not marked in it: trailing bytes are not seen.
+/// [`access`](ZeroCopyCodec::access) verifies the root and everything it refers to, and returns the table's
+/// accessor for the received bytes. It allocates nothing, and neither does [`encode_into`](Codec::encode_into),
+/// which copies the finished bytes. The bytes may lie at any address. Tables may be nested
+/// [`MAX_DEPTH`](super::MAX_DEPTH) deep, there may be a million of them, and shared parts may make the message
+/// appear 64 times its length plus 1 MiB. A message does not mark its own end, so trailing bytes are not
+/// detected.
 ///
-/// `R` names the root table, see [`FlatRoot`]. No generated code is needed: `FlatBuffer<AnyTable>` reads any message by field
-/// numbers. To keep one builder, publish `builder.finished_data()` as raw bytes, or take it back by
-/// [`into_builder`](Self::into_builder).
+/// `R` names the root table, see [`FlatRoot`]. No generated code is needed: `FlatBuffer<AnyTable>` reads any
+/// message by field numbers. To reuse one builder, publish `builder.finished_data()` as raw bytes, or get the
+/// builder back with [`into_builder`](Self::into_builder).
 ///
 /// # Examples
 ///
@@ -68,7 +71,8 @@ enum Bytes {
 }
 
 impl<R: FlatRoot> FlatBuffer<R> {
-    /// The message whose root table is `root`, the last thing made with `builder`, which must not have been finished.
+    /// The message whose root table is `root`. The root must be the last object made with `builder`, and the
+    /// builder must not be finished.
     ///
     /// # Examples
     ///
@@ -96,11 +100,11 @@ impl<R: FlatRoot> FlatBuffer<R> {
         Self::new(Bytes::Built(builder))
     }
 
-    /// The root table, verified as by [`access`](ZeroCopyCodec::access).
+    /// The root table, verified as [`access`](ZeroCopyCodec::access) does.
     ///
     /// # Errors
     ///
-    /// The builder was given something that is no such table.
+    /// The builder was given an object that is no such table.
     ///
     /// # Examples
     ///
@@ -158,7 +162,7 @@ impl<R> FlatBuffer<R> {
         }
     }
 
-    /// An empty builder, with the memory of the one that made this message, if one did.
+    /// An empty builder. If a builder made this message, its memory is reused.
     ///
     /// # Examples
     ///
@@ -174,7 +178,7 @@ impl<R> FlatBuffer<R> {
     /// # let symbol = Some(builder.create_string("XAU"));
     /// # let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
     /// # let message = FlatBuffer::<Order>::finish(builder, order);
-    /// let mut builder = message.into_builder(); // for the next one, which allocates nothing
+    /// let mut builder = message.into_builder(); // for the next message, which allocates nothing
     /// let symbol = Some(builder.create_string("XAU"));
     /// let order = Order::create(&mut builder, &OrderArgs { id: 8, symbol, ..Default::default() });
     /// assert_eq!(FlatBuffer::<Order>::finish(builder, order).root()?.id(), 8);
@@ -250,7 +254,8 @@ impl<R: FlatRoot> ZeroCopyCodec for FlatBuffer<R> {
     }
 }
 
-/// Says which table is a message's root, for all lifetimes of the bytes it is read from: a type that flatc made has one.
+/// Names the table that is a message's root, for every lifetime of the bytes it is read from. A type that flatc
+/// generates has one such lifetime.
 ///
 /// # Examples
 ///
@@ -272,16 +277,18 @@ pub trait FlatRoot {
     /// The root table in bytes that live for `'a`.
     type Root<'a>: Follow<'a, Inner = Self::Root<'a>> + Verifiable + 'a;
 
-    /// The four letters that the schema has as its `file_identifier`, if it has any: written by [`FlatBuffer::finish`], and
-    /// demanded of what is received.
+    /// The four letters of the schema's `file_identifier`, if it has one. [`FlatBuffer::finish`] writes it, and
+    /// received messages must have it.
     const IDENTIFIER: Option<&'static str> = None;
 }
 
-/// A table of any kind, read by the numbers of its fields: the first field of a schema's table is number 0, and a union takes two.
+/// A table of any kind, read by the numbers of its fields. The first field of a schema's table is number 0, and
+/// a union takes two numbers.
 ///
-/// That it is a table was verified; each field is verified when it is asked for. `T` is `bool`, a number, `&[u8]`-like
-/// [`Vector`](::flatbuffers::Vector)s, strings and tables behind a [`ForwardsUOffset`](::flatbuffers::ForwardsUOffset), or
-/// anything else that the crate `flatbuffers` can verify.
+/// The table itself was verified; each field is verified when it is read. `T` is `bool`, a number, a
+/// byte-slice-like [`Vector`](::flatbuffers::Vector), a string or table behind a
+/// [`ForwardsUOffset`](::flatbuffers::ForwardsUOffset), or any other type that the crate `flatbuffers` can
+/// verify.
 ///
 /// # Examples
 ///
@@ -308,11 +315,11 @@ pub trait FlatRoot {
 pub struct AnyTable<'a>(Table<'a>);
 
 impl<'a> AnyTable<'a> {
-    /// The value of a field, or `None` if the message does not have it, which stands for the schema's default.
+    /// The value of a field, or `None` if the message does not have the field and the schema's default applies.
     ///
     /// # Errors
     ///
-    /// What is there is no `T`.
+    /// The field's bytes are no `T`.
     ///
     /// # Examples
     ///
@@ -342,7 +349,8 @@ impl<'a> AnyTable<'a> {
             .visit_table(self.0.loc())
             .and_then(|table| table.visit_field::<T>("", slot, false).map(drop))
             .map_err(|e| refusal::<T>(bytes, Some(field), &e))?;
-        // SAFETY: the line above verified that the table is one and that this field, if it is there, holds a `T`.
+        // SAFETY: the statement above verified that this is a table, and that the field, if it is present,
+        // holds a `T`.
         Ok(unsafe { self.0.get::<T>(slot, None) })
     }
 }
@@ -351,7 +359,7 @@ impl<'a> Follow<'a> for AnyTable<'a> {
     type Inner = Self;
 
     unsafe fn follow(buf: &'a [u8], loc: usize) -> Self {
-        // SAFETY: the caller's promise: a table was verified here.
+        // SAFETY: the caller promises that a table was verified at this position.
         Self(unsafe { Table::new(buf, loc) })
     }
 }
@@ -367,7 +375,7 @@ impl FlatRoot for AnyTable<'_> {
     type Root<'a> = AnyTable<'a>;
 }
 
-/// How much work and depth a message may ask for.
+/// The limits for a message's depth and for the work of verifying it.
 fn limits(bytes: &[u8]) -> VerifierOptions {
     VerifierOptions {
         max_depth: MAX_DEPTH,
@@ -377,7 +385,7 @@ fn limits(bytes: &[u8]) -> VerifierOptions {
     }
 }
 
-/// A compile-time error if the identifier has not the length that the format has room for.
+/// Fails to compile if the identifier does not have the length that the format requires.
 const fn check_identifier<R: FlatRoot>() {
     if let Some(identifier) = R::IDENTIFIER {
         assert!(
@@ -387,7 +395,7 @@ const fn check_identifier<R: FlatRoot>() {
     }
 }
 
-/// What the verifier says, in one line.
+/// The verifier's error in one line.
 fn refusal<R>(bytes: &[u8], field: Option<u16>, error: &InvalidFlatbuffer) -> CodecError {
     if matches!(error, InvalidFlatbuffer::DepthLimitReached) {
         return CodecError::TooDeep {

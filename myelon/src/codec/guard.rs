@@ -1,8 +1,10 @@
-//! Holds serde decoding to its input: depth, counts and what is set aside for them.
+//! Limits serde decoding to its input: the depth of values, the number of elements, and the memory allocated
+//! for them.
 //!
-//! Bincode and postcard believe the lengths they read: a claimed string is allocated before its bytes are looked for, 2^60 units
-//! are counted out one by one, a list in a list in a list ends the stack. The [`Guard`] stands between the format and the
-//! message's own `Deserialize`, and sees each nested value. It allocates nothing.
+//! Bincode and postcard trust the lengths that they read. They allocate a string of the claimed length before
+//! they check that its bytes are present, they count out 2^60 units one by one, and deeply nested lists
+//! overflow the stack. The [`Guard`] stands between the format and the message's own `Deserialize`, and checks
+//! each nested value. It allocates nothing.
 
 mod walk;
 
@@ -15,10 +17,10 @@ use walk::Guarded;
 
 use super::{CodecError, MAX_DEPTH, MAX_MESSAGE_BYTES};
 
-/// How many elements a serde message may have on top of one for each of its bytes: 65,536.
+/// How many elements a serde message may have in addition to one for each of its bytes: 65,536.
 ///
-/// Only elements of sequences and maps count. One that takes a byte or more is always within the limit, so this is for
-/// those that take none, such as `()`.
+/// Only elements of sequences and maps count. Elements that take a byte or more never exceed the limit, so it
+/// matters only for elements that take no bytes, such as `()`.
 ///
 /// # Examples
 ///
@@ -34,12 +36,12 @@ use super::{CodecError, MAX_DEPTH, MAX_MESSAGE_BYTES};
 /// ```
 pub const MAX_EMPTY_ELEMENTS: usize = 1 << 16;
 
-/// What may still come, for one message.
+/// What one message may still contain.
 pub(super) struct Guard {
     codec: &'static str,
     len: usize,
     elements_left: Cell<usize>,
-    /// Formats drop the text of a custom error, so the reason is kept here.
+    /// Why decoding was refused. It is kept here because formats drop the text of a custom error.
     refused: Cell<Option<Refused>>,
 }
 
@@ -60,13 +62,13 @@ impl Guard {
         }
     }
 
-    /// Decodes a whole message under this guard.
+    /// The seed that decodes a whole message under this guard.
     #[inline]
     pub(super) fn seed<T>(&self) -> Guarded<'_, PhantomData<T>> {
         Guarded::new(PhantomData, self)
     }
 
-    /// The error of a decoding that failed with `source`.
+    /// The error for a decoding that failed with `source`.
     #[cold]
     fn error<T>(&self, source: impl Error + Send + Sync + 'static) -> CodecError {
         let (codec, len, message) = (self.codec, self.len, type_name::<T>());
@@ -98,8 +100,9 @@ impl Guard {
         self.len > MAX_MESSAGE_BYTES
     }
 
-    /// Why there is no message, given how many bytes one took. The whole result comes from here, which keeps the way of a
-    /// message free of the shapes of errors: otherwise its words are taken apart and put together again.
+    /// The error result for a message that cannot be returned; `consumed` is how many bytes decoding took, or
+    /// why it failed. This cold function builds the whole result, so that the path of a message contains no
+    /// error values: otherwise the compiler takes the message's words apart and puts them together again.
     #[cold]
     #[inline(never)]
     pub(super) fn refused<T, E>(&self, consumed: Result<usize, E>) -> Result<T, CodecError>

@@ -9,12 +9,13 @@ use super::{BorrowedForm, Codec, CodecError, ZeroCopyCodec, check_len};
 
 const NAME: &str = "postcard";
 
-/// A serde message in postcard, a documented wire format that is kept stable: integers from one byte on, no field names.
+/// A serde message in postcard, a documented wire format that is kept stable: integers of one byte or more, no
+/// field names.
 ///
-/// All that [`Codec`] and [`ZeroCopyCodec`] do here is as for `Bincode` (feature `bincode`): encoding does not
-/// allocate, decoding takes the whole input and is held to [`MAX_DEPTH`](super::MAX_DEPTH) and
-/// [`MAX_EMPTY_ELEMENTS`](super::MAX_EMPTY_ELEMENTS), and a [`BorrowedForm`] keeps strings and byte slices where they are.
-/// Postcard drops the text of errors that a message's own `Serialize` and `Deserialize` make.
+/// [`Codec`] and [`ZeroCopyCodec`] behave as they do for `Bincode` (feature `bincode`). Encoding does not
+/// allocate. Decoding takes the whole input and is limited to [`MAX_DEPTH`](super::MAX_DEPTH) and
+/// [`MAX_EMPTY_ELEMENTS`](super::MAX_EMPTY_ELEMENTS). With a [`BorrowedForm`], strings and byte slices are read
+/// in place. Postcard drops the text of errors that a message's own `Serialize` and `Deserialize` make.
 ///
 /// # Examples
 ///
@@ -35,7 +36,7 @@ pub struct Postcard<T>(
 );
 
 impl<T> Postcard<T> {
-    /// The message as a `Postcard`, where it is.
+    /// Views the message as a `Postcard`, without moving it.
     ///
     /// # Examples
     ///
@@ -51,7 +52,7 @@ impl<T> Postcard<T> {
         Self::ref_cast(message)
     }
 
-    /// The message itself.
+    /// The wrapped message.
     ///
     /// # Examples
     ///
@@ -107,7 +108,7 @@ impl<T: Serialize + DeserializeOwned + BorrowedForm> ZeroCopyCodec for Postcard<
     }
 }
 
-/// The one way in, for owned and for borrowed messages.
+/// The one decoder, for owned and for borrowed messages.
 #[inline(always)]
 fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let guard = Guard::new(NAME, bytes.len());
@@ -135,7 +136,7 @@ fn encode_error<T>(source: Error) -> CodecError {
     }
 }
 
-/// The end of a vector that keeps what it has: postcard's own flavours take the vector.
+/// Appends to a vector that the caller keeps: postcard's own flavours take ownership of the vector.
 struct Append<'a>(&'a mut Vec<u8>);
 
 impl Flavor for Append<'_> {

@@ -1,4 +1,4 @@
-//! Rkyv archives, read where they lie.
+//! Rkyv archives, read in place.
 
 use std::alloc::Layout;
 use std::any::type_name;
@@ -21,30 +21,32 @@ use super::{Codec, CodecError, MAX_DEPTH, ZeroCopyCodec, check_len};
 
 const NAME: &str = "rkyv";
 
-/// What `AlignedFixedFrame` gives and rkyv's own buffers have, in bytes.
+/// The alignment that an `AlignedFixedFrame` gives its payload, and that rkyv's own buffers have, in bytes.
 const FRAME_ALIGNMENT: usize = 16;
 
-/// What a copy of misaligned bytes gets, in bytes: enough for types aligned to a pair of cache lines.
+/// The alignment of a copy of misaligned bytes, in bytes: enough for types aligned to a pair of cache lines.
 const COPY_ALIGNMENT: usize = 128;
 
 type Checker<'a> = Strategy<Validator<Bounds<'a>, SharedValidator>, Error>;
 type Encoder<'o, 'a> = Strategy<Serializer<Out<'o>, ArenaHandle<'a>, Share>, Error>;
 
-/// An archive of rkyv 0.8: the message is read in place, whole, without decoding.
+/// An archive of rkyv 0.8: the whole message is read in place, without decoding.
 ///
-/// [`access`](ZeroCopyCodec::access) checks all that the message refers to and gives `&T::Archived`; it allocates nothing unless
-/// the message has shared pointers. The check costs time for each value with something to check (strings, enums,
-/// references), but in optimised builds none for the elements of a `Vec<u8>` or of other plain numbers: 64 MiB take as long as
-/// 1 KiB, about 100 ns. In debug builds it looks at each element, also at those that a `Vec<()>` only claims. References may be
-/// [`MAX_DEPTH`](super::MAX_DEPTH) deep. An archive has its root at the end: bytes that nothing refers to are not looked at, so
-/// that trailing garbage shows only as a wrong root.
+/// [`access`](ZeroCopyCodec::access) checks everything that the message refers to and returns `&T::Archived`.
+/// It allocates nothing unless the message has shared pointers. The check takes time for each value that needs
+/// checking (strings, enums, references). In optimised builds it takes none for the elements of a `Vec<u8>` or
+/// of other plain numbers: 64 MiB take as long as 1 KiB, about 100 ns. In debug builds it visits each element,
+/// including those that a `Vec<()>` only claims to have. References may be nested
+/// [`MAX_DEPTH`](super::MAX_DEPTH) deep. An archive has its root at the end, and bytes that nothing refers to
+/// are not checked. So trailing garbage is noticed only if it makes the root wrong.
 ///
-/// Archives must lie at an aligned address, 16 for all that holds no type of greater alignment: receive into an
-/// `AlignedFixedFrame`, or [`decode`](Codec::decode), which copies what lies badly. An archive with nothing but smaller types
-/// in it may lie at less.
+/// Archives must lie at an aligned address: a multiple of 16, unless they contain a type of greater alignment.
+/// Receive into an `AlignedFixedFrame`, or call [`decode`](Codec::decode), which copies misaligned bytes. An
+/// archive that contains only types of smaller alignment may lie at a multiple of less than 16.
 ///
-/// [`encode_into`](Codec::encode_into) writes straight to its slice. Rkyv keeps the places of nested values in an arena of
-/// the thread, which is allocated once and grows to the largest message; shared pointers take a map per message.
+/// [`encode_into`](Codec::encode_into) writes straight into its slice. Rkyv keeps the positions of nested
+/// values in an arena of the thread, which is allocated once and grows to the largest message. A message with
+/// shared pointers also takes a map.
 ///
 /// # Examples
 ///
@@ -74,7 +76,7 @@ pub struct Rkyv<T>(
 );
 
 impl<T> Rkyv<T> {
-    /// The message as an `Rkyv`, where it is.
+    /// Views the message as an `Rkyv`, without moving it.
     ///
     /// # Examples
     ///
@@ -90,7 +92,7 @@ impl<T> Rkyv<T> {
         Self::ref_cast(message)
     }
 
-    /// The message itself.
+    /// The wrapped message.
     ///
     /// # Examples
     ///
@@ -105,13 +107,14 @@ impl<T> Rkyv<T> {
 }
 
 impl<T: Archive> Rkyv<T> {
-    /// The message in place, unchecked: for peers that are trusted with this process's memory.
+    /// Reads the message in place, unchecked. Use it only with peers that are trusted with this process's
+    /// memory.
     ///
     /// # Safety
     ///
-    /// `bytes` are exactly what [`Codec::encode`] made of a `T` in a program with the same definition of it; they lie at a
-    /// multiple of 16, or of the greatest alignment within `T::Archived` if that is more; and nobody writes to them while
-    /// the result is in use.
+    /// `bytes` are exactly the output of [`Codec::encode`] for a `T`, in a program with the same definition of
+    /// `T`. They lie at a multiple of 16, or of the greatest alignment within `T::Archived` if that is more. No
+    /// thread and no process writes to them while the result is in use.
     ///
     /// # Examples
     ///
@@ -127,12 +130,12 @@ impl<T: Archive> Rkyv<T> {
     /// # Ok::<(), myelon::CodecError>(())
     /// ```
     pub unsafe fn access_unchecked(bytes: &[u8]) -> &T::Archived {
-        // SAFETY: the caller's promise is what rkyv asks for: a valid archive, aligned, that does not change.
+        // SAFETY: the caller promises what rkyv requires: a valid, aligned archive that does not change.
         unsafe { ::rkyv::access_unchecked::<T::Archived>(bytes) }
     }
 }
 
-/// What a type must have to be an [`Rkyv`] message: rkyv's three derives give it all.
+/// The bounds of a type that can be an [`Rkyv`] message: rkyv's three derives satisfy all of them.
 ///
 /// # Examples
 ///
@@ -218,7 +221,7 @@ fn check<T: RkyvMessage>(bytes: &[u8]) -> Result<&T::Archived, CodecError> {
     let too_deep = Cell::new(false);
     let bounds = Bounds {
         bytes: ArchiveValidator::new(bytes),
-        // the root is a level, too
+        // the root counts as a level
         levels_left: MAX_DEPTH + 1,
         too_deep: &too_deep,
     };
@@ -238,7 +241,8 @@ fn read<T: RkyvMessage>(bytes: &[u8], archived: &T::Archived) -> Result<Rkyv<T>,
     message.map(Rkyv).map_err(|e| decode_error::<T>(bytes, e))
 }
 
-/// Why [`check`] failed: the bytes, or only where they lie. That takes a second look, at an aligned copy.
+/// Why [`check`] failed: because of the bytes, or only because of their address. To tell which, an aligned copy
+/// is checked.
 fn refusal<T: RkyvMessage>(bytes: &[u8], in_place: CodecError) -> CodecError {
     if past(bytes, COPY_ALIGNMENT) == 0 {
         return in_place;
@@ -286,7 +290,8 @@ fn encode_error<T>(source: Error) -> CodecError {
     }
 }
 
-/// The archive's bounds, and how deep its references may still go: rkyv's own limit says nothing when it is met.
+/// The archive's bounds, and how deep its references may still go. Rkyv has a limit of its own, but does not
+/// report that it was reached.
 #[derive(Debug)]
 pub struct Bounds<'a> {
     bytes: ArchiveValidator<'a>,
@@ -294,7 +299,8 @@ pub struct Bounds<'a> {
     too_deep: &'a Cell<bool>,
 }
 
-// SAFETY: what may be read is left to rkyv's own validator; levels only make it refuse more.
+// SAFETY: rkyv's own validator decides which bytes may be read, through the same calls; the levels only make
+// this context refuse more.
 unsafe impl ArchiveContext<Error> for Bounds<'_> {
     fn check_subtree_ptr(&mut self, at: *const u8, layout: &Layout) -> Result<(), Error> {
         self.bytes.check_subtree_ptr(at, layout)
@@ -321,7 +327,8 @@ unsafe impl ArchiveContext<Error> for Bounds<'_> {
     }
 }
 
-/// Writes the archive, with the thread's arena; gives back the place, which knows why it stopped.
+/// Writes the archive with the thread's arena, and returns the output, which records whether the slice was
+/// full.
 fn write<'a>(message: &impl RkyvMessage, out: Out<'a>) -> (Out<'a>, Result<(), Error>) {
     with_arena(|arena| {
         let mut serializer = Serializer::new(out, arena.acquire(), Share::new());
@@ -330,7 +337,7 @@ fn write<'a>(message: &impl RkyvMessage, out: Out<'a>) -> (Out<'a>, Result<(), E
     })
 }
 
-/// Where an archive goes. Its positions count from its own start, wherever that lies.
+/// The output of an archive. Positions count from the archive's own start, wherever that lies.
 #[derive(Debug)]
 pub struct Out<'a> {
     place: Place<'a>,
@@ -377,7 +384,7 @@ impl Writer<Error> for Out<'_> {
     }
 }
 
-/// Why rkyv was stopped: whoever called it knows already.
+/// Why rkyv was stopped. The error does not leave this file, because the caller already knows the reason.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("the slice is full")]

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError, MultiProcessResult, RecvError,
-    RingSet, Sequence, SharedMemory, perform_sleep_wait,
+    CloseReport, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError,
+    MultiProcessResult, RecvError, RingSet, Sequence, SharedMemory, perform_sleep_wait,
 };
 
 use super::{Places, SCHEDULER_ID};
@@ -18,10 +18,11 @@ use crate::typed_transport::{
     DecodeError, TypedConsumer, TypedProducer, TypedPublishError, decode,
 };
 
-/// How often a scheduler looks for the rings of workers that have not started.
+/// How often a scheduler checks whether the rings of missing workers exist.
 const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 
-/// The scheduler of a session: sends each message to all its [`Worker`](super::Worker)s, and receives from each.
+/// The scheduler of a session: sends each message to all its [`Worker`](super::Worker)s, and receives messages
+/// from each of them.
 ///
 /// # Examples
 ///
@@ -31,7 +32,8 @@ const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 ///
 /// # let session = myelon::portable_shm_segment_name("doc");
 /// let config = RunnerMyelonTransportConfig::new(&session, 2);
-/// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?; // processes of their own, in any order
+/// // usually each member is a process of its own; they may start in any order
+/// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
 /// let mut workers = [Worker::<FixedFrame<256>>::start(&config, 0)?, Worker::start(&config, 1)?];
 ///
 /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
@@ -47,16 +49,72 @@ const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 /// ```
 #[derive(Debug)]
 pub struct Scheduler<F: FramedTransportFrame, B = SharedMemory> {
+    // the first field, so that it is dropped first: the ring must be closed before the answers are given up
     requests: TypedProducer<F, B>,
-    /// Of each worker, once its ring is there.
-    responses: Vec<Option<TypedConsumer<F, B>>>,
-    places: Places<F, B>,
-    /// Which worker is asked first: the one after the last that answered.
+    answers: Answers<F, B>,
+    /// The worker whose ring is polled first: the one after the worker that answered last.
     turn: usize,
     next_look: Instant,
 }
 
-/// A ring has a line for each worker; so many rings one can wait for at once, too.
+/// The scheduler's places on its workers' rings. Dropping this gives the places up. If a panic drops it, the
+/// places are kept for a successor, as after a death.
+#[derive(Debug)]
+struct Answers<F: FramedTransportFrame, B> {
+    /// One entry for each worker: `None` until its ring is attached.
+    rings: Vec<Option<TypedConsumer<F, B>>>,
+    places: Places<F, B>,
+    /// The process that owns the places; a forked child must not give them up.
+    process: u32,
+}
+
+impl<F: FramedTransportFrame, B> Answers<F, B> {
+    /// Attaches to the ring of the worker `rank`, if it exists.
+    fn attach(&mut self, rank: usize) -> TransportResult<()> {
+        let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
+        self.rings[rank] = match TypedConsumer::from_builder(builder.skip_absence()) {
+            Ok(attached) => Some(attached),
+            Err(TransportError::Ring(
+                MultiProcessError::NotFound { .. }
+                // a worker that is ending holds the scheduler's place for a moment (R15)
+                | MultiProcessError::ConsumerAlreadyAttached { .. },
+            )) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// The ranks of the workers whose rings are not attached.
+    fn missing(&self) -> Vec<usize> {
+        let ranks = 0..self.rings.len();
+        ranks.filter(|rank| self.rings[*rank].is_none()).collect()
+    }
+
+    /// Gives up the answers that were not received, including those of workers that have started since the last
+    /// check. If a worker has gone, its ring's name is removed, too. Returns the first error.
+    fn give_up(&mut self) -> MultiProcessResult<()> {
+        for rank in self.missing() {
+            // a ring that does not fit does not belong to this session
+            let _ = self.attach(rank);
+        }
+        let attached = self.rings.drain(..).flatten();
+        attached
+            .map(TypedConsumer::leave)
+            .fold(Ok(()), MultiProcessResult::and)
+    }
+}
+
+impl<F: FramedTransportFrame, B> Drop for Answers<F, B> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.process == std::process::id() {
+            // a drop cannot return the error; `close()` does
+            let _ = self.give_up();
+        }
+    }
+}
+
+/// Checks the number of workers. A ring has one line for each worker, and a `RingSet` can wait for as many
+/// rings.
 fn check_workers(workers: usize) -> TransportResult<()> {
     let limit = DEFAULT_MAX_CONSUMERS;
     match (1..=limit).contains(&workers) {
@@ -85,21 +143,21 @@ fn check_workers(workers: usize) -> TransportResult<()> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingWorker {
-    /// Its number.
+    /// The worker's rank.
     pub rank: usize,
-    /// Its consumer id.
+    /// The worker's consumer id.
     pub id: String,
-    /// Whether it was here before: its place in the ring is kept.
+    /// Whether the worker was attached before: its place in the ring is kept.
     pub is_away: bool,
 }
 
 impl<F: FramedTransportFrame> Scheduler<F> {
-    /// Starts the scheduler: creates its ring, or takes over the one that a dead predecessor left. Workers are attached to
-    /// when they come. Never waits.
+    /// Starts the scheduler: creates its ring, or takes over the ring that a dead predecessor left. The
+    /// scheduler attaches to its workers' rings when these exist. Never waits.
     ///
     /// # Errors
     ///
-    /// [`TransportError::Ring`]: while a scheduler of this session is alive, its pid is named.
+    /// [`TransportError::Ring`]. If a scheduler of this session is alive, the error names its pid.
     ///
     /// # Examples
     ///
@@ -157,20 +215,33 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         let requests = places
             .requests()
             .discover_consumer_with_prefix(workers, WORKER_PREFIX);
-        Ok(Self {
-            requests: TypedProducer::from_builder(requests)?,
-            responses: (0..workers).map(|_| None).collect(),
+        // from here on this process is the only scheduler of the session
+        let requests = TypedProducer::from_builder(requests)?;
+        let mut answers = Answers {
+            rings: (0..workers).map(|_| None).collect(),
             places,
+            process: std::process::id(),
+        };
+        for rank in 0..workers {
+            // workers that stay from a predecessor keep the answers that they send from now on; `recv_any`
+            // returns the errors
+            let _ = answers.attach(rank);
+        }
+        Ok(Self {
+            requests,
+            answers,
             turn: 0,
             next_look: Instant::now(),
         })
     }
 
-    /// Sends a message to all workers, waiting for space until the deadline. Returns the sequence of its last frame.
+    /// Sends a message to all workers. Waits for space until the deadline. Returns the sequence of the
+    /// message's last frame. A worker that has not come, or is away, holds the ring until it comes or is
+    /// [removed](Self::remove_worker).
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportProducer::send`]: a worker that holds the ring is named.
+    /// As [`FramedTransportProducer::send`]: the error names a worker that holds the ring.
     ///
     /// # Examples
     ///
@@ -195,7 +266,8 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         self.requests.raw().send(message, kind, deadline)
     }
 
-    /// As [`broadcast`](Self::broadcast), of a value: it is encoded once, into the frame that all workers read.
+    /// As [`broadcast`](Self::broadcast), but sends a value: it is encoded once, into the frame that all
+    /// workers read.
     ///
     /// # Errors
     ///
@@ -233,12 +305,15 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         self.requests.send(value, kind, deadline)
     }
 
-    /// The next message of any worker, and that worker's rank, waiting for it until the deadline. Workers take turns.
-    /// Answers of a worker that has died are received, and then those of its successor.
+    /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take
+    /// turns. If a worker has died or left, its remaining answers are received first, and then those of the
+    /// next worker with its rank. If there are no workers, the call waits until the deadline for one to come.
+    /// [`missing_workers`](Self::missing_workers) names the workers that are not attached.
     ///
     /// # Errors
     ///
-    /// [`TransportError::Recv`], with the time-out or a fork; [`TransportError::Ring`] when a worker's ring does not fit.
+    /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
+    /// fit.
     ///
     /// # Examples
     ///
@@ -258,14 +333,14 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// ```
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Message<'_, F, B>)> {
         let rank = self.wait_for_any(deadline)?;
-        match &mut self.responses[rank] {
+        match &mut self.answers.rings[rank] {
             Some(responses) => Ok((rank, responses.recv_raw(deadline)?)),
             None => Err(RecvError::Timeout.into()),
         }
     }
 
-    /// As [`recv_any`](Self::recv_any), of a value: its worker's rank, its kind, and what became of it. What cannot be
-    /// decoded is consumed.
+    /// As [`recv_any`](Self::recv_any), but decodes a value. Returns the worker's rank, the message's kind, and
+    /// the value or the error of decoding it. A message that cannot be decoded is consumed.
     ///
     /// # Errors
     ///
@@ -281,13 +356,13 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         let (rank, message) = self.recv_any(deadline)?;
         let kind = message.kind();
         let value = decode(message).map(|(_, value)| value);
-        if let (Ok(_), Some(responses)) = (&value, &mut self.responses[rank]) {
+        if let (Ok(_), Some(responses)) = (&value, &mut self.answers.rings[rank]) {
             responses.count();
         }
         Ok((rank, kind, value))
     }
 
-    /// The rank of a worker that has a whole message.
+    /// Waits for a worker that has a whole message, and returns its rank.
     fn wait_for_any(&mut self, deadline: Deadline) -> TransportResult<usize> {
         loop {
             self.attach_workers()?;
@@ -302,61 +377,48 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         }
     }
 
-    /// Attaches to the rings of workers that have started since.
+    /// Attaches to the rings of workers that have started since the last check.
     fn attach_workers(&mut self) -> TransportResult<()> {
         let now = Instant::now();
-        if self.responses.iter().all(Option::is_some) || now < self.next_look {
+        if self.answers.rings.iter().all(Option::is_some) || now < self.next_look {
             return Ok(());
         }
         self.next_look = now + LOOK_FOR_WORKERS;
-        for (rank, responses) in self.responses.iter_mut().enumerate() {
-            if responses.is_none() {
-                let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
-                *responses = match TypedConsumer::from_builder(builder) {
-                    Ok(attached) => Some(attached),
-                    Err(TransportError::Ring(
-                        MultiProcessError::NotFound { .. }
-                        // a worker that is just starting keeps the place
-                        | MultiProcessError::ConsumerAlreadyAttached { .. },
-                    )) => None,
-                    Err(error) => return Err(error),
-                };
-            }
-        }
-        Ok(())
+        let mut missing = self.answers.missing().into_iter();
+        missing.try_for_each(|rank| self.answers.attach(rank))
     }
 
-    /// A worker that has a whole message, if there is one.
+    /// The rank of a worker that has a whole message, if there is one.
     fn poll(&mut self) -> TransportResult<Option<usize>> {
-        let workers = self.responses.len();
+        let workers = self.answers.rings.len();
         for rank in (self.turn..self.turn + workers).map(|turn| turn % workers) {
-            let Some(responses) = &mut self.responses[rank] else {
+            let Some(responses) = &mut self.answers.rings[rank] else {
                 continue;
             };
             match responses.raw().has_message() {
                 Ok(true) => return Ok(Some(rank)),
-                // a successor goes on in the same ring
+                // a successor of the worker continues in the same ring
                 Ok(false) | Err(RecvError::ProducerDead { .. }) => {}
-                // a successor makes another one
-                Err(RecvError::Closed) => self.responses[rank] = None,
+                // a successor of the worker creates another ring
+                Err(RecvError::Closed) => self.answers.rings[rank] = None,
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(None)
     }
 
-    /// Until one of the rings has news, or it is time to look for workers that are missing.
+    /// Waits until one of the rings has news, or until it is time to check for missing workers again.
     fn sleep(&mut self, deadline: Deadline) -> TransportResult<()> {
-        let is_complete = self.responses.iter().all(Option::is_some);
+        let is_complete = self.answers.rings.iter().all(Option::is_some);
         let rest = deadline.remaining().unwrap_or(Duration::MAX);
         let longest = match is_complete {
             true => rest,
             false => rest.min(LOOK_FOR_WORKERS),
         };
-        let rings = self.responses.iter_mut().flatten();
+        let rings = self.answers.rings.iter_mut().flatten();
         let mut set = RingSet::of(rings.map(|responses| responses.raw().as_ring()))
             .expect("no more workers than a ring has consumers")
-            .with_wait_strategy(self.places.config.transport.wait_strategy.into());
+            .with_wait_strategy(self.answers.places.config.transport.wait_strategy.into());
         if set.is_empty() {
             perform_sleep_wait(longest);
             return Ok(());
@@ -383,7 +445,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
-        let config = self.places.config.clone();
+        let config = self.answers.places.config.clone();
         let requests = self.requests.raw();
         let attached = requests.ring().attached_consumer_ids();
         (0..config.workers)
@@ -397,11 +459,16 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             .collect()
     }
 
-    /// Forgets a worker that will not come back: it holds the ring no longer.
+    /// Forgets a worker that will not come back, or that has not come and never will: it no longer holds the
+    /// ring, and messages that were sent are not kept for it. If it comes after all, it receives only messages
+    /// that are sent after it has come. A scheduler that succeeds this one expects all workers again.
     ///
     /// # Errors
     ///
-    /// [`TransportError::NoSuchWorker`]; [`TransportError::Ring`] while it is attached, or when it never came.
+    /// [`TransportError::NoSuchWorker`]. [`TransportError::Ring`] with
+    /// [`MultiProcessError::ConsumerAlreadyAttached`] while the worker is attached, and with
+    /// [`MultiProcessError::NoSuchConsumer`] if it is neither away nor expected, because it has left or was
+    /// removed before.
     ///
     /// # Examples
     ///
@@ -418,12 +485,12 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
-        self.places.check_rank(rank)?;
-        let id = self.places.config.worker_id(rank);
+        self.answers.places.check_rank(rank)?;
+        let id = self.answers.places.config.worker_id(rank);
         Ok(self.requests.raw().ring().remove_consumer(&id)?)
     }
 
-    /// The transport that messages to all workers go by.
+    /// The transport on which messages to all workers are sent.
     ///
     /// # Examples
     ///
@@ -444,7 +511,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         self.requests.raw()
     }
 
-    /// The transport that a worker's messages come by, once its ring is there.
+    /// The transport on which a worker's messages are received; `None` until its ring is attached.
     ///
     /// # Examples
     ///
@@ -463,14 +530,20 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
-        Some(self.responses.get_mut(rank)?.as_mut()?.raw())
+        Some(self.answers.rings.get_mut(rank)?.as_mut()?.raw())
     }
 
-    /// Ends the session in order: workers receive what was sent, and then its end.
+    /// Ends the session in order: workers receive the messages that were sent, and then the end. Answers that
+    /// were not received are given up, and so are the answers to requests that workers have not handled yet:
+    /// receive the answers you need before you close. Dropping the scheduler does the same. If a panic drops
+    /// it, the session is left as after a death. Never waits.
+    ///
+    /// Sent messages are kept for workers that have not come or are away;
+    /// [`remove_worker`](Self::remove_worker) gives up a worker that will not come.
     ///
     /// # Errors
     ///
-    /// [`TransportError::Ring`].
+    /// [`TransportError::Ring`]; the session is closed all the same.
     ///
     /// # Examples
     ///
@@ -489,7 +562,18 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # worker.leave()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn close(self) -> MultiProcessResult<()> {
-        self.requests.close()
+    pub fn close(self) -> MultiProcessResult<CloseReport> {
+        let Self {
+            requests,
+            mut answers,
+            ..
+        } = self;
+        let closed = requests.close();
+        if matches!(closed, Err(MultiProcessError::Forked)) {
+            return closed;
+        }
+        let given_up = answers.give_up();
+        let report = closed?;
+        given_up.map(|()| report)
     }
 }

@@ -1,20 +1,26 @@
 //! The worker's side of a session.
 
 use std::path::Path;
+use std::time::Duration;
 
 use disruptor_mp::{
-    Deadline, MappedFile, MultiProcessError, MultiProcessResult, RecvError, Sequence, SharedMemory,
+    Deadline, DiscoveryMode, MappedFile, MultiProcessError, MultiProcessResult, RecvError,
+    SendError, Sequence, SharedMemory, perform_sleep_wait,
 };
 
 use super::{Places, SCHEDULER_ID};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
-    RunnerMyelonTransportConfig, TransportResult,
+    RunnerMyelonTransportConfig, TransportError, TransportResult,
 };
 use crate::typed_transport::{TypedConsumer, TypedProducer, TypedPublishError, TypedServeError};
 
-/// A worker of a session: takes each message of its [`Scheduler`](super::Scheduler), and answers on a ring of its own.
+/// How often a worker checks whether a scheduler that has closed the session has given up its place.
+const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
+
+/// A worker of a session: receives each message of its [`Scheduler`](super::Scheduler), and answers on a ring
+/// of its own.
 ///
 /// # Examples
 ///
@@ -34,7 +40,7 @@ use crate::typed_transport::{TypedConsumer, TypedProducer, TypedPublishError, Ty
 /// loop {
 ///     match worker.serve(Deadline::NEVER, |_kind, request| [request, b" done"].concat()) {
 ///         Ok(_) => {}
-///         Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {} // another one may come
+///         Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {} // another scheduler may come
 ///         Err(TransportError::Recv(RecvError::Closed)) => break,
 ///         Err(error) => return Err(error.into()),
 ///     }
@@ -51,14 +57,15 @@ pub struct Worker<F: FramedTransportFrame, B = SharedMemory> {
 }
 
 impl<F: FramedTransportFrame> Worker<F> {
-    /// Starts the worker `rank`, counted from 0: creates its ring, or takes over the one that a dead predecessor left, and
-    /// attaches to the scheduler's, waiting for that up to
+    /// Starts the worker `rank`, counted from 0. It creates the worker's ring, or takes over the ring that a
+    /// dead predecessor left, and attaches to the scheduler's ring. It waits for that ring up to
     /// [`start_timeout`](crate::MyelonTransportConfig::start_timeout).
     ///
     /// # Errors
     ///
     /// [`TransportError::NoSuchWorker`](crate::TransportError::NoSuchWorker),
-    /// [`TransportError::Ring`](crate::TransportError::Ring): while a worker of this rank is alive, its pid is named.
+    /// [`TransportError::Ring`](crate::TransportError::Ring). If a worker of this rank is alive, the error
+    /// names its pid.
     ///
     /// # Examples
     ///
@@ -113,22 +120,38 @@ impl<F: FramedTransportFrame> Worker<F, MappedFile> {
 impl<F: FramedTransportFrame, B> Worker<F, B> {
     fn start_in(places: &Places<F, B>, rank: usize) -> TransportResult<Self> {
         places.check_rank(rank)?;
-        // its own ring first: the scheduler may be waiting for it
-        let responses = TypedProducer::from_builder(places.responses(rank))?;
-        keep_a_place_for_the_scheduler(places, rank)?;
+        // create the worker's own ring first, as the scheduler may be waiting for it; answers are kept for a
+        // scheduler that has not come yet, even if the worker ends before it comes
+        let scheduler = DiscoveryMode::Ids(vec![SCHEDULER_ID.to_owned()]);
+        let responses = places.responses(rank).with_discovery(scheduler);
+        let responses = TypedProducer::from_builder(responses)?;
         let requests = places
             .requests()
             .with_consumer_id(&places.config.worker_id(rank))
+            .skip_absence()
             .wait_for_ring(places.config.transport.start_timeout);
-        Ok(Self {
+        let mut worker = Self {
             requests: TypedConsumer::from_builder(requests)?,
             responses,
             rank,
-        })
+        };
+        let responses = worker.responses.raw().ring();
+        responses.cancel_waits_when_closed(worker.requests.raw().as_ring());
+        if worker.is_session_closed() {
+            // the scheduler has left the rings that existed when it closed the session; this one may not have
+            // existed
+            give_up_answers(&mut worker.responses);
+        }
+        Ok(worker)
     }
 
-    /// The scheduler's next message, waiting for it until the deadline. It is released when it is dropped: a worker that
-    /// dies before gets it again when it comes back.
+    /// Whether the scheduler has closed the session, even if requests are left.
+    fn is_session_closed(&mut self) -> bool {
+        self.requests.raw().as_ring().is_closed()
+    }
+
+    /// The scheduler's next message; waits for it until the deadline. The message is released when it is
+    /// dropped. A worker that dies before that receives the message again when it comes back.
     ///
     /// # Errors
     ///
@@ -154,14 +177,21 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         self.requests.recv_raw(deadline)
     }
 
-    /// Hands the scheduler's next message to `answer`, waiting for it until the deadline, and sends back what that returns,
-    /// under the message's kind, before the message is released: a worker that dies in between answers again when it comes
-    /// back, so that each request has one answer at least. Returns the answer's sequence.
+    /// Hands the scheduler's next message to `answer`, and sends back the result under the message's kind.
+    /// Waits for the message until the deadline, and returns the answer's sequence. The message is released
+    /// only after the answer is sent. So a worker that dies between the two answers again when it comes back:
+    /// each request has at least one answer.
+    ///
+    /// If the scheduler has died or has not come, its place is kept, and an answer that finds no space waits
+    /// for space until the deadline. Once the scheduler has closed the session, no answer waits: the requests
+    /// that are left are served, no process receives their answers, and then this call returns
+    /// [`RecvError::Closed`].
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportConsumer::recv`] and [`FramedTransportProducer::send`]; in the latter case the message comes
-    /// again.
+    /// As [`FramedTransportConsumer::recv`] and [`FramedTransportProducer::send`]; if sending fails, the
+    /// message is delivered again. [`TransportError::SessionClosed`] if a consumer outside the session holds
+    /// the ring of answers; the message is delivered again.
     ///
     /// # Examples
     ///
@@ -188,7 +218,10 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         let request = self.requests.recv_raw(deadline)?;
         let kind = request.kind();
         let reply = answer(kind, &request);
-        match self.responses.raw().send(reply.as_ref(), kind, deadline) {
+        let sent = send_answer(&mut self.responses, deadline, is_cancelled, |responses| {
+            responses.raw().send(reply.as_ref(), kind, deadline)
+        });
+        match sent {
             Ok(sequence) => {
                 request.release();
                 Ok(sequence)
@@ -200,12 +233,13 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         }
     }
 
-    /// As [`serve`](Self::serve), of values: the request is decoded, and the answer encoded.
+    /// As [`serve`](Self::serve), but with values: the request is decoded, and the answer is encoded.
     ///
     /// # Errors
     ///
-    /// [`TypedServeError::Recv`], for a request that is none of `Q`, too: it is consumed. [`TypedServeError::Publish`]: the
-    /// request comes again, unless its answer cannot be encoded, which it could not be the next time, either.
+    /// [`TypedServeError::Recv`], also for a request that is no `Q`, which is consumed.
+    /// [`TypedServeError::Publish`]: the request is delivered again. If the answer cannot be encoded, the
+    /// request is consumed instead, because the next attempt would fail in the same way.
     ///
     /// # Examples
     ///
@@ -218,18 +252,28 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         let responses = &mut self.responses;
         self.requests
             .recv_with(deadline, |kind, request| {
-                let sent = responses.send(&answer(kind, request), kind, deadline);
+                let reply = answer(kind, request);
+                let is_cancelled = |error: &TypedPublishError| match error {
+                    TypedPublishError::Transport(error) => is_cancelled(error),
+                    TypedPublishError::Encode { .. } => false,
+                };
+                let sent = send_answer(responses, deadline, is_cancelled, |responses| {
+                    responses.send(&reply, kind, deadline)
+                });
                 let is_done = !matches!(sent, Err(TypedPublishError::Transport(_)));
                 (is_done, sent)
             })?
             .map_err(TypedServeError::Publish)
     }
 
-    /// Sends to the scheduler, waiting for space until the deadline. Returns the sequence of the last frame.
+    /// Sends a message to the scheduler. Waits for space until the deadline. It waits also while the scheduler
+    /// has died or has not come, as the scheduler's place is kept. Returns the sequence of the message's last
+    /// frame.
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportProducer::send`].
+    /// As [`FramedTransportProducer::send`]. [`TransportError::SessionClosed`] once the scheduler has closed
+    /// the session, also for a call that is waiting at that moment; the message is then not sent.
     ///
     /// # Examples
     ///
@@ -251,10 +295,16 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
-        self.responses.raw().send(message, kind, deadline)
+        if self.is_session_closed() {
+            return Err(TransportError::SessionClosed);
+        }
+        match self.responses.raw().send(message, kind, deadline) {
+            Err(error) if is_cancelled(&error) => Err(TransportError::SessionClosed),
+            sent => sent,
+        }
     }
 
-    /// The worker's number.
+    /// The worker's rank.
     ///
     /// # Examples
     ///
@@ -273,7 +323,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         self.rank
     }
 
-    /// The transport that the scheduler's messages come by.
+    /// The transport on which the scheduler's messages are received.
     ///
     /// # Examples
     ///
@@ -294,7 +344,8 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         self.requests.raw()
     }
 
-    /// The transport that answers go by.
+    /// The transport on which answers are sent. A wait for space fails with [`SendError::Cancelled`] once the
+    /// scheduler has closed the session.
     ///
     /// # Examples
     ///
@@ -313,8 +364,9 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         self.responses.raw()
     }
 
-    /// Ends this worker for good: closes its ring and gives up its place in the scheduler's, that also when its ring cannot
-    /// be closed. Dropping it closes the ring, but keeps the place for a successor.
+    /// Ends this worker for good: closes its ring and gives up its place in the scheduler's ring. The place is
+    /// given up even if the worker's ring cannot be closed. The answers are kept for the scheduler, unless it
+    /// has closed the session. Dropping the worker closes its ring too, but keeps its place for a successor.
     ///
     /// # Errors
     ///
@@ -333,21 +385,55 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn leave(self) -> MultiProcessResult<()> {
+    pub fn leave(mut self) -> MultiProcessResult<()> {
+        if self.is_session_closed() {
+            give_up_answers(&mut self.responses);
+        }
         let closed = self.responses.close();
         closed.and(self.requests.leave())
     }
 }
 
-/// What is answered before the scheduler has come is kept for it, also when the worker is gone by then.
-fn keep_a_place_for_the_scheduler<F: FramedTransportFrame, B>(
-    places: &Places<F, B>,
-    rank: usize,
-) -> TransportResult<()> {
-    let scheduler = places.responses(rank).with_consumer_id(SCHEDULER_ID);
-    match scheduler.build_consumer() {
-        Ok(place) => Ok(place.detach()?),
-        Err(MultiProcessError::ConsumerAlreadyAttached { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+/// Sends the answer to a request by calling `send`. A scheduler that has closed the session receives no
+/// answers; its place is then given up, so that it does not hold up the requests that are left.
+fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
+    responses: &mut TypedProducer<F, B>,
+    deadline: Deadline,
+    is_cancelled: impl Fn(&E) -> bool,
+    mut send: impl FnMut(&mut TypedProducer<F, B>) -> Result<Sequence, E>,
+) -> Result<Sequence, E> {
+    let mut is_given_up = false;
+    loop {
+        match send(responses) {
+            Err(error) if is_cancelled(&error) => {}
+            sent => return sent,
+        }
+        if is_given_up {
+            // a consumer outside the session holds the ring
+            return Err(TransportError::SessionClosed.into());
+        }
+        is_given_up = give_up_answers(responses);
+        if !is_given_up {
+            if deadline.has_passed() {
+                return Err(TransportError::SessionClosed.into());
+            }
+            perform_sleep_wait(UNTIL_IT_HAS_LEFT);
+        }
     }
+}
+
+/// Whether a wait for space ended because the scheduler has closed the session. Nothing else cancels such a
+/// wait.
+fn is_cancelled(error: &TransportError) -> bool {
+    matches!(error, TransportError::Send(SendError::Cancelled))
+}
+
+/// Gives up the scheduler's place, so that no more answers are kept for it. Called after the scheduler has
+/// closed the session. Returns false while the scheduler itself is still attached and about to leave.
+fn give_up_answers<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -> bool {
+    let removed = responses.raw().ring().remove_consumer(SCHEDULER_ID);
+    !matches!(
+        removed,
+        Err(MultiProcessError::ConsumerAlreadyAttached { .. })
+    )
 }

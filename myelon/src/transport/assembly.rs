@@ -1,12 +1,20 @@
 //! Putting messages together from frames.
 //!
-//! Frames are held in the ring, unreleased, until their message was delivered: a consumer that dies gets the message
-//! again. Only a message that the ring cannot hold is copied out frame by frame; of such a one, a consumer that comes
-//! back gets what follows, and drops it. Its last frame is held like any other, so that a message that is not delivered
-//! has a frame in the ring, whatever its length: who waits for the ring is told of it.
+//! Frames are held in the ring, unreleased, until their message is delivered, so that a consumer that dies
+//! receives the message again. Only a message that the ring cannot hold is copied out of it frame by frame. If
+//! the consumer dies within such a message and comes back, it receives the frames that follow, and drops them.
+//! The last frame of such a message is held like any other. So a message that is not yet delivered always has a
+//! frame in the ring, and a caller that waits for the ring learns of the message, whatever its length.
 //!
-//! A frame that does not belong where it is takes the message in hand with it, nothing else: what follows is dropped up
-//! to the next START, and that message is delivered. So no damage outlives a message.
+//! A frame that does not belong where it is causes the current message to be dropped, and nothing else: the
+//! frames after it are dropped up to the next START, and the message that begins there is delivered. So damage
+//! affects at most one message.
+//!
+//! A peer can publish frames faster than this side drops them, so both kinds of call are bounded. A call that
+//! does not wait takes in at most one ring's worth of frames, which covers everything that the ring held when
+//! the call began. A call that waits checks its deadline and its cancel tokens at every 64th frame that it has
+//! released undelivered; when one of them has ended the wait, it still delivers a message that the ring then
+//! holds. Frames that are held for a message are not counted, so they cost no read of the clock.
 
 use disruptor_mp::{Consumer, Deadline, Lease, RecvError, Sequence};
 
@@ -14,7 +22,10 @@ use super::buffer::ReassemblyBuffer;
 use super::frame::{FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags, is_last_frame};
 use super::producer::MAX_MESSAGE_BYTES;
 
-/// How many messages were received, and what was dropped instead of being delivered.
+/// A call that waits checks its deadline after it has released this many frames undelivered.
+const UNDELIVERED_PER_CHECK: usize = 64;
+
+/// How many messages were received, and how many messages and frames were dropped.
 ///
 /// # Examples
 ///
@@ -25,7 +36,7 @@ use super::producer::MAX_MESSAGE_BYTES;
 /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
 /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
 /// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-/// tx.ring().publish(|_frame| {}); // no frame of a message
+/// tx.ring().publish(|_frame| {}); // a frame that belongs to no message
 /// tx.publish(b"hello", 1)?;
 /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
 /// assert_eq!((rx.received().messages, rx.received().malformed), (1, 1));
@@ -36,20 +47,21 @@ use super::producer::MAX_MESSAGE_BYTES;
 pub struct Received {
     /// Messages that were delivered.
     pub messages: u64,
-    /// Of those, the ones of more than one frame.
+    /// Delivered messages that took more than one frame.
     pub reassembled: u64,
-    /// Messages whose end never came: their producer died or gave up in the middle.
+    /// Messages that were never completed: their producer died or gave up in the middle.
     pub truncated: u64,
-    /// Frames that are damaged, or do not belong where they are; the message in hand was dropped with them.
+    /// Frames that are damaged, or do not belong where they are. The message that they interrupted was dropped
+    /// as well.
     pub malformed: u64,
-    /// Messages over this consumer's limit.
+    /// Messages longer than this consumer's limit.
     pub too_long: u64,
-    /// Frames whose message began before this consumer did, or was dropped.
+    /// Frames of messages that began before this consumer did, or that were dropped.
     pub orphans: u64,
 }
 
 impl Received {
-    /// How many messages were dropped, as far as that can be told.
+    /// How many messages were dropped, as far as this can be determined.
     ///
     /// # Examples
     ///
@@ -70,7 +82,7 @@ impl Received {
     }
 }
 
-/// What is known of a whole message beside its bytes.
+/// Everything that is known about a whole message besides its bytes.
 ///
 /// # Examples
 ///
@@ -90,21 +102,21 @@ impl Received {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedMessageMeta {
-    /// What the message is; the program's choice.
+    /// The kind of the message; the program chooses its meaning.
     pub kind: u8,
-    /// Its length in bytes.
+    /// The message's length in bytes.
     pub len: usize,
-    /// How many frames it took.
+    /// How many frames the message took.
     pub frames: usize,
-    /// The sequence of the first of them.
+    /// The sequence of the first of these frames.
     pub first_sequence: Sequence,
-    /// When it was sent, in nanoseconds of the machine's monotonic clock (`CLOCK_MONOTONIC`): of messages whose producer
-    /// [stamps them](super::FramedTransportProducer::stamp_send_times).
+    /// When the message was sent, in nanoseconds of the machine's monotonic clock (`CLOCK_MONOTONIC`). `None`
+    /// unless the producer [stamps its messages](super::FramedTransportProducer::stamp_send_times).
     pub sent_at_ns: Option<u64>,
 }
 
-/// A message that a frame is by itself, without a time: what its header says, and where it is. Words, which are moved
-/// through memory without waiting.
+/// A message of one frame without a time: the contents of its header, and its sequence. All fields are whole
+/// words, so that moving the struct through memory does not wait for earlier stores.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Single {
     len: usize,
@@ -113,11 +125,12 @@ pub(super) struct Single {
 }
 
 impl Single {
-    /// The message that the frame is, of up to `limit` bytes: all of what makes it one was looked at.
+    /// The message that this frame is, if it is a whole message of up to `limit` bytes. Every condition for
+    /// that is checked.
     #[inline(always)]
     pub(super) fn of<F: FramedTransportFrame>(frame: &Lease<'_, F>, limit: usize) -> Option<Self> {
         let room = frame.payload().len().min(F::PAYLOAD_BYTES).min(limit);
-        // a copy: the check holds for what is used
+        // the check must hold for the values that are used, so it is done on a copy (R1)
         let header = *frame.header();
         let meta = FrameMeta::from_bytes(&header)?;
         let is_single = meta.flags == frame_flags::START | frame_flags::END
@@ -130,7 +143,7 @@ impl Single {
         })
     }
 
-    /// What the message is.
+    /// The kind of the message.
     #[inline(always)]
     pub(super) fn kind(self) -> u8 {
         self.kind as u8
@@ -145,7 +158,7 @@ impl Single {
         }
     }
 
-    /// Everything that is known of it.
+    /// Everything that is known about the message.
     #[inline(always)]
     pub(super) fn meta(self) -> ReceivedMessageMeta {
         ReceivedMessageMeta {
@@ -158,29 +171,30 @@ impl Single {
     }
 }
 
-/// What cannot come. It is a branch and no choice between two addresses: those would wait for the frame's header, and the
-/// payload's lines would be fetched after the header's instead of with it.
+/// An empty message, for a case that cannot occur. It is a cold branch, because a choice between two addresses
+/// would make the payload's address depend on the frame's header: the processor would then fetch the payload's
+/// lines after the header's line, not together with it.
 #[cold]
 #[inline(never)]
 fn nothing<'a>() -> &'a [u8] {
     &[]
 }
 
-/// How far the message in hand is.
+/// The state of the current message.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// None is in hand.
+    /// No message has begun.
     Between,
-    /// Frames of a message were taken in.
+    /// Some frames of a message have been taken in.
     Within(Partial),
-    /// A message is whole, and not delivered yet.
+    /// A message is whole and not yet delivered.
     Whole(Whole),
 }
 
-/// A message of which more is to come.
+/// A message of which more frames are expected.
 #[derive(Clone, Copy, Debug)]
 struct Partial {
-    /// The message that it becomes.
+    /// The message that it will be.
     whole: Whole,
     /// How many of its frames have come.
     taken: usize,
@@ -189,24 +203,26 @@ struct Partial {
 /// A message that can be delivered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Whole {
-    /// What its first frame said.
+    /// The header of its first frame.
     start: FrameMeta,
     first: Sequence,
     pub(super) frames: usize,
     pub(super) is_spilled: bool,
 }
 
-/// A consumer's place between and within messages.
+/// A consumer's state between and within messages.
 #[derive(Debug)]
 pub(super) struct Assembler {
     state: State,
     /// How many of the held frames belong to delivered messages.
     done: usize,
-    /// Somebody else had the ring: what is held may be other frames, or fewer.
+    /// How many frames were released without their message being delivered since the deadline was last checked.
+    undelivered: usize,
+    /// The caller had access to the ring, so other frames, or fewer, may be held now.
     was_lent: bool,
-    /// The message that is lent while no other is in hand: the ring's next frame.
+    /// The message to be lent while the state is `Between`: the ring's next frame.
     pub(super) single: Single,
-    /// A message that the ring cannot hold, as far as it has come.
+    /// The part that has come of a message that the ring cannot hold.
     pub(super) spill: ReassemblyBuffer,
     pub(super) limit: usize,
     pub(super) received: Received,
@@ -217,6 +233,7 @@ impl Assembler {
         Self {
             state: State::Between,
             done: 0,
+            undelivered: 0,
             was_lent: false,
             single: Single::default(),
             spill: ReassemblyBuffer::new(),
@@ -225,11 +242,14 @@ impl Assembler {
         }
     }
 
-    /// The next whole message, if there is one. Never waits.
+    /// The next whole message, if there is one in the next `left` frames; `left` is counted down. Never waits.
+    /// If `left` is one ring's worth of frames, the call finds a message that the ring held when the call
+    /// began.
     #[inline]
     pub(super) fn poll<F: FramedTransportFrame, B>(
         &mut self,
         ring: &mut Consumer<F, B>,
+        left: &mut usize,
     ) -> Result<Option<Whole>, RecvError> {
         self.take_back(ring);
         let depth = ring.capacity();
@@ -237,10 +257,17 @@ impl Assembler {
             if let State::Whole(whole) = self.state {
                 return Ok(Some(whole));
             }
-            // a frame borrows the ring, so what is to be released is only noted with it
+            // a frame borrows the ring, so `take_in` only returns how many frames are to be released
             let taken = match ring.try_recv() {
                 Ok(None) => return Ok(None),
-                Ok(Some(frame)) => Ok(self.take_in(frame, depth)),
+                Ok(Some(frame)) if *left == 0 => {
+                    frame.release_uncommitted();
+                    return Ok(None);
+                }
+                Ok(Some(frame)) => {
+                    *left -= 1;
+                    Ok(self.take_in(frame, depth))
+                }
                 Err(error) => Err(error),
             };
             match taken {
@@ -250,7 +277,7 @@ impl Assembler {
         }
     }
 
-    /// The next whole message, waiting for it until the deadline.
+    /// The next whole message; waits for it until the deadline.
     #[inline]
     pub(super) fn wait<F: FramedTransportFrame, B>(
         &mut self,
@@ -263,6 +290,12 @@ impl Assembler {
             if let State::Whole(whole) = self.state {
                 return Ok(whole);
             }
+            if self.undelivered >= UNDELIVERED_PER_CHECK
+                && let Some(over) = self.check(ring, deadline)
+            {
+                let mut left = depth;
+                return self.poll(ring, &mut left)?.ok_or(over);
+            }
             let taken = match ring.recv(deadline) {
                 Ok(frame) => Ok(self.take_in(frame, depth)),
                 Err(error) => Err(error),
@@ -274,7 +307,22 @@ impl Assembler {
         }
     }
 
-    /// The ring is lent to somebody who may read from it, hold and release.
+    /// The error that ends a wait, if one does. Called after frames were released and no message was delivered.
+    #[cold]
+    fn check<F: FramedTransportFrame, B>(
+        &mut self,
+        ring: &Consumer<F, B>,
+        deadline: Deadline,
+    ) -> Option<RecvError> {
+        self.undelivered = 0;
+        if ring.is_cancelled() {
+            Some(RecvError::Cancelled)
+        } else {
+            deadline.has_passed().then_some(RecvError::Timeout)
+        }
+    }
+
+    /// Notes that a caller gets the ring, and may read events from it, hold and release them.
     pub(super) fn lend_ring(&mut self) {
         self.was_lent = true;
     }
@@ -292,7 +340,8 @@ impl Assembler {
         self.put_back(ring);
     }
 
-    /// What is held comes again, whoever held it; what was copied out of the ring already does not.
+    /// Returns all held frames to be delivered again, whether this assembler or a caller held them. Bytes that
+    /// were copied out of the ring stay.
     pub(super) fn put_back<F: FramedTransportFrame, B>(&mut self, ring: &mut Consumer<F, B>) {
         ring.redeliver_held();
         self.state = match self.state {
@@ -306,8 +355,8 @@ impl Assembler {
         };
     }
 
-    /// The ring is at its end: a message without one never gets it. Asking once more takes the name along, as nothing is
-    /// held any longer.
+    /// Handles the end of the ring: an incomplete message will not be completed any more, so it is dropped. The
+    /// caller then polls again. As no frame is held any longer, that call can remove the ring's name.
     #[cold]
     fn end<F: FramedTransportFrame, B>(
         &mut self,
@@ -323,10 +372,10 @@ impl Assembler {
         Err(error)
     }
 
-    /// Takes one frame in. Returns how many of the held frames are to be released, oldest first.
+    /// Takes in one frame. Returns how many of the held frames are to be released, oldest first.
     fn take_in<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>, depth: usize) -> usize {
         let sequence = frame.sequence();
-        // a copy: the check holds for what is used
+        // the check must hold for the values that are used, so it is done on a copy (R1)
         let header = *frame.header();
         let meta = FrameMeta::from_bytes(&header);
         let mut released = 0;
@@ -355,7 +404,7 @@ impl Assembler {
         released
     }
 
-    /// What a START frame begins, if it may.
+    /// The message that a START frame begins, if the frame is valid and the message within the limit.
     fn start<F: FramedTransportFrame>(
         &mut self,
         meta: FrameMeta,
@@ -378,7 +427,7 @@ impl Assembler {
         let frames = len.div_ceil(F::PAYLOAD_BYTES).max(1);
         let is_spilled = frames > depth;
         if is_spilled {
-            // no more than the ring holds is taken on trust
+            // a length in shared memory is trusted only up to the size of the ring
             self.spill
                 .restart(depth.saturating_mul(F::PAYLOAD_BYTES).min(len));
         }
@@ -391,7 +440,8 @@ impl Assembler {
         Some(Partial { whole, taken: 0 })
     }
 
-    /// The frame, with `rest` bytes of the message from it on, is the next one of the message in hand.
+    /// Keeps the frame as the next one of the current message; `rest` is the message's bytes from this frame to
+    /// its end.
     fn keep<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>, rest: usize) {
         let State::Within(mut partial) = self.state else {
             return;
@@ -407,6 +457,7 @@ impl Assembler {
             self.spill.extend(piece);
         }
         if partial.whole.is_spilled && !is_whole {
+            self.undelivered += 1;
             self.done = 0;
             frame.commit();
         } else {
@@ -418,25 +469,32 @@ impl Assembler {
         };
     }
 
-    /// The frame is released, with everything before it that is held.
+    /// Releases the frame and every held frame before it.
     fn pass_over<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>) -> usize {
+        self.undelivered += 1 + self.held();
         self.state = State::Between;
         self.done = 0;
         frame.commit();
         0
     }
 
-    /// Gives the message in hand up. Returns how many held frames go.
+    /// Drops the current message. Returns how many held frames are to be released.
     fn let_go(&mut self) -> usize {
-        let held = match self.state {
-            State::Within(partial) if !partial.whole.is_spilled => partial.taken,
-            _ => 0,
-        };
+        let held = self.held();
+        self.undelivered += held;
         self.state = State::Between;
         core::mem::take(&mut self.done) + held
     }
 
-    /// The whole message was delivered; its frames can be released.
+    /// How many held frames belong to the current, incomplete message.
+    fn held(&self) -> usize {
+        match self.state {
+            State::Within(partial) if !partial.whole.is_spilled => partial.taken,
+            _ => 0,
+        }
+    }
+
+    /// Notes that the whole message was delivered; its frames can be released.
     #[inline]
     pub(super) fn delivered(&mut self) {
         if let State::Whole(whole) = self.state {
@@ -452,15 +510,15 @@ impl Assembler {
         }
     }
 
-    /// A message of one frame was delivered, and the frame is held.
+    /// Notes that a message of one frame was delivered, and that its frame is held.
     #[inline(always)]
     pub(super) fn keep_frame(&mut self) {
         self.count();
         self.done += 1;
     }
 
-    /// Whether the frame, the ring's next one, is a message by itself: then that can be lent, and the frame stays the next
-    /// one. No message is in hand.
+    /// Whether this frame, the ring's next one, is a whole message. If so, that message can be lent. In either
+    /// case the frame stays the ring's next one. The state must be `Between`.
     #[inline(always)]
     pub(super) fn lend<F: FramedTransportFrame>(&mut self, frame: Lease<'_, F>) -> bool {
         let single = Single::of(&frame, self.limit);
@@ -471,13 +529,13 @@ impl Assembler {
         single.is_some()
     }
 
-    /// A message of one frame is delivered.
+    /// Counts a message of one frame that was delivered.
     #[inline(always)]
     pub(super) fn count(&mut self) {
         self.received.messages += 1;
     }
 
-    /// The message that is whole and not delivered yet.
+    /// The message that is whole and not yet delivered.
     #[inline(always)]
     pub(super) fn whole(&self) -> Option<Whole> {
         match self.state {
@@ -486,7 +544,7 @@ impl Assembler {
         }
     }
 
-    /// Whether no message is in hand, and nobody else had the ring since.
+    /// Whether no message has begun, and no caller has had the ring since.
     #[inline(always)]
     pub(super) fn is_between(&self) -> bool {
         matches!(self.state, State::Between) && !self.was_lent
@@ -504,7 +562,8 @@ impl Assembler {
         ring.release_held(core::mem::take(&mut self.done));
     }
 
-    /// The pieces of a whole message that is held in the ring, its time among them.
+    /// The pieces of a whole message whose frames are held in the ring. The last 8 bytes of a timed message are
+    /// its time.
     fn pieces<'a, F: FramedTransportFrame, B>(
         &self,
         ring: &'a Consumer<F, B>,
@@ -521,8 +580,8 @@ impl Assembler {
         })
     }
 
-    /// Copies a whole message that is held in several frames into `buffer`. Others are where [`bytes`](Self::bytes) finds
-    /// them.
+    /// Copies a whole message that is held in several frames into `buffer`. Other messages are not copied:
+    /// [`bytes`](Self::bytes) reads them where they are.
     pub(super) fn put_together<F: FramedTransportFrame, B>(
         &self,
         ring: &Consumer<F, B>,
@@ -537,7 +596,8 @@ impl Assembler {
         }
     }
 
-    /// A whole message, which was [put together](Self::put_together) in `buffer` where that is needed.
+    /// The bytes of a whole message. A message of several held frames must have been [put
+    /// together](Self::put_together) in `buffer`.
     #[inline]
     pub(super) fn bytes<'a, F: FramedTransportFrame, B>(
         &'a self,
@@ -557,7 +617,7 @@ impl Assembler {
         }
     }
 
-    /// A whole message as a vector; it cannot be delivered once more.
+    /// Takes a whole message out as a vector; it cannot be delivered again.
     pub(super) fn take_vec<F: FramedTransportFrame, B>(
         &mut self,
         ring: &Consumer<F, B>,
@@ -574,7 +634,8 @@ impl Assembler {
         message
     }
 
-    /// After a whole message was read that was copied out of the ring piece by piece: `buffer` has it from now on.
+    /// Called after the caller has read a message that was copied out of the ring piece by piece: moves that
+    /// message to `buffer`.
     #[inline]
     pub(super) fn give_back(&mut self, whole: Whole, buffer: &mut ReassemblyBuffer) {
         if whole.is_spilled {
@@ -583,7 +644,7 @@ impl Assembler {
         }
     }
 
-    /// What is known of a whole message.
+    /// Everything that is known about a whole message.
     pub(super) fn meta<F: FramedTransportFrame, B>(
         &self,
         ring: &Consumer<F, B>,
@@ -598,7 +659,7 @@ impl Assembler {
         }
     }
 
-    /// The message's last 8 bytes, which can lie in up to 8 frames.
+    /// The message's last 8 bytes, which may be spread over up to 8 frames.
     fn sent_at<F: FramedTransportFrame, B>(&self, ring: &Consumer<F, B>, whole: Whole) -> u64 {
         let byte = |at: usize| match whole.is_spilled {
             true => self.spill.as_slice().get(at),
@@ -638,7 +699,7 @@ impl Whole {
     }
 }
 
-/// Whether a START frame at `sequence` says so itself, and is long enough for its time.
+/// Whether this START frame is at the `sequence` that its header names, and is long enough for its time.
 #[inline(always)]
 fn is_start_at(meta: FrameMeta, sequence: Sequence) -> bool {
     meta.msg_id == sequence as u32 && (!meta.is_timed() || meta.len as usize >= TIME_BYTES)

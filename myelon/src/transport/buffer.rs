@@ -2,11 +2,12 @@
 
 use core::fmt;
 
-/// What the bytes of a message in a buffer are aligned to, whatever its length.
+/// The alignment of a message's bytes in a buffer, whatever the message's length.
 pub const REASSEMBLY_ALIGN: usize = 16;
 
-/// An aligned buffer that a consumer fills with a message of several frames. Reuse it: it grows to the longest message and
-/// is not cleared in between. A message of one frame is read where it is and leaves the buffer as it was.
+/// An aligned buffer that a consumer fills with a message of several frames. Reuse it: it grows to the longest
+/// message and is not cleared between messages. A message of one frame is read in place and leaves the buffer
+/// unchanged.
 ///
 /// # Examples
 ///
@@ -25,12 +26,13 @@ pub const REASSEMBLY_ALIGN: usize = 16;
 #[derive(Default)]
 pub struct ReassemblyBuffer {
     bytes: Vec<u8>,
-    /// Where in the vector the message starts: at a multiple of the alignment in memory.
+    /// The index in the vector at which the message starts. Its address in memory is a multiple of the
+    /// alignment.
     start: usize,
 }
 
 impl ReassemblyBuffer {
-    /// An empty buffer, without memory.
+    /// An empty buffer that has allocated no memory.
     ///
     /// # Examples
     ///
@@ -62,7 +64,7 @@ impl ReassemblyBuffer {
         buffer
     }
 
-    /// The message that was put together last; nothing before the first.
+    /// The message that was put together last; empty before the first one.
     ///
     /// # Examples
     ///
@@ -103,12 +105,12 @@ impl ReassemblyBuffer {
         self.bytes.extend_from_slice(piece);
     }
 
-    /// Drops what lies behind the first `len` bytes.
+    /// Drops everything after the first `len` bytes.
     pub(super) fn truncate(&mut self, len: usize) {
         self.bytes.truncate(self.start + len);
     }
 
-    /// The message as a vector of its own, and an empty buffer.
+    /// Takes the message out as a vector and leaves an empty buffer.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let Self { mut bytes, start } = core::mem::take(self);
         bytes.drain(..start);
@@ -155,6 +157,18 @@ mod tests {
         }
         assert_eq!(buffer.take().len(), 100_000);
         assert_eq!(buffer.as_slice(), b"");
+    }
+
+    #[test]
+    fn a_message_is_aligned_when_a_piece_is_longer_than_what_came_before() {
+        let mut buffer = ReassemblyBuffer::new();
+        buffer.restart(0);
+        buffer.extend(&[1; 10]);
+        buffer.extend(&[2; 1000]);
+        let message = buffer.as_slice();
+        assert_eq!(message, [&[1; 10][..], &[2; 1000]].concat());
+        assert!(message.as_ptr().addr().is_multiple_of(REASSEMBLY_ALIGN));
+        assert!(buffer.bytes.capacity() < 2000, "no more than it needs");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a session's processes have to agree on, and how each of them waits.
+//! The settings that a session's processes must share, and how each process waits.
 
 use std::time::Duration;
 
@@ -6,15 +6,16 @@ use super::consumer::MyelonWaitStrategy;
 use super::error::TransportResult;
 use super::names::{DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout};
 
-/// What the ids of workers start with: the worker 3 is `worker_3`.
+/// The prefix of workers' consumer ids: worker 3 is `worker_3`.
 pub(crate) const WORKER_PREFIX: &str = "worker";
 
-/// Frames of the ring from a scheduler to its workers, unless told otherwise.
+/// The default number of frames of the ring from a scheduler to its workers.
 pub const DEFAULT_MYELON_RPC_DEPTH: usize = 1024;
-/// Frames of the ring from a worker to its scheduler, unless told otherwise.
+/// The default number of frames of the ring from a worker to its scheduler.
 pub const DEFAULT_MYELON_RESPONSE_DEPTH: usize = 256;
 
-/// The rings of a session: how deep they are, and how one waits on them. The depths must be the same in all processes.
+/// The rings of a session: their depths, and how processes wait on them. The depths must be the same in all
+/// processes.
 ///
 /// # Examples
 ///
@@ -35,9 +36,9 @@ pub struct MyelonTransportConfig {
     pub response_depth: usize,
     /// How consumers wait.
     pub wait_strategy: MyelonWaitStrategy,
-    /// How long a worker waits for its scheduler's ring to be created; 30 s.
+    /// How long a worker waits for its scheduler's ring to be created. Default: 30 s.
     pub start_timeout: Duration,
-    /// How often who is blocked looks whether the others are alive; 100 ms.
+    /// How often a blocked process checks whether the others are alive. Default: 100 ms.
     pub liveness_interval: Duration,
 }
 
@@ -54,6 +55,25 @@ impl Default for MyelonTransportConfig {
 }
 
 impl MyelonTransportConfig {
+    /// Rings with these numbers of frames and this wait strategy; everything else is the default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::{MyelonTransportConfig, MyelonWaitStrategy};
+    ///
+    /// let config = MyelonTransportConfig::new(64, 16, MyelonWaitStrategy::BusySpin);
+    /// assert_eq!((config.rpc_depth, config.response_depth), (64, 16));
+    /// ```
+    pub fn new(rpc_depth: usize, response_depth: usize, wait_strategy: MyelonWaitStrategy) -> Self {
+        Self {
+            rpc_depth,
+            response_depth,
+            wait_strategy,
+            ..Self::default()
+        }
+    }
+
     /// Frames of the ring from the scheduler to its workers.
     ///
     /// # Examples
@@ -114,7 +134,7 @@ impl MyelonTransportConfig {
         self
     }
 
-    /// How often who is blocked looks whether the others are alive.
+    /// How often a blocked process checks whether the others are alive.
     ///
     /// # Examples
     ///
@@ -132,7 +152,7 @@ impl MyelonTransportConfig {
     }
 }
 
-/// Everything that a process of a session has to know: see [`Scheduler`](crate::Scheduler) and
+/// All settings that a process of a session needs: see [`Scheduler`](crate::Scheduler) and
 /// [`Worker`](crate::Worker).
 ///
 /// # Examples
@@ -148,18 +168,19 @@ impl MyelonTransportConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunnerMyelonTransportConfig {
-    /// The session's label: the same in all its processes, and in no other session's.
+    /// The session's label. It is the same in all processes of the session and differs from every other
+    /// session's label.
     pub session: String,
-    /// What the names of its rings start with.
+    /// The prefix of the names of the session's rings.
     pub prefix: String,
-    /// How many workers it has.
+    /// How many workers the session has.
     pub workers: usize,
-    /// Its rings.
+    /// The session's rings.
     pub transport: MyelonTransportConfig,
 }
 
 impl RunnerMyelonTransportConfig {
-    /// A session of so many workers, everything else by default.
+    /// A session of `workers` workers; everything else is the default.
     ///
     /// # Examples
     ///
@@ -177,7 +198,7 @@ impl RunnerMyelonTransportConfig {
         }
     }
 
-    /// What the names of its rings start with: up to 9 ASCII letters and digits.
+    /// The prefix of the names of the session's rings: up to 9 ASCII letters and digits.
     ///
     /// # Examples
     ///
@@ -193,7 +214,7 @@ impl RunnerMyelonTransportConfig {
         self
     }
 
-    /// Its rings.
+    /// The session's rings.
     ///
     /// # Examples
     ///
@@ -209,7 +230,7 @@ impl RunnerMyelonTransportConfig {
         self
     }
 
-    /// The names of its rings.
+    /// The names of the session's rings.
     ///
     /// # Errors
     ///

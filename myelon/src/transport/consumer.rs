@@ -1,4 +1,4 @@
-//! Receiving messages: in place where one frame holds them, from a buffer where it does not, or as vectors.
+//! Receiving messages: read in place if one frame holds them, read from a buffer if not, or copied to vectors.
 
 use disruptor_mp::{
     AutoWaitStrategy, Consumer, CounterId, CounterSnapshot, CountersFile, Deadline,
@@ -24,9 +24,9 @@ use super::place::RingPlace;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MyelonWaitStrategy {
-    /// It never lets go of its core: for the shortest delay, and a core of its own.
+    /// Spins without giving up its core. Use it for the shortest delay, on a core of its own.
     BusySpin,
-    /// It spins for about as long as waking up takes, then sleeps in the kernel.
+    /// Spins for about as long as a wake-up takes, then sleeps in the kernel.
     #[default]
     Block,
 }
@@ -40,13 +40,14 @@ impl From<MyelonWaitStrategy> for AutoWaitStrategy {
     }
 }
 
-/// Receives the messages of a ring of frames, each one, in order. [`MmapFramedTransportConsumer`] is this type.
+/// Receives every message of a ring of frames, in order. [`MmapFramedTransportConsumer`] is this type.
 ///
-/// A message is released when it was delivered: one that a panic interrupts comes again, and so does one that the process's
-/// end interrupts, but for a message that is longer than the whole ring.
+/// A message is released after it was delivered. A message whose handling is interrupted by a panic is
+/// delivered again. So is one whose handling is interrupted by the end of the process, unless it is longer than
+/// the whole ring.
 ///
-/// What cannot be delivered is dropped and [counted](Self::received), and the next message is delivered: a message whose
-/// producer died in the middle, a damaged frame.
+/// A message that cannot be delivered is dropped and [counted](Self::received), and the next message is
+/// delivered. Such messages are those whose producer died in the middle, and those with a damaged frame.
 ///
 /// # Examples
 ///
@@ -66,7 +67,7 @@ impl From<MyelonWaitStrategy> for AutoWaitStrategy {
 pub struct FramedTransportConsumer<F: FramedTransportFrame, B = SharedMemory> {
     pub(super) ring: Consumer<F, B>,
     pub(super) assembler: Assembler,
-    /// Where messages of several frames are put together for those that bring no buffer.
+    /// Messages of several frames are put together here for callers that bring no buffer.
     pub(super) buffer: ReassemblyBuffer,
 }
 
@@ -89,8 +90,9 @@ pub struct FramedTransportConsumer<F: FramedTransportFrame, B = SharedMemory> {
 pub type MmapFramedTransportConsumer<F> = FramedTransportConsumer<F, MappedFile>;
 
 impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
-    /// Attaches to the ring `place`, which must have `depth` frames of this type, with an id of its own: it leaves when it
-    /// is dropped. Starts with the oldest message that the ring still has. Never waits.
+    /// Attaches to the ring `place`, which must have `depth` frames of this type. The consumer gets an
+    /// automatic id and leaves the ring when it is dropped. It starts with the oldest message that the ring
+    /// still has. Never waits.
     ///
     /// # Errors
     ///
@@ -117,8 +119,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Self::from_builder(place.builder(depth).with_wait_strategy(strategy.into()))
     }
 
-    /// As [`attach`](Self::attach), with an explicit id: its place in the ring outlives its process, and it gates until it
-    /// comes back or is removed.
+    /// As [`attach`](Self::attach), with an explicit id. The consumer's place in the ring outlives its process:
+    /// until the consumer comes back or is removed, its position holds back the gate.
     ///
     /// # Errors
     ///
@@ -147,7 +149,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Self::from_builder(builder.with_consumer_id(id))
     }
 
-    /// The consumer that `builder` builds: with whatever layer 0 can do.
+    /// The consumer that `builder` builds, with every option that layer 0 has.
     ///
     /// # Errors
     ///
@@ -178,7 +180,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         })
     }
 
-    /// Messages longer than `bytes` are dropped and counted; unless set,
+    /// Drops and counts messages longer than `bytes`. The default is
     /// [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
     ///
     /// # Examples
@@ -201,12 +203,17 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self
     }
 
-    /// The next message, waiting for it until the deadline. One of a single frame is read where it is, a longer one is put
-    /// together in a buffer of this consumer, aligned.
+    /// The next message; waits for it until the deadline. A message of a single frame is read in place. A
+    /// longer one is put together in this consumer's own buffer, which is aligned.
+    ///
+    /// Frames that are dropped instead of being delivered do not keep this call past its deadline: at every
+    /// 64th of them it checks the deadline and the consumer's cancel tokens. A message that the ring holds by
+    /// then is still delivered. If the message is longer than the ring, the part that has come is kept for the
+    /// next call.
     ///
     /// # Errors
     ///
-    /// As [`Consumer::recv`], after every whole message was delivered.
+    /// Those of [`Consumer::recv`], and only after every whole message was delivered.
     ///
     /// # Examples
     ///
@@ -236,11 +243,14 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok(Message(self))
     }
 
-    /// The next message, if there is a whole one. Never waits.
+    /// The next message, if there is a whole one. Never waits, and takes in at most one ring's worth of frames.
+    /// If these are all dropped, or belong to a message longer than the ring, this returns `None` and leaves
+    /// further frames to the next call. A caller that waits for the [ring](Self::as_ring) between the calls
+    /// learns that there are more frames.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), but for the time-out.
+    /// As [`recv`](Self::recv), except the time-out.
     ///
     /// # Examples
     ///
@@ -266,7 +276,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok(Some(Message(self)))
     }
 
-    /// Whether there is a whole message. Never waits. Afterwards it is there to be lent, as after [`wait`](Self::wait).
+    /// Whether there is a whole message. Never waits. After `true` the message is ready to be lent, as after
+    /// [`wait`](Self::wait).
     #[inline(always)]
     pub(crate) fn has_message(&mut self) -> Result<bool, RecvError> {
         if self.assembler.is_between() {
@@ -277,11 +288,12 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
                 return Ok(true);
             }
         }
-        Ok(self.assembler.poll(&mut self.ring)?.is_some())
+        let mut left = self.ring.capacity();
+        Ok(self.assembler.poll(&mut self.ring, &mut left)?.is_some())
     }
 
-    /// Waits for the next message until the deadline. Afterwards there is one to lend: the ring's next frame, which is left
-    /// there, or what the assembler has.
+    /// Waits for the next message until the deadline. Afterwards there is a message to lend: either the ring's
+    /// next frame, which stays in the ring, or the message that the assembler has.
     #[inline(always)]
     fn wait(&mut self, deadline: Deadline) -> Result<(), RecvError> {
         if self.assembler.is_between() {
@@ -299,7 +311,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.assembler.wait(&mut self.ring, deadline).map(|_| ())
     }
 
-    /// What the assembler has, it has in this consumer's buffer afterwards.
+    /// Copies a message of several frames that the assembler has into this consumer's buffer.
     #[cold]
     #[inline(never)]
     fn put_together(&mut self) {
@@ -309,7 +321,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
-    /// What the message is that is to be lent.
+    /// The kind of the message to be lent.
     #[inline(always)]
     pub(super) fn lent_kind(&self) -> u8 {
         match self.assembler.whole() {
@@ -318,7 +330,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
-    /// What is known of it.
+    /// Everything that is known about the message to be lent.
     #[inline(always)]
     pub(super) fn lent_meta(&self) -> ReceivedMessageMeta {
         match self.assembler.whole() {
@@ -327,7 +339,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
-    /// Its bytes.
+    /// The bytes of the message to be lent.
     #[inline(always)]
     pub(super) fn lent_bytes(&self) -> &[u8] {
         match (self.assembler.is_between(), self.ring.peek()) {
@@ -345,7 +357,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         })
     }
 
-    /// It was read: it is released.
+    /// Releases the lent message, which was read.
     #[inline(always)]
     pub(super) fn take_back(&mut self) {
         if self.assembler.is_between() {
@@ -358,7 +370,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
-    /// It was not read: it comes again, and is the ring's next one until then, for who waits for that.
+    /// Returns the lent message unread: it will be delivered again. Until then it is the ring's next message,
+    /// also for callers that wait for the ring.
     #[cold]
     #[inline(never)]
     pub(super) fn put_back(&mut self) {
@@ -367,7 +380,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
-    /// The next message's kind and a copy of it, waiting for it until the deadline.
+    /// The next message's kind and a copy of its bytes; waits for it until the deadline.
     ///
     /// # Errors
     ///
@@ -390,7 +403,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok((meta.kind, message))
     }
 
-    /// As [`recv_owned`](Self::recv_owned), with everything that is known of the message.
+    /// As [`recv_owned`](Self::recv_owned), with everything that is known about the message.
     ///
     /// # Errors
     ///
@@ -426,8 +439,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok(owned)
     }
 
-    /// The next message, waiting for it until the deadline: where it is, if one frame holds it, else in `buffer`. It is
-    /// released when `handle` returns, and comes again when that panics.
+    /// Hands the next message to `handle`; waits for it until the deadline. The message is read in place if one
+    /// frame holds it, otherwise in `buffer`. It is released when `handle` returns, and delivered again if
+    /// `handle` panics.
     ///
     /// # Errors
     ///
@@ -473,12 +487,12 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok(result)
     }
 
-    /// The next message's kind and a copy of it, waiting for as long as it takes, through a producer's death too. The twin
-    /// that returns its errors is [`recv_owned`](Self::recv_owned).
+    /// The next message's kind and a copy of its bytes. Waits for as long as it takes, even if the producer
+    /// dies. [`recv_owned`](Self::recv_owned) is the same call with a deadline and errors.
     ///
     /// # Panics
     ///
-    /// When the ring is closed and drained, and in a forked process.
+    /// If the ring is closed and drained, and in a forked process.
     ///
     /// # Examples
     ///
@@ -497,8 +511,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         (meta.kind, message)
     }
 
-    /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned), with everything that is known of the
-    /// message.
+    /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned), with everything that is known
+    /// about the message.
     ///
     /// # Panics
     ///
@@ -526,13 +540,13 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
-    /// The next message's kind and bytes, waiting for it for as long as it takes, through a producer's death too. The twin
-    /// that returns its errors is [`recv_leased`](Self::recv_leased).
+    /// Hands the next message's kind and bytes to `handle`. Waits for as long as it takes, even if the producer
+    /// dies. [`recv_leased`](Self::recv_leased) is the same call with a deadline and errors.
     ///
     /// # Panics
     ///
-    /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned), and with the closure: the message comes again
-    /// then.
+    /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned). It also panics when the closure
+    /// does; the message is then delivered again.
     ///
     /// # Examples
     ///
@@ -557,8 +571,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         })
     }
 
-    /// As [`recv_message_blocking_leased`](Self::recv_message_blocking_leased), with everything that is known of the
-    /// message.
+    /// As [`recv_message_blocking_leased`](Self::recv_message_blocking_leased), with everything that is known
+    /// about the message.
     ///
     /// # Panics
     ///
@@ -592,14 +606,16 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
-    /// Handles the messages that are there, one ring's worth of frames at the most, and returns how many. Never waits.
+    /// Handles the messages that are available and returns how many there were. It takes in at most one ring's
+    /// worth of frames, dropped ones included. Never waits.
     ///
-    /// Messages are released together when the call ends, and within it at every eighth of the ring; each by itself while
-    /// the producer is blocked and looks for progress. Of a closure that panics, the message at hand comes again.
+    /// Messages are released together when the call ends, and during the call after every eighth of the ring.
+    /// While the producer is blocked and checks for progress, each message is released by itself. If the
+    /// closure panics, the message that it was handling is delivered again.
     ///
     /// # Errors
     ///
-    /// As [`try_recv`](Self::try_recv), when there was no message.
+    /// As [`try_recv`](Self::try_recv), if no message was handled.
     ///
     /// # Examples
     ///
@@ -624,7 +640,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.process(|meta, message| handle(meta.kind, message))
     }
 
-    /// As [`process_available_messages`](Self::process_available_messages), with everything that is known of each message.
+    /// As [`process_available_messages`](Self::process_available_messages), with everything that is known about
+    /// each message.
     ///
     /// # Errors
     ///
@@ -660,14 +677,14 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         let depth = burst.0.ring.capacity();
         let (mut messages, mut frames) = (0, 0);
         while frames < depth {
-            match burst.0.process_next(&mut handle) {
+            match burst.0.process_next(&mut handle, depth - frames) {
                 Ok(0) => break,
                 Ok(taken) => frames += taken,
                 Err(error) if messages == 0 => return Err(error),
                 Err(_) => break,
             }
             messages += 1;
-            // a healthy consumer is not taken for stuck
+            // a blocked producer must see this consumer's progress, or it takes the consumer for stuck
             if burst.0.assembler.done() > depth / 8 || burst.0.ring.is_watched() {
                 burst.0.release();
             }
@@ -675,11 +692,14 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok(messages)
     }
 
-    /// Handles the next message, if there is a whole one, and keeps its frames. Returns how many those are.
+    /// Handles the next message, if there is a whole one in the next `left` frames, and holds its frames.
+    /// Returns how many frames were taken in for it, dropped ones included: at least one if a message was
+    /// handled, otherwise 0.
     #[inline(always)]
     fn process_next(
         &mut self,
         handle: &mut impl FnMut(ReceivedMessageMeta, &[u8]),
+        left: usize,
     ) -> Result<usize, RecvError> {
         if self.assembler.is_between() {
             let Some(frame) = self.ring.try_recv()? else {
@@ -693,7 +713,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
             }
             frame.release_uncommitted();
         }
-        self.process_assembled(handle)
+        self.process_assembled(handle, left)
     }
 
     #[cold]
@@ -701,14 +721,17 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     fn process_assembled(
         &mut self,
         handle: &mut impl FnMut(ReceivedMessageMeta, &[u8]),
+        left: usize,
     ) -> Result<usize, RecvError> {
-        let Some(whole) = self.assembler.poll(&mut self.ring)? else {
+        let mut unused = left;
+        if self.assembler.poll(&mut self.ring, &mut unused)?.is_none() {
             return Ok(0);
-        };
+        }
         self.put_together();
         handle(self.lent_meta(), self.assembled_bytes());
         self.assembler.delivered();
-        Ok(whole.frames)
+        // the message may have been taken in whole before this call
+        Ok((left - unused).max(1))
     }
 
     fn release(&mut self) {
@@ -725,7 +748,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.release();
     }
 
-    /// What this consumer received, and what was dropped.
+    /// How many messages this consumer received, and how many were dropped.
     ///
     /// # Examples
     ///
@@ -745,8 +768,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.assembler.received
     }
 
-    /// The ring, for what layer 0 can do. Its position is this consumer's: reading events from it takes them away from
-    /// messages.
+    /// The ring, for everything that layer 0 can do. The ring's position is this consumer's position: events
+    /// that the caller reads from the ring are missing from the messages.
     ///
     /// # Examples
     ///
@@ -765,8 +788,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         &mut self.ring
     }
 
-    /// The ring, to wait for it together with others: see [`RingSet`](disruptor_mp::RingSet). A message that was received
-    /// and not released is news there, but for one that was forgotten.
+    /// The ring, to wait for it together with other rings: see [`RingSet`](disruptor_mp::RingSet). A message
+    /// that was received but not released counts as available there, unless it was forgotten (`mem::forget`).
     ///
     /// # Examples
     ///
@@ -788,12 +811,12 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         &self.ring
     }
 
-    /// Shows this consumer's counters in `file`, those of its ring and those of frames: see
+    /// Shows this consumer's counters in `file`, those of its ring and those of its frames: see
     /// [`Consumer::attach_counters`].
     ///
     /// # Errors
     ///
-    /// [`TransportError::Counters`](super::TransportError::Counters); nothing has changed then.
+    /// [`TransportError::Counters`](super::TransportError::Counters); then nothing has changed.
     ///
     /// # Examples
     ///
@@ -817,12 +840,13 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok(self.ring.attach_counters(file)?)
     }
 
-    /// Shows how far a layer above has counted. The ring is not lent for that: its next frame is where it was.
+    /// Shows the count of a layer above. The ring is not lent for that, so its next frame stays the same.
     pub(crate) fn show_counter(&mut self, id: CounterId, value: u64) {
         self.ring.set_counter(id, value);
     }
 
-    /// This consumer's counters as they are now; a file that they are attached to is brought up to date.
+    /// This consumer's counters as they are now. If they are attached to a file, the file is brought up to
+    /// date.
     ///
     /// # Examples
     ///
@@ -906,7 +930,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         self.ring.leave()
     }
 
-    /// Detaches, as dropping does, but with its errors.
+    /// Detaches, as dropping does, but returns the errors.
     ///
     /// # Errors
     ///
@@ -929,7 +953,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     }
 }
 
-/// Waits through a producer's death, and panics with the other ends.
+/// Returns after a producer's death, so that the caller goes on waiting; panics with any other error.
 #[cold]
 fn go_on_or_panic(error: RecvError) {
     if !matches!(error, RecvError::ProducerDead { .. }) {
@@ -937,7 +961,8 @@ fn go_on_or_panic(error: RecvError) {
     }
 }
 
-/// Releases what was delivered, also when the closure panics; what was at hand then comes again.
+/// Releases the delivered messages when it is dropped, also if the closure panics. The message that the closure
+/// was handling is then delivered again.
 struct Burst<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, B>);
 
 impl<F: FramedTransportFrame, B> Drop for Burst<'_, F, B> {
@@ -947,7 +972,8 @@ impl<F: FramedTransportFrame, B> Drop for Burst<'_, F, B> {
     }
 }
 
-/// A message of several frames is lent to a closure: unless it was delivered, it comes again.
+/// A message of several frames that is lent to a closure. Unless it was delivered, dropping this makes it come
+/// again.
 struct Lent<'a, F: FramedTransportFrame, B>(&'a mut FramedTransportConsumer<F, B>);
 
 impl<F: FramedTransportFrame, B> Drop for Lent<'_, F, B> {
@@ -956,9 +982,10 @@ impl<F: FramedTransportFrame, B> Drop for Lent<'_, F, B> {
     }
 }
 
-/// Receives a message from a ring of frames that the caller has as such: its kind and a copy of it, waiting for it until
-/// the deadline. What the caller holds comes again. What comes before the first whole message is dropped; after an error,
-/// so is what was received of the next one, if the ring cannot hold it.
+/// Receives a message from a ring of frames that the caller has as a plain ring: the message's kind and a copy
+/// of its bytes. Waits for it until the deadline. Events that the caller holds are delivered again. Frames
+/// before the first whole message are dropped. After an error, the part of the next message that was received
+/// is dropped as well if the ring cannot hold that message.
 ///
 /// # Errors
 ///
@@ -989,7 +1016,7 @@ pub fn recv_framed_message<F: FramedTransportFrame, B>(
         assembler.release(ring);
         (whole.kind(), message)
     });
-    // what is held of a message that is not whole comes again
+    // frames held for an incomplete message are delivered again
     ring.redeliver_held();
     outcome
 }

@@ -1,8 +1,8 @@
-//! What can go wrong with messages, beside what can go wrong with rings.
+//! Errors of messages, in addition to the errors of rings.
 
 use disruptor_mp::{CountersError, MultiProcessError, RecvError, RequiredConsumerError, SendError};
 
-/// The result of what a transport does.
+/// The result of a transport's calls.
 ///
 /// # Examples
 ///
@@ -15,7 +15,7 @@ use disruptor_mp::{CountersError, MultiProcessError, RecvError, RequiredConsumer
 /// ```
 pub type TransportResult<T> = Result<T, TransportError>;
 
-/// Why a transport could not be made, or a message not be sent or received.
+/// Why a transport could not be created, or a message could not be sent or received.
 ///
 /// # Examples
 ///
@@ -34,36 +34,36 @@ pub enum TransportError {
     /// The ring could not be created, opened or attached.
     #[error(transparent)]
     Ring(#[from] MultiProcessError),
-    /// The ring took no more.
+    /// The ring did not accept the message.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// Nothing was received.
+    /// No message was received.
     #[error(transparent)]
     Recv(#[from] RecvError),
-    /// A required consumer did not come, or holds the ring.
+    /// A required consumer has not come, or holds the ring.
     #[error(transparent)]
     RequiredConsumer(#[from] RequiredConsumerError),
     /// The counters could not be attached.
     #[error(transparent)]
     Counters(#[from] CountersError),
-    /// There is no space at present, for a call that does not wait.
+    /// There is no space at present, and the call does not wait.
     #[error(
         "the message takes {frames} frames, and the ring of {depth} has no space for them now; blocked_on() of its producer says who holds it"
     )]
     Full {
-        /// How many frames it takes.
+        /// How many frames the message takes.
         frames: usize,
-        /// How many the ring holds.
+        /// How many frames the ring holds.
         depth: usize,
     },
-    /// No message is as long as that.
+    /// The message is longer than any message may be.
     #[error(
         "a message of {len} bytes is over the limit of {limit}: send it in pieces, or send where it is"
     )]
     MessageTooLong {
-        /// Its length in bytes.
+        /// The message's length in bytes.
         len: usize,
-        /// The longest one.
+        /// The greatest length in bytes.
         limit: usize,
     },
     /// The message is too long for a call that does not wait.
@@ -71,19 +71,19 @@ pub enum TransportError {
         "a message of {len} bytes takes {frames} frames, and at most {limit} are claimed at once: send() waits between the runs of longer ones"
     )]
     NeedsRuns {
-        /// Its length in bytes.
+        /// The message's length in bytes.
         len: usize,
-        /// How many frames it takes.
+        /// How many frames the message takes.
         frames: usize,
-        /// How many are claimed at once: half of the ring.
+        /// How many frames are claimed at once at most: half of the ring.
         limit: usize,
     },
-    /// The message does not fit one frame, in which it was to be written.
+    /// The message was to be written in one frame and does not fit it.
     #[error(
         "{len} bytes do not fit a frame of {limit}: take larger frames, or publish() them from a buffer"
     )]
     DoesNotFitFrame {
-        /// The length in bytes.
+        /// The message's length in bytes.
         len: usize,
         /// How many bytes of a message a frame takes.
         limit: usize,
@@ -91,27 +91,32 @@ pub enum TransportError {
     /// A name or a label that no segment can have.
     #[error("'{name}' cannot name a segment: {reason}")]
     InvalidName {
-        /// What was given.
+        /// The name or label that was given.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the name.
         reason: &'static str,
     },
-    /// A number of workers that no session has.
+    /// A number of workers that no session can have.
     #[error(
         "a session cannot have {workers} workers: it has 1 to {limit}, as many as a ring has consumers"
     )]
     WorkerCount {
         /// The number that was given.
         workers: usize,
-        /// The largest one.
+        /// The greatest number of workers.
         limit: usize,
     },
+    /// The scheduler has closed the session and receives nothing any more.
+    #[error(
+        "the scheduler has closed the session and receives nothing any more: serve the requests that are left until the end, and leave"
+    )]
+    SessionClosed,
     /// A worker that the session does not have.
     #[error("there is no worker {rank}: the session has {workers}, numbered from 0")]
     NoSuchWorker {
         /// The number that was given.
         rank: usize,
-        /// How many there are.
+        /// How many workers the session has.
         workers: usize,
     },
 }

@@ -1,22 +1,22 @@
 //! The frame: an event that carries a piece of a message.
 //!
-//! A frame is a header and a payload, and a message is one frame or a run of them. The producer writes the header and
-//! the used part of the payload, nothing else; the rest of the slot is what an earlier message left there.
+//! A message is one frame or a run of frames. The producer writes the header and the used part of the payload,
+//! nothing else; the rest of the slot keeps the bytes of an earlier message.
 //!
 //! ```text
 //! FixedFrame          len u32 | kind u8 | flags u8 | check u16 | msg_id u32 | payload ...
 //! AlignedFixedFrame   the same                                  | 4 unused  | payload, aligned to 16 ...
 //! ```
 //!
-//! Every field says something that a reader knows already from another one, so that a frame that is damaged, or does not
-//! belong where it is, is told from a sound one:
+//! The fields are redundant: a reader can check each of them against something else that it knows. So a reader
+//! can tell a frame that is damaged, or that does not belong where it is, from a sound one:
 //!
-//! * `len`: the message's bytes from this frame on; so it is the whole length in a message's first frame, and what a
-//!   frame does not hold itself is in those that follow.
-//! * `flags`: START in the first frame, END in the last one, TIMED in all frames of a message whose last 8 bytes are the
-//!   time at which it was sent.
+//! * `len`: the message's bytes from this frame to the end of the message. In the first frame it is therefore the
+//!   length of the whole message. Bytes that do not fit this frame are in the frames that follow.
+//! * `flags`: START in the first frame, END in the last one. TIMED is set in every frame of a message whose last
+//!   8 bytes are the time at which it was sent.
 //! * `msg_id`: the low 32 bits of the first frame's sequence.
-//! * `check`: the exclusive or of all other 16-bit words of the header; any single flipped bit shows.
+//! * `check`: the exclusive or of all other 16-bit words of the header. It detects any single flipped bit.
 //!
 //! In a ring of large frames, header and stamp share a cache line and the payload starts the next one
 //! ([`Event::HEAD_BYTES`]).
@@ -31,7 +31,7 @@ pub const FRAME_HEADER_BYTES: usize = 12;
 /// Bytes of the time that a timed message ends with.
 pub(super) const TIME_BYTES: usize = size_of::<u64>();
 
-/// The bits of a frame's flags.
+/// The bits of the `flags` field of a frame's header.
 ///
 /// # Examples
 ///
@@ -50,6 +50,22 @@ pub mod frame_flags {
     pub const TIMED: u8 = 4;
     /// All bits that have a meaning.
     pub const ALL: u8 = START | END | TIMED;
+}
+
+/// The flags of a frame that is the first of its message, the last, both, or neither.
+///
+/// # Examples
+///
+/// ```
+/// use myelon::transport::frame_flags;
+///
+/// const WHOLE: u8 = frame_flags(true, true);
+/// assert_eq!(WHOLE, frame_flags::START | frame_flags::END);
+/// assert_eq!(frame_flags(false, true), frame_flags::END);
+/// assert_eq!(frame_flags(false, false), 0);
+/// ```
+pub const fn frame_flags(first: bool, last: bool) -> u8 {
+    (if first { frame_flags::START } else { 0 }) | (if last { frame_flags::END } else { 0 })
 }
 
 /// Whether a frame with these flags is a whole message.
@@ -76,7 +92,7 @@ pub const fn is_last_frame(flags: u8) -> bool {
     flags & frame_flags::END != 0
 }
 
-/// What a frame's header says.
+/// The contents of a frame's header.
 ///
 /// # Examples
 ///
@@ -91,17 +107,17 @@ pub const fn is_last_frame(flags: u8) -> bool {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameMeta {
-    /// The message's bytes from this frame on.
+    /// The message's bytes from this frame to the end of the message.
     pub len: u32,
-    /// What the message is; the program's choice.
+    /// The kind of the message; the program chooses its meaning.
     pub kind: u8,
-    /// Bits of [`frame_flags`].
+    /// Bits of [`frame_flags`](mod@frame_flags).
     pub flags: u8,
     /// The low 32 bits of the sequence of the message's first frame.
     pub msg_id: u32,
 }
 
-/// What the check of an empty header is: a slot of zeros is no frame.
+/// The check of a header whose other bytes are all zero. It is not 0, so that a slot of zeros is no frame.
 const CHECK_OF_ZEROS: u16 = 0x6D79;
 
 impl FrameMeta {
@@ -124,7 +140,7 @@ impl FrameMeta {
         [a, b, c, d, self.kind, self.flags, e, f, g, h, i, j]
     }
 
-    /// What the bytes say; `None` if no header has these bytes.
+    /// Reads a header from its bytes; `None` if no header has these bytes.
     ///
     /// # Examples
     ///
@@ -151,13 +167,13 @@ impl FrameMeta {
         }
     }
 
-    /// Whether the message's last 8 bytes are its time.
+    /// Whether the message's last 8 bytes are the time at which it was sent.
     #[inline(always)]
     pub(super) const fn is_timed(self) -> bool {
         self.flags & frame_flags::TIMED != 0
     }
 
-    /// The whole message's length in bytes, of a START frame.
+    /// The whole message's length in bytes, without the time. Call it on the header of a START frame.
     #[inline(always)]
     pub(super) const fn message_len(self) -> usize {
         let time = if self.is_timed() { TIME_BYTES } else { 0 };
@@ -172,8 +188,9 @@ impl FrameMeta {
     }
 }
 
-/// An event that carries a piece of a message. [`FixedFrame`] and [`AlignedFixedFrame`] are two; implement it for a frame
-/// of your own to put something beside the payload, or to choose another place for it.
+/// An event that carries a piece of a message. [`FixedFrame`] and [`AlignedFixedFrame`] are two such events.
+/// Implement this trait for a frame of your own to carry other data beside the payload, or to place the payload
+/// elsewhere.
 ///
 /// # Examples
 ///
@@ -208,11 +225,12 @@ impl FrameMeta {
 /// let name = myelon::portable_shm_segment_name("doc");
 /// let mut tx = FramedTransportProducer::<TracedFrame>::create(&name, 64)?;
 /// tx.publish(b"hello", 1)?;
+/// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // it is kept otherwise
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait FramedTransportFrame: Event {
-    /// How many bytes of a message a frame carries; one at least: a program that makes an end of a ring with another frame
-    /// does not compile.
+    /// How many bytes of a message a frame carries: at least one. A program that creates a producer or a
+    /// consumer for a frame that carries none does not compile.
     ///
     /// ```compile_fail,E0080
     /// use myelon::transport::{FRAME_HEADER_BYTES, FramedTransportConsumer, FramedTransportFrame};
@@ -248,17 +266,18 @@ pub trait FramedTransportFrame: Event {
     /// The header's bytes.
     fn header(&self) -> &[u8; FRAME_HEADER_BYTES];
 
-    /// The header's bytes, to be written.
+    /// The header's bytes, for writing.
     fn header_mut(&mut self) -> &mut [u8; FRAME_HEADER_BYTES];
 
-    /// The payload: [`PAYLOAD_BYTES`](Self::PAYLOAD_BYTES) at least. Where it is shorter, messages are malformed.
+    /// The payload: at least [`PAYLOAD_BYTES`](Self::PAYLOAD_BYTES). If it is shorter, messages are malformed.
     fn payload(&self) -> &[u8];
 
-    /// The payload, to be written: [`PAYLOAD_BYTES`](Self::PAYLOAD_BYTES) at least.
+    /// The payload, for writing: at least [`PAYLOAD_BYTES`](Self::PAYLOAD_BYTES).
     fn payload_mut(&mut self) -> &mut [u8];
 }
 
-/// Compiles for such frames only: how many frames a message takes is found by dividing by what each carries.
+/// Compiles only for frames that carry at least one byte: the number of frames that a message takes is found by
+/// dividing by what each frame carries.
 pub(super) const fn assert_carries_something<F: FramedTransportFrame>() {
     const {
         assert!(
@@ -268,10 +287,10 @@ pub(super) const fn assert_carries_something<F: FramedTransportFrame>() {
     }
 }
 
-/// A frame with `N` bytes of payload, right behind the header: any `N` from 1 on.
+/// A frame with `N` bytes of payload directly after the header; `N` is at least 1.
 ///
-/// In frames from 237 bytes of payload on, the payload starts 4 bytes before a cache line. For messages that are read in
-/// place as something with an alignment, take an [`AlignedFixedFrame`].
+/// In frames with 237 bytes of payload or more, the payload starts 4 bytes before a cache line. If messages are
+/// read in place as a type with an alignment, use an [`AlignedFixedFrame`].
 ///
 /// # Examples
 ///
@@ -291,9 +310,9 @@ pub struct FixedFrame<const N: usize> {
     payload: [u8; N],
 }
 
-/// A frame with `N` bytes of payload, aligned to 16 bytes: `N` is a multiple of 16.
+/// A frame with `N` bytes of payload, aligned to 16 bytes; `N` is a multiple of 16.
 ///
-/// In frames from 240 bytes of payload on, the payload starts on a cache line.
+/// In frames with 240 bytes of payload or more, the payload starts on a cache line.
 ///
 /// # Examples
 ///
@@ -318,8 +337,9 @@ pub struct AlignedFixedFrame<const N: usize> {
 
 macro_rules! frame {
     ($frame:ident, $kind:literal, $head:expr, $is_size:expr, $demand:literal) => {
-        // SAFETY: bytes in `repr(C)` and no padding, whatever `N` the constant lets pass: fixed layout, all bytes
-        // initialised, every value meaningful, no pointers, no cells (the contract of `Event`, DESIGN.md section 6).
+        // SAFETY: the struct is `repr(C)`, consists of bytes and has no padding for any `N` that the constant
+        // accepts. So its layout is fixed, all bytes are initialised, every value is meaningful, and there are
+        // no pointers and no cells (the contract of `Event`).
         unsafe impl<const N: usize> Event for $frame<N> {
             const LAYOUT_ID: u64 = {
                 assert!($is_size(N), $demand);
@@ -378,7 +398,7 @@ const fn is_positive(size: usize) -> bool {
     size > 0
 }
 
-/// A size that keeps a frame a multiple of its alignment.
+/// A size for which the frame's size is a multiple of its alignment.
 const fn is_multiple_of_16(size: usize) -> bool {
     size > 0 && size.is_multiple_of(16)
 }

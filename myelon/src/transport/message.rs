@@ -1,4 +1,4 @@
-//! A message that was received and is lent: where its bytes are, and what ends the loan.
+//! A received message that is lent to the caller: where its bytes are, and what ends the loan.
 
 use core::ops::Deref;
 
@@ -8,11 +8,11 @@ use super::assembly::ReceivedMessageMeta;
 use super::consumer::FramedTransportConsumer;
 use super::frame::FramedTransportFrame;
 
-/// A message, lent: its bytes are in the ring, or in the consumer's buffer. Dropping it releases it, except during a
-/// panic: then it comes again. One that is forgotten comes again, too.
+/// A lent message: its bytes are in the ring or in the consumer's buffer. Dropping it releases it. If it is
+/// dropped during a panic, or forgotten (`mem::forget`), it is delivered again instead.
 ///
-/// It is one word, and all else is in the consumer: a caller moves a message through memory, and what is moved in pieces of
-/// another size than it was stored in waits for those stores.
+/// The type is one word, and everything else is in the consumer. The reason: callers move a message through
+/// memory, and a load in pieces of another size than the bytes were stored in has to wait for those stores.
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ use super::frame::FramedTransportFrame;
 /// use myelon::transport::Message;
 ///
 /// fn sum<F: myelon::FramedTransportFrame, B>(message: Message<'_, F, B>) -> u32 {
-///     message.iter().map(|byte| u32::from(*byte)).sum() // it is its bytes
+///     message.iter().map(|byte| u32::from(*byte)).sum() // a message derefs to its bytes
 /// }
 ///
 /// tx.publish(&[1, 2, 3], 7)?;
@@ -35,12 +35,12 @@ use super::frame::FramedTransportFrame;
 #[derive(Debug)]
 #[must_use = "dropping a message releases it"]
 pub struct Message<'a, F: FramedTransportFrame, B = SharedMemory>(
-    /// Has a message to lend, until this is dropped.
+    /// Has a message to lend until this is dropped.
     pub(super) &'a mut FramedTransportConsumer<F, B>,
 );
 
 impl<F: FramedTransportFrame, B> Message<'_, F, B> {
-    /// What the message is; the program's choice.
+    /// The kind of the message; the program chooses its meaning.
     ///
     /// # Examples
     ///
@@ -59,7 +59,7 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
         self.0.lent_kind()
     }
 
-    /// Everything that is known of it.
+    /// Everything that is known about the message.
     ///
     /// # Examples
     ///
@@ -99,7 +99,7 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
         self.meta().frames == 1
     }
 
-    /// Releases the message, during a panic, too.
+    /// Releases the message, even during a panic.
     ///
     /// # Examples
     ///
@@ -120,7 +120,8 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
         core::mem::forget(self);
     }
 
-    /// Lets the message come again. Who waits for the [ring](FramedTransportConsumer::as_ring) is told of it.
+    /// Returns the message to be delivered again. A caller that waits for the
+    /// [ring](FramedTransportConsumer::as_ring) is told of it.
     ///
     /// # Examples
     ///

@@ -1,8 +1,8 @@
-//! Layer 1: messages of any length, over rings of frames.
+//! Layer 1: messages of any length over rings of frames.
 //!
-//! A frame is an event that carries a piece of a message. A message of one frame is written where its receivers read it,
-//! and read where it was written; a longer one takes a run of frames, which are published together. Only the bytes that a
-//! message has are copied, once on each side at the most.
+//! A frame is an event that carries a piece of a message. A message of one frame is written in the slot where
+//! its receivers read it. A longer message takes a run of frames, which are published together. Only the bytes
+//! of the message itself are copied, at most once on each side.
 //!
 //! ```
 //! use myelon::Deadline;
@@ -19,15 +19,18 @@
 //!
 //! # Who writes what, and what happens when someone dies
 //!
-//! The producer writes frames and nothing else; a consumer writes how far it has released frames. A producer that dies in
-//! a message of up to half the ring has published none of it or all. Of a longer message consumers have a part, which they
-//! drop and count when the next message starts, or the ring ends. A consumer with an explicit id that dies gets the message
-//! at hand again when it comes back, but for the rest of a message that is longer than the whole ring: that is dropped.
+//! The producer writes only frames. A consumer writes only the position up to which it has released frames. If
+//! a producer dies while it sends a message of up to half the ring, either the whole message is published or
+//! none of it. Of a longer message, consumers may have received a part; they drop and count it when the next
+//! message starts or the ring ends. A consumer with an explicit id that dies receives the message it was
+//! handling again when it comes back. The exception is a message longer than the whole ring: the rest of it is
+//! dropped.
 //!
 //! # Choosing a frame
 //!
-//! A message that fits one frame costs least, and short messages do not pay for large frames: their bytes are all that is
-//! touched. So take frames that most messages fit, and memory is what it costs: depth times frame size.
+//! A message that fits one frame costs least, and a short message in a large frame costs no more, because only
+//! its own bytes are touched. So choose a frame size that fits most messages. The price is memory: depth times
+//! frame size.
 
 mod assembly;
 mod buffer;

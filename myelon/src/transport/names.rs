@@ -1,4 +1,4 @@
-//! Names of segments: what every system takes, and how a session's rings are called.
+//! Names of segments: which names every system accepts, and how the rings of a session are named.
 
 use core::hash::Hasher;
 use std::path::Path;
@@ -12,25 +12,26 @@ use super::error::{TransportError, TransportResult};
 /// counts a leading slash and, in older kernels, the NUL at the end.
 pub const SEGMENT_NAME_LIMIT_MACOS: usize = 29;
 
-/// What the names of a session's rings start with, unless told otherwise.
+/// The default prefix of the names of a session's rings.
 pub const DEFAULT_TRANSPORT_PREFIX: &str = "myl";
 
-/// Letters and digits that no file system folds together and nobody mistakes for each other (Crockford's base 32).
+/// Letters and digits that stay distinct on every file system and that readers do not confuse (Crockford's base
+/// 32).
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// Digits of a session's tag: 64 bits, five a digit.
+/// Digits of a session's tag, which has 64 bits: five bits a digit.
 const TAG_DIGITS: usize = 13;
 
-/// The longest prefix: what the longest name of a ring leaves of a segment's.
+/// The longest prefix in bytes: the room that the rest of a ring's longest name leaves.
 const PREFIX_BYTES_MAX: usize = SEGMENT_NAME_LIMIT_MACOS - TAG_DIGITS - "--r9999".len();
 
-/// A short name for a session, made from all of its label: 13 lower-case letters and digits. The same label has the same
-/// tag in every build and on every machine (SipHash-2-4 with a key of zeros). That two of a million labels share one has
-/// a chance of less than one in ten million.
+/// A short name for a session, computed from its whole label: 13 lower-case letters and digits. The same label
+/// has the same tag in every build and on every machine (SipHash-2-4 with a key of zeros). Among a million
+/// labels, the chance that any two have the same tag is less than one in ten million.
 ///
 /// # Errors
 ///
-/// [`TransportError::InvalidName`] for an empty label. Any other text will do.
+/// [`TransportError::InvalidName`] for an empty label. Any other text is accepted.
 ///
 /// # Examples
 ///
@@ -52,12 +53,12 @@ pub fn compact_session_tag(label: &str) -> TransportResult<String> {
     Ok((0..TAG_DIGITS).rev().map(digit).collect())
 }
 
-/// Whether every system takes `name` for a segment: ASCII letters, digits, `-`, `_` and `.`, not with a dot in front, at
-/// most [`SEGMENT_NAME_LIMIT_MACOS`] bytes.
+/// Checks that every system accepts `name` as the name of a segment: ASCII letters, digits, `-`, `_` and `.`,
+/// no dot at the start, and at most [`SEGMENT_NAME_LIMIT_MACOS`] bytes.
 ///
 /// # Errors
 ///
-/// [`TransportError::InvalidName`] with what is wrong with it.
+/// [`TransportError::InvalidName`] with the reason.
 ///
 /// # Examples
 ///
@@ -99,8 +100,8 @@ fn invalid(name: &str, reason: &'static str) -> TransportError {
     }
 }
 
-/// The name of what coordinates a ring's producer and consumers: the ring's own, as its segment has a line for it. There
-/// is no second object.
+/// The name of the object that coordinates a ring's producer and consumers. It is the ring's own name: the
+/// coordination line is part of the ring's segment, and there is no second object.
 ///
 /// ```
 /// assert_eq!(myelon::coordination_cursor_name("orders"), "orders");
@@ -109,8 +110,8 @@ pub fn coordination_cursor_name(ring: &str) -> String {
     ring.to_owned()
 }
 
-/// What the ring's coordination line says at present: who is registered, and how far each one is. The line is part of the
-/// segment, so it is there as long as the ring is.
+/// The current contents of the ring's coordination line: which consumers are registered, and how far each of
+/// them is. The line is part of the segment, so it exists as long as the ring does.
 ///
 /// # Examples
 ///
@@ -125,8 +126,8 @@ pub fn ensure_coordination_cursor<E: Event, B>(ring: &Producer<E, B>) -> RingSta
     ring.ring_state()
 }
 
-/// How the rings of a session are called: one on which its scheduler sends to all workers, and one for each worker's
-/// answers. Both sides make it from the same label.
+/// The names of a session's rings: one ring on which the scheduler sends to all workers, and one ring for each
+/// worker's answers. Both sides compute the names from the same label.
 ///
 /// # Examples
 ///
@@ -252,7 +253,8 @@ impl MyelonTransportLayout {
 mod tests {
     use super::*;
 
-    /// Computed once with an implementation apart, which was held to the test vector of SipHash-2-4's authors.
+    /// The expected value was computed once with another implementation, which passed the test vector of
+    /// SipHash-2-4's authors.
     #[test]
     fn tags_are_the_same_in_every_build() {
         assert_eq!(

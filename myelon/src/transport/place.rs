@@ -9,8 +9,8 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// What names a ring: a text for one in shared memory, a [`MmapTransportLayout`] for one in a mapped file. `B` follows from
-/// it.
+/// The place of a ring: a text names a ring in shared memory, and a [`MmapTransportLayout`] names one in a
+/// mapped file. The type of the place determines `B`.
 ///
 /// # Examples
 ///
@@ -28,7 +28,7 @@ mod sealed {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait RingPlace<B>: sealed::Sealed {
-    /// A builder of the ring's producer or of a consumer, with `depth` events.
+    /// A builder of the ring's producer, or of a consumer, for a ring of `depth` events.
     fn builder<E: Event>(self, depth: usize) -> DisruptorBuilder<E, B>;
 }
 

@@ -1,13 +1,14 @@
-//! Sending messages: how one is cut into frames, and the frames are published.
+//! Sending messages: how a message is cut into frames, and how the frames are published.
 //!
-//! The frames of a message are claimed in runs of at most half the ring, one frame at least, and the frames of a run are
-//! published together. A message of up to half the ring is seen whole or not at all, whenever its producer dies; of a
-//! longer one, whose runs follow each other as consumers make room, consumers drop what they have when the next message
-//! starts.
+//! The frames of a message are claimed in runs of at most half the ring and at least one frame, and the frames
+//! of a run are published together. So consumers see a message of up to half the ring whole or not at all,
+//! whenever its producer dies. A longer message is published run by run as consumers make room. If its producer
+//! dies between two runs, consumers drop the part that they have when the next message starts.
 
 use disruptor_mp::{
-    Claim, CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
-    MultiProcessResult, Producer, RequiredConsumerLivenessConfig, Sequence, SharedMemory,
+    Claim, CloseReport, CounterId, CounterSnapshot, CountersFile, Deadline, DiscoveryMode,
+    DisruptorBuilder, MappedFile, MultiProcessResult, Producer, RequiredConsumerLivenessConfig,
+    Sequence, SharedMemory,
 };
 
 use super::clock;
@@ -28,7 +29,7 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
 /// Sends messages of any length over a ring of frames. [`MmapFramedTransportProducer`] is this type.
 ///
-/// A message has a `kind`, any byte, by which its receivers tell what it is.
+/// A message has a `kind`, any byte, by which its receivers distinguish messages.
 ///
 /// # Examples
 ///
@@ -73,12 +74,18 @@ pub type MmapFramedTransportProducer<F> = FramedTransportProducer<F, MappedFile>
 enum Patience {
     None,
     Until(Deadline),
-    /// For as long as the required consumers make progress.
+    /// As long as the required consumers make progress.
     Managed,
 }
 
 impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
-    /// Creates the ring `place` with `depth` frames, a power of two, or takes over the one that a dead producer left.
+    /// Creates the ring `place` with `depth` frames, a power of two, or takes over the ring that a dead
+    /// producer left. Never waits.
+    ///
+    /// No message is lost, in whatever order the programs start and end. Until the first consumer has come, the
+    /// producer fills the ring once and then waits. If the producer ends first, the ring is kept until a
+    /// consumer has drained it. A program whose early messages may be lost calls
+    /// [`free_running`](Self::free_running).
     ///
     /// # Errors
     ///
@@ -97,11 +104,12 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(place: impl RingPlace<B>, depth: usize) -> TransportResult<Self> {
-        Self::from_builder(place.builder(depth))
+        Self::from_builder(place.builder(depth).enable_discovery(1))
     }
 
-    /// As [`create`](Self::create), and expects the consumers with these ids: until each has come the ring is filled once
-    /// and no further, so that a late one misses nothing.
+    /// As [`create`](Self::create), but expects the consumers with these ids. Until each of them has come, the
+    /// ring is filled once and no further. If the producer ends earlier, the messages are kept for the expected
+    /// consumers that come later.
     ///
     /// # Errors
     ///
@@ -118,6 +126,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     ///     tx.try_publish(b"kept for them", 1)?;
     /// }
     /// assert!(tx.try_publish(b"one too many", 1).is_err());
+    /// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // without consumers the ring is kept
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create_with_consumers<I: AsRef<str>>(
@@ -125,12 +134,34 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         depth: usize,
         ids: impl IntoIterator<Item = I>,
     ) -> TransportResult<Self> {
-        let mut producer = Self::create(place, depth)?;
-        producer.discover_consumers(ids)?;
-        Ok(producer)
+        let ids = ids.into_iter().map(|id| id.as_ref().to_owned());
+        let expected = DiscoveryMode::Ids(ids.collect());
+        Self::from_builder(place.builder(depth).with_discovery(expected))
     }
 
-    /// The producer that `builder` builds: with whatever layer 0 can do.
+    /// Stops expecting consumers: while no consumer is attached, the producer overwrites old messages instead
+    /// of waiting. The first consumer to come misses the messages that the ring no longer retains. See
+    /// [`Producer::free_running`](disruptor_mp::Producer::free_running).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::{FixedFrame, FramedTransportProducer};
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let mut tx = FramedTransportProducer::<FixedFrame<64>>::create(name, 8)?.free_running();
+    /// for _ in 0..100 {
+    ///     tx.try_publish(b"whoever is there may read it", 1)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn free_running(mut self) -> Self {
+        self.ring = self.ring.free_running();
+        self
+    }
+
+    /// The producer that `builder` builds, with every option that layer 0 has.
     ///
     /// # Errors
     ///
@@ -158,8 +189,8 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         })
     }
 
-    /// From now on each message tells when it was sent: see [`ReceivedMessageMeta::sent_at_ns`]. Costs a look at the
-    /// clock for each message, and 8 bytes.
+    /// From now on, each message carries the time at which it was sent: see
+    /// [`ReceivedMessageMeta::sent_at_ns`]. This costs one read of the clock and 8 bytes for each message.
     ///
     /// [`ReceivedMessageMeta::sent_at_ns`]: super::ReceivedMessageMeta::sent_at_ns
     ///
@@ -181,11 +212,11 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         self
     }
 
-    /// Expects the consumers with these ids from now on, and returns how many of them are there already.
+    /// From now on, expects the consumers with these ids. Returns how many of them are registered already.
     ///
     /// # Errors
     ///
-    /// [`TransportError::Ring`] for what is no id.
+    /// [`TransportError::Ring`] for a text that is no id.
     ///
     /// # Examples
     ///
@@ -236,7 +267,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), but for the time-out.
+    /// As [`send`](Self::send), except the time-out.
     ///
     /// # Examples
     ///
@@ -259,9 +290,9 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     ///
     /// # Errors
     ///
-    /// [`TransportError::Send`] with who held the ring, or what else is wrong with it; [`TransportError::MessageTooLong`].
-    /// The message is not received then: if it is longer than half the ring and some of it was published, consumers drop
-    /// that.
+    /// [`TransportError::Send`] names the consumer that held the ring, or says what else is wrong with the
+    /// ring; [`TransportError::MessageTooLong`]. After an error the message is not received: if it is longer
+    /// than half the ring and a part of it was published, consumers drop that part.
     ///
     /// # Examples
     ///
@@ -298,8 +329,8 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     ///
     /// # Errors
     ///
-    /// [`TransportError::Full`], and [`TransportError::NeedsRuns`] for a message that takes more than half of the ring;
-    /// [`TransportError::MessageTooLong`].
+    /// [`TransportError::Full`]; [`TransportError::NeedsRuns`] for a message that takes more than half of the
+    /// ring; [`TransportError::MessageTooLong`].
     ///
     /// # Examples
     ///
@@ -327,12 +358,13 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         self.send_slowly(message, kind, Patience::None)
     }
 
-    /// Sends a message, waiting for space for as long as the required consumers make progress. Returns the sequence of its
-    /// last frame.
+    /// Sends a message. Waits for space for as long as the required consumers make progress. Returns the sequence
+    /// of the message's last frame.
     ///
     /// # Errors
     ///
-    /// [`TransportError::RequiredConsumer`], [`TransportError::MessageTooLong`]. The message is not received then.
+    /// [`TransportError::RequiredConsumer`], [`TransportError::MessageTooLong`]. After an error the message is
+    /// not received.
     ///
     /// # Examples
     ///
@@ -390,7 +422,8 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         self
     }
 
-    /// Claims a frame to write a message of `len` bytes in place, waiting for space until the deadline.
+    /// Claims a frame in which the caller writes a message of `len` bytes in place. Waits for space until the
+    /// deadline.
     ///
     /// # Errors
     ///
@@ -407,6 +440,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// let mut message = tx.reserve(5, 7, Deadline::NEVER)?;
     /// message.copy_from_slice(b"hello");
     /// message.publish();
+    /// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // without consumers the ring is kept
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -421,7 +455,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         Reservation::new(self.ring.claim(deadline)?, len, kind, is_timed)
     }
 
-    /// As [`reserve`](Self::reserve), waiting for as long as the required consumers make progress.
+    /// As [`reserve`](Self::reserve), but waits for as long as the required consumers make progress.
     ///
     /// # Errors
     ///
@@ -448,7 +482,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         Reservation::new(self.ring.claim_managed()?, len, kind, is_timed)
     }
 
-    /// As [`reserve`](Self::reserve), if a frame is free. Never waits.
+    /// As [`reserve`](Self::reserve), but only if a frame is free. Never waits.
     ///
     /// # Errors
     ///
@@ -509,7 +543,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         F::PAYLOAD_BYTES.saturating_sub(time)
     }
 
-    /// Whether a message of `len` bytes takes one frame and no time.
+    /// Whether a message of `len` bytes fits one frame and carries no time.
     #[inline(always)]
     fn is_plain(&self, len: usize) -> bool {
         len <= F::PAYLOAD_BYTES && !self.is_timed
@@ -521,7 +555,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         len.saturating_add(time) <= F::PAYLOAD_BYTES
     }
 
-    /// A message of several frames, or one with a time.
+    /// Sends a message of several frames, or one that carries a time.
     #[cold]
     #[inline(never)]
     fn send_slowly(
@@ -544,7 +578,8 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         Ok(last)
     }
 
-    /// The ring, for what layer 0 can do: who holds it, who is there, whether a sequence was consumed.
+    /// The ring, for the queries of layer 0: which consumers hold it, which are attached, whether a sequence
+    /// was consumed.
     ///
     /// # Examples
     ///
@@ -565,12 +600,12 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         &mut self.ring
     }
 
-    /// Shows this producer's counters in `file`, those of its ring and those of frames: see
+    /// Shows this producer's counters in `file`, those of its ring and those of its frames: see
     /// [`Producer::attach_counters`].
     ///
     /// # Errors
     ///
-    /// [`TransportError::Counters`]; nothing has changed then.
+    /// [`TransportError::Counters`]; then nothing has changed.
     ///
     /// # Examples
     ///
@@ -592,7 +627,8 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         Ok(self.ring.attach_counters(file)?)
     }
 
-    /// This producer's counters as they are now; a file that they are attached to is brought up to date.
+    /// This producer's counters as they are now. If they are attached to a file, the file is brought up to
+    /// date.
     ///
     /// # Examples
     ///
@@ -615,7 +651,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         self.ring.counters()
     }
 
-    /// The last sequence that was published, of a frame.
+    /// The sequence of the last frame that was published.
     ///
     /// # Examples
     ///
@@ -651,7 +687,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         self.ring.capacity()
     }
 
-    /// Says that no message will follow, as dropping does, but with its errors.
+    /// Ends the stream of messages, as dropping does, but returns the errors.
     ///
     /// # Errors
     ///
@@ -671,12 +707,12 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// assert_eq!(rx.try_recv().unwrap_err(), myelon::RecvError::Closed);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn close(self) -> MultiProcessResult<()> {
+    pub fn close(self) -> MultiProcessResult<CloseReport> {
         self.ring.close()
     }
 }
 
-/// Sends a message of one frame, which was claimed.
+/// Sends a message of one frame in the claimed frame.
 #[inline(always)]
 fn send_in<F: FramedTransportFrame>(mut frame: Claim<'_, F>, message: &[u8], kind: u8) -> Sequence {
     let meta = FrameMeta {
@@ -690,7 +726,8 @@ fn send_in<F: FramedTransportFrame>(mut frame: Claim<'_, F>, message: &[u8], kin
     frame.publish()
 }
 
-/// Copies `piece` into the payload; what has no room in a payload that is too short is left out, and shows there.
+/// Copies `piece` into the payload. A piece that does not fit a payload that is shorter than it should be is
+/// left out; consumers then count the frame as malformed.
 #[inline(always)]
 fn put<F: FramedTransportFrame>(frame: &mut F, at: usize, piece: &[u8]) {
     let payload = frame.payload_mut();
@@ -699,7 +736,7 @@ fn put<F: FramedTransportFrame>(frame: &mut F, at: usize, piece: &[u8]) {
     }
 }
 
-/// A message on its way into frames.
+/// A message that is being cut into frames.
 struct Outgoing<'a> {
     message: &'a [u8],
     time: Option<[u8; TIME_BYTES]>,
@@ -785,9 +822,9 @@ impl Outgoing<'_> {
     }
 }
 
-/// A frame that was claimed to write a message in place. Dropped unpublished, it is as if never claimed.
+/// A frame that was claimed to write a message in place. If it is dropped unpublished, nothing is sent.
 ///
-/// It is handed over as an earlier message left it: write every byte.
+/// The frame still holds the bytes of an earlier message: write every byte.
 ///
 /// # Examples
 ///
@@ -832,7 +869,7 @@ impl<'a, F: FramedTransportFrame> Reservation<'a, F> {
         })
     }
 
-    /// Makes the message shorter: its first `len` bytes.
+    /// Shortens the message to its first `len` bytes.
     ///
     /// # Examples
     ///
@@ -906,7 +943,8 @@ impl<F: FramedTransportFrame> core::ops::DerefMut for Reservation<'_, F> {
     }
 }
 
-/// Sends a message over a ring of frames that the caller has as such: as [`FramedTransportProducer::send`].
+/// Sends a message over a ring of frames that the caller has as a plain ring: see
+/// [`FramedTransportProducer::send`].
 ///
 /// # Errors
 ///

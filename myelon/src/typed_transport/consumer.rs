@@ -1,4 +1,4 @@
-//! Receiving values, and what can be read in place.
+//! Receiving values, and messages that are read in place.
 
 use disruptor_mp::{
     CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
@@ -14,7 +14,8 @@ use crate::transport::{
     RingPlace, TransportResult,
 };
 
-/// Receives values of any [`Codec`] from a ring of frames, each one, in order. [`MmapTypedConsumer`] is this type.
+/// Receives every message of a ring of frames, in order, as a value of any [`Codec`]. [`MmapTypedConsumer`] is
+/// this type.
 ///
 /// # Examples
 ///
@@ -89,7 +90,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         FramedTransportConsumer::attach(place, depth, strategy).map(Self::over)
     }
 
-    /// As [`attach`](Self::attach), with an explicit id: its place in the ring outlives its process.
+    /// As [`attach`](Self::attach), with an explicit id. The consumer's place in the ring outlives its process.
     ///
     /// # Errors
     ///
@@ -116,7 +117,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         FramedTransportConsumer::attach_with_consumer_id(place, depth, id, strategy).map(Self::over)
     }
 
-    /// The consumer that `builder` builds: with whatever layer 0 can do.
+    /// The consumer that `builder` builds, with every option that layer 0 has.
     ///
     /// # Errors
     ///
@@ -142,11 +143,11 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         Self { raw, decoded: 0 }
     }
 
-    /// The next message's kind and value, waiting for it until the deadline.
+    /// The next message's kind and value; waits for the message until the deadline.
     ///
     /// # Errors
     ///
-    /// [`TypedRecvError::Decode`] for a message that is none of `T`: it is consumed. [`TypedRecvError::Recv`].
+    /// [`TypedRecvError::Decode`] for a message that is no `T`: it is consumed. [`TypedRecvError::Recv`].
     ///
     /// # Examples
     ///
@@ -160,7 +161,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
     /// use myelon::TypedRecvError;
     ///
-    /// tx.publish_raw(b"", 1)?; // no number
+    /// tx.publish_raw(b"", 1)?; // not a number
     /// tx.publish(&Bincode(7_u64), 1)?;
     /// assert!(matches!(rx.recv::<Bincode<u64>>(Deadline::NEVER), Err(TypedRecvError::Decode(_))));
     /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(7_u64)));
@@ -184,8 +185,8 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
     }
 
-    /// Hands `handle` the next message's kind and value. The message is released when that says so, and when it is no `T`;
-    /// else it comes again, as when `handle` panics.
+    /// Hands `handle` the next message's kind and value. The message is released if `handle` returns `true`, or
+    /// if the message is no `T`. Otherwise, and if `handle` panics, it is delivered again.
     pub(crate) fn recv_with<T: Codec, R>(
         &mut self,
         deadline: Deadline,
@@ -211,7 +212,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), but for the time-out.
+    /// As [`recv`](Self::recv), except the time-out.
     ///
     /// # Examples
     ///
@@ -239,11 +240,11 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         Ok(Some(value))
     }
 
-    /// The next message's kind and value, waiting for it for as long as it takes, through a producer's death too.
+    /// The next message's kind and value. Waits for as long as it takes, even if the producer dies.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), but for the time-out and a producer's death.
+    /// As [`recv`](Self::recv), except the time-out and a producer's death.
     ///
     /// # Examples
     ///
@@ -270,7 +271,8 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
     }
 
-    /// The next message as it is, waiting for it until the deadline: see [`FramedTransportConsumer::recv`].
+    /// The next message without decoding it; waits for it until the deadline: see
+    /// [`FramedTransportConsumer::recv`].
     ///
     /// # Errors
     ///
@@ -295,7 +297,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         self.raw.recv(deadline)
     }
 
-    /// The next message's kind and bytes, waiting for it until the deadline.
+    /// The next message's kind and a copy of its bytes; waits for the message until the deadline.
     ///
     /// # Errors
     ///
@@ -320,8 +322,9 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         self.raw.recv_owned(deadline)
     }
 
-    /// Hands `handle` the next message's kind and bytes, waiting for it until the deadline: where its producer wrote them,
-    /// if one frame holds them, else in `buffer`. It is released when `handle` returns, and comes again when that panics.
+    /// Hands `handle` the next message's kind and bytes; waits for the message until the deadline. If one frame
+    /// holds the message, its bytes are read where their producer wrote them, otherwise in `buffer`. The
+    /// message is released when `handle` returns, and delivered again if `handle` panics.
     ///
     /// # Errors
     ///
@@ -353,14 +356,14 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
             .recv_leased(buffer, deadline, |meta, bytes| handle(meta.kind, bytes))
     }
 
-    /// Hands `handle` the next message to read in place, waiting for it for as long as it takes, through a producer's
-    /// death too: where its producer wrote it, if one frame holds it, else in `buffer`. It is released when `handle`
-    /// returns, and comes again when that panics.
+    /// Hands `handle` the next message to read in place. Waits for as long as it takes, even if the producer
+    /// dies. If one frame holds the message, it is read where its producer wrote it, otherwise in `buffer`. It
+    /// is released when `handle` returns, and delivered again if `handle` panics.
     ///
     /// # Errors
     ///
-    /// [`TypedRecvError::Decode`] for bytes that are no `T`, or lie where it cannot be read: they are consumed.
-    /// [`TypedRecvError::Recv`], but for a producer's death.
+    /// [`TypedRecvError::Decode`] for bytes that are no `T`, or that lie at an address where a `T` cannot be
+    /// read: they are consumed. [`TypedRecvError::Recv`], except a producer's death.
     ///
     /// # Examples
     ///
@@ -400,11 +403,11 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
     }
 
-    /// As [`recv_leased`](Self::recv_leased), waiting until the deadline.
+    /// As [`recv_leased`](Self::recv_leased), but waits only until the deadline.
     ///
     /// # Errors
     ///
-    /// As [`recv_leased`](Self::recv_leased), and all of [`TypedRecvError::Recv`].
+    /// As [`recv_leased`](Self::recv_leased), and every [`TypedRecvError::Recv`].
     ///
     /// # Examples
     ///
@@ -442,8 +445,8 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         Ok(result)
     }
 
-    /// Handles the values that are there, one ring's worth of frames at the most, and returns how many messages that
-    /// were, those included that could not be decoded. Never waits.
+    /// Handles the messages that are available and returns how many there were, including those that could not
+    /// be decoded. It takes in at most one ring's worth of frames. Never waits.
     ///
     /// # Errors
     ///
@@ -482,7 +485,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         handled
     }
 
-    /// As [`process_available`](Self::process_available), for messages that are read in place.
+    /// As [`process_available`](Self::process_available), but the messages are read in place.
     ///
     /// # Errors
     ///
@@ -522,13 +525,13 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         handled
     }
 
-    /// Hands the next message to the handler that `table` has for its kind, waiting for it until the deadline. Returns the
-    /// kind.
+    /// Hands the next message to the handler that `table` has for the message's kind, and returns the kind.
+    /// Waits for the message until the deadline.
     ///
     /// # Errors
     ///
-    /// [`TypedRecvError::NoKinds`] for an empty table. [`TypedRecvError::UnknownKind`] and [`TypedRecvError::Decode`]: the
-    /// message is consumed. [`TypedRecvError::Recv`].
+    /// [`TypedRecvError::NoKinds`] for an empty table. [`TypedRecvError::UnknownKind`] and
+    /// [`TypedRecvError::Decode`]; the message is then consumed. [`TypedRecvError::Recv`].
     ///
     /// # Examples
     ///
@@ -589,12 +592,12 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
             .show_counter(CounterId::CODEC_DECODED, self.decoded);
     }
 
-    /// Shows this consumer's counters in `file`: its ring's, its frames' and how many messages were decoded, that one
-    /// every 64 messages.
+    /// Shows this consumer's counters in `file`: those of its ring, those of its frames, and the number of
+    /// messages that were decoded. That number is brought up to date every 64 messages.
     ///
     /// # Errors
     ///
-    /// [`TransportError::Counters`](crate::TransportError::Counters); nothing has changed then.
+    /// [`TransportError::Counters`](crate::TransportError::Counters); then nothing has changed.
     ///
     /// # Examples
     ///
@@ -616,7 +619,8 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         self.raw.attach_counters(file)
     }
 
-    /// This consumer's counters as they are now; a file that they are attached to is brought up to date.
+    /// This consumer's counters as they are now. If they are attached to a file, the file is brought up to
+    /// date.
     ///
     /// # Examples
     ///
@@ -640,7 +644,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         self.raw.counters()
     }
 
-    /// The framed transport underneath.
+    /// The framed transport that carries the messages.
     ///
     /// # Examples
     ///
@@ -683,7 +687,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         self.raw.leave()
     }
 
-    /// Detaches, as dropping does, but with its errors.
+    /// Detaches, as dropping does, but returns the errors.
     ///
     /// # Errors
     ///
@@ -707,7 +711,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     }
 }
 
-/// The value of a message, which is released in any case.
+/// Decodes a message and releases it, whether or not it can be decoded.
 #[inline(always)]
 pub(crate) fn decode<T: Codec, F: FramedTransportFrame, B>(
     message: Message<'_, F, B>,
@@ -722,15 +726,18 @@ pub(crate) fn decode<T: Codec, F: FramedTransportFrame, B>(
     }
 }
 
-/// Puts them side by side, by a call. In line, the compiler moves a value together with the padding before it, as one
-/// piece from an odd address. No store of the value's own words is as wide, so the processor reads them from the cache, and
-/// that is after the release that was stored before them has got there.
+/// Puts the two side by side, in a function that is never inlined. If it were, the compiler would move the
+/// value together with the padding before it, as one piece from an odd address. No store of the value's own
+/// words is as wide as that piece, so the processor could not forward those stores and would read the piece
+/// from the cache. That read has to wait until the release, which was stored before the value's words, has
+/// reached the cache.
 #[inline(never)]
 fn pair<T>(kind: u8, value: T) -> (u8, T) {
     (kind, value)
 }
 
-/// Whole results, away from the way of a value: otherwise its words are taken apart and put together again.
+/// Builds the whole error result in a cold function, away from the path of a value: otherwise the compiler
+/// takes the value's words apart and puts them together again.
 #[cold]
 #[inline(never)]
 fn undecodable<T, E: From<DecodeError>, F: FramedTransportFrame, B>(

@@ -1,4 +1,4 @@
-//! What can go wrong with typed messages.
+//! Errors of typed messages.
 
 use disruptor_mp::RecvError;
 
@@ -18,20 +18,20 @@ use crate::transport::TransportError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedPublishError {
-    /// It could not be encoded.
+    /// The message could not be encoded.
     #[error("a message of kind {kind} was not sent: {source}")]
     Encode {
-        /// Its kind.
+        /// The message's kind.
         kind: u8,
-        /// What the codec said.
+        /// The codec's error.
         source: CodecError,
     },
-    /// The transport did not take it.
+    /// The transport did not accept the message.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }
 
-/// A message that could not be decoded. It is consumed; the next one follows.
+/// A message that could not be decoded. It is consumed; the next call continues after it.
 ///
 /// # Examples
 ///
@@ -54,11 +54,11 @@ pub enum TypedPublishError {
 #[derive(Debug, thiserror::Error)]
 #[error("a message of kind {kind} and {len} bytes was dropped: {source}")]
 pub struct DecodeError {
-    /// Its kind.
+    /// The message's kind.
     pub kind: u8,
-    /// Its length in bytes.
+    /// The message's length in bytes.
     pub len: usize,
-    /// What the codec said.
+    /// The codec's error.
     pub source: CodecError,
 }
 
@@ -83,7 +83,7 @@ pub struct DecodeError {
 ///     match rx.recv::<Bincode<u64>>(Deadline::NEVER) {
 ///         Ok((_kind, Bincode(number))) => println!("{number}"),
 ///         Err(TypedRecvError::Recv(RecvError::Closed)) => break,
-///         Err(TypedRecvError::Decode(_)) => dropped += 1, // and go on
+///         Err(TypedRecvError::Decode(_)) => dropped += 1, // and continue
 ///         Err(error) => return Err(error.into()),
 ///     }
 /// }
@@ -94,20 +94,21 @@ pub struct DecodeError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedRecvError {
-    /// None came.
+    /// No message was received.
     #[error(transparent)]
     Recv(#[from] RecvError),
-    /// One came that could not be decoded. It is consumed; the next call goes on behind it.
+    /// A message could not be decoded. It is consumed; the next call continues after it.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// One came that the table has no handler for. It is consumed; the next call goes on behind it.
+    /// The table has no handler for a message's kind. The message is consumed; the next call continues after
+    /// it.
     #[error(
         "a message of kind {kind} and {len} bytes was dropped: the table has handlers for {known:?} only"
     )]
     UnknownKind {
-        /// Its kind.
+        /// The message's kind.
         kind: u8,
-        /// Its length in bytes.
+        /// The message's length in bytes.
         len: usize,
         /// The kinds that have a handler.
         known: Vec<u8>,
@@ -124,11 +125,11 @@ pub enum TypedRecvError {
 /// ```
 /// use myelon::{RecvError, TypedRecvError, TypedServeError};
 ///
-/// /// Whether a worker goes on.
+/// /// Whether a worker continues.
 /// fn goes_on(error: &TypedServeError) -> bool {
 ///     match error {
 ///         TypedServeError::Recv(TypedRecvError::Recv(end)) => *end == RecvError::Timeout,
-///         TypedServeError::Recv(_) => true, // no request of this type: the next one follows
+///         TypedServeError::Recv(_) => true, // no request of this type: continue with the next one
 ///         _ => false,
 ///     }
 /// }
@@ -138,7 +139,7 @@ pub enum TypedRecvError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedServeError {
-    /// No request came, or none of the type.
+    /// No request came, or a request came that is not of the type.
     #[error(transparent)]
     Recv(#[from] TypedRecvError),
     /// The answer was not sent.
@@ -146,7 +147,7 @@ pub enum TypedServeError {
     Publish(#[from] TypedPublishError),
 }
 
-/// A kind has two handlers.
+/// A kind already has a handler.
 ///
 /// # Examples
 ///

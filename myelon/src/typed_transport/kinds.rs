@@ -6,7 +6,7 @@ use super::consumer::failed;
 use super::error::{KindTaken, TypedRecvError};
 use crate::codec::{Codec, CodecError, ZeroCopyCodec};
 
-/// What is done with a message's bytes.
+/// A handler of a message's bytes.
 type Handler<'h> = Box<dyn FnMut(&[u8]) -> Result<(), CodecError> + 'h>;
 
 /// A handler for each kind of message: see [`TypedConsumer::dispatch`](super::TypedConsumer::dispatch).
@@ -42,7 +42,7 @@ pub struct KindTable<'h> {
 }
 
 impl<'h> KindTable<'h> {
-    /// No handlers.
+    /// A table without handlers.
     ///
     /// # Examples
     ///
@@ -55,7 +55,7 @@ impl<'h> KindTable<'h> {
         }
     }
 
-    /// Messages of this kind are decoded as `T` and handled.
+    /// Decodes messages of this kind as `T` and hands them to `handle`.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl<'h> KindTable<'h> {
         )
     }
 
-    /// Messages of this kind are handled where they lie.
+    /// Hands messages of this kind to `handle` to be read in place.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Sending values.
 
 use disruptor_mp::{
-    CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
+    CloseReport, CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
     MultiProcessResult, RequiredConsumerLivenessConfig, Sequence, SharedMemory,
 };
 
@@ -12,7 +12,7 @@ use crate::transport::{
     TransportResult,
 };
 
-/// How many messages pass before the count of them is shown: a power of two.
+/// The shown count of messages is brought up to date each time this many messages have passed: a power of two.
 pub(super) const SHOWN_EVERY: u64 = 64;
 
 /// Sends values of any [`Codec`] over a ring of frames. [`MmapTypedProducer`] is this type.
@@ -28,17 +28,18 @@ pub(super) const SHOWN_EVERY: u64 = 64;
 /// let name = myelon::portable_shm_segment_name("doc");
 /// let mut tx = TypedProducer::<FixedFrame<1024>>::create(&name, 64)?;
 /// let prices = vec![101_u64, 102];
-/// tx.send(Bincode::of(&prices), 1, Deadline::NEVER)?; // it is not moved
+/// tx.send(Bincode::of(&prices), 1, Deadline::NEVER)?; // the values are not moved
 /// tx.publish_raw(b"as it is", 2)?;
+/// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // without consumers the ring is kept
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct TypedProducer<F: FramedTransportFrame, B = SharedMemory> {
     raw: FramedTransportProducer<F, B>,
-    /// Where messages are encoded that do not fit a frame.
+    /// Messages that do not fit a frame are encoded here.
     scratch: Vec<u8>,
-    /// Whether the last message did not fit a frame: then the next one is not tried in one.
+    /// Whether the last message did not fit a frame. If so, the next one is not tried in a frame first.
     is_long: bool,
     encoded: u64,
 }
@@ -67,7 +68,8 @@ enum Patience {
 }
 
 impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
-    /// Creates the ring `place` with `depth` frames, a power of two, or takes over the one that a dead producer left.
+    /// Creates the ring `place` with `depth` frames, a power of two, or takes over the ring that a dead
+    /// producer left.
     ///
     /// # Errors
     ///
@@ -88,8 +90,8 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         FramedTransportProducer::create(place, depth).map(Self::over)
     }
 
-    /// As [`create`](Self::create), and expects the consumers with these ids: until each has come the ring is filled once
-    /// and no further, so that a late one misses nothing.
+    /// As [`create`](Self::create), but expects the consumers with these ids. Until each of them has come, the
+    /// ring is filled once and no further, so that a consumer that comes late misses nothing.
     ///
     /// # Errors
     ///
@@ -114,7 +116,28 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         FramedTransportProducer::create_with_consumers(place, depth, ids).map(Self::over)
     }
 
-    /// The producer that `builder` builds: with whatever layer 0 can do.
+    /// Stops expecting consumers: see [`FramedTransportProducer::free_running`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::TypedProducer;
+    /// use myelon::transport::FixedFrame;
+    ///
+    /// # let name = &myelon::portable_shm_segment_name("doc");
+    /// let mut tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?.free_running();
+    /// for _ in 0..100 {
+    ///     tx.raw().try_publish(b"whoever is there may read it", 1)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn free_running(mut self) -> Self {
+        self.raw = self.raw.free_running();
+        self
+    }
+
+    /// The producer that `builder` builds, with every option that layer 0 has.
     ///
     /// # Errors
     ///
@@ -148,7 +171,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     ///
     /// # Errors
     ///
-    /// [`TypedPublishError`], but for a time-out.
+    /// [`TypedPublishError`], except a time-out.
     ///
     /// # Examples
     ///
@@ -178,7 +201,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     ///
     /// # Errors
     ///
-    /// [`TypedPublishError`]: the message is not received then.
+    /// [`TypedPublishError`]; then the message is not received.
     ///
     /// # Examples
     ///
@@ -241,8 +264,8 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self.send_by(message, kind, Patience::None)
     }
 
-    /// Sends a value, waiting for space for as long as the required consumers make progress. Returns the sequence of its
-    /// last frame.
+    /// Sends a value. Waits for space for as long as the required consumers make progress. Returns the sequence of
+    /// the message's last frame.
     ///
     /// # Errors
     ///
@@ -278,7 +301,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self.send_by(message, kind, Patience::Managed)
     }
 
-    /// Straight into a frame, if it fits one.
+    /// Encodes the message straight into a frame if it fits one.
     #[inline(always)]
     fn send_by<T: Codec>(
         &mut self,
@@ -297,7 +320,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
                         return Ok(sequence);
                     }
                 }
-                // not even the time of sending fits a frame
+                // the frame is too small even for the time of sending
                 Err(TransportError::DoesNotFitFrame { limit: 0, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -343,7 +366,8 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
             .set_counter(CounterId::CODEC_ENCODED, encoded);
     }
 
-    /// Sends bytes as they are, waiting for space for as long as it takes: see [`FramedTransportProducer::publish`].
+    /// Sends bytes as they are. Waits for space for as long as it takes: see
+    /// [`FramedTransportProducer::publish`].
     ///
     /// # Errors
     ///
@@ -402,7 +426,8 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self
     }
 
-    /// From now on each message tells when it was sent: see [`FramedTransportProducer::stamp_send_times`].
+    /// From now on, each message carries the time at which it was sent: see
+    /// [`FramedTransportProducer::stamp_send_times`].
     ///
     /// # Examples
     ///
@@ -424,12 +449,12 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self
     }
 
-    /// Shows this producer's counters in `file`: its ring's, its frames' and how many messages were encoded, that one
-    /// every 64 messages.
+    /// Shows this producer's counters in `file`: those of its ring, those of its frames, and the number of
+    /// messages that were encoded. That number is brought up to date every 64 messages.
     ///
     /// # Errors
     ///
-    /// [`TransportError::Counters`]; nothing has changed then.
+    /// [`TransportError::Counters`]; then nothing has changed.
     ///
     /// # Examples
     ///
@@ -455,7 +480,8 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self.raw.attach_counters(file)
     }
 
-    /// This producer's counters as they are now; a file that they are attached to is brought up to date.
+    /// This producer's counters as they are now. If they are attached to a file, the file is brought up to
+    /// date.
     ///
     /// # Examples
     ///
@@ -478,7 +504,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self.raw.counters()
     }
 
-    /// The framed transport underneath.
+    /// The framed transport that carries the messages.
     ///
     /// # Examples
     ///
@@ -498,7 +524,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         &mut self.raw
     }
 
-    /// Says that no message will follow, as dropping does, but with its errors.
+    /// Ends the stream of messages, as dropping does, but returns the errors.
     ///
     /// # Errors
     ///
@@ -521,12 +547,12 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn close(self) -> MultiProcessResult<()> {
+    pub fn close(self) -> MultiProcessResult<CloseReport> {
         self.raw.close()
     }
 }
 
-/// A whole frame to encode into.
+/// Claims a whole frame to encode into.
 #[inline(always)]
 fn reserve<F: FramedTransportFrame, B>(
     raw: &mut FramedTransportProducer<F, B>,

@@ -1,4 +1,5 @@
-//! A message of every kind of value, random ones, and what every codec must do with them.
+//! A message with every kind of value, random messages of that type, and the requirements that every codec must
+//! meet for them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ pub(crate) enum Body {
     Nested(#[cfg_attr(feature = "rkyv", rkyv(omit_bounds))] Box<Message>),
 }
 
-/// Any message, nested a few deep.
+/// Any message, nested a few levels deep.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
     let flat = prop_oneof![
         Just(Body::Empty),
@@ -105,7 +106,7 @@ fn around(body: impl Strategy<Value = Body>) -> impl Strategy<Value = Message> {
     })
 }
 
-/// One with something in every field.
+/// A message with a value in every field.
 pub(crate) fn full_message() -> Message {
     let inner = Message {
         body: Body::Named {
@@ -128,7 +129,7 @@ pub(crate) fn full_message() -> Message {
     }
 }
 
-/// All ways of encoding give the same bytes; what has no room is refused, whatever the room.
+/// Asserts that all ways of encoding give the same bytes, and that every output that is too short is refused.
 pub(crate) fn encodes_alike<C: Codec>(message: &C) {
     let bytes = message.encode().expect("encodes");
     let mut appended = vec![9; 3];
@@ -163,7 +164,8 @@ pub(crate) fn encodes_alike<C: Codec>(message: &C) {
     }
 }
 
-/// Hands `look` every truncation of the bytes, every flipped bit, and every byte replaced by an extreme one.
+/// Calls `look` with every truncation of the bytes, every single flipped bit, and every byte replaced by an
+/// extreme value.
 pub(crate) fn damaged(bytes: &[u8], mut look: impl FnMut(&[u8])) {
     for len in 0..bytes.len() {
         look(&bytes[..len]);
@@ -179,7 +181,8 @@ pub(crate) fn damaged(bytes: &[u8], mut look: impl FnMut(&[u8])) {
     }
 }
 
-/// What decodes encodes to bytes that stand for the same; the rest is an error with a text.
+/// Asserts that a message that can be decoded is encoded to bytes that represent the same message, and that
+/// otherwise there is an error with a text.
 pub(crate) fn sane<C: Codec>(bytes: &[u8]) {
     match C::decode(bytes) {
         Ok(message) => {
@@ -191,7 +194,7 @@ pub(crate) fn sane<C: Codec>(bytes: &[u8]) {
     }
 }
 
-/// The error, as a text.
+/// The text of the error.
 pub(crate) fn text<T>(result: Result<T, CodecError>) -> String {
     result.err().expect("an error").to_string()
 }

@@ -15,8 +15,8 @@ fn count(size: usize) {
     LARGEST.with(|largest| largest.set(largest.get().max(size)));
 }
 
-// SAFETY: everything is the system's allocator's; counting allocates nothing, the cells need no constructor and no
-// destructor.
+// SAFETY: every call is passed on to the system's allocator. Counting allocates nothing; its cells need no
+// constructor and no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());

@@ -1,5 +1,5 @@
-//! Frames written by hand, sound, damaged and made up: a message is delivered exactly if its frames are, header by header,
-//! the ones that its producer would have written.
+//! Frames written by hand: sound, damaged and made up. A message is delivered exactly if its frames are, header
+//! by header, the frames that its producer would have written.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ const PIECES: usize = if cfg!(miri) { 4 } else { 16 };
 
 type Header = [u8; FRAME_HEADER_BYTES];
 
-/// What becomes of a message's frames.
+/// How the frames of a message are damaged.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     None,
     /// This bit of the header of this frame is flipped.
     Flip(usize, usize),
-    /// This frame says that it belongs to the message so many after.
+    /// This frame names a message that began this many sequences later.
     Foreign(usize, u32),
     /// This frame is missing.
     Missing(usize),
-    /// This one comes twice.
+    /// This frame comes twice.
     Twice(usize),
-    /// This one changes places with the one after it.
+    /// This frame and the next one are swapped.
     Swapped(usize),
-    /// It ends after so many.
+    /// The message ends after this many frames.
     Cut(usize),
 }
 
@@ -41,7 +41,7 @@ enum Piece {
     Message(usize, bool, Damage),
     /// Any bytes.
     Bytes(Header),
-    /// A header that is sound by itself; true: it says which sequence is its own.
+    /// A header that is sound by itself. If the flag is true, its `msg_id` is that of its own sequence.
     Made(FrameMeta, bool),
 }
 
@@ -50,7 +50,7 @@ struct Scenario {
     depth: usize,
     first: Sequence,
     limit: usize,
-    /// Received after so many frames.
+    /// The consumer receives after this many frames.
     every: usize,
     pieces: Vec<Piece>,
 }
@@ -106,7 +106,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 
 for_each_frame!(play, CASES, scenario());
 
-/// The headers of a sound message of `len` bytes, its time among them, whose first frame has this sequence.
+/// The headers of a sound message whose first frame has this `sequence`. `start.len` includes the time.
 fn sound<F: FramedTransportFrame>(start: FrameMeta, sequence: Sequence) -> Vec<Header> {
     let frames = (start.len as usize).div_ceil(F::PAYLOAD_BYTES).max(1);
     let header = |index: usize| {
@@ -128,7 +128,7 @@ fn sound<F: FramedTransportFrame>(start: FrameMeta, sequence: Sequence) -> Vec<H
     (0..frames).map(header).collect()
 }
 
-/// All headers, in the order of the ring.
+/// The headers of all frames, in the order of the ring.
 fn headers<F: FramedTransportFrame>(scenario: &Scenario) -> Vec<Header> {
     let mut all: Vec<Header> = Vec::new();
     for piece in &scenario.pieces {
@@ -186,7 +186,7 @@ impl Damage {
     }
 }
 
-/// The message that starts with the frame of this index, if it is one: what is delivered.
+/// The message to be delivered that starts with the frame of this index, if one does.
 fn message_at<F: FramedTransportFrame>(
     scenario: &Scenario,
     headers: &[Header],
@@ -196,7 +196,7 @@ fn message_at<F: FramedTransportFrame>(
     let is_timed = start.flags & frame_flags::TIMED != 0;
     let time = if is_timed { TIME_BYTES } else { 0 };
     let len = (start.len as usize).checked_sub(time)?;
-    // what is longer than all frames together cannot be there
+    // a message longer than all frames together cannot be complete
     if len > scenario.limit || start.len as usize > headers.len() * F::PAYLOAD_BYTES {
         return None;
     }
@@ -208,7 +208,7 @@ fn message_at<F: FramedTransportFrame>(
     Some((start.kind, payloads.take(len).collect()))
 }
 
-/// Receives what there is, each time in another way.
+/// Receives every message that is there, in a way that changes with `turn`.
 fn drain<F: FramedTransportFrame>(rx: &mut Rx<F>, turn: usize, delivered: &mut Vec<(u8, Vec<u8>)>) {
     match turn % 3 {
         0 => {
@@ -254,7 +254,7 @@ fn play<F: FramedTransportFrame>(scenario: Scenario) {
         }
     }
     drain(&mut rx, 0, &mut delivered);
-    // whatever was there, the next one arrives
+    // whatever was in the ring, the next message arrives
     tx.try_publish(&[], 7).expect("space for one frame");
     let mut last = Vec::new();
     drain(&mut rx, 0, &mut last);

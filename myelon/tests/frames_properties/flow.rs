@@ -1,4 +1,4 @@
-//! Threads: messages of up to several rings flow to consumers that receive in every form, panic, and come back.
+//! Threads: messages of up to several rings flow to consumers that receive in every way, panic, and come back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -24,9 +24,9 @@ enum Send {
     Within,
     Managed,
     Timed,
-    /// Tried until it fits, if it ever does.
+    /// Tried until it fits, if it can ever fit.
     Try,
-    /// In place, if it fits.
+    /// Written in place, if it fits.
     Reserve,
     Raw,
 }
@@ -40,11 +40,11 @@ enum Receive {
     BlockingOwned,
     BlockingLeased,
     Process,
-    /// Handled twice, as the first time panics.
+    /// Handled twice, because the first handler panics.
     LeasedPanics,
     ProcessPanics,
     Uncommitted,
-    /// Received, dropped with its consumer and received again.
+    /// Received, dropped together with its consumer, and received again.
     Rejoin,
 }
 
@@ -52,9 +52,9 @@ enum Receive {
 struct Scenario {
     depth: usize,
     first: Sequence,
-    /// How, so many tenths of a ring, and so many bytes.
+    /// For each message: how it is sent, and its length as tenths of a ring plus bytes.
     messages: Vec<(Send, usize, usize)>,
-    /// What each of the consumers does in turn.
+    /// The ways in which each consumer receives, in turn.
     readers: [Vec<Receive>; 2],
 }
 
@@ -99,7 +99,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 
 for_each_frame!(play, CASES, scenario());
 
-/// Long enough for everything that happens.
+/// A deadline long enough for everything that must happen.
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(10))
 }
@@ -110,12 +110,12 @@ impl Scenario {
         tenths * self.depth * F::PAYLOAD_BYTES / 10 + more
     }
 
-    /// What is sent, and as which kind.
+    /// The kind and the bytes of a message.
     fn message<F: FramedTransportFrame>(&self, index: usize) -> (u8, Vec<u8>) {
         (index as u8, bytes(self.len::<F>(index), index))
     }
 
-    /// Whether the ring can hold all of it.
+    /// Whether the ring can hold the whole message.
     fn is_held<F: FramedTransportFrame>(&self, index: usize) -> bool {
         let time = match self.messages[index].0 {
             Send::Timed => TIME_BYTES,
@@ -166,7 +166,7 @@ struct Reader<'a, F: FramedTransportFrame> {
     id: &'static str,
     rx: Option<Rx<F>>,
     buffer: ReassemblyBuffer,
-    /// The next message.
+    /// The index of the next message.
     at: usize,
 }
 
@@ -226,7 +226,7 @@ impl<F: FramedTransportFrame> Reader<'_, F> {
         self.at += 1;
     }
 
-    /// A burst, which ends in a panic when so many were handled.
+    /// A burst that panics after this many messages.
     fn process(&mut self, panics_at: usize) {
         let (scenario, mut at) = (self.scenario, self.at);
         let rx = self.rx.as_mut().unwrap();
@@ -251,7 +251,7 @@ impl<F: FramedTransportFrame> Reader<'_, F> {
                 break;
             }
             self.receive(*how);
-            // a list of nothing but panics would not get on
+            // receive in a plain way as well, because a list of panics alone would make no progress
             if self.at < count {
                 self.receive(Receive::Recv);
             }
@@ -265,7 +265,7 @@ impl<F: FramedTransportFrame> Reader<'_, F> {
     }
 }
 
-/// A consumer that fails holds the ring: the producer is not to wait for it.
+/// Cancels the producer's wait when a consumer's thread fails, because that consumer still holds the ring.
 struct Alarm<'a>(&'a CancelToken);
 
 impl Drop for Alarm<'_> {

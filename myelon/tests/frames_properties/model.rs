@@ -1,5 +1,5 @@
-//! One thread, every form of sending and receiving, panics, deaths and returns; a model knows what each consumer gets next,
-//! how far it has released, and what it has counted.
+//! One thread that uses every way of sending and receiving, panics, deaths and returns. A model predicts which
+//! message each consumer receives next, how far it has released, and what it has counted.
 
 use std::mem::forget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ enum Send {
     Reserve,
     TryReserve,
     ReserveManaged,
-    /// Reserved longer than it gets.
+    /// Reserved longer than the message, then truncated.
     Truncate,
 }
 
@@ -53,16 +53,16 @@ enum Receive {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// So many tenths of a ring, and so many bytes.
+    /// A message whose length is this many tenths of a ring plus this many bytes.
     Send(Send, usize, usize),
     Time(bool),
     Receive(usize, Receive),
-    /// Dropped, and back with its id.
+    /// The consumer is dropped, and comes back with its id.
     Rejoin(usize),
     /// The producer dies, and another one takes over.
     Die,
     Abandon,
-    /// The ring itself is asked for, and something is held.
+    /// The caller takes the ring itself, and holds a frame.
     Lend(usize),
 }
 
@@ -109,7 +109,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Scenario {
     depth: usize,
     first: Sequence,
-    /// What the second consumer accepts, in bytes.
+    /// The second consumer's limit in bytes.
     limit: Option<usize>,
     operations: Vec<Operation>,
 }
@@ -132,18 +132,18 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 
 for_each_frame!(play, CASES, scenario());
 
-/// A call with this deadline does what it can at once.
+/// A call with this deadline only does what it can do at once.
 fn at_once() -> Deadline {
     Deadline::after(Duration::ZERO)
 }
 
-/// What lies in the ring from `first` on.
+/// A message, or the published part of one, in the ring from `first` on.
 #[derive(Clone, Debug)]
 struct Item {
     first: Sequence,
     /// How many frames were published.
     frames: usize,
-    /// How many it takes to be whole.
+    /// How many frames the whole message takes.
     whole: usize,
     kind: u8,
     message: Vec<u8>,
@@ -156,21 +156,22 @@ impl Item {
     }
 }
 
-/// A consumer, and what the model knows of it.
+/// A consumer, and the model's state for it.
 struct Reader<F: FramedTransportFrame> {
     id: &'static str,
     rx: Option<Rx<F>>,
     limit: usize,
     buffer: ReassemblyBuffer,
-    /// The item that it gets next.
+    /// The index of the item that it receives next.
     at: usize,
-    /// The item before is one without an end, and nothing has followed it: whether its frames are held.
+    /// Set if the item before has no end and nothing has followed it: its first sequence, and whether its
+    /// frames are held.
     cut: Option<(Sequence, bool)>,
     counted: Received,
 }
 
 impl<F: FramedTransportFrame> Reader<F> {
-    /// The next message, past what is dropped.
+    /// The next message, after items that are dropped.
     fn poll<'a>(&mut self, items: &'a [Item], depth: usize) -> Option<&'a Item> {
         while let Some(item) = items.get(self.at) {
             self.end_cut();
@@ -193,7 +194,7 @@ impl<F: FramedTransportFrame> Reader<F> {
         }
     }
 
-    /// What is held comes again.
+    /// Held frames are delivered again.
     fn go_back(&mut self) {
         if let Some((_, true)) = self.cut {
             self.cut = None;
@@ -201,7 +202,7 @@ impl<F: FramedTransportFrame> Reader<F> {
         }
     }
 
-    /// Somebody asks for the ring, and holds what comes next.
+    /// The caller takes the ring, and holds the next frame.
     fn lend(&mut self) {
         if let Ok(Some(frame)) = self.rx().ring().try_recv() {
             frame.hold();
@@ -215,7 +216,7 @@ impl<F: FramedTransportFrame> Reader<F> {
         self.counted.reassembled += u64::from(item.frames > 1);
     }
 
-    /// The first sequence that is not released.
+    /// The first sequence that has not been released.
     fn position(&self, items: &[Item], tail: Sequence) -> Sequence {
         match self.cut {
             Some((first, true)) => first,
@@ -239,7 +240,7 @@ impl<F: FramedTransportFrame> Reader<F> {
         );
     }
 
-    /// Receives once. Says how many messages were delivered.
+    /// Receives once, in the given way.
     fn receive(&mut self, how: Receive, items: &[Item], depth: usize) {
         let Some(item) = self.poll(items, depth) else {
             return self.receive_nothing(how);
@@ -347,7 +348,7 @@ impl<F: FramedTransportFrame> Reader<F> {
             self.deliver(item);
             expected.push(item);
         }
-        // one more is handed out, and comes again
+        // one more message is handed to the handler, which panics, so that it comes again
         let is_panic =
             frames < depth && panics_at == expected.len() && self.poll(items, depth).is_some();
         let rx = self.rx.as_mut().unwrap();
@@ -393,14 +394,14 @@ fn check_meta(item: &Item, meta: ReceivedMessageMeta) {
     assert_eq!(meta.sent_at_ns.is_some(), item.is_timed);
 }
 
-/// The ring, everybody on it, and everything that was sent.
+/// The ring, its producer and consumers, and everything that was sent.
 struct Bench<F: FramedTransportFrame> {
     ring: HeapRing<F>,
     depth: usize,
     tx: Option<Tx<F>>,
     is_timed: bool,
     items: Vec<Item>,
-    /// The next sequence.
+    /// The next sequence to be published.
     tail: Sequence,
     readers: Vec<Reader<F>>,
 }
@@ -478,7 +479,7 @@ impl<F: FramedTransportFrame> Bench<F> {
         let tx = self.tx.as_mut().unwrap();
         let mut frames = if whole <= free { whole } else { 0 };
         let reserved = match how {
-            // these would wait
+            // these calls would wait
             Send::Publish | Send::Managed if free < whole => return,
             Send::ReserveManaged if fits && free == 0 => return,
             Send::Publish => Ok(tx.publish(&message, kind)),
@@ -554,7 +555,7 @@ impl<F: FramedTransportFrame> Bench<F> {
         }
     }
 
-    /// The end: everybody gets what is left, and is told.
+    /// The end: every consumer receives what is left, and then the end.
     fn end(mut self) {
         self.tx.take().unwrap().close().unwrap();
         for reader in &mut self.readers {

@@ -1,7 +1,7 @@
-//! Frames of a test's own.
+//! Frames that a test defines itself.
 
-/// A frame that holds so many bytes, whichever number it says; `header` and `header_mut` are done each time that it is asked
-/// for either.
+/// A frame that holds `holds` bytes and reports `says` as its payload size. The functions `header` and
+/// `header_mut` are called each time that the frame is asked for its header or its mutable header.
 macro_rules! own_frame {
     (
         $(#[$documentation:meta])*

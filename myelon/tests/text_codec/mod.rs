@@ -1,8 +1,8 @@
-//! A codec of a test's own.
+//! A codec that a test defines itself.
 
 use myelon::codec::{Codec, CodecError, ZeroCopyCodec};
 
-/// Text as it is; what is no UTF-8 cannot be decoded, and "forbidden" cannot be encoded.
+/// Text as its own encoding. Bytes that are not UTF-8 cannot be decoded, and "forbidden" cannot be encoded.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Text(pub(crate) String);
 

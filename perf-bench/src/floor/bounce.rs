@@ -1,4 +1,4 @@
-//! The time that a cache line takes from one core to the other and back.
+//! The time that a cache line takes to move from one core to another and back.
 
 use std::sync::atomic::Ordering::{Acquire, Release};
 
@@ -27,7 +27,7 @@ pub(crate) fn run(arena: &Arena, clock: &Clock, two_lines: bool, count: u64) -> 
         ticks.push(now.wrapping_sub(before));
         before = now;
     }
-    // For the next round: the peer has seen every value, so nobody else touches the lines now.
+    // Reset for the next round. The peer has seen every value, so no other process touches the lines now.
     ping.store(0, Release);
     pong.store(0, Release);
     Outcome {

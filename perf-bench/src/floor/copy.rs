@@ -1,7 +1,9 @@
-//! How fast one core can have what the other one has just written: blocks in shared memory, handed over by a stamp each.
+//! How fast one core can copy data that the other core has just written: blocks in shared memory, each handed
+//! over by a stamp.
 //!
-//! The producer copies a message of its own into the block, the consumer copies it out into memory of its own: no
-//! transport between two memories does with less. A block's stamp has a line of its own before it.
+//! The producer copies a message of its own into the block, and the consumer copies it out into its own memory.
+//! No transport between two private memories does less work. A block's stamp has a line of its own before the
+//! block.
 
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -9,10 +11,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use crate::watch::spin_until;
 
-/// The line before each block.
+/// Bytes of the line before each block.
 const STAMP_BYTES: usize = 64;
 
-/// How far it is from block to block.
+/// Bytes from one block to the next.
 pub(crate) const fn stride(size_bytes: usize) -> usize {
     STAMP_BYTES + size_bytes
 }
@@ -27,7 +29,8 @@ pub(crate) struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    /// `base` has room for `capacity` blocks, a power of two, at their [`stride`], and is aligned to 64.
+    /// `base` must have room for `capacity` blocks at their [`stride`], and be aligned to 64. `capacity` is a
+    /// power of two.
     pub(crate) fn new(
         base: *mut u8,
         size_bytes: usize,
@@ -46,31 +49,31 @@ impl<'a> Blocks<'a> {
     fn block(&self, sequence: u64) -> (&'a AtomicU64, *mut u8) {
         let at = (sequence & self.mask) as usize * stride(self.size_bytes);
         let stamp = self.base.wrapping_add(at);
-        // SAFETY: masked, so inside the region that `new` was promised; aligned to 64, as region and stride are; the
-        // stamp is accessed only as an atomic.
+        // SAFETY: the sequence is masked, so the address is inside the region that `new` was promised. It is
+        // aligned to 64, as region and stride are. The stamp is accessed only as an atomic.
         let atomic = unsafe { AtomicU64::from_ptr(stamp.cast()) };
         (atomic, stamp.wrapping_add(STAMP_BYTES))
     }
 
-    /// Writes `message`, a block's worth, once the consumer has left the block.
+    /// Writes `message`, which fills a block, once the consumer has left the block.
     pub(crate) fn send(&self, sequence: u64, message: &[u8]) {
         assert_eq!(message.len(), self.size_bytes);
         let oldest = sequence as i64 - self.mask as i64 - 1;
         spin_until(|| self.committed.load(Acquire) >= oldest);
         let (stamp, block) = self.block(sequence);
-        // SAFETY: the lengths are equal, the message is private memory, and the consumer has left the block; it looks
-        // again only after the stamp.
+        // SAFETY: the lengths are equal, the message is private memory, and the consumer has left the block. It
+        // reads the block again only after the stamp.
         unsafe { ptr::copy_nonoverlapping(message.as_ptr(), block, self.size_bytes) };
         stamp.store((sequence + 1) << 2, Release);
     }
 
-    /// Reads the block into `message`, a block's worth, once it is there.
+    /// Reads the block into `message`, which has the size of a block, once the block is complete.
     pub(crate) fn receive(&self, sequence: u64, message: &mut [u8]) {
         assert_eq!(message.len(), self.size_bytes);
         let (stamp, block) = self.block(sequence);
         spin_until(|| stamp.load(Acquire) == (sequence + 1) << 2);
-        // SAFETY: the lengths are equal, the message is private memory, and the stamp says that the block is complete;
-        // the producer leaves it alone until the commit below.
+        // SAFETY: the lengths are equal, the message is private memory, and the stamp says that the block is
+        // complete. The producer does not write it until the commit below.
         unsafe { ptr::copy_nonoverlapping(block, message.as_mut_ptr(), self.size_bytes) };
         self.committed.store(sequence as i64, Release);
     }

@@ -1,10 +1,10 @@
-//! How fast this core copies memory that it already has.
+//! How fast this core copies memory that is already in its cache.
 
 use std::hint::black_box;
 
 use crate::clock::Clock;
 
-/// Bytes per second of copying `size_bytes` at a time inside a buffer that fits into the second-level cache.
+/// Bytes per second when `size_bytes` are copied at a time inside a buffer that fits the second-level cache.
 pub(crate) fn copy_bytes_per_s(clock: &Clock, size_bytes: usize) -> f64 {
     const BUFFER_BYTES: usize = 128 * 1024;
     const PASSES: usize = 64;

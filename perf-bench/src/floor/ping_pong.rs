@@ -1,4 +1,4 @@
-//! What two rings add to a two-line bounce: a message there and back on two bare streams.
+//! The cost that two rings add to a two-line bounce: a message there and back on two bare streams.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -9,7 +9,7 @@ use crate::payload::{REPLY, expected, key};
 use crate::scenario::Outcome;
 use crate::spec::Spec;
 
-/// `count` round trips from sequence `first` on.
+/// Makes `count` round trips from sequence `first` on.
 pub(crate) fn run<const W: usize>(
     arena: &mut Arena,
     clock: &Clock,

@@ -1,10 +1,15 @@
-//! The bare stamped stream: the fastest loop that we know how to write by hand, with the payload work of the scenarios.
+//! The bare stamped stream: the fastest loop that we know how to write by hand, with the same payload work as the
+//! scenarios.
 //!
-//! Policy, found by trying the alternatives: event at the start of its slot, stamp behind it (no store crosses a
-//! 32-byte boundary); one line for each event up to 56 bytes; commit per event; the gate reread with a pause only when
-//! it has run out; one pause for each look at an unready stamp; a batch is written from its last event to its first,
-//! each stamp right after its event, so that the consumer sees the batch whole and each line is written once. Packed
-//! slots share lines, and their consumer fetches 256 bytes ahead.
+//! Policy, found by trying the alternatives:
+//! - The event is at the start of its slot, with the stamp after it, so that no store crosses a 32-byte boundary.
+//! - Each event of up to 56 bytes has one line.
+//! - The consumer commits every event.
+//! - The producer rereads the gate, with a pause, only when no free slot is left.
+//! - The consumer pauses once after each poll of an unready stamp.
+//! - A batch is written from its last event to its first, each stamp right after its event, so that the consumer
+//!   sees the batch whole and each line is written once.
+//! - Packed slots share lines, and their consumer prefetches 256 bytes ahead.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -13,10 +18,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use crate::payload::{fill, fold};
 use crate::watch::spin_until;
 
-/// How far ahead the consumer of packed slots fetches.
+/// Bytes by which the consumer of packed slots prefetches.
 const AHEAD_BYTES: usize = 256;
 
-/// Where the stamp of an event of `size` bytes is, and the distance of two slots.
+/// Offset of the stamp in the slot of an event of `size` bytes, and the distance of two slots, in bytes.
 pub(crate) const fn shape(size: usize, packed: bool) -> (usize, usize) {
     let used = size + 8;
     let unit = if packed {
@@ -38,7 +43,8 @@ pub(crate) struct Slots<'a, const PACKED: bool> {
 }
 
 impl<'a, const PACKED: bool> Slots<'a, PACKED> {
-    /// `base` has room for `capacity` slots of events of `W` words, a power of two, aligned to 64.
+    /// `base` must have room for `capacity` slots of events of `W` words, and be aligned to 64. `capacity` is a
+    /// power of two.
     pub(crate) fn new(base: *mut u8, capacity: usize, committed: &'a AtomicI64) -> Self {
         let mask = capacity as u64 - 1;
         Self {
@@ -54,14 +60,14 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
         let slot = self
             .base
             .wrapping_add((sequence & self.mask) as usize * stride);
-        // SAFETY: masked, so inside the region that `new` was promised; aligned to 8, as region and stride are; the
-        // stamp is accessed only as an atomic.
+        // SAFETY: the sequence is masked, so the address is inside the region that `new` was promised. It is
+        // aligned to 8, as region and stride are. The stamp is accessed only as an atomic.
         let stamp = unsafe { AtomicU64::from_ptr(slot.wrapping_add(stamp_at).cast()) };
         (slot.cast(), stamp)
     }
 
-    /// Publishes `range` one at a time, with `key + sequence` as each one's key. Takes and returns the limit, the first
-    /// sequence for which there is no room yet: a ring beyond what is known to be consumed.
+    /// Publishes the events of `range` one at a time, each with the key `key + sequence`. Takes and returns the
+    /// limit: the first sequence for which there is no room yet, which is one ring beyond the last known commit.
     #[inline(always)]
     pub(crate) fn produce<const W: usize>(
         &self,
@@ -78,7 +84,7 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
         limit
     }
 
-    /// The same, `BATCH` at a time: a constant, so that nothing but the slots is stored to in the loop.
+    /// The same, `BATCH` events at a time. `BATCH` is a constant, so that the loop stores to nothing but the slots.
     pub(crate) fn produce_batches<const W: usize, const BATCH: u64>(
         &self,
         range: Range<u64>,
@@ -96,17 +102,18 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
         limit
     }
 
-    /// The slot's stamp is behind its event, so the stores go upwards through its lines.
+    /// The slot's stamp comes after its event, so the stores move upwards through the slot's lines.
     #[inline(always)]
     fn write<const W: usize>(&self, sequence: u64, key: u64) {
         let (event, stamp) = self.slot::<W>(sequence);
-        // SAFETY: the gate says that the consumer has left this slot; it looks again only after the stamp.
+        // SAFETY: the gate says that the consumer has left this slot. It reads the slot again only after the stamp.
         fill(unsafe { &mut *event }, key.wrapping_add(sequence));
         stamp.store((sequence + 1) << 2, Release);
     }
 
-    /// Waits until sequences below `end` fit; returns how far they fit now. Apart, so that the loops above keep all
-    /// they need in registers: on some processors each private store between slots costs a fifth.
+    /// Waits until all sequences below `end` fit; returns the new limit. This is a separate function so that the
+    /// loops above keep all their variables in registers: on some processors each private store between slots
+    /// costs a fifth of the rate.
     #[cold]
     #[inline(never)]
     fn refill(&self, end: u64) -> u64 {
@@ -118,7 +125,7 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
         limit
     }
 
-    /// Consumes `range` and folds it into `hash`.
+    /// Consumes the events of `range` and folds them into `hash`.
     #[inline(always)]
     pub(crate) fn consume_into<const W: usize>(&self, mut hash: u64, range: Range<u64>) -> u64 {
         for sequence in range {
@@ -130,7 +137,7 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
             if stamp.load(Acquire) != (sequence + 1) << 2 {
                 wait(stamp, (sequence + 1) << 2);
             }
-            // SAFETY: the stamp says that the event is complete; the producer leaves it alone until the commit below.
+            // SAFETY: the stamp says that the event is complete. The producer does not write it until the commit below.
             hash = fold(hash, unsafe { &*event });
             self.committed.store(sequence as i64, Release);
         }
@@ -138,20 +145,20 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
     }
 }
 
-/// A hint; on processors without a stable one, nothing.
+/// A prefetch hint. It does nothing on processors without a stable intrinsic for it.
 #[inline(always)]
 fn prefetch(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program can see, whatever the address.
+        // SAFETY: a prefetch has no effect that the program can observe, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
 }
 
-/// Apart for the same reason.
+/// A separate function for the same reason as `refill`.
 #[cold]
 #[inline(never)]
 fn wait(stamp: &AtomicU64, expected: u64) {

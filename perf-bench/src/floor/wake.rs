@@ -1,4 +1,4 @@
-//! Waking another process through a word of shared memory, and nothing else: what the kernel itself takes.
+//! Waking another process through a word of shared memory, and nothing else: the cost of the kernel itself.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -7,15 +7,16 @@ use std::time::Duration;
 use crate::arena::Arena;
 use crate::clock::monotonic_ns;
 
-/// No wake-up is this late; whoever waits for one in vain is ended by its parent.
+/// No wake-up comes this late. A process that waits for a wake-up that never comes is ended by its parent.
 const LONG: Duration = Duration::from_secs(1);
 
-/// The word as it is now, for [`receive`].
+/// The present value of the word, for [`receive`].
 pub(crate) fn word(arena: &Arena) -> u32 {
     arena.wake_word().load(Acquire)
 }
 
-/// Sleeps for each of `count` wake-ups; `first` is the word before them. How many ns each took on its way.
+/// Sleeps until each of `count` wake-ups; `first` is the word's value before them. Returns the ns that each took
+/// on its way.
 pub(crate) fn receive(arena: &Arena, first: u32, count: usize) -> Vec<u64> {
     let word = arena.wake_word();
     let mut took = Vec::with_capacity(count);
@@ -38,11 +39,11 @@ pub(crate) fn send(arena: &Arena, number: usize) {
     let word = arena.wake_word();
     arena.sent_at(number).store(monotonic_ns(), Release);
     word.fetch_add(1, Release);
-    // SAFETY: FUTEX_WAKE uses the word's address alone; without FUTEX_PRIVATE_FLAG it reaches other processes.
+    // SAFETY: FUTEX_WAKE uses only the word's address; without FUTEX_PRIVATE_FLAG it reaches other processes.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
 }
 
-/// Sleeps in vain for this long, `interval` at a time: what looking up now and then costs by itself.
+/// Sleeps for `duration` without a wake-up, `interval` at a time. This gives the cost of periodic checks by themselves.
 pub(crate) fn idle(duration: Duration, interval: Duration) {
     let word = AtomicU32::new(0);
     let end = monotonic_ns() + duration.as_nanos() as u64;
@@ -60,8 +61,8 @@ fn wait(word: &AtomicU32, old: u32, longest: Duration) {
         tv_sec: longest.as_secs() as libc::time_t,
         tv_nsec: longest.subsec_nanos().into(),
     };
-    // SAFETY: FUTEX_WAIT reads an aligned word that the reference keeps alive, and the time, which lives until the
-    // call returns.
+    // SAFETY: FUTEX_WAIT reads an aligned word, which the reference keeps alive, and the time, which lives until
+    // the call returns.
     unsafe {
         libc::syscall(
             libc::SYS_futex,

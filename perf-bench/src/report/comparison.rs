@@ -1,4 +1,4 @@
-//! Figures beside what each is compared with, as a table and as JSON, and what was aimed at.
+//! Figures beside those that they are compared with, as a table and as JSON, with their targets.
 
 use std::borrow::Cow;
 
@@ -9,18 +9,18 @@ use serde::Serialize;
 use crate::measure::Spread;
 use crate::payload::Words;
 
-/// What is aimed at.
+/// The target of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
-    /// The median of the ratios.
+    /// A limit for the median of the ratios.
     RatioAtMost(f64),
-    /// The median of the ratios.
+    /// A limit for the median of the ratios.
     RatioAtLeast(f64),
-    /// The figure of the worst round.
+    /// A limit for the figure of the worst round.
     WorstAtMost(f64),
 }
 
-/// One measured figure; the serialised names are a contract with programs that read them.
+/// One measured figure. The serialised names are a contract with programs that read them.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) scenario: &'static str,
@@ -31,21 +31,21 @@ pub(crate) struct Row {
     pub(crate) capacity: usize,
     pub(crate) consumers: usize,
     pub(crate) rounds: usize,
-    /// All messages of all counted rounds.
+    /// Number of messages in all counted rounds.
     pub(crate) messages: u64,
     pub(crate) unit: &'static str,
-    /// The median of the rounds, and how far they went.
+    /// The median of the rounds, followed by their range.
     pub(crate) figure: f64,
     pub(crate) figure_min: f64,
     pub(crate) figure_max: f64,
-    /// What it is compared with, and the median of that.
+    /// The name of the floor that the figure is compared with, and the floor's median.
     pub(crate) floor: Cow<'static, str>,
     pub(crate) floor_figure: f64,
-    /// Within a round, then the median of the rounds.
+    /// The median over the rounds of the ratio within a round.
     pub(crate) ratio_to_floor: f64,
     pub(crate) ratio_min: f64,
     pub(crate) ratio_max: f64,
-    /// In words; absent where nothing is aimed at.
+    /// The target in words; absent if there is none.
     pub(crate) target: Option<String>,
     pub(crate) is_met: Option<bool>,
     pub(crate) verified: bool,
@@ -84,7 +84,7 @@ impl Row {
         }
     }
 
-    /// Fills them in: the figures of the rounds, what they are compared with, and the ratios.
+    /// Fills in the figures of the rounds, the figures that they are compared with, and the ratios.
     pub(crate) fn with(
         self,
         (own, rounds): (Spread, usize),
@@ -179,7 +179,7 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
     format!("{table}\n")
 }
 
-/// Three digits or so, whatever the unit.
+/// About three digits, whatever the unit.
 fn short(figure: f64) -> String {
     match figure {
         _ if figure >= 100.0 => format!("{figure:.0}"),

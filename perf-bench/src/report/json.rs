@@ -1,4 +1,4 @@
-//! `--json FILE`: an array with one object for each row.
+//! `--json FILE`: an array with one object per row.
 
 use std::fs;
 use std::path::Path;

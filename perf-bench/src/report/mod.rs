@@ -1,4 +1,4 @@
-//! What a run found, as a table for people and as JSON for programs.
+//! The results of a run, as a table for people and as JSON for programs.
 
 pub(crate) mod comparison;
 pub(crate) mod json;
@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::scenario::BATCH;
 use crate::spec::Work;
 
-/// One measured cell; the serialised names are a contract with programs that read them.
+/// One measured cell. The serialised names are a contract with programs that read them.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) scenario: &'static str,
@@ -24,27 +24,28 @@ pub(crate) struct Row {
     pub(crate) capacity: usize,
     pub(crate) consumers: usize,
     pub(crate) rounds: usize,
-    /// All messages of all counted rounds; in a latency scenario, round trips.
+    /// Number of messages in all counted rounds; in a latency scenario, of round trips.
     pub(crate) messages: u64,
-    /// Round trip; absent from rates.
+    /// Percentiles of the round trip; absent from rates.
     pub(crate) p50_ns: Option<f64>,
     pub(crate) p90_ns: Option<f64>,
     pub(crate) p99_ns: Option<f64>,
     pub(crate) p999_ns: Option<f64>,
     pub(crate) max_ns: Option<f64>,
-    /// Of a round trip: how many fit into a second one after the other.
+    /// For a latency scenario: the number of consecutive round trips that fit into a second.
     pub(crate) msgs_per_s: f64,
     pub(crate) bytes_per_s: f64,
     pub(crate) floor_one_line_ns: f64,
     pub(crate) floor_two_line_ns: f64,
-    /// The bare stream of the same size, capacity and batch; absent where none was run.
+    /// The rate of the bare stream of the same size, capacity and batch; absent if none was run.
     pub(crate) floor_stream_msgs_per_s: Option<f64>,
-    /// Latency: p50 over the two-line bounce, lower is better. Rate: over the bare stream, higher is better.
+    /// For a latency, p50 divided by the two-line bounce: lower is better. For a rate, the rate divided by that
+    /// of the bare stream: higher is better.
     pub(crate) ratio_to_floor: f64,
     pub(crate) cpu_user_s: f64,
     pub(crate) cpu_sys_s: f64,
     pub(crate) verified: bool,
-    /// For the table only.
+    /// Used only for the table.
     #[serde(skip)]
     pub(crate) ratio: Spread,
 }
@@ -91,7 +92,7 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
     (0..series.len()).map(row).collect()
 }
 
-/// What batches gain at each size, in one line; on the first backend on which both were measured.
+/// One line with the gain of batches at each size, on the first backend on which both were measured.
 pub(crate) fn batches(plan: &Plan, series: &[Series]) -> Option<String> {
     [Backend::Shm, Backend::Mmap]
         .into_iter()

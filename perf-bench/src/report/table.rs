@@ -5,7 +5,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 
 use super::Row;
 
-/// Latencies and rates in a table each; floors are rows like any other.
+/// One table of latencies and one of rates; floors are rows like any other.
 pub(crate) fn render(rows: &[Row]) -> String {
     let (latencies, rates): (Vec<&Row>, Vec<&Row>) =
         rows.iter().partition(|row| row.p50_ns.is_some());

@@ -1,4 +1,4 @@
-//! Reading one field of an archive where it lies: what the check of the whole costs, by itself. The peer rests.
+//! Reading one field of an archive in place: the cost of checking the whole archive, by itself. The peer rests.
 
 use std::hint::black_box;
 
@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::payload::key;
 use crate::spec::{Spec, Work};
 
-/// A message that is one byte vector, for the most part.
+/// A message that consists mainly of one byte vector.
 #[derive(Archive, Serialize, Deserialize)]
 #[rkyv(crate = rkyv)]
 pub(crate) struct Flat {
@@ -21,7 +21,7 @@ pub(crate) struct Flat {
 }
 
 impl Flat {
-    /// One whose archive takes that many bytes.
+    /// Makes a message whose archive takes that many bytes.
     pub(crate) fn new(archive_bytes: usize) -> Self {
         Self {
             bytes: vec![1; archive_bytes - ROOT_BYTES],
@@ -30,7 +30,7 @@ impl Flat {
     }
 }
 
-/// A message that is many small ones.
+/// A message of many small values.
 #[derive(Archive, Serialize, Deserialize)]
 #[rkyv(crate = rkyv)]
 struct Nested {
@@ -45,10 +45,10 @@ struct Part {
     numbers: Vec<u32>,
 }
 
-/// Bytes of an archived [`Part`]: what it is itself, and its numbers. The name lies within.
+/// Bytes of an archived [`Part`] with its numbers. The name is stored within the part.
 const PART_BYTES: usize = 16 + NUMBERS * size_of::<u32>();
 const NUMBERS: usize = 12;
-/// What either message takes beside its bulk.
+/// Bytes of either message besides its bulk.
 const ROOT_BYTES: usize = 16;
 
 /// The driver's end.
@@ -87,7 +87,7 @@ impl Access {
         })
     }
 
-    /// The field, as it is found in the archive.
+    /// Reads the field from the archive.
     #[inline(always)]
     fn id<T: ZeroCopyCodec>(&self, read: impl FnOnce(T::Archived<'_>) -> u64) -> u64 {
         T::access(black_box(&self.archive[..self.len])).map_or(0, read)

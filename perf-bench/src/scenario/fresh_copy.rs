@@ -1,4 +1,4 @@
-//! Blocks from one core to the other, without a ring: the floor of everything that moves long messages.
+//! Blocks from one core to the other, without a ring: the floor of all scenarios that move long messages.
 
 use std::sync::atomic::Ordering::SeqCst;
 

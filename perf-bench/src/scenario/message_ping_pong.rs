@@ -1,4 +1,4 @@
-//! A message there and a message back on two rings of frames: as bytes, or as a value that a codec makes bytes of.
+//! A message and its reply on two rings of frames: as bytes, or as a value that a codec encodes.
 
 use std::hint::black_box;
 use std::marker::PhantomData;
@@ -20,10 +20,10 @@ use crate::payload::{REPLY, bytes_of, expected, fill, fold, key, words_of};
 use crate::spec::Spec;
 use crate::watch::stop;
 
-/// The frame of all of them: its slot is as large as that of an event of 64 bytes.
+/// The frame of all these scenarios: its slot is as large as that of an event of 64 bytes.
 type Frame = AlignedFixedFrame<64>;
 
-/// What all messages are; the program's choice.
+/// The kind of all messages; the program's choice.
 const KIND: u8 = 7;
 
 /// How the messages of a ping-pong are sent and received.
@@ -36,7 +36,7 @@ pub(crate) trait Messages<B: Open>: 'static {
 
     fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure>;
 
-    /// Sends the message that `key` says.
+    /// Sends the message that `key` determines.
     fn send(tx: &mut Self::Tx, key: u64);
 
     /// Waits for the next message and folds all of it into `hash`.
@@ -45,11 +45,11 @@ pub(crate) trait Messages<B: Open>: 'static {
     /// As [`expected`].
     fn expected(round: u64, count: u64, mark: u64) -> u64;
 
-    /// Closes the ring, which takes its name along: its consumer has an automatic id.
+    /// Closes the ring, which also removes its name: its consumer has an automatic id.
     fn close(tx: Self::Tx) -> Result<(), Failure>;
 }
 
-/// Bytes, copied into a frame and read in it.
+/// Messages of bytes, copied into a frame and read in it.
 pub(crate) struct Framed;
 
 impl<B: Open> Messages<B> for Framed {
@@ -88,11 +88,12 @@ impl<B: Open> Messages<B> for Framed {
     }
 
     fn close(tx: Self::Tx) -> Result<(), Failure> {
-        Ok(tx.close()?)
+        tx.close()?;
+        Ok(())
     }
 }
 
-/// A value whose bytes are 64, and as many words that do not compress.
+/// A value that takes 64 bytes both in memory and encoded, as its words do not compress.
 #[derive(Debug, Serialize, Deserialize, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 #[rkyv(crate = rkyv)]
 pub(crate) struct Value {
@@ -113,7 +114,7 @@ impl Value {
     }
 }
 
-/// Values, encoded into a frame and decoded from it.
+/// Values that are encoded into a frame and decoded from it.
 pub(crate) struct Typed;
 
 impl<B: Open> Messages<B> for Typed {
@@ -152,13 +153,15 @@ impl<B: Open> Messages<B> for Typed {
     }
 
     fn close(tx: Self::Tx) -> Result<(), Failure> {
-        Ok(tx.close()?)
+        tx.close()?;
+        Ok(())
     }
 }
 
-/// The same values without the layer of values: encoded apart, sent as bytes, and decoded where the bytes are. What that
-/// layer adds to a codec and to frames is what differs; a codec's time by itself is no part of a round trip, since lines
-/// travel another way between two who are not as quick to answer.
+/// The same values without the layer of values: encoded into a buffer, sent as bytes, and decoded from the
+/// received bytes. The difference is the cost that this layer adds to a codec and to frames. A codec's time by
+/// itself is no measure of its share of a round trip, because cache lines move in another way between two
+/// processes that answer less quickly.
 pub(crate) struct ByHand;
 
 impl<B: Open> Messages<B> for ByHand {
@@ -203,7 +206,7 @@ impl<B: Open> Messages<B> for ByHand {
     }
 }
 
-/// The driver's end: sends a request, waits for its reply.
+/// The driver's end: sends a request and waits for its reply.
 pub(crate) struct Asking<M: Messages<B>, B: Open> {
     spec: Spec,
     requests: M::Tx,
@@ -291,12 +294,12 @@ impl<M: Messages<B>, B: Open> Endpoint for Answering<M, B> {
     }
 }
 
-/// How a codec is used for a [`Value`].
+/// How to use a codec for a [`Value`].
 pub(crate) trait Coded: 'static {
-    /// What is kept from one message to the next.
+    /// State that is kept from one message to the next.
     type Kept: Default;
 
-    /// How many bytes of `place` it takes; `None` if it does not fit.
+    /// Encodes the value into `place` and returns the number of bytes; `None` if it does not fit.
     fn write(kept: &mut Self::Kept, value: Value, place: &mut [u8]) -> Option<usize>;
 
     fn read(bytes: &[u8]) -> Option<Value>;
@@ -320,7 +323,7 @@ macro_rules! coded {
 
 coded! { Bincode Postcard Rkyv }
 
-/// With one builder for all messages, and read where it lies: nothing is allocated.
+/// One builder serves all messages, and values are read in place, so nothing is allocated.
 impl Coded for FlatBuffer<AnyTable<'static>> {
     type Kept = FlatBufferBuilder<'static>;
 
@@ -346,8 +349,9 @@ impl Coded for FlatBuffer<AnyTable<'static>> {
     }
 }
 
-/// What a codec takes of a round trip of values, by itself: two are encoded and two decoded. The peer spins all the while, as
-/// who waits for a message does: where the two share a core, that takes its part of it.
+/// The codec's share of a round trip of values, by itself: two are encoded and two decoded. The peer spins all
+/// the while, as a process that waits for a message does. If the two cores share resources, that slows the codec
+/// as in a real round trip.
 pub(crate) struct CodecAlone<T>(PhantomData<T>);
 
 impl<T> CodecAlone<T> {
@@ -356,7 +360,7 @@ impl<T> CodecAlone<T> {
     }
 }
 
-/// As aligned as a frame's payload.
+/// A buffer with the alignment of a frame's payload.
 #[repr(C, align(16))]
 struct Place([u8; 2 * Frame::PAYLOAD_BYTES]);
 
@@ -374,7 +378,7 @@ impl<T: Coded> Endpoint for CodecAlone<T> {
             let len = T::write(&mut kept, Value::new(key), black_box(&mut place.0))?;
             T::read(black_box(&place.0[..len]))
         };
-        // a round trip is a chain: what is sent next follows what was received, here by a zero that waits for it
+        // a round trip is a chain: the next value sent depends on the last one received, here through a zero
         let mut last = 0;
         let outcome = in_blocks(clock, count, |block| {
             for index in block {

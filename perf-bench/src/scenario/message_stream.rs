@@ -1,5 +1,5 @@
-//! Messages one way, as fast as it goes, over a ring of frames: short ones that are read in place, long ones that are copied
-//! out, values that are decoded, or archives of which one field is read where they lie.
+//! Messages one way, at full speed, over a ring of frames: short ones that are read in place, long ones that are
+//! copied out, values that are decoded, or archives of which one field is read in place.
 
 use std::sync::atomic::Ordering::{Release, SeqCst};
 
@@ -20,10 +20,10 @@ use crate::sample;
 use crate::spec::Spec;
 use crate::watch::{Patience, stop};
 
-/// What all messages are; the program's choice.
+/// The kind of all messages; the program's choice.
 const KIND: u8 = 7;
 
-/// What the messages are, and what is done with them.
+/// The content of the messages, and how they are received.
 pub(crate) trait Traffic: 'static {
     fn new(size_bytes: usize) -> Self;
 
@@ -35,7 +35,7 @@ pub(crate) trait Traffic: 'static {
         index: u64,
     );
 
-    /// Receives `count` messages; their hash.
+    /// Receives `count` messages and returns their hash.
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
         rx: &mut TypedConsumer<F, B>,
@@ -43,11 +43,11 @@ pub(crate) trait Traffic: 'static {
         count: u64,
     ) -> u64;
 
-    /// What that must be.
+    /// The hash that [`receive`](Self::receive) must return.
     fn expected(&self, round: u64, count: u64) -> u64;
 }
 
-/// Messages of 64 bytes: each read in full where it is.
+/// Messages of 64 bytes, each read in full in its frame.
 pub(crate) struct Short;
 
 impl Traffic for Short {
@@ -89,7 +89,7 @@ impl Traffic for Short {
     }
 }
 
-/// Takes bursts until there are `count` messages; how many more there were, which is wrong, too.
+/// Receives bursts until there are `count` messages. Returns the number of messages beyond `count`, which should be 0.
 fn take(count: u64, mut burst: impl FnMut() -> Result<usize, RecvError>) -> u64 {
     let mut seen = 0;
     let mut patience = Patience::default();
@@ -103,7 +103,7 @@ fn take(count: u64, mut burst: impl FnMut() -> Result<usize, RecvError>) -> u64 
     seen - count
 }
 
-/// Values whose bytes are 64: encoded into a frame, decoded from it.
+/// Values of 64 encoded bytes, encoded into a frame and decoded from it.
 pub(crate) struct Values;
 
 impl Traffic for Values {
@@ -144,7 +144,7 @@ impl Traffic for Values {
     }
 }
 
-/// Archives of one byte vector, for the most part: made in a frame, and one field read there.
+/// Archives that consist mainly of one byte vector, encoded in a frame. One field of each is read there.
 pub(crate) struct Archives {
     message: Rkyv<Flat>,
     buffer: ReassemblyBuffer,
@@ -191,11 +191,11 @@ impl Traffic for Archives {
     }
 }
 
-/// Long messages: each copied into memory of the receiver's own, once.
+/// Long messages, each copied once into the receiver's own memory.
 pub(crate) struct Long {
-    /// The driver's message, or the peer's copy of one that came in a single frame.
+    /// The driver's message, or the peer's copy of a message that came in a single frame.
     message: Vec<u8>,
-    /// The peer's copy of one that came in several.
+    /// The peer's copy of a message that came in several frames.
     buffer: ReassemblyBuffer,
 }
 
@@ -273,7 +273,8 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Endpoint for Sending<T, F, B>
     }
 
     fn close(self: Box<Self>) -> Result<(), Failure> {
-        Ok(self.ring.close()?)
+        self.ring.close()?;
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
-//! The cells of a run, each with an end in both processes.
+//! The cells of a run, each with one end in both processes.
 //!
-//! The driver opens its end first (so its ring exists), then tells the peer to open, then finishes: a ring from the
-//! peer to the driver exists only by then.
+//! The driver opens its end first, so that its ring exists. Then it tells the peer to open, and finally it
+//! finishes opening: a ring from the peer to the driver exists only by then.
 
 pub(crate) mod access;
 pub(crate) mod fresh_copy;
@@ -33,28 +33,28 @@ use crate::spec::{Format, Spec, Work};
 /// Events published together in the batch scenarios.
 pub(crate) const BATCH: u64 = 16;
 
-/// A stream's round is timed in so many parts, so that one that was disturbed does not spoil the round.
+/// A stream's round is timed in so many blocks, so that one disturbed block does not spoil the round.
 pub(crate) const BLOCKS: u64 = 64;
 
-/// Why a round over rings of frames stops: the other process has died, or something is badly wrong.
+/// The reason for stopping a round over rings of frames: the other process has died, or there is a serious error.
 const RING_ENDED: &str = "a ring of frames has ended";
 
-/// What went wrong, in words.
+/// An error with a readable text.
 pub(crate) type Failure = Box<dyn Error>;
 
-/// What one end knows after a round.
+/// The result of a round at one end.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// The driver's: each round trip, or each of the [`BLOCKS`] of a stream.
+    /// The driver's times: of each round trip, or of each of the [`BLOCKS`] of a stream.
     pub(crate) ticks: Vec<u64>,
-    /// The hash of what this end received.
+    /// The hash of the messages that this end received.
     pub(crate) hash: u64,
-    /// What that hash must be.
+    /// The value that `hash` must have.
     pub(crate) expected: u64,
 }
 
 impl Outcome {
-    /// Whether this end received exactly what was sent.
+    /// Whether this end received exactly the messages that were sent.
     pub(crate) fn is_right(&self) -> bool {
         self.hash == self.expected
     }
@@ -62,7 +62,7 @@ impl Outcome {
 
 /// One process's end of a cell.
 pub(crate) trait Endpoint {
-    /// Opens what the other side had to create first.
+    /// Opens the objects that the other side had to create first.
     fn finish_opening(&mut self) -> Result<(), Failure> {
         Ok(())
     }
@@ -70,7 +70,7 @@ pub(crate) trait Endpoint {
     /// Sends or receives `count` messages; the other process runs the same round.
     fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome;
 
-    /// Removes what this end has created, by its exact name.
+    /// Removes the objects that this end has created, by their exact names.
     fn close(self: Box<Self>) -> Result<(), Failure> {
         Ok(())
     }
@@ -177,8 +177,8 @@ fn open_stream<const W: usize, E: OfWords<W>, B: Open>(
     })
 }
 
-/// Sends `count` messages, a multiple of [`BLOCKS`], block by block. The ring is much smaller than a block, so the time
-/// to publish one is the time that the reader takes, too.
+/// Sends `count` messages, a multiple of [`BLOCKS`], block by block. The ring is much smaller than a block, so
+/// the time to publish a block is also the time that the reader takes.
 #[inline(always)]
 pub(crate) fn in_blocks(clock: &Clock, count: u64, mut send: impl FnMut(Range<u64>)) -> Outcome {
     let mut ticks = Vec::with_capacity(BLOCKS as usize);

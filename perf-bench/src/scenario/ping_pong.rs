@@ -1,4 +1,4 @@
-//! A message there and a message back, on two rings; each is written and read in full.
+//! A message and its reply on two rings; each is written and read in full.
 
 use myelon::{Consumer, Producer};
 
@@ -10,7 +10,7 @@ use crate::payload::{OfWords, REPLY, Words, expected, fill, fold, key};
 use crate::spec::Spec;
 use crate::watch::Patience;
 
-/// The driver's end: sends a request, waits for its reply.
+/// The driver's end: sends a request and waits for its reply.
 pub(crate) struct Asking<const W: usize, B: Open> {
     spec: Spec,
     requests: Producer<Words<W>, B>,
@@ -102,7 +102,8 @@ impl<const W: usize, B: Open> Endpoint for Answering<W, B> {
     }
 }
 
-/// Waits for the next event and reads it in its slot. A loop, not a closure: what it computes stays in registers.
+/// Waits for the next event and reads it in its slot. This is a loop and not a closure, so that intermediate
+/// results stay in registers.
 #[inline(always)]
 fn receive<const W: usize, B: Open>(ring: &mut Consumer<Words<W>, B>, hash: u64) -> u64 {
     let mut patience = Patience::default();

@@ -1,4 +1,4 @@
-//! One way, as fast as it goes: the driver publishes, the peer reads every event in full.
+//! One way at full speed: the driver publishes, and the peer reads every event in full.
 
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
@@ -90,7 +90,7 @@ impl<const W: usize, E: OfWords<W>, B: Open> Endpoint for Receiving<W, E, B> {
             }
         }
         arena.progress().store(round as i64 + 1, Release);
-        // More than was sent counts as wrong, too.
+        // Receiving more events than were sent counts as wrong, too.
         let surplus = seen - count;
         Outcome {
             hash: hash ^ surplus,

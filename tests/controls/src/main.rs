@@ -1,8 +1,9 @@
-//! Programs that break one rule each, so that a checker can be seen to report it: `myelon-controls <control> [ring]`,
-//! where the ring is `heap` or `shared-memory`. Run by `ci/miri`, `ci/tsan` and `ci/asan`, by nobody else.
+//! Programs that each break one rule, so that a checker's report can be tested:
+//! `myelon-controls <control> [ring]`, where the ring is `heap` or `shared-memory`. Only `ci/miri`, `ci/tsan`
+//! and `ci/asan` run them.
 //!
-//! Each control is a few lines of a program that uses a ring as nobody may. `sound` is the one that breaks no rule, and
-//! that no checker may report.
+//! Each control is a few lines of a program that uses a ring in a forbidden way. Only `sound` breaks no rule,
+//! and no checker may report it.
 
 #[cfg(one_mapping)]
 mod one_mapping;
@@ -29,7 +30,7 @@ fn main() {
 fn on_heap(control: &str) {
     let ring = HeapRing::<u64>::new(1).unwrap();
     let (tx, rx) = (ring.producer(), ring.consumer("reader"));
-    // the endpoints keep the memory
+    // the endpoints keep the memory alive
     drop(ring);
     run(control, tx.unwrap(), rx.unwrap());
 }
@@ -39,7 +40,7 @@ fn in_shared_memory(control: &str) {
     let tx = build_shared_single_producer::<u64>(&name, 1).build_producer(|| 0);
     let rx = attach_shared_consumer::<u64>(&name, 1).build_consumer();
     let (tx, rx) = (tx.unwrap(), rx.unwrap());
-    // a sanitizer ends the process where the rule is broken: the name must be gone by then
+    // a sanitizer ends the process where the rule is broken, so the name must be removed before
     std::fs::remove_file(format!("/dev/shm/{name}")).unwrap();
     run(control, tx, rx);
 }
@@ -60,7 +61,7 @@ fn run<B: 'static>(control: &str, tx: Producer<u64, B>, rx: Consumer<u64, B>) {
     }
 }
 
-/// No rule is broken: the event is read in its lease, and the producer writes the slot again after that.
+/// Breaks no rule: the event is read in its lease, and the producer writes the slot again afterwards.
 fn sound<B: 'static>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     thread::scope(|scope| {
         scope.spawn(|| (0..3).for_each(|number| tx.publish_value(number)));
@@ -68,7 +69,7 @@ fn sound<B: 'static>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     });
 }
 
-/// Breaks R7: the event is read when it was released already, and the producer may be writing the slot again.
+/// Breaks R7: the event is read after its release, when the producer may be writing the slot again.
 fn read_after_release<B: 'static>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     thread::scope(|scope| {
         scope.spawn(|| (0..2).for_each(|number| tx.publish_value(number)));
@@ -76,13 +77,13 @@ fn read_after_release<B: 'static>(mut tx: Producer<u64, B>, mut rx: Consumer<u64
             let lease = rx.consume_next_leased();
             let event = core::ptr::from_ref(&*lease);
             lease.commit();
-            // SAFETY: none, that is the control.
+            // SAFETY: none; breaking R7 is the purpose of this control.
             black_box(unsafe { event.read() });
         });
     });
 }
 
-/// Breaks R3: the second event is read because a relaxed flag says that it is there, not its stamp.
+/// Breaks R3: the second event is read because a relaxed flag, not its stamp, says that it is there.
 fn read_without_stamp<B: 'static>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     let is_there = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -97,35 +98,36 @@ fn read_without_stamp<B: 'static>(mut tx: Producer<u64, B>, mut rx: Consumer<u64
             while !is_there.load(Ordering::Relaxed) {
                 thread::yield_now();
             }
-            // SAFETY: none, that is the control.
+            // SAFETY: none; breaking R3 is the purpose of this control.
             black_box(unsafe { event.read() });
         });
     });
 }
 
-/// Breaks R7 on one thread: no race, but a shared reference is used after its slot was written.
+/// Breaks R7 on one thread: there is no race, but a shared reference is used after its slot was written.
 fn reference_outlives_lease<B>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     tx.publish_value(0);
     let lease = rx.consume_next_leased();
-    // SAFETY: none, that is the control.
+    // SAFETY: none; breaking R7 is the purpose of this control.
     let event: &u64 = unsafe { &*core::ptr::from_ref(&*lease) };
     lease.commit();
     tx.publish_value(1);
     black_box(*event);
 }
 
-/// A pointer that is made from an integer: right by its address, wrong by its provenance.
+/// Uses a pointer that is made from an integer: its address is right, its provenance is wrong.
 fn pointer_from_integer<B>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     tx.publish_value(0);
     let lease = rx.consume_next_leased();
     let address = core::ptr::from_ref(&*lease).expose_provenance();
     let event = core::ptr::with_exposed_provenance::<u64>(address);
-    // SAFETY: none, that is the control.
+    // SAFETY: none; the wrong provenance is the purpose of this control.
     black_box(unsafe { event.read() });
 }
 
-/// Breaks R6 in its smallest form: without the fences both sides may read what was there before. No machine has to show
-/// it, and no single order of the threads does: a checker must make up what the memory model allows.
+/// Breaks R6 in its smallest form: without the fences, both sides may read the old value. No machine has to
+/// show that, and no single order of the threads does. A checker must generate the outcomes that the memory
+/// model allows.
 fn join_without_fence() {
     let (floor, line) = (AtomicU32::new(0), AtomicU32::new(0));
     let seen = thread::scope(|scope| {
@@ -140,7 +142,7 @@ fn join_without_fence() {
     assert_ne!(seen, (0, 0), "neither side saw the other");
 }
 
-/// The layout is little-endian everywhere: this is what a machine makes of it that is not.
+/// The layout is little-endian everywhere. This control shows how a machine with another byte order stores a value.
 fn bytes_of_this_machine() {
     assert_eq!(
         0x0102_0304_u32.to_ne_bytes(),
@@ -149,7 +151,7 @@ fn bytes_of_this_machine() {
     );
 }
 
-/// Breaks R1: slots are read beyond the last one, up to the end of the segment's memory and further.
+/// Breaks R1: reads slots beyond the last one, up to and beyond the end of the segment's memory.
 fn read_beyond_the_ring<B>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     tx.publish_value(0);
     let words = tx.memory_report().segment_bytes as usize / size_of::<u64>();
@@ -157,21 +159,21 @@ fn read_beyond_the_ring<B>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     let event = core::ptr::from_ref(&*lease);
     for word in 0..=words {
         let beyond = event.wrapping_add(word);
-        // SAFETY: none, that is the control.
+        // SAFETY: none; breaking R1 is the purpose of this control.
         black_box(unsafe { beyond.read_volatile() });
     }
 }
 
-/// Breaks R7: the event is read when its endpoint is gone, and the ring's memory with it.
+/// Breaks R7: the event is read after its endpoint, and the ring's memory with it, is gone.
 fn read_after_unmap<B>(mut tx: Producer<u64, B>, mut rx: Consumer<u64, B>) {
     tx.publish_value(0);
     let event = core::ptr::from_ref(&*rx.consume_next_leased());
     drop((tx, rx));
-    // SAFETY: none, that is the control.
+    // SAFETY: none; breaking R7 is the purpose of this control.
     black_box(unsafe { event.read_volatile() });
 }
 
-/// A consumer that is never dropped and that nothing refers to.
+/// Leaks a consumer: it is never dropped, and no pointer refers to it.
 fn leak<B>(rx: Consumer<u64, B>) {
     black_box(Box::leak(Box::new(rx)));
 }

@@ -1,9 +1,10 @@
-//! One mapping of each file, whoever maps it how often.
+//! One mapping of each file, however many endpoints map it.
 //!
-//! ThreadSanitizer knows memory by its address, and each endpoint of a ring maps the segment at an address of its own: two
-//! threads of a process that use two endpoints race unseen. With this module in a program, `mmap` of a shared file maps the
-//! whole of it once, writable, and every further call returns a part of that; it is unmapped with its last part.
-//! The functions stand before the sanitizer's own, and call them.
+//! ThreadSanitizer identifies memory by its address, and each endpoint of a ring maps the segment at an address
+//! of its own. A race between two threads of one process that use two endpoints is therefore not detected. In a
+//! program with this module, `mmap` of a shared file maps the whole file once, writable, and every further call
+//! returns a part of that mapping. The mapping is removed with its last part. The functions here replace the
+//! sanitizer's own, and call them.
 
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
@@ -36,17 +37,18 @@ struct Mapped {
     inode: u64,
     base: usize,
     length: usize,
-    /// How many parts of it are in use.
+    /// How many parts of the mapping are in use.
     parts: usize,
 }
 
-/// Taken when an endpoint comes or goes, never while it publishes or reads: it orders nothing that a ring has to.
+/// Locked when an endpoint is attached or dropped, never while it publishes or reads. It therefore provides no
+/// ordering that a ring must provide itself.
 static MAPPED: Mutex<Vec<Mapped>> = Mutex::new(Vec::new());
 
-/// Maps the file, or finds its mapping. None: this cannot be answered by a part of one mapping.
+/// Maps the file, or finds its mapping. `None` if a part of one mapping cannot serve this call.
 fn part_of_one(descriptor: c_int, offset: usize, length: usize) -> Option<*mut c_void> {
     let mut status = MaybeUninit::<libc::stat64>::uninit();
-    // SAFETY: the pointer is good for a whole status (no rule: a system call's wrapper).
+    // SAFETY: the pointer is valid for a whole status (no rule: a system call's wrapper).
     if unsafe { libc::fstat64(descriptor, status.as_mut_ptr()) } != 0 {
         return None;
     }
@@ -63,7 +65,7 @@ fn part_of_one(descriptor: c_int, offset: usize, length: usize) -> Option<*mut c
     }
     let whole = status.st_size as usize;
     let protection = PROT_READ | PROT_WRITE;
-    // SAFETY: a new mapping, at an address of the kernel's choice (no rule: a system call's wrapper).
+    // SAFETY: the call makes a new mapping at an address that the kernel chooses (no rule: a system call's wrapper).
     let base =
         unsafe { sanitizer::mmap64(null_mut(), whole, protection, MAP_SHARED, descriptor, 0) };
     if base == MAP_FAILED || offset + length > whole {
@@ -79,11 +81,11 @@ fn part_of_one(descriptor: c_int, offset: usize, length: usize) -> Option<*mut c
     Some((base as usize + offset) as *mut c_void)
 }
 
-/// As the C library's.
+/// Like the C library's function.
 ///
 /// # Safety
 ///
-/// As the C library's.
+/// The conditions of the C library's function.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn mmap64(
     address: *mut c_void,
@@ -99,15 +101,15 @@ pub(crate) unsafe extern "C" fn mmap64(
     {
         return part;
     }
-    // SAFETY: the caller's (no rule: a system call's wrapper).
+    // SAFETY: the caller's guarantee (no rule: a system call's wrapper).
     unsafe { sanitizer::mmap64(address, length, protection, flags, descriptor, offset) }
 }
 
-/// As the C library's.
+/// Like the C library's function.
 ///
 /// # Safety
 ///
-/// As the C library's.
+/// The conditions of the C library's function.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn mmap(
     address: *mut c_void,
@@ -117,15 +119,15 @@ pub(crate) unsafe extern "C" fn mmap(
     descriptor: c_int,
     offset: off64_t,
 ) -> *mut c_void {
-    // SAFETY: the caller's (no rule: a system call's wrapper).
+    // SAFETY: the caller's guarantee (no rule: a system call's wrapper).
     unsafe { mmap64(address, length, protection, flags, descriptor, offset) }
 }
 
-/// As the C library's. A part of a file's mapping stays until the last of them goes.
+/// Like the C library's function, except that a file's mapping stays until its last part is unmapped.
 ///
 /// # Safety
 ///
-/// As the C library's.
+/// The conditions of the C library's function.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn munmap(address: *mut c_void, length: size_t) -> c_int {
     let mut mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +137,7 @@ pub(crate) unsafe extern "C" fn munmap(address: *mut c_void, length: size_t) -> 
         .position(|it| (it.base..it.base + it.length).contains(&at));
     let Some(index) = found else {
         drop(mapped);
-        // SAFETY: the caller's (no rule: a system call's wrapper).
+        // SAFETY: the caller's guarantee (no rule: a system call's wrapper).
         return unsafe { sanitizer::munmap(address, length) };
     };
     mapped[index].parts -= 1;
@@ -143,6 +145,6 @@ pub(crate) unsafe extern "C" fn munmap(address: *mut c_void, length: size_t) -> 
         return 0;
     }
     let whole = mapped.swap_remove(index);
-    // SAFETY: mapped by `part_of_one`, and its last part is given back (no rule: a system call's wrapper).
+    // SAFETY: `part_of_one` made the mapping, and its last part is being unmapped (no rule: a system call's wrapper).
     unsafe { sanitizer::munmap(whole.base as *mut c_void, whole.length) }
 }

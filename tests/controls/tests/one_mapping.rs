@@ -1,5 +1,5 @@
-//! The thread scenarios where all endpoints share one memory, of the heap or of one mapping: for ThreadSanitizer, which
-//! knows memory by its address.
+//! The thread scenarios with one memory for all endpoints, on the heap or in one mapping. They are for
+//! ThreadSanitizer, which identifies memory by its address.
 #![cfg(one_mapping)]
 
 #[path = "../../../disruptor-mp/tests/threads/heap.rs"]
@@ -35,7 +35,7 @@ mod mapped_file {
     scenarios!(InFile);
 }
 
-/// What the kernel says: a producer and two consumers, and the file is mapped once.
+/// The kernel must report that a producer and two consumers have mapped the file once.
 #[test]
 fn endpoints_share_one_mapping() {
     let site = mapped::InSharedMemory::<Wide>::new(8);

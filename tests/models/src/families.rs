@@ -9,20 +9,20 @@ mod ring;
 mod waits;
 mod wake;
 
-/// What a case must come to.
+/// The result that a case must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// Every state was reached and nothing is wrong.
+    /// Every state is searched and no property is broken.
     Holds,
-    /// A control: one of these words is in what is found to be wrong. Any other failure is none of its own.
+    /// A control: the failure must contain one of these texts. Any other failure does not count.
     Fails(&'static [&'static str]),
 }
 
 /// One configuration of a model, or one control.
 pub struct Case {
-    /// What is special about it.
+    /// The configuration in words.
     pub name: String,
-    /// What must come of it.
+    /// The result that it must have.
     pub expect: Expect,
     run: Box<dyn Fn() -> Outcome>,
 }
@@ -37,7 +37,7 @@ impl core::fmt::Debug for Case {
 }
 
 impl Case {
-    /// Searches all its states.
+    /// Searches all states of the case.
     pub fn run(&self) -> Outcome {
         (self.run)()
     }
@@ -54,14 +54,14 @@ impl Case {
     }
 }
 
-/// A model, its good configurations and its controls.
+/// A model with its configurations that must hold and its controls.
 #[derive(Debug)]
 pub struct Family {
-    /// Its name, as the documentation has it.
+    /// Its name in the documentation.
     pub name: &'static str,
-    /// The rules that it holds.
+    /// The rules that it models.
     pub rules: &'static str,
-    /// Good ones first.
+    /// Its cases; those that must hold come first.
     pub cases: Vec<Case>,
 }
 

@@ -1,18 +1,19 @@
-//! What the kernel's lock says of a party's life (R8). A lock belongs to an open file description; a description lives
-//! as long as any descriptor or mapping in any process refers to it. The kernel's part is modelled, the program's is
-//! `os/lock.rs` and `os/fork.rs`.
+//! The kernel's lock as a sign of a party's life (R8). A lock belongs to an open file description, and a
+//! description lives as long as any descriptor or mapping in any process refers to it. The kernel's part is
+//! modelled; the program's part is `os/lock.rs` and `os/fork.rs`.
 //!
-//! An owner maps a segment, locks, forks, and dies or detaches. Its child lives on for ever. Somebody else wants the
-//! lock: it must get it once the owner is gone, and not before.
+//! An owner maps a segment, locks, forks, and dies or detaches. Its child lives on for ever. Another process
+//! wants the lock. It must get the lock once the owner is gone, and not before.
 
 use crate::checker::{Address, Cpu, Flow, Halt, Memory, Model, Process, Step, broken};
 
-/// What a control leaves out.
+/// A step of the protocol that a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
     /// The lock is on a description of its own, never mapped.
     OwnDescription,
-    /// Mappings are not inherited; shown with the lock on the mapped description, whose descriptors the child closes.
+    /// Mappings are not inherited. This is shown with the lock on the mapped description, whose descriptors the
+    /// child closes.
     DontFork,
     /// The child closes the lock's descriptor.
     ChildCloses,
@@ -24,12 +25,12 @@ pub(crate) enum LeftOut {
     Unlock,
 }
 
-/// Who takes part.
+/// The configuration: the processes and their behaviour.
 #[derive(Clone, Debug)]
 pub(crate) struct Locks {
-    /// The owner detaches, and its process goes on; else it dies.
+    /// The owner detaches and its process goes on; otherwise the owner dies.
     pub(crate) detaches: bool,
-    /// Somebody replaces the name while the owner attaches.
+    /// Another process replaces the name while the owner attaches.
     pub(crate) replaced: bool,
     pub(crate) left_out: Option<LeftOut>,
 }
@@ -38,7 +39,7 @@ const OWNER: usize = 0;
 const CHILD: usize = 1;
 const OTHER: usize = 2;
 
-/// An open file description: which file, and who refers to it.
+/// An open file description: its file, and the processes that refer to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Description {
     file: u8,
@@ -55,17 +56,17 @@ const OTHERS: usize = 2;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    /// The owner's mapped one, its lock's, and the other's lock's.
+    /// The description that the owner has mapped, that of its lock, and that of the other process's lock.
     descriptions: [Description; 3],
-    /// Which file the name refers to.
+    /// The file that the name refers to.
     name: u8,
     is_forked: bool,
-    /// The owner takes itself for one, in a live process; so does the other.
+    /// Whether the owner takes itself for the owner, in a live process; then the same for the other process.
     owns: [bool; 2],
 }
 
 impl World {
-    /// What nobody refers to goes, and with it its lock.
+    /// Removes each description to which no process refers, and its lock with it.
     fn release(&mut self) {
         for description in &mut self.descriptions {
             if description.descriptors | description.mappings == 0 {
@@ -87,7 +88,7 @@ impl World {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Local {
-    /// The owner.
+    /// States of the owner.
     Open,
     Reopen,
     Lock,
@@ -98,16 +99,16 @@ pub(crate) enum Local {
     Unlock,
     CloseLock,
     CloseMapped,
-    /// Its process goes on, the mapping stays for other endpoints.
+    /// The owner's process goes on, and the mapping stays for its other endpoints.
     Detached,
-    /// The child.
+    /// States of the child.
     Born,
     ChildDetaches,
     Lives,
-    /// The other.
+    /// States of the other process.
     Wants,
     Has,
-    /// Somebody replaces the name.
+    /// The process that replaces the name.
     Replaces,
 }
 
@@ -116,7 +117,7 @@ impl Locks {
         self.left_out == Some(step)
     }
 
-    /// Which of the owner's descriptions the lock is on.
+    /// The owner's description that has the lock.
     fn lock_is_on(&self) -> usize {
         match self.lacks(LeftOut::OwnDescription) || self.lacks(LeftOut::DontFork) {
             true => MAPPED,
@@ -167,7 +168,8 @@ impl Locks {
                 Local::Own
             }
             Local::Own if self.detaches => Local::Disown,
-            // it lives until it is killed, which the search does; here it exits, for the kernel the same
+            // the owner lives until it is killed, which the search does; here it exits, which is the same for
+            // the kernel
             Local::Own => {
                 for description in &mut world.descriptions {
                     description.descriptors &= !mine;
@@ -212,7 +214,7 @@ impl Locks {
                 Local::ChildDetaches
             }
             Local::Born if self.lacks(LeftOut::ChildCloses) => Local::Lives,
-            // a child that is stopped before its handler ran: it has the descriptors as long as it pleases
+            // a child that is stopped before its handler ran keeps the descriptors for any length of time
             Local::Born if self.lacks(LeftOut::Unlock) => Local::Lives,
             _ => {
                 world.descriptions[MAPPED].descriptors &= !mine;

@@ -1,14 +1,16 @@
-//! Ordered multi-producer claims (R10), a specification: the layout has room for it, nothing of it is built.
+//! Ordered claims of several producers (R10). This is a specification: the layout has room for it, but none of
+//! it is built.
 //!
-//! A producer says what it is about to claim (its *intent*), moves the tail by a locked compare-and-swap, writes its slots
-//! and takes the intent back. When it dies in between, the claimed slots stay holes; the consumer fills a hole with
-//! SKIPPED once no live producer's intent covers it. The ring does not wrap here.
+//! A producer announces the claim that it is about to make (its *intent*), moves the tail with a locked
+//! compare-and-swap, writes its slots and takes the intent back. If it dies in between, the claimed slots stay
+//! holes. The consumer fills a hole with SKIPPED once no live producer's intent covers it. The ring does not
+//! wrap in this model.
 
 use crate::checker::{Address, Cpu, End, Flow, Memory, Model, Process, Step, Word, broken};
 
 const TAIL: Address = 0;
 const INTENTS: Address = 1;
-/// 1 + the first sequence of a claim, and its length in bits from here on.
+/// An intent is 1 + the first sequence of a claim; the claim's length is in the bits from here on.
 const LENGTH: Word = 16;
 const DONE: Address = 4;
 const SLOTS: Address = 7;
@@ -16,12 +18,12 @@ const PUBLISHED: Word = 1;
 const SKIPPED: Word = 2;
 const PRODUCERS: usize = 3;
 
-/// What a control leaves out.
+/// A step of the protocol that a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
     /// The intent is stored before the claim; here after it.
     IntentFirst,
-    /// The slot is looked at again after the intents.
+    /// The slot is polled again after the intents were read.
     LookAgain,
     /// The intent is taken back after the slots were written; here before.
     ClearLast,
@@ -33,12 +35,12 @@ pub(crate) enum LeftOut {
     CompareAndSwap,
 }
 
-/// Who takes part.
+/// The configuration: the processes and their behaviour.
 #[derive(Clone, Debug)]
 pub(crate) struct Mpsc {
-    /// Number of slots: where claims end.
+    /// Number of slots. Claims end there.
     pub(crate) slots: Word,
-    /// How many slots each producer claims at a time, and how often.
+    /// How many slots each producer claims at a time, and how many times.
     pub(crate) claims: &'static [(Word, u8)],
     pub(crate) deaths: u8,
     pub(crate) left_out: Option<LeftOut>,
@@ -46,7 +48,7 @@ pub(crate) struct Mpsc {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    /// Bit i: producer i is dead, as its free lock says.
+    /// Bit i: producer i is dead, which its free lock shows.
     dead: u8,
     /// 1 + the producer that claimed each slot.
     owner: [u8; 6],
@@ -71,7 +73,7 @@ pub(crate) enum Producing {
     Tail,
     Intent,
     Claim,
-    /// A control claims by a load and a store.
+    /// A control claims with a load and a store.
     Store,
     LateIntent,
     Write,
@@ -83,11 +85,11 @@ pub(crate) enum Producing {
 pub(crate) enum Consuming {
     Poll,
     Tail,
-    /// Nothing is claimed: is this producer done, or dead?
+    /// No slot is claimed: is this producer done, or dead?
     IsDone(u8),
     IsGone(u8),
     LastTail,
-    /// A hole: is this producer alive, and does its intent cover it?
+    /// A hole: is this producer dead, and does its intent cover the hole?
     IsDead(u8),
     Intent(u8),
     LookAgain,
@@ -343,7 +345,7 @@ impl Model for Mpsc {
         }
     }
 
-    /// Everything that was claimed was published or, its claimer dead, skipped.
+    /// Every claimed slot must have been published or, if its claimer is dead, skipped.
     fn check_end(&self, end: &End<'_, Self>) -> Result<(), String> {
         for slot in 0..end.memory.get(TAIL) {
             let found = end.memory.get(SLOTS + slot as Address);

@@ -1,15 +1,16 @@
-//! Names (R15): creators that race, and the replacement of a dead segment that does not fit: `create_or_take_over`,
-//! `create_new`, `claim_existing` and `may_replace`. System calls only, so stores play no part.
+//! Names (R15): creators that race, and the replacement of a dead segment that does not fit:
+//! `create_or_take_over`, `create_new`, `claim_existing` and `may_replace`. All steps are system calls, so the
+//! order of stores does not matter.
 //!
-//! Where nameless files are missing, a segment is built under a temporary name, and creators remove the leftovers of
-//! the dead: `remove_leftovers` and `NewFile::is_intact`.
+//! Where there are no nameless files, a segment is built under a temporary name, and creators remove the
+//! leftovers of dead creators: `remove_leftovers` and `NewFile::is_intact`.
 
 use crate::checker::{Address, Cpu, End, Flow, Halt, Lock, Memory, Model, Process, Step, broken};
 
-/// How many segments there may be: the one that is there at first, and one or two of each creator.
+/// The largest number of segments: one that exists at first, and one or two of each creator.
 const SEGMENTS: usize = 6;
 
-/// What a control leaves out.
+/// A step of the protocol that a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
     /// The name is compared after the lock.
@@ -24,38 +25,39 @@ pub(crate) enum LeftOut {
     InUse,
     /// A leftover is removed only under its lock.
     CleanLock,
-    /// A builder looks, once it has the lock, whether its temporary name is still there.
+    /// A builder that has the lock checks whether its temporary name still exists.
     Intact,
 }
 
-/// Who takes part: each creator wants one of two layouts; two that differ replace each other's dead segments.
+/// The configuration. Each creator wants one of two layouts. Two creators with different layouts replace each
+/// other's dead segments.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     /// The layout that each creator wants, 0 or 1.
     pub(crate) creators: &'static [u8],
     /// The layout of a dead segment that has the name at first, if there is one.
     pub(crate) dead: Option<u8>,
-    /// A durable consumer is away in that segment.
+    /// Whether a durable consumer is away in that segment.
     pub(crate) has_away: bool,
-    /// Files are built under temporary names.
+    /// Whether files are built under temporary names.
     pub(crate) is_fallback: bool,
     pub(crate) deaths: u8,
     pub(crate) left_out: Option<LeftOut>,
 }
 
-/// A file, as the kernel has it.
+/// A file in the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct File {
     producer: Lock,
     layout: u8,
     has_away: bool,
-    /// It has a temporary name.
+    /// Whether it has a temporary name.
     is_temporary: bool,
     /// Bit i: process i has it open.
     open: u8,
 }
 
-/// The directory and the files, 1 being the first; the name refers to one of them or to none, 0.
+/// The directory and the files. The name refers to one of the files, which are numbered from 1, or to none, 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     name: u8,
@@ -63,7 +65,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A number that means no file: the kernel uses inode numbers again, too.
+    /// A number of no file. The kernel, too, reuses inode numbers.
     fn unused(&self) -> Option<u8> {
         (1..=SEGMENTS as u8).find(|i| {
             let file = self.files[usize::from(*i)];
@@ -78,7 +80,7 @@ impl World {
         self.forget_unused();
     }
 
-    /// What a file that is no more was like makes no difference.
+    /// Resets files that no longer exist, so that their old contents do not distinguish states.
     fn forget_unused(&mut self) {
         for i in 1..=SEGMENTS as u8 {
             let file = &mut self.files[usize::from(i)];
@@ -92,7 +94,7 @@ impl World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     Open,
-    /// Looks for leftovers, from this file on; has locked it; removes it.
+    /// The steps of removing leftovers: searching from this file on, then the file that was found and locked.
     Clean(u8),
     CleanLocked(u8),
     Build,
@@ -123,7 +125,8 @@ impl Names {
         self.left_out == Some(step)
     }
 
-    /// Whoever has the lock of the file that the name refers to is a live producer, but for one who only looks.
+    /// A process that has the lock of the file that the name refers to is a live producer, unless it only
+    /// checks the file.
     fn remove_name(&self, world: &mut World, me: usize) -> Result<(), Halt> {
         let file = world.files[usize::from(world.name)];
         if world.name != 0 && !file.producer.is_free() && file.producer != Lock::held_by(me) {
@@ -148,7 +151,6 @@ impl Names {
                 match leftover {
                     None => At::Build,
                     Some(i) => match self.lacks(LeftOut::CleanLock)
-                        || world.name == i
                         || world.files[usize::from(i)].producer.try_lock(me)
                     {
                         true => {
@@ -190,7 +192,7 @@ impl Names {
             {
                 true if self.is_fallback && !self.lacks(LeftOut::Intact) => At::Intact,
                 true => At::Link,
-                // a cleaner has it: build anew
+                // another creator removes this file as a leftover: build a new one
                 false => At::LetGo,
             },
             At::Intact => match cpu.system("looks at the temporary name")?.files[at].is_temporary {
@@ -231,7 +233,7 @@ impl Names {
         })
     }
 
-    /// The steps that look at the file which has the name.
+    /// The steps that check the file that has the name.
     fn claim(&self, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Result<At, Halt> {
         let me = cpu.me;
         let at = usize::from(local.file);
@@ -255,7 +257,7 @@ impl Names {
                     (true, true, true) => At::Running,
                     (true, true, false) => At::Consumers,
                     (true, false, false) if lacks.1 => At::Consumers,
-                    // an error: somebody has it
+                    // an error: another process has the ring
                     (true, false, _) => At::Close,
                 }
             }
@@ -325,7 +327,7 @@ impl Model for Names {
         true
     }
 
-    /// Open files close: the locks fall.
+    /// The kernel closes the open files, and releases their locks.
     fn reap(&self, who: usize, world: &mut World) {
         for file in 1..=SEGMENTS as u8 {
             world.close(file, who);
@@ -348,10 +350,10 @@ impl Model for Names {
                 }
             }
             At::TryOld | At::Compare | At::Consumers | At::Replace => self.claim(local, cpu)?,
-            // looks again, and lets go of what it had
+            // closes its file and starts again
             At::LetGo => {
                 let world = cpu.system("closes the file")?;
-                // dropping a file that has not got its name removes the temporary one
+                // dropping a file that did not get its name removes the temporary name
                 let is_named = world.name == local.file;
                 world.files[usize::from(local.file)].is_temporary &= is_named;
                 world.close(local.file, me);
@@ -365,7 +367,7 @@ impl Model for Names {
                 }
                 At::Close
             }
-            // ends with an error, or closes its ring and takes the name along
+            // ends with an error, or closes its ring and removes the name
             At::Close => {
                 let world = cpu.system("ends")?;
                 let owned = world.files[usize::from(local.file)].producer == Lock::held_by(me);
@@ -381,7 +383,7 @@ impl Model for Names {
         Ok(Flow::Goes)
     }
 
-    /// A temporary name is left by the dead alone.
+    /// Only a death may leave a temporary name behind.
     fn check_end(&self, end: &End<'_, Self>) -> Result<(), String> {
         let left = end.world.files.iter().any(|file| file.is_temporary);
         match left && end.deaths == 0 {

@@ -1,18 +1,19 @@
 //! Observers (R13), a specification: they read without being registered, and may be overtaken.
 //!
-//! The producer writes an event of two words between a busy stamp and its stamp. An observer reads the stamp, the
-//! words and the stamp again. Where a stamp says nothing, as a successor has cleared it, the floor says whether the event
-//! was there. Two orders of memory: x86-TSO, and one in which stores to different words overtake each other
-//! and an observer's loads do, too, unless a fence holds them; there the fences show.
+//! The producer writes an event of two words between a busy stamp and its stamp. An observer reads the stamp,
+//! the words and the stamp again. Where a successor has cleared a stamp, the floor says whether there was an
+//! event. There are two orders of memory: x86-TSO, and one in which stores to different words overtake each
+//! other, and so do an observer's loads, unless a fence orders them. Only the second shows what the fences are
+//! for.
 
 use crate::checker::{
     Address, Cpu, Flow, Halt, Lock, Memory, Model, Order, Process, Step, Word, broken,
 };
 
-/// What a control leaves out.
+/// A step of the protocol that a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
-    /// The busy stamp before the words.
+    /// The busy stamp is stored before the words.
     Busy,
     /// The fence between the busy stamp and the words.
     WriterFence,
@@ -22,40 +23,40 @@ pub(crate) enum LeftOut {
     Acquire,
     /// The fence between the words and the second stamp.
     ReaderFence,
-    /// The second look at the stamp.
+    /// The second load of the stamp.
     SecondStamp,
-    /// R5: the floor is stored before a slot is used again, by which a successor finds the head.
+    /// R5: the floor is stored before a slot is used again, so that a successor finds the head.
     Floor,
-    /// The look at the floor where the stamp says nothing.
+    /// The load of the floor where the stamp says nothing.
     FloorLook,
-    /// The second look at the stamp after that.
+    /// The load of the stamp after that.
     FloorRelook,
     /// The floor is stored with Release.
     FloorRelease,
 }
 
-/// Who takes part.
+/// The configuration: the processes and their behaviour.
 #[derive(Clone, Debug)]
 pub(crate) struct Observers {
     pub(crate) order: Order,
     pub(crate) slots: Word,
     pub(crate) last: Word,
-    /// The producer may be killed; a successor takes over.
+    /// The producer may be killed, and a successor takes over.
     pub(crate) has_successor: bool,
-    /// The successor publishes nothing, and closes the ring.
+    /// Whether the successor publishes nothing and closes the ring.
     pub(crate) gives_up: bool,
     pub(crate) left_out: Option<LeftOut>,
 }
 
 const FLOOR: Address = 0;
-/// A busy stamp is its sequence and this.
+/// A busy stamp is this plus its sequence.
 const BUSY: Word = 32;
 const WORDS: usize = 2;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     producer: Lock,
-    /// How many have had the lock.
+    /// How many producers have had the lock.
     producers: u8,
     /// The last sequence of a ring that was given up.
     closed: Option<Word>,
@@ -76,13 +77,14 @@ enum Writing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Reading {
-    /// Loads that may be made now in any order: bit 0 the first stamp, bits 1 and 2 the words, bit 3 the second stamp.
+    /// Loads that have not been made: bit 0 the first stamp, bits 1 and 2 the words, bit 3 the second stamp.
     Loads(u8),
-    /// The first stamp said nothing: the floor, the stamp again, and that the event is missed.
+    /// The first stamp said nothing. Three steps follow: load the floor, load the stamp again, and report the
+    /// event as missed.
     Floor,
     Again,
     Missed,
-    /// Whether the ring has ended.
+    /// Checks whether the ring has ended.
     End,
 }
 
@@ -92,7 +94,7 @@ enum Role {
     Observer(Reading),
 }
 
-/// A process: its next sequence, and what an observer has loaded.
+/// A process: its next sequence, and the values that an observer has loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Local {
     role: Role,
@@ -126,7 +128,7 @@ impl Observers {
                 world.producers += 1;
                 Writing::Head
             }
-            // R14; nobody else writes meanwhile
+            // R14; no other process writes meanwhile
             Writing::Head => {
                 let floor = cpu.peek(FLOOR);
                 local.next = floor + 1;
@@ -148,7 +150,7 @@ impl Observers {
                 }
             }
             Writing::Floor if local.next > self.last || self.is_given_up_by(me) => Writing::Unlock,
-            // nobody is registered: the producer runs free
+            // without consumers the producer runs free
             Writing::Floor => {
                 let floor = local.next - self.slots;
                 match floor > cpu.peek(FLOOR) && !self.lacks(LeftOut::Floor) {
@@ -208,7 +210,7 @@ impl Observers {
         self.gives_up && who > 0
     }
 
-    /// Which of the loads still to be made may come next.
+    /// The loads that may come next, out of those that have not been made.
     fn open(&self, left: u8) -> u8 {
         let mut open = left;
         let strict = self.order == Order::Total;
@@ -269,7 +271,8 @@ impl Observers {
         }
     }
 
-    /// A later stamp than the one it waits for: it lagged, and goes on with what the slot holds or will hold.
+    /// The stamp is a later one than expected: the observer lagged, and continues with the sequence that the
+    /// slot holds or will hold.
     fn look_other(&self, local: &mut Local) -> Result<(), Halt> {
         let found = local.stamps[0] % BUSY;
         if found % self.slots != local.next % self.slots {
@@ -294,7 +297,7 @@ impl Observers {
         }
     }
 
-    /// The stamp said nothing: whether the event was there is what the floor says.
+    /// The stamp said nothing: the floor says whether there was an event.
     fn look_at_floor(&self, at: Reading, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
         let stamp = self.stamp(local.next);
         let begin = Reading::Loads(self.begin());
@@ -302,7 +305,7 @@ impl Observers {
             Reading::Floor if cpu.load(FLOOR) < local.next => self.after_floor(),
             Reading::Floor if self.lacks(LeftOut::FloorRelook) => Reading::Missed,
             Reading::Floor => Reading::Again,
-            // it may have come between the two looks
+            // it may have come between the two loads
             Reading::Again if cpu.load(stamp) == local.stamps[0] => Reading::Missed,
             Reading::Again | Reading::Loads(_) => begin,
             Reading::Missed => {
@@ -330,7 +333,8 @@ impl Observers {
         Ok(Flow::Goes)
     }
 
-    /// All loads are made: the event is good if the stamp is still the same; else it was overtaken and looks again.
+    /// All loads are made. The event is good if the stamp is unchanged; otherwise it was overtaken, and the
+    /// observer starts again.
     fn take(&self, local: &mut Local) -> Result<(), Halt> {
         let is_same = local.stamps[1] == local.next || self.lacks(LeftOut::SecondStamp);
         if is_same {

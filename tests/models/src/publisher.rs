@@ -1,5 +1,5 @@
-//! A producer that always has space: it publishes event after event and wakes who sleeps (R9). For the models in which the
-//! sleepers are what matters.
+//! A producer that always has space: it publishes event after event and wakes sleepers (R9). It serves the
+//! models of sleepers.
 
 use crate::checker::{Address, Cpu, Flow, Step, Word};
 
@@ -18,7 +18,7 @@ pub(crate) struct Publisher {
     published: Word,
 }
 
-/// Its ring, and how it goes about it.
+/// The addresses of its ring, and its variant of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// How many events there are.
@@ -26,9 +26,9 @@ pub(crate) struct Plan {
     pub(crate) published: Address,
     pub(crate) word: Address,
     pub(crate) bits: Address,
-    /// Between its store and its look for sleepers.
+    /// Whether it has a fence between its store and its check for sleepers.
     pub(crate) has_fence: bool,
-    /// The word is bumped before the wake.
+    /// Whether it changes the word before the wake.
     pub(crate) bumps: bool,
 }
 
@@ -44,7 +44,7 @@ impl Publisher {
         format!("{:?} (published {})", self.at, self.published)
     }
 
-    /// One step; `wake` is the kernel's part of a wake-up.
+    /// One step. `wake` is the kernel's part of a wake-up.
     pub(crate) fn step<W>(
         &mut self,
         plan: Plan,

@@ -1,9 +1,11 @@
-//! A thread that sleeps on a ring in the place of an event loop (R9): `Readiness`.
+//! A thread that sleeps on a ring for an event loop (R9): `Readiness`.
 //!
-//! The loop clears the descriptor, looks, orders the next event and waits for the descriptor; the *sentry* takes the order,
-//! sleeps on the ring as a consumer does, and makes the descriptor readable when the event is there, or when there are
-//! other orders: a loop may have gone on by itself. What both have under one mutex, the descriptor and the futex are the
-//! kernel's here. As in the model of rings nobody's sleep ends by itself, but for a look around after a death.
+//! The loop clears the descriptor, polls the ring, orders the next event and waits for the descriptor. The
+//! *sentry* takes the order and sleeps on the ring as a consumer does. It makes the descriptor readable when
+//! the event is there. It also stops sleeping when there is a new order, because a loop may have continued
+//! without a notification. In this model the kernel's part comprises the state that both share under one mutex,
+//! the descriptor, and the futex. As in the model of rings, no sleep ends by itself, except for a liveness
+//! check after a death.
 
 use crate::checker::{Address, Cpu, Flow, Halt, Memory, Model, Process, Step, Word};
 use crate::publisher::{self, Publisher};
@@ -13,18 +15,18 @@ const WORD: Address = 1;
 const BITS: Address = 2;
 const PRODUCER: usize = 0;
 
-/// What a control leaves out.
+/// A step of the protocol that a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
-    /// The fence between a store and the look for sleepers, or the sentry's membarrier in its place.
+    /// The fence between a store and the check for sleepers, or the sentry's membarrier in its place.
     Fence,
-    /// The sentry says in its line that it sleeps.
+    /// The sentry sets its bit in the waiters line.
     Bit,
-    /// It looks again after that.
+    /// The sentry polls again after that.
     LookAgain,
-    /// It looks at its orders as well.
+    /// The sentry checks its orders again as well.
     LookAtOrders,
-    /// The word is read before it says so.
+    /// The word is read before the bit is set.
     WordFirst,
     /// The loop clears the descriptor before it orders.
     DrainFirst,
@@ -32,19 +34,19 @@ pub(crate) enum LeftOut {
     Notify,
     /// The end of a loop changes the word and wakes.
     Shake,
-    /// After a death the sentry looks around, and tells.
+    /// After a death the sentry makes a liveness check, and notifies the loop.
     Looks,
 }
 
-/// Who takes part: a producer, a loop, its sentry.
+/// The configuration of the processes: a producer, a loop and its sentry.
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
     pub(crate) last: Word,
-    /// How often the loop goes on without having been told.
+    /// How many times the loop continues without a notification.
     pub(crate) own_ways: u8,
-    /// The loop ends while it waits, not after the last event.
+    /// Whether the loop ends while it waits, not after the last event.
     pub(crate) may_leave: bool,
-    /// The producer has a fence; else the sentry has a membarrier.
+    /// The producer has a fence; otherwise the sentry has a membarrier.
     pub(crate) fences: bool,
     pub(crate) deaths: u8,
     pub(crate) left_out: Option<LeftOut>,
@@ -52,14 +54,14 @@ pub(crate) struct Readiness {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    /// The descriptor is readable.
+    /// Whether the descriptor is readable.
     is_told: bool,
-    /// The event that is to be told of, or 0.
+    /// The event that was ordered, or 0.
     order: Word,
     is_over: bool,
-    /// The sentry waits for orders.
+    /// Whether the sentry waits for orders.
     waits_for_orders: bool,
-    /// The sentry sleeps on the ring.
+    /// Whether the sentry sleeps on the ring.
     is_asleep: bool,
     is_dead: bool,
     is_suspected: bool,
@@ -74,7 +76,7 @@ enum LoopAt {
     Notify,
     DrainLate,
     Poll,
-    /// It was told, and nothing is there: is the producer dead?
+    /// It was notified, and there is no event: is the producer dead?
     Alive,
     AfterDead,
     Over,

@@ -1,9 +1,10 @@
-//! Sleeping on several rings at once (R9): a set's sleeper reads the word of each ring and says in its line that it sleeps,
-//! runs one barrier, looks at all of them, and sleeps on all words.
+//! Sleeping on several rings at once (R9): the sleeper of a set reads the word of each ring and sets its bit in
+//! each waiters line, runs one barrier, polls all rings, and sleeps on all words.
 //!
-//! Each ring has a producer, which wakes as in the model of one ring. The kernel takes the words one after the other, in
-//! between wakes come, and a word that has changed sends the sleeper back. As there, nobody's sleep ends by itself, but for
-//! a look around after a death. Bits are taken away by who wakes, not by who wakes up.
+//! Each ring has a producer, which wakes as in the model of one ring. The kernel compares the words one after
+//! the other; wakes may come in between, and a word that has changed sends the sleeper back. As in that model,
+//! no sleep ends by itself, except for a liveness check after a death. The waker takes bits away, not the
+//! process that wakes up.
 
 use crate::checker::{Address, Cpu, Flow, Halt, Memory, Model, Process, Step, Word};
 use crate::publisher::{self, Publisher};
@@ -13,37 +14,37 @@ const PUBLISHED: Address = 0;
 const WORD: Address = 2;
 const BITS: Address = 4;
 
-/// What a control leaves out.
+/// A step of the protocol that a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
-    /// The fence between a store and the look for sleepers, or the sleeper's membarrier in its place.
+    /// The fence between a store and the check for sleepers, or the sleeper's membarrier in its place.
     Fence,
     /// The bit in the last ring's line.
     Bit,
-    /// The barrier comes after all bits: without it, before the last one.
+    /// The barrier comes after all bits; without this step, before the last one.
     BarrierLast,
-    /// A sleeper looks again after it has said that it sleeps.
+    /// A sleeper polls again after it has set its bits.
     LookAgain,
-    /// It looks again at all rings, not at the first one alone.
+    /// That poll covers all rings, not only the first.
     LookAtAll,
-    /// Each word is read before the sleeper says so.
+    /// Each word is read before the bit is set.
     WordFirst,
-    /// It sleeps on all words, not on the first one alone.
+    /// The sleeper sleeps on all words, not only on the first.
     SleepOnAll,
-    /// The word is bumped before the wake.
+    /// The word is changed before the wake.
     Bump,
-    /// After a death, sleepers look around.
+    /// After a death, sleepers make a liveness check.
     Looks,
 }
 
-/// Who takes part.
+/// The configuration: the processes and their behaviour.
 #[derive(Clone, Debug)]
 pub(crate) struct Sets {
     /// How many events each ring has.
     pub(crate) last: [Word; RINGS],
     /// The rings of each set, in its order.
     pub(crate) sets: &'static [&'static [usize]],
-    /// Producers have a fence; else sleepers have a membarrier.
+    /// Producers have a fence; otherwise sleepers have a membarrier.
     pub(crate) fences: bool,
     /// How many producers are killed.
     pub(crate) deaths: u8,
@@ -52,26 +53,26 @@ pub(crate) struct Sets {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    /// Who waits on which word in the kernel.
+    /// For each sleeper, the words on which it waits in the kernel.
     queued: [[bool; RINGS]; 2],
-    /// Whose producer is dead.
+    /// The rings whose producer is dead.
     dead: [bool; RINGS],
 }
 
-/// Steps of the ring at this place of the set.
+/// Steps on the ring at this place of the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
-    /// So many rings ahead of the one whose turn it is.
+    /// Polls the ring this many places after the one whose turn it is.
     Look(usize),
     ReadWord(usize),
     Bit(usize),
-    /// Those who have not passed it yet, and where it goes on.
+    /// The processes that have not passed the barrier yet, and the place at which the sleeper continues.
     Barrier(u8, usize),
     LookAgain(usize),
     /// The kernel compares the word.
     Wait(usize),
     Asleep,
-    /// After a look around: is the producer dead?
+    /// After a liveness check has begun: is the producer dead?
     Alive(usize),
     AfterDead(usize),
 }
@@ -81,7 +82,7 @@ pub(crate) struct Sleeper {
     at: At,
     positions: [Word; RINGS],
     words: [Word; RINGS],
-    /// Its producer is dead, and everything was read.
+    /// Whether each ring's producer is dead and all its events were read.
     has_ended: [bool; RINGS],
     turn: usize,
 }
@@ -232,7 +233,7 @@ impl Sleeper {
         Ok(Flow::Goes)
     }
 
-    /// Goes on where so many rings know that it sleeps.
+    /// Continues after this many rings have the sleeper's bit.
     fn arm(&self, plan: &Sets, place: usize, count: usize) -> At {
         match place < count {
             true if plan.lacks(LeftOut::WordFirst) => At::Bit(place),

@@ -1,13 +1,14 @@
-//! Every model holds, every control is caught, and none is left out.
+//! Every model must hold, every control must be caught, and no rule may be without a model.
 //!
-//! `MYELON_MODEL=takeover` runs those cases whose line contains the word; `MYELON_MODEL_TRACES=1` prints the way to
-//! what each control finds, too.
+//! By default every control runs, and every third case that must hold; `MYELON_MODELS=all` (`ci/models`) runs all.
+//! `MYELON_MODEL=takeover` runs the cases whose line contains this word. `MYELON_MODEL_TRACES=1` also prints
+//! the way to the failure that each control finds.
 
 use std::time::Instant;
 
 use myelon_models::{Case, Expect, Family, Outcome, families};
 
-/// What was run and came to what it must come to.
+/// The cases that had the expected result.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Proved {
     cases: usize,
@@ -35,14 +36,16 @@ fn report(family: &Family, case: &Case, outcome: &Outcome, prints_traces: bool) 
 #[test]
 fn every_model_holds_and_every_control_is_caught() {
     let only = std::env::var("MYELON_MODEL").unwrap_or_default();
+    let is_sample = only.is_empty() && std::env::var("MYELON_MODELS").is_err();
     let prints_traces = std::env::var_os("MYELON_MODEL_TRACES").is_some();
     let started = Instant::now();
     let (mut proved, mut wrong) = (Proved::default(), Vec::new());
     for family in families() {
         let mut of_family = Proved::default();
-        for case in &family.cases {
+        for (index, case) in family.cases.iter().enumerate() {
             let line = format!("{}: {}", family.name, case.name);
-            if !line.contains(&only) {
+            let is_left_out = is_sample && case.expect == Expect::Holds && index % 3 != 0;
+            if is_left_out || !line.contains(&only) {
                 continue;
             }
             let outcome = case.run();
@@ -68,7 +71,8 @@ fn every_model_holds_and_every_control_is_caught() {
     assert_ne!(proved, Proved::default(), "no model ran");
 }
 
-/// Each rule that can be modelled is, and each model has something that must hold and something that must fail.
+/// Each rule that can be modelled must have a model, and each model must have a case that must hold and one
+/// that must fail.
 #[test]
 fn every_rule_has_a_model_with_controls() {
     let families = families();

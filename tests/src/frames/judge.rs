@@ -1,11 +1,12 @@
-//! The judge of messages: what the ledgers of all processes, dead or alive, say of one ring's life.
+//! The judge of messages. It reads the ledgers of all processes of one ring, dead or alive, and checks these rules:
 //!
-//! * What a send said is sent, everybody sees; what a send said is not, nobody.
-//! * Of what a producer was sending when it died, everybody sees all or nobody sees anything.
-//! * Everybody sees the same, in the same order, at the same sequences.
-//! * A message comes again only to who comes back, and only one that was not released.
-//! * A message is missing only to who comes back: one that is longer than the ring, in the middle of which it died; or,
-//!   of vectors, the one that was being handed out.
+//! * Every consumer sees a message that a send reported as sent; no consumer sees one that a send reported as
+//!   not sent.
+//! * If a producer died while it was sending a message, either every consumer sees it or none does.
+//! * Every consumer sees the same messages in the same order at the same sequences.
+//! * A message comes again only to a consumer that comes back, and only if that consumer had not released it.
+//! * A message is missing only for a consumer that comes back: either a message that is longer than the ring
+//!   and in the middle of which the consumer died, or, with vectors, the one that was being handed out.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use disruptor_mp::Sequence;
 use super::frames_of;
 use crate::Entry;
 
-/// How a consumer receives.
+/// How a consumer receives messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// `recv`.
@@ -28,10 +29,10 @@ pub enum How {
 }
 
 impl How {
-    /// Each of them.
+    /// Every way to receive.
     pub const ALL: [Self; 4] = [Self::Leases, Self::Buffer, Self::Vectors, Self::Batches];
 
-    /// The word for it.
+    /// The word for it in an actor's input.
     pub fn word(self) -> &'static str {
         match self {
             Self::Leases => "leases",
@@ -42,10 +43,10 @@ impl How {
     }
 }
 
-/// A consumer that saw the ring to its end, and all that it wrote.
+/// A consumer that read the ring to its end, and its ledger.
 #[derive(Debug)]
 pub struct Reader {
-    /// What faults call it.
+    /// The reader's name in fault descriptions.
     pub name: String,
     /// How it received.
     pub how: How,
@@ -53,20 +54,20 @@ pub struct Reader {
     pub entries: Vec<Entry>,
 }
 
-/// What was judged.
+/// Totals of what was judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Messages in the ring.
     pub messages: u64,
-    /// Of those, longer than the ring.
+    /// Those of them that are longer than the ring.
     pub spilled: u64,
-    /// Sends that came to nothing: given up, or their producer died.
+    /// Sends without an effect, because they were given up or their producer died.
     pub unsent: u64,
-    /// Sightings.
+    /// Messages that consumers recorded, repetitions included.
     pub sightings: u64,
-    /// Sightings of what was seen before.
+    /// Sightings of a message that the same consumer had seen before.
     pub repeated: u64,
-    /// Messages that somebody who came back did not see, as it may.
+    /// Messages that a consumer that came back did not see, within the rules.
     pub missed: u64,
 }
 
@@ -84,7 +85,7 @@ impl std::ops::AddAssign for Summary {
 /// A message by its writer and number.
 type Name = (u64, u64);
 
-/// Everything that is known of a message.
+/// A message that was sent.
 #[derive(Clone, Copy, Debug)]
 struct Message {
     name: Name,
@@ -92,11 +93,11 @@ struct Message {
     first: Option<Sequence>,
 }
 
-/// Judges a ring of `depth` frames: the producers' ledgers in the order of their lives, and the consumers'.
+/// Judges a ring of `depth` frames. `producers` has their ledgers in the order of their lives.
 ///
 /// # Errors
 ///
-/// The first fault in words.
+/// A description of the first fault.
 pub fn judge(
     depth: usize,
     producers: &[Vec<Entry>],
@@ -151,7 +152,7 @@ fn sightings(entries: &[Entry]) -> impl Iterator<Item = (Name, Sequence)> {
     })
 }
 
-/// Adds what a producer has sent, and takes it out of what was seen. Returns how many sends came to nothing.
+/// Adds the messages that a producer has sent, and removes them from `seen`. Returns how many sends had no effect.
 fn messages_of(
     entries: &[Entry],
     seen: &mut BTreeMap<Name, Sequence>,
@@ -191,17 +192,17 @@ fn messages_of(
     Ok(unsent)
 }
 
-/// A reader's way through the messages.
+/// One reader's position among the messages.
 struct Course<'a> {
     depth: usize,
     messages: &'a [Message],
     places: BTreeMap<Name, usize>,
     reader: &'a Reader,
-    /// The first message that was not seen yet.
+    /// The first message that the reader has not seen yet.
     next: usize,
-    /// The one that came last.
+    /// The message that came last.
     at: Option<usize>,
-    /// How often it has come back since.
+    /// How often the reader has come back since that message.
     returns: usize,
     sightings: u64,
     repeated: u64,
@@ -261,7 +262,7 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// What comes again may be what was not released, no more.
+    /// Only messages that were not released may come again.
     fn repeat(&mut self, place: usize) -> Result<(), String> {
         self.repeated += 1;
         if self.returns == 0 {
@@ -269,7 +270,7 @@ impl<'a> Course<'a> {
         }
         let again = &self.messages[place..self.next];
         let is_allowed = match self.reader.how {
-            // released at every eighth of the ring
+            // a batch releases at every eighth of the ring
             How::Batches => {
                 let frames: usize = again[..again.len() - 1].iter().map(|one| one.frames).sum();
                 frames <= self.depth / 8
@@ -283,7 +284,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// What lies between was not seen: each time it comes back, one may be missing.
+    /// The messages between `next` and `place` were not seen. Each time the reader comes back, one may be missing.
     fn miss(&mut self, place: usize) -> Result<(), String> {
         let missed = &self.messages[self.next..place];
         self.missed += missed.len() as u64;
@@ -308,7 +309,7 @@ mod tests {
 
     const DEPTH: usize = 8;
 
-    /// One producer that died after it had sent this many frames each; the last one is not acknowledged.
+    /// A producer that died after it had sent messages of this many frames each. The last one is not acknowledged.
     fn wrote(frames: &[usize]) -> Vec<Entry> {
         let mut entries = vec![Entry::Began { writer: 1, next: 0 }];
         for (number, frames) in frames.iter().enumerate() {

@@ -1,24 +1,24 @@
-//! A storm over messages: random kills and stops of a producer and of consumers that receive in each form, while messages
-//! of all sizes flow, also such as are longer than the ring; and a judgement at the end.
+//! A storm over messages. A producer and consumers that receive in each form are killed and stopped at random
+//! while messages of all sizes flow, some of them longer than the ring. At the end the ledgers are judged.
 //!
-//! A round is one ring from its creation to its end. Its seed decides what is done to whom; when a signal meets its
-//! process is the system's.
+//! A round is one ring from its creation to its end. The round's seed decides which process is killed or
+//! stopped and how; the system decides at which instruction the signal arrives.
 
 use super::judge::{self, How, Reader, Summary};
 use crate::{Actor, Ledger, World};
 
-/// What a planted fault makes of a round: the controls.
+/// The fault that is planted in a round, for the controls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// Nothing is wrong.
+    /// No fault.
     Nothing,
     /// The producer acknowledges before it sends.
     Early,
-    /// The consumer that leases releases before it writes down.
+    /// The consumer that leases releases a message before it writes it down.
     Late,
 }
 
-/// What a round came to.
+/// Totals of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Processes killed.
@@ -37,18 +37,18 @@ impl std::ops::AddAssign for Count {
     }
 }
 
-/// Deeds in a round.
+/// Kills and stops in a round.
 const DEEDS: usize = 16;
 
 /// Plays the round of this seed with framers of `program`.
 ///
 /// # Errors
 ///
-/// What the judge found.
+/// The faults that the judge found.
 ///
 /// # Panics
 ///
-/// When somebody answers what must not be answered, or not in time.
+/// When a process answers with an unexpected error, or not in time.
 pub fn play(program: &str, seed: u64, wrong: Wrong) -> Result<Count, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let world = match random.bool() {
@@ -81,7 +81,7 @@ struct Round<'a> {
     random: fastrand::Rng,
     writers: u64,
     producer: Actor,
-    /// One for each form of receiving.
+    /// One consumer for each form of receiving.
     consumers: Vec<(How, Actor)>,
     count: Count,
 }
@@ -96,7 +96,7 @@ impl Round<'_> {
         self.pour();
     }
 
-    /// The producer's place is empty: the actor that has it now takes it.
+    /// The producer's place is empty; the actor in `producer` takes it.
     fn produce(&mut self) {
         self.writers += 1;
         let log = self.world.ledger(&format!("writer-{}", self.writers));
@@ -119,7 +119,7 @@ impl Round<'_> {
         self.producer.ok(&line);
     }
 
-    /// A consumer, or the one that comes back in its place, follows.
+    /// Starts a consumer, or the successor of one that died, and lets it follow the stream.
     fn consume(&mut self, how: How) -> Actor {
         let mut actor = self.world.actor();
         let wrong = match (self.wrong, how) {
@@ -142,7 +142,7 @@ impl Round<'_> {
         crate::storm::pass(crate::storm::delay(&mut self.random));
     }
 
-    /// Something happens to somebody.
+    /// Kills or stops a process that is chosen at random.
     fn deed(&mut self) {
         self.pass();
         let who = self.random.usize(..How::ALL.len());
@@ -192,7 +192,7 @@ impl Round<'_> {
         self.consumers[who].1 = self.consume(how);
     }
 
-    /// The ring is closed and drained, and everybody's ledger is read.
+    /// Closes the ring, lets every consumer drain it, and judges all ledgers.
     fn end(mut self) -> Result<Count, String> {
         self.producer.tell("close");
         self.producer.expect_ok();

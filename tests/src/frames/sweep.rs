@@ -1,8 +1,10 @@
-//! The sweep over messages: at every step of publishing and of receiving, a process that sends or receives a message is
-//! killed or stopped; for messages of one frame, of one run, of two runs, and longer than the ring.
+//! The sweep over messages. A process that sends or receives a message is killed or stopped at every step of
+//! publishing and of receiving. The messages have one frame, one run or two runs of frames, or are longer than
+//! the ring.
 //!
-//! Two durable consumers read along. Then a successor, or the consumer's return, three messages more and the ring's end;
-//! how many messages were cut off is counted, and the [judge] reads the ledgers.
+//! Two durable consumers read along. Then a successor starts, or the consumer comes back; three more messages
+//! are sent, and the ring ends. The stage counts the messages that were cut off, and the [judge] reads the
+//! ledgers.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,18 +14,18 @@ use super::{FRAME_BYTES, frames_of};
 use crate::sweep::{Action, Backing};
 use crate::{Actor, Ledger, World};
 
-/// Frames of the ring.
+/// Frames in the ring.
 const DEPTH: usize = 16;
 /// Frames that are published together.
 const RUN: usize = DEPTH / 2;
-/// Until then something must have happened that does.
+/// The deadline of calls that must succeed: 30 s.
 const SOON: &str = "ms=30000";
 /// The lengths of messages: one frame, one run, two runs, longer than the ring.
 const LENS: [usize; 4] = [40, RUN * FRAME_BYTES, 12 * FRAME_BYTES, 40 * FRAME_BYTES];
-/// The sweep must not shrink: at least so many cases there are.
+/// A lower bound on the number of cases, so that the sweep cannot shrink unnoticed.
 pub const CASES_MIN: usize = 500;
 
-/// Who is struck.
+/// The process that is killed or stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Producer,
@@ -37,7 +39,7 @@ pub struct Case {
     point: &'static str,
     /// The message's length in bytes.
     len: usize,
-    /// At which occurrence of the point, from 1.
+    /// The occurrence of the point, counted from 1.
     nth: usize,
     action: Action,
     backing: Backing,
@@ -98,7 +100,7 @@ pub fn cases() -> Vec<Case> {
         for how in How::ALL {
             let is_spilled = frames_of(len) > DEPTH;
             let commits = match how {
-                // a burst releases together what it has
+                // a batch releases everything that it has at once
                 How::Batches if is_spilled => frames_of(len),
                 How::Batches => 1,
                 _ if is_spilled => frames_of(len) + 2,
@@ -107,7 +109,7 @@ pub fn cases() -> Vec<Case> {
             for point in ["commit.before", "commit.after"] {
                 add(Role::Consumer(how), point, some(commits));
             }
-            // a message of one frame is lent, one that the ring cannot hold is copied out
+            // a message of one frame is lent; one that does not fit into the ring is copied out
             let is_held = frames_of(len) > 1 && !is_spilled;
             let held = if is_held { frames_of(len) } else { 0 };
             add(Role::Consumer(how), "hold.kept", some(held));
@@ -116,12 +118,12 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// In how many runs a message is published.
+/// How many runs of frames it takes to publish a message.
 fn runs(len: usize) -> usize {
     frames_of(len).div_ceil(RUN)
 }
 
-/// The first, second, middle and last ones of so many occurrences.
+/// The first, second, middle and last of `count` occurrences.
 fn some(count: usize) -> Vec<usize> {
     let mut some = vec![1, 2, count / 2, count];
     some.retain(|nth| (1..=count).contains(nth));
@@ -130,7 +132,8 @@ fn some(count: usize) -> Vec<usize> {
     some
 }
 
-/// After which writes a producer is struck: the first and the last of each run. A run's first frame is written apart.
+/// After which writes a producer is killed or stopped: the first and the last of each run. A run's first frame
+/// is written separately.
 fn writes(len: usize) -> Vec<usize> {
     let mut times = Vec::new();
     let mut before = 0;
@@ -144,11 +147,11 @@ fn writes(len: usize) -> Vec<usize> {
 }
 
 impl Case {
-    /// How many of the message's frames were published when its producer was struck.
+    /// How many of the message's frames were published when its producer was killed or stopped.
     fn published(&self) -> usize {
         let runs = match self.point {
             "publish.stamped" | "batch.published" => self.nth,
-            // which run the write belongs to
+            // the run that the write belongs to
             "batch.written" => (self.nth - 1) / (RUN - 1),
             _ => self.nth - 1,
         };
@@ -160,7 +163,7 @@ impl Case {
 ///
 /// # Errors
 ///
-/// What went otherwise than it must, in words.
+/// A description of what differs from the expected outcome.
 pub fn run(program: &str, case: Case) -> Result<Summary, String> {
     let played = catch_unwind(AssertUnwindSafe(|| {
         let world = match case.backing {
@@ -186,14 +189,15 @@ struct Stage<'a> {
     case: Case,
     writers: usize,
     producer: Actor,
-    /// The bystander is last.
+    /// The last one is not killed or stopped; it only reads along.
     consumers: Vec<(How, Actor)>,
-    /// What is known to be cut off.
+    /// How many messages are known to be cut off.
     truncated: i64,
 }
 
 impl<'a> Stage<'a> {
-    /// A producer that has sent one message, and two consumers that have seen it; the first one is idle.
+    /// Starts a producer that has sent one message, and two consumers that have seen it. The first consumer
+    /// waits for a command.
     fn open(world: &'a World, case: Case) -> Self {
         let mut stage = Self {
             world,
@@ -245,7 +249,7 @@ impl<'a> Stage<'a> {
         consumer.ok(&format!("follow how={}", how.word()));
     }
 
-    /// The producer is struck in the message; consumers wait for it meanwhile.
+    /// Kills or stops the producer in the middle of the message, while consumers wait for it.
     fn strike_producer(&mut self) {
         (0..self.consumers.len()).for_each(|index| self.follow(index));
         let case = self.case;
@@ -275,7 +279,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A consumer is struck in the message, and comes back.
+    /// Kills or stops a consumer in the middle of the message; a killed one comes back.
     fn strike_consumer(&mut self, how: How) {
         self.follow(1);
         let case = self.case;
@@ -285,7 +289,7 @@ impl<'a> Stage<'a> {
         for len in sent {
             self.producer.tell(&format!("send len={len} {SOON}"));
         }
-        // a burst takes what is there
+        // a batch receives everything that is published, so all messages must have been sent
         let waited_for = match how == How::Batches && frames_of(case.len) <= RUN {
             true => sent.len(),
             false => 0,
@@ -307,14 +311,14 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The end, and what everybody has written.
+    /// Ends the ring and judges all ledgers.
     fn judge(mut self) -> Result<Summary, String> {
         self.producer.ok("close");
         let is_producer = self.case.role == Role::Producer;
         for (index, (_, consumer)) in self.consumers.iter_mut().enumerate() {
             let end = consumer.expect_ok();
             assert_eq!(end.word("end"), "Closed", "{}", end.text());
-            // who comes back may do so in the middle of a message
+            // a consumer that comes back may do so in the middle of a message
             let truncated = end.number("truncated");
             assert_eq!(truncated, self.truncated, "{index}: {}", end.text());
             assert!(!is_producer || end.number("orphans") == 0, "{}", end.text());

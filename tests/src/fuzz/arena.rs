@@ -1,4 +1,4 @@
-//! Where a fuzzed ring lives: a directory of this thread's own, with a bystander that nobody may touch.
+//! The place of a fuzzed ring: a directory of this thread's own, with a second file that no call may touch.
 
 use std::cell::OnceCell;
 use std::fs;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// The ring's name.
 const RING: &str = "ring";
-/// A file that looks like a neighbour of the ring's.
+/// A file whose name resembles the ring's.
 const BYSTANDER: &str = "ring-bystander";
 const BYSTANDER_TEXT: &str = "not a ring";
 
@@ -17,7 +17,7 @@ thread_local! {
     static DIRECTORY: OnceCell<TempDir> = const { OnceCell::new() };
 }
 
-/// Runs `play` with an empty arena, and checks afterwards that nobody has touched what is not the ring's.
+/// Runs `play` in an empty directory, and checks afterwards that no call has touched a file that is not the ring's.
 pub(super) fn enter(play: impl FnOnce(&MmapTransportLayout)) {
     DIRECTORY.with(|directory| {
         let directory = directory.get_or_init(|| {

@@ -1,7 +1,8 @@
-//! A party that plays every role on one ring, a call at a time: producer, up to three consumers, successor.
+//! A party that plays every role on one ring, one call at a time: a producer, up to three consumers, and a successor.
 //!
-//! Only calls that copy, or look no longer than they copy. Each one's text is made too, as its values come from peers.
-//! What holds whatever peers store is asserted: counts within the ring, sequences that go up by one.
+//! It makes only calls that copy events, or that use a reference no longer than it takes to copy the event. It
+//! also formats every result, because texts contain values that peers stored. It asserts what must hold for any
+//! values: counts stay within the ring, and sequences go up by one.
 
 use std::fmt::Debug;
 use std::hint::black_box;
@@ -16,23 +17,23 @@ use disruptor_mp::{
 
 use super::sample::Sample;
 
-/// The ids that parties go by.
+/// The consumer ids that a party uses.
 const IDS: [&str; 3] = ["alpha", "beta", "gamma"];
-/// Waits long enough for a look at who is alive.
+/// A wait that is long enough for a liveness check.
 const PATIENT: Duration = Duration::from_micros(1500);
-/// Lines of a segment.
+/// Consumer lines of a segment.
 const CONSUMERS_MAX: usize = 64;
 
-/// Which calls a party makes.
+/// The role that makes a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A producer's.
+    /// Calls of a producer.
     Producer,
-    /// A consumer's.
+    /// Calls of a consumer.
     Consumer,
 }
 
-/// One call, or a few that belong together. The number picks the variant of it: a slot of the party's, an id, a size.
+/// One call, or a few that belong together. The number selects a variant: one of the party's handles, an id or a size.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Call {
     /// Creates, or takes over.
@@ -41,13 +42,13 @@ pub enum Call {
     TryPublish(u8),
     /// `send`, `claim`.
     Send(u8),
-    /// `try_batch_publish`, also for more than the ring has.
+    /// `try_batch_publish`, sometimes for more events than the ring holds.
     TryBatch(u8),
-    /// `send_batch`, also for more than the ring has.
+    /// `send_batch`, sometimes for more events than the ring holds.
     SendBatch(u8),
-    /// Required consumers and `publish_managed`, where that ends by itself.
+    /// Required consumers and `publish_managed`, in situations where that call ends by itself.
     Managed(u8),
-    /// Everything that a producer tells.
+    /// Every getter of a producer.
     AskProducer(u8),
     /// Waits long enough for dead consumers to be evicted.
     Patient(u8),
@@ -57,22 +58,22 @@ pub enum Call {
     Remove(u8),
     /// `close`, `keep`, `destroy`, drop, or an end by panic.
     End(u8),
-    /// Attaches, comes back, or fails to.
+    /// Attaches or comes back, which may fail.
     Consume(u8, i8),
     /// `try_consume_next`.
     TryConsume(u8),
-    /// `recv`, copied at once.
+    /// `recv`; the event is copied at once.
     Recv(u8),
     /// `process_available` and `process_within`, copying.
     Process(u8),
-    /// Everything that a consumer tells.
+    /// Every getter of a consumer.
     AskConsumer(u8),
     /// `detach`, `leave` or drop.
     Leave(u8),
 }
 
 impl Call {
-    /// Whose call it is.
+    /// The role that makes this call.
     pub fn role(self) -> Role {
         match self {
             Self::Consume(..)
@@ -85,7 +86,7 @@ impl Call {
         }
     }
 
-    /// Whether a handle goes with it.
+    /// Whether the call drops a handle.
     pub fn is_end(self) -> bool {
         matches!(self, Self::End(_) | Self::Leave(_))
     }
@@ -97,9 +98,9 @@ type Builder<E, B> = Box<dyn Fn(usize) -> DisruptorBuilder<E, B>>;
 pub struct Party<E: Sample, B> {
     builder: Builder<E, B>,
     capacity: usize,
-    /// How long a call may wait.
+    /// How long an ordinary call may wait.
     patience: Duration,
-    /// How many calls may still wait for longer than that.
+    /// How many more calls may wait longer than that.
     patient_calls: u32,
     tx: Option<Producer<E, B>>,
     rxs: [Option<Consumer<E, B>>; 3],
@@ -114,7 +115,7 @@ impl<E: Sample, B> Debug for Party<E, B> {
 }
 
 impl<E: Sample, B: 'static> Party<E, B> {
-    /// Nobody yet. `builder` makes a builder for a capacity.
+    /// A party without handles. `builder` makes a builder for a capacity.
     pub fn new(
         builder: impl Fn(usize) -> DisruptorBuilder<E, B> + 'static,
         capacity: usize,
@@ -131,7 +132,7 @@ impl<E: Sample, B: 'static> Party<E, B> {
         }
     }
 
-    /// Whether it has a handle for this role.
+    /// Whether the party has a handle for this role.
     pub fn has(&self, role: Role) -> bool {
         match role {
             Role::Producer => self.tx.is_some(),
@@ -194,7 +195,16 @@ impl<E: Sample, B: 'static> Party<E, B> {
             -64..64 => StartFrom::Oldest,
             64.. => StartFrom::Sequence(Sequence::from(start) - 64),
         });
-        self.rxs[place] = told(builder.build_consumer());
+        // a doubt, forged or real, must be reported here: later calls that return no error would panic with it
+        self.rxs[place] = told(builder.build_consumer()).map(|mut rx| {
+            // the doubt is reported only after everything that seems to be in the ring has been read
+            for _ in 0..rx.capacity() {
+                if !matches!(rx.try_recv(), Ok(Some(_))) {
+                    break;
+                }
+            }
+            rx
+        });
     }
 
     fn as_producer(&mut self, call: Call) {
@@ -260,7 +270,8 @@ impl<E: Sample, B: 'static> Party<E, B> {
         let (next, capacity) = (rx.current_sequence() + 1, rx.capacity());
         match call {
             Call::TryConsume(_) => {
-                if let Some((sequence, event)) = rx.try_consume_next() {
+                let taken = unless_in_doubt(|| rx.try_consume_next());
+                if let Some((sequence, event)) = taken.flatten() {
                     assert_eq!(sequence, next);
                     black_box(event);
                 }
@@ -274,10 +285,12 @@ impl<E: Sample, B: 'static> Party<E, B> {
             Call::Process(how) => {
                 let mut count = 0;
                 if how & 128 == 0 {
-                    rx.process_available(|event, sequence| {
-                        assert_eq!(sequence, next + count);
-                        count += 1;
-                        black_box(*event);
+                    unless_in_doubt(|| {
+                        rx.process_available(|event, sequence| {
+                            assert_eq!(sequence, next + count);
+                            count += 1;
+                            black_box(*event);
+                        })
                     });
                 } else {
                     let _ = told(rx.process_within(deadline, |event, sequence, _| {
@@ -287,7 +300,8 @@ impl<E: Sample, B: 'static> Party<E, B> {
                     }));
                 }
                 assert!(count <= capacity as i64, "{count} events of {capacity}");
-                assert_eq!(rx.current_sequence() + 1, next + count);
+                // a doubt that was reported moves the position
+                assert!(count == 0 || rx.current_sequence() + 1 == next + count);
             }
             _ => {
                 let newest = rx.producer_sequence();
@@ -301,7 +315,8 @@ impl<E: Sample, B: 'static> Party<E, B> {
         }
     }
 
-    /// At least once in a while a full ring, or an empty one, is waited for until the lives of others are looked at.
+    /// Waits on a full or an empty ring until the call makes a liveness check. Only a limited number of calls
+    /// may do this.
     fn be_patient(&mut self, how: u8) {
         if self.patient_calls == 0 {
             return;
@@ -331,7 +346,7 @@ impl<E: Sample, B: 'static> Party<E, B> {
     fn end(&mut self, how: u8) {
         let Some(tx) = self.tx.take() else { return };
         let _ = match how % 5 {
-            0 => told(tx.close()),
+            0 => told(tx.close().map(drop)),
             1 => told(tx.keep()),
             2 => told(tx.destroy()),
             3 => {
@@ -360,7 +375,7 @@ impl<E: Sample, B: 'static> Party<E, B> {
     }
 }
 
-/// Everything that a producer tells.
+/// Calls every getter of a producer.
 fn ask_producer<E: Sample, B>(tx: &mut Producer<E, B>, n: u8) {
     tell(tx.ring_state());
     assert!(tx.ring_state().consumers.len() <= CONSUMERS_MAX);
@@ -377,12 +392,13 @@ fn ask_producer<E: Sample, B>(tx: &mut Producer<E, B>, n: u8) {
     tell(tx.counters());
 }
 
-/// Waits as long as a required consumer makes progress: only where the ring is free, or where the one consumer that
-/// holds it is a required one that cannot move meanwhile.
+/// Calls `publish_managed`, which waits as long as a required consumer makes progress. It is called only where
+/// the ring has space, or where the only consumer that holds the ring is a required one that cannot move
+/// meanwhile.
 fn managed<E: Sample, B>(tx: &mut Producer<E, B>, n: u8) {
     let needed = tx.last_published_sequence() + 1 - tx.capacity() as Sequence;
     let is_watched = match tx.blocked_on() {
-        // a line that lies below the floor, as none should, holds a ring that nothing is said to block
+        // a line below the floor, which no sound ring has, holds a ring that `blocked_on` reports as free
         None => tx.min_gating_sequence() >= needed,
         Some(BlockedOn::Consumer { id, .. }) => id == IDS[0] && tx.get_consumer_count() == 1,
         Some(_) => false,
@@ -404,7 +420,7 @@ fn managed<E: Sample, B>(tx: &mut Producer<E, B>, n: u8) {
     let _ = told(tx.publish_batch_managed(0, |_, _| {}));
 }
 
-/// The result's value; an error's text is made, as it names what peers stored.
+/// Returns the result's value. Formats an error's text, because it contains values that peers stored.
 fn told<T, F: std::error::Error>(result: Result<T, F>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -419,7 +435,19 @@ fn tell(value: impl Debug) {
     black_box(format!("{value:?}"));
 }
 
-/// Dropped as by a panic: the ring is left as a death would leave it.
+/// Returns `None` if the call panicked to report that events are in doubt. A peer that keeps storing stamps can
+/// delay that report from the attach to any later call.
+fn unless_in_doubt<T>(call: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => Some(value),
+        Err(panic) => match panic.downcast_ref::<String>() {
+            Some(text) if text.contains("are in doubt") => None,
+            _ => resume_unwind(panic),
+        },
+    }
+}
+
+/// Drops a handle as a panic does: the ring is left as a death would leave it.
 fn die<T>(handle: T) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let _handle = handle;

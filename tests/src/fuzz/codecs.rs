@@ -1,4 +1,4 @@
-//! The drivers of codecs: any bytes are decoded and read in place, any message makes the way to bytes and back.
+//! The drivers of codecs: any bytes are decoded and read in place, and any message is encoded and decoded again.
 
 use std::hint::black_box;
 
@@ -8,9 +8,9 @@ use myelon::flatbuffers::{FlatBufferBuilder, ForwardsUOffset, Vector, WIPOffset}
 use myelon::rkyv;
 use myelon::{Codec, ZeroCopyCodec};
 
-/// How many fields of a table are looked at.
+/// How many fields of a table are read.
 const FIELDS: u16 = 6;
-/// How deep.
+/// How many levels of nested tables are read.
 const LEVELS: usize = 2;
 
 /// A message with values of every kind.
@@ -86,7 +86,7 @@ pub(super) fn postcard(bytes: &[u8]) {
 
 pub(super) fn rkyv(bytes: &[u8]) {
     drive(bytes, Rkyv, |bytes| {
-        // at each address: archives lie where a peer put them
+        // at several alignments, because a peer may put an archive at any address
         let mut place = rkyv::util::AlignedVec::<16>::new();
         place.resize(bytes.len() + 16, 0);
         for at in [0, 1, 4, 8] {
@@ -103,7 +103,7 @@ pub(super) fn flatbuffers(bytes: &[u8]) {
     });
 }
 
-/// What a codec's target makes of an input that is bytes to decode; `None` for one that is a message to encode.
+/// Whether a codec's target decodes this input without an error; `None` for an input that is a message to encode.
 pub fn is_decoded(target: &str, bytes: &[u8]) -> Option<bool> {
     let mut u = Unstructured::new(bytes);
     let bytes = foreign(&mut u).ok()??;
@@ -116,7 +116,7 @@ pub fn is_decoded(target: &str, bytes: &[u8]) -> Option<bool> {
     })
 }
 
-/// The bytes to decode, in an input that says so first.
+/// The bytes to decode, if the input's first value selects decoding.
 fn foreign<'a>(u: &mut Unstructured<'a>) -> Result<Option<&'a [u8]>> {
     match u.arbitrary()? {
         true => Ok(Some(u.bytes(u.len())?)),
@@ -128,9 +128,9 @@ fn show(value: &impl std::fmt::Debug) {
     black_box(format!("{value:?}"));
 }
 
-/// A message of this codec, compared by its bytes.
+/// Plays a message of this codec; messages are compared by their bytes.
 fn drive<C: Codec>(bytes: &[u8], wrap: impl FnOnce(Order) -> C, access: impl Fn(&[u8])) {
-    // that the bytes end early is no failure
+    // an input that ends early is no failure
     let _ = play(&mut Unstructured::new(bytes), wrap, access);
 }
 
@@ -162,7 +162,8 @@ fn play<C: Codec>(
     Ok(())
 }
 
-/// What was encoded is decoded to what encodes the same, whichever way it is encoded. Returns the bytes.
+/// Asserts that an encoded message decodes to one that encodes to the same bytes, by every way of encoding.
+/// Returns the bytes.
 fn assert_comes_back<C: Codec>(message: &C) -> Vec<u8> {
     let bytes = message.encode().expect("it can be encoded");
     let again = C::decode(&bytes).expect("what was encoded is decoded");
@@ -200,7 +201,7 @@ fn build(order: Order) -> FlatBuffer<AnyTable<'static>> {
     FlatBuffer::finish(builder, WIPOffset::new(table.value()))
 }
 
-/// Every field as everything that it might be.
+/// Reads every field as every type that it might have.
 fn read(table: AnyTable<'_>, levels: usize) {
     for field in 0..FIELDS {
         let _ = table.get::<u64>(field).map(black_box);

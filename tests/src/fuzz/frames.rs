@@ -1,4 +1,4 @@
-//! The driver of messages: frames of any content in a ring on the heap, received in every form.
+//! The driver of messages: frames with any contents in a ring on the heap, received in every form.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -10,30 +10,31 @@ use myelon::transport::{
     FramedTransportProducer, ReassemblyBuffer, ReceivedMessageMeta, recv_framed_message,
 };
 
-/// How many steps one input takes at the most.
+/// How many steps one input takes at most.
 const STEPS_MAX: usize = 128;
-/// Frames of the largest ring, in bits.
+/// Base-2 logarithm of the number of frames in the largest ring.
 const DEPTH_BITS_MAX: u32 = 4;
 
-/// What is written to the ring, or done with it.
+/// A frame that is written to the ring, or a call.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Step {
     /// A frame with a header of these bytes.
     Frame([u8; 12]),
-    /// A frame with a header that is sound by itself: length, kind, flags, and how far off its sequence it says it is.
+    /// A frame whose header is consistent by itself: length, kind, flags, and the difference between the
+    /// sequence it states and its own.
     Header(u32, u8, u8, i8),
-    /// As many frames as a message of this length has from its first one on.
+    /// As many frames, from the first one on, as a message of this length has.
     Frames(u8, u8),
     /// A sound message, if there is space.
     Message(u8, bool),
     Receive(u8),
-    /// The longest message that is accepted.
+    /// Sets the length of the longest message that is accepted.
     Limit(u16),
-    /// The consumer goes, and comes back.
+    /// The consumer detaches and attaches again.
     Rejoin,
 }
 
-/// A ring, and who is on it.
+/// A ring with its producer and its consumer.
 struct Bench<F: FramedTransportFrame> {
     ring: HeapRing<F>,
     tx: FramedTransportProducer<F, Heap>,
@@ -41,10 +42,11 @@ struct Bench<F: FramedTransportFrame> {
     buffer: ReassemblyBuffer,
 }
 
-/// Frames as the bytes say: nothing panics, a message is as long as it says, and a sound one that follows is delivered.
+/// Plays frames that the bytes select: no call panics, a message is as long as it says, and a sound message
+/// that follows is delivered.
 pub(super) fn frames(bytes: &[u8]) {
     let u = &mut Unstructured::new(bytes);
-    // that the bytes end early is no failure
+    // an input that ends early is no failure
     let _ = match u.int_in_range(0..=3) {
         Ok(0) => play::<FixedFrame<1>>(u),
         Ok(1) => play::<FixedFrame<13>>(u),
@@ -139,7 +141,7 @@ impl<F: FramedTransportFrame> Bench<F> {
         let buffer = &mut self.buffer;
         let at_once = Deadline::after(Duration::ZERO);
         let check = |meta: ReceivedMessageMeta, message: &[u8]| assert_eq!(meta.len, message.len());
-        // what comes of a call is the bytes' affair; what is delivered is not
+        // a call may fail or succeed; only delivered messages are checked
         match how % 9 {
             0 => drop(
                 rx.try_recv()
@@ -179,7 +181,7 @@ impl<F: FramedTransportFrame> Bench<F> {
         }
     }
 
-    /// Whatever was there, the next message arrives.
+    /// Checks that the next message arrives, whatever is in the ring.
     fn end(mut self) {
         let drain = |rx: &mut FramedTransportConsumer<F, Heap>| {
             let mut last = None;

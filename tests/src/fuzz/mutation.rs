@@ -1,6 +1,6 @@
-//! What a hostile peer stores, and where: words of a segment by their meaning, and values near boundaries.
+//! The stores of a hostile peer: words of a segment, addressed by their meaning, and values near boundaries.
 //!
-//! Offsets are those of `docs/segment-layout.md`. Stores go through the file, so that nothing is mapped for them.
+//! Offsets are those of `docs/segment-layout.md`. Stores go through the file, so that they need no mapping.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -15,35 +15,35 @@ const READY: u32 = 0x5245_4459;
 const LINE: usize = 128;
 const WORDS: usize = LINE / 8;
 const CONTROL_AT: usize = 4096;
-/// The first reserved word.
+/// The first word of the waiters line.
 pub(super) const WAITERS_AT: usize = CONTROL_AT + LINE;
 const REGISTERED_AT: usize = CONTROL_AT + 2 * LINE;
 const CONSUMERS_AT: usize = CONTROL_AT + 1024;
-/// Producer, waiters, registered, counters and four reserved ones.
+/// The producer, waiters, registered and counters lines, and four reserved ones.
 const HEAD_LINES: usize = 8;
 const CONSUMERS: usize = 64;
 const ALL_LINES: usize = HEAD_LINES + CONSUMERS + 16;
 
-/// Where a consumer line's word is.
+/// Offset of a word of a consumer line.
 pub(super) fn at_consumer(line: usize, word: usize) -> usize {
     CONSUMERS_AT + line * LINE + word * 8
 }
 
-/// Where a sound segment has its slots. Read from the header while that can be trusted.
+/// The place of the slots in a sound segment. It is read from the header before any store damages that.
 #[derive(Clone, Copy, Debug)]
 pub struct Ring {
     /// Bytes of the file.
     pub len: usize,
-    /// Slot 0.
+    /// Offset of slot 0.
     pub slots_offset: usize,
-    /// From one slot to the next.
+    /// Bytes from one slot to the next.
     pub stride: usize,
     stamp_offset: usize,
     capacity: usize,
 }
 
 impl Ring {
-    /// As the header of this sound segment says.
+    /// Reads the layout from the header of this sound segment.
     pub fn of(file: &File) -> std::io::Result<Self> {
         let mut header = [0; HEADER_BYTES];
         file.read_exact_at(&mut header, 0)?;
@@ -60,7 +60,7 @@ impl Ring {
         })
     }
 
-    /// A word of the file; zero beyond its end.
+    /// A word of the file; zero beyond the file's end.
     pub fn word(&self, file: &File, at: usize) -> u64 {
         let mut bytes = [0; 8];
         let _ = file.read_exact_at(&mut bytes, at as u64);
@@ -72,47 +72,48 @@ impl Ring {
     }
 }
 
-/// A word of a segment, by its meaning.
+/// The place of a store: a word of a segment, by its meaning.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(super) enum Place {
-    /// Any four bytes of the header; the checksum is repaired if the flag says so.
+    /// Any four bytes of the header; the checksum is repaired if the flag is set.
     Header(u8, bool),
-    /// Floor, closed, space wanted, epoch, owner, kept and the rest of the line.
+    /// A word of the producer's line: floor, closed, doubt seen, epoch, owner, kept and the rest.
     Producer(u8),
-    /// The bitmap.
+    /// The registered word.
     Registered,
-    /// A consumer line: the first few, as those are in use, or any.
+    /// A word of a consumer line: usually one of the first three, because those are in use, otherwise any line.
     Consumer(u8, u8),
-    /// State and the durable flag of one of the first lines.
+    /// The state and the durable flag of one of the first lines.
     State(u8),
-    /// Any word of any line, reserved ones too.
+    /// Any word of any line, reserved lines included.
     Any(u8, u8),
     /// A slot's stamp.
     Stamp(u8),
-    /// The stamp of the slot that a sequence so far from the floor falls on, as if that one had been published.
+    /// The stamp of the sequence at this distance from the floor, stored in that sequence's slot as if it had
+    /// been published.
     Published(i8),
-    /// A slot's bytes.
+    /// A word of a slot.
     Slot(u8, u8),
-    /// A whole line of one value.
+    /// A whole line, filled with one value.
     Line(u8),
 }
 
-/// What is stored there.
+/// The value that is stored.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(super) enum Value {
     /// A value near a boundary.
     Boundary(u8, i8),
     /// The stamp of a sequence near the floor, in any state.
     StampNearFloor(i8, u8),
-    /// Something near what is there.
+    /// A value near the one that the word has.
     Near(i8),
-    /// Something near the floor.
+    /// A value near the floor.
     NearFloor(i8),
-    /// Bits flipped.
+    /// The word's value with one bit flipped.
     Flip(u8),
     /// A state word and the durable flag.
     State(u8, bool),
-    /// Anything.
+    /// Any value.
     Raw(u64),
 }
 
@@ -123,7 +124,7 @@ pub struct Mutation {
     value: Value,
 }
 
-/// Ends of ranges, of sequences and of stamps.
+/// Limits of the ranges of words, sequences and stamps.
 const BOUNDARIES: [u64; 12] = [
     0,
     u64::MAX,
@@ -157,7 +158,7 @@ impl Value {
 }
 
 impl Mutation {
-    /// Stores it.
+    /// Makes the store.
     pub fn apply(self, file: &File, ring: &Ring) {
         let in_line = |word: u8| usize::from(word) % WORDS;
         let few = |line: u8| usize::from(line) % 3;
@@ -200,7 +201,7 @@ impl Mutation {
     }
 
     fn store(self, file: &File, ring: &Ring, at: usize, words: usize) {
-        // a peer may store where the file is, and nowhere else: truncation and growth are outside the model
+        // a peer may store only within the file: the model leaves out truncation and growth
         if at + words * 8 > ring.len {
             return;
         }
@@ -211,7 +212,7 @@ impl Mutation {
     }
 }
 
-/// The header's checksum and state as a forger would have them.
+/// Sets the header's checksum and state as a forger would.
 pub(super) fn repair(header: &mut [u8]) {
     if let Some(header) = header.first_chunk_mut::<HEADER_BYTES>() {
         let sum = crc32fast::hash(&header[..CHECKSUM_AT]);

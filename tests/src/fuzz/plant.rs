@@ -1,4 +1,4 @@
-//! Negative controls: three mistakes that a party could make with a peer's values, planted in the drivers on demand.
+//! Negative controls: three mistakes in handling a peer's values, planted in the drivers on demand.
 //!
 //! `MYELON_FUZZ_PLANT=read|loop|panic` plants one. A harness that does not notice it proves nothing.
 
@@ -12,15 +12,15 @@ use super::mutation::{Ring, WAITERS_AT, at_consumer};
 /// A planted mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
-    /// A slot is found by a peer's sequence without a mask.
+    /// Computes a slot's address from a peer's sequence without a mask.
     Read,
-    /// A wait for a peer's word that never looks at the clock.
+    /// Waits for a peer's word and never checks the clock.
     Loop,
-    /// Checked arithmetic on a peer's sequence.
+    /// Uses checked arithmetic on a peer's sequence.
     Panic,
 }
 
-/// What the environment asks for.
+/// The mistake that `MYELON_FUZZ_PLANT` asks for.
 pub static PLANT: LazyLock<Option<Plant>> = LazyLock::new(|| {
     let name = std::env::var("MYELON_FUZZ_PLANT").ok()?;
     Some(match name.as_str() {
@@ -32,7 +32,7 @@ pub static PLANT: LazyLock<Option<Plant>> = LazyLock::new(|| {
 });
 
 impl Plant {
-    /// Makes the mistake, on the words that are in the segment now.
+    /// Makes the mistake with the words that are in the segment now.
     pub fn act(self, file: &File, ring: &Ring) {
         let sequence = ring.word(file, at_consumer(0, 0));
         match self {
@@ -45,12 +45,13 @@ impl Plant {
                     .as_ptr()
                     .wrapping_add(ring.slots_offset)
                     .wrapping_add(offset);
-                // SAFETY: none: this is the mistake. Nothing is mapped there, or a guard, for most values.
+                // SAFETY: none: this read is the planted mistake. For most values nothing is mapped at the
+                // address, or a guard page is.
                 unsafe { slot.read_volatile() };
             }
             Self::Loop => while ring.word(file, WAITERS_AT) != 0 {},
             Self::Panic => {
-                // any of several lines: what an input comes to store in one alone depends on its races
+                // of any of eight lines: whether an input stores in one particular line depends on its races
                 let sequences = (0..8).map(|line| ring.word(file, at_consumer(line, 0)));
                 for sequence in sequences {
                     let last = (sequence as i64).checked_mul(4);

@@ -1,22 +1,22 @@
-//! The events of fuzzed rings: one for each shape that a slot can have.
+//! The events of fuzzed rings: one for each shape of slot.
 
 use disruptor_mp::Event;
 
 use crate::Record;
 
-/// An event that can be made of a number.
+/// An event that is made from a number.
 pub trait Sample: Event + Default {
     /// The event of this number.
     fn of(number: u64) -> Self;
 }
 
-/// Slots that share cache lines.
+/// An event whose slots share cache lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Event)]
 #[repr(C)]
 #[event(packed_slots)]
 pub struct Packed(u64);
 
-/// A slot whose stamp comes first and whose event has lines of its own.
+/// An event with cache lines of its own, in slots that begin with the stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Event)]
 #[repr(C)]
 pub struct Wide([u64; 40]);

@@ -1,4 +1,4 @@
-//! The drivers themselves: what each makes of its bytes.
+//! The drivers of rings and counters: each interprets its bytes.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -18,23 +18,23 @@ use super::plant::PLANT;
 use super::sample::{Packed, Sample, Wide};
 use crate::Record;
 
-/// How many steps one input takes at the most.
+/// How many steps one input takes at most.
 const STEPS_MAX: usize = 64;
-/// How long a foreign file may be.
+/// The greatest length of a foreign file, in bytes.
 const FILE_MAX: usize = 64 << 10;
 const PAGE: usize = 4096;
-/// Where the slots of a small ring are.
+/// The offset of the slots in a small ring.
 const SLOTS_AT: usize = 16384;
-/// Where a counters file has its slots, and how long one is.
+/// The offset of the slots in a counters file.
 const COUNTERS_AT: usize = 128;
 const COUNTER_BYTES: usize = 64;
 
-/// Runs what the bytes say; that they end early is no failure.
+/// Runs `play` on these bytes. An input that ends early is no failure.
 fn drive(bytes: &[u8], play: impl FnOnce(&mut Unstructured<'_>) -> Result<()>) {
     let _ = play(&mut Unstructured::new(bytes));
 }
 
-/// Header bytes as they are, or with a forged checksum: what is accepted lies within the file.
+/// Parses header bytes as they are, or with a forged checksum: a ring that is accepted must lie within the file.
 pub(super) fn header(bytes: &[u8]) {
     drive(bytes, |u| {
         let (is_repaired, claimed) = (u.arbitrary::<bool>()?, u.arbitrary::<Option<u64>>()?);
@@ -45,7 +45,7 @@ pub(super) fn header(bytes: &[u8]) {
         if is_repaired {
             repair(&mut page);
         }
-        // what the header itself claims to be the file's length is the most interesting length
+        // by default the file is as long as the header claims, because that length passes the most checks
         let own = page.get(32..40).and_then(|word| word.first_chunk::<8>());
         let file_len = claimed.unwrap_or(own.map_or(0, |word| u64::from_ne_bytes(*word)));
         if let Ok(ring) = ring_in_header(&page, file_len) {
@@ -59,7 +59,7 @@ pub(super) fn header(bytes: &[u8]) {
     });
 }
 
-/// Bytes as a segment file, whatever they are; then every role attaches, and uses what it got.
+/// Takes any bytes as a segment file. Then every role tries to attach, and uses the handles that it gets.
 pub(super) fn attach_raw(bytes: &[u8]) {
     drive(bytes, |u| match u.int_in_range(0..=3)? {
         0 => attach_raw_as::<u64>(u),
@@ -86,7 +86,7 @@ fn attach_raw_as<E: Sample>(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A file of any bytes: as they come, or as patches on zeros.
+/// Makes a file of any bytes: the fuzzer's bytes as they are, or patches on zeros.
 fn raw_file(u: &mut Unstructured<'_>, most: usize) -> Result<Vec<u8>> {
     if u.arbitrary()? {
         let length = u.int_in_range(0..=FILE_MAX.min(u.len()))?;
@@ -104,12 +104,12 @@ fn raw_file(u: &mut Unstructured<'_>, most: usize) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// A sound segment that others have used, then a hostile peer's stores, then every role.
+/// Plays a sound segment that others have used, then a hostile peer's stores, then every role.
 pub(super) fn attach_mutated(bytes: &[u8]) {
     drive(bytes, |u| for_any_event(u, false));
 }
 
-/// Stores of a hostile peer and calls of everybody else in turn.
+/// Alternates stores of a hostile peer with calls of every role.
 pub(super) fn interleaved(bytes: &[u8]) {
     drive(bytes, |u| for_any_event(u, true));
 }
@@ -123,7 +123,7 @@ fn for_any_event(u: &mut Unstructured<'_>, is_interleaved: bool) -> Result<()> {
     }
 }
 
-/// A store, or a call.
+/// A store of the hostile peer, or a call of the party.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Step {
     Store(Mutation),
@@ -150,7 +150,7 @@ fn mutated<E: Sample>(u: &mut Unstructured<'_>, is_interleaved: bool) -> Result<
             .write(true)
             .open(layout.path())
         else {
-            return; // closed and drained: gone
+            return; // the ring was closed and drained, so its name is gone
         };
         let ring = Ring::of(&file).expect("a sound header");
         for store in stores {
@@ -174,14 +174,14 @@ fn act_out_plant(file: &File, ring: &Ring) {
     }
 }
 
-/// What has happened in the ring before.
+/// The ring's history before the first step.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Story {
     published: u8,
     consumed: u8,
-    /// Which consumers were there.
+    /// Which consumers attached, as bits.
     consumers: u8,
-    /// How the producer ended, if it has.
+    /// How the producer ended.
     end: u8,
 }
 
@@ -196,7 +196,7 @@ impl Story {
     ) {
         let tx = MmapProducer::builder(layout, capacity).with_first_sequence(first);
         let mut tx = tx.build_producer(E::default).expect("create");
-        // ids of their own, and those that the party knows
+        // one id that the party uses, and one that it does not use
         for (bit, id) in [(1, "alpha"), (2, "stranger")] {
             if self.consumers & bit == 0 {
                 continue;
@@ -211,7 +211,7 @@ impl Story {
             }
         }
         if stays {
-            // the party's own producer goes on in a kept ring
+            // the ring is kept, and the party's own producer takes it over
             tx.keep().expect("keep");
             party.call(Call::Produce(112));
         } else if self.end & 1 == 0 {
@@ -243,7 +243,7 @@ fn party<E: Sample>(layout: &MmapTransportLayout, capacity: usize) -> Party<E, M
     Party::new(builder, capacity, Duration::ZERO, 1)
 }
 
-/// As many as the bytes hold.
+/// As many steps as the bytes provide, up to [`STEPS_MAX`].
 fn steps<'a, T: Arbitrary<'a>>(u: &mut Unstructured<'a>) -> Result<Vec<T>> {
     let mut steps = Vec::new();
     while !u.is_empty() && steps.len() < STEPS_MAX {
@@ -257,7 +257,7 @@ fn some<'a, T: Arbitrary<'a>>(u: &mut Unstructured<'a>, most: usize) -> Result<V
     (0..count).map(|_| u.arbitrary()).collect()
 }
 
-/// What is done with a counters file.
+/// A call on a counters file.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum CountersStep {
     Open,
@@ -271,7 +271,7 @@ enum CountersStep {
     Store(u16, u8, u64),
 }
 
-/// Any bytes as a counters file, and stores while it is in use.
+/// Takes any bytes as a counters file, and makes stores in the file while it is in use.
 pub(super) fn counters_file(bytes: &[u8]) {
     drive(bytes, |u| {
         let most = COUNTERS_AT + 4 * COUNTER_BYTES;
@@ -294,7 +294,7 @@ pub(super) fn counters_file(bytes: &[u8]) {
     });
 }
 
-/// A header for as many slots as the file has room for.
+/// Writes a header for as many slots as the file has room for.
 fn forge_counters_header(bytes: &mut [u8]) {
     let count = (bytes.len().saturating_sub(COUNTERS_AT) / COUNTER_BYTES) as u32;
     let fields = [1, count, COUNTER_BYTES as u32, COUNTERS_AT as u32];

@@ -1,4 +1,4 @@
-//! A consumer: it reads in every way there is, ends in every way there is, and comes back.
+//! A consumer: it reads and ends in every possible way, and comes back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use super::producer::{expect_on_purpose, unwind_on_purpose};
 /// How many consumers there may be.
 pub(super) const ROLES: usize = 4;
 
-/// What kind of consumer it is.
+/// The kind of a consumer.
 #[derive(Clone, Copy)]
 pub(super) struct Habits {
     pub(super) role: usize,
     pub(super) is_durable: bool,
     /// Whether it comes back after a death.
     pub(super) stays: bool,
-    /// Whether it comes and goes all the time.
+    /// Whether it attaches and detaches all the time.
     pub(super) visits: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn id(role: usize) -> String {
     format!("durable{role}")
 }
 
-/// One life: until the ring is closed for good and drained.
+/// One life of a consumer. It ends when the ring is closed for good and drained.
 pub(super) fn live<E: Payload>(world: &World<E>, habits: Habits, life: u32) {
     if life > 0 && !habits.stays {
         return;
@@ -46,9 +46,9 @@ pub(super) fn live<E: Payload>(world: &World<E>, habits: Habits, life: u32) {
 }
 
 enum Ending {
-    /// There will be no other event.
+    /// No further event will come.
     Drained,
-    /// It goes for now.
+    /// The consumer detaches for now.
     DropsOut,
 }
 
@@ -71,7 +71,7 @@ impl<'a, E: Payload> Reader<'a, E> {
             };
             match builder.build_consumer() {
                 Ok(rx) => break rx,
-                // whoever removes a consumer has its id's lock for a moment
+                // a process that removes a consumer holds its id's lock for a moment
                 Err(MultiProcessError::ConsumerAlreadyAttached { .. }) => {
                     dst::sleep(Duration::from_micros(100));
                 }
@@ -142,7 +142,7 @@ impl<'a, E: Payload> Reader<'a, E> {
     }
 
     fn copy(&mut self) {
-        // a copy is released before the call returns: who dies in between has had it
+        // a copy is released before the call returns: a consumer that dies in between has had the event
         self.sees(self.next);
         let copied = self.rx.try_consume_next();
         self.sees(self.next - 1);
@@ -226,7 +226,7 @@ impl<'a, E: Payload> Reader<'a, E> {
         }
     }
 
-    /// Everything before the event at which the handler panics is released.
+    /// The call must have released every event before the one at which the handler panics.
     fn process_and_panic(&mut self) {
         let Self {
             world,
@@ -247,7 +247,7 @@ impl<'a, E: Payload> Reader<'a, E> {
         expect_on_purpose(outcome.err());
     }
 
-    /// A durable id is attached once.
+    /// Tries to attach a durable id a second time, which must be refused.
     fn try_to_be_two(&mut self) {
         if self.habits.is_durable {
             let second = self
@@ -264,7 +264,7 @@ impl<'a, E: Payload> Reader<'a, E> {
         }
     }
 
-    /// Goes in good order, for now or for good.
+    /// Ends without a death, for now or for good.
     fn detach(self) {
         let Self {
             world,
@@ -295,7 +295,7 @@ impl<'a, E: Payload> Reader<'a, E> {
     }
 }
 
-/// The event is the one that must come next.
+/// Asserts that the event is the one that must come next.
 fn saw<E: Payload>(
     world: &World<E>,
     id: &str,

@@ -1,7 +1,9 @@
-//! What must be true, kept beside the ring: who began to write what, what was acknowledged, who has seen how much.
+//! The facts that a simulation must respect, kept beside the ring: every attempt to write a sequence, every
+//! acknowledgement, and the position of every durable consumer.
 //!
-//! Once an event was acknowledged or seen it is fixed: everybody who reads that sequence sees exactly it, and nobody
-//! writes the sequence again. Nothing here takes a step, so an entry and the call before it are one.
+//! An event is fixed as soon as it was acknowledged or seen: every consumer that reads its sequence must see
+//! exactly this event, and no producer may write the sequence again. The functions here take no step of the
+//! simulation, so that an entry and the call before it are one step.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +19,7 @@ pub(super) struct Ledger {
 
 struct Pages {
     next_tag: u64,
-    /// The last attempt at each sequence.
+    /// The tag of the last attempt at each sequence.
     attempts: BTreeMap<Sequence, u64>,
     fixed: BTreeMap<Sequence, u64>,
     acknowledged: Sequence,
@@ -27,15 +29,16 @@ struct Pages {
     is_over: bool,
     /// Durable consumers by id.
     positions: BTreeMap<String, Position>,
-    /// How many are about to forget a consumer, or died when they were.
+    /// How many calls that make the ring forget a consumer have begun and not returned, by its id. The caller may have
+    /// died in the call.
     forgetting: BTreeMap<String, u32>,
-    /// Ids that nobody has ever had.
+    /// An id that is expected and that no consumer has had yet.
     awaited: Option<String>,
-    /// Who has begun to take over, and not come to the end of it.
+    /// The lives of producers that have begun to take over and not finished.
     taking_over: Vec<String>,
 }
 
-/// A durable consumer's, as far as its own calls have told it.
+/// A durable consumer's position, as far as its own calls have reported it.
 #[derive(Clone, Copy)]
 struct Position {
     released: Sequence,
@@ -67,7 +70,7 @@ impl Ledger {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody is about to write `sequence`.
+    /// A producer is about to write `sequence`. Returns the tag of this attempt.
     pub(super) fn attempt(&self, sequence: Sequence) -> u64 {
         let mut pages = self.pages();
         assert!(
@@ -80,7 +83,7 @@ impl Ledger {
         tag
     }
 
-    /// A call has said that these were published.
+    /// A call has reported that these sequences were published.
     pub(super) fn acknowledge(&self, first: Sequence, last: Sequence) {
         let mut pages = self.pages();
         assert_eq!(first, pages.acknowledged + 1, "not the next sequence");
@@ -88,7 +91,7 @@ impl Ledger {
         dst::note(format_args!("published {last}"));
     }
 
-    /// `who` read this at `sequence`.
+    /// `who` read this event at `sequence`.
     pub(super) fn saw(&self, who: &str, sequence: Sequence, event: &impl Payload) {
         let Some((written, tag)) = event.read() else {
             panic!("{who} read a torn event at {sequence}");
@@ -114,13 +117,13 @@ impl Ledger {
         self.pages().taking_over.push(who.to_owned());
     }
 
-    /// `who` was refused.
+    /// `who` was refused, because there is another producer.
     pub(super) fn was_refused(&self, who: &str) {
         self.pages().taking_over.retain(|other| other != who);
     }
 
-    /// `who` has taken over, and goes on after `last`. `before`: its life before this one. Returns the number of its
-    /// term.
+    /// `who` has taken over, and continues after `last`. `before` is the life of the same producer before this
+    /// one. Returns the number of the new term.
     pub(super) fn took_over(&self, who: &str, before: &str, last: Sequence) -> u32 {
         let mut pages = self.pages();
         if pages.taking_over.iter().any(|other| other == before) {
@@ -154,30 +157,30 @@ impl Ledger {
         pages.terms
     }
 
-    /// Everything up to the target is published.
+    /// Every sequence up to the target has been published.
     pub(super) fn reaches_target(&self) {
         self.pages().has_target = true;
     }
 
-    /// The ring was closed after that by the producer of this term; another one may have opened it since.
+    /// The producer of this term has closed the ring after that. Another producer may have opened it since.
     pub(super) fn is_closed(&self, term: u32) {
         let mut pages = self.pages();
         pages.is_over |= pages.terms == term;
     }
 
-    /// Whether it stays closed: nobody has opened it again, as `before` may have, which has died.
+    /// Whether the ring stays closed. It does not if `before`, which has died, may have opened it again.
     pub(super) fn is_over(&self, before: &str) -> bool {
         let pages = self.pages();
         pages.is_over && pages.taking_over.iter().all(|other| other != before)
     }
 
-    /// Whether nothing comes after `sequence` any more.
+    /// Whether no event will come after `sequence`.
     pub(super) fn is_last(&self, sequence: Sequence) -> bool {
         let pages = self.pages();
         pages.has_target && pages.acknowledged == sequence
     }
 
-    /// `id` is announced to every producer: whenever it comes, it starts at the first event.
+    /// `id` is announced to every producer, so that it starts at the first event whenever it attaches.
     pub(super) fn await_consumer(&self, id: &str) {
         self.pages().awaited = Some(id.to_owned());
     }
@@ -215,33 +218,33 @@ impl Ledger {
         dst::note(format_args!("starts at {next}"));
     }
 
-    /// The durable consumer `id` has seen everything up to this.
+    /// The durable consumer `id` has seen every event up to `sequence`.
     pub(super) fn sees(&self, id: &str, sequence: Sequence) {
         if let Some(position) = self.pages().positions.get_mut(id) {
             position.seen = sequence;
         }
     }
 
-    /// A call of the durable consumer `id` has released everything up to this.
+    /// A call of the durable consumer `id` has released every event up to `sequence`.
     pub(super) fn released(&self, id: &str, sequence: Sequence) {
         if let Some(position) = self.pages().positions.get_mut(id) {
             position.released = sequence;
         }
     }
 
-    /// The durable consumer `id` has detached in good order.
+    /// The durable consumer `id` has detached without a death.
     pub(super) fn detached(&self, id: &str) {
         if let Some(position) = self.pages().positions.get_mut(id) {
             position.has_ended_well = true;
         }
     }
 
-    /// Somebody begins to forget the durable consumer `id`.
+    /// A call begins that makes the ring forget the durable consumer `id`: its removal, or its own leave.
     pub(super) fn begins_to_forget(&self, id: &str) {
         *self.pages().forgetting.entry(id.to_owned()).or_default() += 1;
     }
 
-    /// It was forgotten, or nothing was done to it.
+    /// That call has returned: the consumer was forgotten, or nothing was done to it.
     pub(super) fn ends_forgetting(&self, id: &str, is_forgotten: bool) {
         let mut pages = self.pages();
         *pages.forgetting.entry(id.to_owned()).or_default() -= 1;
@@ -267,7 +270,8 @@ impl Pages {
 }
 
 impl Position {
-    /// Whoever comes back goes on where it was, or sees the last `window` events again if it died.
+    /// Asserts that a consumer that comes back continues where it was, or sees at most the last `window` events
+    /// again if it died.
     fn check(&self, id: &str, next: Sequence, window: i64) {
         let Self {
             released,

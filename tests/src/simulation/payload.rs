@@ -1,12 +1,12 @@
-//! The events: they carry who wrote them, and whether they are whole.
+//! The events: each carries its writer's tag, and a check that it is whole.
 
 use disruptor_mp::{Event, Sequence, dst};
 
-/// An event of some size.
+/// An event of one size.
 pub(super) trait Payload: Event {
-    /// Writes the event piece by piece.
+    /// Writes the event word by word.
     fn fill(&mut self, sequence: Sequence, tag: u64);
-    /// The sequence and the tag; nothing when the pieces do not fit.
+    /// The sequence and the tag; `None` when the words do not belong together.
     fn read(&self) -> Option<(Sequence, u64)>;
 }
 
@@ -14,7 +14,7 @@ fn check_of(sequence: Sequence, tag: u64) -> u64 {
     !(sequence as u64).rotate_left(17) ^ tag
 }
 
-/// Shares its slot's line with the stamp; positions are stored at every eighth event.
+/// An event that shares its slot's line with the stamp. Consumers store their position at every eighth event.
 #[derive(Clone, Copy, Default, Event)]
 #[repr(C)]
 pub(super) struct Small {
@@ -36,7 +36,8 @@ impl Payload for Small {
     }
 }
 
-/// Too large to be written apart; its stamp has a line of its own, and positions are stored at each event.
+/// An event that is too large for a batch to write it apart from its slot. Its stamp has a line of its own, and
+/// consumers store their position at each event.
 #[derive(Clone, Copy, Event)]
 #[repr(C)]
 pub(super) struct Large {

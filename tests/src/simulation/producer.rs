@@ -1,4 +1,4 @@
-//! A producer: it publishes in every way there is, ends in every way there is, and takes over.
+//! A producer: it publishes and ends in every possible way, and takes over.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use disruptor_mp::{Deadline, Heap, MultiProcessError, Producer, Sequence, dst};
 use super::payload::Payload;
 use super::{World, consumer};
 
-/// What a writer throws on purpose.
+/// The payload of a panic that the simulation raises on purpose.
 struct OnPurpose;
 
 type Tx<E> = Producer<E, Heap>;
 
-/// One life of producer `role`: until the target is published and the ring closed.
+/// One life of producer `role`. It ends when the target is published and the ring is closed.
 pub(super) fn live<E: Payload>(world: &World<E>, role: usize, life: u32) {
     let who = format!("producer{role}#{life}");
     let before = format!("producer{role}#{}", life.wrapping_sub(1));
@@ -30,7 +30,7 @@ pub(super) fn live<E: Payload>(world: &World<E>, role: usize, life: u32) {
     }
 }
 
-/// The ring's producer, as `who`. There is no other one.
+/// Attaches the ring's producer as `who`. There must be no other producer.
 pub(super) fn attach<E: Payload>(world: &World<E>, who: &str) -> Tx<E> {
     world.ledger.begins_to_take_over(who);
     let tx = world.ring.producer().expect("a producer");
@@ -40,7 +40,7 @@ pub(super) fn attach<E: Payload>(world: &World<E>, who: &str) -> Tx<E> {
     tx
 }
 
-/// None: there is another one.
+/// Attaches a producer; returns `None` if there is another one.
 fn attach_as<E: Payload>(world: &World<E>, who: &str, before: &str) -> Option<(Tx<E>, u32)> {
     let ledger = &world.ledger;
     ledger.begins_to_take_over(who);
@@ -59,7 +59,7 @@ fn attach_as<E: Payload>(world: &World<E>, who: &str, before: &str) -> Option<(T
     }
 }
 
-/// Does one thing; whether it wants to go on.
+/// Makes one call. Returns whether the producer continues.
 fn publish<E: Payload>(world: &World<E>, tx: &mut Tx<E>) -> bool {
     let ledger = &world.ledger;
     let next = tx.last_published_sequence() + 1;
@@ -106,7 +106,7 @@ fn publish<E: Payload>(world: &World<E>, tx: &mut Tx<E>) -> bool {
     true
 }
 
-/// Written, and published or not.
+/// Writes a claim, and then publishes or drops it.
 fn claim<E: Payload>(
     tx: &mut Tx<E>,
     soon: Deadline,
@@ -117,7 +117,7 @@ fn claim<E: Payload>(
     (dst::below(3) > 0).then(|| claim.publish())
 }
 
-/// Whatever the writer has done, nothing was published.
+/// A batch whose writer panics. It must not publish anything, whatever the writer did.
 fn batch_that_panics<E: Payload>(
     tx: &mut Tx<E>,
     size: usize,
@@ -135,14 +135,14 @@ fn batch_that_panics<E: Payload>(
     expect_on_purpose(outcome.err());
 }
 
-/// Passes on what was not thrown on purpose.
+/// Raises a panic again, unless it was raised on purpose.
 pub(super) fn expect_on_purpose(thrown: Option<Box<dyn std::any::Any + Send>>) {
     if let Some(thrown) = thrown.filter(|thrown| !thrown.is::<OnPurpose>()) {
         resume_unwind(thrown);
     }
 }
 
-/// Unwinds as a panic does.
+/// Unwinds with a payload that [`expect_on_purpose`] accepts.
 pub(super) fn unwind_on_purpose() -> ! {
     resume_unwind(Box::new(OnPurpose))
 }
@@ -158,14 +158,14 @@ fn remove_somebody<E: Payload>(world: &World<E>, tx: &mut Tx<E>) {
     }
 }
 
-/// Goes in good order, or as if it had died.
+/// Ends the producer in good order, or as if it had died.
 fn end<E: Payload>(world: &World<E>, tx: Tx<E>, term: u32) {
     let is_complete = tx.last_published_sequence() >= world.target;
     if is_complete {
         world.ledger.reaches_target();
     }
     match dst::below(if is_complete { 4 } else { 5 }) {
-        0 => tx.close().expect("a good end"),
+        0 => drop(tx.close().expect("a good end")),
         1 => tx.keep().expect("a good end"),
         2 => tx.destroy().expect("a good end"),
         3 => drop(tx),

@@ -1,5 +1,5 @@
-//! Many seeds at once: one simulation after the other on each core, pinned to it, as only one of its threads runs at a
-//! time.
+//! Runs many seeds. Each core runs one simulation after the other on threads pinned to it, because only one
+//! thread of a simulation runs at a time.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,22 +11,23 @@ use disruptor_mp::dst::Outcome;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// What came of many seeds.
+/// Totals of many seeds.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How many simulations ran to their ends.
+    /// How many simulations ran to the end.
     pub seeds: u64,
     /// How many steps they took.
     pub steps: u64,
     /// How many tasks were killed.
     pub deaths: u64,
-    /// Every mark that any of them came by.
+    /// Every mark that any simulation reached.
     pub reached: BTreeSet<&'static str>,
     /// The failure of the smallest seed that failed.
     pub failed: Option<Box<Outcome>>,
 }
 
-/// Simulates these seeds until one fails. Whatever the number of cores, it is the smallest one.
+/// Simulates these seeds until one fails. The failure reported is that of the smallest failing seed, whatever
+/// the number of cores.
 pub fn search(seeds: Range<u64>, simulate: impl Fn(u64) -> Outcome + Sync) -> Tally {
     let next = AtomicU64::new(seeds.start);
     let end = AtomicU64::new(seeds.end);

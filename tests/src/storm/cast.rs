@@ -1,4 +1,4 @@
-//! Who takes part in a round, with the ledgers of all their lives.
+//! The processes of a round, and the ledgers of all their lives.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -7,21 +7,21 @@ use super::Wrong;
 use crate::checker::{self, Reader, Summary};
 use crate::{Actor, Entry, Ledger, World};
 
-/// A consumer's part.
+/// The part that a consumer plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Durable, one lease after the other.
+    /// A durable consumer that takes one lease after the other.
     Leaser,
-    /// Durable, by batches.
+    /// A durable consumer that takes batches.
     Batcher,
-    /// Automatic: each life is one of its own.
+    /// An automatic consumer: each life is a consumer of its own.
     Guest,
 }
 
 impl Part {
     pub(super) const ALL: [Self; 3] = [Self::Leaser, Self::Batcher, Self::Guest];
 
-    /// Its id, none for an automatic one.
+    /// The consumer's id; none for an automatic one.
     pub(super) fn id(self) -> Option<&'static str> {
         match self {
             Self::Leaser => Some("leaser"),
@@ -38,26 +38,26 @@ impl Part {
     }
 }
 
-/// Which of the cast's books.
+/// The index of a book in the cast's `books`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Account(usize);
 
-/// What is written about one consumer; an automatic one has another with each life.
+/// The ledger of one consumer. An automatic consumer has a new one in each life.
 struct Book {
     ledger: String,
     part: Part,
-    /// Its position is gone: it died with an automatic id, or was removed.
+    /// Whether the position is gone, because the consumer died with an automatic id or was removed.
     is_closed: bool,
 }
 
-/// A consumer as it lives now.
+/// A consumer that is running.
 pub(super) struct Follower {
     pub(super) part: Part,
     pub(super) actor: Actor,
     pub(super) account: Account,
 }
 
-/// The ring, its books, and who waits for their part.
+/// The ring, the consumers' books, and the actors without a part.
 pub(super) struct Cast<'a> {
     pub(super) world: &'a World,
     pub(super) capacity: usize,
@@ -65,7 +65,7 @@ pub(super) struct Cast<'a> {
     producers: Vec<String>,
     books: Vec<Book>,
     ledgers: u64,
-    /// Actors that have nothing: a start costs more than a line.
+    /// Actors that hold nothing. They are reused, because starting a process takes longer than sending a line.
     idle: Vec<Actor>,
     strategy: &'static str,
 }
@@ -94,7 +94,7 @@ impl<'a> Cast<'a> {
         self.idle.pop().unwrap_or_else(|| self.world.actor())
     }
 
-    /// Gives back an actor that has dropped what it had.
+    /// Takes back an actor that has dropped its handles.
     pub(super) fn dismiss(&mut self, actor: Actor) {
         self.idle.push(actor);
     }
@@ -104,7 +104,7 @@ impl<'a> Cast<'a> {
         self.ledgers.to_string()
     }
 
-    /// The line by which an actor becomes the producer, or tries.
+    /// The line that makes an actor the producer, or a candidate.
     pub(super) fn produce(&mut self) -> String {
         let ledger = self.new_ledger();
         let path = self.world.ledger(&ledger).display().to_string();
@@ -115,13 +115,13 @@ impl<'a> Cast<'a> {
         )
     }
 
-    /// The line by which the producer goes on until it is told something.
+    /// The line that makes the producer publish until the next line arrives.
     pub(super) fn pour(&self, seed: u64) -> String {
         let (max, wrong) = (self.capacity.min(16), self.wrong.pouring());
         format!("pour max={max} seed={} {wrong}", seed >> 1)
     }
 
-    /// Starts a consumer: its position if it has one, else a new one. It is told, and not waited for.
+    /// Tells an actor to attach as a consumer, at its old position if it has one. Does not wait for the answer.
     pub(super) fn consume(&mut self, part: Part) -> Follower {
         let known = self
             .books
@@ -156,19 +156,19 @@ impl<'a> Cast<'a> {
         }
     }
 
-    /// Has a consumer that was told to attach go on until it is told something.
+    /// Makes a consumer that was told to attach follow the stream until the next line arrives.
     pub(super) fn follow(&self, follower: &mut Follower) {
         follower.actor.expect_ok();
         let how = follower.part.how();
         follower.actor.ok(&format!("follow how={how}"));
     }
 
-    /// The consumer's position is gone, and with it what it has not seen.
+    /// Records that the consumer's position is gone, and the events that it has not seen with it.
     pub(super) fn close_account(&mut self, account: Account) {
         self.books[account.0].is_closed = true;
     }
 
-    /// Judges the ring's life.
+    /// Judges the ledgers of the ring.
     pub(super) fn judge(&self) -> Result<Summary, String> {
         let read = |name: &String| Ledger::read(&self.world.ledger(name));
         let producers: Vec<_> = self.producers.iter().map(read).collect();
@@ -193,7 +193,7 @@ impl<'a> Cast<'a> {
 }
 
 impl Drop for Cast<'_> {
-    /// They have nothing: their death is quicker than their exit.
+    /// The actors hold nothing, and killing them is quicker than letting them exit.
     fn drop(&mut self) {
         for actor in &mut self.idle {
             actor.kill();
@@ -208,7 +208,7 @@ fn entries_of(mut entries: Vec<Entry>, is_closed: bool) -> Vec<Entry> {
     entries
 }
 
-/// SIGSTOP, without waiting for it to arrive.
+/// Sends SIGSTOP without waiting until it takes effect.
 pub(super) fn stop(actor: &Actor) {
     kill(Pid::from_raw(actor.pid() as i32), Signal::SIGSTOP).expect("signal");
 }

@@ -1,10 +1,10 @@
-//! A round of a storm: the ring's life, the deeds done to its cast, and its end.
+//! One round of a storm: the ring's life, the kills and stops, and the ring's end.
 
 use super::cast::{Account, Cast, Follower, Part, stop};
 use super::{Wrong, delay, pass};
 use crate::{Actor, World};
 
-/// What a round came to.
+/// Totals of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Processes killed.
@@ -15,11 +15,11 @@ pub struct Count {
     pub races: u64,
     /// Durable consumers removed.
     pub removals: u64,
-    /// Rings closed or kept and gone on with.
+    /// How many rings were closed or kept and then continued.
     pub continuations: u64,
-    /// Different events that were seen.
+    /// Different events that consumers saw.
     pub events: u64,
-    /// Sightings, repetitions among them.
+    /// Sightings, repetitions included.
     pub sightings: u64,
     /// Repetitions.
     pub repeated: u64,
@@ -38,18 +38,18 @@ impl std::ops::AddAssign for Count {
     }
 }
 
-/// Deeds in a round; most are one kill or stop, some are two.
+/// Actions in a round; most are one kill or stop, some are two.
 const DEEDS: usize = 16;
 
 /// Plays the round of this seed with actors of `program`.
 ///
 /// # Errors
 ///
-/// What the judge found.
+/// The faults that the judge found.
 ///
 /// # Panics
 ///
-/// When somebody answers what must not be answered, or not in time.
+/// When a process answers with an unexpected error, or not in time.
 pub fn play(program: &str, seed: u64, wrong: Wrong) -> Result<Count, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let world = match random.bool() {
@@ -99,13 +99,13 @@ impl<'a> Round<'a> {
         self.producer.ok(&line);
     }
 
-    /// Ends the producer's long call.
+    /// Ends the producer's long call with this line.
     fn interrupt(&mut self, line: &str) {
         self.producer.tell(line);
         self.producer.expect_ok();
     }
 
-    /// Brings a consumer to where it follows the stream; some die on the way, and come again.
+    /// Starts a consumer until it follows the stream. Some are killed on the way and started again.
     fn attach(&mut self, part: Part) {
         let mut follower = self.cast.consume(part);
         while self.random.u8(..8) == 0 {
@@ -116,7 +116,7 @@ impl<'a> Round<'a> {
         self.followers.push(follower);
     }
 
-    /// Kills a consumer; the one that is returned was told to take its place.
+    /// Kills a consumer, and returns the one that was told to take its place.
     fn kill_follower(&mut self, mut follower: Follower) -> Follower {
         follower.actor.kill();
         self.count.kills += 1;
@@ -126,7 +126,7 @@ impl<'a> Round<'a> {
         self.cast.consume(follower.part)
     }
 
-    /// Something happens to somebody.
+    /// Takes one action, chosen at random.
     fn deed(&mut self) {
         pass(delay(&mut self.random));
         match self.random.u8(..16) {
@@ -147,7 +147,7 @@ impl<'a> Round<'a> {
         self.succeed();
     }
 
-    /// Somebody takes over from the dead producer: one alone, one that dies of it, or two at once.
+    /// Has a successor take over from the dead producer. Candidates before it may die in the attempt, and two may race.
     fn succeed(&mut self) {
         while self.random.u8(..4) == 0 {
             let mut candidate = self.cast.actor();
@@ -168,7 +168,7 @@ impl<'a> Round<'a> {
         self.pour();
     }
 
-    /// Another one wants to take over as well: exactly one does.
+    /// Starts a second candidate. Exactly one of the two takes over.
     fn race(&mut self, mut one: Actor) -> Actor {
         let mut two = self.cast.actor();
         two.tell(&self.cast.produce());
@@ -189,7 +189,7 @@ impl<'a> Round<'a> {
         self.followers.swap_remove(index)
     }
 
-    /// A consumer dies, and the ring goes on without it for a while if it can.
+    /// Kills a consumer, and lets the ring go on without it for a while.
     fn kill_consumer(&mut self) {
         let mut follower = self.take_follower();
         follower.actor.kill();
@@ -201,7 +201,7 @@ impl<'a> Round<'a> {
         self.attach(follower.part);
     }
 
-    /// A consumer and the producer die at once.
+    /// Kills a consumer and the producer at the same time.
     fn kill_both(&mut self) {
         let mut follower = self.take_follower();
         follower.actor.kill();
@@ -222,7 +222,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The producer stops: it is alive, and nobody takes its place; then it goes on or dies where it is.
+    /// Stops the producer. It is alive, so no candidate takes its place. Then it continues, or is killed where it is.
     fn stop_producer(&mut self) {
         stop(&self.producer);
         self.count.stops += 1;
@@ -239,14 +239,14 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A consumer stops: the ring waits for it; then it goes on or dies where it is.
+    /// Stops a consumer; the ring waits for it. Then it continues, or is killed where it is.
     fn stop_consumer(&mut self) {
         let mut follower = self.take_follower();
         stop(&follower.actor);
         self.count.stops += 1;
         pass(delay(&mut self.random));
         if self.random.u8(..3) == 0 {
-            // the producer may die meanwhile, too
+            // the producer may die in the meantime, too
             self.kill_producer();
         }
         match self.random.u8(..3) {
@@ -266,7 +266,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A durable consumer dies and is forgotten; it joins anew.
+    /// Kills a durable consumer and has the producer remove it. Then it joins anew.
     fn remove_consumer(&mut self) {
         let mut follower = self.take_follower();
         follower.actor.kill();
@@ -282,7 +282,7 @@ impl<'a> Round<'a> {
         self.attach(follower.part);
     }
 
-    /// The automatic consumer leaves in good order, and another one comes.
+    /// Lets the automatic consumer leave in good order, and starts another one.
     fn guest_goes(&mut self) {
         let guest = self
             .followers
@@ -298,12 +298,12 @@ impl<'a> Round<'a> {
         self.attach(Part::Guest);
     }
 
-    /// The producer closes the ring and keeps its name; everybody drains, and the next producer goes on.
+    /// Closes the ring but keeps its name. Every consumer drains it, and the next producer continues.
     fn keep(&mut self) {
         self.interrupt("keep");
         self.producer.expect_ok();
         for guest in self.see_the_end() {
-            // another one comes afterwards
+            // a new automatic consumer is started afterwards
             self.cast.close_account(guest);
         }
         self.count.continuations += 1;
@@ -315,7 +315,8 @@ impl<'a> Round<'a> {
         self.pour();
     }
 
-    /// Everybody drains the closed ring and lets go; returns the accounts of the automatic ones.
+    /// Waits until every consumer has drained the closed ring and dropped its handle. Returns the accounts of
+    /// the automatic ones.
     fn see_the_end(&mut self) -> Vec<Account> {
         let mut guests = Vec::new();
         for mut follower in std::mem::take(&mut self.followers) {
@@ -330,9 +331,9 @@ impl<'a> Round<'a> {
         guests
     }
 
-    /// The ring ends in one of its ways, everybody drains it, and the judge reads the ledgers.
+    /// Ends the ring in one of its ways, lets every consumer drain it, and judges the ledgers.
     fn end(mut self) -> Result<Count, String> {
-        // nobody is down any more: the ring goes on
+        // every process is running again
         pass(delay(&mut self.random));
         match self.random.u8(..4) {
             0 => self.interrupt("destroy"),
@@ -354,7 +355,7 @@ impl<'a> Round<'a> {
         Ok(self.count)
     }
 
-    /// The control: somebody stops for good, and the others say that they are stuck.
+    /// A control: the leasing consumer is stopped for good, and the producer reports that it is blocked.
     fn hang(mut self) -> Result<Count, String> {
         let leaser = self
             .followers

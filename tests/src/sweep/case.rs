@@ -4,27 +4,27 @@ use std::fmt;
 
 use super::table::Row;
 
-/// What happens at the point.
+/// What is done to the process at the point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// SIGKILL.
     Kill,
-    /// SIGSTOP, and SIGCONT when the others have shown what they can do meanwhile.
+    /// SIGSTOP; SIGCONT follows when the other processes have shown what they can do in the meantime.
     Stop,
-    /// 20 ms, while the others go on.
+    /// A delay of 20 ms, while the other processes continue.
     Delay,
 }
 
-/// Where the ring is.
+/// The backing of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
-    /// In `/dev/shm`.
+    /// Shared memory in `/dev/shm`.
     SharedMemory,
-    /// In a mapped file.
+    /// A mapped file.
     MappedFile,
 }
 
-/// How a control's actor is wrong on purpose: the judge must notice.
+/// A deliberate mistake of a control's actor, which the judge must report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// The consumer releases an event before it writes it down.
@@ -33,7 +33,7 @@ pub enum Flaw {
     SkippedEvent,
     /// The producer publishes other events than it intended.
     OtherPayload,
-    /// Sleepers do not look up before somebody wakes them.
+    /// Sleepers make no liveness check before they are woken.
     NeverLooksUp,
 }
 
@@ -42,20 +42,20 @@ pub enum Flaw {
 pub struct Case {
     /// The point, the role and its scenario.
     pub row: Row,
-    /// Where the ring is.
+    /// The backing of the ring.
     pub backing: Backing,
     /// How many events are published and unread, or half published, when the point is reached.
     pub in_flight: i64,
-    /// At which occurrence of the point, from 1.
+    /// The occurrence of the point, counted from 1.
     pub nth: i64,
-    /// What happens there.
+    /// What is done to the process at the point.
     pub action: Action,
-    /// For controls alone.
+    /// A mistake, for controls only.
     pub flaw: Option<Flaw>,
 }
 
 impl Case {
-    /// What arms the point.
+    /// The argument that arms the point.
     pub(crate) fn arming(&self) -> String {
         let action = match self.action {
             Action::Kill => "kill",

@@ -1,9 +1,9 @@
-//! Releasing events: by lease, by copy, in bursts, unread.
+//! Releasing events: by lease, by copy, in batches, and without reading them.
 
 use super::stage::{SOON, Stage};
 use super::{CAPACITY, stopped};
 
-/// Up to how many events a burst of `n` has released after each of its commits.
+/// The positions, in events, up to which a batch of `n` has released after each of its commits.
 pub(crate) fn burst_ends(n: i64) -> Vec<i64> {
     let every = (CAPACITY / 8).max(1);
     let mut ends: Vec<i64> = (1..=n / every).map(|count| count * every).collect();
@@ -11,7 +11,7 @@ pub(crate) fn burst_ends(n: i64) -> Vec<i64> {
     ends
 }
 
-/// A reader is struck while it reads what is in flight.
+/// A reader is struck while it reads the events in flight.
 pub(crate) fn commit(stage: &mut Stage) {
     let (role, in_flight, nth) = (stage.case.row.role, stage.case.in_flight, stage.case.nth);
     stage.open(in_flight);
@@ -23,7 +23,7 @@ pub(crate) fn commit(stage: &mut Stage) {
     };
     let index = stage.find(name);
     let seat = &mut stage.seats[index];
-    // what the documentation promises, and not an event more
+    // exactly as many as the documentation allows
     (seat.redelivery, seat.unwritten) = match role {
         "copier" => (0, 1),
         "batch-reader" => ((CAPACITY / 8).max(1), 0),
@@ -50,7 +50,7 @@ pub(crate) fn commit(stage: &mut Stage) {
                 "commit.before" => nth - 1,
                 _ => nth,
             };
-            // nothing but what was not released comes again
+            // only events that were not released come again
             seat.next = first
                 + if commits == 0 {
                     0
@@ -62,13 +62,13 @@ pub(crate) fn commit(stage: &mut Stage) {
     stage.finish();
 }
 
-/// A reader is struck while it reads and keeps what is in flight, or as it releases all of that at once.
+/// A reader is struck while it reads and holds the events in flight, or as it releases all of them at once.
 pub(crate) fn hold(stage: &mut Stage) {
     let in_flight = stage.case.in_flight;
     stage.open(in_flight);
     let left = stage.find("left");
     let seat = &mut stage.seats[left];
-    // nothing is released before all of them are
+    // no event is released before all of them are
     seat.redelivery = in_flight;
     let reader = seat.actor.take().expect("a reader");
     let aimed = stage.aim(reader, &format!("recv-held n={in_flight} {SOON}"));
@@ -86,7 +86,7 @@ pub(crate) fn hold(stage: &mut Stage) {
     stage.finish();
 }
 
-/// A newcomer who wants no old events skips those it got when it joined.
+/// A new consumer that wants no old events is struck while it skips those that it got when it joined.
 pub(crate) fn skip(stage: &mut Stage) {
     stage.open(stage.case.in_flight);
     let late = stage.seat("late", true);

@@ -1,14 +1,14 @@
-//! The end of a ring: closed, kept, destroyed; drained to the last event, and the name taken along.
+//! The end of a ring: it is closed, kept or destroyed, then drained to the last event, and its name is removed.
 
 use super::stage::{SOON, Stage};
 use super::stopped;
 
-/// The producer ends the ring.
+/// The producer is struck while it ends the ring.
 pub(crate) fn close(stage: &mut Stage) {
     stage.open_for_role(stage.case.in_flight);
     let (role, point) = (stage.case.row.role, stage.case.row.point);
     if role == "drained-producer" {
-        // no durable reader needs the name: it goes with the producer
+        // no durable reader needs the name: the producer removes it
         let guest = stage.find("guest");
         let guest = stage.seats[guest].actor.take();
         stage.read_to(stage.last);
@@ -27,7 +27,7 @@ pub(crate) fn close(stage: &mut Stage) {
         _ => stage.drain_all("Closed"),
     });
     if point == "close.kept" && lives.is_none() {
-        // nothing was said yet: a death like any other
+        // the end was not announced yet: this is a death like any other
         stage.drain_all("ProducerDead");
         return stage.finish();
     }
@@ -39,7 +39,40 @@ pub(crate) fn close(stage: &mut Stage) {
     start_afresh(stage);
 }
 
-/// The last one to drain a closed ring takes its name along.
+/// The producer ends the ring while a durable consumer that it expects has not come. What was published is kept
+/// for that consumer.
+pub(crate) fn keep_a_place(stage: &mut Stage) {
+    stage.open(stage.case.in_flight);
+    stage.kill_producer();
+    let mut tx = stage.world.actor();
+    let line = stage.produce_line("ids=late");
+    tx.ok(&line);
+    let is_said = matches!(
+        stage.case.row.point,
+        "close.closed" | "close.unlinked" | "close.unlocked"
+    );
+    let aimed = stage.aim(tx, "close");
+    let lives = stage.land(aimed, |stage| match is_said {
+        false => stopped::production_is_held(stage),
+        true => stage.drain_all("Closed"),
+    });
+    stage.seat("late", true);
+    if !is_said && lives.is_none() {
+        // the end was not announced yet: this is a death like any other, and the late consumer gets everything
+        // that the ring retains
+        stage.drain_all("ProducerDead");
+        stage.attach_all();
+        stage.drain_all("ProducerDead");
+        return stage.finish();
+    }
+    stage.drain_all("Closed");
+    assert!(stage.world.is_named(), "'late' has not come");
+    stage.attach_all();
+    stage.drain_all("Closed");
+    start_afresh(stage);
+}
+
+/// The last consumer that drains a closed ring removes its name.
 pub(crate) fn drain(stage: &mut Stage) {
     stage.open_for_role(stage.case.in_flight);
     match stage.case.row.role {
@@ -50,7 +83,7 @@ pub(crate) fn drain(stage: &mut Stage) {
     }
 }
 
-/// The only reader is struck at the end: its successor comes back to where it was, or finds that the name has gone.
+/// The only reader is struck at the end. Its successor comes back to the same position, or finds that the name is gone.
 fn drain_alone(stage: &mut Stage) {
     stage.dismiss("right");
     stage.dismiss("guest");
@@ -59,7 +92,7 @@ fn drain_alone(stage: &mut Stage) {
     go_on(stage);
 }
 
-/// A reader that has read everything is struck as it detaches; another one has yet to see the end.
+/// A reader that has read everything is struck as it detaches. Another reader has yet to see the end.
 fn detach_drained(stage: &mut Stage) {
     stage.dismiss("guest");
     close_for_others(stage);
@@ -70,7 +103,7 @@ fn detach_drained(stage: &mut Stage) {
     start_afresh(stage);
 }
 
-/// The durable reader died over the name, so it is left to an automatic one.
+/// The durable reader died while it removed the name, so that is left to an automatic reader.
 fn drain_after_a_death(stage: &mut Stage) {
     stage.dismiss("right");
     close_for_others(stage);
@@ -86,7 +119,8 @@ fn drain_after_a_death(stage: &mut Stage) {
     go_on(stage);
 }
 
-/// The last reader drains while the producer, who saw that it needs the name, has the lock: the producer looks again.
+/// The last reader drains while the producer holds the lock, after it found that the name is needed. The
+/// producer checks again.
 fn drain_against_the_producer(stage: &mut Stage) {
     stage.dismiss("right");
     stage.dismiss("guest");
@@ -97,11 +131,11 @@ fn drain_against_the_producer(stage: &mut Stage) {
     stage.drain_all("Closed");
     assert!(stage.world.is_named());
     aimed.actor.resume();
-    // a reader that saw the end once more meanwhile might take the name before the late producer does
+    // a reader that found the end again in the meantime might remove the name before the delayed producer does
     stage.is_quiet = true;
     stage.land(aimed, name_is_held);
     stage.is_quiet = false;
-    // who finds the end again looks at the name again
+    // a reader that finds the end again checks the name again
     stage.drain_all("Closed");
     start_afresh(stage);
 }
@@ -111,7 +145,7 @@ fn close_for_others(stage: &mut Stage) {
     assert!(stage.world.is_named(), "a durable reader needs the name");
 }
 
-/// Whether the reader lives.
+/// Returns whether the reader is alive.
 fn strike_drainer(stage: &mut Stage, name: &str, line: &str) -> bool {
     let index = stage.find(name);
     let reader = stage.seats[index].actor.take().expect("a reader");
@@ -124,8 +158,8 @@ fn strike_drainer(stage: &mut Stage, name: &str, line: &str) -> bool {
     lives
 }
 
-/// Somebody is stopped over the name: nobody else can be the producer until it has gone, anybody can afterwards; whoever
-/// drains does not wait.
+/// A process is stopped while it removes the name. Until the name is gone no other process can become the
+/// producer; afterwards any can. A consumer that drains does not wait.
 fn name_is_held(stage: &mut Stage) {
     stage.drain_all("Closed");
     let is_unlinked = matches!(stage.case.row.point, "drain.unlinked" | "drain.unlocked");
@@ -134,7 +168,7 @@ fn name_is_held(stage: &mut Stage) {
     assert_eq!(rival, if is_unlinked { "ok" } else { "AlreadyExists" });
 }
 
-/// Goes on in the ring that still has the name, else in a new one.
+/// Continues in the ring if it still has its name, otherwise in a new one.
 fn go_on(stage: &mut Stage) {
     if stage.world.is_named() {
         let is_early = matches!(stage.case.row.point, "drain.locked" | "unlink.looked");
@@ -145,7 +179,7 @@ fn go_on(stage: &mut Stage) {
     }
 }
 
-/// Everybody has had the end: the name is gone, and a new ring gets it.
+/// Every reader has seen the end: the name is gone, and a new ring gets it.
 pub(crate) fn start_afresh(stage: &mut Stage) {
     assert!(!stage.world.is_named(), "the name goes with the last one");
     for seat in &mut stage.seats {

@@ -1,11 +1,11 @@
-//! Attaching: a new line, somebody's old one, one's own.
+//! Attaching: on a new line, on a dead consumer's line, or on the consumer's own line.
 
 use super::stage::Stage;
 use super::{CAPACITY, stopped};
 use crate::actor::Reply;
 use crate::{Actor, sweep::Action};
 
-/// A newcomer takes a line; an inheritor takes a dead automatic reader's.
+/// A new consumer takes a free line; an inheritor takes the line of a dead automatic reader.
 pub(crate) fn join(stage: &mut Stage) {
     stage.open(stage.case.in_flight);
     let role = stage.case.row.role;
@@ -21,7 +21,7 @@ pub(crate) fn join(stage: &mut Stage) {
     let actor = stage.world.actor();
     let aimed = stage.aim(actor, &line);
     let landed = stage.land(aimed, |stage| {
-        // a dead reader's line gates until the joiner says JOINING: only who holds its lock may evict it
+        // a dead reader's line gates until the joiner stores JOINING: only the process that holds its lock may evict it
         let gates = match point {
             "join.settling" | "join.reread" | "join.active" => true,
             "join.locked" | "join.bit" => inherits,
@@ -36,13 +36,14 @@ pub(crate) fn join(stage: &mut Stage) {
     stage.finish();
 }
 
-/// A newcomer looks at a free line, and finds it somebody's when it has the lock: it goes on to the next one.
+/// A joiner has found a free line and is stopped. Another consumer takes and leaves the line, so that the
+/// joiner finds it owned when it has the lock and goes on to the next line.
 pub(crate) fn pass(stage: &mut Stage) {
     stage.open(stage.case.in_flight);
     let late = stage.seat("late", true);
     let line = stage.consume_line(late, "");
     let actor = stage.world.actor();
-    // the first line that it looks at is the automatic reader's, whose lock it does not get
+    // the first line that the joiner tries is the automatic reader's, whose lock it does not get
     let arming = format!("claim.looked:2:stop,{}", stage.case.arming());
     let mut aimed = stage.aim_at(actor, &arming, &line);
     aimed
@@ -62,7 +63,7 @@ pub(crate) fn pass(stage: &mut Stage) {
     stage.finish();
 }
 
-/// A durable reader comes back after it went away or was killed.
+/// A durable reader is struck as it comes back after it detached or was killed.
 pub(crate) fn rejoin(stage: &mut Stage) {
     stage.open(stage.case.in_flight);
     let left = stage.find("left");
@@ -88,7 +89,7 @@ pub(crate) fn rejoin(stage: &mut Stage) {
     stage.finish();
 }
 
-/// Whoever attached sits down; a durable one who died comes again, an automatic one does not.
+/// The reader that attached takes its seat. A durable reader that died comes again; an automatic one does not.
 fn came(stage: &mut Stage, seat: usize, landed: Option<(Actor, Reply)>) {
     if let Some((actor, reply)) = landed {
         assert!(reply.kind().is_none(), "{}", reply.text());
@@ -99,7 +100,7 @@ fn came(stage: &mut Stage, seat: usize, landed: Option<(Actor, Reply)>) {
         stage.attach_all();
     }
     let seat = &stage.seats[seat];
-    // whatever is retained, but for an eighth of the ring at the most
+    // within what is retained
     let (oldest, next) = (stage.last - stage.capacity, seat.next);
     let is_right = seat.is_gone || (oldest..=stage.last + 1).contains(&next);
     assert!(

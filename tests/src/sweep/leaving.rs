@@ -1,9 +1,9 @@
-//! Leaving for good, going away, being evicted, being removed.
+//! Leaving for good, detaching, being evicted, and being removed.
 
 use super::stage::{SOON, Stage};
 use super::{CAPACITY, stopped};
 
-/// A reader leaves, and gives its position up.
+/// A reader is struck as it leaves and gives up its position.
 pub(crate) fn leave(stage: &mut Stage) {
     stage.open(stage.case.in_flight);
     let name = match stage.case.row.role {
@@ -18,7 +18,7 @@ pub(crate) fn leave(stage: &mut Stage) {
     stage.finish();
 }
 
-/// A durable reader goes away, and keeps its position.
+/// A durable reader is struck as it detaches and keeps its position.
 pub(crate) fn detach(stage: &mut Stage) {
     stage.open(stage.case.in_flight);
     let left = stage.find("left");
@@ -33,7 +33,7 @@ pub(crate) fn detach(stage: &mut Stage) {
     stage.finish();
 }
 
-/// The producer finds that it waits for a dead automatic reader.
+/// The producer is struck as it evicts a dead automatic reader that blocks it.
 pub(crate) fn evict(stage: &mut Stage) {
     stage.open_for_role(CAPACITY);
     let guest = stage.find("guest");
@@ -48,7 +48,7 @@ pub(crate) fn evict(stage: &mut Stage) {
     stage.finish();
 }
 
-/// The producer forgets a durable reader that is away.
+/// The producer is struck as it removes a durable reader that is away.
 pub(crate) fn remove(stage: &mut Stage) {
     stage.open_for_role(stage.case.in_flight);
     let left = stage.find("left");
@@ -61,13 +61,13 @@ pub(crate) fn remove(stage: &mut Stage) {
         stopped::production_is_held(stage);
         refuse_left(stage);
     });
-    // until its line is FREE its position is there, and it comes back to it
+    // until the reader's line is FREE its position exists, and the reader comes back to it
     let too_early = matches!(stage.case.row.point, "remove.id_locked" | "remove.locked");
     stage.seats[left].is_gone = lives || !too_early;
     stage.finish();
 }
 
-/// Whether the producer lives.
+/// Returns whether the producer is alive.
 fn strike_producer(stage: &mut Stage, line: &str, meanwhile: fn(&mut Stage)) -> bool {
     let tx = stage.tx.take().expect("a producer");
     let aimed = stage.aim(tx, line);
@@ -81,7 +81,7 @@ fn strike_producer(stage: &mut Stage, line: &str, meanwhile: fn(&mut Stage)) -> 
     stage.tx.is_some()
 }
 
-/// Somebody holds its id.
+/// Another process holds the id of `left`, so a consumer with this id is refused.
 fn refuse_left(stage: &mut Stage) {
     let mut twin = stage.world.actor();
     twin.err(

@@ -1,11 +1,11 @@
-//! A ring with observers: whatever becomes of its producer, what an observer sees is what the consumers see.
+//! A ring with observers: whatever happens to its producer, an observer sees the same events as the consumers.
 
 use super::Flaw;
 use super::publishing::struck;
 use super::stage::{SOON, Stage};
 use crate::Actor;
 
-/// The producer is struck as it has marked a slot busy and written over it: one event.
+/// The producer is struck after it has marked a slot busy and overwritten it, with a single event.
 pub(crate) fn one(stage: &mut Stage) {
     open(stage, stage.case.in_flight);
     let watcher = watch(stage);
@@ -13,7 +13,7 @@ pub(crate) fn one(stage: &mut Stage) {
     assert_saw_the_end(watcher);
 }
 
-/// The same in a batch, after each of its events.
+/// The producer is struck in the same way in a batch, after each of its events.
 pub(crate) fn batch(stage: &mut Stage) {
     open(stage, 0);
     let watcher = watch(stage);
@@ -27,11 +27,11 @@ fn open(stage: &mut Stage, unread: i64) {
     stage.open_for_role(unread);
 }
 
-/// What starts an observer that keeps a ledger, which is judged with those of the consumers.
+/// The line that starts an observer with a ledger, which is judged together with those of the consumers.
 pub(crate) fn observe_line(stage: &mut Stage, how: &str) -> String {
     let index = stage.seat("observer", false);
     let seat = &mut stage.seats[index];
-    // nobody waits for it, and it may miss as much as it likes; but it sees nothing twice
+    // no process waits for an observer, and it may miss any number of events; but it sees no event twice
     (seat.is_gone, seat.redelivery, seat.unwritten) = (true, 0, i64::from(i32::MAX));
     let log = stage.world.ledger("0-observer");
     let flaw = match stage.case.flaw {
@@ -45,7 +45,7 @@ pub(crate) fn observe_line(stage: &mut Stage, how: &str) -> String {
     )
 }
 
-/// Somebody who watches from the oldest retained event to the end.
+/// Starts an observer that reads from the oldest retained event to the end.
 fn watch(stage: &mut Stage) -> Actor {
     let mut watcher = stage.world.actor();
     let line = observe_line(stage, "start=oldest");

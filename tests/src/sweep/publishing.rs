@@ -3,25 +3,25 @@
 use super::stage::{SOON, Stage};
 use super::{CAPACITY, stopped};
 
-/// One event, behind those in flight.
+/// The producer is struck while it publishes one event after those in flight.
 pub(crate) fn one(stage: &mut Stage) {
     stage.open_for_role(stage.case.in_flight);
     struck(stage, &format!("publish n=1 {SOON}"), 1, &[]);
 }
 
-/// A batch: in flight are all of its events but the first, whose stamp comes last.
+/// A batch. All its events but the first count as in flight; the first event's stamp comes last.
 pub(crate) fn batch(stage: &mut Stage) {
     stage.open_for_role(0);
     let n = stage.case.in_flight + 1;
     struck(stage, &format!("batch n={n} {SOON}"), n, &[]);
 }
 
-/// What the claim needs is free, but the producer does not know it yet.
+/// The slots that the claim needs are free, but the producer's private gate does not show it yet.
 pub(crate) fn refresh(stage: &mut Stage) {
     let in_flight = stage.case.in_flight;
     let role = stage.case.row.role;
     if role == "lone-producer" {
-        // with nobody there the gate is at most an eighth of the ring ahead of what is needed
+        // without consumers the gate is at most an eighth of the ring ahead of the claim
         stage.succeed();
         stage.publish(CAPACITY + 5);
         let n = (in_flight + 2).min(CAPACITY);
@@ -42,7 +42,7 @@ pub(crate) fn refresh(stage: &mut Stage) {
     struck(stage, &format!("batch n={n} {SOON}"), n, &[]);
 }
 
-/// The producer is struck while it publishes `n` events; the readers read up to these meanwhile.
+/// The producer is struck while it publishes `n` events. Meanwhile the readers read up to each position in `reads`.
 pub(crate) fn struck(stage: &mut Stage, line: &str, n: i64, reads: &[i64]) {
     let tx = stage.tx.take().expect("a producer");
     let aimed = stage.aim(tx, line);

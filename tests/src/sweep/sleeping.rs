@@ -1,18 +1,19 @@
-//! Falling asleep in the kernel: consumers, sets of rings, event loops, tasks, observers, and a producer that waits for space.
+//! Going to sleep in the kernel: consumers, sets of rings, event loops, tasks, observers, and a producer that
+//! waits for space.
 //!
-//! Who is struck never looks up by itself: if it lives, it gets on because it is woken or because it looks before it
-//! sleeps, whatever the others did while it was stopped or late.
+//! The process that is struck never makes a liveness check during the case. If it lives, it continues because
+//! it is woken, or because it polls before it sleeps, whatever the others did while it was stopped or delayed.
 
 use super::observing::observe_line;
 use super::stage::{Aimed, SOON, Stage};
 use super::{Action, CAPACITY, stopped};
 use crate::waiters::{NEVER_MS, wait_for_sleepers, wait_for_wish, woken};
 
-/// A consumer that has read everything falls asleep: by itself, in a set of rings, or while a thread of its own sleeps in
-/// the place of its event loop or of its task's runtime.
+/// A consumer that has read everything is struck as it goes to sleep: by itself, in a set of rings, or while a
+/// thread of its own sleeps for its event loop or its task's runtime.
 pub(crate) fn reader(stage: &mut Stage) {
     stage.reader_interval_ms = NEVER_MS;
-    // whoever slept before was woken by these, and who has them to read does not sleep
+    // these events woke every consumer that slept before, and a consumer that has them to read does not sleep
     stage.open(stage.case.in_flight);
     let (name, by) = match stage.case.row.role {
         "automatic-sleeper" => ("guest", ""),
@@ -43,7 +44,7 @@ pub(crate) fn reader(stage: &mut Stage) {
     stage.finish();
 }
 
-/// An observer that has seen everything falls asleep; nobody waits for it.
+/// An observer that has seen everything is struck as it goes to sleep. No process waits for it.
 pub(crate) fn observer(stage: &mut Stage) {
     stage.reader_interval_ms = NEVER_MS;
     stage.is_observed = true;
@@ -59,7 +60,8 @@ pub(crate) fn observer(stage: &mut Stage) {
     stage.finish();
 }
 
-/// The only sleeper is struck. Where it must come to the point by itself it does so before anything is published.
+/// Strikes the only sleeper. Where it reaches the point only after a wake-up, or is delayed, an event is
+/// published once it sleeps.
 fn land(
     stage: &mut Stage,
     aimed: Aimed,
@@ -74,7 +76,7 @@ fn land(
     woken("the sleeper", || stage.land(aimed, meanwhile))
 }
 
-/// The producer waits for space.
+/// The producer is struck while it waits for space.
 pub(crate) fn producer(stage: &mut Stage) {
     let (point, action, in_flight) = (
         stage.case.row.point,
@@ -87,11 +89,11 @@ pub(crate) fn producer(stage: &mut Stage) {
     let aimed = stage.aim(tx, &format!("publish n=1 {SOON}"));
     if point == "sleep.space_over" || action == Action::Delay {
         wait_for_wish(&stage.world);
-        // no less than it asks for: a quarter of the ring
+        // at least as many as the producer asks for, which is a quarter of the ring
         stage.read_to(stage.last - in_flight.min(CAPACITY / 2));
     }
     stage.is_quiet = true;
-    // the readers read everything meanwhile
+    // the readers read everything in the meantime
     let landed = woken("the producer", || {
         stage.land(aimed, stopped::production_is_held)
     });

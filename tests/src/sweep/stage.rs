@@ -1,4 +1,4 @@
-//! Where a case is played: a ring, its producer, its readers, the one who is struck, and everybody's ledgers.
+//! The stage of a case: a ring, its producer, its readers, the process that is struck, and the ledgers of all of them.
 
 use super::{Backing, CAPACITY, Case, Flaw};
 use crate::{Actor, Reply, World};
@@ -8,30 +8,30 @@ mod verdict;
 
 pub(crate) use blow::Aimed;
 
-/// Until then something must have happened that does.
+/// The deadline of calls that must succeed: 30 s.
 pub(crate) const SOON: &str = "ms=30000";
 
-/// Long enough to look twice whether the producer is alive, by [`INTERVAL_MS`].
+/// Long enough for two liveness checks of the producer, at [`INTERVAL_MS`].
 pub(crate) const TWO_LOOKS: &str = "ms=15";
 
-/// How often blocked calls look up. Scenes of sleepers that must be woken have them look up later, or never.
+/// The liveness interval of calls that wait. Scenes whose sleepers must be woken use a longer one.
 const INTERVAL_MS: u64 = 5;
 
-/// Published and read by all before anything else: the ring has wrapped.
+/// Events that are published and read by all readers before anything else, so that the ring has wrapped.
 const BEFORE: i64 = CAPACITY + 5;
 
-/// A reader, over all its incarnations.
+/// A reader, over all its lives.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) name: String,
     pub(crate) is_durable: bool,
     pub(crate) actor: Option<Actor>,
-    /// The next event that it is to see.
+    /// The next event that it must see.
     pub(crate) next: i64,
     /// See [`Reader`](crate::checker::Reader).
     pub(crate) redelivery: i64,
     pub(crate) unwritten: i64,
-    /// It has given up its position, or lost it as its kind does.
+    /// Whether it has given up its position, or lost it because it is automatic.
     pub(crate) is_gone: bool,
     ring: usize,
 }
@@ -42,19 +42,20 @@ pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) tx: Option<Actor>,
     pub(crate) seats: Vec<Seat>,
-    /// The last event that is published, as far as the scenario knows.
+    /// The last event that was published, as far as the scenario knows.
     pub(crate) last: i64,
     pub(crate) capacity: i64,
-    /// The others keep still while somebody is late: they would get to the point before it does.
+    /// Whether the other processes do nothing while the struck one is delayed. They would reach the point
+    /// before it does.
     pub(crate) is_quiet: bool,
-    /// How often producers and readers look up.
+    /// The liveness intervals of producers and of readers.
     pub(crate) producer_interval_ms: u64,
     pub(crate) reader_interval_ms: u64,
-    /// The ring is made for observers, too.
+    /// Whether the ring is created for observers, too.
     pub(crate) is_observed: bool,
-    /// Each writer's ring.
+    /// The ring of each writer.
     writers: Vec<usize>,
-    /// How many rings the name has had before this one.
+    /// How many rings had the name before this one.
     ring: usize,
 }
 
@@ -79,7 +80,8 @@ impl Stage {
         }
     }
 
-    /// A producer, two durable readers and an automatic one, all of whom have seen the same; and so many events more.
+    /// Starts a producer, two durable readers and an automatic one, which have all seen the same events. Then
+    /// publishes `unread` more.
     pub(crate) fn open(&mut self, unread: i64) {
         self.succeed();
         for (name, is_durable) in [("left", true), ("right", true), ("guest", false)] {
@@ -90,7 +92,7 @@ impl Stage {
         self.publish(unread);
     }
 
-    /// The same; where the role is a successor's, another producer has taken over by then.
+    /// Like [`open`](Self::open), but where the role is a successor's, another producer has taken over.
     pub(crate) fn open_for_role(&mut self, unread: i64) {
         self.open(unread);
         if self.case.row.role.ends_with("successor") {
@@ -99,7 +101,7 @@ impl Stage {
         }
     }
 
-    /// From here on the name means another ring.
+    /// Records that the name refers to a new ring from now on.
     pub(crate) fn new_ring(&mut self) {
         self.ring += 1;
         self.last = -1;
@@ -107,7 +109,7 @@ impl Stage {
 
     // the producer
 
-    /// What starts a producer that keeps books.
+    /// The line that starts a producer with a ledger.
     pub(crate) fn produce_line(&mut self, how: &str) -> String {
         self.writers.push(self.ring);
         let writer = self.writers.len();
@@ -124,7 +126,7 @@ impl Stage {
         )
     }
 
-    /// Another producer, which must go on where the last one stood.
+    /// Starts another producer, which must continue where the last one ended.
     pub(crate) fn succeed(&mut self) {
         let mut tx = self.world.actor();
         let line = self.produce_line("");
@@ -133,7 +135,7 @@ impl Stage {
         self.tx = Some(tx);
     }
 
-    /// A producer that is there for a moment only, beside the others: what it is told, or "ok".
+    /// Starts a producer beside the others for a moment. Returns the error that it got, or "ok".
     pub(crate) fn rival(&mut self) -> String {
         let mut rival = self.world.actor();
         rival.tell(&format!("produce cap={}", self.capacity));
@@ -156,7 +158,7 @@ impl Stage {
         }
     }
 
-    /// Publishes while everybody reads on, up to the last one of these.
+    /// Publishes `n` events, while every reader reads up to the last of them.
     pub(crate) fn publish_and_read(&mut self, n: i64) {
         let last = self.last + n;
         self.producer().tell(&format!("publish n={n} {SOON}"));
@@ -167,7 +169,7 @@ impl Stage {
 
     // the readers
 
-    /// Adds a reader who is not there yet.
+    /// Adds a seat for a reader that has not attached yet.
     pub(crate) fn seat(&mut self, name: &str, is_durable: bool) -> usize {
         self.seats.push(Seat {
             name: name.to_owned(),
@@ -182,7 +184,7 @@ impl Stage {
         self.seats.len() - 1
     }
 
-    /// Where the reader of this name sits.
+    /// The index of the seat of this name.
     pub(crate) fn find(&self, name: &str) -> usize {
         let is_it = |seat: &Seat| seat.name == name && seat.ring == self.ring;
         self.seats
@@ -217,12 +219,12 @@ impl Stage {
         )
     }
 
-    /// Brings in everybody of this ring who is away or has not come yet.
+    /// Attaches every reader of this ring that is away or has not come yet.
     pub(crate) fn attach_all(&mut self) {
         self.attach_all_but(usize::MAX);
     }
 
-    /// The same, but for one who is on its way.
+    /// The same, except for one reader that is about to attach.
     pub(crate) fn attach_all_but(&mut self, coming_itself: usize) {
         let mut coming = Vec::new();
         for index in (0..self.seats.len()).filter(|index| *index != coming_itself) {
@@ -241,7 +243,7 @@ impl Stage {
         }
     }
 
-    /// A reader is there; whoever was there before comes back to where it was.
+    /// A reader has attached. One that had been attached before must come back to its position.
     pub(crate) fn take_seat(&mut self, index: usize, actor: Actor, next: i64) {
         let seat = &mut self.seats[index];
         if seat.next >= 0 {
@@ -251,12 +253,12 @@ impl Stage {
         seat.actor = Some(actor);
     }
 
-    /// Those who are there.
+    /// The seats whose readers are attached.
     fn present(&mut self) -> impl Iterator<Item = &mut Seat> {
         self.seats.iter_mut().filter(|seat| seat.actor.is_some())
     }
 
-    /// Everybody who is there reads on to this event.
+    /// Every attached reader reads up to this event.
     pub(crate) fn read_to(&mut self, last: i64) {
         for seat in self.present() {
             let n = last + 1 - seat.next;
@@ -268,7 +270,7 @@ impl Stage {
         }
     }
 
-    /// Everybody who is there reads until this is said.
+    /// Every attached reader reads until it gets this result.
     pub(crate) fn drain(&mut self, end: &str, patience: &str) {
         for seat in self.present() {
             seat.tell(&format!("drain {patience}"));
@@ -279,7 +281,7 @@ impl Stage {
         }
     }
 
-    /// Everybody who is there reads everything, and is told this.
+    /// Every attached reader reads everything, and then gets this result.
     pub(crate) fn drain_all(&mut self, end: &str) {
         self.drain(end, SOON);
         let last = self.last;
@@ -288,7 +290,7 @@ impl Stage {
         }
     }
 
-    /// One event comes, and nothing that a dead producer left shows behind it.
+    /// Publishes one event. No event that a dead producer left may appear after it.
     pub(crate) fn one_and_no_more(&mut self) {
         self.publish(1);
         self.drain("Timeout", TWO_LOOKS);
@@ -303,7 +305,7 @@ impl Stage {
         }
     }
 
-    /// A reader goes, and gives its position up.
+    /// A reader leaves, and gives up its position.
     pub(crate) fn dismiss(&mut self, name: &str) {
         let index = self.find(name);
         let seat = &mut self.seats[index];
@@ -317,7 +319,7 @@ impl Seat {
         self.actor.as_mut().expect("a reader").tell(line);
     }
 
-    /// The answer to a call that receives.
+    /// The answer to a receiving call.
     pub(crate) fn collect(&mut self) -> Reply {
         let reply = self.actor.as_mut().expect("a reader").expect_ok();
         self.note(&reply);

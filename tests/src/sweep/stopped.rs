@@ -1,14 +1,15 @@
-//! What the others can do while somebody is stopped: a stopped process is alive, so it keeps what it holds, and nothing
-//! else stands still.
+//! What the other processes can do while one is stopped. A stopped process is alive, so it keeps what it holds.
+//! Nothing else is blocked.
 
 use super::stage::{Stage, TWO_LOOKS};
 
-/// Somebody stands in nobody's way: two laps go through the ring.
+/// The stopped process blocks no other process: two laps go through the ring.
 pub(crate) fn nobody_waits(stage: &mut Stage) {
     stage.publish_and_read(2 * stage.capacity);
 }
 
-/// This reader's place holds the ring: the others go on for as long as it has room, and the producer is told who holds it.
+/// The position of a reader holds the ring. The others continue as long as the ring has room, and then the
+/// producer reports the reader that holds it.
 pub(crate) fn ring_is_held(stage: &mut Stage, by: Option<&str>) {
     let most = stage.last + 2 * stage.capacity;
     loop {
@@ -32,13 +33,13 @@ pub(crate) fn ring_is_held(stage: &mut Stage, by: Option<&str>) {
     }
 }
 
-/// The producer, or whoever is about to be it, is stopped: the readers have what is published and are not told of a death;
-/// nobody takes its place; who comes or goes does not wait for it.
+/// The producer, or a candidate, is stopped. The readers get what is published and are told of no death. No
+/// other process takes the producer's place. A consumer that attaches or leaves does not wait for it.
 pub(crate) fn production_is_held(stage: &mut Stage) {
     readers_are_told(stage, "Timeout");
 }
 
-/// As [`production_is_held`], where the readers are told something else.
+/// Like [`production_is_held`], where the readers get another result.
 pub(crate) fn readers_are_told(stage: &mut Stage, end: &str) {
     stage.drain(end, TWO_LOOKS);
     let mut passer_by = stage.world.actor();

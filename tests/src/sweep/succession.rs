@@ -1,4 +1,5 @@
-//! Taking over: from a producer that died in a batch, after another candidate, from one that ended and kept the ring.
+//! Taking over: from a producer that died in a batch, after another candidate, or from a producer that ended
+//! and kept the ring.
 
 use super::stage::{SOON, Stage};
 use super::{Action, CAPACITY, stopped};
@@ -26,7 +27,7 @@ pub(crate) fn take_over(stage: &mut Stage) {
     let line = stage.produce_line("");
     let candidate = stage.world.actor();
     let aimed = stage.aim(candidate, &line);
-    // the closed word goes when the epoch has been counted
+    // a successor clears the closed word only after it has increased the epoch
     let is_closed = was_closed && matches!(point, "takeover.locked" | "takeover.epoch");
     let landed = stage.land(aimed, |stage| {
         let end = if is_closed { "Closed" } else { "Timeout" };
@@ -49,7 +50,7 @@ pub(crate) fn take_over(stage: &mut Stage) {
     stage.finish();
 }
 
-/// The producer dies with the stamps of everything in flight stored, and not a one of them to be seen.
+/// The producer dies after it has stored the stamps of all events in flight, none of which is readable.
 fn die_in_a_batch(stage: &mut Stage) {
     let n = stage.case.in_flight + 1;
     stage.open((CAPACITY - n).min(2));

@@ -1,14 +1,15 @@
-//! Waking who sleeps: a waker that is struck between taking a bit or a wish away and waking leaves the sleepers to their
-//! liveness interval. They get on by it, whether the waker is dead or stopped.
+//! Waking sleepers. A waker that is struck after it has taken a bit or a wish away, and before it has called
+//! the kernel, leaves the sleepers to their liveness interval. They continue after it, whether the waker is
+//! dead or stopped.
 
 use super::stage::{SOON, Stage};
 use super::{CAPACITY, Flaw, ending, stopped};
 use crate::waiters::{NEVER_MS, wait_for_sleepers, wait_for_wish, woken};
 
-/// Sleepers look up this often where their waker may be lost: they sleep in the kernel by then.
+/// The liveness interval of sleepers whose waker may be lost, long enough that they sleep in the kernel by then.
 const INTERVAL_MS: u64 = 200;
 
-/// Two that have read everything and sleep; a third one has the events in flight to read.
+/// The two readers that have read everything and sleep. A third one has the events in flight to read.
 const SLEEPERS: [&str; 2] = ["left", "guest"];
 
 fn fall_asleep(stage: &mut Stage, line: &str) {
@@ -23,7 +24,7 @@ fn fall_asleep(stage: &mut Stage, line: &str) {
     wait_for_sleepers(&stage.world, SLEEPERS.len() as u32);
 }
 
-/// How often those look up whose waker may be lost.
+/// The liveness interval of readers whose waker may be lost.
 fn interval_ms(stage: &Stage) -> u64 {
     match stage.case.flaw {
         Some(Flaw::NeverLooksUp) => NEVER_MS,
@@ -31,7 +32,7 @@ fn interval_ms(stage: &Stage) -> u64 {
     }
 }
 
-/// They have all got on, each with this end, if there is one.
+/// Waits until both sleepers have continued, each with this result if one is given.
 fn collect(stage: &mut Stage, end: Option<&str>) {
     for name in SLEEPERS {
         let index = stage.find(name);
@@ -43,8 +44,8 @@ fn collect(stage: &mut Stage, end: Option<&str>) {
     }
 }
 
-/// The producer is struck as it wakes those who wait for an event, which is published by then: themselves, in sets of
-/// rings, or as tasks.
+/// The producer is struck as it wakes the consumers that wait for an event, which is published by then. They
+/// wait in their own calls, in sets of rings, or as tasks.
 pub(crate) fn by_publishing(stage: &mut Stage) {
     stage.reader_interval_ms = interval_ms(stage);
     let (n, line) = match stage.case.row.role {
@@ -86,7 +87,7 @@ pub(crate) fn by_publishing(stage: &mut Stage) {
     stage.finish();
 }
 
-/// The producer is struck as it wakes those who wait, to tell them that the ring is closed.
+/// The producer is struck as it wakes the waiting consumers because it has closed the ring.
 pub(crate) fn by_closing(stage: &mut Stage) {
     stage.reader_interval_ms = INTERVAL_MS;
     stage.open(stage.case.in_flight);
@@ -106,11 +107,11 @@ pub(crate) fn by_closing(stage: &mut Stage) {
     ending::start_afresh(stage);
 }
 
-/// A candidate is struck as it wakes those who slept through the death, so that they look again.
+/// A candidate is struck as it wakes the consumers that slept through the death, so that they poll again.
 pub(crate) fn by_taking_over(stage: &mut Stage) {
     stage.open(stage.case.in_flight);
     stage.kill_producer();
-    // a bit stays for the next waker
+    // a bit stays set for the next waker
     stage.drain_all("ProducerDead");
     let line = stage.produce_line("");
     let candidate = stage.world.actor();
@@ -137,14 +138,14 @@ pub(crate) fn by_releasing(stage: &mut Stage) {
         stage.case.in_flight,
     );
     stage.producer_interval_ms = match point {
-        // it is woken by then
+        // the producer has been woken by then
         "wake.space_woken" => NEVER_MS,
         _ => interval_ms(stage),
     };
     stage.open(CAPACITY);
     let left = stage.find("left");
     let reader = stage.seats[left].actor.take().expect("a reader");
-    // the one who is struck is the last one that the producer waits for
+    // the consumer that is struck is the last one that the producer waits for
     stage.read_to(stage.last - in_flight);
     stage.producer().tell(&format!("publish n=1 {SOON}"));
     wait_for_wish(&stage.world);
@@ -179,7 +180,7 @@ pub(crate) fn by_releasing(stage: &mut Stage) {
             seat.actor = Some(reader);
             seat.note(&reply);
         }
-        // it had released what the producer asked for
+        // the consumer had released what the producer asked for
         None => seat.next += asked_for,
     }
     stage.finish();

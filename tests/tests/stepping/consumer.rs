@@ -29,9 +29,10 @@ impl Company {
         }
     }
 
-    /// Publishes `n` events, which `also` gets, too, with what it has not read before.
+    /// Publishes `n` events. `also` is another consumer, which reads them and the number of older events that
+    /// it has not read.
     fn publish(&mut self, n: i64, also: Option<(&mut Actor, i64)>) -> Result<(), String> {
-        // all at once: the ring may hold less than that
+        // the consumers are told first, because the ring may hold fewer than `n` events
         self.tx.tell(&format!("publish n={n}"));
         self.steady.tell(&format!("recv n={n}"));
         if let Some((other, behind)) = also {
@@ -52,7 +53,7 @@ impl Company {
 pub(crate) struct Commit {
     stage: Stage,
     company: Company,
-    /// Where the consumer that is killed again and again goes on.
+    /// The next event of the consumer that is killed again and again.
     next: i64,
 }
 
@@ -103,12 +104,12 @@ impl Scene for Commit {
 
     fn end(self: Box<Self>) {
         drop(self.company);
-        // the ring's producer has closed it
+        // the ring's producer has already closed it
         self.stage.clear();
     }
 }
 
-/// How the victim's place is taken.
+/// How the victim comes to the ring or leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Visit {
     Join,
@@ -116,11 +117,11 @@ pub(crate) enum Visit {
     Leave,
 }
 
-/// A durable consumer that comes or goes.
+/// A durable consumer that attaches, comes back or leaves.
 pub(crate) struct Visitor {
     stage: Stage,
     company: Company,
-    /// Takes the victim's place.
+    /// The consumer that takes the victim's place.
     second: Actor,
     visit: Visit,
 }
@@ -137,7 +138,7 @@ impl Visitor {
         }
     }
 
-    /// Brings about what the victim finds, and kills it in its section.
+    /// Prepares the state that the victim finds, and kills the victim in its section.
     fn strike(&mut self, n: u64) -> Result<Stepped, String> {
         let (stage, company) = (&mut self.stage, &mut self.company);
         company.publish(1, None)?;
@@ -160,14 +161,14 @@ impl Visitor {
                 company.publish(2, Some((&mut victim, behind)))?;
                 let stepped = kill_within(victim, "step-leave", n)?;
                 stage.judge()?;
-                // who comes next is another one to the judge, as the position was given up
+                // the next consumer is another one for the judge, because the position was given up
                 stage.consume(GUEST);
                 Ok(stepped)
             }
         }
     }
 
-    /// Somebody takes the victim's place, sees everything from there on, and leaves.
+    /// Another consumer takes the victim's place, sees every event from there on, and leaves.
     fn succeed(&mut self, position: Option<i64>) -> Result<(), String> {
         let (stage, company) = (&mut self.stage, &mut self.company);
         let next = self.second.ok(&stage.consume_again(GUEST)).number("next");
@@ -178,7 +179,7 @@ impl Visitor {
         require((0..=stage.capacity).contains(&behind), || {
             format!("it joined at {next} of {}", company.last)
         })?;
-        // more than the ring holds: whatever the victim left holds nobody
+        // publishes more than the ring holds: nothing that the victim left may hold the ring
         company.publish(2 * stage.capacity, Some((&mut self.second, behind)))?;
         self.second.ok("leave");
         stage.judge()
@@ -220,7 +221,7 @@ impl Scene for Visitor {
     }
 }
 
-/// The victim's line of `consume`: its section ends with the call, and it writes nothing down.
+/// The victim's `consume` line without its ledger. The victim's section ends with the call.
 fn unwritten(consume: &str) -> String {
     let (line, _) = consume.split_once(" log=").expect("a ledger");
     format!("{line} step")

@@ -1,8 +1,9 @@
-//! Death at every instruction: publish, refresh, takeover, commit, join and the other steps of the protocol, one
-//! instruction at a time under ptrace, with the victim killed after n of them.
+//! Death at every instruction. Publish, refresh, takeover, commit, join and the other steps of the protocol are
+//! executed one instruction at a time under ptrace, and the victim is killed after n of them.
 //!
-//! `MYELON_STEPPING=every` has a case for every n up to 3,000 and some beyond in shared memory, and a sample in a mapped
-//! file; `long` has every n in both and more beyond; without it a small sample of each section is taken.
+//! `MYELON_STEPPING=every` has a case for every n up to 3,000 and some beyond in shared memory, and a sample in
+//! a mapped file. `long` has every n on both backings, and more beyond. By default a small sample of each
+//! section is taken.
 #![cfg(all(debug_assertions, target_os = "linux", target_arch = "x86_64"))]
 
 mod consumer;
@@ -22,7 +23,7 @@ use stage::{Backend, Stage};
 
 type SetUp = fn(Backend) -> Box<dyn Scene>;
 
-/// Every section and how its scene is set.
+/// Every section, with the function that sets up its scene.
 const SECTIONS: &[(&str, SetUp)] = &[
     ("takeover", |at| {
         Box::new(Takeover::new(Stage::new(at, 8, "")))
@@ -53,7 +54,8 @@ const SECTIONS: &[(&str, SetUp)] = &[
     ("commit", |at| Box::new(Commit::new(Stage::new(at, 8, "")))),
 ];
 
-/// The protocol's instructions are the same wherever the ring is: only the long mode goes through them all twice.
+/// How many cases a section gets. The protocol's instructions are the same on both backings, so only the long
+/// mode goes through all of them twice.
 fn density(backend: Backend) -> Density {
     match (std::env::var("MYELON_STEPPING").as_deref(), backend) {
         (Ok("every"), Backend::SharedMemory) => Density::Every { beyond: 100 },
@@ -76,7 +78,8 @@ fn may_trace(test: &str) -> bool {
     }
 }
 
-/// A step is two switches between tracer and traced: they are quick on one core. Actors inherit it.
+/// Pins this process to one core. Each step is two switches between tracer and traced process, which are fast
+/// on one core. Actors inherit the affinity.
 fn stay_on_one_core(worker: usize) {
     let here = Pid::from_raw(0);
     let allowed = sched_getaffinity(here).expect("its cores");
@@ -159,7 +162,7 @@ fn control_a_victim_that_never_comes_to_its_marker_is_found() {
     }
     let mut stage = Stage::new(Backend::SharedMemory, 8, "");
     let victim = stage.world.actor_with("takeover.locked:1:trap");
-    // nobody is there to be taken over from
+    // there is no producer to take over from
     let line = format!("{} step", stage.produce());
     let fault = stage::kill_within(victim, &line, 0).expect_err("no marker");
     assert!(fault.contains("marker"), "{fault}");
@@ -174,7 +177,7 @@ fn control_where_ptrace_is_refused_it_is_noticed() {
     }
     let world = World::shared_memory(env!("CARGO_BIN_EXE_actor"));
     let mut actor = world.actor();
-    // nobody is traced twice
+    // a process cannot be traced twice
     assert_eq!(tracer::refusal(&actor), None);
     let refusal = tracer::refusal(&actor).expect("a refusal");
     actor.kill();

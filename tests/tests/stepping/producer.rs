@@ -8,7 +8,7 @@ use crate::stage::{Stage, kill_within, require};
 
 const READER: &str = "reader";
 
-/// Drains the ring and says how many events came; the end must be this one.
+/// Drains the ring and returns how many events came. The end must be `end`.
 fn drain(reader: &mut Actor, end: &str) -> Result<i64, String> {
     let seen = reader.ok("drain");
     require(seen.word("end") == end, || seen.text().to_owned())?;
@@ -25,11 +25,11 @@ fn reader_of_the_dead(stage: &mut Stage) -> Actor {
     reader
 }
 
-/// A publication, of one event or of several, with a free slot or after a refresh of the gate.
+/// A publication of one event or of several, with a free slot or after a refresh of the gate.
 pub(crate) struct Publication {
     stage: Stage,
     reader: Actor,
-    /// How many events the victim publishes before.
+    /// How many events the victim publishes before its section.
     before: i64,
     len: i64,
 }
@@ -102,7 +102,7 @@ impl Takeover {
         scene
     }
 
-    /// Somebody takes over in full, publishes, and dies with a batch all but done.
+    /// A successor takes over completely, publishes, and dies at the end of a batch, before the batch is readable.
     fn succeed(&mut self) -> Result<(), String> {
         let mut successor = self.stage.world.actor_with("batch.stamped:1:kill");
         let next = successor.ok(&self.stage.produce()).number("next");
@@ -161,13 +161,13 @@ impl Scene for Eviction {
         guest.kill();
         let registered = consumers(&reader.ok("state"));
         require(registered == 2, || format!("{registered} consumers"))?;
-        // the guest alone holds them then
+        // from then on only the guest holds the ring
         let count = victim.ok("fill").number("count");
         reader.ok(&format!("recv n={count}")).require_count(count)?;
         let stepped = kill_within(victim, "step-send from=point", n)?;
         let left = consumers(&reader.ok("state"));
         let seen = drain(reader, "ProducerDead")?;
-        // whatever the victim left of the guest holds nobody
+        // nothing that the victim left of the guest may hold the ring
         let mut helper = stage.world.actor();
         helper.ok(&stage.produce());
         helper.tell(&format!("publish n={}", 2 * capacity));
@@ -193,7 +193,7 @@ fn consumers(state: &Reply) -> usize {
     })
 }
 
-/// The end of a ring of which a durable consumer has not read everything.
+/// The end of a ring in which a durable consumer has unread events.
 pub(crate) struct Close {
     stage: Stage,
     reader: Actor,
@@ -250,7 +250,7 @@ impl Scene for Close {
     fn end(self: Box<Self>) {}
 }
 
-/// Counts as errors, as the number of the case is to be told.
+/// A check of an answer's count that returns an error instead of panicking, so that the case's number can be reported.
 pub(crate) trait Counted {
     fn require_count(&self, count: i64) -> Result<(), String>;
 }

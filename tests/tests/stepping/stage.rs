@@ -1,4 +1,4 @@
-//! What the scenes have in common: the ring, the ledgers of everybody who ever took part, and the judge.
+//! The common parts of all scenes: the ring, the ledgers of all processes that ever took part, and the judge.
 
 use myelon_tests::checker::{self, Reader};
 use myelon_tests::tracer::{Stepped, Traced};
@@ -6,18 +6,18 @@ use myelon_tests::{Actor, Ledger, Reply, World};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 
-/// Where the ring is.
+/// The backing of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     SharedMemory,
     MappedFile,
 }
 
-/// A ring and the books about it.
+/// A ring and its ledgers.
 pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) capacity: i64,
-    /// The planted fault, for the victim's line; empty without one.
+    /// The planted fault, as a word in the victim's line; empty without one.
     pub(crate) wrong: &'static str,
     producers: Vec<String>,
     readers: Vec<(String, bool)>,
@@ -55,7 +55,7 @@ impl Stage {
         format!("produce cap={capacity} writer={writer} log={path}")
     }
 
-    /// The line that attaches a new durable consumer, which has to see everything that is acknowledged from then on.
+    /// The line that attaches a new durable consumer, which must see every event that is acknowledged from then on.
     pub(crate) fn consume(&mut self, id: &str) -> String {
         let (name, path) = self.new_ledger();
         self.readers.push((name, false));
@@ -69,7 +69,7 @@ impl Stage {
         format!("consume cap={} id={id} log={path}", self.capacity)
     }
 
-    /// Nothing that was acknowledged is missing, nothing came twice but for what a death brings back.
+    /// Checks that no acknowledged event is missing, and that events come twice only after a death.
     pub(crate) fn judge(&self) -> Result<(), String> {
         let read = |name: &String| Ledger::read(&self.world.ledger(name));
         let producers: Vec<_> = self.producers.iter().map(read).collect();
@@ -88,13 +88,13 @@ impl Stage {
             .map_err(|faults| faults.join("; "))
     }
 
-    /// The ring has ended: what comes next has new sequences.
+    /// Forgets all ledgers, because the ring has ended and a new one starts with new sequences.
     pub(crate) fn forget(&mut self) {
         self.producers.clear();
         self.readers.clear();
     }
 
-    /// Takes the ring away.
+    /// Removes the ring.
     pub(crate) fn clear(mut self) {
         let line = self.produce();
         let mut last = self.world.actor();
@@ -103,7 +103,7 @@ impl Stage {
     }
 }
 
-/// Tells the victim the line whose section is stepped through, and kills it `n` steps into that.
+/// Sends the victim the line whose section is executed step by step, and kills it after `n` steps of that section.
 pub(crate) fn kill_within(mut victim: Actor, line: &str, n: u64) -> Result<Stepped, String> {
     let mut traced = Traced::seize(&mut victim);
     let stepped = traced.reach_marker(line).and_then(|()| traced.step(n));
@@ -111,7 +111,7 @@ pub(crate) fn kill_within(mut victim: Actor, line: &str, n: u64) -> Result<Stepp
     stepped
 }
 
-/// An error unless it is so.
+/// Returns an error unless `is_so`.
 pub(crate) fn require(is_so: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     match is_so {
         true => Ok(()),
@@ -119,7 +119,7 @@ pub(crate) fn require(is_so: bool, what: impl FnOnce() -> String) -> Result<(), 
     }
 }
 
-/// The position of a durable consumer as the ring's state tells it.
+/// The position of a durable consumer in the ring's state.
 pub(crate) fn position_of(state: &Reply, id: &str) -> Option<i64> {
     let (_, list) = state.text().split_once("consumers=")?;
     list.split(',').find_map(|entry| {

@@ -1,4 +1,4 @@
-//! Batches: R2. Seen whole or not at all, whoever dies or panics in them.
+//! Batches: R2. A batch is seen whole or not at all, even if the producer dies or its closure panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -54,7 +54,7 @@ fn loom_control_relaxed_stamps_of_a_batch() {
     });
 }
 
-/// As production does it, but the first event's stamp is stored before the others.
+/// As in production, but the first event's stamp is stored before the others.
 #[test]
 fn loom_control_first_stamp_first() {
     Model::with_preemptions(2).fails(&["found missing"], || {
@@ -69,7 +69,8 @@ fn loom_control_first_stamp_first() {
     });
 }
 
-/// Where the producer can die in a batch of three: after none, one or two of its stamps, and around the first event's.
+/// The points at which the producer can die in a batch of three: after none, one or two of its stamps, and
+/// around the first event's stamp.
 const DEATHS: &[(&str, u32)] = &[
     ("batch.written", 1),
     ("batch.written", 2),
@@ -79,7 +80,7 @@ const DEATHS: &[(&str, u32)] = &[
     ("batch.published", 1),
 ];
 
-/// One event, a batch of three whose producer dies in it, then a successor that publishes one by one.
+/// One event, a batch of three in which the producer dies, then a successor that publishes one event at a time.
 fn killed_in_a_batch(at: &'static str, times: u32) {
     let ring = Ring::new(4);
     let mut rx = ring.attach("slow", true).expect("a line");
@@ -121,9 +122,9 @@ fn loom_control_batch_killed_and_not_cleared() {
     );
 }
 
-/// After `before` events, which are read, the closure of a batch of `n` panics at its last event; then the same
-/// producer publishes `n` other events one by one. It panics before the reader is there: loom's threads share one
-/// panic count.
+/// After `before` events, which are read, the closure of a batch of `n` panics at its last event; then the
+/// same producer publishes `n` other events one at a time. The panic comes before the reader starts, as
+/// loom's threads share one panic count.
 fn writer_panics(before: i64, n: usize) {
     let ring = Ring::new(4);
     let mut rx = ring.rx();
@@ -143,7 +144,7 @@ fn writer_panics(before: i64, n: usize) {
             }
             let sequence = before + index as i64;
             cells.write(sequence, 10 * sequence as u64);
-            // SAFETY: the claim is ours (R2).
+            // SAFETY: this producer has the claim (R2).
             unsafe { slot.write(10 * sequence as u64) };
         })
     }));
@@ -168,7 +169,7 @@ fn loom_batch_whose_writer_panics() {
     Model::with_preemptions(3).holds(|| writer_panics(1, 3));
 }
 
-/// The batch takes all slots, also those by whose stamps the producer finds its position.
+/// The batch takes all slots, including those by which the producer finds its position.
 #[test]
 fn loom_batch_that_laps() {
     Model::with_preemptions(2).holds(|| writer_panics(1, 4));

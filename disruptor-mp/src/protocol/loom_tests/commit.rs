@@ -1,7 +1,8 @@
-//! Commit: R7, and the position of a durable consumer (R16). One that dies around its commit is delivered the one
-//! event again that it had not released, and no other.
+//! Commit: R7, and the position of a durable consumer (R16). A consumer that dies around its commit gets the
+//! one event again that it had not released, and no other.
 //!
-//! Two preemptions: the death and the return are on one thread, so that one more changes nothing that is looked at.
+//! Two preemptions: the death and the return are on one thread, so that a third one would change nothing that
+//! is checked.
 
 use loom::thread::{self, yield_now};
 
@@ -9,10 +10,10 @@ use super::{Model, OVERTAKEN, RACE, Ring, Rx, Step, WRONG};
 use crate::claim::Lease;
 use crate::protocol::lines;
 
-/// What the consumer did with the events, in order; it outlives the process.
+/// The events that the consumer has handled, in order; it outlives the process.
 type Journal = Vec<i64>;
 
-/// Reads the next event; the lease is still to come.
+/// Reads the next event, before its lease begins.
 fn read(rx: &mut Rx) -> i64 {
     while !rx.core.is_ready() {
         yield_now();
@@ -23,22 +24,22 @@ fn read(rx: &mut Rx) -> i64 {
     sequence
 }
 
-/// As it should be: handled, then released.
+/// The right order: handle, then release.
 fn handle_and_release(rx: &mut Rx, journal: &mut Journal) {
     let sequence = read(rx);
     journal.push(sequence);
     Lease::new(&mut rx.core).commit();
 }
 
-/// The wrong way round.
+/// The wrong order.
 fn release_and_handle(rx: &mut Rx, journal: &mut Journal) {
     let sequence = read(rx);
     Lease::new(&mut rx.core).commit();
     journal.push(sequence);
 }
 
-/// A durable consumer dies at its first commit and comes back, while the producer goes on and clears dead lines
-/// whenever it is blocked.
+/// A durable consumer dies at its first commit and comes back, while the producer continues, and clears dead
+/// lines whenever it is blocked.
 fn dies_and_comes_back(at: &'static str, handle: fn(&mut Rx, &mut Journal)) {
     let ring = Ring::new(1);
     let mut rx = ring.attach("d", true).expect("a line");

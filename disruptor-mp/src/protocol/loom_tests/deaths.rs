@@ -1,9 +1,9 @@
-//! Deaths on consumer lines: in a join (R6), in a rejoin, a leave, an eviction or a removal (R16). Whatever a dead one
-//! left, nobody's unread event is overwritten, and the line is usable again.
+//! Deaths on consumer lines: in a join (R6), in a rejoin, a leave, an eviction or a removal (R16). Whatever
+//! state the dead party left, no unread event is overwritten, and the line is usable again.
 //!
-//! One preemption bounds the models of a death in a join, two where the dead one's line is counted for the first time:
-//! every step of theirs is a step of three parties. The races alone, without a death, are in `join` and `membership`
-//! with two and three.
+//! The models of a death in a join have a bound of one preemption, or two where the dead party's line counts
+//! for the first time, as each of their steps is a step of three parties. The races without a death are in
+//! `join` and `membership`, with two and three preemptions.
 
 use loom::thread::{self, yield_now};
 
@@ -11,7 +11,7 @@ use super::{Model, OVERTAKEN, RACE, Ring, Step, Tx, WRONG};
 use crate::layout::control::ConsumerId;
 use crate::protocol::lines;
 
-/// What a consumer says whose unread event was overwritten.
+/// A consumer's messages when its unread event was overwritten.
 const OVERWRITTEN: &[&str] = &[RACE, WRONG, OVERTAKEN];
 
 /// Every step of a join at which its process can die.
@@ -25,14 +25,14 @@ const JOIN_DEATHS: &[(&str, u32)] = &[
     ("join.active", 1),
 ];
 
-/// The first of them after which the line is counted.
+/// The first of these steps after which the line counts.
 const COUNTED_DEATHS: &[(&str, u32)] = &[("join.settling", 1)];
 
 fn evict(tx: &Tx) -> usize {
     lines::evict_dead(tx.segment.control(), tx.segment.locks()).expect("a lock")
 }
 
-/// Nobody is left: every line can be had, the ring is filled and emptied as ever.
+/// No party is left: every line can be had, and the ring is filled and emptied as before.
 fn is_usable(ring: &Ring, tx: &mut Tx) {
     evict(tx);
     for _ in 0..=ring.capacity() {
@@ -51,7 +51,7 @@ fn is_usable(ring: &Ring, tx: &mut Tx) {
     }
 }
 
-/// One dies in its join, another one takes what is left of it, while the producer goes on.
+/// One joiner dies in its join, and another one takes what is left of it, while the producer continues.
 fn reclaimed(at: &'static str, capacity: usize, count: i64) {
     let ring = Ring::new(capacity);
     let mut tx = ring.tx();
@@ -98,7 +98,7 @@ fn loom_control_half_joined_line_is_kept() {
     );
 }
 
-/// One dies in its join, and the producer, which is blocked or not, clears dead lines at any moment.
+/// A joiner dies in its join, and the producer, blocked or not, clears dead lines at any moment.
 fn evicted(at: &'static str) {
     let ring = Ring::new(1);
     let mut tx = ring.tx();
@@ -137,7 +137,7 @@ fn loom_control_join_killed_and_evicted_without_a_look() {
         .fails_without(Step::EvictLook, OVERWRITTEN, || evicted("join.active"));
 }
 
-/// Two join while the producer refreshes; one of them dies in it.
+/// Two consumers join while the producer refreshes; one of them dies in its join.
 fn two_join_one_dies(at: &'static str) {
     let ring = Ring::new(1);
     let mut tx = ring.tx();
@@ -166,7 +166,7 @@ fn loom_control_two_join_one_is_killed_without_second_scan() {
     });
 }
 
-/// A durable consumer dies on its way out or back in, at a moment when the ring is full or not: its position stays.
+/// A durable consumer dies while it goes away or comes back, while the ring is full or not: its position stays.
 fn durable_dies(at: &'static str) {
     let ring = Ring::new(2);
     let mut tx = ring.tx();
@@ -224,7 +224,7 @@ enum Way {
     Evict,
 }
 
-/// Who gives a line up dies in it, its own or another one's.
+/// A party dies while it gives up a line, its own or another one's.
 fn line_given_up(at: &'static str, way: Way) {
     let ring = Ring::new(1);
     let mut tx = ring.tx();
@@ -274,7 +274,7 @@ fn loom_evict_killed() {
 
 #[test]
 fn loom_control_bit_cleared_before_free() {
-    // up to the point where the bit is cleared, FREE left out is FREE stored later
+    // as long as the bit is not cleared, leaving FREE out is the same as storing it later
     Model::with_preemptions(1).fails_without(Step::LineFree, &["a line is lost"], || {
         line_given_up("leave.bit", Way::Remove);
     });

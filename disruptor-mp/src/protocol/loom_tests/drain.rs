@@ -1,8 +1,8 @@
-//! Who takes a closed ring's name along: R15, through the handles. In the end the name is there if and only if a
-//! durable consumer has unread events.
+//! Which party removes a closed ring's name: R15, through the handles. In the end the name is there if and
+//! only if a durable consumer has unread events.
 //!
-//! The ring lies on the heap; its name is a flag beside it, which those who look at it and remove it find as they find
-//! a directory entry. Two preemptions: the models are made of few, long steps.
+//! The ring lies on the heap. Its name is a flag beside it, which the parties read and clear as they would a
+//! directory entry. Two preemptions: the models consist of few, long steps.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use crate::sync::{Mutex, process};
 use crate::wait::Habits;
 use crate::{AutoWaitStrategy, Consumer, Deadline, Producer, RecvError, blocked};
 
-/// An endpoint of a ring on the heap that has a name. The locks are apart: they fall when the model says so, also
-/// those of a party that dies.
+/// An endpoint of a ring on the heap that has a name. The locks are separate: the model decides when they are
+/// freed, even for a party that dies.
 #[derive(Clone, Debug)]
-struct NamedRegion {
+pub(super) struct NamedRegion {
     heap: Arc<HeapRegion>,
     is_named: Arc<Mutex<bool>>,
 }
@@ -61,30 +61,38 @@ impl Region for NamedRegion {
         Ok(())
     }
 
+    fn sync_control(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
     fn memory(&self) -> MemoryReport {
         self.heap.memory()
     }
 }
 
-/// How endpoints wait, where they wait at all.
-fn habits() -> Habits {
+/// How endpoints wait, if they wait at all.
+pub(super) fn habits() -> Habits {
     let mut habits = Habits::default();
     habits.strategy = AutoWaitStrategy::BusySpin;
     habits
 }
 
-type Tx = Producer<u64, Heap>;
-type Rx = Consumer<u64, Heap>;
+pub(super) type Tx = Producer<u64, Heap>;
+pub(super) type Rx = Consumer<u64, Heap>;
 
 /// A ring with a name.
 #[derive(Clone)]
-struct Named {
+pub(super) struct Named {
     ring: Ring,
     is_named: Arc<Mutex<bool>>,
 }
 
 impl Named {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             ring: Ring::new(2),
             is_named: Arc::new(Mutex::new(true)),
@@ -92,21 +100,21 @@ impl Named {
     }
 
     /// Memory and locks of one endpoint.
-    fn region(&self) -> NamedRegion {
+    pub(super) fn region(&self) -> NamedRegion {
         NamedRegion {
             heap: Arc::new(HeapRegion::new(Arc::clone(&self.ring.memory))),
             is_named: Arc::clone(&self.is_named),
         }
     }
 
-    fn open(&self, region: &NamedRegion) -> Segment<u64> {
+    pub(super) fn open(&self, region: &NamedRegion) -> Segment<u64> {
         let capacity = self.ring.capacity() as u64;
         Segment::new("named", Arc::new(region.clone()), capacity, false)
     }
 
-    /// A producer, or a successor; the steps of `segment::claim_existing`. None without a name, or while somebody has
-    /// the lock.
-    fn try_producer(&self, region: &NamedRegion) -> Option<Tx> {
+    /// A producer, or a successor, by the steps of `segment::claim_existing`. `None` without a name, or while
+    /// another party has the lock.
+    fn try_producer(&self, region: &NamedRegion, expected: Expectation) -> Option<Tx> {
         let segment = self.open(region);
         if !segment.locks().try_lock(PRODUCER_BYTE).expect("a lock") {
             return None;
@@ -116,22 +124,34 @@ impl Named {
             return None;
         }
         let start = take_over(segment.view);
-        let expected = Expectation::default();
         Some(Producer::new(segment, start, expected, habits()))
     }
 
-    fn producer(&self, region: &NamedRegion) -> Tx {
-        self.try_producer(region).expect("the producer's lock")
+    pub(super) fn producer(&self, region: &NamedRegion) -> Tx {
+        self.expecting(region, Expectation::default())
     }
 
-    fn durable(&self, id: &'static str) -> Rx {
+    pub(super) fn expecting(&self, region: &NamedRegion, expected: Expectation) -> Tx {
+        self.try_producer(region, expected)
+            .expect("the producer's lock")
+    }
+
+    pub(super) fn durable(&self, id: &'static str) -> Rx {
+        self.attach(id, true)
+    }
+
+    pub(super) fn attach(&self, id: &'static str, is_durable: bool) -> Rx {
         let segment = self.open(&self.region());
-        let place = apply(&segment, id, true).expect("a line");
+        let place = apply(&segment, id, is_durable).expect("a line");
         let id = ConsumerId::new(id).expect("an id");
-        Consumer::new(segment, place, id, true, habits())
+        Consumer::new(segment, place, id, is_durable, habits())
     }
 
-    /// When everybody is done: the name is there if it is needed.
+    pub(super) fn is_named(&self) -> bool {
+        *self.is_named.lock().expect("the name")
+    }
+
+    /// Checks, when every party is done, that the name is there if and only if it is needed.
     fn settled(&self) {
         let segment = self.open(&self.region());
         let is_needed = blocked::is_needed(segment.control());
@@ -141,8 +161,8 @@ impl Named {
     }
 }
 
-/// Takes what there is and detaches; the producer closes at any moment.
-fn drain(mut rx: Rx, looks: usize) {
+/// Reads at most `looks` events and detaches; the producer closes at any moment.
+pub(super) fn drain(mut rx: Rx, looks: usize) {
     for _ in 0..looks {
         if rx.try_consume_next().is_none() {
             yield_now();
@@ -151,7 +171,7 @@ fn drain(mut rx: Rx, looks: usize) {
     rx.detach().expect("detached");
 }
 
-/// `ids` drain and detach while the producer closes.
+/// The consumers `ids` drain and detach while the producer closes.
 fn close_against_drain(ids: &[&'static str], looks: usize) {
     let named = Named::new();
     let region = named.region();
@@ -190,7 +210,8 @@ fn loom_control_close_without_a_look_after_the_lock() {
     });
 }
 
-/// Two have seen the end and stay attached: of two that see each other's last commit too late, none would remove it.
+/// Two consumers have seen the end and stay attached. If each saw the other's last commit too late, neither
+/// would remove the name.
 fn two_at_the_end() {
     let named = Named::new();
     let region = named.region();
@@ -221,7 +242,7 @@ fn loom_control_drain_without_fence() {
     Model::with_preemptions(2).fails_without(Step::DrainFence, &["found a name"], two_at_the_end);
 }
 
-/// A producer that closed dies before or after its look at the name. A durable consumer drains.
+/// A producer that closed dies before or after it checks the name. A durable consumer drains.
 fn closer_dies(at: &'static str) {
     let named = Named::new();
     let region = named.region();
@@ -233,11 +254,11 @@ fn closer_dies(at: &'static str) {
         let _ = tx.close();
     });
     assert!(has_died, "never came to {at}");
-    // its locks fall
+    // the dead producer's lock is freed
     region.locks().unlock(PRODUCER_BYTE).expect("a lock");
     reader.join().expect("the reader");
-    // whoever comes back finds nothing unread, sees the end and takes the name along
-    if *named.is_named.lock().expect("the name") {
+    // a consumer that comes back finds nothing unread, sees the end and removes the name
+    if named.is_named() {
         super::reached("left to the next one");
         drain(named.durable("d"), 0);
     }
@@ -254,8 +275,8 @@ fn loom_close_killed() {
     Model::holds_for_deaths(3, &deaths, |at, _| closer_dies(at));
 }
 
-/// A closed ring, drained, whose producer died before it looked at the name. One takes the name along, while a
-/// successor goes on with the ring and closes it with an event unread; then that one is drained, too.
+/// A drained, closed ring whose producer died before it checked the name. One party removes the name, while a
+/// successor continues the ring and closes it with an event unread. Then that event is drained, too.
 fn drain_against_successor() {
     let named = Named::new();
     let region = named.region();
@@ -268,21 +289,20 @@ fn drain_against_successor() {
     let other = named.clone();
     let successor = thread::spawn(move || succeed(&other, reader));
     let segment = named.open(&named.region());
-    segment.unlink_if_drained().expect("looked");
+    segment.unlink_if_drained(false).expect("looked");
     let _attached = successor.join().expect("the successor");
     named.settled();
 }
 
-/// Publishes an event, closes, and reads it; if the name is there and nobody looks at it just now.
+/// Publishes an event, closes the ring and reads the event, unless the name is gone or another party has the lock.
 fn succeed(named: &Named, mut reader: Rx) -> Rx {
-    let Some(mut tx) = named.try_producer(&named.region()) else {
+    let Some(mut tx) = named.try_producer(&named.region(), Expectation::default()) else {
         super::reached("the name was gone or locked");
         return reader;
     };
     tx.publish_value(0);
     tx.close().expect("closed");
-    let is_named = *named.is_named.lock().expect("the name");
-    assert!(is_named, "found the name of an unread event gone");
+    assert!(named.is_named(), "found the name of an unread event gone");
     super::reached("went on");
     assert!(reader.try_consume_next().is_some());
     assert_eq!(reader.recv(Deadline::NEVER).err(), Some(RecvError::Closed));

@@ -1,13 +1,13 @@
-//! How a ring ends for its consumers: R11. Everything published is delivered before either end, and a closed ring is
-//! never reported as a dead producer's.
+//! How a ring ends for its consumers: R11. Every published event is delivered before either end, and a closed
+//! ring is never reported as a dead producer's.
 //!
-//! One preemption shows each control; three are explored.
+//! One preemption is enough for each control to fail; three are explored.
 
 use loom::thread::{self, yield_now};
 
 use super::{End, Model, Ring, Rx, Step, killed_at};
 
-/// Takes what comes until an end is reported; how many events that were.
+/// Reads events until an end is reported; returns how many events there were, and the end.
 fn drain(rx: &mut Rx) -> (usize, End) {
     let mut count = 0;
     loop {
@@ -23,7 +23,7 @@ fn drain(rx: &mut Rx) -> (usize, End) {
 
 const EARLY: &str = "before the last event";
 
-/// The producer publishes twice and closes. It keeps its lock, or lets go of it when it has closed.
+/// The producer publishes twice and closes. With `lets_go`, it also frees its lock after closing.
 fn closed(lets_go: bool) {
     let ring = Ring::new(2);
     let mut rx = ring.rx();
@@ -62,7 +62,7 @@ fn loom_control_dead_without_a_look_at_the_closed_word() {
         .fails_without(Step::DeadClosedLook, &["found dead"], || closed(true));
 }
 
-/// The producer dies in its second publish or after it: what it stamped is delivered, then its death is reported.
+/// The producer dies in its second publish or after it: every stamped event is delivered, then the death is reported.
 fn dead(at: &'static str, times: u32) {
     let ring = Ring::new(2);
     let mut rx = ring.rx();
@@ -98,7 +98,7 @@ fn loom_control_dead_without_another_look() {
         .fails_without(Step::DeadLook, &[EARLY], || dead("publish.stamped", 2));
 }
 
-/// A successor comes: who heard of the death goes on, and misses nothing.
+/// A successor comes: a consumer that has heard of the death continues, and misses nothing.
 #[test]
 fn loom_dead_then_a_successor() {
     Model::with_preemptions(2)

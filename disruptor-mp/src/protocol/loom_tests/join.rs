@@ -10,7 +10,7 @@ use crate::layout::control::ConsumerId;
 use crate::protocol::expect::Expectation;
 use crate::sync::Ordering;
 
-/// What a joiner that starts too early meets.
+/// The failures of a joiner that starts too early.
 const OVERWRITTEN: &[&str] = &[RACE, WRONG, OVERTAKEN];
 
 fn publish_as_it_goes(tx: &mut Tx, count: i64) {
@@ -19,7 +19,7 @@ fn publish_as_it_goes(tx: &mut Tx, count: i64) {
     }
 }
 
-/// A producer that runs free, `joiners` that come at any moment, take `takes` events each and go.
+/// A producer that runs free, and `joiners` that come at any moment, take `takes` events each and go.
 fn joiners_come(capacity: usize, count: i64, joiners: usize, takes: usize) {
     joiners_come_by(capacity, count, joiners, takes, Ring::rx);
 }
@@ -112,7 +112,8 @@ fn loom_control_join_without_fence() {
         .fails_without(Step::JoinFence, OVERWRITTEN, || joiners_come(2, 5, 1, 2));
 }
 
-/// The bit is a superset of who is counted: set after the second look, it hides a joiner that looked too early.
+/// The bits are a superset of the lines that count. A bit that is set after the second read hides a joiner
+/// that read the floor too early.
 #[test]
 fn loom_control_bit_set_after_the_second_look() {
     Model::with_preemptions(3).fails_without(Step::JoinBit, OVERWRITTEN, || {
@@ -150,7 +151,7 @@ fn loom_control_refresh_without_second_scan() {
     });
 }
 
-/// Who is there from the start leaves at any moment; the producer goes on without it.
+/// A consumer that was there from the start leaves at any moment; the producer continues without it.
 #[test]
 fn loom_leave_during_refresh() {
     Model::with_preemptions(3)
@@ -177,9 +178,9 @@ fn loom_leave_during_refresh() {
         });
 }
 
-/// One joins in the middle of a refresh, reads an event and leaves; another one takes its line and starts at the floor,
-/// which that refresh has raised. A producer that still takes the line for the first one's must not believe that the
-/// second one's position says what the first one has done with.
+/// One consumer joins in the middle of a refresh, reads an event and leaves. Another one takes its line and
+/// starts at the floor, which that refresh has raised. A producer that still takes the line for the first
+/// consumer's must not take the second consumer's position for what the first one has released.
 fn line_changes_hands() {
     let ring = Ring::new(2);
     let mut tx = ring.tx();
@@ -210,7 +211,7 @@ fn loom_control_relaxed_join() {
     Model::with_preemptions(3).fails_without(Step::JoinRelease, &[RACE], line_changes_hands);
 }
 
-/// Whoever is expected starts at the first event, however late it comes.
+/// An expected consumer starts at the first event, however late it comes.
 #[test]
 fn loom_expected_consumer_misses_nothing() {
     Model::with_preemptions(2)

@@ -11,10 +11,10 @@ use crate::protocol::lines::{self, Applicant, LineError, Place};
 use crate::segment::Segment;
 use crate::sync::Ordering;
 
-/// What somebody says whose line, position or unread event was taken.
+/// The messages of a party whose line, position or unread event was taken.
 const FOUND: &[&str] = &[RACE, WRONG, OVERTAKEN];
 
-/// Attaches as soon as whoever has the id lets go of it.
+/// Attaches as soon as no other endpoint holds the id.
 fn attach(ring: &Ring, id: &'static str) -> Rx {
     loop {
         match ring.attach(id, true) {
@@ -25,7 +25,7 @@ fn attach(ring: &Ring, id: &'static str) -> Rx {
     }
 }
 
-/// An automatic consumer died. While the producer clears its line, a durable one claims it, goes and comes back.
+/// An automatic consumer died. While the producer clears its line, a durable consumer claims it, goes and comes back.
 fn eviction_against_claim() {
     let ring = Ring::new(2);
     drop(ring.rx());
@@ -70,7 +70,7 @@ fn loom_control_evict_without_a_second_look() {
     Model::with_preemptions(3).fails_without(Step::EvictLook, FOUND, eviction_against_claim);
 }
 
-/// A durable consumer that was away goes on after what it had released, however full the ring is.
+/// A durable consumer that was away continues after the last event that it had released, however full the ring is.
 fn rejoin(how: fn(&Ring) -> Rx) {
     let ring = Ring::new(2);
     let mut tx = ring.tx();
@@ -106,7 +106,7 @@ fn loom_rejoin_against_refresh() {
         });
 }
 
-/// An endpoint that holds the bytes of durable consumer "d" and its line 0, and comes back in its own way.
+/// An endpoint that holds the bytes of the durable consumer "d" and of line 0, and comes back by `way`.
 fn come_back(ring: &Ring, way: impl Fn(&Control, Applicant<'_>) -> Place) -> Rx {
     let segment = ring.open();
     let id = ConsumerId::new("d").expect("an id");
@@ -117,6 +117,7 @@ fn come_back(ring: &Ring, way: impl Fn(&Control, Applicant<'_>) -> Place) -> Rx 
         id: &id,
         durable: true,
         owner: OWNER,
+        is_here: true,
     };
     let place = way(segment.control(), who);
     Rx::new(ring, segment, place, "d")
@@ -129,7 +130,7 @@ fn loom_control_rejoin_through_joining() {
     });
 }
 
-/// The floor lies below what the consumer had released: it may not be read again.
+/// The floor lies below what the consumer had released, so that the consumer would read reused slots.
 #[test]
 fn loom_control_rejoin_at_the_floor() {
     Model::with_preemptions(2).fails(FOUND, || {
@@ -149,7 +150,7 @@ fn loom_control_rejoin_at_the_floor() {
     });
 }
 
-/// One id, two that want it at once: one gets it.
+/// Two endpoints want one id at once: one gets it.
 fn one_id_twice() {
     let ring = Ring::new(1);
     let other = ring.clone();
@@ -170,7 +171,7 @@ fn loom_control_one_id_twice_without_its_byte() {
     Model::with_preemptions(2).fails_without(Step::AttachIdByte, FOUND, one_id_twice);
 }
 
-/// Removed, or back: never both, and never neither.
+/// A durable consumer is removed or comes back: never both, and never neither.
 fn remove_against_rejoin() {
     let ring = Ring::new(2);
     let mut tx = ring.tx();
@@ -210,8 +211,8 @@ fn loom_control_remove_without_the_id_byte() {
     Model::with_preemptions(3).fails_without(Step::RemoveIdByte, FOUND, remove_against_rejoin);
 }
 
-/// Who is away is removed, and somebody else takes the line at once; the producer goes on without the one and with
-/// the other.
+/// A consumer that is away is removed, and another one takes the line at once. The producer no longer waits
+/// for the first one, but does for the second.
 fn remove_against_claim() {
     let ring = Ring::new(1);
     let rx = attach(&ring, "d");
@@ -245,7 +246,7 @@ fn loom_control_remove_without_the_line_lock() {
     Model::with_preemptions(3).fails_without(Step::RemoveLineLock, FOUND, remove_against_claim);
 }
 
-/// One leaves and another one takes its line at once. `leaves`: as production does it, or not.
+/// One consumer leaves and another one takes its line at once. `leaves`: as in production, or not.
 fn leave_against_claim(leaves: fn(Rx)) {
     let ring = Ring::new(1);
     let rx = ring.rx();
@@ -284,7 +285,7 @@ fn loom_control_bit_cleared_after_the_lock() {
     });
 }
 
-/// Two claim the one line that is left: one gets it, the other hears that all are taken.
+/// Two endpoints claim the last free line: one gets it, the other is told that all are taken.
 fn last_line_twice() {
     let ring = Ring::new(1);
     let _others: Vec<_> = (1..crate::DEFAULT_MAX_CONSUMERS)
@@ -308,7 +309,7 @@ fn loom_control_last_line_twice_without_its_lock() {
     Model::with_preemptions(2).fails_without(Step::ClaimLock, FOUND, last_line_twice);
 }
 
-/// A durable consumer takes the free line, reads and goes away; an automatic one wants a line at the same time.
+/// A durable consumer takes the free line, reads and goes away; an automatic consumer wants a line at the same time.
 fn claim_against_durable() {
     let ring = Ring::new(1);
     let mut tx = ring.tx();

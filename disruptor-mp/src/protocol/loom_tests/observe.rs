@@ -1,5 +1,5 @@
-//! Observers: R13. One slot that is written over and over, of two words that belong together; and a ring whose floor says
-//! what a slot without a stamp held.
+//! Observers: R13. One slot, of two words that belong together, that is overwritten again and again; and a
+//! ring whose floor says what a slot without a stamp held.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Slot {
         })
     }
 
-    /// As `ProducerCore::write_observed` and `publish_one`.
+    /// Like `ProducerCore::write_observed` and `publish_one`.
     fn publish(&self, sequence: Sequence) {
         observe::write(&self.stamp, sequence, || {
             for word in &self.words {
@@ -36,7 +36,7 @@ impl Slot {
             .store(stamp::published(sequence), Ordering::Release);
     }
 
-    /// As `Observer::try_recv`.
+    /// Like `Observer::try_recv`.
     fn observe(&self, sequence: Sequence) -> Sight {
         let mut seen = [0; 2];
         // no slot of these models loses its stamp
@@ -55,10 +55,10 @@ impl Slot {
     }
 }
 
-/// What an observer says that was lent half of another event.
+/// An observer's message when it got half of another event.
 const TORN: &str = "torn";
 
-/// The event under observation is written over while it is read.
+/// The observed event is overwritten while it is read.
 fn overwritten() {
     let slot = Slot::new();
     slot.publish(0);
@@ -71,7 +71,7 @@ fn overwritten() {
     assert_eq!(slot.observe(0), Sight::Overwritten);
 }
 
-/// The event comes while the observer looks, and the one after it as well.
+/// The event comes while the observer polls, and so does the next one.
 fn awaited() {
     let slot = Slot::new();
     let writer = Arc::clone(&slot);
@@ -118,23 +118,23 @@ fn loom_control_no_second_look() {
     Model::with_preemptions(4).fails_without(Step::ObserveRelook, &[TORN], overwritten);
 }
 
-/// As `Observer::try_recv`, without the event.
+/// Like `Observer::try_recv`, without the event.
 fn look(ring: &Ring, sequence: Sequence) -> Sight {
     let segment = ring.open();
     let floor = &segment.control().producer.floor;
     observe::read(segment.view.stamp(sequence), floor, sequence, || {})
 }
 
-/// A producer of a ring of one makes the only slot free for a claim: the floor moves.
+/// A producer of a ring with one slot makes that slot free for a claim, so that the floor moves.
 fn publish_and_refresh(tx: &mut Tx) {
     assert!(tx.try_publish().is_some(), "the ring has space");
     assert!(tx.core.refresh(1), "nobody is registered");
 }
 
-/// What an observer says that was told that an event is gone, which is there.
+/// An observer's message when it is told that an event is gone, although it is there.
 const MISSED: &str = "found no event";
 
-/// The floor passes an event that an observer has not seen yet. Nothing is written over it: it is not missed.
+/// The floor passes an event that an observer has not seen yet. Nothing overwrites it, so it is not missed.
 fn passed_by_the_floor() {
     let ring = Ring::new(1);
     let mut tx = ring.tx();
@@ -151,8 +151,8 @@ fn passed_by_the_floor() {
     observer.join().expect("the observer");
 }
 
-/// The producer dies in the middle of the next event, and a successor clears the slot. The event that was there before is
-/// missed, and said to be.
+/// The producer dies in the middle of the next event, and a successor clears the slot. The previous event is
+/// missed, and the observer is told so.
 fn cleared_by_a_successor() {
     let ring = Ring::new(1);
     let mut tx = ring.tx();

@@ -31,7 +31,7 @@ fn loom_four_slots_wrap() {
     Model::with_preemptions(2).holds(|| stream(4, 6));
 }
 
-/// Two consumers; whoever is slow is waited for.
+/// Two consumers; the producer waits for the slower one.
 fn two_consumers() {
     let ring = Ring::new(1);
     let mut tx = ring.tx();
@@ -65,7 +65,7 @@ fn loom_two_consumers() {
         .holds(two_consumers);
 }
 
-/// Full means full, and what was released can be had at the next look.
+/// A full ring is full, and what was released is free at the next attempt.
 fn full_and_empty(capacity: usize) {
     let ring = Ring::new(capacity);
     let mut rx = ring.rx();

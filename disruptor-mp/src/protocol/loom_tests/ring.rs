@@ -1,4 +1,4 @@
-//! What the models are made of: a ring on the heap, its producer and its consumers, each one step at a time.
+//! The parts of the models: a ring on the heap, its producer and its consumers, each by single steps.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ impl Ring {
         segment
     }
 
-    /// The producer, or the successor of one that died: its events are `10 × sequence + writer`.
+    /// The producer, or the successor of one that died. Its events are `10 × sequence + writer`.
     pub(super) fn producer(&self, writer: u64, expectation: Expectation) -> Tx {
         let segment = self.lock_producer();
         let start = take_over(segment.view);
@@ -84,7 +84,7 @@ impl Ring {
         Ok(Rx::new(self, segment, place, id))
     }
 
-    /// Somebody who dies at the fail point `at` of its attach; its locks fall.
+    /// A consumer that dies at the fail point `at` of its attach; its locks are freed.
     pub(super) fn dies_attaching(&self, id: &'static str, durable: bool, at: &'static str) {
         let segment = self.open();
         let has_died = killed_at(at, 1, || {
@@ -97,25 +97,26 @@ impl Ring {
         &self.cells[sequence as usize & (self.capacity() - 1)]
     }
 
-    /// Stores the event's bytes, as the model checker sees them.
+    /// Stores the event's bytes in the watched cell.
     pub(super) fn write(&self, sequence: Sequence, event: u64) {
-        // SAFETY: the pointer is valid; loom checks that nobody else accesses the cell.
+        // SAFETY: the pointer is valid; loom checks that no other thread accesses the cell.
         self.cell(sequence)
             .with_mut(|cell| unsafe { *cell = event });
     }
 
     pub(super) fn read(&self, sequence: Sequence) -> u64 {
-        // SAFETY: the pointer is valid; loom checks that nobody writes the cell.
+        // SAFETY: the pointer is valid; loom checks that no thread writes the cell.
         self.cell(sequence).with(|cell| unsafe { *cell })
     }
 }
 
-/// Attaches an endpoint of any name and kind.
+/// Attaches an endpoint with any id, durable or not.
 pub(super) fn apply(segment: &Segment<u64>, id: &str, durable: bool) -> Result<Place, LineError> {
     let who = Applicant {
         id: &ConsumerId::new(id).expect("an id"),
         durable,
         owner: OWNER,
+        is_here: true,
     };
     lines::attach(segment.control(), segment.locks(), who)
 }
@@ -140,7 +141,7 @@ impl Tx {
         10 * sequence as u64 + self.writer
     }
 
-    /// As `Producer::try_vacant`.
+    /// Like `Producer::try_vacant`.
     pub(super) fn try_vacant(&mut self, n: usize) -> Option<Sequence> {
         self.core.vacant(n).or_else(|| {
             self.core.refresh(n);
@@ -190,7 +191,7 @@ impl Tx {
             let sequence = first + index as i64;
             let event = 10 * sequence as u64 + writer;
             ring.write(sequence, event);
-            // SAFETY: the claim is ours (R2).
+            // SAFETY: this producer has the claim (R2).
             unsafe { slot.write(event) };
         });
     }
@@ -220,7 +221,7 @@ impl Rx {
         self.core.next() - 1
     }
 
-    /// Reads the next event under a lease, if it is there, and gives it back with its sequence.
+    /// Reads the next event under a lease, if it is there, and returns it with its sequence.
     pub(super) fn try_take(&mut self) -> Option<(Sequence, u64)> {
         let next = self.core.next();
         if !self.core.is_ready() {
@@ -249,7 +250,7 @@ impl Rx {
         }
     }
 
-    /// Looks `times` times: for models of three threads, in which spinning threads would starve each other.
+    /// Tries `times` times: for models of three threads, in which spinning threads would starve each other.
     pub(super) fn take_some(&mut self, times: usize) {
         for _ in 0..times {
             if self.try_take().is_none() {
@@ -258,7 +259,7 @@ impl Rx {
         }
     }
 
-    /// Takes up to and with `last`.
+    /// Takes events up to and including `last`.
     pub(super) fn take_to(&mut self, last: Sequence) {
         while self.position() < last {
             self.take();
@@ -277,18 +278,18 @@ impl Rx {
         is_dead.expect("a lock").then_some(End::ProducerDead)
     }
 
-    /// An automatic one leaves the gate.
+    /// A consumer with an automatic id leaves the gate.
     pub(super) fn leave(self) {
         self.leaves();
     }
 
-    /// The steps of [`leave`](Self::leave), whose locks fall when this endpoint goes.
+    /// The steps of [`leave`](Self::leave). The locks are freed when this endpoint is dropped.
     pub(super) fn leaves(&self) {
         let control = self.segment.control();
         lines::leave(control, self.segment.locks(), self.place.line).expect("a lock");
     }
 
-    /// A durable one goes, its position stays.
+    /// A durable consumer goes; its position stays.
     pub(super) fn go_away(self) -> Sequence {
         self.goes_away();
         self.position()
@@ -300,7 +301,7 @@ impl Rx {
         lines::go_away(control, self.segment.locks(), self.place.line, &id).expect("a lock");
     }
 
-    /// Does `act` and dies in it at the fail point `at`; its locks fall.
+    /// Runs `act` and dies in it at the fail point `at`; its locks are freed.
     pub(super) fn dies(mut self, at: &'static str, act: impl FnOnce(&mut Self)) {
         let has_died = killed_at(at, 1, || act(&mut self));
         assert!(has_died, "never came to {at}");

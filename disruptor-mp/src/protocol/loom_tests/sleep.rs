@@ -1,4 +1,4 @@
-//! Sleeping and waking: R9. Nobody wakes by the clock here, so that a wake-up that is lost is a deadlock.
+//! Sleeping and waking: R9. No sleeper wakes by the clock here, so that a lost wake-up is a deadlock.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use loom::thread;
 use super::{Model, Ring, Rx, SLEEPS, Step, Tx};
 use crate::Sequence;
 
-/// No model has a clock.
+/// The longest time, as no model has a clock.
 const LONG: Duration = Duration::MAX;
-/// What loom says when everybody sleeps.
+/// Loom's message when every thread sleeps.
 const ASLEEP: &str = "deadlock";
 
-/// As `Consumer::wait_for_event` does once it has spun for long enough.
+/// Like `Consumer::wait_for_event` once it has spun for long enough.
 fn take_asleep(rx: &mut Rx) -> Option<Sequence> {
     loop {
         if let Some((sequence, _)) = rx.try_take() {
@@ -31,7 +31,7 @@ fn take_asleep(rx: &mut Rx) -> Option<Sequence> {
     }
 }
 
-/// As `Producer::wait_until_space`.
+/// Like `Producer::wait_until_space`.
 fn publish_asleep(tx: &mut Tx) {
     while tx.try_publish().is_none() {
         super::reached("waited for space");
@@ -161,7 +161,7 @@ fn loom_control_producer_is_woken_without_a_change_of_the_word() {
     Model::with_preemptions(3).fails_without(Step::WakeBump, &[ASLEEP], || producer_sleeps(1, 1));
 }
 
-/// Leaving gives space as a release does.
+/// Leaving frees space like a release.
 fn the_last_one_leaves() {
     SLEEPS.set(true);
     let ring = Ring::new(1);
@@ -185,7 +185,7 @@ fn loom_control_leave_without_a_fence() {
     Model::with_preemptions(3).fails_without(Step::WakeFence, &[ASLEEP], the_last_one_leaves);
 }
 
-/// The end of the ring wakes as an event does.
+/// The end of the ring wakes like an event.
 #[test]
 fn loom_close_wakes() {
     Model::with_preemptions(3).reaches(&["slept"]).holds(|| {
@@ -199,7 +199,7 @@ fn loom_close_wakes() {
     });
 }
 
-/// A ring of two: each sleeps until the other has done something.
+/// A ring of one slot: each side sleeps until the other has acted.
 fn both_sleep() {
     SLEEPS.set(true);
     let ring = Ring::new(1);
@@ -228,8 +228,8 @@ fn loom_control_both_sleep_without_a_change_of_the_word() {
     Model::with_preemptions(2).fails_without(Step::WakeBump, &[ASLEEP], both_sleep);
 }
 
-/// A producer that wishes for a quarter of the ring, and a consumer that releases one event, holds the others and sleeps
-/// until more has come.
+/// A producer that wishes for a quarter of the ring, and a consumer that releases one event, holds the others
+/// and sleeps until more events come.
 fn consumer_holds() {
     SLEEPS.set(true);
     let ring = Ring::new(8);

@@ -1,5 +1,5 @@
-//! Takeover: R14. A producer dies at a fail point, a successor with smaller batches goes on. The specification is
-//! `models/takeover.py`.
+//! Takeover: R14. A producer dies at a fail point, and a successor with smaller batches continues. The
+//! specification is `models/takeover.py`.
 
 use loom::thread;
 
@@ -8,7 +8,7 @@ use crate::claim::Lease;
 use crate::protocol::expect::Expectation;
 use crate::protocol::takeover::take_over;
 
-/// Where a producer that publishes one event and then batches of two can die, and at which time.
+/// The points at which a producer that publishes one event and then batches of two can die, and at which pass.
 const DEATHS: &[(&str, u32)] = &[
     ("publish.written", 1),
     ("publish.stamped", 1),
@@ -24,7 +24,7 @@ const DEATHS: &[(&str, u32)] = &[
 
 const LAST: i64 = 4;
 
-/// One consumer that was there from the start: it misses nothing, and reads nothing that was not published.
+/// One consumer that was there from the start misses nothing, and reads nothing that was not published.
 fn succession(at: &'static str, times: u32) {
     let ring = Ring::new(2);
     let mut rx = ring.attach("slow", true).expect("a line");
@@ -72,7 +72,7 @@ fn loom_control_takeover_leaves_stamps_above_the_head() {
     );
 }
 
-/// Nobody is there when the producer dies in a refresh; a joiner comes meanwhile.
+/// No consumer is there when the producer dies in a refresh; a joiner comes meanwhile.
 fn joiner_meanwhile(at: &'static str, times: u32) {
     let ring = Ring::new(2);
     let mut first = ring.tx();
@@ -113,7 +113,7 @@ fn loom_control_takeover_starts_at_the_floor() {
     });
 }
 
-/// An event that is lent out while the producer dies and the successor fills the ring does not change.
+/// A leased event does not change while the producer dies and the successor fills the ring.
 #[test]
 fn loom_takeover_under_a_lease() {
     Model::with_preemptions(3).holds(|| {
@@ -139,7 +139,7 @@ fn loom_takeover_under_a_lease() {
     });
 }
 
-/// The successor dies as well, at each step of its takeover; the next one repeats it.
+/// The successor dies as well, at each step of its takeover; the next successor repeats it.
 #[test]
 fn loom_takeover_of_a_takeover() {
     let deaths = [

@@ -1,4 +1,5 @@
-//! The way through a message's values, with the guard at every step: each part of serde's machinery is wrapped as it comes by.
+//! The guard at every step of a message's values: each part of serde's machinery is wrapped when it is passed
+//! on.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,17 +12,17 @@ use serde::de::{
 use super::super::MAX_DEPTH;
 use super::{Guard, Refused};
 
-/// A part of serde's machinery under guard: seed, deserializer, visitor or access.
+/// A part of serde's machinery under guard: a seed, deserializer, visitor or access.
 pub(in crate::codec) struct Guarded<'g, I> {
     inner: I,
     guard: &'g Guard,
     depth_left: usize,
-    /// Elements that come through here are as many as the input says, not the type.
+    /// Whether the input, not the type, determines how many elements pass through here.
     counted: bool,
 }
 
 impl<'g, I> Guarded<'g, I> {
-    /// The part that a message begins with.
+    /// The part that decoding a message begins with.
     #[inline]
     pub(super) fn new(inner: I, guard: &'g Guard) -> Self {
         Self {
@@ -43,7 +44,7 @@ impl<'g, I> Guarded<'g, I> {
         }
     }
 
-    /// A visitor of the values one level down.
+    /// A visitor of the values one level deeper.
     #[inline]
     fn deeper<V, E: serde::de::Error>(
         &self,
@@ -61,8 +62,8 @@ impl<'g, I> Guarded<'g, I> {
         }
     }
 
-    /// An access to elements. If it says how many there are, they are counted here, before anything is set aside for them;
-    /// else one by one.
+    /// An access to elements. If it states their number, they are counted here, before memory is allocated for
+    /// them; otherwise they are counted one by one.
     #[inline]
     fn elements<A, E: serde::de::Error>(
         &self,
@@ -77,7 +78,7 @@ impl<'g, I> Guarded<'g, I> {
         Ok(elements)
     }
 
-    /// Counts one element, unless all were.
+    /// Counts one element, unless all were counted before.
     #[inline]
     fn element<E: serde::de::Error>(&self) -> Result<(), E> {
         if self.counted {
@@ -86,7 +87,7 @@ impl<'g, I> Guarded<'g, I> {
         Ok(())
     }
 
-    /// A claimed length to set memory aside by: never more than the bytes there are.
+    /// The length that memory may be allocated for: the claimed one, but never more than the input's bytes.
     #[inline]
     fn clamped(&self, claimed: Option<usize>) -> Option<usize> {
         claimed.map(|n| n.min(self.guard.len))
@@ -103,7 +104,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, S> {
     }
 }
 
-/// Values without values in them go through as they are.
+/// Values that contain no other values are passed on unchanged.
 macro_rules! plain {
     ($($method:ident)*) => {$(
         #[inline]
@@ -123,7 +124,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         deserialize_f32 deserialize_f64 deserialize_str deserialize_bytes
     }
 
-    /// From the input's own bytes, so that they are there before a copy is made.
+    /// Reads the string from the input's own bytes, so that a copy is made only if the bytes are present.
     #[inline]
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_str(visitor)
@@ -215,7 +216,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         self.inner.deserialize_enum(name, variants, visitor)
     }
 
-    /// Both formats refuse this: they do not say what comes.
+    /// Both formats refuse this, because their bytes do not say which type follows.
     #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_any(visitor)
@@ -281,7 +282,8 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
     type Error = A::Error;
 
-    /// As provided, and inlined: a call for each field of a small struct costs more than the field.
+    /// The same as the trait's own, but inlined: a call for each field of a small struct costs more than the
+    /// field.
     #[inline(always)]
     fn next_element<T: Deserialize<'de>>(&mut self) -> Result<Option<T>, A::Error> {
         self.next_element_seed(PhantomData)

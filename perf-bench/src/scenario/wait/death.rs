@@ -1,10 +1,14 @@
-//! How soon a blocked call notices a `kill -9` of who it waits for, with the default liveness interval.
+//! How soon a blocked call notices a `kill -9` of the process that it waits for, with the default liveness interval.
 //!
-//! A producer on a full ring is free again when the dead consumer, whose id was automatic, is out of the gate; one that
-//! depends on a durable consumer, which took all it published until then, has its alert hook called; a consumer is told
-//! `ProducerDead`. All times are from just before the signal, as is that of the end of the victim's output: what the kernel
-//! takes to end a process and to wake who waits for it. The kill comes at another moment of the liveness interval each
-//! round.
+//! Each scenario ends differently:
+//! - A producer on a full ring goes on when the dead consumer, whose id was automatic, is out of the gate.
+//! - A producer that requires a durable consumer, which took all published events until its death, has its alert
+//!   hook called.
+//! - A consumer is told `ProducerDead`.
+//!
+//! All times start just before the signal is sent. The figures are compared with the time until the victim's
+//! output ends, which is the time that the kernel takes to end a process and to wake a process that waits for it.
+//! Each round kills at another moment of the liveness interval.
 
 use std::time::Duration;
 
@@ -68,7 +72,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// A death, and who noticed it when.
+/// The times at which a death was noticed, and the survivor's answer.
 struct End {
     noticed_ms: f64,
     gone_ms: f64,

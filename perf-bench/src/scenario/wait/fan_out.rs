@@ -1,9 +1,12 @@
-//! One producer and three consumers on two cores: all of them sleep, or all of them yield.
+//! One producer and three consumers on two cores: either all of them sleep, or all of them yield.
 //!
-//! First as fast as it goes. Then at a tenth of what the yielding ring made in the round before, when the processor
-//! time of all four processes is compared: the producer publishes a millisecond's events at once and sleeps until the
-//! next millisecond begins. Last at the same rate event by event: the producer has to spin for that, so the time of the
-//! consumers alone is compared.
+//! A round has three steps:
+//! 1. The producer publishes at full speed.
+//! 2. It publishes at a tenth of the rate that the yielding ring reached in step 1, and the processor time of all
+//!    four processes is compared. The producer publishes the events of one millisecond at once and sleeps until
+//!    the next millisecond begins.
+//! 3. It publishes at the same rate event by event. The producer has to spin for that, so only the processor time
+//!    of the consumers is compared.
 
 use std::time::{Duration, Instant};
 
@@ -19,13 +22,13 @@ use crate::watch;
 
 const CONSUMERS: usize = 3;
 const ROUNDS_MAX: usize = 10;
-/// With this, seven rounds are two seconds.
+/// Duration of one step. With this, a step takes two seconds in seven rounds.
 const ROUND: Duration = Duration::from_millis(300);
 const SLICE: Duration = Duration::from_millis(1);
-/// Events between two looks at the clock.
+/// Events between two reads of the clock.
 const CHUNK: u64 = 256;
 
-/// How the producer goes about it.
+/// The pace at which the producer publishes.
 #[derive(Clone, Copy, Debug)]
 enum Pace {
     Full,
@@ -35,17 +38,17 @@ enum Pace {
     Even(f64),
 }
 
-/// What a round of one ring came to.
+/// The result of a round of one ring.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     per_s: f64,
-    /// Processor seconds for each second, of all processes and of the consumers.
+    /// Processor seconds per second, of all processes together and of the consumers alone.
     cpu: f64,
     cpu_of_consumers: f64,
     count: u64,
 }
 
-/// A ring with all who share it.
+/// A ring with all processes that share it.
 struct Side {
     tx: SharedProducer<Event>,
     parties: Vec<Party>,
@@ -69,7 +72,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         let tenth = beside.per_s / 10.0;
         let (own_paced, beside_paced) = both(Pace::Slices(tenth), 1)?;
         let (own_even, beside_even) = both(Pace::Even(tenth), 2)?;
-        // round 0 warms up
+        // round 0 is the warm-up
         if round > 0 {
             rates.push(own.per_s / 1e6, beside.per_s / 1e6);
             paced.push(own_paced.cpu, beside_paced.cpu);
@@ -128,7 +131,7 @@ impl Side {
         })
     }
 
-    /// One round; `number` is in the keys of its events.
+    /// Runs one round; `number` is part of the keys of its events.
     fn run(&mut self, pace: Pace, number: u64) -> Result<Run, Failure> {
         watch::check();
         for party in &mut self.parties {
@@ -157,7 +160,7 @@ impl Side {
         })
     }
 
-    /// Whether every consumer had every event in every round.
+    /// Ends all processes; returns whether every consumer had every event in every round.
     fn close(self) -> Result<bool, Failure> {
         drop(self.parties);
         self.tx.destroy()?;
@@ -165,7 +168,7 @@ impl Side {
     }
 }
 
-/// Publishes for a round's time, and says how much.
+/// Publishes for the time of a round, and returns the number of events.
 fn publish(tx: &mut SharedProducer<Event>, pace: Pace, number: u64) -> u64 {
     let start = Instant::now();
     let mut next = 0;

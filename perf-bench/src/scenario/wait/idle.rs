@@ -1,5 +1,6 @@
-//! What a blocked call burns: a consumer without events, by itself, in a set of rings and at a descriptor, a producer on a
-//! full ring, and beside them a process that sleeps without a ring and looks up as often as they do.
+//! The processor time of a blocked call: a consumer without events, by itself, in a set of rings and at a
+//! descriptor, and a producer on a full ring. They are compared with a process that sleeps without a ring and
+//! wakes as often as they do.
 
 use super::party::{self, Order, Strategy};
 use super::{CAPACITY, FULL_CAPACITY, Name, Pairs, Setting, consumer, producer};
@@ -7,7 +8,7 @@ use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::watch;
 
-/// The whole of the idle time is so many rounds at the most.
+/// The idle time is spread over at most this many rounds.
 const ROUNDS_MAX: usize = 4;
 const ROUND_MS: u64 = 2_500;
 const ROUND_QUICK_MS: u64 = 500;
@@ -36,7 +37,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let rounds = setting.rounds.min(ROUNDS_MAX);
     for _ in 0..rounds {
         watch::check();
-        // at the same time: each sleeps nearly all of it
+        // all at the same time, because each sleeps nearly all of it
         receiving.order(&Order::IdleConsumer { ms })?;
         in_set.order(&Order::IdleSet { ms })?;
         at_descriptor.order(&Order::IdleDescriptor { ms })?;

@@ -1,7 +1,8 @@
-//! How soon a sleeping consumer has an event that is published now, against a bare wake-up of the kernel's.
+//! How soon a sleeping consumer receives an event that is published now, compared with a bare wake-up by the kernel.
 //!
-//! The driver sends an event each millisecond and sleeps in between; the party on the other core sleeps each time, for
-//! that is far longer than it would spin. The event carries the time from just before its publication.
+//! The driver sends an event every millisecond and sleeps in between. The party on the other core sleeps before
+//! each event, because a millisecond is far longer than the time for which it spins. The event carries the time
+//! from just before its publication.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let name = Name::new();
     let ring = name.ring(CAPACITY, Strategy::Block);
     let mut tx = ring.producer()?;
-    // after the producer, whose process may then use both cores; it is the only one of these scenarios that is pinned
+    // Started after the producer, whose process may then use both cores. Of these scenarios, only this one is pinned.
     let all_cores = affinity::allowed();
     let mut party = consumer(setting.arena, setting.cores.map(|cores| cores.peer), &ring)?;
     let pinned = setting
@@ -49,7 +50,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         });
         let own = party.answer()?.took_ns;
         is_whole &= bare.len() == count && own.len() == count;
-        // round 0 warms up
+        // round 0 is the warm-up
         if round > 0 {
             p50.push(quantile(&own, 50), quantile(&bare, 50));
             p99.push(quantile(&own, 99), quantile(&bare, 99));
@@ -74,7 +75,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Calls `send` once each millisecond.
+/// Calls `send` once per millisecond.
 fn spaced(count: usize, mut send: impl FnMut(usize)) {
     std::thread::sleep(SETTLE);
     let mut due = Instant::now();
@@ -86,7 +87,7 @@ fn spaced(count: usize, mut send: impl FnMut(usize)) {
     }
 }
 
-/// Of values that are not empty.
+/// A quantile of `values`, which must not be empty.
 fn quantile(values: &[u64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();

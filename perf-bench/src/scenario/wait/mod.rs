@@ -1,9 +1,10 @@
-//! What waiting costs: how soon a sleeper wakes, what it burns while it sleeps, and how soon a death is noticed.
+//! The cost of waiting: how soon a sleeper wakes, the processor time of sleeping, and how soon a death is noticed.
 //!
-//! Unlike the other scenarios these need more than two processes, some of which die. The driver has an end of most
-//! rings itself; the others are parties, one process each. Rounds go in turn between what is measured and what it is
-//! compared with, and ratios are taken within a round, as everywhere.
+//! Unlike the other scenarios, these need more than two processes, some of which die. The driver has one end of
+//! most rings itself; the others are parties, one process each. Rounds alternate between the measured case and
+//! the one that it is compared with, and ratios are taken within a round, as everywhere.
 
+mod affinity;
 mod death;
 mod fan_out;
 mod idle;
@@ -25,36 +26,40 @@ use crate::report::comparison::{Row, Target};
 
 /// The event of all rings: 56 bytes.
 type Event = Words<7>;
-/// Slots of all rings but the full one.
+/// Slots of all rings except the full one.
 const CAPACITY: usize = 1024;
 /// Slots of a ring that is meant to be full.
 const FULL_CAPACITY: usize = 64;
-/// In the key of the last event of a round.
+/// A bit in the key of a round's last event.
 const END: u64 = 1 << 63;
-/// How often a blocked call looks who is alive, by default.
+/// The default interval at which a blocked call runs a liveness check.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
-/// Until an order has certainly reached its party, on a machine that is not overloaded.
+/// The time after which an order has certainly reached its party, on a machine that is not overloaded.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// What can be asked for by name.
+/// The scenarios that can be selected by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum WaitScenario {
-    /// Events a millisecond apart to a sleeping consumer, against a bare wake-up.
+    /// Events sent to a sleeping consumer at intervals of a millisecond, against a bare wake-up.
     #[value(name = "wake_latency")]
     WakeLatency,
-    /// The processor time of a consumer without events, by itself, in a set or at a descriptor, and of a producer without
-    /// space, against a bare sleep.
+    /// The processor time of a consumer without events (by itself, in a set or at a descriptor) and of a producer
+    /// without space, against a bare sleep.
     #[value(name = "idle")]
     Idle,
     /// One producer and three consumers on two cores: sleeping against yielding.
     #[value(name = "fan_out")]
     FanOut,
-    /// Until a kill -9 of the other side, or of a required consumer, is noticed, against the end of a pipe.
+    /// Round trips on one core each and on one shared core, against those that are not pinned; and when the cores
+    /// change.
+    #[value(name = "affinity")]
+    Affinity,
+    /// The time until a kill -9 of the other side, or of a required consumer, is noticed, against the end of a pipe.
     #[value(name = "death")]
     Death,
 }
 
-/// Where and how long.
+/// Where to measure, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'a> {
     pub(crate) arena: &'a Arena,
@@ -63,10 +68,10 @@ pub(crate) struct Setting<'a> {
     pub(crate) is_quick: bool,
 }
 
-/// What [`run`] needs room for in the arena.
+/// Bytes of slots that [`run`] needs in the arena.
 pub(crate) const ARENA_BYTES: usize = latency::EVENTS_MAX * size_of::<u64>();
 
-/// Measures what was asked for, in this order.
+/// Measures these scenarios, in this order.
 pub(crate) fn run(scenarios: &[WaitScenario], setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for scenario in scenarios {
@@ -74,13 +79,14 @@ pub(crate) fn run(scenarios: &[WaitScenario], setting: Setting<'_>) -> Result<Ve
             WaitScenario::WakeLatency => latency::run(setting)?,
             WaitScenario::Idle => idle::run(setting)?,
             WaitScenario::FanOut => fan_out::run(setting)?,
+            WaitScenario::Affinity => affinity::run(setting)?,
             WaitScenario::Death => death::run(setting)?,
         });
     }
     Ok(rows)
 }
 
-/// A ring's name, which goes with it, whoever created the ring and however that process ended.
+/// A ring's name. Dropping it removes the name, whichever process created the ring and however that process ended.
 #[derive(Debug)]
 struct Name(String);
 
@@ -101,7 +107,7 @@ impl Name {
 impl Drop for Name {
     fn drop(&mut self) {
         if let Ok(name) = CString::new(format!("/{}", self.0)) {
-            // SAFETY: a terminated string; an absent name is an error without effect.
+            // SAFETY: the string is terminated; for a name that does not exist the call is an error without effect.
             unsafe { libc::shm_unlink(name.as_ptr()) };
         }
     }
@@ -121,7 +127,7 @@ fn producer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Fa
     Ok(party)
 }
 
-/// Figures of each round beside those of what it is compared with.
+/// The figures of each round, with the figures that they are compared with.
 #[derive(Debug, Default)]
 struct Pairs {
     own: Vec<f64>,

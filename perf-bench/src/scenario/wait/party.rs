@@ -1,5 +1,5 @@
-//! A process of the waiting scenarios: a [`crate::child`] with at most one end of a ring. It may be killed in the
-//! middle of an order: that is what two of the scenarios are about.
+//! A process of the waiting scenarios: a [`crate::child`] with at most one end of one or two rings. It may be
+//! killed in the middle of an order, which is the subject of the `death` scenarios.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use myelon::{
-    AutoWaitStrategy, Deadline, HeapRing, RequiredConsumerAlert, RequiredConsumerLivenessConfig,
-    RingMember, RingSet, SharedConsumer, SharedDisruptorBuilder, SharedProducer,
+    AutoWaitStrategy, Deadline, HeapRing, RecvError, RequiredConsumerAlert,
+    RequiredConsumerLivenessConfig, RingMember, RingSet, SharedConsumer, SharedDisruptorBuilder,
+    SharedProducer,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -29,11 +30,11 @@ pub(crate) enum Strategy {
 }
 
 impl Strategy {
-    /// What the builder takes.
+    /// The strategy for the builder.
     pub(crate) fn wait(self) -> AutoWaitStrategy {
         match self {
             Self::Block => AutoWaitStrategy::Block,
-            // four processes on two cores: with 100 spins the reference makes a third of this
+            // with four processes on two cores, 100 spins would reduce this reference to a third of its rate
             Self::SpinThenYield => AutoWaitStrategy::SpinThenYield { spins: 10 },
         }
     }
@@ -56,19 +57,19 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Creates it.
+    /// Creates the ring.
     pub(crate) fn producer(&self) -> Result<SharedProducer<Event>, Failure> {
         let builder = myelon::build_shared_single_producer(&self.name, self.capacity);
         let builder = builder.with_wait_strategy(self.strategy.wait());
         Ok(builder.build_zeroed_producer()?)
     }
 
-    /// Attaches to it, with an automatic id.
+    /// Attaches to the ring with an automatic id.
     pub(crate) fn consumer(&self) -> Result<SharedConsumer<Event>, Failure> {
         Ok(self.attach().build_consumer()?)
     }
 
-    /// Attaches to it with an id of its own, which is [`REQUIRED`].
+    /// Attaches to the ring with the id [`REQUIRED`].
     fn required_consumer(&self) -> Result<SharedConsumer<Event>, Failure> {
         Ok(self.attach().with_consumer_id(REQUIRED).build_consumer()?)
     }
@@ -79,24 +80,26 @@ impl Ring {
     }
 }
 
-/// The id of a consumer that its producer depends on.
+/// The id of the consumer that its producer requires.
 const REQUIRED: &str = "required";
 
-/// What the driver asks for.
+/// The driver's orders.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// Have the producer of this ring.
+    /// Build the producer of this ring.
     Produce(Ring),
-    /// Have a consumer of this ring.
+    /// Attach a consumer to this ring.
     Consume(Ring),
-    /// Have the consumer of this ring that its producer depends on.
+    /// Attach the consumer that this ring's producer requires.
     ConsumeRequired(Ring),
-    /// Receive so many events one by one, and say how long each took.
+    /// Receive so many events one by one, and report how long each took.
     TakeEach { count: usize },
     /// The same with bare wake-ups.
     BareWakes { first: u32, count: usize },
     /// Receive until the end mark.
     TakeAll,
+    /// Publish each received event again, until the ring's end.
+    Echo,
     /// Wait for an event that does not come.
     IdleConsumer { ms: u64 },
     /// The same in a set, with the consumer of another silent ring.
@@ -115,27 +118,27 @@ pub(crate) enum Order {
     AwaitAlert,
 }
 
-/// What a party answers.
+/// A party's answer to an order.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
     /// How long each event took from just before its publication, in ns.
     pub(crate) took_ns: Vec<u64>,
-    /// How many events were received.
+    /// The number of events received.
     pub(crate) count: u64,
-    /// The hash of all of them.
+    /// The hash of all received events.
     pub(crate) hash: u64,
     /// How the wait ended, in a word.
     pub(crate) end: String,
-    /// When what was waited for came or else the order was done, on the monotonic clock.
+    /// The time on the monotonic clock at which the awaited change came, or otherwise at which the order was done.
     pub(crate) at_ns: u64,
-    /// The processor time that it took.
+    /// The processor time that the order took.
     pub(crate) cpu_ns: u64,
 }
 
 /// The driver's handle; dropping it ends the process.
 pub(crate) type Party = Child<Order, Answer>;
 
-/// Starts one: on `core`, or wherever this process may run.
+/// Starts a party on `core`, or on any core that this process may use.
 pub(crate) fn start(arena: &Arena, core: Option<usize>) -> Result<Party, Failure> {
     Child::start("party", arena, core)
 }
@@ -164,7 +167,7 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
     })
 }
 
-/// What a party has.
+/// The arena and the ends that a party has.
 struct Ends {
     arena: Arena,
     tx: Option<SharedProducer<Event>>,
@@ -183,6 +186,7 @@ impl Ends {
                 answer.took_ns = wake::receive(&self.arena, first, count);
             }
             Order::TakeAll => (answer.count, answer.hash) = take_all(self.rx()?)?,
+            Order::Echo => answer.count = self.echo()?,
             Order::IdleConsumer { ms } => {
                 answer.end = await_event(self.rx()?, within(ms));
             }
@@ -201,6 +205,28 @@ impl Ends {
         Ok(answer)
     }
 
+    /// Sends each event back; returns their number.
+    fn echo(&mut self) -> Result<u64, Failure> {
+        let (Some(tx), Some(rx)) = (&mut self.tx, &mut self.rx) else {
+            return Err("no ring, or no way back".into());
+        };
+        let mut count = 0;
+        loop {
+            let event = match rx.recv(Deadline::NEVER) {
+                Ok(event) => *event,
+                Err(RecvError::Closed) => break,
+                Err(error) => return Err(error.into()),
+            };
+            tx.send(Deadline::NEVER, |slot| *slot = event)?;
+            count += 1;
+        }
+        self.rx = None;
+        if let Some(tx) = self.tx.take() {
+            tx.close()?;
+        }
+        Ok(count)
+    }
+
     fn tx(&mut self) -> Result<&mut SharedProducer<Event>, Failure> {
         Ok(self.tx.as_mut().ok_or("no producer")?)
     }
@@ -214,7 +240,7 @@ fn within(ms: u64) -> Deadline {
     Deadline::after(Duration::from_millis(ms))
 }
 
-/// Each event says when it was sent.
+/// Receives `count` events, each of which carries its time of sending; returns the ns that each took.
 fn take_each(rx: &mut SharedConsumer<Event>, count: usize) -> Result<Vec<u64>, Failure> {
     let mut took = Vec::with_capacity(count);
     for _ in 0..count {
@@ -226,7 +252,7 @@ fn take_each(rx: &mut SharedConsumer<Event>, count: usize) -> Result<Vec<u64>, F
     Ok(took)
 }
 
-/// The number of events before the one that carries the end mark, and their hash.
+/// Receives events until the one with the end mark; returns the number of events before it and their hash.
 fn take_all(rx: &mut SharedConsumer<Event>) -> Result<(u64, u64), Failure> {
     let (mut count, mut hash, mut is_over) = (0, 0, false);
     while !is_over {
@@ -272,13 +298,14 @@ fn await_descriptor(rx: &SharedConsumer<Event>, deadline: Deadline) -> Result<St
     Ok(String::from("event"))
 }
 
-/// When the hook was called, and for whom. What comes after the alert takes no time here; all else is as by default.
+/// Publishes until the alert; returns the time at which the hook was called, and the error's name. The grace
+/// period is short, so that the time after the alert is negligible; all other settings are the defaults.
 fn await_alert(tx: &mut SharedProducer<Event>) -> (u64, String) {
     let alerted_at = Arc::new(AtomicU64::new(0));
     let hook = {
         let alerted_at = Arc::clone(&alerted_at);
         move |alert: &RequiredConsumerAlert| {
-            // a live one that was held up is not what is waited for
+            // an alert about a live consumer that was held up is not the awaited one
             if !alert.is_alive {
                 alerted_at.store(monotonic_ns(), Ordering::Relaxed);
             }

@@ -1,5 +1,5 @@
-//! One process's view of memory: its loads see its own buffered stores first, its stores wait, fences and locked
-//! instructions drain.
+//! One process's view of memory. Its loads see its own buffered stores first, its stores wait in a buffer, and
+//! fences and locked instructions drain the buffer.
 
 use core::hash::{Hash, Hasher};
 
@@ -7,7 +7,7 @@ use super::{Address, Halt, Order, Word};
 
 /// How many words a model may have.
 const WORDS: usize = 24;
-/// How many stores may wait in one process's buffer; a model that needs more says so and fails.
+/// How many stores may wait in one process's buffer. A model that needs more fails with that message.
 const WAITING: usize = 16;
 
 /// All words of a model.
@@ -65,7 +65,7 @@ impl Buffer {
             .map_err(|_| Halt::Broken("the model's store buffer is too small".into()))
     }
 
-    /// The places of those stores that may reach memory next.
+    /// The indexes of the stores that may reach memory next.
     pub(crate) fn arriving(&self, order: Order) -> impl Iterator<Item = usize> {
         let open = match order {
             Order::Total => self.0.len().min(1),
@@ -84,7 +84,7 @@ impl Buffer {
         })
     }
 
-    /// The store in `place` reaches memory.
+    /// Lets the store at index `place` reach memory.
     pub(crate) fn arrive(&mut self, place: usize, memory: &mut Memory) -> (Address, Word) {
         let Waiting::Store(address, value) = self.0.remove(place) else {
             unreachable!("a barrier never arrives");
@@ -97,11 +97,12 @@ impl Buffer {
     }
 }
 
-/// Where a step takes place.
+/// The context of a step.
 pub(crate) struct Cpu<'a, W> {
-    /// Which process.
+    /// The process that takes the step.
     pub(crate) me: usize,
-    /// The world, for what the model keeps to judge by; the kernel's part is reached through [`system`](Self::system).
+    /// The world, in which the model keeps what it judges by. The kernel's part is reached through
+    /// [`system`](Self::system).
     pub(crate) world: &'a mut W,
     /// How many processes were killed so far.
     pub(crate) deaths: u8,
@@ -110,10 +111,10 @@ pub(crate) struct Cpu<'a, W> {
     /// Bit i: process i has stores waiting.
     pub(super) busy: u8,
     pub(super) order: Order,
-    /// Which of its choices this step makes, and of how many.
+    /// Which of its choices this step makes, and how many there are.
     pub(super) choice: u8,
     pub(super) choices: u8,
-    /// How many operations this step made: one at the most.
+    /// How many operations this step has made: at most one.
     pub(super) operations: u8,
     pub(super) log: Option<&'a mut Vec<String>>,
     pub(super) names: &'a dyn Fn(Address) -> String,
@@ -139,13 +140,13 @@ impl<W> Cpu<'_, W> {
         value
     }
 
-    /// Reads a word that nobody else writes meanwhile, so that it matters not when.
+    /// Reads a word that no other process writes meanwhile, so that the moment of the read does not matter.
     pub(crate) fn peek(&self, address: Address) -> Word {
         let own = self.buffer.newest(address);
         own.unwrap_or_else(|| self.memory.get(address))
     }
 
-    /// What memory holds now: to judge by, not for the protocol.
+    /// What memory holds now. The judgement uses it, the protocol must not.
     pub(crate) fn truth(&self, address: Address) -> Word {
         self.memory.get(address)
     }
@@ -157,13 +158,13 @@ impl<W> Cpu<'_, W> {
         self.buffer.push(Waiting::Store(address, value))
     }
 
-    /// Writes a word after everything that was stored before.
+    /// Writes a word that reaches memory after everything that was stored before.
     pub(crate) fn store_release(&mut self, address: Address, value: Word) -> Result<(), Halt> {
         self.barrier()?;
         self.store(address, value)
     }
 
-    /// Keeps later stores behind earlier ones; needed where stores overtake each other.
+    /// Keeps later stores behind earlier ones. This is needed where stores overtake each other.
     pub(crate) fn barrier(&mut self) -> Result<(), Halt> {
         if self.order == Order::PerWord && !self.buffer.is_empty() {
             self.note(|_| "barrier".into());
@@ -172,7 +173,7 @@ impl<W> Cpu<'_, W> {
         Ok(())
     }
 
-    /// Waits until all own stores have reached memory.
+    /// Waits until all of the process's own stores have reached memory.
     pub(crate) fn fence(&mut self) -> Result<(), Halt> {
         match self.buffer.is_empty() {
             true => Ok(()),
@@ -180,7 +181,7 @@ impl<W> Cpu<'_, W> {
         }
     }
 
-    /// A locked instruction on one word; returns what was there.
+    /// A locked instruction on one word. Returns the word's old value.
     pub(crate) fn update(
         &mut self,
         address: Address,
@@ -195,7 +196,7 @@ impl<W> Cpu<'_, W> {
         Ok(old)
     }
 
-    /// A system call. The kernel takes a lock of its own in each that the models know, so stores drain.
+    /// A system call. In every call that the models use, the kernel takes a lock of its own, so stores drain.
     pub(crate) fn system(&mut self, what: &str) -> Result<&mut W, Halt> {
         self.fence()?;
         self.count();
@@ -203,12 +204,12 @@ impl<W> Cpu<'_, W> {
         Ok(self.world)
     }
 
-    /// `membarrier`, one other process at a time: whether process `who` has no store waiting at this moment.
+    /// `membarrier`, for one other process at a time: whether process `who` has no waiting store at this moment.
     pub(crate) fn has_drained(&self, who: usize) -> bool {
         self.busy & (1 << who) == 0
     }
 
-    /// One of `choices` ways to go on; the search takes each.
+    /// Returns one of `choices` ways to continue; the search takes each of them.
     pub(crate) fn choose(&mut self, choices: u8) -> u8 {
         debug_assert!(self.choices == 1, "one choice a step");
         self.choices = choices;
@@ -216,12 +217,12 @@ impl<W> Cpu<'_, W> {
     }
 }
 
-/// A lock that the kernel takes from the dead.
+/// A lock that the kernel releases when its owner dies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Lock(u8);
 
 impl Lock {
-    /// Held by `who` from the start.
+    /// A lock that `who` holds from the start.
     pub(crate) fn held_by(who: usize) -> Self {
         Self(who as u8 + 1)
     }
@@ -238,7 +239,7 @@ impl Lock {
         free
     }
 
-    /// Nothing if it is somebody else's.
+    /// Does nothing if another process holds the lock.
     pub(crate) fn unlock(&mut self, who: usize) {
         if *self == Self::held_by(who) {
             self.0 = 0;

@@ -1,21 +1,22 @@
-//! The checker itself, on the textbook cases: what it must see, what it must not, and that each kind of failure is one.
+//! Tests of the checker itself on textbook cases: outcomes that it must find, outcomes that it must not find,
+//! and each kind of failure.
 
 use super::*;
 
-/// What a process of a litmus test does next.
+/// The next operation of a process in a litmus test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Do {
     Store(Address, Word),
     Release(Address, Word),
     Fence,
     Load(Address),
-    /// Until the word has this value.
+    /// Waits until the word has this value.
     Await(Address, Word),
     /// Goes back to the start.
     Again,
-    /// Until the first's lock is free.
+    /// Waits until the first process's lock is free.
     Sleep,
-    /// Gives the lock back.
+    /// Releases the lock.
     Unlock,
 }
 
@@ -24,7 +25,7 @@ struct Litmus {
     order: Order,
     mortal: bool,
     limit: usize,
-    /// What processes must not have loaded all together.
+    /// The values that the processes must not have loaded together.
     forbidden: Vec<Word>,
 }
 
@@ -33,7 +34,7 @@ struct At(usize);
 
 impl Model for Litmus {
     type Local = At;
-    /// The last value that each process has loaded, and a lock that the first has from the start.
+    /// The last value that each process has loaded, and a lock that the first process holds from the start.
     type World = ([Word; 2], Lock);
 
     fn processes(&self) -> Vec<Process<At>> {
@@ -181,7 +182,7 @@ fn a_wait_without_an_end_is_found() {
     assert!(says(&circling, "no way to an end"), "{circling:?}");
 }
 
-/// The first has a lock, stores twice and gives the lock back by its death alone.
+/// The first process holds a lock, stores twice, and releases the lock only by its death.
 fn dying(forbidden: &[Word], limit: usize) -> Outcome {
     let first = vec![Do::Store(X, 1), Do::Store(Y, 1)];
     let second = vec![Do::Sleep, Do::Load(Y)];
@@ -196,7 +197,7 @@ fn dying(forbidden: &[Word], limit: usize) -> Outcome {
 
 #[test]
 fn a_death_is_no_way_to_an_end() {
-    // the second waits for a lock that only a death gives back
+    // the second process waits for a lock that only a death releases
     let outcome = dying(&[], 1000);
     assert!(says(&outcome, "stuck: second"), "{outcome:?}");
 }
@@ -215,7 +216,7 @@ fn the_stores_of_the_dead_arrive_before_their_locks_fall() {
             forbidden: forbidden.to_vec(),
         })
     };
-    // killed before its stores, after them, and after the load that tells that it has made them
+    // killed before its stores, after them, and after the load that shows that it has made them
     for possible in [[0, 0], [0, 1], [1, 1]] {
         assert!(says(&seen(&possible), "loaded"), "{possible:?}");
     }

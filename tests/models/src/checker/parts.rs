@@ -1,5 +1,5 @@
-//! States, and how they are kept: each part of a state once, a state as the numbers of its parts. A search of millions of
-//! states then takes a few dozen bytes for each.
+//! States and their storage: each different part of a state is stored once, and a state as the numbers of its
+//! parts. A search of millions of states then takes a few dozen bytes for each.
 
 use core::fmt::Debug;
 use core::hash::Hash;
@@ -29,7 +29,7 @@ pub(super) struct State<L, W> {
     pub(super) running: ArrayVec<Running<L>, PROCESSES>,
 }
 
-/// A state as it is kept: the number of each of its parts, which many states share.
+/// A stored state: the number of each of its parts, which many states share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Packed {
     pub(super) memory: u32,
@@ -39,10 +39,10 @@ pub(super) struct Packed {
 
 pub(super) type Set<T> = IndexSet<T, FxBuildHasher>;
 
-/// All parts of states that have been seen.
+/// All parts of the states that have been seen.
 pub(super) struct Parts<L, W> {
     memories: Set<Memory>,
-    /// With the number of deaths.
+    /// Each world together with the number of deaths.
     worlds: Set<(W, u8)>,
     pub(super) running: Set<Running<L>>,
 }
@@ -68,7 +68,7 @@ impl<L: Copy + Eq + Hash, W: Copy + Eq + Hash> Parts<L, W> {
         }
     }
 
-    /// As [`pack`](Self::pack), for a state that differs little from one whose parts are known.
+    /// Like [`pack`](Self::pack), for a state that differs little from one whose parts are known.
     pub(super) fn pack_next(
         &mut self,
         state: &State<L, W>,
@@ -105,7 +105,7 @@ impl<L: Copy + Eq + Hash, W: Copy + Eq + Hash> Parts<L, W> {
     }
 }
 
-/// The number of a part, which is new or known.
+/// The number of a part, which is added if it is new.
 fn number<T: Clone + Eq + Hash>(parts: &mut Set<T>, part: &T) -> u32 {
     let known = parts.get_index_of(part);
     known.unwrap_or_else(|| parts.insert_full(part.clone()).0) as u32

@@ -1,4 +1,5 @@
-//! The search: breadth first, every state once, a shortest way to each; then from every state the way to an end.
+//! The search: breadth first, every state once, with a shortest way to each; then, from every state, whether an
+//! end can be reached.
 
 use std::time::Instant;
 
@@ -8,12 +9,12 @@ use super::{Cpu, End, Failure, Flow, Halt, Life, Model, Outcome};
 
 type StateOf<M> = State<<M as Model>::Local, <M as Model>::World>;
 
-/// What may happen next.
+/// An event that may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     /// A store of a process reaches memory.
     Arrive(u8, u8),
-    /// A process takes a step, with this choice.
+    /// A process takes a step with this choice.
     Run(u8, u8),
     Kill(u8),
     Reap(u8),
@@ -25,14 +26,14 @@ struct Search<'m, M: Model> {
     begin: Vec<M::Local>,
     parts: Parts<M::Local, M::World>,
     states: Set<Packed>,
-    /// How each state was reached first.
+    /// The state and the action by which each state was first reached.
     from: Vec<(u32, Action)>,
-    /// Steps without kills, as (to, from).
+    /// Every action that is not a kill, as (to, from).
     edges: Vec<(u32, u32)>,
     ends: Vec<u32>,
 }
 
-/// Goes through every state that the model can reach.
+/// Searches every state that the model can reach.
 pub(crate) fn explore<M: Model>(model: &M) -> Outcome {
     let started = Instant::now();
     let mut search = Search::new(model);
@@ -93,7 +94,7 @@ impl<'m, M: Model> Search<'m, M> {
         }
     }
 
-    /// Finds all that may follow one state.
+    /// Finds every state that may follow this one.
     fn expand(&mut self, at: usize) -> Result<(), Failure> {
         let state = self.state(at);
         let mut is_end = true;
@@ -130,7 +131,7 @@ impl<'m, M: Model> Search<'m, M> {
         Ok(())
     }
 
-    /// One action: whether it leads elsewhere, and how many choices there were.
+    /// Takes one action. Returns whether it leads to another state, and how many choices it had.
     fn follow(
         &mut self,
         at: usize,
@@ -180,7 +181,7 @@ impl<'m, M: Model> Search<'m, M> {
                 *deaths += 1;
                 let process = &mut running[usize::from(who)];
                 process.life = Life::Dying;
-                // nobody asks the dead: states that differ by it alone are one
+                // the dead process's variables are no longer used, so states that differ only in them become one
                 process.local = self.begin[usize::from(who)];
             }
             Action::Reap(who) => {
@@ -236,7 +237,7 @@ impl<'m, M: Model> Search<'m, M> {
         })
     }
 
-    /// A state from which no end can be reached unless somebody is killed.
+    /// A state from which no end can be reached without killing a process.
     fn no_way_out(&self) -> Option<usize> {
         let count = self.states.len();
         let mut start = vec![0_u32; count + 2];
@@ -268,7 +269,7 @@ impl<'m, M: Model> Search<'m, M> {
         ends.iter().position(|ends| !ends)
     }
 
-    /// Walks the way to a state once more, and writes down what happens.
+    /// Repeats the way to a state, and records what happens.
     fn failure(&self, what: String, mut at: usize, last: Option<Action>) -> Failure {
         let mut way: Vec<Action> = last.into_iter().collect();
         while at != 0 {

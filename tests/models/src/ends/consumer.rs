@@ -1,4 +1,4 @@
-//! A durable consumer to its end: `Consumer::wait_for_event`, `look_around` and `finish`.
+//! A durable consumer until its end: `Consumer::wait_for_event`, `look_around` and `finish`.
 
 use super::drain::Drain;
 use super::{
@@ -12,7 +12,7 @@ pub(crate) enum Taking {
     Commit,
     Closed,
     Stamp,
-    /// Looks at the epoch, then whether the producer is alive.
+    /// Reads the epoch, then probes the producer.
     Epoch,
     Alive,
     StampAgain,
@@ -20,7 +20,7 @@ pub(crate) enum Taking {
     EpochAgain,
     Away,
     Detach,
-    /// `Consumer::finish`: at the end?
+    /// `Consumer::finish`: has it drained the ring?
     AtEnd,
     StampAtEnd,
     Drain(Drain),
@@ -131,7 +131,7 @@ impl Ends {
         Taking::Poll
     }
 
-    /// The closed word must not be older than what was published after it.
+    /// Asserts that nothing was published after the closed word was stored.
     fn look_closed(&self, cpu: &Cpu<'_, World>, closed: Word) -> Result<(), Halt> {
         match closed <= LAST && cpu.truth(STAMPS + closed as Address) == closed {
             true => broken("a ring that goes on is taken for closed"),
@@ -139,7 +139,8 @@ impl Ends {
         }
     }
 
-    /// The call takes the name along if it is the last; the program keeps the handle, or detaches, which looks again.
+    /// The call removes the name if this consumer is the last. Then the program keeps the handle, or detaches,
+    /// which checks again.
     fn report_closed(
         &self,
         next: Word,

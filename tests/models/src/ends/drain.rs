@@ -1,16 +1,17 @@
-//! Taking the name of a drained ring along (R15): `Segment::unlink_if_drained`, `unlink_if_ours`, `is_drained`.
+//! Removing the name of a drained ring (R15): `Segment::unlink_if_drained`, `unlink_if_ours`, `is_drained`.
 
 use super::{ACTIVE, AWAY, CLOSED, Ending, Ends, KEPT, LeftOut, OPEN, SEQUENCES, STATES, World};
 use crate::checker::{Cpu, Halt, Lock, Word, broken};
 
-/// A walk through `unlink_if_drained`.
+/// The steps of `unlink_if_drained`. The flag says whether the producer's lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Drain {
-    /// What was released and said before is seen by whoever else looks: of two who are last, one sees both.
+    /// A fence makes this process's earlier releases and states visible to every other process that checks: of
+    /// two processes that are last, one sees both.
     Fence,
     Closed(bool),
     Kept(bool),
-    /// `is_needed` loads the closed word once more, then the lines.
+    /// `is_needed` loads the closed word again, then the lines.
     Last(bool),
     State(bool, Word, u8),
     Sequence(bool, Word, u8),
@@ -22,7 +23,7 @@ pub(crate) enum Drain {
 }
 
 impl Ends {
-    /// One step of `unlink_if_drained`, by a process that lets go of nothing else meanwhile.
+    /// One step of `unlink_if_drained`, by a process that releases nothing else meanwhile.
     pub(super) fn drain(&self, at: Drain, cpu: &mut Cpu<'_, World>) -> Result<Drain, Halt> {
         let me = cpu.me;
         Ok(match at {
@@ -95,7 +96,8 @@ impl Ends {
         }
     }
 
-    /// `unlink_if_ours`: the comparison and the removal are two calls; the lock keeps them together.
+    /// `unlink_if_ours`: the comparison and the removal are two calls, and the lock keeps other removals out
+    /// between them.
     pub(super) fn unlink(&self, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
         let me = cpu.me;
         let closed = cpu.truth(CLOSED);

@@ -1,8 +1,8 @@
-//! How a ring ends (R11) and who takes its name along (R15): `Producer::finish`, `Consumer::wait_for_event`,
+//! The end of a ring (R11) and the removal of its name (R15): `Producer::finish`, `Consumer::wait_for_event`,
 //! `look_around` and `Segment::unlink_if_drained`, against deaths and a successor.
 //!
-//! The ring is large enough for all events, so that nothing is refreshed. The name refers to a segment, 1 being ours;
-//! a creator that finds no name makes segment 2.
+//! The ring is large enough for all events, so that no refresh happens. The name refers to a segment, at first
+//! to segment 1. A creator that finds no name makes segment 2.
 
 mod consumer;
 mod drain;
@@ -14,13 +14,13 @@ use producer::Making;
 
 const CLOSED: Address = 0;
 const KEPT: Address = 1;
-/// The first stamp's address less one: sequence s is at STAMPS + s.
+/// The first stamp's address less one: the stamp of sequence s is at STAMPS + s.
 const STAMPS: Address = 1;
 const LAST: Word = 3;
 const SEQUENCES: Address = 8;
 const STATES: Address = 12;
 const EPOCH: Address = 16;
-/// Added to what was published: the ring was closed, too, when the lock was seen free.
+/// Added to the number of published events, if the ring was also closed when the lock was found free.
 const WAS_CLOSED: Word = 64;
 
 /// The closed word of an open ring; otherwise it is the last sequence + 1.
@@ -28,7 +28,7 @@ const OPEN: Word = 0;
 const ACTIVE: Word = 3;
 const AWAY: Word = 4;
 
-/// What a producer does when it ends.
+/// The producer's way to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
     Close,
@@ -36,52 +36,52 @@ pub(crate) enum Ending {
     Destroy,
 }
 
-/// What a control leaves out.
+/// A step of the protocol that a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
-    /// The stamp is looked at again after the free lock.
+    /// The stamp is polled again after the lock was found free.
     StampAfterLock,
-    /// The closed word is looked at again after the free lock.
+    /// The closed word is read again after the lock was found free.
     ClosedAfterLock,
-    /// The closed word says which sequence is the last, and the stamp is looked at again.
+    /// The closed word says which sequence is the last, and the stamp is polled again.
     StampAfterClosed,
-    /// The epoch is looked at before and after: a successor may have cleared the closed word meanwhile.
+    /// The epoch is read before and after, because a successor may have cleared the closed word in between.
     EpochAgain,
-    /// A takeover moves the epoch before it clears the closed word.
+    /// A takeover increases the epoch before it clears the closed word.
     EpochFirst,
     /// A takeover clears the closed word.
     ClearClosed,
     /// The name is removed under the producer's lock.
     UnlinkLock,
-    /// Under the lock it is looked at again whether the ring is drained.
+    /// Under the lock the process checks again whether the ring is drained.
     DrainedAgain,
     /// The name is compared with the segment before it is removed.
     Compare,
-    /// Who gives the lock back looks whether the ring was drained meanwhile.
+    /// A process that releases the lock checks afterwards whether the ring was drained meanwhile.
     AfterUnlock,
-    /// A fence between a consumer's last release and its look whether the ring is drained.
+    /// A fence between a consumer's last release and its check whether the ring is drained.
     DrainFence,
     /// A durable consumer with unread events keeps the name.
     Needed,
 }
 
-/// Who takes part.
+/// The configuration: the processes and their behaviour.
 #[derive(Clone, Debug)]
 pub(crate) struct Ends {
     pub(crate) ending: Ending,
-    /// A second producer comes: takes over what the name refers to, or creates.
+    /// A second producer comes. It takes over the segment that the name refers to, or creates one.
     pub(crate) has_successor: bool,
     /// How many durable consumers there are, 1 or 2.
     pub(crate) consumers: usize,
     pub(crate) deaths: u8,
-    /// Consumers may be killed, too.
+    /// Whether consumers may be killed, too.
     pub(crate) mortal_consumers: bool,
     pub(crate) left_out: Option<LeftOut>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    /// Which segment the name refers to; 0 none.
+    /// The segment that the name refers to, or 0.
     name: u8,
     /// The producer's lock of segments 1 and 2.
     producer: [Lock; 2],
@@ -97,7 +97,7 @@ pub(crate) enum Local {
     Consumer {
         at: Taking,
         position: Word,
-        /// The closed word that it saw, or how much was published when the producer's lock was seen free.
+        /// The closed word that it read, or the number of events published when the producer's lock was found free.
         saw: Word,
         epoch: Word,
     },
@@ -199,7 +199,8 @@ impl Model for Ends {
         }
     }
 
-    /// Without a death the name is gone when all is drained, unless it was to be kept or somebody else has it.
+    /// Without a death, the name must be gone when the ring is drained, unless it was to be kept or another
+    /// segment has it.
     fn check_end(&self, end: &End<'_, Self>) -> Result<(), String> {
         let drained = (0..self.consumers as Address)
             .all(|line| end.memory.get(SEQUENCES + line) + 1 >= end.memory.get(CLOSED));

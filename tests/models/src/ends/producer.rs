@@ -24,7 +24,7 @@ pub(crate) enum Making {
     Unlink,
     Unlock,
     Drain(Drain),
-    /// The producer of segment 2: it is there, and stays.
+    /// The producer of segment 2, which stays alive.
     Elsewhere,
 }
 
@@ -78,7 +78,7 @@ impl Ends {
                 }
             }
             Making::Head => {
-                // its own part from here on: nobody else writes stamps
+                // the rest is its own: no other process writes stamps
                 *next = (1..=LAST)
                     .find(|s| cpu.peek(STAMPS + *s as Address) == 0)
                     .unwrap_or(LAST + 1);

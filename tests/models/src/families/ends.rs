@@ -1,9 +1,9 @@
-//! How a ring ends.
+//! The end of a ring.
 
 use super::Family;
 use crate::ends::{Ending, Ends, LeftOut};
 
-/// R11 and the end of a name (R15).
+/// R11 and the removal of a name (R15).
 pub(super) fn ends() -> Family {
     let mut family = Family::new("ends", "R11, R14, R15");
     let plan = |ending, has_successor, consumers, deaths| Ends {

@@ -81,7 +81,7 @@ pub(super) fn names() -> Family {
     family
 }
 
-/// R8: who is alive.
+/// R8: which parties are alive.
 pub(super) fn locks() -> Family {
     use locks::LeftOut;
     let mut family = Family::new("locks", "R8");

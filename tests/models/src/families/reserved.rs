@@ -1,4 +1,5 @@
-//! Observers, which only rings that were made for them have, and several producers, which the layout has room for.
+//! Observers, which need a ring that was created for them, and several producers, for which the layout only
+//! reserves room.
 
 use super::Family;
 use crate::checker::Order;

@@ -1,4 +1,4 @@
-//! The configurations of the ring model: one set of plans for each question that is asked of it.
+//! The configurations of the ring model: one set of plans for each family.
 
 use super::Family;
 use crate::ring::{LeftOut, Plan, Reader};
@@ -57,7 +57,7 @@ pub(super) fn join() -> Family {
     family
 }
 
-/// R2: batches, the position by the own stamps, a writer that panics.
+/// R2: batches, the position found by the producer's own stamps, a writer that panics.
 pub(super) fn batch() -> Family {
     let mut family = Family::new("batch", "R2");
     let plan = |slots, last, batch: &'static [i8], apart| Plan {
@@ -192,7 +192,7 @@ pub(super) fn takeover() -> Family {
     family
 }
 
-/// R16: rejoin, evict, claim and remove, with deaths.
+/// R16: rejoining, evicting, taking and removing lines, with deaths.
 pub(super) fn lines() -> Family {
     let mut family = Family::new("lines", "R6, R16");
     let away = [Reader::durable(1).reads(1).mortal(), Reader::durable(1)];

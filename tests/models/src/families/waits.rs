@@ -1,4 +1,4 @@
-//! Sleeping on several rings at once, and in an event loop's place.
+//! Sleeping on several rings at once, and for an event loop.
 
 use super::Family;
 use crate::readiness::{self, Readiness};

@@ -9,7 +9,7 @@ const ALL: i8 = i8::MAX;
 /// R9, both sides.
 pub(super) fn wake() -> Family {
     let mut family = Family::new("wake", "R9");
-    // so many slots that the producer never waits
+    // with so many slots the producer never waits
     let consumers = |readers, last, fences| Wake {
         slots: 8,
         quarter: 2,

@@ -1,4 +1,4 @@
-//! How a consumer comes by a line: its own (R16), or a free one (R6).
+//! How a consumer gets a line: its own (R16), or a free one (R6).
 
 use super::consumer::{At, Consumer};
 use super::evict::is_evictable;
@@ -6,7 +6,7 @@ use super::{ACTIVE, AWAY, BITS, FLOOR, FREE, JOINING, LeftOut, Plan, Reader, SET
 use crate::checker::{Cpu, Flow, Halt, Step, broken};
 
 impl Consumer {
-    /// A durable one looks for its own line first, and goes on in it.
+    /// A durable consumer searches for its own line first, and continues in it.
     pub(super) fn find(&mut self, plan: &Plan, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
         let me = cpu.me;
         let reader = plan.reader(me);
@@ -42,7 +42,7 @@ impl Consumer {
                 let lock = &mut cpu.system("locks its own line's byte")?.lines[self.line_lock()];
                 match lock.try_lock(me) {
                     true => At::OwnSequence,
-                    // who has it only looks
+                    // the process that has the lock only checks the line
                     false => return Err(Halt::Waits),
                 }
             }
@@ -88,7 +88,7 @@ impl Consumer {
         }
     }
 
-    /// Takes the first line that nobody has a position in.
+    /// Takes the first line in which no consumer has a position.
     pub(super) fn claim(&mut self, plan: &Plan, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
         let me = cpu.me;
         self.at = match self.at {
@@ -128,7 +128,7 @@ impl Consumer {
         }
     }
 
-    /// All lines are in use, an error. The program tries again; one without a position may also leave it at that.
+    /// All lines are in use, which is an error. The program tries again; one without a position may also stop.
     pub(super) fn give_up(&mut self, plan: &Plan, cpu: &mut Cpu<'_, World>) -> Step {
         if plan.reader(cpu.me).id == 0 && cpu.choose(2) == 1 {
             return Ok(Flow::Ends);
@@ -220,7 +220,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Whose position would be lost by this claim?
+    /// Asserts that taking this line loses no durable consumer's position.
     fn look_at_positions(&self, reader: &Reader, cpu: &Cpu<'_, World>) -> Result<(), Halt> {
         let own = reader.id != 0 && cpu.world.position[(reader.id - 1) as usize] != 0;
         let id = cpu.truth(Plan::id(self.line));

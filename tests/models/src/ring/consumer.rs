@@ -1,4 +1,4 @@
-//! A consumer: it takes a line (R6, R16; see `attach`), reads (R3, R7), and leaves or goes away.
+//! A consumer: it takes a line (R6, R16; see `attach`), reads (R3, R7), and leaves or detaches.
 
 use super::evict::{clear_bit, set_free};
 use super::{AWAY, LeftOut, Plan, Reader, World, sequence_of, writer_of};
@@ -6,10 +6,10 @@ use crate::checker::{Cpu, Flow, Halt, Step, Word, broken};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum At {
-    /// Until the ring is full.
+    /// Waits until the ring is full.
     Expected,
     LockId,
-    /// Looks for its own line: the hint, then state and id of each.
+    /// Searches for its own line: loads the hint, then the state and id of each line.
     Bits,
     FindState,
     FindId,
@@ -17,7 +17,7 @@ pub(super) enum At {
     OwnSequence,
     Rejoin,
     Back,
-    /// Looks for a line to claim; whether under its lock.
+    /// Checks whether it may take a line. The flag says whether it holds the line's lock.
     LookState(bool),
     LookId(bool),
     Lock,
@@ -56,7 +56,7 @@ pub(crate) struct Consumer {
     pub(super) position: Word,
     /// How many events it has read.
     pub(super) count: Word,
-    /// What it found in the slot that it has a lease on.
+    /// The value that it found in the leased slot.
     pub(super) found: Word,
 }
 
@@ -164,7 +164,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// A batch is seen whole: with its first stamp all others are there.
+    /// A batch must be seen whole: when its first stamp is stored, all others are.
     fn look_whole(&self, plan: &Plan, cpu: &Cpu<'_, World>, next: Word) -> Result<(), Halt> {
         let (first, count) = cpu.world.batch;
         let is_whole = (first..first + count).all(|s| cpu.truth(plan.stamp(s)) == s);
@@ -195,7 +195,7 @@ impl Consumer {
         }
     }
 
-    /// It has read enough. The first step of going is taken at once.
+    /// The consumer has read enough. It takes the first step of leaving at once.
     fn go(&mut self, plan: &Plan, cpu: &mut Cpu<'_, World>, reader: &Reader) -> Result<(), Halt> {
         self.at = match reader.id != 0 && reader.reads.is_some() {
             true => At::Away,

@@ -1,9 +1,9 @@
-//! Clearing lines that are not one's own: eviction of the dead, and removal of a durable consumer (R16).
+//! Clearing the lines of other parties: eviction of dead consumers, and removal of a durable consumer (R16).
 
 use super::{ACTIVE, AWAY, BITS, FREE, JOINING, LeftOut, Plan, SETTLING, World};
 use crate::checker::{Cpu, Flow, Halt, Step, Word};
 
-/// Whether a line of this state and id may be cleared by anyone who gets its lock.
+/// Whether any process that gets the lock may clear a line with this state and id.
 pub(super) fn is_evictable(plan: &Plan, state: Word, id: Word) -> bool {
     match state {
         JOINING | SETTLING => true,
@@ -15,9 +15,9 @@ pub(super) fn is_evictable(plan: &Plan, state: Word, id: Word) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Evicting {
     Bits,
-    /// Looks at the state; whether under the lock.
+    /// Reads the state. The flag says whether the lock is held.
     State(bool),
-    /// Of an active line: is it durable?
+    /// The line is active: is it durable?
     Id(bool),
     Lock,
     Free,
@@ -25,7 +25,7 @@ enum Evicting {
     Unlock,
 }
 
-/// A producer's walk over the lines while it is blocked.
+/// The steps of a blocked producer through the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Eviction {
     at: Evicting,
@@ -88,7 +88,7 @@ impl Eviction {
         Ok(Flow::Goes)
     }
 
-    /// After a look at a line, with its lock or before.
+    /// Continues after the check of a line, with its lock or before it is taken.
     fn looked(
         &mut self,
         plan: &Plan,
@@ -99,7 +99,7 @@ impl Eviction {
         let line = self.bits.trailing_zeros() as usize;
         self.at = match (locked, is_evictable) {
             (false, false) => return self.skip(),
-            // the lock is looked at, and not taken
+            // the lock is probed, and not taken
             (false, true) if plan.lacks(LeftOut::EvictLock) => {
                 if !cpu.world.lines[line].is_free() {
                     return self.skip();
@@ -127,7 +127,7 @@ impl Eviction {
     }
 }
 
-/// First of two steps that clear a line: FREE. The durable id that it held, if not 0, has no position from here on.
+/// The first of two steps that clear a line: FREE. The durable id that it held, if not 0, has no position from here on.
 pub(super) fn set_free(
     plan: &Plan,
     cpu: &mut Cpu<'_, World>,
@@ -140,7 +140,7 @@ pub(super) fn set_free(
     }
 }
 
-/// The second: the hint.
+/// The second step: the hint.
 pub(super) fn clear_bit(
     plan: &Plan,
     cpu: &mut Cpu<'_, World>,
@@ -180,7 +180,7 @@ enum Removing {
     UnlockId,
 }
 
-/// A process that removes a durable consumer which is not attached.
+/// A process that removes a durable consumer that is not attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Remover {
     at: Removing,
@@ -209,7 +209,7 @@ impl Remover {
             }
             Removing::LockId => match cpu.system("tries the id's byte")?.ids[lock].try_lock(me) {
                 true => Removing::Bits,
-                // it is attached: an error
+                // the consumer is attached, which is an error
                 false => return Ok(Flow::Ends),
             },
             Removing::Bits => {

@@ -1,8 +1,8 @@
-//! A ring with its producers and consumers, as the library runs it (R2, R4, R5, R6, R14, R16): the steps of
-//! `protocol/publish.rs`, `takeover.rs` and `lines.rs`, one operation on shared memory each.
+//! A ring with its producers and consumers, as the library runs it (R2, R4, R5, R6, R14, R16). The steps are
+//! those of `protocol/publish.rs`, `takeover.rs` and `lines.rs`, and each makes one operation on shared memory.
 //!
-//! Sequences start at 1 here, and 0 is none. An event is its sequence and who wrote it, so that a torn, stale or second
-//! one shows. A *plan* says who takes part; a step can be left out, which is what the controls do.
+//! Sequences start at 1 here, and 0 is none. An event is its sequence and its writer's number, so that a torn,
+//! stale or repeated event is detected. A *plan* is a configuration; controls leave a step out.
 
 mod attach;
 mod consumer;
@@ -20,18 +20,18 @@ const LINES: usize = 2;
 const IDS: usize = 2;
 const SEQUENCES: usize = 10;
 
-/// What a control leaves out or does otherwise.
+/// A step of the protocol that a control leaves out or does otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
     /// R5: the fence between the floor and the second scan.
     RefreshFence,
     /// R5: the second scan.
     SecondScan,
-    /// R6: the fence between SETTLING and the second look at the floor.
+    /// R6: the fence between SETTLING and the second read of the floor.
     JoinFence,
-    /// R6: the second look at the floor.
+    /// R6: the second read of the floor.
     SecondRead,
-    /// R5: with somebody expected, m is the floor; here as if nobody were.
+    /// R5: with an expected consumer still to come, m is the floor; here as if none were expected.
     ExpectedFloor,
     /// R14: stamps above the head stay.
     Clear,
@@ -61,9 +61,9 @@ pub(crate) enum LeftOut {
     StraightRejoin,
     /// R16: a line is evicted under its lock.
     EvictLock,
-    /// R16: an evictor looks again under the lock.
+    /// R16: an evictor checks again under the lock.
     EvictLook,
-    /// R16: a claimer looks again under the lock.
+    /// R16: a consumer that takes a line checks it again under the lock.
     ClaimLook,
     /// R16: a durable line with a free lock is away, not evictable.
     DurableStays,
@@ -73,27 +73,27 @@ pub(crate) enum LeftOut {
     BitFirst,
     /// R6: the bit is cleared after FREE.
     FreeFirst,
-    /// R6: the bit is cleared under the line's lock; here after it was given back.
+    /// R6: the bit is cleared under the line's lock; here after the lock was released.
     BitUnderLock,
 }
 
-/// A consumer as a plan wants it.
+/// A consumer in a plan.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader {
-    /// 0: automatic; else an explicit id.
+    /// 0 for an automatic consumer, otherwise an explicit id.
     pub(crate) id: Word,
-    /// How many events it reads before it goes away; `None`: all, then it leaves for good.
+    /// How many events it reads before it detaches. With `None` it reads all, and leaves for good.
     pub(crate) reads: Option<Word>,
-    /// It is registered when the model starts, in the line of its number.
+    /// Whether it is registered when the model starts, in the line of its number.
     pub(crate) is_present: bool,
-    /// It may be killed.
+    /// Whether it may be killed.
     pub(crate) is_mortal: bool,
-    /// It comes when the ring is full, and was promised every event.
+    /// Whether it comes when the ring is full, and was promised every event.
     pub(crate) is_expected: bool,
 }
 
 impl Reader {
-    /// An automatic one that joins and reads to the end.
+    /// An automatic consumer that joins and reads to the end.
     pub(crate) const JOINER: Self = Self {
         id: 0,
         reads: None,
@@ -101,7 +101,7 @@ impl Reader {
         is_mortal: false,
         is_expected: false,
     };
-    /// An automatic one that is there from the start.
+    /// An automatic consumer that is registered from the start.
     pub(crate) const PRESENT: Self = Self {
         is_present: true,
         ..Self::JOINER
@@ -128,18 +128,18 @@ impl Reader {
     }
 }
 
-/// Who takes part, and in what.
+/// A configuration: the processes, the ring, and what may happen.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// Number of slots.
     pub(crate) slots: Word,
     /// Number of consumer lines.
     pub(crate) lines: usize,
-    /// The last sequence; then producers end.
+    /// The last sequence, after which producers end.
     pub(crate) last: Word,
-    /// Batch size of each producer; all but the last may be killed. Each waits for the one before to go.
+    /// The batch size of each producer. All but the last may be killed. Each waits until the one before has gone.
     pub(crate) producers: &'static [Word],
-    /// At how many events the producer stores its position.
+    /// The number of events after which the producer stores its position.
     pub(crate) step: Word,
     /// Whether a batch's first event is written apart and moved into its slot at the end.
     pub(crate) apart: bool,
@@ -147,12 +147,12 @@ pub(crate) struct Plan {
     pub(crate) is_mixed: bool,
     /// Whether a writer may panic once.
     pub(crate) panics: bool,
-    /// Whether a blocked producer evicts the dead.
+    /// Whether a blocked producer evicts dead consumers.
     pub(crate) evicts: bool,
-    /// A process that removes this durable id.
+    /// The durable id that a process removes, if any.
     pub(crate) removes: Option<Word>,
     pub(crate) readers: Vec<Reader>,
-    /// How many processes are killed at the most.
+    /// The largest number of processes that are killed.
     pub(crate) deaths: u8,
     pub(crate) left_out: Option<LeftOut>,
 }
@@ -216,10 +216,10 @@ fn is_registered(state: Word) -> bool {
     matches!(state, SETTLING | ACTIVE | AWAY)
 }
 
-/// How many writers tell their events apart: three producers, each before and after a panic.
+/// The number of writers that events distinguish: three producers, each before and after a panic.
 const WRITERS: usize = 6;
 
-/// An event's content: its sequence, and who wrote it.
+/// An event's content: its sequence and its writer.
 fn event_of(sequence: Word, writer: usize) -> Word {
     sequence + 16 * writer as Word
 }
@@ -232,23 +232,24 @@ fn sequence_of(event: Word) -> Word {
     event % 16
 }
 
-/// The kernel's locks, and what the model judges by.
+/// The kernel's locks, and the values by which the model judges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     producer: Lock,
     lines: [Lock; LINES],
     ids: [Lock; IDS],
-    /// Everything was published.
+    /// Whether all events were published.
     is_complete: bool,
     /// For each durable id: 1 + the last sequence it has released; 0 while it has no position.
     position: [Word; IDS],
-    /// The claim at hand: its first sequence, and how many.
+    /// The current claim: its first sequence and its number of slots.
     batch: (Word, Word),
     /// Bit i: producer i has had the ring.
     owners: u8,
-    /// For each writer, from which sequence on its events are void: its batch was taken back, or it died before.
+    /// For each writer, the sequence from which on its events are void, because its batch was taken back or it
+    /// died before.
     void: [Word; WRITERS],
-    /// What the first reader of each sequence has found.
+    /// The event that the first reader of each sequence has found.
     seen: [Word; SEQUENCES],
 }
 
@@ -269,7 +270,7 @@ pub(crate) enum Local {
 }
 
 impl Plan {
-    /// Which reader process `who` is.
+    /// The reader that process `who` is.
     fn reader(&self, who: usize) -> &Reader {
         &self.readers[who - self.producers.len()]
     }

@@ -1,4 +1,4 @@
-//! A producer: takeover (R14), finding the own position, claims, single events and batches (R2, R4).
+//! A producer: takeover (R14), finding its own position, claims, single events and batches (R2, R4).
 
 use super::evict::Eviction;
 use super::refresh::{Refresh, Refreshed};
@@ -25,7 +25,7 @@ enum At {
     Stamp(Word),
     /// Moves the first event into its slot.
     Move,
-    /// The first event's stamp, last of all.
+    /// Stores the first event's stamp, last of all.
     Publish,
     /// The writer panicked: takes back the stamps from this one up to that one.
     Undo(Word, Word),
@@ -41,13 +41,13 @@ pub(crate) struct Producer {
     pub(super) limit: Word,
     pub(super) gate: Word,
     pub(super) floor: Word,
-    /// Those who were expected have come.
+    /// Whether all expected consumers have come.
     pub(super) is_latched: bool,
-    /// The claim: its first sequence, and how many.
+    /// The claim: its first sequence and its number of slots.
     pub(super) first: Word,
     pub(super) count: Word,
     has_panicked: bool,
-    /// What the next sequence really is: to judge by.
+    /// The true next sequence, to judge by.
     due: Word,
 }
 
@@ -125,7 +125,7 @@ impl Producer {
         Ok(Flow::Goes)
     }
 
-    /// The first producer takes over a fresh ring: the same steps.
+    /// The first producer takes over a fresh ring by the same steps.
     fn lock(&mut self, cpu: &mut Cpu<'_, World>) -> Step {
         let me = cpu.me;
         let world = cpu.system("locks the producer's byte")?;
@@ -140,8 +140,8 @@ impl Producer {
         Ok(Flow::Goes)
     }
 
-    /// Nobody else writes stamps or the floor while the lock is held, and the dead one's stores have arrived: all
-    /// these loads may as well be one step.
+    /// While the lock is held, no other process writes stamps or the floor, and the dead producer's stores have
+    /// arrived. Therefore all these loads may be one step.
     fn find_head(&mut self, plan: &Plan, cpu: &mut Cpu<'_, World>) {
         self.floor = cpu.load(FLOOR);
         let newest = (0..plan.slots).map(|slot| cpu.peek(plan.stamp(slot))).max();
@@ -190,7 +190,7 @@ impl Producer {
         Ok(())
     }
 
-    /// The next sequence, by this producer's own stamps: only it writes them.
+    /// The next sequence, found by this producer's own stamps, which only it writes.
     fn next(&self, plan: &Plan, cpu: &Cpu<'_, World>) -> Word {
         let mut sequence = self.base;
         let last = self.base + plan.step - 1;
@@ -287,7 +287,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Whether the closure that writes an event panics here. The stamps before it are to be taken back.
+    /// Whether the closure that writes an event panics here. The stamps before that event are then taken back.
     fn panics(&mut self, plan: &Plan, cpu: &mut Cpu<'_, World>) -> bool {
         if !plan.panics || self.has_panicked || cpu.choose(2) == 0 {
             return false;

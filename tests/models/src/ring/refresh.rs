@@ -1,4 +1,4 @@
-//! Refresh: R5, and whom the producer expects. Each load of a line is a step of its own.
+//! Refresh (R5), and the consumers that the producer expects. Each load of a line is a step of its own.
 
 use super::producer::Producer;
 use super::{BITS, FLOOR, LeftOut, Plan, World, is_registered};
@@ -8,7 +8,7 @@ use crate::checker::{Cpu, Halt, Word};
 enum At {
     /// Loads the hint.
     Bits,
-    /// Looks who is registered of those that are expected, in these lines.
+    /// Checks which expected consumers are registered, in these lines.
     Expect,
     State,
     Sequence,
@@ -16,25 +16,25 @@ enum At {
     Fence,
 }
 
-/// What a step of a refresh came to.
+/// The result of a step of a refresh.
 pub(super) enum Refreshed {
     /// There are more steps.
     Not,
     /// The claim is possible.
     Done,
-    /// It is not: look again later.
+    /// The claim is not possible: refresh again later.
     Full,
 }
 
-/// A refresh under way.
+/// A refresh in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Refresh {
     at: At,
     is_second: bool,
     is_pending: bool,
-    /// The lines still to be looked at.
+    /// The lines that have not been read yet.
     bits: Word,
-    /// The smallest sequence so far; `Word::MAX`: nobody is registered.
+    /// The smallest sequence so far; `Word::MAX` if no consumer is registered.
     smallest: Word,
 }
 
@@ -85,7 +85,7 @@ impl Refresh {
                 return Ok(self.go_on(of, plan));
             }
             At::Sequence => {
-                // nobody can have released what was not published
+                // no consumer can have released an event that was not published
                 let sequence = cpu.load(Plan::sequence(line)).min(of.first - 1);
                 self.smallest = self.smallest.min(sequence);
                 self.bits &= self.bits - 1;
@@ -108,13 +108,14 @@ impl Refresh {
         Ok(Refreshed::Not)
     }
 
-    /// After a line: the next one, or what this scan says. Private to the producer, so no step of its own.
+    /// Continues after a line, with the next line or with the result of this scan. Private to the producer, so
+    /// no step of its own.
     fn go_on(&mut self, of: &mut Producer, plan: &Plan) -> Refreshed {
         if self.bits != 0 {
             return Refreshed::Not;
         }
         if self.at == At::Expect {
-            // the scan loads the hint anew
+            // the scan loads the hint again
             self.is_pending = !of.is_latched;
             self.at = At::Bits;
             if self.is_pending {
@@ -134,7 +135,7 @@ impl Refresh {
         }
     }
 
-    /// R5 (1): where the floor may move to, and whether that is enough for the claim.
+    /// R5 (1): how far the floor may move, and whether that suffices for the claim.
     fn decide(&mut self, of: &mut Producer, plan: &Plan) -> Refreshed {
         let last = of.first - 1;
         let m = match self.smallest {

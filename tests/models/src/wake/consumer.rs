@@ -1,4 +1,4 @@
-//! A consumer's side: it releases and wakes the producer, and sleeps itself until something is published.
+//! A consumer's side: it releases and wakes the producer, and sleeps until an event is published.
 
 use super::{
     BITS, CLOSED, COUNTED, LeftOut, PUBLISHED, SEQUENCES, WANTED, WORD, Wake, Waking, World,
@@ -9,12 +9,12 @@ use crate::checker::{Address, Cpu, Flow, Halt, Step, Word};
 enum At {
     Poll,
     Release,
-    /// Looks whether the producer waits for what it has released.
+    /// Checks whether the producer waits for what it has released.
     Wanted,
     Closed,
-    /// R11: looks again.
+    /// R11: polls again.
     AfterClosed,
-    /// About to wait: does the producer wait for anything at all?
+    /// About to wait: does the producer wait for any release?
     About,
     ReadWord,
     Bit,
@@ -24,12 +24,12 @@ enum At {
     Wait,
     Asleep,
     ClearBit,
-    /// After a look around: is the producer dead?
+    /// After a liveness check has begun: is the producer dead?
     Alive,
     AfterDead,
     Free,
     Detached,
-    /// Wakes the producer, then goes on.
+    /// Wakes the producer, then continues.
     Wake(Waking, After),
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Consumer {
     at: At,
     position: Word,
     read: Word,
-    /// It has released something since it woke the producer last.
+    /// Whether it has released an event since it last woke the producer.
     owes: bool,
 }
 
@@ -85,7 +85,7 @@ impl Consumer {
                 plan.waker_fence(cpu)?;
                 match cpu.load(WANTED) {
                     0 => At::Poll,
-                    // one that is past it already was seen when the producer fell asleep
+                    // a consumer that was past the wanted sequence already was counted when the producer went to sleep
                     wanted if plan.clamps && self.position > wanted => At::Poll,
                     wanted if self.position < wanted => At::Poll,
                     _ => At::Wake(Waking::Swap, After::Poll),
@@ -173,7 +173,7 @@ impl Consumer {
         }
     }
 
-    /// Says that it sleeps, and looks again.
+    /// Sets its bit, and polls again.
     fn prepare(&mut self, plan: &Wake, cpu: &mut Cpu<'_, World>) -> Result<At, Halt> {
         let line = cpu.me - plan.producers();
         Ok(match self.at {

@@ -1,11 +1,13 @@
 //! Sleeping and waking (R9): the specification.
 //!
-//! Consumers sleep on one futex word, with a bit for each sleeper; the producer sleeps on another, and says which
-//! sequence it waits for. Who wakes either has a fence between its store and its look for sleepers, or has none because
-//! each sleeper makes the others' processors fence (`membarrier`). Stamps are one counter here: how much was published.
+//! Consumers sleep on one futex word, with a bit for each sleeper. The producer sleeps on another word, and
+//! stores the sequence that it waits for. A waker either has a fence between its store and its check for
+//! sleepers, or has none because each sleeper makes the other processors fence (`membarrier`). Stamps are one
+//! counter here: the number of published events.
 //!
-//! A wake-up by timeout does not count: nobody's sleep ends by itself, so that a lost wake-up is a wait without an end. Only
-//! after a death may a sleeper look around, as the waker may have died between its store and the wake.
+//! A wake-up by time-out does not count. No sleep ends by itself, so that a lost wake-up is a wait without an
+//! end. Only after a death may a sleeper make a liveness check, because the waker may have died between its
+//! store and the wake.
 
 mod consumer;
 mod producer;
@@ -23,26 +25,26 @@ const SPACE: Address = 5;
 const SEQUENCES: Address = 6;
 const COUNTED: Address = 8;
 
-/// What a control leaves out.
+/// A step of the protocol that a control leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeftOut {
-    /// The fence between a store and the look for sleepers, or the sleeper's membarrier in its place.
+    /// The fence between a store and the check for sleepers, or the sleeper's membarrier in its place.
     Fence,
-    /// A sleeper looks again after it has said that it sleeps.
+    /// A sleeper polls again after it has set its bit.
     LookAgain,
-    /// The futex word is read before the sleeper says so.
+    /// The futex word is read before the bit is set.
     WordFirst,
-    /// The futex word is bumped before the wake.
+    /// The futex word is changed before the wake.
     Bump,
-    /// The bits are swapped before the word is bumped.
+    /// The bits are swapped before the word is changed.
     SwapFirst,
-    /// All are woken.
+    /// All sleepers are woken.
     WakeAll,
     /// Closing wakes.
     CloseWakes,
     /// A takeover wakes.
     TakeoverWakes,
-    /// A consumer that is about to wait wakes the producer if it has released anything.
+    /// A consumer that is about to wait wakes the producer if it has released any event.
     AboutToWait,
     /// Detaching wakes the producer.
     DetachWakes,
@@ -50,30 +52,31 @@ pub(crate) enum LeftOut {
     RemoveWakes,
     /// A consumer whose release reaches the wanted sequence wakes the producer.
     ReleaseWakes,
-    /// After a death, sleepers look around.
+    /// After a death, sleepers make a liveness check.
     Looks,
 }
 
-/// Who takes part.
+/// The configuration: the processes and their behaviour.
 #[derive(Clone, Debug)]
 pub(crate) struct Wake {
     pub(crate) slots: Word,
-    /// max(1, N/4): how much more than it has the producer waits for.
+    /// max(1, N/4): how many slots more than it has the producer waits for.
     pub(crate) quarter: Word,
-    /// As the code has it: no more is waited for than was published, so that who drains the ring wakes the producer by its
-    /// last release, and need not do so when it is about to wait; and only the release that reaches the wish wakes.
+    /// As in the library: the producer waits for nothing beyond what was published. A consumer that drains the
+    /// ring therefore wakes the producer with its last release, and need not do so when it is about to wait.
+    /// Only the release that reaches the wish wakes.
     pub(crate) clamps: bool,
     pub(crate) batch: Word,
     pub(crate) last: Word,
-    /// How many events each consumer reads before it detaches; all: to the end.
+    /// How many events each consumer reads before it detaches. A consumer that reads all of them reads to the end.
     pub(crate) readers: &'static [Word],
-    /// The second line is a durable consumer's that is away, and somebody removes it.
+    /// Whether the second line belongs to a durable consumer that is away, and a process removes it.
     pub(crate) removes: bool,
     pub(crate) has_successor: bool,
     pub(crate) deaths: u8,
-    /// Consumers, too, may be killed.
+    /// Whether consumers may be killed, too.
     pub(crate) mortal_consumers: bool,
-    /// Wakers have a fence; else sleepers have a membarrier.
+    /// Wakers have a fence; otherwise sleepers have a membarrier.
     pub(crate) fences: bool,
     pub(crate) left_out: Option<LeftOut>,
 }
@@ -87,7 +90,7 @@ pub(crate) struct World {
     dead: u8,
 }
 
-/// The remover's steps.
+/// The steps of a process that removes a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Removing {
     Free,
@@ -95,7 +98,7 @@ pub(crate) enum Removing {
     Wake(Waking),
 }
 
-/// Somebody wakes the producer.
+/// The steps of waking the producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Waking {
     Swap,
@@ -123,7 +126,7 @@ impl Wake {
         self.readers.len() as Address + Address::from(self.removes)
     }
 
-    /// Before a waker looks for sleepers.
+    /// The fence of a waker before it checks for sleepers.
     fn waker_fence(&self, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
         match self.fences && !self.lacks(LeftOut::Fence) {
             true => cpu.fence(),
@@ -131,7 +134,8 @@ impl Wake {
         }
     }
 
-    /// `membarrier`: waits until each of `others` has been seen without waiting stores; bits of those still to be seen.
+    /// `membarrier`: waits until each of `others` has been seen without waiting stores. Its bits are the
+    /// processes that have not been seen yet.
     fn barrier(&self, others: &mut u8, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
         cpu.fence()?;
         if self.fences || self.lacks(LeftOut::Fence) {
@@ -167,7 +171,7 @@ impl Wake {
         })
     }
 
-    /// FUTEX_WAIT: whether it sleeps now.
+    /// FUTEX_WAIT: returns whether the process sleeps now.
     fn wait(cpu: &mut Cpu<'_, World>, word: Address, read: Word) -> Result<bool, Halt> {
         let me = cpu.me;
         let sleeps = cpu.peek(word) == read;
@@ -178,7 +182,7 @@ impl Wake {
         Ok(sleeps)
     }
 
-    /// Asleep until woken; after a death, until the next look around.
+    /// Sleeps until woken; after a death, until the next liveness check.
     fn sleep(&self, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
         let mine = 1 << cpu.me;
         let may_look = cpu.deaths > 0 && !self.has_successor && !self.lacks(LeftOut::Looks);

@@ -1,4 +1,4 @@
-//! The producer's side: it publishes and wakes sleepers, and sleeps itself until there is space.
+//! The producer's side: it publishes and wakes sleepers, and sleeps until there is space.
 
 use super::{
     BITS, CLOSED, COUNTED, LeftOut, PUBLISHED, SEQUENCES, SPACE, WANTED, WORD, Wake, World,
@@ -15,7 +15,7 @@ enum At {
     Swap,
     Bump,
     Call,
-    /// Looks at a line; whether it has said already that it waits.
+    /// Reads a line. The flag says whether the producer has already stored its wish.
     Line(bool, Address),
     Sequence(bool, Address),
     ReadWord,
@@ -23,7 +23,7 @@ enum At {
     Barrier(u8),
     Wait,
     Asleep,
-    /// Woken, or looking around: evicts the dead.
+    /// Woken, or making a liveness check: evicts dead consumers.
     Evict(Address),
     Unwant,
     Close,
@@ -37,7 +37,7 @@ pub(crate) struct Producer {
     gate: Word,
     /// The smallest sequence of a scan.
     smallest: Word,
-    /// The futex word as it was read.
+    /// The futex word's value before the producer sleeps.
     read: Word,
     is_closed: bool,
 }
@@ -186,7 +186,7 @@ impl Producer {
         })
     }
 
-    /// The smallest sequence of the counted lines; nobody counted: what was published.
+    /// The smallest sequence of the counted lines; the number of published events if no line is counted.
     fn scan(&mut self, plan: &Wake, cpu: &mut Cpu<'_, World>) -> Result<At, Halt> {
         match self.at {
             At::Line(waits, line) => {

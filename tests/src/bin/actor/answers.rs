@@ -1,11 +1,11 @@
-//! Lines in and lines out: each line that an actor is told is answered with one.
+//! The input and output of an actor: it answers each line of input with one line.
 
 use std::io::{BufRead, Write};
 
-/// An answer, or an error's kind and text.
+/// The text of an answer, or an error.
 pub(crate) type Answer = Result<String, Failure>;
 
-/// What went wrong: the kind, what was achieved before, and the text.
+/// A failed command: the error's kind, the results that were obtained before it, and the error's text.
 pub(crate) struct Failure {
     pub(crate) kind: String,
     pub(crate) before: String,
@@ -22,7 +22,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// The name of the variant.
+/// The name of the error's variant.
 pub(crate) fn kind_of(error: &dyn std::error::Error) -> String {
     let debug = format!("{error:?}");
     let end = debug
@@ -31,7 +31,7 @@ pub(crate) fn kind_of(error: &dyn std::error::Error) -> String {
     debug[..end].to_owned()
 }
 
-/// The next line of input, none at its end.
+/// The next line of input, or `None` at its end.
 pub(crate) fn next_line() -> Option<String> {
     let mut line = String::new();
     let count = std::io::stdin().lock().read_line(&mut line).expect("input");
@@ -44,7 +44,7 @@ pub(crate) fn reply(answer: &Answer) {
         Err(Failure { kind, before, text }) => format!("err {kind} {before} | {text}"),
     };
     let mut output = std::io::stdout().lock();
-    // a test that has ended listens no more
+    // a test that has ended no longer reads
     let _ = writeln!(output, "{}", line.replace('\n', " "));
     let _ = output.flush();
 }

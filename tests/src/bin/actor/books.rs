@@ -1,4 +1,4 @@
-//! What the actor writes down for the checker, if its test names a ledger with `log=`.
+//! The records that the actor writes for the checker, if its test names a ledger with `log=`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use myelon_tests::{Entry, Ledger, Record, Tally};
 use crate::Failure;
 use crate::options::Words;
 
-/// A producer's books: `log=PATH writer=NUMBER`; `wrong=payload` publishes what was not intended.
+/// A producer's records: `log=PATH writer=NUMBER`. With `wrong=payload` it publishes other events than it intended.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     ledger: Option<Ledger>,
@@ -26,7 +26,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// The event at this place of the batch. Without books it is the same however it was published.
+    /// The event at this place of the batch. Without a writer's number it is the same however it was published.
     pub(crate) fn event(&self, index: usize) -> Record {
         let sequence = self.first + index as Sequence;
         match self.writer {
@@ -52,7 +52,7 @@ impl Books {
         }
     }
 
-    /// Before `len` events from `first` on are published.
+    /// Called before `len` events from `first` on are published.
     pub(crate) fn intend(&mut self, first: Sequence, len: u64) -> Batch {
         let writer = self.writer;
         if let Some(ledger) = &mut self.ledger {
@@ -66,7 +66,7 @@ impl Books {
         }
     }
 
-    /// After everything up to `last` was published.
+    /// Called after everything up to `last` was published.
     pub(crate) fn acknowledge(&mut self, last: Sequence) {
         let writer = self.writer;
         if let Some(ledger) = &mut self.ledger {
@@ -75,8 +75,8 @@ impl Books {
     }
 }
 
-/// A consumer's sightings: `log=PATH`. With `wrong=late` it releases events of `recv` before it writes them down, with
-/// `wrong=skip` it leaves one out: controls, which a checker must notice.
+/// A consumer's sightings: `log=PATH`. With `wrong=late` the consumer releases events of `recv` before it
+/// writes them down; with `wrong=skip` it leaves one out. Both are controls, which a checker must notice.
 #[derive(Debug, Default)]
 pub(crate) struct Sightings {
     ledger: Option<Ledger>,
@@ -98,12 +98,12 @@ impl Sightings {
         }
     }
 
-    /// Whether an event is to be released before it is counted in.
+    /// Whether an event is released before it is counted.
     pub(crate) fn are_late(&self) -> bool {
         self.are_late
     }
 
-    /// Before the event is released. A wrong event is the end of the test.
+    /// Called before the event is released. A wrong event ends the test.
     pub(crate) fn count_in(
         &mut self,
         tally: &mut Tally,
@@ -122,14 +122,14 @@ impl Sightings {
         })
     }
 
-    /// What lies before this one was missed, as an observer may.
+    /// The events before `next` were missed, as an observer may miss events.
     pub(crate) fn skip_to(&mut self, next: Sequence) {
         if let Some(ledger) = &mut self.ledger {
             ledger.enter(&Entry::Attached { next });
         }
     }
 
-    /// Before the position is given up.
+    /// Called before the position is given up.
     pub(crate) fn leave(&mut self) {
         if let Some(ledger) = &mut self.ledger {
             ledger.enter(&Entry::Left);

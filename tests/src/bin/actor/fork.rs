@@ -1,4 +1,4 @@
-//! What becomes of handles in a forked child.
+//! The behaviour of handles in a forked child.
 
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
@@ -16,18 +16,18 @@ use crate::Answer;
 type Tx<B> = Option<Producer<Record, B>>;
 type Rx<B> = Option<Consumer<Record, B>>;
 
-/// Forks; the child does `work` and says what came of it.
-fn in_child(work: impl FnOnce() -> String) -> Answer {
+/// Forks. The child does `work` and reports the result.
+pub(crate) fn in_child(work: impl FnOnce() -> String) -> Answer {
     let (mut reader, writer) = std::io::pipe()?;
-    // SAFETY: the C library keeps its own locks usable in the child; of this process's threads no other one than this takes
+    // SAFETY: the C library keeps its own locks usable in the child, and no other thread of this process takes
     // a lock that the child needs.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            // whoever waits for a thread that is not here is ended by a signal
+            // a child that waits for a thread that does not exist in it is ended by a signal
             nix::unistd::alarm::set(60);
             let text = work();
             let _ = nix::unistd::write(&writer, text.as_bytes());
-            // SAFETY: ends the child without running what belongs to the parent.
+            // SAFETY: the call ends the child without running code of the parent.
             unsafe { libc::_exit(0) }
         }
         ForkResult::Parent { child } => {
@@ -40,7 +40,7 @@ fn in_child(work: impl FnOnce() -> String) -> Answer {
     }
 }
 
-/// The text of the panic, `no panic` without one.
+/// The text of the panic, or `no panic`.
 fn panic_of<R>(work: impl FnOnce() -> R) -> String {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(_) => String::from("no panic"),
@@ -50,7 +50,7 @@ fn panic_of<R>(work: impl FnOnce() -> R) -> String {
     }
 }
 
-/// The child uses the parent's handles in every way, then drops them; the parent gets them back.
+/// The child uses the parent's handles in every way, then drops them. The parent gets its handles back.
 pub(crate) fn use_in_child<B>(
     mut tx: Tx<B>,
     mut rx: Rx<B>,
@@ -95,7 +95,7 @@ pub(crate) fn use_in_child<B>(
     answer
 }
 
-/// The child asks one question of a handle that is its parent's, or ends a guard that the parent holds.
+/// The child makes one call on a handle of its parent, or ends a guard that the parent holds.
 pub(crate) fn ask_in_child<B: 'static>(tx: &mut Tx<B>, rx: &mut Rx<B>, what: &str) -> Answer {
     if what == "claim" {
         let mut claim = tx.as_mut().expect("a producer").claim(Deadline::NEVER)?;
@@ -125,8 +125,8 @@ pub(crate) fn ask_in_child<B: 'static>(tx: &mut Tx<B>, rx: &mut Rx<B>, what: &st
     })
 }
 
-/// The child asks the parent's descriptor, and drops it. What was told is told to the parent: of an event, if there is a
-/// producer for one.
+/// The child arms the parent's descriptor, and drops it. A notification must stay for the parent: an event is
+/// published for one, if there is a producer.
 fn descriptor_in_child<B: 'static>(
     rx: &Consumer<Record, B>,
     tx: Option<&mut Producer<Record, B>>,
@@ -147,11 +147,11 @@ fn descriptor_in_child<B: 'static>(
         drop(readiness);
         String::from("dropped")
     })?;
-    // the parent's own went with the closure: its thread has ended
+    // the parent's descriptor was dropped with the closure: its thread has ended
     Ok(format!("{asked}; {dropped}"))
 }
 
-/// The child has a handle to a thread that it does not have.
+/// The child has a handle to a thread that does not exist in it.
 fn handler_in_child() -> Answer {
     let ring = HeapRing::<u64>::new(8)?;
     let mut tx = ring.producer()?;
@@ -208,16 +208,16 @@ fn ask_consumer<B>(rx: Consumer<Record, B>, what: &str) {
     }
 }
 
-/// A child that inherits everything and stays. Its alarm sees to it that no test leaves it behind.
+/// Forks a child that inherits every descriptor and stays. Its alarm ends it even if a test does not.
 pub(crate) fn child_that_stays() -> Answer {
     // SAFETY: this process has one thread.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(format!("child={child}")),
         ForkResult::Child => {
             nix::unistd::alarm::set(300);
-            // the parent's pipes, or the test would take the child's for the parent's
+            // closes the parent's pipes; otherwise the test would mistake the child for the parent
             for fd in [std::io::stdin().as_raw_fd(), std::io::stdout().as_raw_fd()] {
-                // SAFETY: the child uses neither again.
+                // SAFETY: the child does not use either pipe again.
                 unsafe { libc::close(fd) };
             }
             loop {
@@ -227,7 +227,7 @@ pub(crate) fn child_that_stays() -> Answer {
     }
 }
 
-/// The child attaches anew: a fork is no obstacle to that.
+/// The child attaches a consumer of its own, which is allowed after a fork.
 pub(crate) fn attach_in_child<B>(builder: &dyn Fn(usize) -> DisruptorBuilder<Record, B>) -> Answer {
     let parent = Pid::this();
     in_child(|| {

@@ -1,19 +1,21 @@
-//! How long the machine has kept processes from running: what a test of lateness must not count as the library's.
+//! How long the machine has kept processes from running. Tests of lateness must not attribute this time to the library.
 //!
-//! A thread that is ready to run waits for a processor, and the kernel counts for how long (`schedstat`); a hypervisor
-//! keeps processors from the whole machine, and says so (`steal`). Who sleeps is held back by nobody: a wake-up that is
-//! lost shows in neither. A kernel that does not count holds nobody back.
+//! A thread that is ready to run waits for a processor, and the kernel counts how long (`schedstat`). A
+//! hypervisor withholds processors from the whole machine, and reports that (`steal`). Neither counts a process
+//! that sleeps, so the time of a lost wake-up is in neither. Where the kernel does not count, these times
+//! are 0.
 
 use std::fs::{File, read_dir, read_to_string};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-/// The clock tick by which the kernel counts `steal`: 10 ms everywhere.
+/// The clock tick in which the kernel counts `steal`: 10 ms everywhere.
 const TICK: Duration = Duration::from_millis(10);
-/// Until what a hypervisor kept is counted for certain.
+/// The time after which the kernel has counted everything that a hypervisor withheld.
 const COUNTED: Duration = Duration::from_millis(20);
 
-/// For how long the threads of a process have been ready and did not run, up to now for those that run now.
+/// How long the threads of a process have been ready without running. For threads that run now, the count is up
+/// to date.
 pub(crate) fn ready_time(process: u32) -> Duration {
     let threads = read_dir(format!("/proc/{process}/task"));
     let counts = threads.into_iter().flatten().filter_map(|thread| {
@@ -23,7 +25,7 @@ pub(crate) fn ready_time(process: u32) -> Duration {
     Duration::from_nanos(counts.sum())
 }
 
-/// What the hypervisor keeps from this machine.
+/// The time that the hypervisor withholds from this machine.
 pub(crate) struct Steal {
     counts: Option<File>,
     ticks: u64,
@@ -37,18 +39,18 @@ impl Steal {
         steal
     }
 
-    /// Since the last call.
+    /// The time that was withheld since the last call.
     pub(crate) fn since(&mut self) -> Duration {
         let ticks = self.ticks_so_far();
         let more = ticks - std::mem::replace(&mut self.ticks, ticks);
-        // the first of them may have begun long before
+        // the first tick may have begun long before
         match more {
             0 => Duration::ZERO,
             more => TICK * (more as u32 + 1),
         }
     }
 
-    /// The same, when all of it is counted.
+    /// Like [`since`](Self::since), after all of it has been counted.
     pub(crate) fn since_for_certain(&mut self) -> Duration {
         std::thread::sleep(COUNTED);
         self.since()

@@ -14,13 +14,14 @@ use crate::options::Words;
 const ROUNDS: Sequence = 100_000;
 const CAPACITY: usize = 64;
 type Value = Bincode<(u64, [f64; 2])>;
-/// Bytes of a message of three frames.
+/// Length in bytes of a message of three frames.
 const LONG: usize = 120;
 
 /// `hot-loop control=none|syscall|clock`: never returns. Exits with 0 if every event was seen.
 ///
-/// In `SECCOMP_MODE_STRICT` any call but read, write, exit and sigreturn is SIGKILL; with the time stamp counter off, a
-/// look at the clock is SIGSEGV. The controls do what must not go unnoticed.
+/// In `SECCOMP_MODE_STRICT` any call but read, write, exit and sigreturn raises SIGKILL. With the time stamp
+/// counter switched off, reading the clock raises SIGSEGV. The controls make a call that must be noticed in
+/// this way.
 pub(crate) fn run<B>(
     builder: &dyn Fn(usize) -> DisruptorBuilder<Record, B>,
     words: &Words<'_>,
@@ -32,7 +33,7 @@ pub(crate) fn run<B>(
     forbid_calls();
     let mut next = 0;
     while next < ROUNDS {
-        // one by one, as a batch, through a claim, by value; leased, copied, in a burst
+        // one by one, as a batch, through a claim, by value; leased, copied, in a batch
         let one = tx.try_publish(|record| record.write(next)).is_ok();
         let many = tx
             .try_batch_publish(16, |record, index| {
@@ -65,8 +66,8 @@ pub(crate) fn run<B>(
     exit(i32::from(tally.count != next as u64))
 }
 
-/// As [`run`], with `hot-messages`: bytes and values in frames, of one frame and of three. `control=timed` asks for the
-/// times at which they are sent.
+/// Like [`run`], for `hot-messages`: bytes and values in messages of one frame and of three. `control=timed`
+/// requests the times at which they are sent.
 pub(crate) fn messages(words: &Words<'_>) -> Answer {
     let ring = HeapRing::<FixedFrame<48>>::new(CAPACITY)?;
     let mut tx = TypedProducer::from_builder(ring.builder())?;
@@ -74,7 +75,7 @@ pub(crate) fn messages(words: &Words<'_>) -> Answer {
     let control = words.word("control");
     tx.stamp_send_times(control == "timed");
     let mut buffer = ReassemblyBuffer::with_capacity(LONG);
-    // the consumer's own buffer
+    // makes the consumer allocate its own buffer
     tx.publish_raw(&[1; LONG], 1)?;
     drop(rx.recv_raw(Deadline::NEVER)?);
     forbid_calls();
@@ -82,7 +83,7 @@ pub(crate) fn messages(words: &Words<'_>) -> Answer {
     for round in 0..ROUNDS as usize / 6 {
         let mut is_right = true;
         for len in [round % 40, LONG] {
-            // bytes: sent with patience and without; received, read in place, handled in a burst
+            // bytes: sent with a deadline and without waiting; received, read in place, handled in a batch
             is_right &= tx.publish_raw(&message[..len], 1).is_ok()
                 && rx.recv_raw(Deadline::NEVER).is_ok_and(|it| it.len() == len)
                 && tx.raw().try_publish(&message[..len], 1).is_ok()
@@ -115,18 +116,18 @@ fn do_what_is_noticed(control: &str) {
 }
 
 fn forbid_calls() {
-    // SAFETY: plain numbers; the thread's time stamp counter is switched off.
+    // SAFETY: the arguments are numbers; the call switches off the thread's time stamp counter.
     let tsc = unsafe { libc::prctl(libc::PR_SET_TSC, libc::PR_TSC_SIGSEGV, 0, 0, 0) };
-    // where the processor has no such switch the clock may be read; the test's control then says so
+    // a processor without this switch allows reading the clock; the test's control reports that
     let _ = tsc;
-    // SAFETY: plain numbers; strict mode needs no filter.
+    // SAFETY: the arguments are numbers; strict mode needs no filter.
     let strict = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT, 0, 0, 0) };
     assert_eq!(strict, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// The one exit that strict mode allows.
 fn exit(status: i32) -> ! {
-    // SAFETY: ends the only thread.
+    // SAFETY: the call ends the only thread.
     unsafe { libc::syscall(libc::SYS_exit, status) };
     unreachable!("the process has ended")
 }

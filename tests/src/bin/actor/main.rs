@@ -1,7 +1,8 @@
-//! The actor: a process that plays producer or consumer as its test tells it, a line at a time.
+//! The actor: a process that plays producer or consumer. Its test controls it with one line of input at a time.
 //!
-//! Started as `actor shm|mmap DIRECTORY NAME`. Each line of input is a verb and `key=value` words; each is answered with
-//! one line, `ok …` or `err Kind … | text`. At the end of its input it drops what it holds and exits.
+//! It is started as `actor shm|mmap DIRECTORY NAME`. Each line of input is a verb and `key=value` words, and is
+//! answered with one line, `ok …` or `err Kind … | text`. At the end of its input the actor drops its handles
+//! and exits.
 
 use std::time::Duration;
 
@@ -13,12 +14,18 @@ use myelon_tests::{Record, Tally};
 
 mod answers;
 mod books;
+mod cancelling;
+mod descriptors;
 mod fork;
 mod held_back;
 mod hot;
 mod many;
+mod moving;
 mod observing;
 mod options;
+mod priorities;
+mod refused;
+mod signals;
 mod spaced;
 mod stepping;
 mod storm;
@@ -32,13 +39,14 @@ use options::Words;
 
 /// A process with at most one producer, one consumer and one observer.
 struct Actor<B> {
-    builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B>>,
+    builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B> + Sync>,
     directory: String,
     tx: Option<Producer<Record, B>>,
     rx: Option<Consumer<Record, B>>,
     observer: Option<Observer<Record, B>>,
     books: Books,
     sightings: Sightings,
+    strangers: Option<descriptors::Strangers>,
 }
 
 fn main() {
@@ -59,7 +67,10 @@ fn main() {
 }
 
 impl<B: 'static> Actor<B> {
-    fn new(builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B>>, directory: String) -> Self {
+    fn new(
+        builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B> + Sync>,
+        directory: String,
+    ) -> Self {
         Self {
             builder,
             directory,
@@ -68,6 +79,7 @@ impl<B: 'static> Actor<B> {
             observer: None,
             books: Books::default(),
             sightings: Sightings::default(),
+            strangers: None,
         }
     }
 
@@ -86,6 +98,10 @@ impl<B: 'static> Actor<B> {
             "watch" => {
                 let observer = self.observer.as_mut().expect("an observer");
                 observing::watch(observer, &mut self.sightings, words)
+            }
+            "see" => observing::see(self.observer.as_mut().expect("an observer"), words),
+            "cancel-observer" => {
+                observing::cancel((self.builder)(words.number("cap") as usize), words)
             }
             "publish" | "fill" | "send" | "batch" | "close" | "keep" | "destroy" | "drop-tx"
             | "remove" | "blocked" | "count" | "wait-consumed" => self.as_producer(words),
@@ -120,16 +136,44 @@ impl<B: 'static> Actor<B> {
                 self.sightings.leave();
                 stepping::end(self.rx.take().expect("a consumer"), Consumer::leave)
             }
-            "step-close" => stepping::end(self.tx.take().expect("a producer"), Producer::close),
+            "step-close" => stepping::end(self.tx.take().expect("a producer"), |tx| {
+                tx.close().map(drop)
+            }),
             "fork-use" => fork::use_in_child(self.tx.take(), self.rx.take(), |tx, rx| {
                 (self.tx, self.rx) = (tx, rx);
             }),
             "fork-ask" => fork::ask_in_child(&mut self.tx, &mut self.rx, words.word("what")),
             "fork-stay" => fork::child_that_stays(),
             "fork-attach" => fork::attach_in_child(&self.builder),
+            "fork-cancel" => cancelling::in_children(&self.builder, words),
+            "cancel-by-signal" => cancelling::by_signal(&self.builder, words),
+            "forbid" => refused::forbid(words),
+            "limit" => refused::limit(words),
+            "lock-all" => refused::lock_all(),
+            "fill-maps" => refused::fill_maps(),
+            "read-only" => refused::mount_read_only(&self.directory),
+            "no-shared-memory" => refused::hide_shared_memory(),
+            "counters" => refused::counters(words),
+            "move-about" => moving::about(&self.directory),
+            "close-descriptors" => {
+                self.strangers = Some(descriptors::close_all(words)?);
+                Ok(String::new())
+            }
+            "strangers" => descriptors::count(self.strangers.as_mut().expect("strangers")),
+            "fork-strangers" => {
+                let strangers = self.strangers.as_mut().expect("strangers");
+                fork::in_child(|| match descriptors::count(strangers) {
+                    Ok(said) => said,
+                    Err(failure) => failure.text,
+                })
+            }
+            "under-signals" => signals::wait(&self.builder, words),
+            "create-under-signals" => signals::create(&self.builder, words),
+            "fifo" => priorities::run(&self.builder, words),
             "umask" => system::umask(words),
             "user" => system::become_user(words),
             "forbid-barrier" => system::forbid_barrier(),
+            "forbid-nameless" => system::forbid_nameless(),
             "list" => system::list(&self.directory),
             "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
@@ -264,7 +308,10 @@ impl<B: 'static> Actor<B> {
                 let consumed = tx.wait_until_consumed_with_strategy(sequence, patience, strategy);
                 return Ok(format!("consumed={consumed}"));
             }
-            "close" => self.tx.take().expect("a producer").close()?,
+            "close" => {
+                let report = self.tx.take().expect("a producer").close()?;
+                return Ok(format!("last=-1 kept={}", report.kept_for.join(",")));
+            }
             "keep" => self.tx.take().expect("a producer").keep()?,
             "destroy" => self.tx.take().expect("a producer").destroy()?,
             _ => self.tx = None,
@@ -344,7 +391,7 @@ impl<B: 'static> Actor<B> {
     }
 }
 
-/// Receives until `n` events have come; an error comes with what was received before it.
+/// Receives until `n` events have come. An error is reported with the events that were received before it.
 fn receive<B>(
     rx: &mut Consumer<Record, B>,
     words: &Words<'_>,
@@ -364,7 +411,7 @@ fn receive<B>(
     Ok(tally.to_string())
 }
 
-/// Receives until an error says that there is no more.
+/// Receives until an error reports that no event will come.
 fn drain<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>, sightings: &mut Sightings) -> Answer {
     let mut tally = Tally::new();
     loop {
@@ -375,7 +422,7 @@ fn drain<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>, sightings: &mut Sig
     }
 }
 
-/// Holds a lease while it answers further lines, until one of them ends it.
+/// Holds a lease while it answers further lines, until a line ends the lease.
 fn lease<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>, sightings: &mut Sightings) -> Answer {
     let lease = rx.recv(words.deadline())?;
     let sequence = lease.sequence();

@@ -1,4 +1,4 @@
-//! How a consumer is waited for from outside: by a set of rings, by an event loop, by a task on tokio.
+//! Ways to wait for a consumer's event from outside: a set of rings, an event loop, or a task on tokio.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::Failure;
 use crate::books::Sightings;
 use crate::options::Words;
 
-/// What waits for the next event: `by=set`, `by=loop`, or the consumer itself.
+/// The party that waits for the next event: a set (`by=set`), an event loop (`by=loop`), or the consumer itself.
 pub(crate) enum Waits {
     Itself,
-    /// A set of this consumer and of one of a ring that stays silent, as its producer does.
+    /// A set of this consumer and of a second one, on a ring whose producer publishes nothing.
     Set(Box<(Consumer<u64, Heap>, Producer<u64, Heap>)>),
     Loop(Readiness),
 }
@@ -34,14 +34,16 @@ impl Waits {
             Some("loop") => Self::Loop(rx.readiness()?),
             Some(_) => {
                 let ring = HeapRing::new(1)?;
-                // a set looks up as often as its most watchful member: that is the other one
+                // a set makes liveness checks at the shortest interval of its members, which is that of the
+                // other consumer
                 let silent = ring.builder().with_liveness_interval(Duration::MAX);
                 Self::Set(Box::new((silent.build_consumer()?, ring.producer()?)))
             }
         })
     }
 
-    /// Until the consumer's next call does not wait. An event loop is not told here of its producer's death.
+    /// Waits until the consumer's next call will not wait. An event loop gets no notification of its producer's
+    /// death here.
     pub(crate) fn until_news<B>(
         &self,
         rx: &Consumer<Record, B>,
@@ -69,7 +71,7 @@ impl Waits {
     }
 }
 
-/// `recv n= ms= by=task`: the same as a future, in a runtime of one thread.
+/// `recv n= ms= by=task`: like `recv`, as a future in a runtime of one thread.
 pub(crate) fn receive_as_task<B: 'static>(
     rx: &mut Option<Consumer<Record, B>>,
     words: &Words<'_>,

@@ -1,4 +1,4 @@
-//! The words of a line, and what they make of a builder.
+//! The words of a line, and the builder options that they set.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl<'a> Words<'a> {
         self.get(key).map_or(otherwise, parse)
     }
 
-    /// `ms=`, or long.
+    /// The deadline in `ms=` milliseconds, by default 100,000.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(Duration::from_millis(self.number_or("ms", 100_000) as u64))
     }
@@ -66,7 +66,7 @@ fn parse(number: &str) -> i64 {
         .unwrap_or_else(|_| panic!("no number: {number}"))
 }
 
-/// `7:200`: two numbers.
+/// `7:200`: a count and a number of milliseconds.
 fn pair(text: &str) -> (usize, Duration) {
     let (first, second) = text.split_once(':').expect("two numbers");
     (

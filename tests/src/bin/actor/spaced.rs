@@ -1,9 +1,10 @@
-//! Events one at a time, each only after the one before it was taken: every one of them finds its taker falling asleep
-//! or asleep, and a wake-up that is lost is made up for by nothing but the taker's own clock.
+//! Events one at a time, each published only after the previous one was taken. At every event its consumer
+//! sleeps or is about to, and only the consumer's own liveness check makes up for a lost wake-up.
 //!
-//! Who sends an event writes the time into it, who takes it says how late it was. For space it is the other way round:
-//! the consumer gives a slot free, and the producer writes into the event when it used it. From that is taken what the
-//! machine held back whoever was to do something: each side while it wakes, the other from then on.
+//! The producer writes the time into an event, and the consumer reports how late the event was. For space it is
+//! the other way round: the consumer releases a slot, and the producer writes into the event when it used the
+//! slot. The time for which the machine held back the process that had to act is subtracted: the waker's while
+//! it wakes, the sleeper's from then on.
 
 use std::collections::BTreeMap;
 use std::process;
@@ -20,13 +21,14 @@ use crate::many::Waits;
 use crate::options::Words;
 use crate::{Answer, Failure};
 
-/// No event and no slot may take longer.
+/// The longest delay that an event or a slot may have.
 const SOON: Duration = Duration::from_millis(50);
 
-/// What held a waker up in one call of its: only this process knows that, and not before its call returns.
+/// The shortest delay of a waker within one call that is reported. Only the waker knows that delay, and only
+/// after its call has returned.
 const NOTED: Duration = Duration::from_millis(1);
 
-/// When something happened, and for how long the process that was to be woken had been held back by then.
+/// The time of an action, and how long the process that it wakes had been held back by then.
 #[derive(Clone, Copy)]
 struct Moment {
     at: Duration,
@@ -34,7 +36,8 @@ struct Moment {
 }
 
 impl Moment {
-    /// Just before the process `of` may be woken. What holds it back from here on is in a later count.
+    /// A moment just before the process `of` may be woken. A later count includes the time for which it is held
+    /// back from here on.
     fn before(of: u32) -> Self {
         Self {
             ready: ready_time(of),
@@ -42,7 +45,8 @@ impl Moment {
         }
     }
 
-    /// When this process got on: what held it back until then is in the count, which is therefore the later one.
+    /// The moment at which this process continued. The count is read after the clock, so it includes the time
+    /// for which the process was held back until then.
     fn reached() -> Self {
         let at = now();
         Self {
@@ -51,7 +55,7 @@ impl Moment {
         }
     }
 
-    /// Both numbers travel in an event.
+    /// An event that carries both numbers.
     fn event(self, sequence: Sequence) -> Record {
         let batch = (self.ready.as_nanos() as Sequence, 1);
         Record::by(self.at.as_nanos() as u64, sequence, batch)
@@ -65,8 +69,9 @@ impl Moment {
     }
 }
 
-/// How late the events of one call were: `worst_us` by the clock, `rest_us` without what the machine held back; and each
-/// that was too late, `late=SEQUENCE:REST,...`, from which comes off what held up its waker.
+/// How late the events of one call were: `worst_us` by the clock, and `rest_us` without the time for which the
+/// machine held processes back. Each event that was too late is listed in `late=SEQUENCE:REST,...`; from this
+/// the test subtracts the time for which its waker was held up.
 struct Lateness {
     steal: Steal,
     measured: u32,
@@ -123,7 +128,7 @@ fn list(times: &BTreeMap<Sequence, Duration>) -> String {
     words.join(",")
 }
 
-/// `gap_us=MOST seed=NUMBER`: pauses of any length up to that, the same ones for the same seed.
+/// `gap_us=MOST seed=NUMBER`: pauses of random lengths up to MOST, the same ones for the same seed.
 struct Gaps {
     random: fastrand::Rng,
     most_us: u64,
@@ -137,7 +142,7 @@ impl Gaps {
         }
     }
 
-    /// Short ones are spun away: a sleep is never shorter than the system's timer is coarse.
+    /// Half of the pauses spin to the end, because a sleep is never shorter than the resolution of the system's timer.
     fn pass(&mut self) {
         let gap = Duration::from_micros(self.random.u64(0..=self.most_us));
         let start = Instant::now();
@@ -155,8 +160,8 @@ fn now() -> Duration {
     Duration::new(now.tv_sec() as u64, now.tv_nsec() as u32)
 }
 
-/// `send-spaced n= gap_us= seed= with=TAKER`: an event, and the next one after it was released and a pause. Answers in
-/// which calls it was held up itself.
+/// `send-spaced n= gap_us= seed= with=TAKER`: publishes an event, waits until it was released, pauses, and
+/// publishes the next one. Reports the calls in which this process itself was held up.
 pub(crate) fn send<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> Answer {
     let (me, taker) = (process::id(), words.number("with") as u32);
     let mut gaps = Gaps::of(words);
@@ -172,7 +177,7 @@ pub(crate) fn send<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> Answer
         if held > NOTED {
             held_up.insert(next, held);
         }
-        // by the clock: nobody is to be woken but by the next event
+        // by the clock, so that only the next event wakes the other process
         let look = AutoWaitStrategy::Sleep(Duration::from_micros(20));
         let is_consumed =
             tx.wait_until_consumed_with_strategy(next, Duration::from_secs(100), look);
@@ -182,7 +187,7 @@ pub(crate) fn send<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> Answer
     Ok(format!("last={last} held={}", list(&held_up)))
 }
 
-/// `take-spaced n=`: how late each event was; `by=` as for `recv`.
+/// `take-spaced n=`: reports how late each event was; `by=` as for `recv`.
 pub(crate) fn take<B: 'static>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
     let mut lateness = Lateness::new();
     let mut tally = Tally::new();
@@ -208,8 +213,9 @@ pub(crate) fn take_slots<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> 
     Ok(format!("last={}", tx.last_published_sequence()))
 }
 
-/// `release-spaced n= gap_us= seed= with=PRODUCER`: a slot of the full ring, and the next one after it was used again and a
-/// pause; then the rest of the ring. Answers how late the producer used them.
+/// `release-spaced n= gap_us= seed= with=PRODUCER`: releases a slot of the full ring, waits until it was used
+/// again, pauses, and releases the next one; at the end it releases the rest of the ring. Reports how late the
+/// producer used the slots.
 pub(crate) fn release<B>(rx: &mut Consumer<Record, B>, words: &Words<'_>) -> Answer {
     let (me, producer) = (process::id(), words.number("with") as u32);
     let mut gaps = Gaps::of(words);
@@ -255,7 +261,7 @@ fn fault(text: String) -> Failure {
     }
 }
 
-/// `cpu`: the processor time of this process so far.
+/// `cpu`: reports the processor time of this process so far.
 pub(crate) fn cpu() -> Answer {
     let used = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
     Ok(format!(
@@ -264,7 +270,7 @@ pub(crate) fn cpu() -> Answer {
     ))
 }
 
-/// `await-id id= ms=`: until a consumer with this id is registered.
+/// `await-id id= ms=`: waits until a consumer with this id is registered.
 pub(crate) fn await_id<B>(tx: &mut Producer<Record, B>, words: &Words<'_>) -> Answer {
     let patience = Duration::from_millis(words.number("ms") as u64);
     let came = tx.wait_for_consumer_id(words.word("id"), patience);

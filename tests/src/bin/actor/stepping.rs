@@ -1,7 +1,7 @@
-//! Single calls between two signals to who traces this process: the section that is stepped through.
+//! Single calls between two signals to the process that traces this one: the section that is stepped through.
 //!
-//! SIGTRAP begins it, here or (`from=point`) at an armed fail point of the library; SIGUSR1 ends it. An actor that
-//! nobody traces dies of either.
+//! SIGTRAP begins the section, here or (`from=point`) at an armed fail point of the library. SIGUSR1 ends it.
+//! Either signal kills an actor that is not traced.
 
 use disruptor_mp::{Consumer, Deadline, MultiProcessResult, Producer};
 use myelon_tests::{Record, Tally};
@@ -21,14 +21,14 @@ fn finish() {
     raise(Signal::SIGUSR1).expect("raise");
 }
 
-/// After `produce` or `consume` with the word `step`, which an armed fail point began.
+/// Called after `produce` or `consume` with the word `step`: ends a section that an armed fail point began.
 pub(crate) fn after_attach(words: &Words<'_>) {
     if words.get("step").is_some() {
         finish();
     }
 }
 
-/// `step-send` or `step-batch n=5`: one publication. `wrong=early` acknowledges it before.
+/// `step-send` or `step-batch n=5`: one publication. With `wrong=early` it is acknowledged before it is made.
 pub(crate) fn publish<B>(
     tx: &mut Producer<Record, B>,
     books: &mut Books,
@@ -53,7 +53,8 @@ pub(crate) fn publish<B>(
     Ok(format!("last={last}"))
 }
 
-/// `step-commit`: the release of one event, which was seen before. Attached with `wrong=late` it is written down afterwards.
+/// `step-commit`: the release of one event, which was written down before. An actor that attached with
+/// `wrong=late` writes it down afterwards.
 pub(crate) fn commit<B>(
     rx: &mut Consumer<Record, B>,
     sightings: &mut Sightings,

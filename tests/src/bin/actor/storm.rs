@@ -1,7 +1,7 @@
-//! What an actor does while a storm goes on around it: publish or consume until it is told something else.
+//! An actor's part in a storm: it publishes or consumes until the next line arrives.
 //!
-//! Both verbs answer twice: at once, so that the test knows that they run, and when they end. `wrong=` plants a fault
-//! that the checker has to find.
+//! Both verbs answer twice: at once, so that the test knows that they run, and when they end. `wrong=` plants a
+//! fault that the checker has to find.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::options::Words;
 use crate::told::{Progress, SLICE, is_told};
 use crate::{Answer, Failure, reply};
 
-/// How long a planted fault leaves open what a death then uncovers.
+/// How long a planted fault leaves a gap that a death then reveals.
 const WRONG_PAUSE: Duration = Duration::from_micros(500);
 
-/// `pour max=8 seed=1`: publishes batches of 1 to `max` events until it is told something.
+/// `pour max=8 seed=1`: publishes batches of 1 to `max` events until the next line arrives.
 ///
 /// `wrong=early` acknowledges a batch before it publishes it.
 pub(crate) fn pour<B>(
@@ -58,10 +58,10 @@ pub(crate) fn pour<B>(
     Ok(format!("count={count}"))
 }
 
-/// `follow how=leases|batches`: consumes through every death of a producer, until the ring is closed and drained or
-/// this process is told something.
+/// `follow how=leases|batches`: consumes through every death of a producer, until the ring is closed and
+/// drained or the next line arrives.
 ///
-/// Attached with `wrong=late` it releases an event before it writes it down.
+/// An actor that attached with `wrong=late` releases an event before it writes it down.
 pub(crate) fn follow<B>(
     rx: &mut Consumer<Record, B>,
     sightings: &mut Sightings,

@@ -1,4 +1,4 @@
-//! What an actor asks of the system: another user, another umask, a small file system.
+//! Requests to the system: another user, another umask, a small file system.
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -9,30 +9,32 @@ use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use crate::Answer;
 use crate::options::Words;
 
-/// A test that is killed leaves no actor behind.
+/// Makes the kernel kill this actor when its test dies.
 pub(crate) fn die_with_parent() {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("prctl");
 }
 
-/// `umask mode=022`.
+/// `umask mode=022`: sets this umask.
 pub(crate) fn umask(words: &Words<'_>) -> Answer {
     let mode = u32::from_str_radix(words.word("mode"), 8).expect("an octal number");
     set_umask(Mode::from_bits_truncate(mode));
     Ok(String::new())
 }
 
-/// `user id=65534`: for good.
+/// `user id=65534`: becomes this user for good. With `group=0`, also a member of this group.
 pub(crate) fn become_user(words: &Words<'_>) -> Answer {
     let id = words.number("id") as u32;
-    setgroups(&[])?;
+    let group = words.get("group").map(|_| words.number("group") as u32);
+    let groups: Vec<Gid> = group.map(Gid::from_raw).into_iter().collect();
+    setgroups(&groups)?;
     setgid(Gid::from_raw(id))?;
     setuid(Uid::from_raw(id))?;
     die_with_parent();
     Ok(String::new())
 }
 
-/// `tmpfs size=1m`: the ring's directory becomes a file system of that size, for this process alone.
-pub(crate) fn mount_tmpfs(directory: &str, words: &Words<'_>) -> Answer {
+/// Moves this process to a mount namespace of its own, so that no other process sees what it mounts.
+pub(crate) fn leave_mounts() -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing = None::<&str>;
     mount(
@@ -41,8 +43,17 @@ pub(crate) fn mount_tmpfs(directory: &str, words: &Words<'_>) -> Answer {
         nothing,
         MsFlags::MS_REC | MsFlags::MS_PRIVATE,
         nothing,
-    )?;
-    let size = format!("size={}", words.word("size"));
+    )
+}
+
+/// `tmpfs size=1m`: mounts a file system of that size on the ring's directory, for this process alone. With
+/// `inodes=1`, it has that many inodes.
+pub(crate) fn mount_tmpfs(directory: &str, words: &Words<'_>) -> Answer {
+    leave_mounts()?;
+    let inodes = words
+        .get("inodes")
+        .map(|count| format!(",nr_inodes={count}"));
+    let size = format!("size={}{}", words.word("size"), inodes.unwrap_or_default());
     mount(
         Some("tmpfs"),
         directory,
@@ -53,40 +64,81 @@ pub(crate) fn mount_tmpfs(directory: &str, words: &Words<'_>) -> Answer {
     Ok(String::new())
 }
 
-/// How many entries the ring's directory has, as this process sees it.
+/// `list`: how many entries the ring's directory has, as this process sees it.
 pub(crate) fn list(directory: &str) -> Answer {
     let entries = std::fs::read_dir(directory)?.count();
     Ok(format!("entries={entries}"))
 }
 
-/// `fill-disk bytes=1000`: a file of that length beside the ring.
+/// `fill-disk bytes=1000`: writes a file of that length beside the ring.
 pub(crate) fn fill_disk(directory: &str, words: &Words<'_>) -> Answer {
     let bytes = vec![1; words.number("bytes") as usize];
     std::fs::write(format!("{directory}/filler"), bytes)?;
     Ok(String::new())
 }
 
-/// `forbid-barrier`: from here on `membarrier` is not permitted, as in some sandboxes.
-pub(crate) fn forbid_barrier() -> Answer {
-    let step = |code: u32, jt, jf, k| libc::sock_filter {
+/// One instruction of a filter.
+pub(crate) fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
         code: code as u16,
         jt,
         jf,
         k,
-    };
-    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    // the first word that a filter sees is the call's number
-    let mut steps = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+    }
+}
+
+/// Loads a word of the filter's input: the call's number is at byte 0, the arguments start at byte 16.
+pub(crate) fn load(at: u32) -> libc::sock_filter {
+    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, at)
+}
+
+pub(crate) fn refuse(errno: i32) -> libc::sock_filter {
+    step(
+        libc::BPF_RET | libc::BPF_K,
+        0,
+        0,
+        libc::SECCOMP_RET_ERRNO | errno as u32,
+    )
+}
+
+pub(crate) fn allow() -> libc::sock_filter {
+    step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW)
+}
+
+/// Continues if the loaded word is `k`, otherwise skips `skipped` steps.
+pub(crate) fn if_equal(k: u32, skipped: u8) -> libc::sock_filter {
+    step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, skipped, k)
+}
+
+/// `forbid-barrier`: from now on `membarrier` is not permitted, as in some sandboxes.
+pub(crate) fn forbid_barrier() -> Answer {
+    install(&mut [
+        load(0),
+        if_equal(libc::SYS_membarrier as u32, 1),
+        refuse(libc::EPERM),
+        allow(),
+    ])
+}
+
+/// `forbid-nameless`: from now on files without a name are not supported, as on some file systems.
+pub(crate) fn forbid_nameless() -> Answer {
+    const NAMELESS: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
+    install(&mut [
+        load(0),
+        if_equal(libc::SYS_openat as u32, 3),
+        load(16 + 2 * 8),
         step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K,
             0,
             1,
-            libc::SYS_membarrier as u32,
+            NAMELESS as u32,
         ),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, refused),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+        refuse(libc::EOPNOTSUPP),
+        allow(),
+    ])
+}
+
+pub(crate) fn install(steps: &mut [libc::sock_filter]) -> Answer {
     let filter = libc::sock_fprog {
         len: steps.len() as u16,
         filter: steps.as_mut_ptr(),

@@ -1,4 +1,5 @@
-//! For calls that go on until their test says something: whether it has, and whether anything still gets on.
+//! Help for calls that run until the next line of input arrives: whether it has arrived, and whether there is
+//! still progress.
 
 use std::io::stdin;
 use std::os::fd::AsFd;
@@ -9,24 +10,25 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::Failure;
 use crate::options::Words;
 
-/// How long a call waits until this process looks whether it is told something.
+/// How long a call waits before this process checks for a line of input.
 pub(crate) const SLICE: Duration = Duration::from_millis(5);
 
-/// Whether the test has said something, or has gone.
+/// Whether a line of input has arrived, or the input has ended.
 pub(crate) fn is_told() -> bool {
     let input = stdin();
     let mut looks = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
     poll(&mut looks, PollTimeout::ZERO).expect("poll") > 0
 }
 
-/// When something last went on.
+/// The time of the last progress.
 pub(crate) struct Progress {
     at: Instant,
     patience: Duration,
 }
 
 impl Progress {
-    /// `stall_ms=`, or half a minute: whatever died or stopped is replaced or goes on within milliseconds.
+    /// The longest time without progress: `stall_ms=`, by default 30 s. A process that died or was stopped is
+    /// replaced or continued within milliseconds.
     pub(crate) fn new(words: &Words<'_>) -> Self {
         Self {
             at: Instant::now(),

@@ -1,6 +1,7 @@
-//! The framer: an actor that sends and receives messages over a ring of frames, as its test tells it, a line at a time.
+//! The framer: an actor that sends and receives messages over a ring of frames. Its test controls it with one
+//! line of input at a time.
 //!
-//! Started as `framer shm|mmap DIRECTORY NAME`; answers as `actor` does.
+//! It is started as `framer shm|mmap DIRECTORY NAME`, and answers as `actor` does.
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,28 +35,28 @@ struct Framer<B> {
     rx: Option<Receiver<B>>,
 }
 
-/// A producer that keeps books.
+/// A producer with a ledger.
 struct Sender<B> {
     tx: FramedTransportProducer<Frame, B>,
     ledger: Ledger,
     writer: u64,
-    /// The next message's.
+    /// The next message's number.
     number: u64,
     is_wrong: bool,
 }
 
-/// A consumer that writes down what it sees.
+/// A consumer with a ledger.
 struct Receiver<B> {
     rx: FramedTransportConsumer<Frame, B>,
     buffer: ReassemblyBuffer,
     sightings: Sightings,
 }
 
-/// What a consumer has seen.
+/// The messages that a consumer has seen.
 struct Sightings {
     ledger: Ledger,
     count: u64,
-    /// What was wrong with a message.
+    /// A description of the first fault in a message.
     fault: Option<String>,
     is_late: bool,
 }
@@ -97,7 +98,7 @@ impl<B> Framer<B> {
             "follow" => self.rx.as_mut().expect("a consumer").follow(words),
             "close" => {
                 let tx = self.tx.take().expect("a producer").tx;
-                Ok(tx.close().map(|()| String::new())?)
+                Ok(tx.close().map(|_| String::new())?)
             }
             "drop-rx" => {
                 self.rx = None;
@@ -152,7 +153,7 @@ impl<B> Framer<B> {
 }
 
 impl<B> Sender<B> {
-    /// Sends the next message, and writes down what comes of it.
+    /// Sends the next message, and writes down the result.
     fn send(&mut self, len: usize, deadline: Deadline) -> Result<Sequence, TransportError> {
         let (writer, number) = (self.writer, self.number);
         let first = number as Sequence;
@@ -164,7 +165,7 @@ impl<B> Sender<B> {
             len: len_word,
         });
         if self.is_wrong {
-            // acknowledged before it is sent: a control
+            // a control: acknowledged before it is sent
             self.ledger.enter(&Entry::Published {
                 writer,
                 last: first,
@@ -192,7 +193,7 @@ impl<B> Sender<B> {
         Ok(format!("last={last}"))
     }
 
-    /// `pour seed=1`: sends messages of all sizes until it is told something; now and then it gives one up.
+    /// `pour seed=1`: sends messages of all sizes until the next line arrives. Now and then it gives up a message.
     fn pour(&mut self, words: &Words<'_>) -> Answer {
         reply(&Ok(String::from("pouring")));
         let mut random = fastrand::Rng::with_seed(words.number("seed") as u64);
@@ -220,7 +221,7 @@ impl<B> Sender<B> {
 }
 
 impl Sightings {
-    /// Before the message is released.
+    /// Called before the message is released.
     fn see(&mut self, kind: u8, first: Sequence, bytes: &[u8]) {
         match identify(kind, bytes) {
             Ok((writer, number)) => {
@@ -235,7 +236,7 @@ impl Sightings {
 }
 
 impl<B> Receiver<B> {
-    /// Receives once: one message, or those that are there.
+    /// Receives once: one message, or all that are available.
     fn take(&mut self, how: How, deadline: Deadline) -> Result<(), RecvError> {
         let sightings = &mut self.sightings;
         match how {
@@ -268,7 +269,7 @@ impl<B> Receiver<B> {
                         sightings.see(meta.kind, meta.first_sequence, bytes);
                     })?;
                 if count == 0 {
-                    // waits for a message, and leaves it for the next burst
+                    // waits for a message, and leaves it for the next batch
                     self.rx.recv(deadline)?.release_uncommitted();
                 }
             }
@@ -276,7 +277,7 @@ impl<B> Receiver<B> {
         Ok(())
     }
 
-    /// What has come so far, or what was wrong with it.
+    /// The messages that have come so far, or the fault in one of them.
     fn tally(&self, end: &str) -> Answer {
         let received = self.rx.received();
         let tally = format!(
@@ -305,8 +306,8 @@ impl<B> Receiver<B> {
         self.tally("Enough")
     }
 
-    /// `follow how=leases`: receives through every death of a producer, until the ring is closed and drained or this
-    /// process is told something.
+    /// `follow how=leases`: receives through every death of a producer, until the ring is closed and drained or
+    /// the next line arrives.
     fn follow(&mut self, words: &Words<'_>) -> Answer {
         reply(&Ok(String::from("following")));
         let mut progress = Progress::new(words);

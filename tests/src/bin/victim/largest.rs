@@ -1,4 +1,4 @@
-//! The largest piece of memory that was ever asked for: a length that a peer stored must not become one.
+//! The size of the largest allocation. A length that a peer stored must not become the size of one.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ static LARGEST: AtomicUsize = AtomicUsize::new(0);
 #[global_allocator]
 static ALLOCATOR: Noting = Noting;
 
-/// The system's allocator, which notes sizes.
+/// The system's allocator, which also records sizes.
 struct Noting;
 
 /// The size of the largest allocation so far.
@@ -20,7 +20,7 @@ pub(crate) fn bytes() -> usize {
 unsafe impl GlobalAlloc for Noting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller's promise is the one that this call requires.
         unsafe { System.alloc(layout) }
     }
 

@@ -1,8 +1,8 @@
-//! The victim: a process that makes every copying call on a ring while somebody stores anything anywhere in it.
+//! The victim: a process that makes every copying call on a ring while a hostile peer stores any value anywhere in it.
 //!
-//! Started as `victim shm|mmap DIRECTORY NAME producer|consumer SEED`. It plays its role until its input ends, then says
-//! how many calls it made, how long the longest took and how large its largest allocation was. A call that does not end
-//! is the end of the process: it says which one it was.
+//! It is started as `victim shm|mmap DIRECTORY NAME producer|consumer SEED`. It plays its role until its input
+//! ends, then reports how many calls it made, how long the longest took and how large its largest allocation
+//! was. A call that does not end ends the process, which then reports that call.
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -24,11 +24,11 @@ mod watchdog;
 
 /// Slots of the ring.
 const CAPACITY: usize = 16;
-/// How long a call of the victim's may wait.
+/// How long an ordinary call of the victim may wait.
 const PATIENCE: Duration = Duration::from_millis(2);
-/// How many more calls may wait long enough for a look at who is alive.
+/// How many calls may wait long enough for a liveness check.
 const PATIENT_CALLS: u32 = 100_000;
-/// One in so many of the calls that end a handle is made.
+/// One in this many of the calls that end a handle is made.
 const ENDS_ONE_IN: u32 = 8;
 
 fn main() {
@@ -58,7 +58,7 @@ fn main() {
     }
 }
 
-/// Calls until the input ends.
+/// Makes calls until the input ends.
 fn play<B: 'static>(
     builder: impl Fn(usize) -> DisruptorBuilder<Record, B> + 'static,
     path: PathBuf,
@@ -74,7 +74,7 @@ fn play<B: 'static>(
     while !has_ended.load(Ordering::Relaxed) {
         let call = next_call(&mut random, role, party.has(role));
         if matches!(call, Call::Managed(_)) {
-            // it waits for ever, and rightly so, when the peer registers a consumer meanwhile that nobody requires
+            // this call rightly waits for ever when the peer meanwhile registers a consumer that is not required
             continue;
         }
         let started = Instant::now();
@@ -98,7 +98,7 @@ fn play<B: 'static>(
     );
 }
 
-/// A call of this role: one that gets a handle while there is none, and few that give it away.
+/// A random call of this role. Without a handle it is one that gets a handle; few calls drop one.
 fn next_call(random: &mut fastrand::Rng, role: Role, has_handle: bool) -> Call {
     loop {
         let bytes: [u8; 16] = core::array::from_fn(|_| random.u8(..));
@@ -131,7 +131,7 @@ fn plants(path: &std::path::Path) -> impl Fn() {
     }
 }
 
-/// True once the test wants no more.
+/// A flag that is true once the test has ended the input.
 fn end_of_input() -> &'static AtomicBool {
     static HAS_ENDED: AtomicBool = AtomicBool::new(false);
     std::thread::spawn(|| {

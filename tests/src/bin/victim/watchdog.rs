@@ -1,17 +1,17 @@
-//! Ends the process when one call does not end, and says which.
+//! Ends the process when a call does not end, and reports that call.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use myelon_tests::fuzz::Call;
 
-/// Many times what any call may wait, as other programs load the machine.
+/// Many times longer than any call may wait, because other programs load the machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 static RUNNING: Mutex<Option<(Instant, Call)>> = Mutex::new(None);
 
-/// Watches from now on.
+/// Starts to watch.
 pub(crate) fn start() {
     let patience = match std::env::var("MYELON_FUZZ_PATIENCE_MS") {
         Ok(text) => Duration::from_millis(text.parse().expect("a number of milliseconds")),
@@ -36,7 +36,7 @@ pub(crate) fn begin(call: Call) {
     set(Some((Instant::now(), call)));
 }
 
-/// It has ended.
+/// The call has ended.
 pub(crate) fn end() {
     set(None);
 }

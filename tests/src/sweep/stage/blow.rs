@@ -1,10 +1,11 @@
-//! The blow: a process comes to the armed point, and is killed, stopped or late there. That it came is seen, not assumed.
+//! The strike: a process comes to the armed point, and is killed, stopped or delayed there. The stage checks
+//! that the process reached the point.
 
 use super::Stage;
 use crate::sweep::Action;
 use crate::{Actor, Reply};
 
-/// A process that was told to do what brings it to the point.
+/// A process that was told to do something that brings it to the point.
 #[derive(Debug)]
 pub(crate) struct Aimed {
     pub(crate) actor: Actor,
@@ -12,13 +13,13 @@ pub(crate) struct Aimed {
 }
 
 impl Stage {
-    /// Arms the case's point, and tells what brings the process there.
+    /// Arms the case's point, and sends the line that brings the process there.
     pub(crate) fn aim(&mut self, actor: Actor, line: &str) -> Aimed {
         let arming = self.case.arming();
         self.aim_at(actor, &arming, line)
     }
 
-    /// As [`aim`](Self::aim), with more armed than the case's own point.
+    /// Like [`aim`](Self::aim), with other points armed in addition to the case's own.
     pub(crate) fn aim_at(&mut self, mut actor: Actor, arming: &str, line: &str) -> Aimed {
         actor.ok(&format!("arm at={arming}"));
         actor.tell(line);
@@ -26,7 +27,8 @@ impl Stage {
         Aimed { actor, points }
     }
 
-    /// It happens; a stopped process goes on after `meanwhile`. The process and its answer, if it lives.
+    /// Waits until the strike has happened; a stopped process continues after `meanwhile`. Returns the process
+    /// and its answer, if it is alive.
     pub(crate) fn land(
         &mut self,
         aimed: Aimed,
@@ -58,7 +60,8 @@ impl Stage {
         Some((actor, reply))
     }
 
-    /// Everybody does a little, whatever comes of it: somebody is late, and nobody knows.
+    /// Lets every other process make a short call with any result, while the struck process is delayed and the
+    /// others do not know it.
     fn live(&mut self) {
         if let Some(tx) = &mut self.tx {
             tx.tell("fill max=2");

@@ -1,11 +1,11 @@
-//! How every case ends: the ring is used again, and the ledgers are judged.
+//! The end of every case: the ring is used again, and the ledgers are judged.
 
 use super::{SOON, Seat, Stage};
 use crate::checker::{Reader, Summary, check};
 use crate::{Actor, Ledger};
 
 impl Stage {
-    /// The ring is used again by everybody: two laps, then its end. Whoever is missing comes back or is replaced.
+    /// Uses the ring again with all parties: two laps, then its end. A missing party comes back or is replaced.
     pub(crate) fn finish(&mut self) {
         if self.tx.is_none() {
             self.succeed();
@@ -47,7 +47,7 @@ impl Stage {
         assert!(!self.world.is_named(), "the name is gone");
     }
 
-    /// What the ledgers say, ring by ring.
+    /// Judges the ledgers, ring by ring.
     pub(crate) fn judge(self) -> Result<Summary, String> {
         let mut sum = Summary::default();
         for ring in 0..=self.ring {

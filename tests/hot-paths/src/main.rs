@@ -1,7 +1,9 @@
-//! The hot calls, each in a function of its own, for `tests/codegen.rs` to look at: what a user's program compiles to.
+//! The hot calls, each in a function of its own, as a user's program compiles them. `tests/codegen.rs` reads
+//! their code.
 //!
-//! Every function returns in a register whether it succeeded, and only success writes to memory. For `tests/executed.rs`
-//! the program is an actor: a producer or a consumer that does what it is told, with breakpoints around a call.
+//! Every function returns in a register whether it succeeded, and only success writes to memory. For
+//! `tests/executed.rs` the program is an actor: a producer or a consumer that obeys its input, with breakpoints
+//! around a call.
 
 use std::hint::black_box;
 use std::io::stdin;
@@ -150,7 +152,7 @@ hot_paths!(
     hot_recv_56
 );
 
-/// A message of a length that is known here, so that copying it is no call.
+/// A message whose length is known at compile time, so that copying it needs no call.
 type Message = [u8; 40];
 type Frame = FixedFrame<48>;
 
@@ -188,7 +190,7 @@ pub fn hot_send_message(tx: &mut FramedTransportProducer<Frame>, message: &Messa
     tx.send(message, 1, Deadline::NEVER).is_ok()
 }
 
-/// `publish`, of a message of any length: copying it is a call
+/// `publish`, of a message of any length; copying it needs a call
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub fn hot_publish_bytes(tx: &mut FramedTransportProducer<Frame>, message: &[u8]) -> bool {
@@ -238,7 +240,7 @@ pub fn hot_recv_value(rx: &mut TypedConsumer<Frame>, out: &mut Message) -> bool 
 
 const CAPACITY: usize = 64;
 
-/// Started as `hot_paths shm DIRECTORY NAME`. Each line of input is answered with `ok`.
+/// Started as `hot_paths shm DIRECTORY NAME`. It answers each line of input with `ok`.
 fn main() {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).expect("prctl");
     let name = std::env::args()
@@ -285,11 +287,11 @@ fn consumer(name: &str, strategy: AutoWaitStrategy) -> SharedConsumer<Line> {
     builder.build_consumer().expect("a consumer")
 }
 
-/// Nobody but who traces this process survives it.
+/// Raises SIGTRAP, which kills a process that is not traced.
 #[inline(always)]
 fn breakpoint() {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: changes no register and no memory; who traces this process goes on behind it.
+    // SAFETY: the instruction changes no register and no memory; the tracer continues the process after it.
     unsafe {
         core::arch::asm!("int3");
     }

@@ -1,0 +1,424 @@
+//! How sessions end: no worker waits for a scheduler that has closed, no ring is left behind, and messages that
+//! were sent are still received. Also what is kept while a scheduler is only dead.
+
+mod session_shared;
+mod text_codec;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use myelon::transport::{FramedTransportConsumer, FramedTransportProducer};
+use myelon::{
+    Deadline, MappedFile, MyelonWaitStrategy, RecvError, RunnerMyelonTransportConfig, Scheduler,
+    SharedMemory, TransportError, TypedPublishError, TypedRecvError, TypedServeError, Worker,
+};
+use session_shared::{Backing, Frame, Result, session, soon, wait_until};
+use text_codec::Text;
+
+/// A limit far longer than any end takes.
+const BOUND: Duration = Duration::from_secs(10);
+const REQUESTS: u32 = 40;
+const ANSWERS_MAX: u32 = 8;
+
+/// A session with less space for answers than there are requests. The liveness interval is an hour, so that no
+/// end is noticed by a periodic liveness check.
+fn small_session() -> RunnerMyelonTransportConfig {
+    let config = session(1);
+    let rings = config.transport.clone();
+    let rings = rings
+        .with_rpc_depth(64)
+        .with_response_depth(ANSWERS_MAX as usize)
+        .with_liveness_interval(Duration::from_secs(3_600));
+    config.with_transport(rings)
+}
+
+/// The call that a worker repeats until it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Serve,
+    ServeValue,
+    Respond,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Closed,
+    SessionClosed,
+    Other(String),
+}
+
+fn end_of(error: &TransportError) -> End {
+    match error {
+        TransportError::Recv(RecvError::Closed) => End::Closed,
+        TransportError::SessionClosed => End::SessionClosed,
+        other => End::Other(other.to_string()),
+    }
+}
+
+fn end_of_value(error: TypedServeError) -> End {
+    match error {
+        TypedServeError::Recv(TypedRecvError::Recv(RecvError::Closed)) => End::Closed,
+        TypedServeError::Publish(TypedPublishError::Transport(error)) => end_of(&error),
+        other => End::Other(other.to_string()),
+    }
+}
+
+fn never() -> Deadline {
+    Deadline::NEVER
+}
+
+/// Repeats a call until it fails.
+fn work<B>(
+    worker: &mut Worker<Frame, B>,
+    (call, deadline): (Call, fn() -> Deadline),
+    done: &AtomicU32,
+) -> End {
+    loop {
+        let failed = match call {
+            Call::Serve => worker
+                .serve(deadline(), |_, request| request.to_vec())
+                .map_err(|error| end_of(&error)),
+            Call::ServeValue => worker
+                .serve_value(deadline(), |_, text: Text| text)
+                .map_err(end_of_value),
+            Call::Respond => worker
+                .respond(b"news", 1, deadline())
+                .map_err(|error| end_of(&error)),
+        };
+        match failed {
+            Ok(_) => done.fetch_add(1, Ordering::SeqCst),
+            Err(end) => return end,
+        };
+    }
+}
+
+fn no_worker_waits_for_a_scheduler_that_has_closed<B: Backing>(
+    strategy: MyelonWaitStrategy,
+    call: Call,
+    (heard, is_dropped): (u32, bool),
+) -> Result
+where
+    Worker<Frame, B>: Send,
+{
+    let (root, config) = (tempfile::tempdir()?, small_session());
+    let rings = config.transport.clone().with_wait_strategy(strategy);
+    let config = config.with_transport(rings);
+    let mut scheduler = B::scheduler(&config, root.path())?;
+    let mut worker = B::worker(&config, root.path(), 0)?;
+    for _ in 0..REQUESTS {
+        scheduler.broadcast(b"ask", 1, soon())?;
+    }
+    let (ended, end) = mpsc::channel();
+    let done = Arc::new(AtomicU32::new(0));
+    let progress = Arc::clone(&done);
+    let working = thread::spawn(move || {
+        let end = work(&mut worker, (call, never), &progress);
+        ended.send(end).expect("the test waits");
+        worker
+    });
+    for _ in 0..heard {
+        scheduler.recv_any(soon())?.1.release();
+    }
+    // a sleeping worker is woken once a quarter of the ring is free, so one slot of that may still be free
+    let answered = ANSWERS_MAX + heard - 1..=ANSWERS_MAX + heard;
+    wait_until("the ring is full", || {
+        answered.contains(&done.load(Ordering::SeqCst))
+    });
+    thread::sleep(Duration::from_millis(20));
+
+    match is_dropped {
+        true => drop(scheduler),
+        false => drop(scheduler.close()?),
+    }
+    let end = end.recv_timeout(BOUND).expect("it waits no longer");
+    let mut worker = working.join().expect("no panic");
+    let mut received = done.load(Ordering::SeqCst);
+    if call == Call::Respond {
+        assert_eq!(end, End::SessionClosed);
+        assert!(answered.contains(&received), "{received}");
+        // the requests are still there, and answers to them hold up nothing
+        received = 0;
+        while worker.serve(soon(), |_, request| request.to_vec()).is_ok() {
+            received += 1;
+        }
+    } else {
+        assert_eq!(end, End::Closed);
+    }
+    assert_eq!(received, REQUESTS);
+    let end = worker.recv(soon()).map(drop);
+    assert_eq!(end, Err(RecvError::Closed));
+    worker.leave()?;
+    assert_eq!(B::rings(&config, root.path()), [""; 0]);
+    Ok(())
+}
+
+fn no_call_waits<B: Backing>(strategy: MyelonWaitStrategy) -> Result
+where
+    Worker<Frame, B>: Send,
+{
+    for call in [Call::Serve, Call::ServeValue, Call::Respond] {
+        for how in [(0, false), (0, true), (3, false), (3, true)] {
+            no_worker_waits_for_a_scheduler_that_has_closed::<B>(strategy, call, how)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_call_of_a_worker_waits_for_a_scheduler_that_has_closed_in_shared_memory() -> Result {
+    no_call_waits::<SharedMemory>(MyelonWaitStrategy::Block)
+}
+
+#[test]
+fn no_call_of_a_worker_waits_for_a_scheduler_that_has_closed_in_files() -> Result {
+    no_call_waits::<MappedFile>(MyelonWaitStrategy::BusySpin)
+}
+
+/// The scheduler has read one of the answers, or none, and ends after the worker.
+fn unread_answers_leave_no_ring<B: Backing>() -> Result {
+    for heard in [0, 1] {
+        for is_dropped in [false, true] {
+            let (root, config) = (tempfile::tempdir()?, session(2));
+            let mut scheduler = B::scheduler(&config, root.path())?;
+            for rank in [0, 1] {
+                let mut worker = B::worker(&config, root.path(), rank)?;
+                worker.respond(b"one", 1, soon())?;
+                worker.respond(b"two", 1, soon())?;
+                worker.leave()?;
+            }
+            for _ in 0..heard {
+                scheduler.recv_any(soon())?.1.release();
+            }
+            match is_dropped {
+                true => drop(scheduler),
+                false => drop(scheduler.close()?),
+            }
+            assert_eq!(B::rings(&config, root.path()), [""; 0]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn answers_that_are_never_received_leave_no_ring_in_shared_memory() -> Result {
+    unread_answers_leave_no_ring::<SharedMemory>()
+}
+
+#[test]
+fn answers_that_are_never_received_leave_no_ring_in_files() -> Result {
+    unread_answers_leave_no_ring::<MappedFile>()
+}
+
+/// The worker's requests are kept. No process receives its answers, and it does not wait for space.
+#[test]
+fn a_worker_that_comes_after_the_close_gets_what_was_sent_and_the_end() -> Result {
+    for requests in [2, REQUESTS] {
+        let (root, config) = (tempfile::tempdir()?, small_session());
+        let mut scheduler = Scheduler::<Frame, _>::start_in_files(&config, root.path())?;
+        drop(MappedFile::worker(&config, root.path(), 0)?);
+        for _ in 0..requests {
+            scheduler.broadcast(b"ask", 1, soon())?;
+        }
+        scheduler.close()?;
+        let mut worker = MappedFile::worker(&config, root.path(), 0)?;
+        assert!(matches!(
+            worker.respond(b"ready", 1, soon()),
+            Err(TransportError::SessionClosed)
+        ));
+        let done = AtomicU32::new(0);
+        assert_eq!(work(&mut worker, (Call::Serve, soon), &done), End::Closed);
+        assert_eq!(done.into_inner(), requests);
+        drop(worker); // dropping the worker is enough
+        assert_eq!(MappedFile::rings(&config, root.path()), [""; 0]);
+    }
+    Ok(())
+}
+
+/// Only a scheduler that ends in order gives up answers. If it dies, the answers are kept for its successor.
+#[test]
+fn a_worker_waits_for_the_successor_of_a_scheduler_that_died() -> Result {
+    let config = small_session();
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    for number in 0..REQUESTS as u8 {
+        scheduler.broadcast(&[number], 1, soon())?;
+    }
+    let done = Arc::new(AtomicU32::new(0));
+    let progress = Arc::clone(&done);
+    let working = thread::spawn(move || {
+        let end = work(&mut worker, (Call::Serve, soon), &progress);
+        (end, worker)
+    });
+    wait_until("the ring is full", || {
+        done.load(Ordering::SeqCst) == ANSWERS_MAX
+    });
+    let panics = thread::spawn(move || -> () {
+        let _scheduler = scheduler;
+        panic!("dropped by a panic, it leaves the session as a death would");
+    });
+    panics.join().expect_err("a panic");
+    thread::sleep(Duration::from_millis(300));
+    assert!(!working.is_finished());
+    assert_eq!(done.load(Ordering::SeqCst), ANSWERS_MAX);
+
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    for number in 0..REQUESTS as u8 {
+        let (_, answer) = scheduler.recv_any(soon())?;
+        assert_eq!(*answer, [number]);
+    }
+    scheduler.close()?;
+    let (end, worker) = working.join().expect("no panic");
+    assert_eq!(end, End::Closed);
+    worker.leave()?;
+    assert_eq!(SharedMemory::rings(&config, root_of_none()), [""; 0]);
+    Ok(())
+}
+
+fn root_of_none() -> &'static std::path::Path {
+    std::path::Path::new("")
+}
+
+/// A session is opened again while a worker still has requests of the first scheduler. The second scheduler
+/// receives every answer that is sent from then on, and none of those that the first one gave up.
+#[test]
+fn a_scheduler_that_starts_again_receives_what_is_answered_from_then_on() -> Result {
+    for heard in [0, 1] {
+        let config = small_session();
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let mut worker = Worker::<Frame>::start(&config, 0)?;
+        for number in 0..4 {
+            scheduler.broadcast(&[number], 1, soon())?;
+        }
+        for _ in 0..3 {
+            worker.serve(soon(), |_, request| request.to_vec())?;
+        }
+        for _ in 0..heard {
+            scheduler.recv_any(soon())?.1.release();
+        }
+        scheduler.close()?;
+
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        for number in 4..20 {
+            scheduler.broadcast(&[number], 1, soon())?;
+        }
+        let done = AtomicU32::new(0);
+        thread::scope(|scope| -> Result {
+            let working = scope.spawn(|| work(&mut worker, (Call::Serve, soon), &done));
+            wait_until("the ring is full", || {
+                done.load(Ordering::SeqCst) == ANSWERS_MAX
+            });
+            for number in 3..20 {
+                let (_, answer) = scheduler.recv_any(soon())?;
+                assert_eq!(*answer, [number]);
+            }
+            scheduler.close()?;
+            assert_eq!(working.join().expect("no panic"), End::Closed);
+            Ok(())
+        })?;
+        worker.leave()?;
+        assert_eq!(SharedMemory::rings(&config, root_of_none()), [""; 0]);
+    }
+    Ok(())
+}
+
+/// A consumer that is not part of the session keeps its unread answers. The worker gets an error for that, and
+/// does not wait any longer, either.
+#[test]
+fn another_consumer_of_answers_holds_up_no_worker_of_a_closed_session() -> Result {
+    for call in [Call::Serve, Call::ServeValue, Call::Respond] {
+        let config = small_session();
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let mut worker = Worker::<Frame>::start(&config, 0)?;
+        let depth = config.transport.response_depth;
+        let name = config.layout()?.response_ring_name(0);
+        let monitor = || {
+            let strategy = MyelonWaitStrategy::Block;
+            FramedTransportConsumer::<Frame>::attach_with_consumer_id(
+                &*name, depth, "monitor", strategy,
+            )
+        };
+        monitor()?.detach()?;
+        for number in 0..REQUESTS as u8 {
+            scheduler.broadcast(&[number], 1, soon())?;
+        }
+        let done = Arc::new(AtomicU32::new(0));
+        let progress = Arc::clone(&done);
+        let (ended, end) = mpsc::channel();
+        let working = thread::spawn(move || {
+            let end = work(&mut worker, (call, never), &progress);
+            ended.send(end).expect("the test waits");
+            worker
+        });
+        for _ in 0..ANSWERS_MAX {
+            scheduler.recv_any(soon())?.1.release();
+        }
+        scheduler.close()?;
+        let end = end.recv_timeout(BOUND).expect("it waits no longer");
+        assert_eq!(end, End::SessionClosed);
+        let mut worker = working.join().expect("no panic");
+        assert_eq!(done.load(Ordering::SeqCst), ANSWERS_MAX);
+        let next = if call == Call::Respond {
+            0
+        } else {
+            ANSWERS_MAX
+        };
+        assert_eq!(*worker.recv(soon())?, [next as u8], "it comes again");
+        worker.leave()?;
+        assert_eq!(SharedMemory::rings(&config, root_of_none()), [&*name]);
+        monitor()?.leave()?;
+        assert_eq!(SharedMemory::rings(&config, root_of_none()), [""; 0]);
+    }
+    Ok(())
+}
+
+/// The scheduler has closed the session, and then dies, or takes its time, before it has given up the answers.
+#[test]
+fn a_scheduler_that_comes_no_further_than_to_close_holds_up_no_worker() -> Result {
+    for takes_its_time in [false, true] {
+        let config = small_session();
+        let rings = config.transport.clone();
+        let config = config.with_transport(rings.with_liveness_interval(Duration::from_millis(20)));
+        let (layout, depths) = (config.layout()?, &config.transport);
+        let mut requests = FramedTransportProducer::<Frame>::create_with_consumers(
+            &*layout.rpc_ring_name(),
+            depths.rpc_depth,
+            ["worker_0"],
+        )?;
+        let mut worker = Worker::<Frame>::start(&config, 0)?;
+        let scheduler = FramedTransportConsumer::<Frame>::attach_with_consumer_id(
+            &*layout.response_ring_name(0),
+            depths.response_depth,
+            "scheduler",
+            MyelonWaitStrategy::Block,
+        )?;
+        for _ in 0..REQUESTS {
+            requests.send(b"ask", 1, soon())?;
+        }
+        let done = Arc::new(AtomicU32::new(0));
+        let progress = Arc::clone(&done);
+        let (ended, end) = mpsc::channel();
+        let working = thread::spawn(move || {
+            let end = work(&mut worker, (Call::Serve, never), &progress);
+            ended.send(end).expect("the test waits");
+            worker
+        });
+        wait_until("the ring is full", || {
+            done.load(Ordering::SeqCst) == ANSWERS_MAX
+        });
+        requests.close()?;
+        if takes_its_time {
+            thread::sleep(Duration::from_millis(200));
+            scheduler.leave()?;
+        } else {
+            drop(scheduler);
+        }
+        let end = end.recv_timeout(BOUND).expect("it waits no longer");
+        assert_eq!(end, End::Closed);
+        assert_eq!(done.load(Ordering::SeqCst), REQUESTS);
+        working.join().expect("no panic").leave()?;
+        assert_eq!(SharedMemory::rings(&config, root_of_none()), [""; 0]);
+    }
+    Ok(())
+}

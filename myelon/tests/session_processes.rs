@@ -1,0 +1,242 @@
+//! Sessions whose members are processes: how they end, and which member the errors name.
+//!
+//! A member is this program started again with only the test `a_member_of_a_test`.
+
+mod session_shared;
+mod text_codec;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use myelon::{
+    Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
+    TransportError, TypedRecvError, TypedServeError, Worker, portable_shm_segment_name,
+};
+use session_shared::{Backing, Frame, Result, soon};
+use text_codec::Text;
+
+/// The environment variable that tells a member its role and the session's label.
+const ROLE: &str = "MYELON_TEST_MEMBER";
+/// The prefix of the lines that a member prints for its test.
+const SAYS: &str = "member> ";
+/// A limit far longer than any answer takes.
+const BOUND: Duration = Duration::from_secs(10);
+const REQUESTS: usize = 600;
+
+/// A session with default settings: a worker's ring has space for 256 answers.
+fn session(label: &str) -> RunnerMyelonTransportConfig {
+    RunnerMyelonTransportConfig::new(label, 1)
+}
+
+struct Member {
+    process: Child,
+    orders: ChildStdin,
+    answers: Receiver<String>,
+}
+
+impl Member {
+    fn start(role: &str, label: &str) -> Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["--exact", "a_member_of_a_test", "--nocapture"])
+            .env(ROLE, format!("{role} {label}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let orders = process.stdin.take().expect("piped");
+        let output = BufReader::new(process.stdout.take().expect("piped"));
+        let (said, answers) = mpsc::channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(std::io::Result::ok) {
+                if let Some((_, answer)) = line.split_once(SAYS) {
+                    let _ = said.send(answer.to_owned());
+                }
+            }
+        });
+        Ok(Self {
+            process,
+            orders,
+            answers,
+        })
+    }
+
+    fn tell(&mut self, order: &str) -> Result {
+        Ok(writeln!(self.orders, "{order}")?)
+    }
+
+    /// The next line that the member prints.
+    #[track_caller]
+    fn answer(&mut self) -> String {
+        let answer = self.answers.recv_timeout(BOUND);
+        answer.unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    fn pid(&self) -> String {
+        format!("pid {}", self.process.id())
+    }
+
+    fn kill(&mut self) -> Result {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+fn say(words: &str) {
+    println!("{SAYS}{words}");
+}
+
+/// Does nothing unless this process was started as a member.
+#[test]
+fn a_member_of_a_test() -> Result {
+    let Ok(role) = std::env::var(ROLE) else {
+        return Ok(());
+    };
+    match role.split_once(' ').expect("a role and a label") {
+        ("worker", label) => work(&session(label)),
+        (_, label) => schedule(&session(label)),
+    }
+}
+
+/// Answers requests until the session ends.
+fn work(config: &RunnerMyelonTransportConfig) -> Result {
+    thread::spawn(|| {
+        // standard input has ended, so the test is gone
+        let _ = std::io::stdin().lines().count();
+        std::process::exit(1);
+    });
+    let mut worker = Worker::<Frame>::start(config, 0)?;
+    say("started");
+    let mut served = 0;
+    let end = loop {
+        match worker.serve_value(Deadline::NEVER, |_, text: Text| text) {
+            Ok(_) => served += 1,
+            Err(error) => break error,
+        }
+        if served == config.transport.response_depth {
+            say("full");
+        }
+    };
+    match end {
+        TypedServeError::Recv(TypedRecvError::Recv(RecvError::Closed)) => {
+            say(&format!("closed after {served}"));
+        }
+        other => say(&format!("{other}")),
+    }
+    worker.leave()?;
+    say("left");
+    Ok(())
+}
+
+/// Runs the commands that the test sends.
+fn schedule(config: &RunnerMyelonTransportConfig) -> Result {
+    let mut scheduler = Scheduler::<Frame>::start(config)?;
+    say("started");
+    for order in std::io::stdin().lines() {
+        match order?.as_str() {
+            "send" => {
+                for number in 0..REQUESTS {
+                    scheduler.broadcast_value(&Text(number.to_string()), 1, soon())?;
+                }
+            }
+            "hear" => scheduler.recv_any(soon())?.1.release(),
+            "close" => {
+                scheduler.close()?;
+                say("closed");
+                return Ok(());
+            }
+            other => panic!("no such order: {other}"),
+        }
+        say("done");
+    }
+    Ok(())
+}
+
+/// A worker's ring has space for 256 answers, and the scheduler reads `heard` of them. Then it closes the
+/// session while the worker is in a call without a deadline.
+fn a_worker_ends_with_its_scheduler(heard: usize) -> Result {
+    let label = portable_shm_segment_name("ends");
+    let mut scheduler = Member::start("scheduler", &label)?;
+    assert_eq!(scheduler.answer(), "started");
+    let mut worker = Member::start("worker", &label)?;
+    assert_eq!(worker.answer(), "started");
+    scheduler.tell("send")?;
+    assert_eq!(scheduler.answer(), "done");
+    assert_eq!(worker.answer(), "full");
+    for _ in 0..heard {
+        scheduler.tell("hear")?;
+        assert_eq!(scheduler.answer(), "done");
+    }
+    thread::sleep(Duration::from_millis(200));
+    assert!(worker.answers.try_recv().is_err(), "it waits for space");
+
+    scheduler.tell("close")?;
+    assert_eq!(scheduler.answer(), "closed");
+    assert_eq!(worker.answer(), format!("closed after {REQUESTS}"));
+    assert_eq!(worker.answer(), "left");
+    for mut member in [scheduler, worker] {
+        assert!(member.process.wait()?.success());
+    }
+    let nowhere = std::path::Path::new("");
+    assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_worker_none_of_whose_answers_was_read_ends_with_its_scheduler() -> Result {
+    a_worker_ends_with_its_scheduler(0)
+}
+
+#[test]
+fn a_worker_some_of_whose_answers_were_read_ends_with_its_scheduler() -> Result {
+    a_worker_ends_with_its_scheduler(3)
+}
+
+/// The error for a worker that finds no space for the messages that it sends.
+fn told_when_full(worker: &mut Worker<Frame>) -> String {
+    loop {
+        match worker.respond(b"news", 1, Deadline::after(Duration::from_millis(1))) {
+            Ok(_) => {}
+            Err(TransportError::Send(SendError::Timeout { blocked_on })) => return blocked_on,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn a_full_workers_error_names_the_scheduler_and_never_its_own_process() -> Result {
+    let label = portable_shm_segment_name("names");
+    let own = format!("pid {}", std::process::id());
+    let mut scheduler = Member::start("scheduler", &label)?;
+    assert_eq!(scheduler.answer(), "started");
+    let mut worker = Worker::<Frame>::start(&session(&label), 0)?;
+    let told = told_when_full(&mut worker);
+    assert!(told.contains("scheduler") && !told.contains(&own), "{told}");
+
+    scheduler.tell("hear")?;
+    assert_eq!(scheduler.answer(), "done");
+    let told = told_when_full(&mut worker);
+    let here = [&scheduler.pid(), "'scheduler'", "alive"];
+    assert!(here.iter().all(|words| told.contains(*words)), "{told}");
+    assert!(!told.contains(&own), "{told}");
+
+    scheduler.kill()?;
+    let told = told_when_full(&mut worker);
+    let away = [&scheduler.pid(), "'scheduler'", "not attached"];
+    assert!(away.iter().all(|words| told.contains(*words)), "{told}");
+    assert!(!told.contains(&own), "{told}");
+
+    Scheduler::<Frame>::start(&session(&label))?.close()?;
+    worker.leave()?;
+    let nowhere = std::path::Path::new("");
+    assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
+    Ok(())
+}

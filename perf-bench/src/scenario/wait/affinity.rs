@@ -1,0 +1,160 @@
+//! Round trips with the default wait strategy when both sides may use two cores, when each has one core, when
+//! they share one core, and when that changes while they run.
+
+use std::time::{Duration, Instant};
+
+use myelon::{Deadline, SharedConsumer, SharedProducer};
+
+use super::party::{self, Order, Party, Strategy};
+use super::{CAPACITY, Event, LIVENESS_INTERVAL, Name, Pairs, Setting};
+use crate::affinity::{self, Cores};
+use crate::clock::monotonic_ns;
+use crate::payload::{OfWords, fill, key_of};
+use crate::report::comparison::{Row, Target};
+use crate::scenario::Failure;
+use crate::watch;
+
+const ROUNDS_MAX: usize = 10;
+/// Number of round trips for one figure, which is their median.
+const TRIPS: usize = 20_000;
+const TRIPS_QUICK: usize = 2_000;
+/// Time after a change until the measurement starts.
+const ADAPTING: Duration = LIVENESS_INTERVAL.saturating_mul(2);
+
+/// Rings in both directions between this process and a party.
+struct Pair {
+    tx: SharedProducer<Event>,
+    rx: SharedConsumer<Event>,
+    party: Party,
+    sent: u64,
+    is_right: bool,
+    _names: [Name; 2],
+}
+
+pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    let Some(apart) = setting.cores else {
+        // one core, or no permission to pin: there is nothing to compare
+        return Ok(Vec::new());
+    };
+    let together = Cores {
+        peer: apart.driver,
+        ..apart
+    };
+    let trips = if setting.is_quick { TRIPS_QUICK } else { TRIPS };
+    let all_cores = affinity::allowed();
+    let [mut pinned, mut shrunk, mut widened] = <[Pairs; 3]>::default();
+    let mut is_right = true;
+    let rounds = setting.rounds.min(ROUNDS_MAX);
+    for round in 0..=rounds {
+        let mut one = |cores: Option<Cores>| -> Result<f64, Failure> {
+            let mut pair = Pair::start(setting, cores)?;
+            pair.adapt()?;
+            let figure = pair.median_ns(trips)?;
+            is_right &= pair.close()?;
+            affinity::allow(&all_cores);
+            Ok(figure)
+        };
+        let free = one(None)?;
+        let own_cores = one(Some(apart))?;
+        let same_core = one(Some(together))?;
+        let mut pair = Pair::start(setting, Some(apart))?;
+        pair.adapt()?;
+        pair.move_to(together)?;
+        let down_to_one = pair.median_ns(trips)?;
+        pair.move_to(apart)?;
+        let two_again = pair.median_ns(trips)?;
+        is_right &= pair.close()?;
+        affinity::allow(&all_cores);
+        // round 0 is the warm-up
+        if round > 0 {
+            pinned.push(own_cores, free);
+            shrunk.push(down_to_one, same_core);
+            widened.push(two_again, free);
+        }
+    }
+    let row = |scenario, pairs: &Pairs, floor, limit| Row {
+        messages: (trips * rounds) as u64,
+        verified: is_right,
+        ..pairs.fill(
+            Row::new(scenario, Strategy::Block.name(), "ns", CAPACITY),
+            floor,
+            Some(Target::RatioAtMost(limit)),
+        )
+    };
+    Ok(vec![
+        row("pinned_round_trip", &pinned, "not_pinned", 1.2),
+        row("shrunk_round_trip", &shrunk, "begun_on_one_core", 2.0),
+        row("widened_round_trip", &widened, "not_pinned", 1.2),
+    ])
+}
+
+impl Pair {
+    /// Starts the pair with this process on one core and the party on the other, or with both on any core that
+    /// they may use.
+    fn start(setting: Setting<'_>, cores: Option<Cores>) -> Result<Self, Failure> {
+        let names = [Name::new(), Name::new()];
+        let [there, back] = [&names[0], &names[1]].map(|name| name.ring(CAPACITY, Strategy::Block));
+        if let Some(cores) = cores {
+            affinity::pin(cores.driver);
+        }
+        let tx = there.producer()?;
+        let mut party = party::start(setting.arena, cores.map(|cores| cores.peer))?;
+        party.ask(&Order::Consume(there))?;
+        party.ask(&Order::Produce(back.clone()))?;
+        let rx = back.consumer()?;
+        party.order(&Order::Echo)?;
+        Ok(Self {
+            tx,
+            rx,
+            party,
+            sent: 0,
+            is_right: true,
+            _names: names,
+        })
+    }
+
+    /// Moves both sides to these cores.
+    fn move_to(&mut self, cores: Cores) -> Result<(), Failure> {
+        affinity::pin(cores.driver);
+        affinity::pin_other(self.party.id(), cores.peer)?;
+        self.adapt()
+    }
+
+    /// Makes round trips until the sides have adapted to their cores.
+    fn adapt(&mut self) -> Result<(), Failure> {
+        let end = Instant::now() + ADAPTING;
+        while Instant::now() < end {
+            self.trip()?;
+        }
+        Ok(())
+    }
+
+    fn median_ns(&mut self, trips: usize) -> Result<f64, Failure> {
+        watch::check();
+        let mut took = Vec::with_capacity(trips);
+        for _ in 0..trips {
+            let start = monotonic_ns();
+            self.trip()?;
+            took.push(monotonic_ns() - start);
+        }
+        took.sort_unstable();
+        Ok(took[trips / 2] as f64)
+    }
+
+    fn trip(&mut self) -> Result<(), Failure> {
+        let sent = self.sent;
+        self.sent += 1;
+        self.tx
+            .send(Deadline::NEVER, |event| fill(event.words_mut(), sent))?;
+        let event = self.rx.recv(Deadline::NEVER)?;
+        self.is_right &= key_of(event.words()) == Some(sent);
+        Ok(())
+    }
+
+    /// Closes the rings; returns whether each event came back as it was sent.
+    fn close(mut self) -> Result<bool, Failure> {
+        self.tx.close()?;
+        let echoed = self.party.answer()?.count;
+        Ok(self.is_right && echoed == self.sent)
+    }
+}

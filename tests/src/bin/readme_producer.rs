@@ -1,0 +1,3 @@
+//! The README's producer, unchanged.
+
+include!(concat!(env!("OUT_DIR"), "/readme_producer.rs"));

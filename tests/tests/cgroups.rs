@@ -1,0 +1,119 @@
+//! A memory cgroup that is smaller than a ring: creating the ring is an error with two numbers, and no process
+//! is killed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use disruptor_mp::{MultiProcessError, build_shared_single_producer, portable_shm_segment_name};
+use myelon_tests::{assert_names, needs_root, skip};
+
+const MIB: u64 = 1 << 20;
+const LIMIT: u64 = 64 * MIB;
+/// The environment variable that makes this program the child of a test. It names the cgroup.
+const GROUP: &str = "TEST_CGROUP";
+
+/// A memory cgroup with a limit. Dropping it removes it; no process may be in it by then.
+struct Group {
+    dir: PathBuf,
+}
+
+impl Group {
+    /// `None` where no memory controller is available.
+    fn new(limit: u64) -> Option<Self> {
+        let name = portable_shm_segment_name("test");
+        let v1 = Path::new("/sys/fs/cgroup/memory");
+        let (top, file) = if v1.join("memory.limit_in_bytes").exists() {
+            (v1, "memory.limit_in_bytes")
+        } else {
+            // in version 2 the controller has to be switched on for children
+            let v2 = Path::new("/sys/fs/cgroup");
+            let _ = std::fs::write(v2.join("cgroup.subtree_control"), "+memory");
+            (v2, "memory.max")
+        };
+        let group = Self {
+            dir: top.join(name),
+        };
+        std::fs::create_dir(&group.dir).ok()?;
+        std::fs::write(group.dir.join(file), limit.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.dir);
+    }
+}
+
+#[test]
+fn a_ring_beyond_the_memory_limit_is_an_error_that_names_the_group() {
+    let test = "a_ring_beyond_the_memory_limit_is_an_error_that_names_the_group";
+    if let Some(group) = std::env::var_os(GROUP) {
+        std::io::stdin()
+            .read_line(&mut String::new())
+            .expect("an order");
+        return in_a_group(Path::new(&group));
+    }
+    if !needs_root(test) {
+        return;
+    }
+    let Some(group) = Group::new(LIMIT) else {
+        return skip(test, "no memory cgroup can be made here");
+    };
+    let mut child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", test])
+        .env(GROUP, &group.dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a child");
+    std::fs::write(group.dir.join("cgroup.procs"), child.id().to_string()).expect("moved");
+    writeln!(child.stdin.take().expect("its input"), "go").expect("it listens");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+        "{output:?}"
+    );
+}
+
+fn in_a_group(group: &Path) {
+    // the ring is in the machine's own tmpfs, so twice the limit has to fit into the machine's memory
+    let ring = |bytes: u64| {
+        let name = portable_shm_segment_name("test");
+        build_shared_single_producer::<u64>(&name, (bytes / 64) as usize).build_zeroed_producer()
+    };
+    let error = ring(LIMIT * 2).expect_err("it is twice as large as the limit");
+    let MultiProcessError::NoSpace {
+        needed_bytes,
+        free_bytes,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert!(
+        needed_bytes >= LIMIT * 2 && (1..LIMIT).contains(&free_bytes),
+        "{error}"
+    );
+    assert_names(
+        &error.to_string(),
+        &[
+            "below the memory limit of cgroup",
+            &group.display().to_string(),
+        ],
+    );
+    // a ring that fits is created, and leaves less space free
+    let tx = ring(LIMIT / 4).expect("it fits");
+    let error = ring(LIMIT).expect_err("it does not fit any more");
+    let MultiProcessError::NoSpace {
+        free_bytes: less, ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert!(less + LIMIT / 8 < free_bytes, "{less} {free_bytes}");
+    tx.destroy().expect("gone");
+}
