@@ -208,13 +208,21 @@ fn ask_consumer<B>(rx: Consumer<Record, B>, what: &str) {
     }
 }
 
-/// Forks a child that inherits every descriptor and stays. Its alarm ends it even if a test does not.
+/// Forks a child that inherits every descriptor and stays. Its alarm ends it even if a test does not. Returns after the
+/// child's fork handlers have run: until then the child holds the parent's locks.
 pub(crate) fn child_that_stays() -> Answer {
+    let (mut reader, writer) = std::io::pipe()?;
     // SAFETY: this process has one thread.
     match unsafe { fork() }? {
-        ForkResult::Parent { child } => Ok(format!("child={child}")),
+        ForkResult::Parent { child } => {
+            drop(writer);
+            reader.read_to_end(&mut Vec::new())?;
+            Ok(format!("child={child}"))
+        }
         ForkResult::Child => {
             nix::unistd::alarm::set(300);
+            // the parent waits for this
+            drop(writer);
             // closes the parent's pipes; otherwise the test would mistake the child for the parent
             for fd in [std::io::stdin().as_raw_fd(), std::io::stdout().as_raw_fd()] {
                 // SAFETY: the child does not use either pipe again.
