@@ -1,3 +1,12 @@
+// The modules, from the lowest layer up. Each may use layer 0 (`disruptor-mp`), and beside it only what its line names.
+//
+// transport         layer 1, messages over rings of frames: nothing else; it re-exports `session`'s names and settings
+// codec             layer 2, values as bytes and bytes as values: `transport`'s limit of a message
+// typed_transport   layer 3, values over messages: `transport`, `codec`
+// session           one scheduler and its workers: `transport`, `codec`, `typed_transport`
+// inference         a fixed group of workers on one ring of events: `transport`'s places, `session`'s prefix of workers
+// prelude           the names that most programs need, of all of these
+
 //! The fastest trusted way to move messages between processes on one machine.
 //!
 //! ```

@@ -17,7 +17,7 @@ const SOURCES: [&str; 9] = [
     "disruptor-mp/src/observability/error.rs",
     "disruptor-mp/src/ring_set.rs",
     "myelon/src/codec/error.rs",
-    "myelon/src/inference.rs",
+    "myelon/src/inference/error.rs",
     "myelon/src/transport/error.rs",
     "myelon/src/typed_transport/error.rs",
 ];

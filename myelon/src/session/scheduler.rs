@@ -8,11 +8,12 @@ use disruptor_mp::{
     MultiProcessResult, RecvError, RingSet, Sequence, SharedMemory, perform_sleep_wait,
 };
 
+use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
 use super::{Places, SCHEDULER_ID};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
-    RunnerMyelonTransportConfig, TransportError, TransportResult, WORKER_PREFIX,
+    TransportError, TransportResult,
 };
 use crate::typed_transport::{
     DecodeError, TypedConsumer, TypedProducer, TypedPublishError, decode,

@@ -8,11 +8,12 @@ use disruptor_mp::{
     SendError, Sequence, SharedMemory, perform_sleep_wait,
 };
 
+use super::config::RunnerMyelonTransportConfig;
 use super::{Places, SCHEDULER_ID};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
-    RunnerMyelonTransportConfig, TransportError, TransportResult,
+    TransportError, TransportResult,
 };
 use crate::typed_transport::{TypedConsumer, TypedProducer, TypedPublishError, TypedServeError};
 

@@ -35,22 +35,18 @@
 mod assembly;
 mod buffer;
 mod clock;
-mod config;
 mod consumer;
 mod error;
 mod frame;
 mod message;
 mod names;
+mod outgoing;
 mod place;
 mod producer;
+mod reservation;
 
 pub use assembly::{Received, ReceivedMessageMeta};
 pub use buffer::{REASSEMBLY_ALIGN, ReassemblyBuffer};
-pub(crate) use config::WORKER_PREFIX;
-pub use config::{
-    DEFAULT_MYELON_RESPONSE_DEPTH, DEFAULT_MYELON_RPC_DEPTH, MyelonTransportConfig,
-    RunnerMyelonTransportConfig,
-};
 pub use consumer::{
     FramedTransportConsumer, MmapFramedTransportConsumer, MyelonWaitStrategy, recv_framed_message,
 };
@@ -60,12 +56,21 @@ pub use frame::{
     frame_flags, is_last_frame, is_single_frame,
 };
 pub use message::Message;
+pub(crate) use names::invalid_name;
 pub use names::{
-    DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout, SEGMENT_NAME_LIMIT_MACOS, compact_session_tag,
-    coordination_cursor_name, ensure_coordination_cursor, validate_segment_name,
+    SEGMENT_NAME_LIMIT_MACOS, coordination_cursor_name, ensure_coordination_cursor,
+    validate_segment_name,
 };
+pub use outgoing::MAX_MESSAGE_BYTES;
 pub use place::RingPlace;
-pub use producer::{
-    FramedTransportProducer, MAX_MESSAGE_BYTES, MmapFramedTransportProducer, Reservation,
-    publish_framed_payload,
+pub use producer::{FramedTransportProducer, MmapFramedTransportProducer, publish_framed_payload};
+pub use reservation::Reservation;
+
+// What concerns a session belongs to it, and has its public names here.
+pub use crate::session::config::{
+    DEFAULT_MYELON_RESPONSE_DEPTH, DEFAULT_MYELON_RPC_DEPTH, MyelonTransportConfig,
+    RunnerMyelonTransportConfig,
+};
+pub use crate::session::names::{
+    DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout, compact_session_tag,
 };

@@ -1,57 +1,12 @@
-//! Names of segments: which names every system accepts, and how the rings of a session are named.
+//! Names of segments that every system accepts, and the name of what coordinates a ring.
 
-use core::hash::Hasher;
-use std::path::Path;
-
-use disruptor_mp::{Event, MmapTransportLayout, Producer, RingState};
-use siphasher::sip::SipHasher24;
+use disruptor_mp::{Event, Producer, RingState};
 
 use super::error::{TransportError, TransportResult};
 
 /// The longest name of a shared memory segment on macOS, in bytes: `PSHMNAMLEN` in its `sys/posix_shm.h` is 31, which
 /// counts a leading slash and, in older kernels, the NUL at the end.
 pub const SEGMENT_NAME_LIMIT_MACOS: usize = 29;
-
-/// The default prefix of the names of a session's rings.
-pub const DEFAULT_TRANSPORT_PREFIX: &str = "myl";
-
-/// Letters and digits that stay distinct on every file system and that readers do not confuse (Crockford's base
-/// 32).
-const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-
-/// Digits of a session's tag, which has 64 bits: five bits a digit.
-const TAG_DIGITS: usize = 13;
-
-/// The longest prefix in bytes: the room that the rest of a ring's longest name leaves.
-const PREFIX_BYTES_MAX: usize = SEGMENT_NAME_LIMIT_MACOS - TAG_DIGITS - "--r9999".len();
-
-/// A short name for a session, computed from its whole label: 13 lower-case letters and digits. The same label
-/// has the same tag in every build and on every machine (SipHash-2-4 with a key of zeros). Among a million
-/// labels, the chance that any two have the same tag is less than one in ten million.
-///
-/// # Errors
-///
-/// [`TransportError::InvalidName`] for an empty label. Any other text is accepted.
-///
-/// # Examples
-///
-/// ```
-/// use myelon::transport::compact_session_tag;
-///
-/// assert_eq!(compact_session_tag("llama-70b")?, compact_session_tag("llama-70b")?);
-/// assert_ne!(compact_session_tag("a-session")?, compact_session_tag("b-session")?);
-/// # Ok::<(), myelon::TransportError>(())
-/// ```
-pub fn compact_session_tag(label: &str) -> TransportResult<String> {
-    if label.is_empty() {
-        return Err(invalid(label, "a session's label is not empty"));
-    }
-    let mut hasher = SipHasher24::new();
-    hasher.write(label.as_bytes());
-    let hash = hasher.finish();
-    let digit = |place: usize| char::from(DIGITS[(hash >> (5 * place)) as usize & 31]);
-    Ok((0..TAG_DIGITS).rev().map(digit).collect())
-}
 
 /// Checks that every system accepts `name` as the name of a segment: ASCII letters, digits, `-`, `_` and `.`,
 /// no dot at the start, and at most [`SEGMENT_NAME_LIMIT_MACOS`] bytes.
@@ -72,19 +27,19 @@ pub fn compact_session_tag(label: &str) -> TransportResult<String> {
 pub fn validate_segment_name(name: &str) -> TransportResult<()> {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() {
-        Err(invalid(name, "it is empty"))
+        Err(invalid_name(name, "it is empty"))
     } else if name.len() > SEGMENT_NAME_LIMIT_MACOS {
-        Err(invalid(
+        Err(invalid_name(
             name,
             "it is longer than the 29 bytes that macOS takes",
         ))
     } else if name.starts_with('.') {
-        Err(invalid(
+        Err(invalid_name(
             name,
             "it starts with a dot: those are kept for temporary files",
         ))
     } else if !name.chars().all(is_fine) {
-        Err(invalid(
+        Err(invalid_name(
             name,
             "it has other characters than ASCII letters, digits, '-', '_' and '.'",
         ))
@@ -93,7 +48,7 @@ pub fn validate_segment_name(name: &str) -> TransportResult<()> {
     }
 }
 
-fn invalid(name: &str, reason: &'static str) -> TransportError {
+pub(crate) fn invalid_name(name: &str, reason: &'static str) -> TransportError {
     TransportError::InvalidName {
         name: name.to_owned(),
         reason,
@@ -124,153 +79,4 @@ pub fn coordination_cursor_name(ring: &str) -> String {
 /// ```
 pub fn ensure_coordination_cursor<E: Event, B>(ring: &Producer<E, B>) -> RingState {
     ring.ring_state()
-}
-
-/// The names of a session's rings: one ring on which the scheduler sends to all workers, and one ring for each
-/// worker's answers. Both sides compute the names from the same label.
-///
-/// # Examples
-///
-/// ```
-/// use myelon::MyelonTransportLayout;
-///
-/// let layout = MyelonTransportLayout::for_session("llama-70b")?;
-/// assert_eq!(layout.rpc_ring_name(), "myl-6mahex05sx5f8-q");
-/// assert_eq!(layout.response_ring_name(3), "myl-6mahex05sx5f8-r3");
-/// # Ok::<(), myelon::TransportError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MyelonTransportLayout {
-    stem: String,
-}
-
-impl MyelonTransportLayout {
-    /// The names for a session's label.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::InvalidName`] for an empty label.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::MyelonTransportLayout;
-    ///
-    /// assert_eq!(MyelonTransportLayout::for_session("a")?, MyelonTransportLayout::for_session("a")?);
-    /// assert!(MyelonTransportLayout::for_session("").is_err());
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
-    pub fn for_session(label: &str) -> TransportResult<Self> {
-        Self::for_session_with_prefix(DEFAULT_TRANSPORT_PREFIX, label)
-    }
-
-    /// The names for a session's label, with another prefix: up to 9 ASCII letters and digits.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::InvalidName`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::MyelonTransportLayout;
-    ///
-    /// let layout = MyelonTransportLayout::for_session_with_prefix("prod", "llama-70b")?;
-    /// assert_eq!(layout.rpc_ring_name(), "prod-6mahex05sx5f8-q");
-    /// assert!(MyelonTransportLayout::for_session_with_prefix("ten-letters", "llama-70b").is_err());
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
-    pub fn for_session_with_prefix(prefix: &str, label: &str) -> TransportResult<Self> {
-        validate_segment_name(prefix)?;
-        if prefix.len() > PREFIX_BYTES_MAX {
-            return Err(invalid(prefix, "a prefix has 9 bytes at the most"));
-        }
-        let tag = compact_session_tag(label)?;
-        Ok(Self {
-            stem: format!("{prefix}-{tag}"),
-        })
-    }
-
-    /// The ring from the scheduler to all workers.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::MyelonTransportLayout;
-    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
-    /// assert_eq!(layout.rpc_ring_name(), "myl-6mahex05sx5f8-q");
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
-    pub fn rpc_ring_name(&self) -> String {
-        format!("{}-q", self.stem)
-    }
-
-    /// The ring from the worker `rank` to the scheduler.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::MyelonTransportLayout;
-    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
-    /// assert_eq!(layout.response_ring_name(0), "myl-6mahex05sx5f8-r0");
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
-    pub fn response_ring_name(&self, rank: usize) -> String {
-        format!("{}-r{rank}", self.stem)
-    }
-
-    /// The file of the ring from the scheduler to all workers, in the directory `root`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::MyelonTransportLayout;
-    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
-    /// assert_eq!(layout.rpc_mmap_layout("/rings").path().to_str(), Some("/rings/myl-6mahex05sx5f8-q"));
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
-    pub fn rpc_mmap_layout(&self, root: impl AsRef<Path>) -> MmapTransportLayout {
-        MmapTransportLayout::new(root, self.rpc_ring_name())
-    }
-
-    /// The file of the ring from the worker `rank` to the scheduler, in the directory `root`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::MyelonTransportLayout;
-    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
-    /// let file = layout.response_mmap_layout("/rings", 3);
-    /// assert_eq!(file.path().to_str(), Some("/rings/myl-6mahex05sx5f8-r3"));
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
-    pub fn response_mmap_layout(&self, root: impl AsRef<Path>, rank: usize) -> MmapTransportLayout {
-        MmapTransportLayout::new(root, self.response_ring_name(rank))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The expected value was computed once with another implementation, which passed the test vector of
-    /// SipHash-2-4's authors.
-    #[test]
-    fn tags_are_the_same_in_every_build() {
-        assert_eq!(
-            compact_session_tag("llama-70b").expect("a tag"),
-            "6mahex05sx5f8"
-        );
-    }
-
-    #[test]
-    fn every_name_fits_every_system() {
-        let prefix = "x".repeat(PREFIX_BYTES_MAX);
-        let layout = MyelonTransportLayout::for_session_with_prefix(&prefix, "s").expect("names");
-        for rank in [0, 9, 9999] {
-            let name = layout.response_ring_name(rank);
-            validate_segment_name(&name).expect(&name);
-        }
-        validate_segment_name(&layout.rpc_ring_name()).expect("fits");
-    }
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::consumer::MyelonWaitStrategy;
-use super::error::TransportResult;
 use super::names::{DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout};
+use crate::transport::{MyelonWaitStrategy, TransportResult};
 
 /// The prefix of workers' consumer ids: worker 3 is `worker_3`.
 pub(crate) const WORKER_PREFIX: &str = "worker";
@@ -234,7 +233,7 @@ impl RunnerMyelonTransportConfig {
     ///
     /// # Errors
     ///
-    /// [`TransportError::InvalidName`](super::TransportError::InvalidName).
+    /// [`TransportError::InvalidName`](crate::TransportError::InvalidName).
     ///
     /// # Examples
     ///

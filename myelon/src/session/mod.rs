@@ -18,6 +18,8 @@
 //! they receive the end. From the close on, no worker waits for space, whatever its deadline, and a message
 //! that a worker sends without a request is refused with [`TransportError::SessionClosed`].
 
+pub(crate) mod config;
+pub(crate) mod names;
 mod scheduler;
 mod worker;
 
@@ -25,13 +27,14 @@ use std::path::{Path, PathBuf};
 
 use disruptor_mp::{DisruptorBuilder, MappedFile, MmapTransportLayout, SharedMemory};
 
+pub(crate) use config::WORKER_PREFIX;
 pub use scheduler::{MissingWorker, Scheduler};
 pub use worker::Worker;
 
-use crate::transport::{
-    FramedTransportFrame, MyelonTransportLayout, RingPlace, RunnerMyelonTransportConfig,
-    TransportError, TransportResult,
-};
+use config::RunnerMyelonTransportConfig;
+use names::MyelonTransportLayout;
+
+use crate::transport::{FramedTransportFrame, RingPlace, TransportError, TransportResult};
 
 /// The scheduler's id on its workers' rings.
 const SCHEDULER_ID: &str = "scheduler";

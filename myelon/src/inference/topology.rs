@@ -1,7 +1,4 @@
-//! A fixed group of workers in which each worker receives every event of one ring: the topology of layer 0,
-//! without messages.
-//!
-//! For messages and answers to them, see [`session`](crate::session).
+//! The topology itself: its ring, its scheduler and its workers.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -9,132 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use disruptor_mp::{
-    Consumer, DisruptorBuilder, Event, MappedFile, MmapTransportLayout, MultiProcessError,
-    Producer, SharedMemory,
+    Consumer, DisruptorBuilder, Event, MappedFile, MmapTransportLayout, Producer, SharedMemory,
 };
 
-use crate::transport::{RingPlace, WORKER_PREFIX};
-
-/// The result of a topology's calls.
-///
-/// # Examples
-///
-/// ```
-/// use myelon::{FixedTopology, InferenceTopologyResult, SharedConsumer};
-///
-/// fn attach(topology: &FixedTopology) -> InferenceTopologyResult<SharedConsumer<u64>> {
-///     topology.attach_worker(0)
-/// }
-/// ```
-pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
-
-/// Errors of a topology.
-///
-/// # Examples
-///
-/// ```
-/// use myelon::{FixedTopology, InferenceTopologyError, WorkerCount};
-///
-/// let topology = FixedTopology::new("doc", 64, WorkerCount::Two);
-/// let error = topology.worker_consumer_id(2).unwrap_err();
-/// assert!(matches!(error, InferenceTopologyError::NoSuchWorker { index: 2, workers: 2 }));
-/// assert_eq!(error.to_string(), "there is no worker 2: the topology has 2, numbered from 0");
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InferenceTopologyError {
-    /// The number of workers is outside the range of a topology.
-    #[error("a fixed topology has 2 to 8 workers, not {found}: take a session for other numbers")]
-    WorkerCount {
-        /// The number that was given.
-        found: usize,
-    },
-    /// A worker that the topology does not have.
-    #[error("there is no worker {index}: the topology has {workers}, numbered from 0")]
-    NoSuchWorker {
-        /// The number that was given.
-        index: usize,
-        /// How many workers the topology has.
-        workers: usize,
-    },
-    /// The ring could not be created, opened or attached.
-    #[error(transparent)]
-    Ring(#[from] MultiProcessError),
-}
-
-/// How many workers a [`FixedTopology`] has.
-///
-/// # Examples
-///
-/// ```
-/// use myelon::WorkerCount;
-///
-/// assert_eq!(WorkerCount::from_usize(4), Some(WorkerCount::Four));
-/// assert_eq!(WorkerCount::Four.as_usize(), 4);
-/// let error = WorkerCount::try_from(9).unwrap_err();
-/// assert_eq!(error.to_string(), "a fixed topology has 2 to 8 workers, not 9: take a session for other numbers");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WorkerCount {
-    /// 2
-    Two = 2,
-    /// 3
-    Three,
-    /// 4
-    Four,
-    /// 5
-    Five,
-    /// 6
-    Six,
-    /// 7
-    Seven,
-    /// 8
-    Eight,
-}
-
-impl WorkerCount {
-    /// The count as a number.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(myelon::WorkerCount::Eight.as_usize(), 8);
-    /// ```
-    pub const fn as_usize(self) -> usize {
-        self as usize
-    }
-
-    /// The count with this number; `None` outside 2 to 8. `try_from` returns an error instead.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::WorkerCount;
-    ///
-    /// assert_eq!(WorkerCount::from_usize(8), Some(WorkerCount::Eight));
-    /// assert_eq!(WorkerCount::from_usize(1), None);
-    /// ```
-    pub const fn from_usize(workers: usize) -> Option<Self> {
-        Some(match workers {
-            2 => Self::Two,
-            3 => Self::Three,
-            4 => Self::Four,
-            5 => Self::Five,
-            6 => Self::Six,
-            7 => Self::Seven,
-            8 => Self::Eight,
-            _ => return None,
-        })
-    }
-}
-
-impl TryFrom<usize> for WorkerCount {
-    type Error = InferenceTopologyError;
-
-    fn try_from(found: usize) -> InferenceTopologyResult<Self> {
-        Self::from_usize(found).ok_or(InferenceTopologyError::WorkerCount { found })
-    }
-}
+use super::error::{InferenceTopologyError, InferenceTopologyResult};
+use super::worker_count::WorkerCount;
+use crate::session::WORKER_PREFIX;
+use crate::transport::RingPlace;
 
 /// One scheduler and a fixed number of workers on one ring of events. Each worker receives every event, and a
 /// worker that comes late or comes back misses none.
@@ -411,6 +289,8 @@ impl<B: sealed::Backing> FixedTopology<B> {
     ///
     /// [`InferenceTopologyError::Ring`]. A [`MultiProcessError::CoordinationTimeout`] in it names the missing
     /// workers by id.
+    ///
+    /// [`MultiProcessError::CoordinationTimeout`]: disruptor_mp::MultiProcessError::CoordinationTimeout
     ///
     /// # Examples
     ///

@@ -1,148 +1,14 @@
-//! Receiving values, and messages that are read in place.
+//! Receiving one message: as a value, as bytes, in place, or by the table of its kind.
 
-use disruptor_mp::{
-    CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
-    MultiProcessResult, RecvError, SharedMemory,
-};
+use disruptor_mp::{Deadline, RecvError};
 
-use super::error::{DecodeError, TypedRecvError};
-use super::kinds::KindTable;
-use super::producer::SHOWN_EVERY;
+use super::super::error::{DecodeError, TypedRecvError};
+use super::super::kinds::KindTable;
+use super::TypedConsumer;
 use crate::codec::{Codec, CodecError, ZeroCopyCodec};
-use crate::transport::{
-    FramedTransportConsumer, FramedTransportFrame, Message, MyelonWaitStrategy, ReassemblyBuffer,
-    RingPlace, TransportResult,
-};
-
-/// Receives every message of a ring of frames, in order, as a value of any [`Codec`]. [`MmapTypedConsumer`] is
-/// this type.
-///
-/// # Examples
-///
-/// ```
-/// # #[cfg(feature = "bincode")] {
-/// use myelon::codec::Bincode;
-/// use myelon::transport::FixedFrame;
-/// use myelon::{Deadline, MyelonWaitStrategy, TypedConsumer, TypedProducer};
-///
-/// let name = myelon::portable_shm_segment_name("doc");
-/// let mut tx = TypedProducer::<FixedFrame<1024>>::create(&name, 64)?;
-/// let mut rx = TypedConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
-/// tx.publish_raw(b"no pair of numbers", 9)?;
-/// tx.publish(&Bincode((1_u32, 2_u32)), 1)?;
-/// let error = rx.recv::<Bincode<(u32, u32)>>(Deadline::NEVER).unwrap_err();
-/// assert!(error.to_string().starts_with("a message of kind 9 and 18 bytes was dropped"));
-/// let (kind, pair) = rx.recv::<Bincode<(u32, u32)>>(Deadline::NEVER)?;
-/// assert_eq!((kind, pair.into_inner()), (1, (1, 2)));
-/// # }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct TypedConsumer<F: FramedTransportFrame, B = SharedMemory> {
-    raw: FramedTransportConsumer<F, B>,
-    decoded: u64,
-}
-
-/// Receives values from a ring in a mapped file.
-///
-/// # Examples
-///
-/// ```
-/// # #[cfg(feature = "bincode")] {
-/// use myelon::codec::Bincode;
-/// use myelon::transport::FixedFrame;
-/// use myelon::{Deadline, MmapTransportLayout, MmapTypedConsumer, MyelonWaitStrategy, TypedProducer};
-///
-/// # let name = myelon::portable_shm_segment_name("doc");
-/// let layout = MmapTransportLayout::new(std::env::temp_dir(), &name);
-/// let mut tx = TypedProducer::<FixedFrame<64>, _>::create(&layout, 8)?;
-/// let mut rx = MmapTypedConsumer::<FixedFrame<64>>::attach(&layout, 8, MyelonWaitStrategy::Block)?;
-/// tx.publish(&Bincode(7_u64), 1)?;
-/// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(7_u64)));
-/// # }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub type MmapTypedConsumer<F> = TypedConsumer<F, MappedFile>;
+use crate::transport::{FramedTransportFrame, Message, ReassemblyBuffer};
 
 impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
-    /// Attaches to the ring `place`: see [`FramedTransportConsumer::attach`]. Never waits.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](crate::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::transport::FixedFrame;
-    /// use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
-    ///
-    /// # let name = &myelon::portable_shm_segment_name("doc");
-    /// let _tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?;
-    /// let rx = TypedConsumer::<FixedFrame<64>>::attach(name, 8, MyelonWaitStrategy::Block)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn attach(
-        place: impl RingPlace<B>,
-        depth: usize,
-        strategy: MyelonWaitStrategy,
-    ) -> TransportResult<Self> {
-        FramedTransportConsumer::attach(place, depth, strategy).map(Self::over)
-    }
-
-    /// As [`attach`](Self::attach), with an explicit id. The consumer's place in the ring outlives its process.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](crate::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::transport::FixedFrame;
-    /// use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
-    ///
-    /// # let name = &myelon::portable_shm_segment_name("doc");
-    /// let _tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?;
-    /// let mut rx = TypedConsumer::<FixedFrame<64>>::attach_with_consumer_id(name, 8, "reader", MyelonWaitStrategy::Block)?;
-    /// assert_eq!(rx.raw().consumer_id(), "reader");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn attach_with_consumer_id(
-        place: impl RingPlace<B>,
-        depth: usize,
-        id: &str,
-        strategy: MyelonWaitStrategy,
-    ) -> TransportResult<Self> {
-        FramedTransportConsumer::attach_with_consumer_id(place, depth, id, strategy).map(Self::over)
-    }
-
-    /// The consumer that `builder` builds, with every option that layer 0 has.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](crate::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::TypedConsumer;
-    /// use myelon::transport::FixedFrame;
-    ///
-    /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let _tx = ring.producer()?;
-    /// let rx = TypedConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
-        FramedTransportConsumer::from_builder(builder).map(Self::over)
-    }
-
-    fn over(mut raw: FramedTransportConsumer<F, B>) -> Self {
-        raw.show_counter(CounterId::CODEC_DECODED, 0);
-        Self { raw, decoded: 0 }
-    }
-
     /// The next message's kind and value; waits for the message until the deadline.
     ///
     /// # Errors
@@ -272,11 +138,11 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     }
 
     /// The next message without decoding it; waits for it until the deadline: see
-    /// [`FramedTransportConsumer::recv`].
+    /// [`FramedTransportConsumer::recv`](crate::FramedTransportConsumer::recv).
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportConsumer::recv`].
+    /// As [`FramedTransportConsumer::recv`](crate::FramedTransportConsumer::recv).
     ///
     /// # Examples
     ///
@@ -301,7 +167,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportConsumer::recv`].
+    /// As [`FramedTransportConsumer::recv`](crate::FramedTransportConsumer::recv).
     ///
     /// # Examples
     ///
@@ -328,7 +194,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportConsumer::recv`].
+    /// As [`FramedTransportConsumer::recv`](crate::FramedTransportConsumer::recv).
     ///
     /// # Examples
     ///
@@ -445,86 +311,6 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         Ok(result)
     }
 
-    /// Handles the messages that are available and returns how many there were, including those that could not
-    /// be decoded. It takes in at most one ring's worth of frames. Never waits.
-    ///
-    /// # Errors
-    ///
-    /// As [`FramedTransportConsumer::process_available_messages`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// for number in 1..4_u64 {
-    ///     tx.publish(&Bincode(number), 1)?;
-    /// }
-    /// let mut sum = 0;
-    /// let count = rx.process_available::<Bincode<u64>>(|_kind, number| sum += number.map_or(0, |it| it.0))?;
-    /// assert_eq!((count, sum), (3, 6));
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn process_available<T: Codec>(
-        &mut self,
-        mut handle: impl FnMut(u8, Result<T, DecodeError>),
-    ) -> Result<usize, RecvError> {
-        let mut decoded = 0;
-        let handled = self.raw.process_available_messages(|kind, bytes| {
-            let value = T::decode(bytes).map_err(|source| failed(kind, bytes, source));
-            decoded += u64::from(value.is_ok());
-            handle(kind, value);
-        });
-        self.count_burst(decoded);
-        handled
-    }
-
-    /// As [`process_available`](Self::process_available), but the messages are read in place.
-    ///
-    /// # Errors
-    ///
-    /// As [`FramedTransportConsumer::process_available_messages`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "rkyv")] {
-    /// # use myelon::codec::Rkyv;
-    /// # use myelon::{TypedConsumer, TypedProducer, transport::AlignedFixedFrame};
-    /// # let ring = myelon::HeapRing::<AlignedFixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Rkyv(vec![1_u32, 2]), 1)?;
-    /// tx.publish(&Rkyv(vec![3_u32]), 1)?;
-    /// let mut count = 0;
-    /// rx.process_available_zero_copy::<Rkyv<Vec<u32>>, _>(|_kind, numbers| {
-    ///     count += numbers.map_or(0, |numbers| numbers.len());
-    /// })?;
-    /// assert_eq!(count, 3);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn process_available_zero_copy<T, H>(&mut self, mut handle: H) -> Result<usize, RecvError>
-    where
-        T: ZeroCopyCodec,
-        H: for<'a> FnMut(u8, Result<T::Archived<'a>, DecodeError>),
-    {
-        let mut decoded = 0;
-        let handled = self.raw.process_available_messages(|kind, bytes| {
-            let archived = T::access(bytes).map_err(|source| failed(kind, bytes, source));
-            decoded += u64::from(archived.is_ok());
-            handle(kind, archived);
-        });
-        self.count_burst(decoded);
-        handled
-    }
-
     /// Hands the next message to the handler that `table` has for the message's kind, and returns the kind.
     /// Waits for the message until the deadline.
     ///
@@ -569,145 +355,6 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         handled?;
         self.count();
         Ok(kind)
-    }
-
-    #[inline(always)]
-    pub(crate) fn count(&mut self) {
-        self.decoded += 1;
-        if self.decoded.is_multiple_of(SHOWN_EVERY) {
-            self.show();
-        }
-    }
-
-    fn count_burst(&mut self, decoded: u64) {
-        if decoded > 0 {
-            self.decoded += decoded;
-            self.show();
-        }
-    }
-
-    #[cold]
-    fn show(&mut self) {
-        self.raw
-            .show_counter(CounterId::CODEC_DECODED, self.decoded);
-    }
-
-    /// Shows this consumer's counters in `file`: those of its ring, those of its frames, and the number of
-    /// messages that were decoded. That number is brought up to date every 64 messages.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Counters`](crate::TransportError::Counters); then nothing has changed.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// use myelon::{CounterId, CountersFile};
-    ///
-    /// let file = CountersFile::anonymous();
-    /// rx.attach_counters(&file)?;
-    /// assert!(file.snapshot().iter().any(|it| it.id == CounterId::CODEC_DECODED));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
-        self.show();
-        self.raw.attach_counters(file)
-    }
-
-    /// This consumer's counters as they are now. If they are attached to a file, the file is brought up to
-    /// date.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Bincode(7_u64), 1)?;
-    /// rx.recv::<Bincode<u64>>(Deadline::NEVER)?;
-    /// let counters = rx.counters();
-    /// assert!(counters.iter().any(|it| it.id.get() == 0x34 && it.value == 1), "one decoded");
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn counters(&mut self) -> Vec<CounterSnapshot> {
-        self.show();
-        self.raw.counters()
-    }
-
-    /// The framed transport that carries the messages.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// rx.raw().limit_message_bytes(1 << 20);
-    /// assert_eq!(rx.raw().received().messages, 0);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn raw(&mut self) -> &mut FramedTransportConsumer<F, B> {
-        &mut self.raw
-    }
-
-    /// Detaches for good: see [`Consumer::leave`](disruptor_mp::Consumer::leave).
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](crate::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// let rx = TypedConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
-    /// rx.leave()?;
-    /// assert!(!tx.raw().discover_consumer_id("reader"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn leave(self) -> MultiProcessResult<()> {
-        self.raw.leave()
-    }
-
-    /// Detaches, as dropping does, but returns the errors.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::Ring`](crate::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// let builder = || ring.builder().with_consumer_id("reader");
-    /// TypedConsumer::from_builder(builder())?.detach()?;
-    /// assert!(tx.raw().discover_consumer_id("reader"), "its place is kept");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn detach(self) -> MultiProcessResult<()> {
-        self.raw.detach()
     }
 }
 
@@ -756,7 +403,11 @@ fn ended<T>(error: RecvError) -> Result<T, TypedRecvError> {
 }
 
 #[cold]
-pub(super) fn failed(kind: u8, bytes: &[u8], source: CodecError) -> DecodeError {
+pub(in crate::typed_transport) fn failed(
+    kind: u8,
+    bytes: &[u8],
+    source: CodecError,
+) -> DecodeError {
     DecodeError {
         kind,
         len: bytes.len(),
