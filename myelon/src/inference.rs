@@ -44,7 +44,7 @@ pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
 #[non_exhaustive]
 pub enum InferenceTopologyError {
     /// The number of workers is outside the range of a topology.
-    #[error("a fixed topology has 2 to 8 workers, not {found}: take a session for other numbers")]
+    #[error("a fixed topology has 2 to 8 workers, not {found}: use a session for other numbers")]
     WorkerCount {
         /// The number that was given.
         found: usize,
@@ -72,7 +72,7 @@ pub enum InferenceTopologyError {
 /// assert_eq!(WorkerCount::from_usize(4), Some(WorkerCount::Four));
 /// assert_eq!(WorkerCount::Four.as_usize(), 4);
 /// let error = WorkerCount::try_from(9).unwrap_err();
-/// assert_eq!(error.to_string(), "a fixed topology has 2 to 8 workers, not 9: take a session for other numbers");
+/// assert_eq!(error.to_string(), "a fixed topology has 2 to 8 workers, not 9: use a session for other numbers");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkerCount {
