@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(rx);
     assert!(
         !layout.path().exists(),
-        "who drains it takes the file along"
+        "the consumer that drains it takes the file along"
     );
     println!("20 orders, read in two sittings");
     Ok(())

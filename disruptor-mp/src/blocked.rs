@@ -334,7 +334,7 @@ pub(crate) fn leave_word<E: Event>(segment: &Segment<E>, id: &ConsumerId) {
         is_here: false,
     };
     if let Err(error) = lines::leave_word(segment.control(), segment.locks(), who) {
-        tracing::debug!(ring = %segment.shown, id = %id.text(), ?error, "no word of the removal is left");
+        tracing::debug!(ring = %segment.shown, id = %id.text(), ?error, "could not leave a record of the removal");
     }
 }
 

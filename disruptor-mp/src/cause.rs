@@ -43,8 +43,8 @@ const STACK_BYTES: u64 = 2 << 20;
 pub enum SystemCause {
     /// The ring's file may not be written by this user.
     #[error(
-        "it belongs to {owner} with mode {mode:04o}, and producers and consumers need to read and write it: its producer \
-         grants that with with_mode(0o660) and a group that all are in, and the others say allow_any_owner()"
+        "it belongs to {owner} with mode {mode:04o}, but producers and consumers must read and write it: create the ring \
+         with with_mode(0o660) and a group that all of them share, and call allow_any_owner() in the others"
     )]
     NoWriteAccess {
         /// The file's owner.
@@ -54,8 +54,8 @@ pub enum SystemCause {
     },
     /// The ring's file may not be read by this user.
     #[error(
-        "it belongs to {owner} with mode {mode:04o}, and an observer needs to read it: its producer grants that with \
-         with_mode(0o640) and a group that both are in, and the observer says allow_any_owner()"
+        "it belongs to {owner} with mode {mode:04o}, but an observer must read it: create the ring with \
+         with_mode(0o640) and a group that both share, and call allow_any_owner() in the observer"
     )]
     NoReadAccess {
         /// The file's owner.
@@ -65,7 +65,7 @@ pub enum SystemCause {
     },
     /// This user may not use the directory.
     #[error(
-        "{caller} may not {what} '{path}', which belongs to {owner} with mode {mode:04o}: let that user, or choose another \
+        "{caller} may not {what} '{path}', which belongs to {owner} with mode {mode:04o}: let that user do it, or choose another \
          directory"
     )]
     Directory {
@@ -82,8 +82,8 @@ pub enum SystemCause {
     },
     /// In a sticky directory, only the owner of a file may remove its name.
     #[error(
-        "'{path}' is sticky, and only {owner}, whose file it is, may remove a name there: the file stays until a producer of \
-         that user takes it over or replaces it"
+        "the directory '{path}' is sticky, so only the file's owner, {owner}, may remove the file's name: the file stays \
+         until a producer of that user takes it over or replaces it"
     )]
     Sticky {
         /// The directory.
@@ -103,8 +103,8 @@ pub enum SystemCause {
     },
     /// This system has no locks of open file descriptions.
     #[error(
-        "this system has no locks of open file descriptions (F_OFD_SETLK, Linux 3.15), by which a ring tells who is alive: \
-         use another kernel or sandbox"
+        "this system has no locks of open file descriptions (F_OFD_SETLK, Linux 3.15), which a ring needs to tell which \
+         processes are alive: use another kernel or sandbox"
     )]
     NoFileLocks,
     /// More memory would be locked than the process may lock.
@@ -163,7 +163,7 @@ pub enum SystemCause {
     },
     /// The user's quota is used up.
     #[error(
-        "the disk quota of {caller} is used up there (quota -s), whatever else is free: raise it, or choose another directory"
+        "the disk quota of {caller} for this file system is used up (see quota -s): raise it, or choose another directory"
     )]
     Quota {
         /// The user of this process.

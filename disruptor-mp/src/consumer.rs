@@ -521,7 +521,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// R11: as [`ConsumerCore::is_abandoned`]; false if the system cannot tell.
     fn is_left_alone(&self) -> bool {
         self.core.is_abandoned(self.segment.locks()).unwrap_or_else(|error| {
-            tracing::warn!(ring = %self.segment.shown, %error, "could not look whether the producer is alive");
+            tracing::warn!(ring = %self.segment.shown, %error, "could not probe the producer's lock");
             false
         })
     }

@@ -16,7 +16,7 @@ fn read_as<T>(name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>)
     let text = value.to_string_lossy();
     let parsed = parse(text.trim());
     if parsed.is_none() {
-        tracing::warn!(variable = name, value = %text, "not {expected}: ignored");
+        tracing::warn!(variable = name, value = %text, "the variable is not {expected} and is ignored");
     }
     parsed
 }

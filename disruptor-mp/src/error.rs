@@ -89,8 +89,8 @@ pub enum MultiProcessError {
     },
     /// The name belongs to something that is not a ring.
     #[error(
-        "'{path}' is not a ring but {found}: choose another name, or, if nobody uses it, remove it by hand; it was left as \
-         it is"
+        "'{path}' is not a ring but {found}: choose another name, or, if no process uses it, remove it by hand; it was left \
+         as it is"
     )]
     NotARing {
         /// The path.
@@ -114,7 +114,7 @@ pub enum MultiProcessError {
         caller: String,
     },
     /// The segment cannot be replaced while processes count on it.
-    #[error("ring '{name}' cannot be replaced: {who}; let them go first, or call recreate()")]
+    #[error("ring '{name}' cannot be replaced: {who}")]
     InUse {
         /// The ring's name.
         name: String,
@@ -147,7 +147,7 @@ pub enum MultiProcessError {
         limited_by: String,
     },
     /// The name is not valid for a ring.
-    #[error("'{name}' is no name for a ring: {reason}")]
+    #[error("'{name}' is not a valid ring name: {reason}")]
     InvalidName {
         /// The name that was given.
         name: String,
@@ -165,7 +165,7 @@ pub enum MultiProcessError {
         reason: &'static str,
     },
     /// The id is not valid for a consumer.
-    #[error("'{id}' is no consumer id: {reason}")]
+    #[error("'{id}' is not a valid consumer id: {reason}")]
     InvalidConsumerId {
         /// The id that was given.
         id: String,
@@ -174,7 +174,7 @@ pub enum MultiProcessError {
     },
     /// All consumer lines are in use.
     #[error(
-        "ring '{name}' has all of its {max} consumers; away, and removable with remove_consumer: {away:?}"
+        "ring '{name}' already has its maximum of {max} consumers; remove_consumer can remove those that are away: {away:?}"
     )]
     TooManyConsumers {
         /// The ring's name.
@@ -219,7 +219,9 @@ pub enum MultiProcessError {
         newest: Sequence,
     },
     /// Consumers that were waited for did not come.
-    #[error("ring '{name}': after {waited:?} still missing: {missing:?}")]
+    #[error(
+        "ring '{name}': still missing after {waited:?}: {missing:?}; start them, or wait longer"
+    )]
     CoordinationTimeout {
         /// The ring's name.
         name: String,
@@ -229,7 +231,7 @@ pub enum MultiProcessError {
         waited: Duration,
     },
     /// The wait for consumers, or for the ring, was cancelled.
-    #[error("ring '{name}': the wait was cancelled while still missing: {missing:?}")]
+    #[error("ring '{name}': the wait was cancelled; still missing: {missing:?}")]
     CoordinationCancelled {
         /// The ring's name.
         name: String,
@@ -281,7 +283,7 @@ pub enum MultiProcessError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the ring is full; blocked_on() says who holds it")]
+#[error("the ring is full; blocked_on() names the consumer that holds it")]
 pub struct RingBufferFull;
 
 /// A batch does not fit at present, or never will.
@@ -385,7 +387,7 @@ pub enum RecvError {
     /// leads to another ring.
     #[error(
         "the producer died ({owner}), and the ring's name was removed or leads to another ring: no successor can take \
-         over, attach anew (names are removed by rm, by systemd's RemoveIPC at logout, by cleaners of temporary files)"
+         over, so attach again (names are removed by rm, by systemd's RemoveIPC at logout, by cleaners of temporary files)"
     )]
     NameRemoved {
         /// The producer, in words.
@@ -397,7 +399,7 @@ pub enum RecvError {
     /// events that are known to be sound.
     #[error(
         "the machine was restarted without an orderly end of the ring, or its file was copied or restored: {events} events \
-         or more are in doubt and not delivered; call again to go on behind them"
+         or more are in doubt and not delivered; call again to go on after them"
     )]
     InDoubt {
         /// How many, as far as the file shows: events that never came to the disk are not counted.

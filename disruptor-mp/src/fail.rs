@@ -13,7 +13,7 @@
 /// A step. Does nothing in ordinary builds.
 #[cfg(not(all(test, loom)))]
 #[inline(always)]
-#[allow(unused_variables, reason = "ordinary builds do not look at the name")]
+#[allow(unused_variables, reason = "ordinary builds do not use the name")]
 pub(crate) fn point(name: &'static str) {
     #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
     armed::point(name);

@@ -297,7 +297,7 @@ impl fmt::Display for RequiredConsumerAlert {
 pub enum RequiredConsumerError {
     /// Required consumers did not register in time. The next managed publish waits for them again.
     #[error(
-        "required consumers that have not come: {missing:?}; start them, or take them out of required_consumer_ids"
+        "required consumers have not come: {missing:?}; start them, or take them out of required_consumer_ids"
     )]
     StartupTimeout {
         /// Their ids.
@@ -308,7 +308,7 @@ pub enum RequiredConsumerError {
     #[error(
         "ring '{ring}': required consumer '{consumer_id}' ({owner}, {}), {lag} events behind, made no progress after \
          sequence {last_sequence} for {stalled_for:?}, longer than the grace period: publishing has ended until liveness \
-         is enabled anew",
+         is enabled again",
         if *is_alive { "alive" } else { "not attached" }
     )]
     #[non_exhaustive]
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_say_who_where_and_how_long() {
+    fn alert_texts_name_the_consumer_its_position_and_the_duration() {
         let alert = RequiredConsumerAlert {
             consumer_id: "risk".into(),
             last_sequence: 41,
@@ -398,7 +398,7 @@ mod tests {
         let missing = vec![String::from("risk")];
         assert_eq!(
             RequiredConsumerError::StartupTimeout { missing }.to_string(),
-            "required consumers that have not come: [\"risk\"]; start them, or take them out of required_consumer_ids"
+            "required consumers have not come: [\"risk\"]; start them, or take them out of required_consumer_ids"
         );
     }
 }

@@ -457,7 +457,9 @@ pub(crate) fn create_or_take_over<E: Event>(
             return Ok(opened);
         }
     }
-    let source = io::Error::other("the name changed hands again and again");
+    let source = io::Error::other(
+        "other processes replaced the ring of this name again and again: try again",
+    );
     Err(file_error(place, Step::NameFile.failed(source)))
 }
 
@@ -593,7 +595,7 @@ fn claim_existing<E: Event>(
     if is_damaged && Locks::is_any_held_by_other(&locks).map_err(failed(Step::Lock))? {
         return Err(MultiProcessError::InUse {
             name: place.shown(),
-            who: format!("{misfit}; somebody is alive in it"),
+            who: format!("{misfit}; but a live process uses it: end that process first"),
         });
     }
     point("replace.locked");
@@ -706,7 +708,7 @@ fn settle<E: Event>(fd: BorrowedFd<'_>, locks: &LockFile, header: &Header) -> io
         highest_by_clock: highest_by_clock(header, now),
     };
     doubt::settle(view, ground, || mapping.sync(0, length))?;
-    tracing::warn!(ring = %header.name, "the ring was not ended in order before a restart, or it is a copy: what was in it is in doubt");
+    tracing::warn!(ring = %header.name, "the ring was not ended in order before a restart, or it is a copy: its events are in doubt");
     Ok(here)
 }
 
@@ -772,7 +774,9 @@ fn may_replace(
         who: format!("{misfit}; {who}"),
     };
     if Locks::is_any_held_by_other(&locks).map_err(failed(Step::Lock))? {
-        return Err(in_use("consumers are attached".into()));
+        return Err(in_use(
+            "consumers are attached: let them drain it, or give them up with recreate()".into(),
+        ));
     }
     let options = MemoryOptions {
         lock: false,
@@ -792,7 +796,7 @@ fn may_replace(
     let ids = away(control, region.locks()).map_err(failed(Step::Lock))?;
     if !ids.is_empty() {
         return Err(in_use(format!(
-            "consumers that are away keep their place: {ids:?}"
+            "consumers that are away keep their place: {ids:?}; let them drain it, or give them up with recreate()"
         )));
     }
     point("replace.locked");
@@ -960,7 +964,9 @@ fn header_error(place: &FilePlace, fault: HeaderFault) -> MultiProcessError {
         },
         HeaderFault::Remnant { found } => MultiProcessError::NotARing {
             path: place.path(),
-            found: format!("{found}, as a power cut may leave of one (recreate() replaces it)"),
+            found: format!(
+                "{found}, which a power cut may have left of one (recreate() replaces it)"
+            ),
         },
         HeaderFault::OtherVersion {
             what,

@@ -677,7 +677,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_have_a_core_of_its_own_spins_for_as_long_as_waking_up_takes() {
+    fn a_thread_with_a_core_of_its_own_spins_for_as_long_as_a_wake_up_takes() {
         let mut habits = Habits::default();
         let cores = cpu::concurrency();
         assert_eq!(habits.spin_budget(cores), WAKE_COST_FIRST);
@@ -764,7 +764,7 @@ mod tests {
     }
 
     #[test]
-    fn every_strategy_looks_around() {
+    fn every_strategy_makes_liveness_checks() {
         for strategy in strategies(Duration::from_micros(100)) {
             let mut waiter = Waiter::new(&mut Habits::default(), strategy, Deadline::NEVER, 2);
             for _ in 0..2 {

@@ -48,7 +48,7 @@ fn each_end_says_what_ring_it_is_at() {
 }
 
 #[test]
-fn nothing_is_consumed_while_somebody_is_expected() {
+fn nothing_counts_as_consumed_while_a_consumer_is_expected() {
     let ring = HeapRing::<u64>::new(4).expect("a ring");
     let builder = ring.builder().enable_discovery(1);
     let mut tx = builder.build_zeroed_producer().expect("a producer");
@@ -147,7 +147,7 @@ fn no_reference_to_a_slot_leaves_its_closure_or_lease() {
 /// The producer no longer waits for an expected consumer that was removed, whether that consumer came and
 /// went or never came.
 #[test]
-fn who_is_removed_is_expected_no_longer() -> Result<(), Box<dyn std::error::Error>> {
+fn a_removed_consumer_is_no_longer_expected() -> Result<(), Box<dyn std::error::Error>> {
     for comes in [true, false] {
         let ring = HeapRing::<u64>::new(2)?;
         let mut tx = ring.builder().build_producer(|| 0)?;
@@ -293,7 +293,7 @@ fn a_consumer_starts_at_any_event_that_is_retained_or_comes_next() {
         let error = start(asked).expect_err("it is not there").to_string();
         assert!(error.contains(&format!("{asked}")), "{error}");
     }
-    assert_eq!(tx.get_consumer_count(), 1, "who is refused has left");
+    assert_eq!(tx.get_consumer_count(), 1, "a refused consumer has left");
     assert_eq!(next.try_consume_next(), None);
     tx.publish_value(4);
     assert_eq!(next.try_consume_next(), Some((4, 4)));

@@ -274,7 +274,7 @@ fn what_is_no_number_is_reported_once_and_ignored() {
 
 /// If only one core is allowed, every thread is on it anyway, and this test shows little.
 #[test]
-fn each_core_variable_pins_whom_it_names() {
+fn each_core_variable_pins_the_thread_that_it_names() {
     let all = cores_of(0);
     let last = *all.last().expect("a core");
     let (all, pinned) = (format!("{all:?}"), format!("{:?}", [last]));
@@ -330,7 +330,10 @@ fn auto_consumers_sleep_for_the_delay_that_is_set() {
 
     let answers = child::<&str>("handler", &[]);
     let sleeps: u64 = answers["sleeps"].parse().expect("a number");
-    assert!(sleeps < SLEEPS, "who spins does not sleep: {answers:?}");
+    assert!(
+        sleeps < SLEEPS,
+        "a thread that spins does not sleep: {answers:?}"
+    );
 }
 
 #[test]

@@ -626,7 +626,7 @@ fn an_alert_is_one_warning() {
 
 /// A plain publish waits without a time limit. If it waits for a consumer that is not there, only the log can say so.
 #[test]
-fn a_plain_publication_that_waits_for_who_is_not_there_says_so_once() {
+fn a_plain_publication_that_waits_for_an_absent_consumer_logs_that_once() {
     let ring = HeapRing::<u64>::new(CAPACITY).expect("ring");
     let mut tx = ring.producer().expect("producer");
     drop(ring.consumer("risk").expect("consumer"));

@@ -327,7 +327,7 @@ fn the_call_after_the_news_of_a_death_says_so() {
 /// The producer sleeps until a quarter of the ring is free. The consumer has released less, and waits for
 /// more by a set, or by a descriptor.
 #[test]
-fn who_waits_elsewhere_while_it_holds_lets_the_producer_go_on() {
+fn a_consumer_that_holds_events_and_waits_by_a_set_lets_the_producer_go_on() {
     for by_descriptor in [false, true] {
         let ring = HeapRing::<u64>::new(16).expect("a ring");
         let builder = ring.builder().with_liveness_interval(INTERVAL);

@@ -23,7 +23,7 @@ fn text(error: CountersError) -> String {
 }
 
 #[test]
-fn a_file_is_seen_by_all_who_open_it() {
+fn every_handle_of_a_file_sees_all_its_counters() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("counters");
     let mine = CountersFile::create(&path).expect("create");

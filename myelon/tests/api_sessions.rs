@@ -326,7 +326,11 @@ fn coordination_is_a_line_of_the_rings_own_segment() {
     let reader = myelon::MmapConsumer::<u64>::attach(&ring(&name), 8, "reader");
     let reader = reader.expect("the name is that of a ring");
     let state = ensure_coordination_cursor(&tx);
-    assert_eq!(state.consumers.len(), 1, "who came by that name is seen");
+    assert_eq!(
+        state.consumers.len(),
+        1,
+        "the consumer of that name is seen"
+    );
     assert_eq!(objects(root.path()), ["ring"]);
     reader.leave().expect("left");
     tx.destroy().expect("removed");

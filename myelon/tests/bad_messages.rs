@@ -147,7 +147,7 @@ fn loses_nothing_to_a_producer_with_another_frame<B>(place: impl RingPlace<B> + 
         &[
             "cannot be replaced",
             "the event layout is",
-            "consumers are attached; let them go first",
+            "consumers are attached: let them drain it",
         ],
     );
     assert_eq!(&*rx.recv(Deadline::NEVER)?, b"unread");
@@ -186,8 +186,8 @@ fn a_misaligned_archive_is_an_error_with_advice() -> Result {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a message of kind 7 and 32 bytes was dropped: alloc::vec::Vec<u64> in rkyv is read in place at a multiple of 16, \
-         these bytes lie 12 past one: receive into an AlignedFixedFrame, or decode, which copies"
+        "a message of kind 7 and 32 bytes was dropped: alloc::vec::Vec<u64> in rkyv is read in place at a multiple of 16 bytes, \
+         but these bytes begin 12 past one: receive into an AlignedFixedFrame, or decode, which copies"
     );
     let TypedRecvError::Decode(error) = error else {
         return Err(error.into());
@@ -231,7 +231,7 @@ fn names_and_numbers_are_refused_in_words() {
 
 /// Errors of layer 0 are passed on with their own texts.
 #[test]
-fn what_the_ring_says_is_said_as_it_is() {
+fn errors_of_the_ring_keep_their_texts() {
     let closed = RecvError::Closed;
     assert_eq!(
         TransportError::from(closed.clone()).to_string(),

@@ -23,7 +23,7 @@ fn each_error_says_what_to_do() {
                 len: 9,
                 source: "bad bool".into(),
             },
-            "9 bytes are no Order in bincode: bad bool; use the same type and codec on both sides",
+            "9 bytes are not a valid Order in bincode: bad bool; use the same type and codec on both sides",
         ),
         (
             CodecError::TrailingBytes {
@@ -48,7 +48,7 @@ fn each_error_says_what_to_do() {
                 message,
                 limit: 128,
             },
-            "Order in bincode is nested more than 128 deep: use a flatter type, or look who sent it",
+            "Order in bincode is nested more than 128 levels deep: use a flatter type, or check where the bytes come from",
         ),
         (
             CodecError::TooManyElements {
@@ -67,7 +67,7 @@ fn each_error_says_what_to_do() {
                 needed: 16,
                 found: 4,
             },
-            "Order in rkyv is read in place at a multiple of 16, these bytes lie 4 past one: receive into an AlignedFixedFrame, or decode, which copies",
+            "Order in rkyv is read in place at a multiple of 16 bytes, but these bytes begin 4 past one: receive into an AlignedFixedFrame, or decode, which copies",
         ),
         (
             CodecError::custom("a price is 8 bytes"),

@@ -468,7 +468,7 @@ fn counters_of_codecs_are_shown_every_64_values() -> Result {
 
 /// `discover_consumers` counts the ids that have come, not those that are expected.
 #[test]
-fn discovering_counts_who_is_there() -> Result {
+fn discovery_counts_the_consumers_that_have_come() -> Result {
     let (ring, mut tx, _reader) = pair(8)?;
     assert_eq!(tx.discover_consumers(["reader", "writer"])?, 1);
     let _writer = Rx::from_builder(ring.builder().with_consumer_id("writer"))?;

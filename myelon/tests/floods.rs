@@ -646,7 +646,7 @@ impl Drop for Over<'_> {
 
 /// A flood as a peer can make it, with safe calls alone.
 #[test]
-fn a_flood_from_another_thread_keeps_nobody() -> Result {
+fn a_flood_from_another_thread_keeps_no_call() -> Result {
     const LARGE: usize = 1 << 16;
     let ring = HeapRing::<FixedFrame<64>>::new(LARGE)?;
     let mut tx = FramedTransportProducer::from_builder(ring.builder())?;

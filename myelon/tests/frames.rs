@@ -147,7 +147,7 @@ fn a_message_written_in_place() -> Result {
     assert_eq!(rx.recv(Deadline::NEVER)?.len(), 0);
     assert_eq!(
         tx.reserve(65, 3, Deadline::NEVER).unwrap_err().to_string(),
-        "65 bytes do not fit a frame of 64: take larger frames, or publish() them from a buffer"
+        "65 bytes do not fit a frame of 64: use larger frames, or publish() them from a buffer"
     );
     Ok(())
 }
@@ -331,25 +331,25 @@ fn a_message_over_the_consumers_limit_is_dropped() -> Result {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_in_words() -> Result {
+fn messages_that_do_not_fit_are_refused_with_advice() -> Result {
     let (_ring, mut tx, _rx) = pair::<Small>(4)?;
     // Miri really allocates this much memory
     if cfg!(not(miri)) {
         let too_long = vec![0; MAX_MESSAGE_BYTES + 1];
         assert_eq!(
             tx.publish(&too_long, 1).unwrap_err().to_string(),
-            "a message of 1073741825 bytes is over the limit of 1073741824: send it in pieces, or send where it is"
+            "a message of 1073741825 bytes is over the limit of 1073741824: send it in pieces, or put it into a file and send the path"
         );
     }
     assert_eq!(
         tx.try_publish(&message(9), 1).unwrap_err().to_string(),
-        "a message of 9 bytes takes 3 frames, and at most 2 are claimed at once: send() waits between the runs of longer ones"
+        "a message of 9 bytes takes 3 frames, and a call that does not wait claims at most 2: use send(), which sends longer messages in several runs"
     );
     tx.publish(&message(8), 1)?;
     tx.publish(&message(4), 1)?;
     assert_eq!(
         tx.try_publish(&message(8), 1).unwrap_err().to_string(),
-        "the message takes 2 frames, and the ring of 4 has no space for them now; blocked_on() of its producer says who holds it"
+        "the message takes 2 frames, and the ring of 4 has no space for them now; blocked_on() of its producer names the consumer that holds it"
     );
     tx.try_publish(&message(1), 1)?;
     assert!(matches!(

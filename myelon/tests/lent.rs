@@ -76,7 +76,7 @@ const UNDELIVERED: [(&str, Undelivered); 5] = [
 ];
 
 #[test]
-fn a_message_that_was_not_delivered_is_seen_by_who_waits_for_the_ring() -> Result {
+fn an_undelivered_message_ends_a_wait_for_the_ring() -> Result {
     // messages of one frame, of several, and of as many frames as the ring has
     for frames in [1, 3, 8] {
         for (how, undelivered) in UNDELIVERED {
@@ -110,7 +110,7 @@ fn undelivered_once_whole(rx: &mut Rx, undelivered: Undelivered) {
 }
 
 #[test]
-fn a_message_longer_than_the_ring_that_was_not_delivered_is_seen_by_who_waits() -> Result {
+fn an_undelivered_message_longer_than_the_ring_ends_a_wait_for_the_ring() -> Result {
     for depth in [1, 4] {
         for (how, undelivered) in UNDELIVERED {
             let (_ring, mut tx, mut rx) = pair(depth)?;
@@ -142,7 +142,7 @@ fn a_message_longer_than_the_ring_that_was_not_delivered_is_seen_by_who_waits() 
 /// If a burst panics, the messages handled before the panic are released, and a caller that waits for the ring
 /// learns of the message that comes again.
 #[test]
-fn of_a_burst_that_panics_the_message_at_hand_is_seen_by_who_waits() -> Result {
+fn a_message_whose_burst_panics_ends_a_wait_for_the_ring() -> Result {
     let (_ring, mut tx, mut rx) = pair(16)?;
     for message in [&b"one."[..], b"two frames"] {
         tx.publish(message, 1)?;

@@ -164,7 +164,7 @@ fn any_member_is_replaced_in_files() -> Result {
 }
 
 #[test]
-fn who_is_missing_holds_the_ring_until_removed() -> Result {
+fn a_missing_worker_holds_the_ring_until_it_is_removed() -> Result {
     let config = session(2);
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     let worker = Worker::<Frame>::start(&config, 0)?;
@@ -737,7 +737,7 @@ fn numbers_that_no_fixed_topology_has() -> Result {
         assert_eq!(
             error.to_string(),
             format!(
-                "a fixed topology has 2 to 8 workers, not {found}: take a session for other numbers"
+                "a fixed topology has 2 to 8 workers, not {found}: use a session for other numbers"
             )
         );
     }

@@ -232,7 +232,7 @@ fn no_frame_of_a_message_is_visible_before_its_run_is_written() -> Result {
 
 /// Another thread that sees a message's first frame sees all of the message, at whatever moment it reads.
 #[test]
-fn who_sees_the_first_frame_sees_the_message() -> Result {
+fn a_thread_that_sees_the_first_frame_sees_the_whole_message() -> Result {
     const DEPTH: usize = 32;
     const MESSAGES: usize = 20_000;
     let ring = HeapRing::<FixedFrame<4>>::new(DEPTH)?;

@@ -102,7 +102,7 @@ const LEAVE_IT: &str = "it was left as it is";
 const RECREATE: &str = "recreate() replaces it";
 
 #[test]
-fn the_forger_himself_is_right() {
+fn control_an_unchanged_forgery_is_a_valid_ring() {
     let segment = Segment::new();
     let unchanged = segment.forged(0, b"DISRPTMP");
     assert!(
@@ -366,7 +366,7 @@ fn recreate_replaces_what_a_power_cut_left() {
 }
 
 #[test]
-fn recreate_leaves_alone_what_is_damaged_while_somebody_is_alive_in_it() {
+fn recreate_leaves_a_damaged_ring_alone_while_a_process_uses_it() {
     let segment = Segment::new();
     let rx = MmapConsumer::<u64>::attach(&segment.layout(), CAPACITY, "reader").expect("attach");
     for bytes in remnants(&segment)
@@ -385,7 +385,7 @@ fn recreate_leaves_alone_what_is_damaged_while_somebody_is_alive_in_it() {
             matches!(error, MultiProcessError::InUse { .. }),
             "{error:?}"
         );
-        assert_names(&error.to_string(), &["somebody is alive in it"]);
+        assert_names(&error.to_string(), &["a live process uses it"]);
     }
     drop(rx);
     let builder = MmapProducer::<u64>::builder(&segment.layout(), 32).recreate();

@@ -81,7 +81,7 @@ fn unknown_name() {
 }
 
 #[test]
-fn patience_is_rewarded() {
+fn a_consumer_that_waits_for_its_ring_gets_it() {
     let name = portable_shm_segment_name("late");
     let later = name.clone();
     let producer = std::thread::spawn(move || {
@@ -114,7 +114,8 @@ fn wrong_capacity() {
             "use the same on both sides",
         ],
     );
-    let rx = subscriber::<Tick>(&name).expect("who asks for none takes what is there");
+    let rx =
+        subscriber::<Tick>(&name).expect("a consumer that asks for no capacity takes the ring's");
     assert_eq!((rx.capacity(), tx.get_consumer_count()), (64, 1));
 }
 
@@ -140,7 +141,7 @@ fn wrong_event_layout_prints_both() {
 }
 
 #[test]
-fn names_that_are_none() {
+fn invalid_names_are_refused() {
     let long = "x".repeat(201);
     for (name, reason) in [
         ("", "it is empty"),
@@ -154,7 +155,7 @@ fn names_that_are_none() {
         ("a\nb", "control character"),
     ] {
         let invalid = |e: &_| matches!(e, MultiProcessError::InvalidName { .. });
-        let words = ["is no name for a ring", reason];
+        let words = ["is not a valid ring name", reason];
         assert_names(&text_of(publisher::<Tick>(name, 8), invalid), &words);
         assert_names(&text_of(subscriber::<Tick>(name), invalid), &words);
         let files = tempfile::tempdir().expect("a directory");
@@ -179,7 +180,7 @@ fn names_that_are_none() {
 }
 
 #[test]
-fn capacities_that_are_none() {
+fn invalid_capacities_are_refused() {
     let name = portable_shm_segment_name("cap");
     for (capacity, reason) in [
         (0, "at least one slot"),
@@ -210,7 +211,7 @@ fn capacities_that_are_none() {
 }
 
 #[test]
-fn more_than_the_machine_has() {
+fn a_ring_larger_than_the_machines_memory_is_refused() {
     let name = portable_shm_segment_name("huge");
     let result = publisher::<Tick>(&name, 1 << 39);
     let text = text_of(result, |e| matches!(e, MultiProcessError::NoSpace { .. }));
@@ -222,7 +223,7 @@ fn more_than_the_machine_has() {
 }
 
 #[test]
-fn ids_that_are_none() {
+fn invalid_ids_are_refused() {
     let name = portable_shm_segment_name("ids");
     let mut tx = publisher::<Tick>(&name, 8).expect("create");
     let long = "i".repeat(49);
@@ -232,7 +233,7 @@ fn ids_that_are_none() {
         ("a\0b", "NUL"),
     ] {
         let invalid = |e: &_| matches!(e, MultiProcessError::InvalidConsumerId { .. });
-        let words = ["is no consumer id", reason];
+        let words = ["is not a valid consumer id", reason];
         let attach = attach_shared_consumer::<Tick>(&name, 8)
             .with_consumer_id(id)
             .build_consumer();
@@ -282,7 +283,7 @@ fn same_id_attached_twice() {
 }
 
 #[test]
-fn consumer_65_is_told_who_is_away() {
+fn the_error_of_consumer_65_names_the_consumers_that_are_away() {
     let name = portable_shm_segment_name("many");
     let tx = publisher::<Tick>(&name, 8).expect("create");
     let attach = |id: String| {
@@ -299,7 +300,7 @@ fn consumer_65_is_told_who_is_away() {
     let too_many = |e: &_| matches!(e, MultiProcessError::TooManyConsumers { .. });
     let words = [
         &name,
-        "all of its 64 consumers",
+        "its maximum of 64 consumers",
         "away-0",
         "away-1",
         "away-2",

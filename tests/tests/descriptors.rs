@@ -92,7 +92,7 @@ fn a_producer_that_only_ends_leaves_its_ring_to_a_successor() {
 
 /// The set's producer sends nothing, so nothing but the lost lock ends the wait.
 #[test]
-fn a_set_notices_while_it_waits() {
+fn a_set_notices_a_closed_descriptor_while_it_waits() {
     for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=8");
@@ -179,7 +179,7 @@ fn a_consumer_that_only_ends_leaves_strangers_alone() {
 }
 
 #[test]
-fn observers_notice_too() {
+fn an_observer_notices_a_closed_descriptor() {
     for world in World::both(ACTOR) {
         let (mut tx, mut watcher) = (world.actor(), world.actor());
         tx.ok("produce cap=8 observers");

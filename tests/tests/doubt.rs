@@ -366,7 +366,7 @@ fn a_copy_of_an_ended_ring_is_in_doubt_and_open() {
 }
 
 #[test]
-fn a_second_doubt_before_it_was_told_adds_up() {
+fn a_second_doubt_before_the_first_was_reported_adds_up() {
     let place = Place::cut_with_unread(20);
     let mut tx = place.producer();
     publish(&mut tx, 7);
@@ -463,7 +463,7 @@ fn calls_that_cannot_fail_panic_once() {
 }
 
 #[test]
-fn sets_and_descriptors_and_batches_tell() {
+fn sets_descriptors_and_batches_report_the_doubt() {
     let place = Place::new();
     let mut tx = place.producer();
     for id in IDS {
@@ -489,7 +489,7 @@ fn sets_and_descriptors_and_batches_tell() {
 }
 
 #[test]
-fn a_future_tells() {
+fn a_future_reports_the_doubt() {
     let place = Place::cut_with_unread(20);
     let mut tx = place.producer();
     publish(&mut tx, 1);
@@ -505,7 +505,7 @@ fn a_future_tells() {
 }
 
 #[test]
-fn a_handler_thread_ends_with_it_or_passes_it_over() {
+fn a_handler_thread_ends_with_the_doubt_or_skips_it() {
     for policy in [HandlerPanicPolicy::Redeliver, HandlerPanicPolicy::Skip] {
         let place = Place::new();
         let mut tx = place.producer();
@@ -610,7 +610,7 @@ fn a_floor_that_came_too_late_is_noticed() {
 }
 
 #[test]
-fn who_has_another_boot_id_trusts_those_that_are_alive() {
+fn a_process_with_another_boot_id_trusts_processes_that_are_alive() {
     let place = Place::new();
     let mut tx = place.producer();
     let mut first = place.consumer("first");

@@ -199,7 +199,7 @@ fn attack(ground: &Ground, mut random: fastrand::Rng) {
 }
 
 #[test]
-fn who_sends_and_receives_survives() {
+fn senders_and_receivers_survive_a_hostile_peer() {
     let seed = match std::env::var("MYELON_HOSTILE_SEED") {
         Ok(text) => text.parse().expect("MYELON_HOSTILE_SEED is a number"),
         Err(_) => fastrand::u64(..),

@@ -102,7 +102,7 @@ fn the_name_goes_however_close_and_drain_race() {
 }
 
 #[test]
-fn keep_leaves_name_and_events_to_whoever_comes() {
+fn keep_leaves_the_name_and_the_events_to_later_consumers() {
     for mut world in World::both(ACTOR) {
         let mut tx = world.actor();
         tx.ok("produce cap=16");
@@ -242,7 +242,7 @@ fn receiving_ends_at_its_deadline() {
 }
 
 #[test]
-fn sending_ends_at_its_deadline_and_says_who_holds_the_ring() {
+fn sending_ends_at_its_deadline_and_names_the_consumer_that_holds_the_ring() {
     for strategy in ["yield", "sleep", "block", "busy", "hint"] {
         let world = World::shared_memory(ACTOR);
         let (mut tx, mut rx) = (world.actor(), world.actor());
@@ -269,7 +269,7 @@ fn sending_ends_at_its_deadline_and_says_who_holds_the_ring() {
 }
 
 #[test]
-fn batch_that_does_not_fit_says_who_holds_the_ring() {
+fn a_batch_that_does_not_fit_names_the_consumer_that_holds_the_ring() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut rx) = (world.actor(), world.actor());
     tx.ok("produce cap=8");

@@ -224,7 +224,7 @@ fn starts_elsewhere_when_asked() {
     assert_eq!(
         tx.ok("count").number("consumers"),
         0,
-        "who was refused gates nothing"
+        "a refused consumer gates nothing"
     );
     tx.ok("close");
 }
@@ -288,7 +288,7 @@ fn any_expected_consumer_holds_the_ring_after_exactly_one_lap() {
     assert_eq!(
         tx.ok("publish n=100").number("last"),
         107,
-        "who has come once counts for good"
+        "a consumer that came once counts for good"
     );
     tx.ok("close");
 }
@@ -379,7 +379,7 @@ fn a_producer_that_is_not_handed_out_leaves_the_ring_as_it_was() {
 
 /// Producer and consumer are killed. The producer that takes the ring over waits for consumers that are alive.
 #[test]
-fn the_dead_are_not_waited_for_as_if_they_had_come() {
+fn dead_consumers_count_neither_as_come_nor_as_waited_for() {
     for world in World::both(ACTOR) {
         let killed_together = || {
             let (mut tx, mut rx) = (world.actor(), world.actor());

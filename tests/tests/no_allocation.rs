@@ -85,7 +85,7 @@ fn every_way<B>(tx: &mut Producer<Record, B>, rx: &mut Consumer<Record, B>) {
 }
 
 #[test]
-fn the_counter_counts() {
+fn allocations_are_counted() {
     assert_eq!(
         allocations_of(|| drop(std::hint::black_box(Box::new(1)))),
         1
@@ -139,7 +139,7 @@ fn waiting_for_an_event_allocates_nothing() {
 
 /// Calls that never wait also make a liveness check now and then.
 #[test]
-fn looking_around_allocates_nothing_while_all_live() {
+fn liveness_checks_allocate_nothing_while_all_processes_are_alive() {
     let name = portable_shm_segment_name("alloc");
     let often = Duration::from_millis(1);
     let mut tx = build_shared_single_producer::<Record>(&name, 8)

@@ -51,7 +51,7 @@ fn is_noticed_look_at_the_clock(end: &str) -> bool {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn one_look_at_the_clock_would_be_noticed() {
+fn one_reading_of_the_clock_would_be_noticed() {
     let end = run(World::shared_memory(ACTOR), "clock");
     assert!(is_noticed_look_at_the_clock(&end), "{end}");
 }
@@ -64,7 +64,7 @@ fn hundred_thousand_messages_without_a_system_call() {
 /// The time of a message costs one reading of the clock, and is added only on request.
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn a_message_with_a_time_looks_at_the_clock() {
+fn a_message_with_a_time_reads_the_clock() {
     let end = run_messages("timed");
     assert!(is_noticed_look_at_the_clock(&end), "{end}");
 }

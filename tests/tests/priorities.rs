@@ -58,7 +58,7 @@ fn held_by_a_looker(world: &World) -> myelon_tests::Actor {
 
 /// The process that holds the lock is stopped for 300 ms, as if preempted. 10,000 yields take less time.
 #[test]
-fn a_consumer_comes_back_when_whoever_looks_at_its_line_goes_on() {
+fn a_consumer_waits_for_a_stopped_process_that_holds_its_line() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut reader) = (world.actor(), world.actor());
     tx.ok("produce cap=8");
@@ -72,7 +72,7 @@ fn a_consumer_comes_back_when_whoever_looks_at_its_line_goes_on() {
 }
 
 #[test]
-fn a_line_that_stays_locked_is_said_to_be_that() {
+fn a_line_that_stays_locked_is_an_error_that_says_so() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut reader) = (world.actor(), world.actor());
     tx.ok("produce cap=8");
@@ -84,7 +84,7 @@ fn a_line_that_stays_locked_is_said_to_be_that() {
         refused.text(),
         &[
             "could not lock its file",
-            "looked at this consumer's line for a second",
+            "held the lock of this consumer's line for a second",
         ],
     );
     looker.resume();
@@ -100,7 +100,7 @@ fn a_line_that_stays_locked_is_said_to_be_that() {
 /// A consumer that was preempted for 300 ms while it held the producer's lock, in order to remove the name of a
 /// drained ring, does not count as a live producer.
 #[test]
-fn a_producer_waits_for_whoever_only_looks() {
+fn a_producer_waits_for_a_consumer_that_removes_the_name() {
     let world = World::shared_memory(ACTOR);
     let mut first = world.actor();
     first.ok("produce cap=8");

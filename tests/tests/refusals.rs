@@ -39,8 +39,8 @@ fn refused(world: &World, kind: &str, lines: &[&str]) -> String {
 }
 
 #[test]
-fn a_ring_of_another_user_is_said_to_be_his() {
-    if !needs_root("a_ring_of_another_user_is_said_to_be_his") {
+fn the_error_for_another_users_ring_names_that_user() {
+    if !needs_root("the_error_for_another_users_ring_names_that_user") {
         return;
     }
     for world in World::both(ACTOR) {
@@ -238,7 +238,7 @@ fn a_forbidden_call_is_named_and_is_no_matter_of_the_rings_mode() {
 }
 
 #[test]
-fn a_forbidden_call_of_one_that_attaches_is_named_too() {
+fn a_forbidden_call_of_an_attaching_consumer_is_named_too() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut rx) = (world.actor(), world.actor());
     tx.ok("produce cap=8");
@@ -421,7 +421,7 @@ fn counters_files_name_the_cause_as_well() {
     fs::write(&path, [7; 4096]).expect("write");
     let mut actor = world.actor();
     let text = actor.err("NotACountersFile", &line).text().to_owned();
-    assert_names(&text, &["choose another path", "if nobody uses it"]);
+    assert_names(&text, &["choose another path", "if no process uses it"]);
     fs::remove_file(&path).expect("remove");
     if !needs_root("counters_files_name_the_cause_as_well") {
         return;
@@ -435,8 +435,8 @@ fn counters_files_name_the_cause_as_well() {
 }
 
 #[test]
-fn who_may_not_remove_a_drained_rings_name_is_told() {
-    if !needs_root("who_may_not_remove_a_drained_rings_name_is_told") {
+fn a_consumer_that_may_not_remove_a_drained_rings_name_is_told() {
+    if !needs_root("a_consumer_that_may_not_remove_a_drained_rings_name_is_told") {
         return;
     }
     for world in World::both(ACTOR) {

@@ -21,7 +21,7 @@ fn inode(world: &World) -> u64 {
 }
 
 #[test]
-fn replaced_when_nobody_is_in_it() {
+fn a_ring_that_no_process_uses_is_replaced() {
     for world in World::both(ACTOR) {
         dead_ring(&world);
         let old = fs::File::open(world.path()).expect("open");

@@ -128,28 +128,28 @@ fn goes_on_with_who_comes_back<B: Send + 'static>(
 }
 
 #[test]
-fn a_killed_one_is_told_of_at_once_and_ends_publishing_in_shared_memory() {
+fn a_killed_required_consumer_is_reported_at_once_and_ends_publishing_in_shared_memory() {
     let world = World::shared_memory(ACTOR);
     let builder = || build_shared_single_producer(world.name(), CAPACITY);
     ends_after_the_grace_period(&world, &builder);
 }
 
 #[test]
-fn a_killed_one_is_told_of_at_once_and_ends_publishing_in_a_mapped_file() {
+fn a_killed_required_consumer_is_reported_at_once_and_ends_publishing_in_a_mapped_file() {
     let world = World::mapped_file(ACTOR);
     let layout = MmapTransportLayout::new(world.directory(), world.name());
     ends_after_the_grace_period(&world, &|| MmapProducer::builder(&layout, CAPACITY));
 }
 
 #[test]
-fn a_killed_one_that_comes_back_heals_in_shared_memory() {
+fn a_killed_required_consumer_that_comes_back_ends_the_stall_in_shared_memory() {
     let world = World::shared_memory(ACTOR);
     let builder = || build_shared_single_producer(world.name(), CAPACITY);
     goes_on_with_who_comes_back(&world, &builder);
 }
 
 #[test]
-fn a_killed_one_that_comes_back_heals_in_a_mapped_file() {
+fn a_killed_required_consumer_that_comes_back_ends_the_stall_in_a_mapped_file() {
     let world = World::mapped_file(ACTOR);
     let layout = MmapTransportLayout::new(world.directory(), world.name());
     goes_on_with_who_comes_back(&world, &|| MmapProducer::builder(&layout, CAPACITY));

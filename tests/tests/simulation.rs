@@ -165,7 +165,7 @@ fn waiting_is_simulated() {
 }
 
 #[test]
-fn a_failure_says_who_and_what() {
+fn a_failure_names_the_task_and_its_panic() {
     let outcome = dst::simulate(7, |simulation| {
         simulation.spawn("good", || dst::point("here"));
         simulation.spawn("bad", || panic!("on purpose"));

@@ -106,7 +106,7 @@ fn control_what_is_released_before_it_is_written_down_is_found() {
 }
 
 #[test]
-fn control_who_hangs_is_found() {
+fn control_a_process_that_hangs_is_found() {
     let words = ["Stuck"];
     assert_found("stopped for good", &words, Wrong::Hang);
 }

@@ -143,7 +143,7 @@ fn closing_wakes_a_sleeping_consumer() {
 }
 
 #[test]
-fn the_first_event_of_a_successor_wakes_who_slept_through_the_death() {
+fn the_first_event_of_a_successor_wakes_a_consumer_that_slept_through_the_death() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut rx) = pair(&world, 8);
     tx.ok("publish n=2");
@@ -161,7 +161,7 @@ fn the_first_event_of_a_successor_wakes_who_slept_through_the_death() {
 }
 
 #[test]
-fn who_leaves_the_gate_wakes_a_producer_that_sleeps() {
+fn a_consumer_that_leaves_the_gate_wakes_a_sleeping_producer() {
     // with an automatic id detaching is enough; a durable consumer has to leave for good
     for (id, end) in [("", "detach"), ("", "drop-rx"), ("id=slow", "leave")] {
         let world = World::shared_memory(ACTOR);
@@ -181,7 +181,7 @@ fn who_leaves_the_gate_wakes_a_producer_that_sleeps() {
 }
 
 #[test]
-fn who_joins_wakes_a_producer_that_waits_for_it() {
+fn a_consumer_that_joins_wakes_a_producer_that_waits_for_it() {
     for wait in ["await-id id=late ms=60000", "require id=late ms=60000"] {
         let world = World::shared_memory(ACTOR);
         let (mut tx, mut late) = (world.actor(), world.actor());
@@ -197,7 +197,7 @@ fn who_joins_wakes_a_producer_that_waits_for_it() {
 }
 
 #[test]
-fn who_comes_back_wakes_a_producer_that_is_being_built() {
+fn a_consumer_that_attaches_wakes_a_producer_that_is_being_built() {
     for id in ["id=late", ""] {
         let world = World::shared_memory(ACTOR);
         let (mut tx, mut late) = (world.actor(), world.actor());
@@ -353,7 +353,7 @@ fn busy(actor: &mut Actor, wait: &str) -> f64 {
 }
 
 #[test]
-fn who_sleeps_uses_next_to_no_processor_time() {
+fn a_sleeping_process_uses_next_to_no_processor_time() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut rx) = (world.actor(), world.actor());
     // spins: a consumer that yields uses almost no time on a busy machine, because another process always wants
@@ -375,7 +375,7 @@ fn who_sleeps_uses_next_to_no_processor_time() {
 
 /// The processor time of one second in which no consumer comes, for every call that waits for one.
 #[test]
-fn who_waits_for_consumers_uses_next_to_no_processor_time() {
+fn a_producer_that_waits_for_consumers_uses_next_to_no_processor_time() {
     let world = World::shared_memory(ACTOR);
     let mut tx = world.actor();
     for (wait, kind) in [

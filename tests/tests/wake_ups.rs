@@ -62,7 +62,7 @@ impl Sum {
         assert_eq!(self.events, 8 * SPACED, "{self:?}");
         assert!(
             i64::from(self.wakes) > self.events / 4,
-            "who slept? {self:?}"
+            "few events needed a wake-up: {self:?}"
         );
     }
 }

@@ -101,7 +101,7 @@ const fn require_layout<S>(name: &str, fields: &[Field<S>], size: usize, align: 
     if fields.is_empty() {
         Message::new()
             .quoted(name)
-            .text(" is no event: the derive refused it, and this program's own `compile_error!` kept the reason back")
+            .text(" is not an event: the derive refused it, and this program's own `compile_error!` hid the reason")
             .panic();
     }
     if size == 0 {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "`Tick` is no event: the derive refused it")]
+    #[should_panic(expected = "`Tick` is not an event: the derive refused it")]
     fn a_list_of_no_fields_is_refused() {
         require_layout::<u64>("Tick", &[], 8, 8);
     }

@@ -60,15 +60,15 @@ macro_rules! counters {
 
 counters! {
     EVENTS_PUBLISHED = 0x10, "events_published", "Events this producer has published since it started.";
-    BYTES_PUBLISHED = 0x11, "bytes_published", "Bytes of those events, without stamps.";
+    BYTES_PUBLISHED = 0x11, "bytes_published", "Bytes of the published events, without stamps.";
     PRODUCER_FULL_EVENTS = 0x12, "producer_full_events", "Events that found the ring full, once each.";
     PRODUCER_PARKS = 0x13, "producer_parks", "Times the waiting producer went to sleep.";
-    PRODUCER_UNPARKS = 0x14, "producer_unparks", "Times it went on after that.";
+    PRODUCER_UNPARKS = 0x14, "producer_unparks", "Times the producer went on after a sleep.";
     EVENTS_CONSUMED = 0x20, "events_consumed", "Events this consumer has released since it attached.";
-    BYTES_CONSUMED = 0x21, "bytes_consumed", "Bytes of those events, without stamps.";
-    CONSUMER_EMPTY_SPINS = 0x22, "consumer_empty_spins", "Looks of a waiting consumer that found no event.";
+    BYTES_CONSUMED = 0x21, "bytes_consumed", "Bytes of the released events, without stamps.";
+    CONSUMER_EMPTY_SPINS = 0x22, "consumer_empty_spins", "Polls of a waiting consumer that found no event.";
     CONSUMER_PARKS = 0x23, "consumer_parks", "Times the waiting consumer went to sleep.";
-    CONSUMER_UNPARKS = 0x24, "consumer_unparks", "Times it went on after that.";
+    CONSUMER_UNPARKS = 0x24, "consumer_unparks", "Times the consumer went on after a sleep.";
     CONSUMER_LAG_MAX = 0x25, "consumer_lag_max", "The most published events that were unread at a sample.";
     FRAMES_PUBLISHED = 0x30, "frames_published", "Frames that were published.";
     FRAMES_FRAGMENTED = 0x31, "frames_fragmented", "Messages that took more than one frame.";

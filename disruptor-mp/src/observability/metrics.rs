@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn alike_ones_are_added_up_but_of_levels_the_highest_counts() {
+    fn counters_of_one_label_are_added_up_but_of_levels_the_highest_counts() {
         let (events, lag) = (CounterId::EVENTS_CONSUMED, CounterId::CONSUMER_LAG_MAX);
         let counters = [
             counter(events, "a", 3),

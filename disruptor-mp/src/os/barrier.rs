@@ -49,7 +49,7 @@ pub(crate) fn run() -> bool {
 #[cfg(all(test, target_os = "linux", not(miri), not(loom)))]
 mod tests {
     #[test]
-    fn answers_alike_again() {
+    fn the_second_call_has_the_same_answer() {
         assert_eq!(super::register(), super::register());
         assert_eq!(super::run(), super::run());
     }

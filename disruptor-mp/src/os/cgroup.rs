@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn swap_is_memory_as_far_as_it_may_be_had() {
+    fn swap_counts_as_memory_up_to_its_limit() {
         let mut machine = unified("0::/\n");
         machine.write(
             "cgroup",

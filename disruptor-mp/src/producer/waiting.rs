@@ -271,7 +271,7 @@ impl<E: Event, B> Producer<E, B> {
                 evicted
             }
             Err(error) => {
-                tracing::warn!(ring = %self.segment.shown, %error, "could not look who is alive");
+                tracing::warn!(ring = %self.segment.shown, %error, "could not probe the consumers' locks");
                 0
             }
         }

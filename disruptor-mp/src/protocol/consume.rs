@@ -317,7 +317,7 @@ mod tests {
     fn a_free_lock_and_nothing_left_is_a_dead_producer() {
         let segment = segment();
         let reader = ConsumerCore::new(segment.view, 0, 0);
-        assert!(reader.is_abandoned(&FreeThen(|| {})).expect("a look"));
+        assert!(reader.is_abandoned(&FreeThen(|| {})).expect("a probe"));
     }
 
     #[test]
@@ -325,7 +325,7 @@ mod tests {
         let segment = segment();
         let reader = ConsumerCore::new(segment.view, 0, 0);
         let closes = FreeThen(|| close(&segment));
-        assert!(!reader.is_abandoned(&closes).expect("a look"));
+        assert!(!reader.is_abandoned(&closes).expect("a probe"));
     }
 
     #[test]
@@ -336,17 +336,17 @@ mod tests {
             let stamp = segment.view.stamp(0);
             stamp.store(stamp::published(0), Ordering::Release);
         });
-        assert!(!reader.is_abandoned(&publishes).expect("a look"));
+        assert!(!reader.is_abandoned(&publishes).expect("a probe"));
     }
 
     #[test]
-    fn a_closed_ring_that_is_opened_during_the_look_is_not_abandoned() {
+    fn a_closed_ring_that_a_successor_opens_during_the_probe_is_not_abandoned() {
         let segment = segment();
         close(&segment);
         let reader = ConsumerCore::new(segment.view, 0, 0);
         let successor = FreeThen(|| {
             take_over(segment.view);
         });
-        assert!(!reader.is_abandoned(&successor).expect("a look"));
+        assert!(!reader.is_abandoned(&successor).expect("a probe"));
     }
 }

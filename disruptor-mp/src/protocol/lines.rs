@@ -181,7 +181,7 @@ fn wait_for_line(locks: &dyn Locks, index: usize) -> Result<(), LineError> {
     }
     Err(LineError::Io(io::Error::new(
         io::ErrorKind::TimedOut,
-        "another process has looked at this consumer's line for a second and does not go on: it is stopped, or gets no \
+        "another process has held the lock of this consumer's line for a second: it is stopped, or gets no \
          processor time; try again when it runs",
     )))
 }

@@ -31,7 +31,7 @@ pub enum CodecError {
     },
     /// The bytes are not such a message.
     #[error(
-        "{len} bytes are no {message} in {codec}: {source}; use the same type and codec on both sides"
+        "{len} bytes are not a valid {message} in {codec}: {source}; use the same type and codec on both sides"
     )]
     Decode {
         /// The codec's name.
@@ -71,7 +71,7 @@ pub enum CodecError {
     },
     /// The values are nested more deeply than the codec reads.
     #[error(
-        "{message} in {codec} is nested more than {limit} deep: use a flatter type, or look who sent it"
+        "{message} in {codec} is nested more than {limit} levels deep: use a flatter type, or check where the bytes come from"
     )]
     TooDeep {
         /// The codec's name.
@@ -99,7 +99,7 @@ pub enum CodecError {
     },
     /// The bytes lie at an address where the message cannot be read in place.
     #[error(
-        "{message} in {codec} is read in place at a multiple of {needed}, these bytes lie {found} past one: receive into an AlignedFixedFrame, or decode, which copies"
+        "{message} in {codec} is read in place at a multiple of {needed} bytes, but these bytes begin {found} past one: receive into an AlignedFixedFrame, or decode, which copies"
     )]
     Misaligned {
         /// The codec's name.

@@ -31,7 +31,7 @@ pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
 #[non_exhaustive]
 pub enum InferenceTopologyError {
     /// The number of workers is outside the range of a topology.
-    #[error("a fixed topology has 2 to 8 workers, not {found}: take a session for other numbers")]
+    #[error("a fixed topology has 2 to 8 workers, not {found}: use a session for other numbers")]
     WorkerCount {
         /// The number that was given.
         found: usize,

@@ -12,7 +12,7 @@ use super::error::{InferenceTopologyError, InferenceTopologyResult};
 /// assert_eq!(WorkerCount::from_usize(4), Some(WorkerCount::Four));
 /// assert_eq!(WorkerCount::Four.as_usize(), 4);
 /// let error = WorkerCount::try_from(9).unwrap_err();
-/// assert_eq!(error.to_string(), "a fixed topology has 2 to 8 workers, not 9: take a session for other numbers");
+/// assert_eq!(error.to_string(), "a fixed topology has 2 to 8 workers, not 9: use a session for other numbers");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkerCount {

@@ -48,7 +48,7 @@ pub enum TransportError {
     Counters(#[from] CountersError),
     /// There is no space at present, and the call does not wait.
     #[error(
-        "the message takes {frames} frames, and the ring of {depth} has no space for them now; blocked_on() of its producer says who holds it"
+        "the message takes {frames} frames, and the ring of {depth} has no space for them now; blocked_on() of its producer names the consumer that holds it"
     )]
     Full {
         /// How many frames the message takes.
@@ -58,7 +58,7 @@ pub enum TransportError {
     },
     /// The message is longer than any message may be.
     #[error(
-        "a message of {len} bytes is over the limit of {limit}: send it in pieces, or send where it is"
+        "a message of {len} bytes is over the limit of {limit}: send it in pieces, or put it into a file and send the path"
     )]
     MessageTooLong {
         /// The message's length in bytes.
@@ -68,7 +68,7 @@ pub enum TransportError {
     },
     /// The message is too long for a call that does not wait.
     #[error(
-        "a message of {len} bytes takes {frames} frames, and at most {limit} are claimed at once: send() waits between the runs of longer ones"
+        "a message of {len} bytes takes {frames} frames, and a call that does not wait claims at most {limit}: use send(), which sends longer messages in several runs"
     )]
     NeedsRuns {
         /// The message's length in bytes.
@@ -80,7 +80,7 @@ pub enum TransportError {
     },
     /// The message was to be written in one frame and does not fit it.
     #[error(
-        "{len} bytes do not fit a frame of {limit}: take larger frames, or publish() them from a buffer"
+        "{len} bytes do not fit a frame of {limit}: use larger frames, or publish() them from a buffer"
     )]
     DoesNotFitFrame {
         /// The message's length in bytes.
@@ -108,7 +108,7 @@ pub enum TransportError {
     },
     /// The scheduler has closed the session and receives nothing any more.
     #[error(
-        "the scheduler has closed the session and receives nothing any more: serve the requests that are left until the end, and leave"
+        "the scheduler has closed the session and receives nothing any more: serve the remaining requests until the call returns Closed, then leave"
     )]
     SessionClosed,
     /// A worker that the session does not have.

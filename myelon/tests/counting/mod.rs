@@ -54,7 +54,7 @@ pub(crate) fn allocations_of(work: impl FnOnce()) -> (u64, usize) {
 }
 
 #[test]
-fn the_count_counts() {
+fn one_allocation_is_counted_with_its_size() {
     let (count, largest) = allocations_of(|| drop(std::hint::black_box(vec![0_u8; 1000])));
     assert_eq!((count, largest), (1, 1000));
 }

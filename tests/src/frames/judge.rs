@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised_passes() {
+    fn a_history_that_keeps_the_promises_passes() {
         let all: Vec<_> = (0..4).map(saw).collect();
         let expected = Summary {
             messages: 4,
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_is_not_to_be_seen() {
+    fn a_message_that_was_given_up_and_seen_is_a_fault() {
         let mut producer = wrote(&[1, 1]);
         producer.remove(2);
         let reader = Reader {

@@ -154,7 +154,10 @@ fn strike_drainer(stage: &mut Stage, name: &str, line: &str) -> bool {
     let lives = stage.land(aimed, name_is_held).is_some();
     stage.seats[index].next = stage.last + 1;
     let is_named = stage.world.is_named();
-    assert!(!(lives && is_named), "who lives takes the name along");
+    assert!(
+        !(lives && is_named),
+        "a living process takes the name along"
+    );
     lives
 }
 

@@ -65,7 +65,7 @@ pub(super) fn sets() -> Family {
         left_out: Some(LeftOut::Looks),
         ..plan([2, 2], &[&[0, 1]], true)
     };
-    family.fails("no look around after a waker's death", STUCK, blind);
+    family.fails("no liveness check after a waker's death", STUCK, blind);
     family
 }
 
@@ -134,7 +134,7 @@ pub(super) fn readiness() -> Family {
         ),
         ("the end does not wake it", LeftOut::Shake, &leaving),
         (
-            "no look around after a waker's death",
+            "no liveness check after a waker's death",
             LeftOut::Looks,
             &mortal,
         ),

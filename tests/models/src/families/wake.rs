@@ -185,7 +185,7 @@ pub(super) fn wake() -> Family {
             },
         ),
         (
-            "no look around after a waker's death",
+            "no liveness check after a waker's death",
             LeftOut::Looks,
             Wake {
                 deaths: 1,
