@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(not(loom))]
+pub(crate) use crate::os::clock::monotonic;
+
 /// The current time.
 #[inline]
 pub(crate) fn now() -> Instant {
     #[cfg(all(feature = "dst", not(loom)))]
-    if let Some(now) = crate::dst::simulated_now() {
+    if let Some(now) = crate::testing::dst::simulated_now() {
         return now;
     }
     Instant::now()
@@ -16,7 +19,7 @@ pub(crate) fn now() -> Instant {
 #[inline]
 pub(crate) fn sleep(duration: Duration) {
     #[cfg(all(feature = "dst", not(loom)))]
-    if crate::dst::simulated_sleep(duration) {
+    if crate::testing::dst::simulated_sleep(duration) {
         return;
     }
     #[cfg(not(loom))]

@@ -4,8 +4,6 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::wait::AutoWaitStrategy;
-
 fn read<T: FromStr>(name: &str) -> Option<T> {
     read_as(name, "a number", |text| text.parse().ok())
 }
@@ -21,16 +19,9 @@ fn read_as<T>(name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>)
     parsed
 }
 
-/// `MYELON_WAIT_STRATEGY`: what [`AutoWaitStrategy::from_env_or`] returns.
-pub(crate) fn wait_strategy() -> Option<AutoWaitStrategy> {
-    static VALUE: OnceLock<Option<AutoWaitStrategy>> = OnceLock::new();
-    *VALUE.get_or_init(|| {
-        read_as(
-            "MYELON_WAIT_STRATEGY",
-            "a wait strategy",
-            AutoWaitStrategy::named,
-        )
-    })
+/// `MYELON_WAIT_STRATEGY`, as `parse` understands it. The caller reads it once.
+pub(crate) fn wait_strategy<T>(parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    read_as("MYELON_WAIT_STRATEGY", "a wait strategy", parse)
 }
 
 /// `MYELON_BLOCK_STRATEGY_US`, microseconds; 50.

@@ -43,45 +43,45 @@ compile_error!(
 // The derive writes `::disruptor_mp`, also inside this crate.
 extern crate self as disruptor_mp;
 
+// The folders, from the ground up: each may use those above it in this list.
+//
+// `sync`, `clock`, `env`, `error`, `cause`, `event` and `testing` are for all. Of the rest they use `os` alone.
+//
+// | folder | what it is | besides those it may use |
+// |---|---|---|
+// | `os` | one file for each kind of kernel object | nothing |
+// | `layout` | the bytes of a segment | nothing |
+// | `protocol` | the steps on those bytes, the rules R1 to R17 | `layout` |
+// | `region` | memory and locks of one endpoint: a file, or the heap | `os`, `layout`, the traits of `protocol` |
+// | `segment` | creating, taking over, attaching to and ending rings | `os` to `region` |
+// | `waiting` | strategies, the wait loop, deadlines, cancel tokens | `os` to `segment` |
+// | `liveness` | required consumers, and the watch over them | `os` to `waiting` |
+// | `observability` | counters, and files of counters | `os` to `liveness` |
+// | `handles` | what a program holds: producers, consumers, observers | `os` to `observability` |
+// | `open` | the simple calls and the builder, which make handles | `os` to `handles` |
+// | `facade` | the pages that users see: re-exports only | all |
+//
+// `ci/imports` holds the code to this table.
 #[macro_use]
-mod protocol;
+mod testing;
 
-#[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
-mod async_consumer;
-mod auto;
-mod backing;
-mod blocked;
-mod builder;
-mod cancel;
 mod cause;
-mod claim;
 mod clock;
-#[path = "consumer.rs"]
-mod consumer_handle;
-mod deadline;
-#[cfg(all(feature = "dst", not(loom)))]
-pub mod dst;
 mod env;
 mod error;
 mod event;
 mod facade;
-mod fail;
+mod handles;
 mod layout;
 mod liveness;
 pub mod observability;
-mod observer;
+mod open;
 mod os;
-#[path = "producer.rs"]
-mod producer_handle;
-#[cfg(all(target_os = "linux", not(loom)))]
-mod readiness;
+mod protocol;
 mod region;
-#[cfg(not(loom))]
-mod ring_set;
 mod segment;
-mod simple;
 mod sync;
-mod wait;
+mod waiting;
 
 /// The position of an event in its ring: the first is 0, and −1 is none.
 ///
@@ -94,22 +94,7 @@ mod wait;
 /// ```
 pub type Sequence = i64;
 
-#[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
-pub use async_consumer::AsyncConsumer;
-pub use auto::{AutoConsumer, HandlerPanicPolicy};
-pub use backing::{
-    Heap, MappedFile, MmapTransportLayout, PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, SharedMemory,
-    portable_shm_segment_name,
-};
-pub use blocked::{BlockedOn, RingState};
-pub use builder::{
-    CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder, StartFrom,
-};
-pub use cancel::CancelToken;
 pub use cause::SystemCause;
-pub use claim::{Claim, Lease};
-pub use consumer_handle::{Consumer, SharedConsumer};
-pub use deadline::Deadline;
 pub use disruptor_mp_derive::Event;
 pub use error::{
     MissingFreeSlots, MultiProcessError, MultiProcessResult, RecvError, RingBufferFull, SendError,
@@ -118,12 +103,20 @@ pub use error::{
 pub use event::derived as __event;
 pub use event::{EVENT_ALIGN_MAX, Event, EventLayout, LayoutId};
 pub use facade::{backend, consumer, lock_free, prelude, producer, shared_memory};
-#[cfg(feature = "fail-points")]
-#[doc(hidden)]
-pub use fail::FAIL_POINTS;
-#[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
-#[doc(hidden)]
-pub use fail::{arm_fail_points, fail_points_fired};
+#[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
+pub use handles::async_consumer::AsyncConsumer;
+pub use handles::auto::{AutoConsumer, HandlerPanicPolicy};
+pub use handles::consumer::{Consumer, SharedConsumer};
+pub use handles::diagnosis::{BlockedOn, RingState};
+pub use handles::guards::{Claim, Lease};
+pub use handles::kinds::{Heap, MappedFile, SharedMemory};
+pub use handles::observer::{Observer, SharedObserver};
+pub use handles::producer::{CloseReport, Producer, SharedProducer, SyncPolicy};
+#[cfg(all(target_os = "linux", not(loom)))]
+pub use handles::readiness::Readiness;
+#[cfg(not(loom))]
+pub use handles::ring_set::{RingMember, RingSet, RingSetFull};
+pub use handles::start::StartFrom;
 pub use layout::DEFAULT_MAX_CONSUMERS;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -133,18 +126,28 @@ pub use liveness::{
     RequiredConsumerFailureAction, RequiredConsumerLivenessConfig,
 };
 pub use observability::{CounterHandle, CounterId, CounterSnapshot, CountersError, CountersFile};
-pub use observer::{Observer, SharedObserver};
-pub use producer_handle::{CloseReport, Producer, SharedProducer, SyncPolicy};
-#[cfg(all(target_os = "linux", not(loom)))]
-pub use readiness::Readiness;
-pub use region::{HugePages, MemoryReport};
-#[cfg(not(loom))]
-pub use ring_set::{RingMember, RingSet, RingSetFull};
-pub use simple::{
+pub use open::backing::{
+    MmapTransportLayout, PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, portable_shm_segment_name,
+};
+pub use open::builder::{
+    CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder,
+};
+pub use open::simple::{
     HeapRing, MmapConsumer, MmapObserver, MmapProducer, attach_shared_consumer,
     build_shared_single_producer, observer, publisher, subscribe_within, subscriber,
 };
-pub use wait::{
+pub use region::{HugePages, MemoryReport};
+#[cfg(all(feature = "dst", not(loom)))]
+pub use testing::dst;
+#[cfg(feature = "fail-points")]
+#[doc(hidden)]
+pub use testing::fail::FAIL_POINTS;
+#[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
+#[doc(hidden)]
+pub use testing::fail::{arm_fail_points, fail_points_fired};
+pub use waiting::cancel::CancelToken;
+pub use waiting::deadline::Deadline;
+pub use waiting::{
     AutoWaitStrategy, default_block_strategy_duration, default_consume_sleep_duration,
     default_discovery_poll_duration, perform_default_block_wait,
     perform_default_consume_sleep_wait, perform_default_discovery_poll_wait, perform_sleep_wait,

@@ -12,7 +12,7 @@ mod imp {
 
 #[cfg(all(feature = "dst", not(loom)))]
 mod imp {
-    pub(crate) use crate::dst::atomic::{AtomicI64, AtomicU32, AtomicU64, yield_now};
+    pub(crate) use crate::testing::dst::atomic::{AtomicI64, AtomicU32, AtomicU64, yield_now};
 }
 
 #[cfg(not(loom))]
@@ -28,7 +28,7 @@ mod same {
         pub(crate) use crate::os::futex::{wait, wait_any, wake_all};
     }
     #[cfg(feature = "dst")]
-    pub(crate) use crate::dst::kernel;
+    pub(crate) use crate::testing::dst::kernel;
 }
 
 #[cfg(loom)]

@@ -1,7 +1,7 @@
 //! A takeover that dies at any of its steps leaves the event alone that a reader has leased. All other tests of
 //! single steps are in `sweep.rs`.
 //!
-//! The steps are the fail points of `disruptor-mp/src/fail.rs`, which only debug builds have.
+//! The steps are the fail points of `disruptor-mp/src/testing/fail.rs`, which only debug builds have.
 #![cfg(debug_assertions)]
 
 use disruptor_mp::FAIL_POINTS;

@@ -13,9 +13,9 @@ const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 const SOURCES: [&str; 9] = [
     "disruptor-mp/src/cause.rs",
     "disruptor-mp/src/error.rs",
-    "disruptor-mp/src/liveness.rs",
+    "disruptor-mp/src/liveness/mod.rs",
     "disruptor-mp/src/observability/error.rs",
-    "disruptor-mp/src/ring_set.rs",
+    "disruptor-mp/src/handles/ring_set.rs",
     "myelon/src/codec/error.rs",
     "myelon/src/inference/error.rs",
     "myelon/src/transport/error.rs",
@@ -23,7 +23,7 @@ const SOURCES: [&str; 9] = [
 ];
 
 /// Files with lines that a program finds on its stderr without a request: each `write!(f, "…")`.
-const PRINTED: [&str; 1] = ["disruptor-mp/src/liveness.rs"];
+const PRINTED: [&str; 1] = ["disruptor-mp/src/liveness/mod.rs"];
 
 /// Files whose errors are not visible outside.
 const KEPT: [&str; 1] = ["myelon/src/codec/rkyv.rs"];

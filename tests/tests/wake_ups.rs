@@ -2,7 +2,7 @@
 //!
 //! An event is sent only after the previous one was taken, so that only the sleeper's own liveness check can
 //! make up for a lost wake-up, and that comes after 20 s. Controls leave a step of the protocol out, and lose
-//! some wake-ups. The steps are the fail points of `disruptor-mp/src/fail.rs`, which only debug builds have.
+//! some wake-ups. The steps are the fail points of `disruptor-mp/src/testing/fail.rs`, which only debug builds have.
 //! Also, no wake-up takes longer than 50 ms, not counting the time in which the machine let neither side run.
 #![cfg(debug_assertions)]
 

@@ -34,6 +34,7 @@ pub mod shared_memory {
 /// Events are in the page cache as soon as they are published, so they survive every process; they are not synced to
 /// the disk, so a power cut may lose them.
 pub mod mmap {
-    pub use crate::backing::{MappedFile, MmapTransportLayout};
-    pub use crate::simple::{MmapConsumer, MmapProducer};
+    pub use crate::handles::kinds::MappedFile;
+    pub use crate::open::backing::MmapTransportLayout;
+    pub use crate::open::simple::{MmapConsumer, MmapProducer};
 }

@@ -40,12 +40,11 @@
 //! [`RecvError::Closed`]: everything was delivered, and no more will come. [`RecvError::ProducerDead`]: everything
 //! was delivered, a successor may come, and calling again waits for it. [`RecvError::Lagged`]: for observers only.
 
-pub use crate::auto::AutoConsumer;
-pub use crate::builder::StartFrom;
-pub use crate::claim::Lease;
-pub(crate) use crate::consumer_handle::check_id;
-pub use crate::consumer_handle::{Consumer, SharedConsumer};
 pub use crate::error::RecvError;
+pub use crate::handles::auto::AutoConsumer;
+pub use crate::handles::consumer::{Consumer, SharedConsumer};
+pub use crate::handles::guards::Lease;
+pub use crate::handles::start::StartFrom;
 pub use crate::layout::DEFAULT_MAX_CONSUMERS;
-pub use crate::simple::MmapConsumer;
-pub use crate::wait::AutoWaitStrategy;
+pub use crate::open::simple::MmapConsumer;
+pub use crate::waiting::AutoWaitStrategy;

@@ -33,4 +33,4 @@
 //! through the ring: the locks say which parties are alive.
 
 pub use crate::Sequence;
-pub use crate::blocked::{BlockedOn, RingState};
+pub use crate::handles::diagnosis::{BlockedOn, RingState};

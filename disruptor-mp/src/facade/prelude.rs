@@ -18,19 +18,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub use crate::backing::{MmapTransportLayout, portable_shm_segment_name};
-pub use crate::builder::{CoordinationMode, DiscoveryMode, SharedDisruptorBuilder, StartFrom};
-pub use crate::consumer_handle::SharedConsumer;
-pub use crate::deadline::Deadline;
 pub use crate::error::{MultiProcessError, MultiProcessResult, RecvError, SendError};
+pub use crate::handles::consumer::SharedConsumer;
+pub use crate::handles::producer::SharedProducer;
+pub use crate::handles::start::StartFrom;
 pub use crate::liveness::{RequiredConsumerError, RequiredConsumerLivenessConfig};
 pub use crate::observability::{
     CounterHandle, CounterId, CounterSnapshot, CountersError, CountersFile,
 };
-pub use crate::producer_handle::SharedProducer;
-pub use crate::simple::{
+pub use crate::open::backing::{MmapTransportLayout, portable_shm_segment_name};
+pub use crate::open::builder::{CoordinationMode, DiscoveryMode, SharedDisruptorBuilder};
+pub use crate::open::simple::{
     MmapConsumer, MmapProducer, attach_shared_consumer, build_shared_single_producer, publisher,
     subscribe_within, subscriber,
 };
-pub use crate::wait::AutoWaitStrategy;
+pub use crate::waiting::AutoWaitStrategy;
+pub use crate::waiting::deadline::Deadline;
 pub use crate::{Event, Sequence};

@@ -49,14 +49,14 @@
 //! Dropping the producer closes the ring: consumers drain it and then see the end. [`Producer::keep`] leaves
 //! the name, [`Producer::destroy`] removes it, even if events are unread.
 
-pub use crate::blocked::BlockedOn;
-pub use crate::builder::{CoordinationMode, DiscoveryMode};
-pub use crate::claim::Claim;
 pub use crate::error::{MissingFreeSlots, RingBufferFull, SendError};
+pub use crate::handles::diagnosis::BlockedOn;
+pub use crate::handles::guards::Claim;
+pub use crate::handles::producer::{Producer, SharedProducer};
 pub use crate::liveness::{
     RequiredConsumerAlert, RequiredConsumerAlertHook, RequiredConsumerError,
     RequiredConsumerFailureAction, RequiredConsumerLivenessConfig,
 };
-pub use crate::producer_handle::{Producer, SharedProducer};
-pub use crate::simple::MmapProducer;
-pub use crate::wait::AutoWaitStrategy;
+pub use crate::open::builder::{CoordinationMode, DiscoveryMode};
+pub use crate::open::simple::MmapProducer;
+pub use crate::waiting::AutoWaitStrategy;

@@ -42,16 +42,16 @@
 //! | [`CoordinationMode::WaitForConsumers`] | is handed out once they have come; else an error names the missing ones |
 //! | [`CoordinationMode::BufferUntilConsumers`] | takes this many events until the first consumer has come |
 
-pub use crate::backing::{
-    PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, SharedMemory, portable_shm_segment_name,
-};
-pub use crate::builder::{
-    CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder, StartFrom,
-};
-pub use crate::consumer_handle::SharedConsumer;
 pub use crate::error::{MultiProcessError, MultiProcessResult};
-pub use crate::producer_handle::SharedProducer;
-pub use crate::region::{HugePages, MemoryReport};
-pub use crate::simple::{
+pub use crate::handles::consumer::SharedConsumer;
+pub use crate::handles::kinds::SharedMemory;
+pub use crate::handles::producer::SharedProducer;
+pub use crate::handles::start::StartFrom;
+pub use crate::open::backing::{PORTABLE_SHM_SEGMENT_NAME_MAX_LEN, portable_shm_segment_name};
+pub use crate::open::builder::{
+    CoordinationMode, DiscoveryMode, DisruptorBuilder, SharedDisruptorBuilder,
+};
+pub use crate::open::simple::{
     attach_shared_consumer, build_shared_single_producer, publisher, subscribe_within, subscriber,
 };
+pub use crate::region::{HugePages, MemoryReport};

@@ -67,7 +67,7 @@ pub(crate) struct EventRecord {
 }
 
 impl EventRecord {
-    pub(crate) fn of<E: crate::Event>() -> Self {
+    pub(crate) fn of<E: crate::event::Event>() -> Self {
         let mut text = String::from(core::any::type_name::<E>());
         let mut layout = String::new();
         let _ = E::describe_layout(&mut layout);

@@ -12,7 +12,7 @@
 use core::marker::PhantomData;
 
 use super::align_up;
-use crate::Event;
+use crate::event::Event;
 use crate::sync::AtomicU64;
 
 /// Bytes of a stamp: 8, except under the model checker, whose atomics are larger.

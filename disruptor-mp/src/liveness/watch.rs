@@ -1,12 +1,5 @@
-//! The watch over required consumers, as part of the producer.
-//!
-//! The fast path of a managed publish loads one word, like that of a plain publish. The word is the live word
-//! of this process, or one that is always zero: while the start is unchecked, after a failure, and in a ring
-//! with observers. So every case except "there is space and nothing is wrong" is one cold call.
-//!
-//! One wait for space is one episode. It ends with space only when every consumer that gated has moved on or has left;
-//! so only the failure outlives it. A producer that waits for other consumers, or that has raised its alerts, checks
-//! no more often than any other blocked producer: a consumer that makes room or comes back wakes it.
+//! The state of a producer's watch over its required consumers, one check of a consumer's line, and the alerts. The
+//! managed publishes (`handles::producer::managed`) run the watch.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -15,74 +8,70 @@ use super::{
     RequiredConsumerAlert, RequiredConsumerError, RequiredConsumerFailureAction,
     RequiredConsumerLivenessConfig,
 };
-use crate::blocked;
-use crate::claim::Claim;
-use crate::clock;
-use crate::deadline::Deadline;
-use crate::error::SendError;
-use crate::layout::control::{ConsumerId, ConsumerLine, LineState, Owner};
+use crate::Sequence;
+use crate::event::Event;
+use crate::layout::control::{ConsumerId, LineState, Owner};
 use crate::layout::lock_bytes::line_byte;
-use crate::producer::Producer;
-use crate::segment::{Segment, describe};
+use crate::protocol::registered::registered_at;
+use crate::segment::Segment;
 use crate::sync::Ordering as Order;
 use crate::sync::process::{AtomicU64, Ordering};
-use crate::{Event, Sequence};
 
 /// The word that the fast path loads while it must not be taken.
-static HALT: AtomicU64 = AtomicU64::new(0);
+pub(crate) static HALT: AtomicU64 = AtomicU64::new(0);
 
 /// A shorter interval would only take the consumers' cache lines away from their cores.
-const INTERVAL_MIN: Duration = Duration::from_micros(100);
+pub(crate) const INTERVAL_MIN: Duration = Duration::from_micros(100);
 
 /// A producer's watch.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     /// While this word is zero, managed publishes take the cold path.
-    word: &'static AtomicU64,
+    pub(crate) word: &'static AtomicU64,
     /// The producer's live word.
-    live: &'static AtomicU64,
-    watch: Option<Box<Watch>>,
+    pub(crate) live: &'static AtomicU64,
+    pub(crate) watch: Option<Box<Watch>>,
     /// Whether a managed publish waits for space.
-    is_episode: bool,
-    prints: bool,
+    pub(crate) is_episode: bool,
+    pub(crate) prints: bool,
 }
 
 /// The watched consumers, and the outcome.
 #[derive(Debug)]
-struct Watch {
-    config: RequiredConsumerLivenessConfig,
+pub(crate) struct Watch {
+    pub(crate) config: RequiredConsumerLivenessConfig,
     /// One entry for each required id, in the order of the ids.
-    required: Vec<Required>,
-    has_started: bool,
-    failure: Option<RequiredConsumerError>,
+    pub(crate) required: Vec<Required>,
+    pub(crate) has_started: bool,
+    pub(crate) failure: Option<RequiredConsumerError>,
 }
 
 /// A required consumer.
 #[derive(Debug)]
-struct Required {
+pub(crate) struct Required {
     /// The id as stored in lines; `None` for a text that is no valid id, which is never found.
-    id: Option<ConsumerId>,
-    stall: Option<Stall>,
+    pub(crate) id: Option<ConsumerId>,
+    pub(crate) stall: Option<Stall>,
 }
 
 /// A required consumer that gates and has not moved since.
 #[derive(Clone, Copy, Debug)]
-struct Stall {
-    sequence: Sequence,
-    since: Instant,
-    owner: Owner,
-    is_attached: bool,
-    alerted: Option<Instant>,
+pub(crate) struct Stall {
+    pub(crate) sequence: Sequence,
+    pub(crate) since: Instant,
+    pub(crate) owner: Owner,
+    pub(crate) is_attached: bool,
+    pub(crate) alerted: Option<Instant>,
 }
 
 /// A required consumer's line at one check.
 #[derive(Clone, Copy, Debug)]
-struct Sight {
-    sequence: Sequence,
-    owner: Owner,
-    is_attached: bool,
+pub(crate) struct Sight {
+    pub(crate) sequence: Sequence,
+    pub(crate) owner: Owner,
+    pub(crate) is_attached: bool,
     /// Whether its process is gone without having detached.
-    is_dead: bool,
+    pub(crate) is_dead: bool,
 }
 
 impl Liveness {
@@ -111,13 +100,13 @@ impl Liveness {
 
     /// Whether managed publishes may take the fast path.
     #[inline(always)]
-    fn is_calm(&self) -> bool {
+    pub(crate) fn is_calm(&self) -> bool {
         self.word.load(Ordering::Relaxed) != 0
     }
 }
 
 impl Stall {
-    fn begin(sight: Sight, now: Instant) -> Self {
+    pub(crate) fn begin(sight: Sight, now: Instant) -> Self {
         Self {
             sequence: sight.sequence,
             since: now,
@@ -128,405 +117,16 @@ impl Stall {
     }
 
     /// Whether the consumer has moved or come back since the stall began.
-    fn is_healed_by(&self, sight: Sight) -> bool {
+    pub(crate) fn is_healed_by(&self, sight: Sight) -> bool {
         let came_back = sight.is_attached && (!self.is_attached || sight.owner != self.owner);
         sight.sequence != self.sequence || came_back
     }
 }
 
-impl<E: Event, B> Producer<E, B> {
-    /// Names the consumers that this producer depends on; [`publish_managed`](Self::publish_managed) and
-    /// [`publish_batch_managed`](Self::publish_batch_managed) watch them from now on. Calling it again starts
-    /// a new watch and forgets a failure.
-    ///
-    /// The first managed publish waits until all of them are registered, attached or away. After that they
-    /// are checked only while a managed publish finds the ring full.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use disruptor_mp::{HeapRing, RequiredConsumerError, RequiredConsumerLivenessConfig};
-    ///
-    /// let ring = HeapRing::<u64>::new(1)?;
-    /// let (mut tx, _stuck) = (ring.producer()?, ring.consumer("risk")?);
-    /// let config = RequiredConsumerLivenessConfig {
-    ///     required_consumer_ids: vec!["risk".into()],
-    ///     progress_timeout: Duration::from_millis(5),
-    ///     shutdown_grace_period: Duration::from_millis(5),
-    ///     ..Default::default()
-    /// };
-    /// tx.enable_required_consumer_liveness(config).print_required_consumer_alerts(false);
-    /// assert_eq!(tx.publish_managed(|event| *event = 1), Ok(0));
-    /// let failed = tx.publish_managed(|event| *event = 2);
-    /// assert!(matches!(failed, Err(RequiredConsumerError::GracefulShutdownTriggered { .. })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn enable_required_consumer_liveness(
-        &mut self,
-        config: RequiredConsumerLivenessConfig,
-    ) -> &mut Self {
-        self.liveness.word = &HALT;
-        self.liveness.watch = Some(Box::new(Watch {
-            required: config
-                .required_consumer_ids
-                .iter()
-                .map(|id| Required {
-                    id: ConsumerId::new(id),
-                    stall: None,
-                })
-                .collect(),
-            config,
-            has_started: false,
-            failure: None,
-        }));
-        self
-    }
-
-    /// Sets whether an alert is also printed, as one line on stderr; the default is true. The hook and the
-    /// `tracing` event come in any case.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(4)?.producer()?;
-    /// tx.print_required_consumer_alerts(false);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn print_required_consumer_alerts(&mut self, prints: bool) -> &mut Self {
-        self.liveness.prints = prints;
-        self
-    }
-
-    /// Publishes one event, waiting for a free slot for as long as the required consumers make progress.
-    ///
-    /// The closure gets the slot as the last lap left it, not cleared. Without required consumers this waits
-    /// without a time limit. Costs what [`publish`](Self::publish) costs.
-    ///
-    /// # Errors
-    ///
-    /// Any of [`RequiredConsumerError`] except `BatchTooLarge`; nothing was published then.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(4)?.producer()?;
-    /// assert_eq!(tx.publish_managed(|event| *event = 7), Ok(0));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline]
-    pub fn publish_managed<F: FnOnce(&mut E)>(
-        &mut self,
-        write: F,
-    ) -> Result<Sequence, RequiredConsumerError> {
-        match self.vacant_managed(1) {
-            Some(sequence) => Ok(self.write_one(sequence, write)),
-            None => {
-                let sequence = self.wait_managed(1)?;
-                Ok(self.write_slowly(sequence, write))
-            }
-        }
-    }
-
-    /// Claims the next slot, waiting for it as long as the required consumers make progress: write through
-    /// the guard, then publish it.
-    ///
-    /// # Errors
-    ///
-    /// As [`publish_managed`](Self::publish_managed).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let ring = disruptor_mp::HeapRing::<u64>::new(4)?;
-    /// let mut tx = ring.producer()?;
-    /// let mut slot = tx.claim_managed()?;
-    /// *slot = 7;
-    /// assert_eq!((slot.sequence(), slot.publish()), (0, 0));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline]
-    pub fn claim_managed(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
-        let (sequence, event) = match self.vacant_managed(1) {
-            Some(sequence) => (sequence, self.core.event(sequence)),
-            None => {
-                let sequence = self.wait_managed(1)?;
-                (sequence, self.place_to_write(sequence))
-            }
-        };
-        Ok(Claim::new(&mut self.core, sequence, event))
-    }
-
-    /// Publishes `n` events together, waiting until they fit, as long as the required consumers make
-    /// progress. For zero events it does nothing and returns the last published sequence.
-    ///
-    /// # Errors
-    ///
-    /// Any of [`RequiredConsumerError`]; nothing was published then.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let ring = disruptor_mp::HeapRing::<u64>::new(4)?;
-    /// let mut tx = ring.producer()?;
-    /// assert_eq!(tx.publish_batch_managed(3, |event, i| *event = i as u64), Ok(2));
-    /// assert!(tx.publish_batch_managed(5, |_, _| {}).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline]
-    pub fn publish_batch_managed<F: FnMut(&mut E, usize)>(
-        &mut self,
-        n: usize,
-        write: F,
-    ) -> Result<Sequence, RequiredConsumerError> {
-        match self.vacant_managed(n) {
-            Some(first) => Ok(self.write_many(first, n, write)),
-            None => {
-                let first = self.wait_managed(n)?;
-                Ok(self.write_many_slowly(first, n, write))
-            }
-        }
-    }
-
-    /// As `vacant` for a plain publish.
-    #[inline(always)]
-    fn vacant_managed(&self, n: usize) -> Option<Sequence> {
-        // this check comes first: a forked child must not read its position from the ring
-        match self.liveness.is_calm() {
-            true => self.core.vacant(n),
-            false => None,
-        }
-    }
-
-    /// Returns the failure if there is one; else waits for the start and then for space.
-    #[cold]
-    #[inline(never)]
-    fn wait_managed(&mut self, n: usize) -> Result<Sequence, RequiredConsumerError> {
-        if self.is_forked() {
-            return Err(RequiredConsumerError::Forked);
-        }
-        if self.has_lost {
-            return Err(RequiredConsumerError::LockLost);
-        }
-        if n == 0 {
-            return Ok(self.core.next());
-        }
-        if n > self.core.capacity() {
-            return Err(RequiredConsumerError::BatchTooLarge {
-                requested: n,
-                capacity: self.core.capacity(),
-            });
-        }
-        let Some(watch) = &self.liveness.watch else {
-            return self.wait_for_space(n, Deadline::NEVER).map_err(from_send);
-        };
-        if let Some(failure) = &watch.failure {
-            return Err(failure.clone());
-        }
-        let interval = watch.config.progress_check_interval.max(INTERVAL_MIN);
-        self.wait_for_start()?;
-        // there may be space after the start; a ring with observers takes this path in any case
-        if self.core.vacant(n).is_some() {
-            return Ok(self.core.next());
-        }
-        // as a plain publish does, without reading the clock
-        if self.core.is_refresh_worthwhile(n) && self.poll_space(n).map_err(from_send)? {
-            return Ok(self.core.next());
-        }
-        let mut episode = Episode::begin(self);
-        let tx = &mut *episode.tx;
-        let mut waiter = tx.waiter(tx.habits.strategy, Deadline::NEVER);
-        let mut until_look = interval;
-        loop {
-            waiter.set_deadline(Deadline::after(until_look));
-            if tx.wait_until_space(n, &mut waiter).map_err(from_send)? {
-                break;
-            }
-            tx.ask_for_progress(true);
-            until_look = tx.look_at_required(n, clock::now())?.max(INTERVAL_MIN);
-        }
-        episode.has_space = true;
-        Ok(episode.tx.core.next())
-    }
-
-    /// Waits, once, until all required consumers are registered.
-    fn wait_for_start(&mut self) -> Result<(), RequiredConsumerError> {
-        let watch = self.liveness.watch.as_ref();
-        let Some(watch) = watch.filter(|watch| !watch.has_started) else {
-            return Ok(());
-        };
-        let deadline = Deadline::after(watch.config.startup_wait_timeout);
-        let interval = self.habits.liveness_interval;
-        loop {
-            let missing = self.missing_required();
-            if missing.is_empty() {
-                break;
-            }
-            if self.habits.are_cancelled() {
-                return Err(RequiredConsumerError::Cancelled);
-            }
-            if self.notice_loss() {
-                return Err(RequiredConsumerError::LockLost);
-            }
-            if deadline.has_passed() {
-                tracing::warn!(ring = %self.segment.shown, ?missing, "required consumers have not come");
-                return Err(RequiredConsumerError::StartupTimeout { missing });
-            }
-            self.sleep_until_somebody_comes(deadline, interval, |tx| {
-                tx.missing_required().is_empty()
-            });
-        }
-        if let Some(watch) = &mut self.liveness.watch {
-            watch.has_started = true;
-        }
-        self.liveness.word = self.liveness.live;
-        Ok(())
-    }
-
-    /// The required consumers that are not registered, so that [`look_at_required`](Self::look_at_required)
-    /// would not find them.
-    fn missing_required(&self) -> Vec<String> {
-        let present: Vec<ConsumerId> = blocked::registered(self.segment.control())
-            .map(ConsumerLine::id)
-            .collect();
-        let watch = self.liveness.watch.iter();
-        watch
-            .flat_map(|watch| {
-                watch
-                    .config
-                    .required_consumer_ids
-                    .iter()
-                    .zip(&watch.required)
-            })
-            .filter(|(_, required)| !required.id.is_some_and(|id| present.contains(&id)))
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
-    /// Checks every required consumer that keeps `n` slots from being free. Returns when the next check is due.
-    fn look_at_required(
-        &mut self,
-        n: usize,
-        now: Instant,
-    ) -> Result<Duration, RequiredConsumerError> {
-        // a consumer that has released less than this gates
-        let needed = self.core.next() + n as i64 - 1 - self.core.capacity() as i64;
-        let last = self.last_published_sequence();
-        let prints = self.liveness.prints;
-        let interval = self.habits.liveness_interval;
-        let Some(watch) = &mut self.liveness.watch else {
-            return Ok(interval);
-        };
-        let config = &watch.config;
-        let mut next_look = interval.max(config.progress_check_interval);
-        for (id, required) in config.required_consumer_ids.iter().zip(&mut watch.required) {
-            let Required { id: line_id, stall } = required;
-            let sight = find(&self.segment, line_id.as_ref());
-            let Some(sight) = sight.filter(|sight| sight.sequence < needed) else {
-                clear(&self.segment.shown, id, stall);
-                continue;
-            };
-            if stall.is_some_and(|stall| stall.is_healed_by(sight)) {
-                clear(&self.segment.shown, id, stall);
-            }
-            let stall = stall.get_or_insert(Stall::begin(sight, now));
-            stall.is_attached = sight.is_attached;
-            let stalled_for = now - stall.since;
-            // a dead consumer makes no progress; it is reported at the second check, as it may be coming back
-            // at the first one
-            let is_dead = sight.is_dead && stall.since < now;
-            if stalled_for < config.progress_timeout && !is_dead {
-                next_look = next_look.min(config.progress_check_interval);
-                continue;
-            }
-            let alert = || RequiredConsumerAlert {
-                consumer_id: id.clone(),
-                last_sequence: stall.sequence,
-                stalled_for,
-                ring: self.segment.shown.to_string(),
-                owner: describe(sight.owner),
-                pid: sight.owner.pid,
-                is_alive: sight.is_attached,
-                lag: last.saturating_sub(stall.sequence).max(0) as u64,
-            };
-            match stall.alerted {
-                None => {
-                    let alert = alert();
-                    stall.alerted = Some(now);
-                    next_look = next_look.min(grace_left(config, Duration::ZERO));
-                    raise(&alert, config, prints);
-                }
-                Some(at) if grace_left(config, now - at).is_zero() => {
-                    let failure = failure_of(alert());
-                    tracing::error!(error = %failure, "a required consumer did not come back");
-                    watch.failure = Some(failure.clone());
-                    return Err(failure);
-                }
-                Some(at) => next_look = next_look.min(grace_left(config, now - at)),
-            }
-        }
-        Ok(next_look)
-    }
-
-    /// Asks consumers that handle many events at once to release each event by itself, or ends that request.
-    fn ask_for_progress(&self, is_watching: bool) {
-        let word = &self.segment.control().waiters.is_watching;
-        // a wait that ends before its first check stores nothing here, so that the readers keep the cache line
-        if word.load(Ordering::Relaxed) != u32::from(is_watching) {
-            word.store(u32::from(is_watching), Ordering::Relaxed);
-        }
-    }
-
-    /// Ends an episode. If there is space, every consumer that gated has moved on.
-    fn end_episode(&mut self, has_space: bool) {
-        self.ask_for_progress(false);
-        self.liveness.is_episode = false;
-        if let Some(watch) = &mut self.liveness.watch {
-            let ids = &watch.config.required_consumer_ids;
-            for (id, required) in ids.iter().zip(&mut watch.required) {
-                if has_space {
-                    clear(&self.segment.shown, id, &mut required.stall);
-                }
-                required.stall = None;
-            }
-            if watch.failure.is_some() {
-                self.liveness.word = &HALT;
-            }
-        }
-    }
-}
-
-/// A managed publish that waits. However it ends, even by a panic of the hook, it no longer watches consumers.
-struct Episode<'a, E: Event, B> {
-    tx: &'a mut Producer<E, B>,
-    has_space: bool,
-}
-
-impl<'a, E: Event, B> Episode<'a, E, B> {
-    fn begin(tx: &'a mut Producer<E, B>) -> Self {
-        tx.liveness.is_episode = true;
-        Self {
-            tx,
-            has_space: false,
-        }
-    }
-}
-
-impl<E: Event, B> Drop for Episode<'_, E, B> {
-    fn drop(&mut self) {
-        self.tx.end_episode(self.has_space);
-    }
-}
-
 /// The registered line of `id`. A lock that cannot be probed counts as held: an error declares no consumer dead.
-fn find<E: Event>(segment: &Segment<E>, id: Option<&ConsumerId>) -> Option<Sight> {
+pub(crate) fn find<E: Event>(segment: &Segment<E>, id: Option<&ConsumerId>) -> Option<Sight> {
     let id = id?;
-    let control = segment.control();
-    let index = control.maybe_registered().find(|index| {
-        let line = &control.consumers[*index];
-        line.state().is_registered() && line.id() == *id
-    })?;
-    let line = &control.consumers[index];
+    let (index, line) = registered_at(segment.control()).find(|(_, line)| line.id() == *id)?;
     let is_attached = segment
         .locks()
         .is_held_by_other(line_byte(index))
@@ -540,7 +140,7 @@ fn find<E: Event>(segment: &Segment<E>, id: Option<&ConsumerId>) -> Option<Sight
 }
 
 /// Ends a stall; logs that if there was an alert.
-fn clear(ring: &str, id: &str, stall: &mut Option<Stall>) {
+pub(crate) fn clear(ring: &str, id: &str, stall: &mut Option<Stall>) {
     if let Some(ended) = stall.take()
         && ended.alerted.is_some()
     {
@@ -549,7 +149,10 @@ fn clear(ring: &str, id: &str, stall: &mut Option<Stall>) {
 }
 
 /// How much longer a consumer may come back after its alert; for ever if the alert has no consequence.
-fn grace_left(config: &RequiredConsumerLivenessConfig, since_alert: Duration) -> Duration {
+pub(crate) fn grace_left(
+    config: &RequiredConsumerLivenessConfig,
+    since_alert: Duration,
+) -> Duration {
     match config.failure_action {
         RequiredConsumerFailureAction::GracefulShutdown => {
             config.shutdown_grace_period.saturating_sub(since_alert)
@@ -559,7 +162,11 @@ fn grace_left(config: &RequiredConsumerLivenessConfig, since_alert: Duration) ->
 }
 
 /// Raises the only alert of a stall.
-fn raise(alert: &RequiredConsumerAlert, config: &RequiredConsumerLivenessConfig, prints: bool) {
+pub(crate) fn raise(
+    alert: &RequiredConsumerAlert,
+    config: &RequiredConsumerLivenessConfig,
+    prints: bool,
+) {
     tracing::warn!(ring = %alert.ring, id = %alert.consumer_id, pid = alert.pid, lag = alert.lag, "{alert}");
     if prints {
         // a closed stderr is no error
@@ -570,7 +177,7 @@ fn raise(alert: &RequiredConsumerAlert, config: &RequiredConsumerLivenessConfig,
     }
 }
 
-fn failure_of(alert: RequiredConsumerAlert) -> RequiredConsumerError {
+pub(crate) fn failure_of(alert: RequiredConsumerAlert) -> RequiredConsumerError {
     RequiredConsumerError::GracefulShutdownTriggered {
         consumer_id: alert.consumer_id,
         last_sequence: alert.last_sequence,
@@ -579,25 +186,6 @@ fn failure_of(alert: RequiredConsumerAlert) -> RequiredConsumerError {
         owner: alert.owner,
         is_alive: alert.is_alive,
         lag: alert.lag,
-    }
-}
-
-/// The errors that a wait for space can return.
-fn from_send(error: SendError) -> RequiredConsumerError {
-    match error {
-        SendError::BatchTooLarge {
-            requested,
-            capacity,
-        } => RequiredConsumerError::BatchTooLarge {
-            requested,
-            capacity,
-        },
-        SendError::SequenceExhausted => RequiredConsumerError::SequenceExhausted,
-        SendError::Forked => RequiredConsumerError::Forked,
-        SendError::LockLost => RequiredConsumerError::LockLost,
-        SendError::Cancelled => RequiredConsumerError::Cancelled,
-        SendError::Disk { what } => RequiredConsumerError::Disk { what },
-        SendError::Timeout { .. } => unreachable!("a managed wait ends by its watch"),
     }
 }
 

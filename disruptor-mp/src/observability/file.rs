@@ -30,7 +30,7 @@ use crate::layout::lock_bytes::{PRODUCER_BYTE, line_byte};
 use crate::os::fork;
 use crate::os::lock::LockFile;
 use crate::os::memory::{Access, Mapping, ReserveError, reserve};
-use crate::os::names::{self, Directory, OpenError};
+use crate::os::names::{self, Directory, Kind, OpenError};
 use crate::os::step::{Failed, Step};
 use crate::sync::process::{AtomicU64, Ordering};
 
@@ -40,6 +40,10 @@ pub const COUNTERS_FILE_SLOTS: usize = 1024;
 /// A header with more slots than this was not written by this crate.
 const SLOTS_MAX: u32 = 1 << 20;
 const MAGIC: [u8; 8] = *b"MYLNCNT\0";
+const KIND: Kind = Kind {
+    magic: MAGIC,
+    builder_byte: PRODUCER_BYTE,
+};
 const VERSION: u32 = 1;
 const SLOT_BYTES: u32 = size_of::<SlotWords>() as u32;
 const SLOTS_AT: u32 = 128;
@@ -336,7 +340,7 @@ impl fmt::Debug for CountersFile {
 }
 
 /// The owner's hold on one slot; dropping it frees the slot.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     words: NonNull<SlotWords>,
     live: &'static AtomicU64,
     index: usize,
@@ -437,7 +441,7 @@ fn build(path: &Path) -> Result<CountersFile, CountersError> {
     let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
     let (directory, leaf) = place(path)?;
     let file = directory
-        .create_nameless(&leaf, MODE, MAGIC, false)
+        .create_nameless(&leaf, MODE, KIND, false)
         .map_err(refused)?;
     let builder = LockFile::reopen(file.as_fd()).map_err(failed(Step::Reopen))?;
     let is_locked = builder

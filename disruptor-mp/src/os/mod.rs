@@ -1,7 +1,7 @@
 //! The operating system's part of the rules: which process is alive, what is mapped, which file a name refers to.
 //!
-//! Nothing here knows the protocol, and nothing knows the layout except for the producer's lock byte (`names`). Each
-//! file wraps one kind of kernel object and says what happens to it when its process dies or forks:
+//! Nothing here knows the protocol or the layout. Each file wraps one kind of kernel object and says what happens to it
+//! when its process dies or forks:
 //!
 //! | file | object | after a crash | in a forked child |
 //! |---|---|---|---|

@@ -15,7 +15,7 @@ use nix::sys::stat::{fstat, lstat};
 use super::descriptor::identity_of;
 #[cfg(target_os = "linux")]
 use super::names::{proc_is_missing, proc_path};
-use crate::fail::point;
+use crate::testing::fail::point;
 
 /// A file that is being built. If it is dropped unpublished, it leaves nothing behind.
 #[derive(Debug)]

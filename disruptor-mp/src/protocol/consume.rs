@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::sleep::{self, SpaceLookout};
 use super::view::RingView;
 use super::{Locks, doubt, ends};
-use crate::fail::{point, reached};
+use crate::Sequence;
+use crate::event::Event;
 use crate::layout::control::Control;
 use crate::layout::stamp;
 use crate::sync::{AtomicI64, Ordering, process};
-use crate::{Event, Sequence};
+use crate::testing::fail::{point, reached};
 
 /// A registered consumer's position in a ring.
 #[derive(Debug)]

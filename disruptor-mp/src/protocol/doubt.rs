@@ -13,11 +13,12 @@
 use std::io;
 
 use super::view::RingView;
-use crate::fail::point;
+use crate::Sequence;
+use crate::event::Event;
 use crate::layout::control::{ConsumerLine, Control, LineState, NOTHING_WANTED, OPEN, Origin};
 use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::sync::{Ordering, process};
-use crate::{Event, Sequence};
+use crate::testing::fail::point;
 
 /// A stamp or a line that lies further than this above everything known was not written by a producer of this
 /// crate. It must not use up the sequences.

@@ -7,10 +7,10 @@ use std::io;
 
 use super::Locks;
 use crate::Sequence;
-use crate::fail::reached;
 use crate::layout::control::{Control, OPEN};
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::sync::Ordering;
+use crate::testing::fail::reached;
 
 /// The last sequence of the ring if it was closed. Afterwards, the caller sees every stamp that was stored before.
 pub(crate) fn closed_at(control: &Control) -> Option<Sequence> {

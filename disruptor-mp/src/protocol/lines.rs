@@ -11,11 +11,11 @@ use std::time::Duration;
 use super::{Locks, sleep};
 use crate::Sequence;
 use crate::clock;
-use crate::fail::{buggify, delay, point, reached};
 use crate::layout::control::{ConsumerId, ConsumerLine, Control, LineState, Owner};
 use crate::layout::lock_bytes::{id_byte, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::sync::{Ordering, fence};
+use crate::testing::fail::{buggify, delay, point, reached};
 
 /// Naps between tries of a line's lock before the wait is reported as an error: about a second in all. A
 /// holder that only checks the line gives the lock back at once, but the waiting process may have preempted

@@ -7,54 +7,6 @@
 //! `layout::control` declares the shared words and says who writes each; the rules R1 to R17 are those of
 //! `docs/protocol.md`.
 
-/// Whether a negative control leaves this step out: a control of the loom models, of a simulation or, with
-/// fail points, of a test. In every other build `false`.
-#[cfg(not(any(
-    all(test, loom),
-    all(
-        not(loom),
-        any(feature = "dst", all(feature = "fail-points", debug_assertions))
-    )
-)))]
-macro_rules! left_out {
-    ($step:ident) => {
-        false
-    };
-}
-#[cfg(all(
-    not(loom),
-    any(feature = "dst", all(feature = "fail-points", debug_assertions))
-))]
-macro_rules! left_out {
-    ($step:ident) => {
-        crate::fail::is_left_out(stringify!($step))
-    };
-}
-#[cfg(all(test, loom))]
-macro_rules! left_out {
-    ($step:ident) => {
-        crate::protocol::loom_tests::is_left_out(crate::protocol::loom_tests::Step::$step)
-    };
-}
-
-/// `Ordering::Release`, unless a negative control of the loom models weakens it.
-#[cfg(not(all(test, loom)))]
-macro_rules! release {
-    ($step:ident) => {
-        crate::sync::Ordering::Release
-    };
-}
-#[cfg(all(test, loom))]
-macro_rules! release {
-    ($step:ident) => {
-        if left_out!($step) {
-            crate::sync::Ordering::Relaxed
-        } else {
-            crate::sync::Ordering::Release
-        }
-    };
-}
-
 pub(crate) mod consume;
 pub(crate) mod doubt;
 pub(crate) mod ends;
@@ -62,6 +14,7 @@ pub(crate) mod expect;
 pub(crate) mod lines;
 pub(crate) mod observe;
 pub(crate) mod publish;
+pub(crate) mod registered;
 pub(crate) mod sleep;
 pub(crate) mod takeover;
 pub(crate) mod view;

@@ -11,9 +11,10 @@
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+use crate::Sequence;
+use crate::event::Event;
 use crate::layout::stamp;
 use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, process};
-use crate::{Event, Sequence};
 
 /// What an observer finds in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

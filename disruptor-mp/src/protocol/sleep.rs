@@ -18,9 +18,9 @@ use std::time::Duration;
 use crate::Sequence;
 #[cfg(not(loom))]
 use crate::clock;
-use crate::fail::point;
 use crate::layout::control::{Control, NOTHING_WANTED, WaitersLine};
 use crate::sync::{AtomicI64, AtomicU64, Ordering, fence, kernel};
+use crate::testing::fail::point;
 
 /// The longest sleep where the barrier does not work, as a wake-up can be lost there.
 const UNSURE: Duration = Duration::from_millis(1);
@@ -319,7 +319,7 @@ fn barrier(longest: Duration) -> Duration {
 
 #[cfg(not(loom))]
 fn note_time(waiters: &WaitersLine) {
-    let now = crate::os::clock::monotonic();
+    let now = clock::monotonic();
     waiters
         .woken_at_ns
         .store(now.as_nanos() as u64, Ordering::Relaxed);
@@ -329,7 +329,7 @@ fn note_time(waiters: &WaitersLine) {
 fn since(waiters: &WaitersLine, is_woken: bool) -> Option<Duration> {
     let woken_at = Duration::from_nanos(waiters.woken_at_ns.load(Ordering::Relaxed));
     // in another time namespace the waker's clock may be ahead of this one
-    crate::os::clock::monotonic()
+    clock::monotonic()
         .checked_sub(woken_at)
         .filter(|_| is_woken)
 }

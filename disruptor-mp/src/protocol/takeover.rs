@@ -4,11 +4,12 @@
 //! next successor takes over by the same steps.
 
 use super::view::RingView;
-use crate::fail::{point, reached};
+use crate::Sequence;
+use crate::event::Event;
 use crate::layout::control::OPEN;
 use crate::layout::stamp;
 use crate::sync::{Ordering, process};
-use crate::{Event, Sequence};
+use crate::testing::fail::{point, reached};
 
 /// Where a successor continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use crate::Event;
+use crate::event::Event;
 use crate::layout::control::Control;
 use crate::layout::slot::SlotOf;
 use crate::sync::AtomicU64;

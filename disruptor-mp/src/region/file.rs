@@ -32,6 +32,38 @@ pub(crate) struct FilePlace {
     pub(crate) label: Option<Arc<str>>,
 }
 
+impl FilePlace {
+    pub(crate) fn new(directory: Directory, leaf: &str, label: Option<Arc<str>>) -> Self {
+        Self {
+            directory,
+            leaf: leaf.to_owned(),
+            label,
+        }
+    }
+
+    pub(crate) fn full_path(&self) -> PathBuf {
+        self.directory.path().join(&self.leaf)
+    }
+
+    /// The path, for messages.
+    pub(crate) fn path(&self) -> String {
+        self.full_path().display().to_string()
+    }
+
+    /// The ring's name, for messages.
+    pub(crate) fn shown(&self) -> String {
+        shown(&self.leaf, self.label.as_deref())
+    }
+}
+
+/// A ring's name with what the ring is for.
+pub(crate) fn shown(name: &str, label: Option<&str>) -> String {
+    match label {
+        Some(label) => format!("{name} ({label})"),
+        None => name.to_owned(),
+    }
+}
+
 /// One endpoint's hold on a mapped file.
 #[derive(Debug)]
 pub(crate) struct FileRegion {

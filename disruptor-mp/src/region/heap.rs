@@ -163,7 +163,7 @@ impl HeapLocks {
     #[cfg_attr(all(feature = "dst", not(loom)), track_caller)]
     fn with_table<R>(&self, look: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
         #[cfg(all(feature = "dst", not(loom)))]
-        crate::dst::atomic::access();
+        crate::testing::dst::atomic::access();
         self.memory.with_table(look)
     }
 
@@ -171,7 +171,7 @@ impl HeapLocks {
     #[cfg(all(feature = "dst", not(loom)))]
     fn fall_at_death(&self) {
         let (memory, endpoint) = (Arc::downgrade(&self.memory), self.endpoint);
-        crate::dst::on_death(move || {
+        crate::testing::dst::on_death(move || {
             if let Some(memory) = memory.upgrade() {
                 memory.release_all(endpoint);
             }

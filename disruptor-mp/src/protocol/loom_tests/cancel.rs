@@ -7,9 +7,9 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 
 use super::{Model, RACE, Ring, SLEEPS, Step};
-use crate::cancel::wake_list::WakeList;
 use crate::protocol::sleep;
 use crate::segment::Segment;
+use crate::waiting::cancel::wake_list::WakeList;
 
 /// The longest time, as no model has a clock.
 const LONG: Duration = Duration::MAX;

@@ -7,7 +7,7 @@
 use loom::thread::{self, yield_now};
 
 use super::{Model, OVERTAKEN, RACE, Ring, Rx, Step, WRONG};
-use crate::claim::Lease;
+use crate::handles::guards::Lease;
 use crate::protocol::lines;
 
 /// The events that the consumer has handled, in order; it outlives the process.

@@ -38,7 +38,7 @@ fn is_usable(ring: &Ring, tx: &mut Tx) {
     for _ in 0..=ring.capacity() {
         assert!(tx.try_publish().is_some(), "a dead one holds the ring");
     }
-    let mut all: Vec<_> = (0..crate::DEFAULT_MAX_CONSUMERS)
+    let mut all: Vec<_> = (0..crate::layout::DEFAULT_MAX_CONSUMERS)
         .map(|_| ring.attach("next", false).expect("a line is lost"))
         .collect();
     let last = tx.core.next() - 1;

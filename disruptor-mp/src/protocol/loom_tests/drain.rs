@@ -9,19 +9,24 @@ use std::sync::Arc;
 use loom::thread::{self, yield_now};
 
 use super::{Model, Ring, Step, apply, killed_at};
-use crate::backing::Heap;
+use crate::error::RecvError;
+use crate::handles::consumer::Consumer;
+use crate::handles::kinds::Heap;
+use crate::handles::producer::Producer;
 use crate::layout::control::{ConsumerId, Control};
 use crate::layout::header::HEADER_BYTES;
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::protocol::Locks;
 use crate::protocol::expect::Expectation;
+use crate::protocol::registered;
 use crate::protocol::takeover::take_over;
 use crate::region::heap::HeapRegion;
 use crate::region::{MemoryReport, Region};
 use crate::segment::Segment;
 use crate::sync::{Mutex, process};
-use crate::wait::Habits;
-use crate::{AutoWaitStrategy, Consumer, Deadline, Producer, RecvError, blocked};
+use crate::waiting::AutoWaitStrategy;
+use crate::waiting::Habits;
+use crate::waiting::deadline::Deadline;
 
 /// An endpoint of a ring on the heap that has a name. The locks are separate: the model decides when they are
 /// freed, even for a party that dies.
@@ -154,7 +159,7 @@ impl Named {
     /// Checks, when every party is done, that the name is there if and only if it is needed.
     fn settled(&self) {
         let segment = self.open(&self.region());
-        let is_needed = blocked::is_needed(segment.control());
+        let is_needed = registered::is_needed(segment.control());
         let is_named = *self.is_named.lock().expect("the name");
         assert_eq!(is_named, is_needed, "found a name that is or is not needed");
         super::reached(if is_needed { "needed" } else { "gone" });

@@ -7,12 +7,13 @@ use loom::thread;
 
 use super::drain::{Named, Rx, drain};
 use super::{Model, Step, killed_at};
+use crate::error::RecvError;
 use crate::layout::control::ConsumerId;
 use crate::layout::lock_bytes::{PRODUCER_BYTE, id_byte, line_byte};
 use crate::protocol::Locks;
 use crate::protocol::expect::Expectation;
 use crate::region::Region;
-use crate::{Deadline, RecvError};
+use crate::waiting::deadline::Deadline;
 
 /// Attaches a new durable consumer as the builder does; `None` if the ring ended meanwhile.
 fn attach_late(named: &Named) -> Option<Rx> {
@@ -204,7 +205,7 @@ fn closer_dies(at: &'static str) {
     });
     assert!(has_died, "never came to {at}");
     // the dead producer's locks are freed
-    let lines = (0..crate::DEFAULT_MAX_CONSUMERS).map(line_byte);
+    let lines = (0..crate::layout::DEFAULT_MAX_CONSUMERS).map(line_byte);
     for byte in lines.chain([id_byte("d"), PRODUCER_BYTE]) {
         region.locks().unlock(byte).expect("a lock");
     }

@@ -288,7 +288,7 @@ fn loom_control_bit_cleared_after_the_lock() {
 /// Two endpoints claim the last free line: one gets it, the other is told that all are taken.
 fn last_line_twice() {
     let ring = Ring::new(1);
-    let _others: Vec<_> = (1..crate::DEFAULT_MAX_CONSUMERS)
+    let _others: Vec<_> = (1..crate::layout::DEFAULT_MAX_CONSUMERS)
         .map(|_| ring.rx())
         .collect();
     let other = ring.clone();

@@ -7,7 +7,7 @@ use loom::thread::yield_now;
 
 use super::killed_at;
 use crate::Sequence;
-use crate::claim::{Claim, Lease};
+use crate::handles::guards::{Claim, Lease};
 use crate::layout::control::{ConsumerId, Owner};
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::layout::stamp;

@@ -4,7 +4,7 @@
 use loom::thread;
 
 use super::{Model, OVERTAKEN, RACE, Ring, Step, WRONG, killed_at};
-use crate::claim::Lease;
+use crate::handles::guards::Lease;
 use crate::protocol::expect::Expectation;
 use crate::protocol::takeover::take_over;
 

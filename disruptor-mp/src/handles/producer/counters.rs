@@ -1,0 +1,109 @@
+//! A producer's counters, and the file that shows them.
+
+use super::Producer;
+use crate::event::Event;
+use crate::observability::endpoint::{OF_PRODUCERS, claim, label, snapshot};
+use crate::observability::{CounterId, CounterSnapshot, CountersError, CountersFile};
+
+impl<E: Event, B> Producer<E, B> {
+    /// Shows this producer's counters in `file`, under the ring's name, until the producer is dropped or
+    /// attached to another file. [`observability`](crate::observability) says how fresh they are.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Full`], [`CountersError::Forked`], [`CountersError::Io`]; nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CountersFile, HeapRing};
+    ///
+    /// let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
+    /// let mut tx = ring.producer()?;
+    /// tx.attach_counters(&file)?;
+    /// tx.publish(|event| *event = 7);
+    /// tx.counters();                                         // up to date now, not by and by
+    /// assert_eq!(file.snapshot()[0].value, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
+        self.attach_counters_selected(file, &self.counters.above.join(&OF_PRODUCERS))
+    }
+
+    /// For a layer above: sets the counter `id` of this producer, which it counts from now on, to `value`.
+    /// Call this before [`attach_counters`](Self::attach_counters) for the first time; the file gets the
+    /// value with the other counters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CounterId, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let mut tx = ring.producer()?;
+    /// tx.set_counter(CounterId::FRAMES_FRAGMENTED, 5);
+    /// let counters = tx.counters();
+    /// assert!(counters.iter().any(|counter| counter.id == CounterId::FRAMES_FRAGMENTED && counter.value == 5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_counter(&mut self, id: CounterId, value: u64) {
+        self.counters.above.set(id, value);
+    }
+
+    /// As [`attach_counters`](Self::attach_counters), but shows only these ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach_counters`](Self::attach_counters), and [`CountersError::NotCounted`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{CounterId, CountersFile, HeapRing};
+    ///
+    /// let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
+    /// let mut tx = ring.producer()?;
+    /// tx.attach_counters_selected(&file, &[CounterId::EVENTS_PUBLISHED])?;
+    /// assert_eq!(file.snapshot().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attach_counters_selected(
+        &mut self,
+        file: &CountersFile,
+        ids: &[CounterId],
+    ) -> Result<(), CountersError> {
+        if self.is_forked() {
+            return Err(CountersError::Forked);
+        }
+        let label = label(self.name());
+        let counted = self.counters.above.join(&OF_PRODUCERS);
+        self.counters.copies = claim(file, ids, &counted, "producer", &label)?;
+        self.counters.bring_up_to_date(self.core.next());
+        Ok(())
+    }
+
+    /// This producer's own counters as they are now. Also brings the file up to date to which they are
+    /// attached. Empty in a forked process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let mut tx = ring.producer()?;
+    /// tx.publish_batch(3, |event, i| *event = i as u64);
+    /// assert_eq!((tx.counters()[0].id.get(), tx.counters()[0].value), (0x10, 3));
+    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// ```
+    pub fn counters(&mut self) -> Vec<CounterSnapshot> {
+        // the position is read from the ring, which is not mapped in a forked child (R8)
+        if self.is_forked() {
+            return Vec::new();
+        }
+        let next = self.core.next();
+        self.counters.bring_up_to_date(next);
+        let counted = self.counters.above.join(&OF_PRODUCERS);
+        snapshot(&counted, label(self.name()), |id| {
+            self.counters.value(id, next)
+        })
+    }
+}

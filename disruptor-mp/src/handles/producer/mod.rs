@@ -1,0 +1,586 @@
+//! The producer's handle: `publish`, and every query about how far the consumers are.
+//!
+//! One process at a time has the ring's producer; it holds lock byte 0. When that process dies the byte falls,
+//! consumers drain the published events and get an error, and the next producer on the name takes over (R14).
+
+mod compat;
+mod counters;
+mod ending;
+mod managed;
+mod queries;
+mod syncing;
+mod waiting;
+
+pub use ending::CloseReport;
+pub use syncing::SyncPolicy;
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use std::time::Instant;
+
+use crate::Sequence;
+use crate::error::{MissingFreeSlots, RingBufferFull, SendError};
+use crate::event::Event;
+use crate::handles::guards::Claim;
+use crate::handles::kinds::SharedMemory;
+use crate::liveness::watch::Liveness;
+use crate::observability::ProducerCounters;
+use crate::protocol::expect::Expectation;
+use crate::protocol::observe;
+use crate::protocol::publish::ProducerCore;
+use crate::protocol::takeover::{Found, Inheritance};
+use crate::segment::Segment;
+use crate::sync::process::{AtomicU64, Ordering};
+use crate::testing::fail::point;
+use crate::waiting::Habits;
+use crate::waiting::cancel::Watch;
+use crate::waiting::deadline::Deadline;
+
+/// The producer of a ring in shared memory.
+pub type SharedProducer<E> = Producer<E, SharedMemory>;
+
+/// The one producer of a ring. [`SharedProducer`] and [`MmapProducer`](crate::MmapProducer) are this type.
+///
+/// Dropping the producer closes the ring: consumers drain what is left and see the end. The ring's name is
+/// removed, too, unless a durable consumer has unread events. A producer that is dropped by a panic leaves
+/// the ring as a death would: consumers get the error for a dead producer, and a successor may take over.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+/// tx.publish(|event| *event = 7);
+/// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// How far the consumers are, and which one holds the ring:
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::{AutoWaitStrategy, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(2)?;
+/// let mut tx = ring.producer()?;
+/// tx.expect_consumer_id("reader")?;                      // the ring is filled once and no further until it has come
+/// assert!(!tx.discover_consumer_id("reader"));
+/// let mut rx = ring.consumer("reader")?;
+/// assert!(tx.wait_for_consumer_id("reader", Duration::from_secs(5)));
+///
+/// tx.publish_batch(tx.capacity(), |event, i| *event = i as u64);
+/// assert_eq!((tx.last_published_sequence(), tx.min_gating_sequence()), (1, -1));
+/// assert!(tx.blocked_on().expect("it is full").to_string().contains("'reader'"));
+///
+/// rx.process_available(|_, _| {});
+/// assert!(tx.is_consumed(1) && tx.blocked_on().is_none());
+/// assert!(tx.wait_until_consumed_with_strategy(1, Duration::ZERO, AutoWaitStrategy::Block));
+/// assert_eq!(tx.consumer_sequence("reader"), Some(1));
+///
+/// drop(rx);                                              // it may come back, so its place is kept
+/// assert_eq!(tx.get_consumer_count(), 1);
+/// tx.remove_consumer("reader")?;
+/// assert_eq!(tx.ring_state().consumers, []);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Three ways to end a ring, besides dropping the producer:
+///
+/// ```
+/// use disruptor_mp::{portable_shm_segment_name, publisher, subscriber};
+///
+/// let name = portable_shm_segment_name("doc");
+/// publisher::<u64>(&name, 8)?.keep()?;                   // closed; a later consumer reads what is left
+/// assert!(subscriber::<u64>(&name).is_ok());
+/// publisher::<u64>(&name, 8)?.destroy()?;                // closed, and its name is gone
+/// assert!(subscriber::<u64>(&name).is_err());
+/// publisher::<u64>(&name, 8)?.close()?;                  // closed; the name goes when no consumer needs it
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Producer<E: Event, B = SharedMemory> {
+    pub(crate) core: ProducerCore<E>,
+    live: &'static AtomicU64,
+    /// The word that a publish loads first: the live word, or, in a ring with observers, a word that is always zero.
+    calm: &'static AtomicU64,
+    /// Memory in which events of a ring with observers are written before they are copied to their slots (R13).
+    scratch: Option<Box<MaybeUninit<E>>>,
+    pub(crate) habits: Habits,
+    /// The registrations by which cancelled tokens wake this producer.
+    _watches: Vec<Watch>,
+    pub(crate) segment: Segment<E>,
+    /// Since when the ring has been full without a change of the gate.
+    stalled: Option<Stall>,
+    /// When a call that never waits next checks liveness while the ring is full.
+    next_look: Option<Instant>,
+    pub(crate) liveness: Liveness,
+    pub(crate) counters: ProducerCounters,
+    disk: syncing::Disk,
+    ending: Ending,
+    has_ended: bool,
+    /// This producer's number among those of its ring.
+    epoch: u64,
+    /// Whether this producer has noticed that the descriptor of its lock was closed; it publishes nothing
+    /// after that (R8).
+    pub(crate) has_lost: bool,
+    /// Whether the log already says that the ring's name was removed from outside.
+    is_name_loss_told: bool,
+    backing: PhantomData<fn() -> B>,
+}
+
+/// A word that is always zero. A publish that loads it in place of the live word takes the slow path: in a
+/// ring with observers, where that path copies the event, and after the lock is lost.
+static NEVER_CALM: AtomicU64 = AtomicU64::new(0);
+
+/// Memory for one event, on the heap whatever its size is.
+fn zeroed<E>() -> Box<MaybeUninit<E>> {
+    let mut memory = Box::<E>::new_uninit();
+    // SAFETY: the box is valid for writes of one `E`.
+    unsafe { memory.as_mut_ptr().write_bytes(0, 1) };
+    memory
+}
+
+/// A period in which the gate does not move.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    since: Instant,
+    gate: Sequence,
+    /// Whether the log already says that an absent consumer holds the ring.
+    is_told: bool,
+}
+
+/// How the ring ends when its producer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Closed; the name goes when no durable consumer needs it.
+    Close,
+    /// Closed, the name stays.
+    Keep,
+    /// Closed, the name goes now.
+    Destroy,
+    /// Closed again, with its `kept` word as it was: a producer that was never handed out had taken over a
+    /// closed ring.
+    AsFound { kept: u32 },
+}
+
+impl<E: Event, B> Producer<E, B> {
+    /// The segment holds the producer's lock.
+    pub(crate) fn new(
+        segment: Segment<E>,
+        start: Inheritance,
+        expected: Expectation,
+        habits: Habits,
+    ) -> Self {
+        tracing::debug!(ring = %segment.shown, next = start.next, epoch = start.epoch, "producer starts");
+        Self {
+            _watches: habits.watch(segment.region()),
+            core: ProducerCore::new(segment.view, start.next, start.floor, expected),
+            live: segment.region().live_word(),
+            calm: match segment.is_observed {
+                true => &NEVER_CALM,
+                false => segment.region().live_word(),
+            },
+            scratch: segment.is_observed.then(zeroed),
+            habits,
+            liveness: Liveness::new(match segment.is_observed {
+                true => &NEVER_CALM,
+                false => segment.region().live_word(),
+            }),
+            segment,
+            stalled: None,
+            next_look: None,
+            counters: ProducerCounters::new(start.next, size_of::<E>()),
+            disk: syncing::Disk::new(start.floor),
+            ending: Ending::Close,
+            has_ended: false,
+            epoch: start.epoch,
+            has_lost: false,
+            is_name_loss_told: false,
+            backing: PhantomData,
+        }
+    }
+
+    /// Ends a producer that was never handed out and returns the ring to the state in which it was found.
+    pub(crate) fn withdraw(mut self, found: Found) {
+        match found {
+            Found::Nothing => {}
+            // the lock falls, and nothing else is written
+            Found::Dead => self.has_ended = true,
+            Found::Closed { kept } => self.ending = Ending::AsFound { kept },
+        }
+    }
+
+    /// The next sequence if `n` slots may be written now, without a refresh of the gate (R4), in the process that
+    /// made this producer.
+    #[inline(always)]
+    fn vacant(&self, n: usize) -> Option<Sequence> {
+        // checked first: a forked child has not mapped the ring, from which the position is read (R8)
+        if self.calm.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.core.vacant(n)
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.live.load(Ordering::Relaxed) == 0
+    }
+
+    /// Publishes one event if a slot is free. Never waits.
+    ///
+    /// The closure gets the slot as the last lap left it, not cleared: write every field, or use
+    /// [`publish_value`](Self::publish_value).
+    ///
+    /// # Errors
+    ///
+    /// [`RingBufferFull`] when no slot is free; [`blocked_on`](Self::blocked_on) says what holds the ring.
+    ///
+    /// # Panics
+    ///
+    /// In a process forked from the one that made this producer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(1)?;
+    /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// assert_eq!(tx.try_publish(|event| *event = 1), Ok(0));
+    /// assert!(tx.try_publish(|event| *event = 2).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_publish<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
+        match self.vacant(1) {
+            Some(sequence) => Ok(self.write_one(sequence, write)),
+            None => match self.refill(1) {
+                Some(sequence) => Ok(self.write_slowly(sequence, write)),
+                None => Err(RingBufferFull),
+            },
+        }
+    }
+
+    /// As [`write_one`](Self::write_one), after a wait, or in a ring with observers.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn write_slowly<F: FnOnce(&mut E)>(
+        &mut self,
+        sequence: Sequence,
+        write: F,
+    ) -> Sequence {
+        let Some(scratch) = &mut self.scratch else {
+            return self.write_one(sequence, write);
+        };
+        point("publish.claimed");
+        // SAFETY: zeroed when it was made, and any bytes are an `E` by the contract of `Event`.
+        write(unsafe { scratch.assume_init_mut() });
+        self.core.write_observed(sequence, scratch);
+        self.core.publish_one(sequence);
+        sequence
+    }
+
+    /// Writes one event into its slot and publishes it. The caller has checked that there is space.
+    #[inline(always)]
+    pub(crate) fn write_one<F: FnOnce(&mut E)>(
+        &mut self,
+        sequence: Sequence,
+        write: F,
+    ) -> Sequence {
+        point("publish.claimed");
+        if left_out!(EventFirst) {
+            self.core.publish_one(sequence);
+        }
+        let mut event = self.core.event(sequence);
+        // SAFETY: the slot is claimed by this producer alone, and no consumer reads it before its stamp (R2, R3);
+        // any bytes are an `E` by the contract of `Event`.
+        write(unsafe { event.as_mut() });
+        self.core.publish_one(sequence);
+        sequence
+    }
+
+    /// Publishes one event, waiting for a free slot for as long as it takes.
+    ///
+    /// The closure gets the slot as the last lap left it, not cleared. [`send`](Self::send) does the same and
+    /// returns its errors.
+    ///
+    /// # Panics
+    ///
+    /// When sequences are exhausted, in a forked process, and when the program has closed the descriptor of
+    /// the producer's lock ([`SendError::LockLost`]).
+    #[inline]
+    pub fn publish<F: FnOnce(&mut E)>(&mut self, write: F) {
+        match self.vacant(1) {
+            Some(sequence) => self.write_one(sequence, write),
+            None => {
+                let sequence = self.wait_or_panic(1);
+                self.write_slowly(sequence, write)
+            }
+        };
+    }
+
+    /// Publishes a whole event by value, waiting for a free slot for as long as it takes.
+    ///
+    /// # Panics
+    ///
+    /// As [`publish`](Self::publish).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.publish_value(7);
+    /// assert_eq!(rx.try_consume_next(), Some((0, 7)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn publish_value(&mut self, event: E) {
+        self.publish(|slot| *slot = event);
+    }
+
+    /// Publishes one event, waiting for a free slot until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Timeout`], which says what held the ring, [`SendError::SequenceExhausted`],
+    /// [`SendError::Forked`]. In each case nothing was published.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use disruptor_mp::{Deadline, HeapRing, SendError};
+    ///
+    /// let ring = HeapRing::<u64>::new(1)?;
+    /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// tx.send(Deadline::NEVER, |event| *event = 1)?;
+    /// let full = tx.send(Deadline::after(Duration::from_millis(1)), |event| *event = 2);
+    /// assert!(full.unwrap_err().to_string().contains("'reader'"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn send<F: FnOnce(&mut E)>(
+        &mut self,
+        deadline: Deadline,
+        write: F,
+    ) -> Result<Sequence, SendError> {
+        match self.vacant(1) {
+            Some(sequence) => Ok(self.write_one(sequence, write)),
+            None => {
+                let sequence = self.wait_for_space(1, deadline)?;
+                Ok(self.write_slowly(sequence, write))
+            }
+        }
+    }
+
+    /// Claims the next slot, waiting for it until the deadline. The caller writes through the guard and then
+    /// publishes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let mut tx = ring.producer()?;
+    /// let mut slot = tx.claim(Deadline::NEVER)?;
+    /// *slot = 7;
+    /// assert_eq!(slot.publish(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn claim(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
+        let (sequence, event) = match self.vacant(1) {
+            Some(sequence) => (sequence, self.core.event(sequence)),
+            None => {
+                let sequence = self.wait_for_space(1, deadline)?;
+                (sequence, self.place_to_write(sequence))
+            }
+        };
+        Ok(Claim::new(&mut self.core, sequence, event))
+    }
+
+    /// Claims the next slot if it is free. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`RingBufferFull`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+    /// let mut slot = tx.try_claim()?;
+    /// *slot = 7;
+    /// slot.publish();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_claim(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
+        let (sequence, event) = match self.vacant(1) {
+            Some(sequence) => (sequence, self.core.event(sequence)),
+            None => {
+                let sequence = self.refill(1).ok_or(RingBufferFull)?;
+                (sequence, self.place_to_write(sequence))
+            }
+        };
+        Ok(Claim::new(&mut self.core, sequence, event))
+    }
+
+    /// The memory in which the event of a claimed sequence is written: its slot, or, in a ring with
+    /// observers, separate memory from which publishing copies the event to its slot (R13).
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn place_to_write(&mut self, sequence: Sequence) -> NonNull<E> {
+        match &mut self.scratch {
+            Some(scratch) => NonNull::from(&mut **scratch).cast(),
+            None => self.core.event(sequence),
+        }
+    }
+
+    /// Publishes `n` events together if that many slots are free; consumers see all of them or none. Never
+    /// waits. The closure gets memory of unspecified content for each event, the lowest index first: write
+    /// every field. With `n` = 0 the call does nothing and returns the last published sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingFreeSlots`], which says how many slots are free; a batch larger than the ring never fits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// assert_eq!(tx.try_batch_publish(4, |event, i| *event = i as u64), Ok(3));
+    /// assert_eq!(rx.process_available(|event, sequence| assert_eq!(*event, sequence as u64)), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_batch_publish<F: FnMut(&mut E, usize)>(
+        &mut self,
+        n: usize,
+        write: F,
+    ) -> Result<Sequence, MissingFreeSlots> {
+        match self.vacant(n) {
+            Some(first) => Ok(self.write_many(first, n, write)),
+            None => match self.refill(n) {
+                Some(first) => Ok(self.write_many_slowly(first, n, write)),
+                None => Err(self.missing(n)),
+            },
+        }
+    }
+
+    #[cold]
+    fn missing(&mut self, n: usize) -> MissingFreeSlots {
+        MissingFreeSlots {
+            requested: n,
+            // slots that were released after the refusal are left for the next attempt; after the loss of its
+            // lock a producer has none
+            available: match self.has_lost {
+                true => 0,
+                false => self.core.obtainable_slots(n).min(n - 1),
+            },
+            capacity: self.core.capacity(),
+        }
+    }
+
+    /// Writes `n` events and publishes them together. The caller has checked that there is space.
+    #[inline(always)]
+    pub(crate) fn write_many<F: FnMut(&mut E, usize)>(
+        &mut self,
+        first: Sequence,
+        n: usize,
+        mut write: F,
+    ) -> Sequence {
+        self.core
+            .publish_batch::<false>(first, n, |mut event, index| {
+                // SAFETY: as in `write_one`; each slot of the claim is handed out once (R2).
+                write(unsafe { event.as_mut() }, index);
+            })
+    }
+
+    /// As [`write_many`](Self::write_many), after a wait, or in a ring with observers.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn write_many_slowly<F: FnMut(&mut E, usize)>(
+        &mut self,
+        first: Sequence,
+        n: usize,
+        mut write: F,
+    ) -> Sequence {
+        let Some(scratch) = &mut self.scratch else {
+            return self.write_many(first, n, write);
+        };
+        let view = self.segment.view;
+        self.core.publish_batch::<true>(first, n, |slot, index| {
+            // SAFETY: as in `write_slowly`.
+            write(unsafe { scratch.assume_init_mut() }, index);
+            let sequence = first + index as Sequence;
+            observe::write(view.stamp(sequence), sequence, || {
+                // SAFETY: the claim is this producer's (R2), and a slot's event starts at a multiple of 8 (R1).
+                unsafe { observe::store_words(scratch, slot) };
+            });
+            point("publish.busy");
+        })
+    }
+
+    /// Publishes `n` events together, waiting until they fit.
+    ///
+    /// # Panics
+    ///
+    /// When the batch is larger than the ring, when sequences are exhausted, and in a forked process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let mut tx = ring.producer()?;
+    /// assert_eq!(tx.publish_batch(4, |event, i| *event = i as u64), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn publish_batch<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
+        match self.vacant(n) {
+            Some(first) => self.write_many(first, n, write),
+            None => {
+                let first = self.wait_or_panic(n);
+                self.write_many_slowly(first, n, write)
+            }
+        }
+    }
+
+    /// Publishes `n` events together, waiting until they fit or the deadline passes.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::BatchTooLarge`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing};
+    ///
+    /// let mut tx = HeapRing::<u64>::new(8)?.producer()?;
+    /// assert_eq!(tx.send_batch(4, Deadline::NEVER, |event, i| *event = i as u64)?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_batch<F: FnMut(&mut E, usize)>(
+        &mut self,
+        n: usize,
+        deadline: Deadline,
+        write: F,
+    ) -> Result<Sequence, SendError> {
+        match self.vacant(n) {
+            Some(first) => Ok(self.write_many(first, n, write)),
+            None => {
+                let first = self.wait_for_space(n, deadline)?;
+                Ok(self.write_many_slowly(first, n, write))
+            }
+        }
+    }
+}

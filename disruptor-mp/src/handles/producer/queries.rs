@@ -1,0 +1,238 @@
+//! A producer's queries about its ring: what blocks it, how far the consumers are, and which of them are
+//! attached. They read lines and locks and are not for the hot path.
+
+use std::time::Duration;
+
+use super::Producer;
+use crate::Sequence;
+use crate::clock;
+use crate::error::{MultiProcessError, MultiProcessResult, SendError};
+use crate::event::Event;
+use crate::handles::consumer::{Consumer, check_id};
+use crate::handles::diagnosis::{self, BlockedOn, RingState};
+use crate::protocol::registered::{registered, smallest};
+use crate::region::MemoryReport;
+use crate::waiting::deadline::Deadline;
+use crate::waiting::{AutoWaitStrategy, Pause};
+
+impl<E: Event, B> Producer<E, B> {
+    /// What keeps the next event from being published; `None` when a slot is free. Reads the lines and probes
+    /// the locks: for diagnosis, not for a hot loop.
+    pub fn blocked_on(&mut self) -> Option<BlockedOn> {
+        if self.is_forked() || (!self.notice_loss() && self.core.is_obtainable(1)) {
+            return None;
+        }
+        self.diagnose()
+    }
+
+    /// What must change before more slots become free.
+    pub(super) fn diagnose(&mut self) -> Option<BlockedOn> {
+        let since = self
+            .stalled
+            .map(|stall| clock::now().saturating_duration_since(stall.since))
+            .unwrap_or_default();
+        let is_exhausted = self.core.is_exhausted(1);
+        let last = self.last_published_sequence();
+        let expectation = self.core.expectation().clone();
+        diagnosis::find(&self.segment, last, &expectation, is_exhausted, since)
+    }
+
+    /// The last sequence that was published, −1 before the first (or one less than a configured first sequence).
+    #[inline]
+    pub fn last_published_sequence(&self) -> Sequence {
+        if self.is_forked() {
+            panic!("{}", SendError::Forked);
+        }
+        self.core.next() - 1
+    }
+
+    /// The smallest sequence of all registered consumers; the last published sequence when there is none.
+    pub fn min_gating_sequence(&self) -> Sequence {
+        smallest(self.segment.control()).unwrap_or(self.last_published_sequence())
+    }
+
+    /// Whether every registered consumer has released `sequence`; without consumers, whether it was
+    /// published. False while expected consumers have not come.
+    pub fn is_consumed(&mut self, sequence: Sequence) -> bool {
+        let is_pending = self.core.expectation().is_pending(self.segment.control());
+        let released = self
+            .min_gating_sequence()
+            .min(self.last_published_sequence());
+        !is_pending && sequence <= released
+    }
+
+    /// Waits until [`is_consumed`](Self::is_consumed) is true, for at most `timeout` or until the wait is cancelled,
+    /// and returns whether it is. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
+    pub fn wait_until_consumed_with_strategy(
+        &mut self,
+        sequence: Sequence,
+        timeout: Duration,
+        strategy: AutoWaitStrategy,
+    ) -> bool {
+        let mut waiter = self.waiter(strategy, Deadline::after(timeout));
+        loop {
+            if self.is_consumed(sequence) {
+                return true;
+            }
+            if self.has_lost {
+                return false;
+            }
+            if self.habits.are_cancelled() {
+                return false;
+            }
+            match waiter.pause() {
+                Pause::Again => {}
+                Pause::Sleep(longest) => {
+                    self.sleep_until(sequence, longest, |tx| tx.is_consumed(sequence));
+                }
+                Pause::LookAround => self.look_around(),
+                Pause::TimedOut => return self.is_consumed(sequence),
+            }
+        }
+    }
+
+    /// Whether a consumer with this id is registered now, attached or away. If it was expected, it counts as
+    /// having come.
+    pub fn discover_consumer_id(&mut self, id: &str) -> bool {
+        let control = self.segment.control();
+        self.core.expectation().is_pending(control);
+        self.consumer_sequence(id).is_some()
+    }
+
+    /// Waits for a consumer with this id, for at most `timeout` or until the wait is cancelled, and returns
+    /// whether it is registered. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
+    pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
+        let deadline = Deadline::after(timeout);
+        while !self.discover_consumer_id(id) {
+            if deadline.has_passed() || self.habits.are_cancelled() || self.notice_loss() {
+                return false;
+            }
+            self.sleep_until_somebody_comes(deadline, self.habits.liveness_interval, |tx| {
+                tx.discover_consumer_id(id)
+            });
+        }
+        true
+    }
+
+    /// Expects a consumer with this id from now on: until it has come, the ring is filled once and no
+    /// further. If the producer ends first, the published events are kept for that consumer.
+    ///
+    /// # Errors
+    ///
+    /// [`MultiProcessError::InvalidConsumerId`].
+    pub fn expect_consumer_id(&mut self, id: &str) -> MultiProcessResult<()> {
+        let id = check_id(id)?;
+        self.core.expectation().add(id);
+        Ok(())
+    }
+
+    /// Stops expecting consumers. Without consumers the producer then runs free, and a first consumer that
+    /// comes later misses the events that the ring no longer retains.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{portable_shm_segment_name, publisher, subscriber};
+    ///
+    /// let name = portable_shm_segment_name("doc");
+    /// let mut tx = publisher::<u64>(&name, 8)?.free_running();
+    /// tx.publish_batch(8, |_, _| {});
+    /// tx.publish(|event| *event = 8);                    // no consumer has come, and the producer goes on
+    /// assert_ne!(subscriber::<u64>(&name)?.try_consume_next(), Some((0, 0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn free_running(mut self) -> Self {
+        self.core.expectation().forget_all();
+        self
+    }
+
+    /// The last sequence that the consumer with this id has released; `None` when no consumer has the id.
+    pub fn consumer_sequence(&self, id: &str) -> Option<Sequence> {
+        registered(self.segment.control())
+            .find(|line| line.id().text() == id)
+            .map(|line| line.sequence.load(crate::sync::Ordering::Acquire))
+    }
+
+    /// The ids of the consumers that are attached: registered, with a live process. Reads each line and
+    /// probes each lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// let tx = ring.producer()?;
+    /// let (_here, away) = (ring.consumer("here")?, ring.consumer("away")?);
+    /// drop(away);
+    /// assert_eq!(tx.attached_consumer_ids(), ["here"]);
+    /// assert_eq!(tx.get_consumer_count(), 2);
+    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// ```
+    pub fn attached_consumer_ids(&self) -> Vec<String> {
+        match self.is_forked() {
+            true => Vec::new(),
+            false => diagnosis::attached(&self.segment),
+        }
+    }
+
+    /// Every cursor of the ring, as it is now.
+    pub fn ring_state(&self) -> RingState {
+        diagnosis::ring_state(&self.segment, self.last_published_sequence())
+    }
+
+    /// Makes the end of the ring that `other` reads cancel this producer's waits for space, as a cancelled
+    /// token does: once that ring is closed in order, such a wait returns [`SendError::Cancelled`], even if
+    /// space has become free since. A call that need not wait still succeeds. For the layers above.
+    #[doc(hidden)]
+    pub fn cancel_waits_when_closed<P: Event, C>(&mut self, other: &Consumer<P, C>) {
+        self.habits.peer = Some(other.segment().region().clone());
+    }
+
+    /// Removes a durable consumer that will not come back: it leaves the gate and loses its position. A
+    /// consumer that was expected and has not come is no longer expected.
+    ///
+    /// # Errors
+    ///
+    /// [`MultiProcessError::ConsumerAlreadyAttached`] while it is attached,
+    /// [`MultiProcessError::NoSuchConsumer`] when no consumer has the id.
+    pub fn remove_consumer(&mut self, id: &str) -> MultiProcessResult<()> {
+        let id = check_id(id)?;
+        match diagnosis::remove(&self.segment, &id) {
+            Ok(()) => {
+                self.core.expectation().forget(&id);
+                Ok(())
+            }
+            Err(MultiProcessError::NoSuchConsumer { .. })
+                if self.core.expectation().forget(&id) =>
+            {
+                diagnosis::leave_word(&self.segment, &id);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Number of slots.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.core.capacity()
+    }
+
+    /// The ring's name.
+    pub fn name(&self) -> &str {
+        &self.segment.name
+    }
+
+    /// The memory that the ring got.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+    /// assert!(!tx.memory_report().is_read_only);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory_report(&self) -> MemoryReport {
+        self.segment.region().memory()
+    }
+}

@@ -1,0 +1,413 @@
+//! Waiting on many rings at once.
+
+use core::fmt;
+use core::ops::{Index, IndexMut};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::error::RecvError;
+use crate::event::Event;
+use crate::handles::consumer::Consumer;
+use crate::layout::control::Control;
+use crate::protocol::sleep;
+use crate::waiting::deadline::Deadline;
+use crate::waiting::{AutoWaitStrategy, Habits, Pause, Waiter};
+
+/// Calls that need not wait between two readings of the clock: a set that never waits reports dead producers, too.
+const CALLS_PER_LOOK: u32 = 16;
+
+mod sealed {
+    /// A member as its set sees it.
+    pub struct Face<'a>(pub(super) &'a dyn super::Inner);
+
+    impl core::fmt::Debug for Face<'_> {
+        fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            f.debug_tuple("Face").finish_non_exhaustive()
+        }
+    }
+
+    /// Something that a set can wait for.
+    pub trait Member {
+        /// The member's inner side.
+        fn face(&self) -> Face<'_>;
+    }
+}
+
+use sealed::{Face, Member};
+
+/// The calls that a set makes to a member.
+trait Inner {
+    /// Whether the member's own calls would return at once.
+    fn has_news(&self) -> bool;
+    /// Whether the member's producer is dead and nothing is left.
+    fn is_orphaned(&self) -> bool;
+    fn habits(&self) -> &Habits;
+    /// How many endpoints share the member's ring.
+    fn participants(&self) -> usize;
+    /// Why the member can no longer be used; `None` while it can.
+    fn refusal(&self) -> Option<RecvError>;
+    /// The control lines, and the index of the consumer's line, with which the member sleeps.
+    fn bed(&self) -> (&Control, usize);
+}
+
+/// Something that a [`RingSet`] can wait for: a consumer, or a reference to one. `&dyn RingMember` lets
+/// consumers of different event types share a set.
+///
+/// # Examples
+///
+/// See [`RingSet`].
+pub trait RingMember: Member {}
+
+impl<M: Member + ?Sized> RingMember for M {}
+
+impl<E: Event, B> Inner for Consumer<E, B> {
+    fn has_news(&self) -> bool {
+        self.has_news()
+    }
+
+    fn is_orphaned(&self) -> bool {
+        self.is_orphaned()
+    }
+
+    fn habits(&self) -> &Habits {
+        self.habits()
+    }
+
+    fn participants(&self) -> usize {
+        self.participants()
+    }
+
+    fn refusal(&self) -> Option<RecvError> {
+        self.refusal()
+    }
+
+    fn bed(&self) -> (&Control, usize) {
+        (self.segment().control(), self.line())
+    }
+}
+
+impl<E: Event, B> Member for Consumer<E, B> {
+    fn face(&self) -> Face<'_> {
+        Face(self)
+    }
+}
+
+impl<M: Member + ?Sized> Member for &M {
+    fn face(&self) -> Face<'_> {
+        (**self).face()
+    }
+}
+
+/// Consumers of up to [`RingSet::MAX`] rings that are waited for together, in one sleep.
+///
+/// The set returns the index of a ring that has something to report; the events come from that ring's
+/// consumer. Rings take turns, so that a busy one does not hide the others.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing, RingSet};
+///
+/// let rings = [HeapRing::<u64>::new(8)?, HeapRing::<u64>::new(8)?];
+/// let mut senders = [rings[0].producer()?, rings[1].producer()?];
+/// let mut set = RingSet::new();
+/// for ring in &rings {
+///     set.push(ring.consumer("scheduler")?)?;
+/// }
+/// senders[1].publish(|event| *event = 7);
+/// let ready = set.wait(Deadline::NEVER)?;
+/// assert_eq!((ready, set[ready].try_consume_next()), (1, Some((0, 7))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Rings can be added and removed:
+///
+/// ```
+/// use disruptor_mp::{AutoWaitStrategy, HeapRing, RingSet};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let mut tx = ring.producer()?;
+/// let consumers = [ring.consumer("first")?, ring.consumer("second")?];
+/// let mut set = RingSet::of(consumers)?.with_wait_strategy(AutoWaitStrategy::BusySpin);
+/// tx.publish(|event| *event = 7);
+/// assert!(set.iter_mut().all(|rx| rx.try_consume_next() == Some((0, 7))));
+/// assert_eq!(set.swap_remove(0).consumer_id(), "first");
+/// assert_eq!((set.len(), set.is_empty()), (1, false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Rings of different event types:
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing, RingMember, RingSet};
+///
+/// let (orders, ticks) = (HeapRing::<u64>::new(8)?, HeapRing::<[u32; 4]>::new(8)?);
+/// let (_orders_tx, mut ticks_tx) = (orders.producer()?, ticks.producer()?);
+/// let (orders_rx, ticks_rx) = (orders.consumer("desk")?, ticks.consumer("desk")?);
+/// ticks_tx.publish(|event| event[0] = 7);
+/// let ready = RingSet::of([&orders_rx as &dyn RingMember, &ticks_rx])?.wait(Deadline::NEVER)?;
+/// assert_eq!(ready, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RingSet<M> {
+    members: Vec<M>,
+    habits: Habits,
+    /// The member that is checked first next time.
+    turn: usize,
+    calls: u32,
+    /// When the next liveness check is due. Kept from wait to wait, as few of a set's many waits last for a
+    /// whole interval.
+    next_look: Option<Instant>,
+    /// How many members, counted from the first one, the present liveness check has not reached yet.
+    unasked: usize,
+}
+
+/// The error for adding a ring to a set that has as many as it can wait for.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{HeapRing, RingSet, RingSetFull};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let rx = ring.consumer("reader")?;
+/// let full: RingSetFull = RingSet::of([&rx; 129]).unwrap_err();
+/// assert_eq!(full.max, 128);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a RingSet waits on {max} rings at the most: use another set on another thread for more")]
+#[non_exhaustive]
+pub struct RingSetFull {
+    /// How many rings a set can wait for.
+    pub max: usize,
+}
+
+impl<M> fmt::Debug for RingSet<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingSet")
+            .field("rings", &self.members.len())
+            .field("strategy", &self.habits.strategy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M> Default for RingSet<M> {
+    fn default() -> Self {
+        Self {
+            members: Vec::new(),
+            habits: Habits::default(),
+            turn: 0,
+            calls: 0,
+            next_look: None,
+            unasked: 0,
+        }
+    }
+}
+
+impl<M: RingMember> RingSet<M> {
+    /// How many rings a set can wait for: as many as the system takes in one call.
+    pub const MAX: usize = 128;
+
+    /// An empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A set of these members.
+    ///
+    /// # Errors
+    ///
+    /// [`RingSetFull`] for more than [`MAX`](Self::MAX).
+    pub fn of(members: impl IntoIterator<Item = M>) -> Result<Self, RingSetFull> {
+        let mut set = Self::new();
+        members
+            .into_iter()
+            .try_for_each(|member| set.push(member))?;
+        Ok(set)
+    }
+
+    /// How [`wait`](Self::wait) waits; the members' own strategies are for their own calls.
+    pub fn with_wait_strategy(mut self, strategy: AutoWaitStrategy) -> Self {
+        self.habits.strategy = strategy;
+        self
+    }
+
+    /// Adds a ring; its index is the number of rings before it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingSetFull`]; the consumer is dropped then, and detaches.
+    pub fn push(&mut self, member: M) -> Result<(), RingSetFull> {
+        if self.members.len() == Self::MAX {
+            return Err(RingSetFull { max: Self::MAX });
+        }
+        self.members.push(member);
+        Ok(())
+    }
+
+    /// Removes a ring; the last ring of the set gets its index.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such index.
+    pub fn swap_remove(&mut self, index: usize) -> M {
+        self.members.swap_remove(index)
+    }
+
+    /// How many rings there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The consumers, by their index.
+    pub fn iter_mut(&mut self) -> core::slice::IterMut<'_, M> {
+        self.members.iter_mut()
+    }
+
+    /// Waits until one of the rings has something to report, and returns its index. A ring reports an event,
+    /// or its end, which its consumer's next call returns. A ring that has ended is reported again until it
+    /// is removed from the set. A ring whose producer died is reported once in a liveness interval, as a
+    /// successor may come. The interval is the shortest of the members'. While other rings are busy, some
+    /// calls may pass before a death is reported.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Timeout`], [`RecvError::Cancelled`] by any member's token, [`RecvError::Forked`], and
+    /// [`RecvError::LockLost`] after a member's call has returned it. An empty set waits until its deadline;
+    /// without a deadline it returns [`RecvError::NothingToWaitFor`].
+    pub fn wait(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
+        if let Some(refusal) = self.faces().find_map(Inner::refusal) {
+            return Err(refusal);
+        }
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls.is_multiple_of(CALLS_PER_LOOK) {
+            self.look_around_if_due();
+        }
+        if let Some(ready) = self.ask().or_else(|| self.look()) {
+            return Ok(ready);
+        }
+        if self.is_empty() {
+            let rest = deadline.remaining().ok_or(RecvError::NothingToWaitFor)?;
+            clock::sleep(rest);
+            return Err(RecvError::Timeout);
+        }
+        self.sleep(deadline)
+    }
+
+    /// Waits, as no member has anything to report yet.
+    fn sleep(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
+        self.habits.liveness_interval = self.interval();
+        let participants = self.faces().map(Inner::participants).sum();
+        let strategy = self.habits.strategy;
+        let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants)
+            .looking_at(self.next_look);
+        loop {
+            if self.is_cancelled() {
+                return Err(RecvError::Cancelled);
+            }
+            let ready = match waiter.pause() {
+                Pause::Again => self.look(),
+                Pause::LookAround => {
+                    self.look_around(waiter.next_look());
+                    self.look().or_else(|| self.ask())
+                }
+                Pause::TimedOut => {
+                    let ready = self.look();
+                    if ready.is_none() {
+                        self.look_around_if_due();
+                    }
+                    return ready.or_else(|| self.ask()).ok_or(RecvError::Timeout);
+                }
+                Pause::Sleep(longest) => {
+                    let beds: Vec<_> = self.faces().map(Inner::bed).collect();
+                    sleep::sleep_until_any(&beds, longest, || {
+                        self.faces().any(Inner::has_news) || self.is_cancelled()
+                    });
+                    self.habits.learn(None);
+                    self.look()
+                }
+            };
+            if let Some(ready) = ready {
+                // the liveness interval that this wait has begun continues in the next wait
+                self.next_look = waiter.next_look();
+                return Ok(ready);
+            }
+        }
+    }
+
+    /// The first member that has something to report, beginning with the next in turn.
+    fn look(&mut self) -> Option<usize> {
+        let count = self.members.len();
+        let ready = (0..count)
+            .map(|ahead| (self.turn + ahead) % count)
+            .find(|index| self.members[*index].face().0.has_news())?;
+        self.turn = ready + 1;
+        Some(ready)
+    }
+
+    /// Begins a liveness check: each member is to be asked whether its producer is dead. The next one is due
+    /// at `next`.
+    fn look_around(&mut self, next: Option<Instant>) {
+        self.unasked = self.members.len();
+        self.next_look = next;
+    }
+
+    /// Begins a liveness check if one is due, or if there has been none.
+    fn look_around_if_due(&mut self) {
+        let now = clock::now();
+        if self.next_look.is_none_or(|due| now >= due) {
+            self.look_around(Some(now + self.interval()));
+        }
+    }
+
+    /// The shortest liveness interval of the members.
+    fn interval(&self) -> Duration {
+        let intervals = self.faces().map(|member| member.habits().liveness_interval);
+        intervals.min().unwrap_or_default()
+    }
+
+    /// Continues the present liveness check: asks the remaining members whether their producers are dead.
+    /// Returns the first member that is found and leaves the others to the next call.
+    fn ask(&mut self) -> Option<usize> {
+        let mut unasked = self.unasked.min(self.members.len());
+        let mut dead = None;
+        while dead.is_none() && unasked > 0 {
+            unasked -= 1;
+            dead = self.members[unasked]
+                .face()
+                .0
+                .is_orphaned()
+                .then_some(unasked);
+        }
+        self.unasked = unasked;
+        dead
+    }
+
+    fn faces(&self) -> impl Iterator<Item = &dyn Inner> {
+        self.members.iter().map(|member| member.face().0)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.faces().any(|member| member.habits().are_cancelled())
+    }
+}
+
+impl<M> Index<usize> for RingSet<M> {
+    type Output = M;
+
+    fn index(&self, index: usize) -> &M {
+        &self.members[index]
+    }
+}
+
+impl<M> IndexMut<usize> for RingSet<M> {
+    fn index_mut(&mut self, index: usize) -> &mut M {
+        &mut self.members[index]
+    }
+}

@@ -1,0 +1,54 @@
+//! What tests use to steer the code, and what is nothing in an ordinary build: fail points, steps that a negative
+//! control leaves out, and the simulation of processes. Every folder may use it.
+
+/// Whether a negative control leaves this step out: a control of the loom models, of a simulation or, with
+/// fail points, of a test. In every other build `false`.
+#[cfg(not(any(
+    all(test, loom),
+    all(
+        not(loom),
+        any(feature = "dst", all(feature = "fail-points", debug_assertions))
+    )
+)))]
+macro_rules! left_out {
+    ($step:ident) => {
+        false
+    };
+}
+#[cfg(all(
+    not(loom),
+    any(feature = "dst", all(feature = "fail-points", debug_assertions))
+))]
+macro_rules! left_out {
+    ($step:ident) => {
+        crate::testing::fail::is_left_out(stringify!($step))
+    };
+}
+#[cfg(all(test, loom))]
+macro_rules! left_out {
+    ($step:ident) => {
+        crate::protocol::loom_tests::is_left_out(crate::protocol::loom_tests::Step::$step)
+    };
+}
+
+/// `Ordering::Release`, unless a negative control of the loom models weakens it.
+#[cfg(not(all(test, loom)))]
+macro_rules! release {
+    ($step:ident) => {
+        crate::sync::Ordering::Release
+    };
+}
+#[cfg(all(test, loom))]
+macro_rules! release {
+    ($step:ident) => {
+        if left_out!($step) {
+            crate::sync::Ordering::Relaxed
+        } else {
+            crate::sync::Ordering::Release
+        }
+    };
+}
+
+#[cfg(all(feature = "dst", not(loom)))]
+pub mod dst;
+pub(crate) mod fail;
