@@ -131,7 +131,8 @@ pub enum MultiProcessError {
         /// Which permission is missing.
         cause: Box<SystemCause>,
     },
-    /// The file system, the memory limit of a cgroup or the limit of a file's size leaves too little space.
+    /// The file system, the machine's memory, the memory limit of a cgroup or the limit of a file's size leaves too
+    /// little space.
     #[error(
         "no space for ring '{name}': {needed_bytes} bytes needed, {free_bytes} free {limited_by}; \
          make it smaller or free some"

@@ -1,11 +1,13 @@
-//! A memory cgroup that is smaller than a ring: creating the ring is an error with two numbers, and no process
-//! is killed.
+//! A memory cgroup that is smaller than a ring, in a file or on the heap: creating the ring is an error with two
+//! numbers, and no process is killed.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use disruptor_mp::{MultiProcessError, build_shared_single_producer, portable_shm_segment_name};
+use disruptor_mp::{
+    HeapRing, MultiProcessError, build_shared_single_producer, portable_shm_segment_name,
+};
 use myelon_tests::{assert_names, needs_root, skip};
 
 const MIB: u64 = 1 << 20;
@@ -116,4 +118,11 @@ fn in_a_group(group: &Path) {
     };
     assert!(less + LIMIT / 8 < free_bytes, "{less} {free_bytes}");
     tx.destroy().expect("gone");
+    // memory of the heap counts as well
+    let error = HeapRing::<u64>::new((LIMIT * 2 / 8) as usize).expect_err("it is twice as large");
+    assert_names(
+        &error.to_string(),
+        &["'heap'", "cgroup", &group.display().to_string()],
+    );
+    HeapRing::<u64>::new((LIMIT / 64) as usize).expect("it fits");
 }

@@ -18,12 +18,12 @@ use crate::handles::kinds::SharedMemory;
 use crate::handles::start::StartFrom;
 use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::protocol::observe::{self, Sight};
-use crate::protocol::registered::registered;
 use crate::protocol::{ends, sleep};
 use crate::segment::Segment;
 use crate::sync::Ordering;
 use crate::waiting::cancel::Watch;
 use crate::waiting::deadline::Deadline;
+use crate::waiting::participants::Participants;
 use crate::waiting::{Habits, Pause, Waiter};
 
 /// An observer of a ring in shared memory.
@@ -228,7 +228,7 @@ impl<E: Event, B> Observer<E, B> {
         if let Some(seen) = self.try_recv()? {
             return Ok(seen);
         }
-        let participants = 2 + registered(self.segment.control()).count();
+        let participants = Participants::of(self.segment.control(), 1);
         let strategy = self.habits.strategy;
         let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
         loop {

@@ -11,6 +11,7 @@ use crate::handles::consumer::Consumer;
 use crate::layout::control::Control;
 use crate::protocol::sleep;
 use crate::waiting::deadline::Deadline;
+use crate::waiting::participants::Participants;
 use crate::waiting::{AutoWaitStrategy, Habits, Pause, Waiter};
 
 /// Calls that need not wait between two readings of the clock: a set that never waits reports dead producers, too.
@@ -43,7 +44,7 @@ trait Inner {
     fn is_orphaned(&self) -> bool;
     fn habits(&self) -> &Habits;
     /// How many endpoints share the member's ring.
-    fn participants(&self) -> usize;
+    fn participants(&self) -> Participants;
     /// Why the member can no longer be used; `None` while it can.
     fn refusal(&self) -> Option<RecvError>;
     /// The control lines, and the index of the consumer's line, with which the member sleeps.
@@ -73,7 +74,7 @@ impl<E: Event, B> Inner for Consumer<E, B> {
         self.habits()
     }
 
-    fn participants(&self) -> usize {
+    fn participants(&self) -> Participants {
         self.participants()
     }
 

@@ -29,7 +29,7 @@ use crate::cause::{SystemCause, cause_of, why_not_opened};
 use crate::layout::lock_bytes::{PRODUCER_BYTE, line_byte};
 use crate::os::fork;
 use crate::os::lock::LockFile;
-use crate::os::memory::{Access, Mapping, ReserveError, reserve};
+use crate::os::memory::{Access, Mapping, ReserveError, Shortage, reserve};
 use crate::os::names::{self, Directory, Kind, OpenError};
 use crate::os::step::{Failed, Step};
 use crate::sync::process::{AtomicU64, Ordering};
@@ -453,11 +453,11 @@ fn build(path: &Path) -> Result<CountersFile, CountersError> {
     }
     let bytes = u64::from(SLOTS_AT) + (COUNTERS_FILE_SLOTS * SLOT_BYTES as usize) as u64;
     reserve(file.as_fd(), bytes).map_err(|error| match error {
-        ReserveError::NoSpace {
+        ReserveError::NoSpace(Shortage {
             needed,
             free,
             limit,
-        } => CountersError::NoSpace {
+        }) => CountersError::NoSpace {
             path: path.display().to_string(),
             needed_bytes: needed,
             free_bytes: free,

@@ -267,7 +267,8 @@ impl<E: Event> HeapRing<E> {
     ///
     /// # Errors
     ///
-    /// [`MultiProcessError::InvalidCapacity`].
+    /// [`MultiProcessError::InvalidCapacity`]; [`MultiProcessError::NoSpace`] if the machine or a memory cgroup has
+    /// less memory left.
     pub fn new(capacity: usize) -> MultiProcessResult<Self> {
         Self::with_first_sequence(capacity, 0)
     }
@@ -276,7 +277,8 @@ impl<E: Event> HeapRing<E> {
     ///
     /// # Errors
     ///
-    /// [`MultiProcessError::InvalidCapacity`].
+    /// [`MultiProcessError::InvalidCapacity`]; [`MultiProcessError::NoSpace`] if the machine or a memory cgroup has
+    /// less memory left.
     pub fn with_first_sequence(capacity: usize, first: Sequence) -> MultiProcessResult<Self> {
         Self::create(capacity, first, false)
     }
@@ -285,7 +287,8 @@ impl<E: Event> HeapRing<E> {
     ///
     /// # Errors
     ///
-    /// [`MultiProcessError::InvalidCapacity`].
+    /// [`MultiProcessError::InvalidCapacity`]; [`MultiProcessError::NoSpace`] if the machine or a memory cgroup has
+    /// less memory left.
     pub fn with_observers(capacity: usize) -> MultiProcessResult<Self> {
         Self::create(capacity, 0, true)
     }

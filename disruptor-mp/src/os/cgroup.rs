@@ -9,17 +9,27 @@ use std::path::{Path, PathBuf};
 /// The memory that is still available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemoryLimit {
-    /// The directory of the group whose limit it is.
-    pub(crate) cgroup: PathBuf,
+    /// The directory of the group whose limit it is; `None`: the machine's own memory.
+    pub(crate) cgroup: Option<PathBuf>,
     /// The bytes that its limit leaves. File pages count as free, as the kernel reclaims them first.
     pub(crate) available: u64,
 }
 
-/// The tightest memory limit of this process's groups; `None` if there is none, or the system does not say.
+/// What the machine's memory or the tightest limit of this process's groups leaves; `None` if the system does not say.
 pub(crate) fn memory_limit() -> Option<MemoryLimit> {
+    let groups = Groups::of_this_process()?;
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let free_swap_kib = field(&meminfo, "SwapFree:").unwrap_or(0);
-    Groups::of_this_process()?.memory_limit(free_swap_kib.saturating_mul(1024))
+    let bytes = |name| Some(field(&meminfo, name)?.saturating_mul(1024));
+    let free_swap = bytes("SwapFree:").unwrap_or(0);
+    let machine = bytes("MemAvailable:").map(|available| MemoryLimit {
+        cgroup: None,
+        available: available.saturating_add(free_swap),
+    });
+    let limits = [machine, groups.memory_limit(free_swap)];
+    limits
+        .into_iter()
+        .flatten()
+        .min_by_key(|limit| limit.available)
 }
 
 /// The number of cores that the quota of this process's groups can keep busy, rounded down, at least 1;
@@ -106,7 +116,10 @@ impl Groups {
                 } else {
                     left_v1(&cgroup, free_swap)
                 }?;
-                Some(MemoryLimit { cgroup, available })
+                Some(MemoryLimit {
+                    cgroup: Some(cgroup),
+                    available,
+                })
             })
             .min_by_key(|limit| limit.available)
     }
@@ -129,9 +142,11 @@ impl Groups {
     }
 }
 
-/// The bytes that a group of version 2 leaves.
+/// The bytes that a group of version 2 leaves. Above `memory.high` the kernel kills nobody, but slows the group's
+/// processes down until they hardly run.
 fn left(dir: &Path, free_swap: u64) -> Option<u64> {
-    let limit = number(dir, "memory.max")?;
+    let limits = [number(dir, "memory.max"), number(dir, "memory.high")];
+    let limit = limits.into_iter().flatten().min()?;
     let used = number(dir, "memory.current")?;
     let stat = text(dir, "memory.stat")?;
     let files = field(&stat, "inactive_file")? + field(&stat, "active_file")?;
@@ -232,10 +247,8 @@ mod tests {
 
         fn limit(&self) -> Option<(String, u64)> {
             let limit = self.groups.memory_limit(self.free_swap)?;
-            let cgroup = limit
-                .cgroup
-                .strip_prefix(self.dir.path())
-                .expect("below it");
+            let cgroup = limit.cgroup.expect("a group's");
+            let cgroup = cgroup.strip_prefix(self.dir.path()).expect("below it");
             Some((cgroup.display().to_string(), limit.available))
         }
     }
@@ -266,11 +279,17 @@ mod tests {
             ],
         );
         assert_eq!(machine.limit(), Some(("cgroup/app.slice".into(), 2150)));
-        machine.write("cgroup/app.slice/server", &[("memory.max", "900\n")]);
-        assert_eq!(
-            machine.limit(),
-            Some(("cgroup/app.slice/server".into(), 50))
-        );
+        let server = "cgroup/app.slice/server";
+        machine.write(server, &[("memory.max", "900\n")]);
+        assert_eq!(machine.limit(), Some((server.into(), 50)));
+        machine.write(server, &[("memory.high", "890\n")]);
+        assert_eq!(machine.limit(), Some((server.into(), 40)));
+    }
+
+    #[test]
+    fn the_machine_has_memory() {
+        let limit = memory_limit().expect("the system says");
+        assert!(limit.available > 1 << 20, "{limit:?}");
     }
 
     #[test]

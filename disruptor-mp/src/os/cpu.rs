@@ -24,14 +24,11 @@ pub(crate) fn online_cpus() -> usize {
     })
 }
 
-/// How many parties can run at once: the machine's cores, or as many as the cgroup's quota can keep busy; at
-/// least 1. Computed once. Affinity does not count: each party that shares a ring can have a core of its own.
-pub(crate) fn concurrency() -> usize {
+/// How many cores the quota of this process's cgroups can keep busy, at least 1; `usize::MAX` without a quota. Computed
+/// once.
+pub(crate) fn quota() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| {
-        let quota = cgroup::cpu_quota().map_or(usize::MAX, |quota| quota as usize);
-        quota.min(online_cpus())
-    })
+    *COUNT.get_or_init(|| cgroup::cpu_quota().map_or(usize::MAX, |quota| quota as usize))
 }
 
 /// The cores that the calling thread may run on, in ascending order.
@@ -122,8 +119,7 @@ mod tests {
             std::thread::spawn(move || pin_current_thread(core).map(|()| available_cores())).join();
         assert_eq!(inside.expect("thread").expect("pinned"), [core]);
         assert_eq!(available_cores(), before);
-        assert!(concurrency() >= 1);
-        assert!(online_cpus() >= concurrency());
+        assert!(online_cpus() >= 1 && quota() >= 1);
     }
 
     /// Set in the environment of a process that runs this test program again in order to pin itself.
@@ -142,10 +138,10 @@ mod tests {
             assert!(said.contains("1 passed"), "{said}");
             return;
         }
-        let before = concurrency();
+        let before = online_cpus();
         pin_process(available_cores()[0]).expect("pinned");
         assert_eq!(available_cores().len(), 1);
-        assert_eq!(concurrency(), before, "others run elsewhere");
+        assert_eq!(online_cpus(), before, "others run elsewhere");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use nix::sys::stat::fstat;
 
 #[allow(unused_imports, reason = "what is mapped is reserved first")]
 pub(crate) use super::filesystem::free_bytes;
-pub(crate) use super::reserve::{ReserveError, reserve};
+pub(crate) use super::reserve::{ReserveError, Shortage, check_memory, reserve};
 use super::step::{Failed, Step};
 
 /// The accesses that a mapping allows.

@@ -4,6 +4,7 @@
 //! nothing in another pid namespace.
 
 use std::ptr;
+use std::sync::OnceLock;
 
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -71,6 +72,13 @@ impl Identity {
             )
         }
     }
+}
+
+/// The inode number of this process's pid namespace, or 0 if it is not known. Computed once: the child of a fork is
+/// taken for a process of its parent's namespace.
+pub(crate) fn own_namespace() -> u64 {
+    static NAMESPACE: OnceLock<u64> = OnceLock::new();
+    *NAMESPACE.get_or_init(pid_namespace)
 }
 
 /// The inode number of this process's pid namespace.

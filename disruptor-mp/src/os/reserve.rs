@@ -21,26 +21,30 @@ use super::retry_on_signal;
 #[derive(Debug)]
 pub(crate) enum ReserveError {
     /// The file does not fit.
-    NoSpace {
-        /// Bytes that were asked for.
-        needed: u64,
-        /// Bytes that were free just before.
-        free: u64,
-        /// Where that limit comes from.
-        limit: Limit,
-    },
+    NoSpace(Shortage),
     /// Any other error.
     Io(io::Error),
+}
+
+/// There is not enough of it.
+#[derive(Debug)]
+pub(crate) struct Shortage {
+    /// Bytes that were asked for.
+    pub(crate) needed: u64,
+    /// Bytes that were free just before.
+    pub(crate) free: u64,
+    /// Where that limit comes from.
+    pub(crate) limit: Limit,
 }
 
 impl fmt::Display for ReserveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSpace {
+            Self::NoSpace(Shortage {
                 needed,
                 free,
                 limit,
-            } => write!(
+            }) => write!(
                 f,
                 "{needed} bytes are needed, but only {free} are free {limit}"
             ),
@@ -56,6 +60,8 @@ pub(crate) enum Limit {
     FileSystem,
     /// The memory limit of a control group, given by its directory.
     Cgroup(PathBuf),
+    /// The machine's memory, with its swap.
+    Machine,
 }
 
 /// The words after "only so many bytes are free".
@@ -64,11 +70,18 @@ impl fmt::Display for Limit {
         match self {
             Self::FileSystem => f.write_str("on its file system"),
             Self::Cgroup(dir) => write!(f, "below the memory limit of cgroup {}", dir.display()),
+            Self::Machine => f.write_str("in this machine's memory"),
         }
     }
 }
 
 impl std::error::Error for ReserveError {}
+
+impl From<Shortage> for ReserveError {
+    fn from(shortage: Shortage) -> Self {
+        Self::NoSpace(shortage)
+    }
+}
 
 impl From<io::Error> for ReserveError {
     fn from(e: io::Error) -> Self {
@@ -87,12 +100,13 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, len: u64) -> Result<(), ReserveError> 
         return Err(io::Error::from_raw_os_error(libc::EFBIG).into());
     }
     let free = free_bytes(fd)?;
-    let no_space = |free, limit| ReserveError::NoSpace {
-        needed: len,
-        free,
-        limit,
+    let full = || {
+        ReserveError::NoSpace(Shortage {
+            needed: len,
+            free,
+            limit: Limit::FileSystem,
+        })
     };
-    let full = || no_space(free, Limit::FileSystem);
     let Ok(end) = libc::off_t::try_from(len) else {
         return Err(full());
     };
@@ -102,12 +116,7 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, len: u64) -> Result<(), ReserveError> 
         if more > free {
             return Err(full());
         }
-        // page tables take memory, too: eight bytes for each page
-        if let Some(cgroup) = cgroup::memory_limit()
-            && more.saturating_add(more / 512) > cgroup.available
-        {
-            return Err(no_space(cgroup.available, Limit::Cgroup(cgroup.cgroup)));
-        }
+        check_memory(more)?;
     }
     allocate(fd, len, end).map_err(|e| {
         let _ = nix::unistd::ftruncate(fd, 0);
@@ -117,6 +126,20 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, len: u64) -> Result<(), ReserveError> 
             _ => ReserveError::Io(e),
         }
     })
+}
+
+/// An error if this many more bytes of memory are more than the machine or a cgroup has left: the kernel would kill a
+/// process of its own choice.
+pub(crate) fn check_memory(needed: u64) -> Result<(), Shortage> {
+    match cgroup::memory_limit() {
+        // page tables take memory, too: eight bytes for each page
+        Some(limit) if needed.saturating_add(needed / 512) > limit.available => Err(Shortage {
+            needed,
+            free: limit.available,
+            limit: limit.cgroup.map_or(Limit::Machine, Limit::Cgroup),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Sets the length and allocates every page. Existing contents stay.
@@ -193,11 +216,11 @@ mod tests {
     #[test]
     fn too_much_is_said_in_numbers_and_leaves_an_empty_file() {
         let file = tempfile::tempfile_in("/dev/shm").expect("file");
-        let Err(ReserveError::NoSpace {
+        let Err(ReserveError::NoSpace(Shortage {
             needed,
             free,
             limit,
-        }) = reserve(file.as_fd(), 1 << 50)
+        })) = reserve(file.as_fd(), 1 << 50)
         else {
             panic!("must not fit")
         };
@@ -207,7 +230,7 @@ mod tests {
         assert_eq!(fstat(&file).expect("stat").st_size, 0);
         assert!(matches!(
             reserve(file.as_fd(), u64::MAX),
-            Err(ReserveError::NoSpace { .. })
+            Err(ReserveError::NoSpace(_))
         ));
     }
 

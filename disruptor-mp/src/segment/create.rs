@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::attach::{check_fit, origin_of, read_header, read_owner, settle};
-use super::refusals::{Side, already_exists, file_error, header_error, open_error};
+use super::refusals::{Side, already_exists, file_error, header_error, no_space, open_error};
 use super::{ENDING_LOOKS, LOOK, LOOKS, Segment, TRIES, Want, current_owner};
 use crate::Sequence;
 use crate::clock;
@@ -22,7 +22,7 @@ use crate::layout::lock_bytes::{PRODUCER_BYTE, VOUCHED_BYTE};
 use crate::layout::slot::SlotOf;
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::os::lock::LockFile;
-use crate::os::memory::{Access, ReserveError, page_size, reserve};
+use crate::os::memory::{Access, ReserveError, check_memory, page_size, reserve};
 use crate::os::names::{self, Kind, OpenError};
 use crate::os::step::Step;
 use crate::protocol::Locks;
@@ -40,6 +40,9 @@ const KIND: Kind = Kind {
     magic: MAGIC,
     builder_byte: PRODUCER_BYTE,
 };
+
+/// From this many bytes on, a ring on the heap is compared with the memory that is left.
+const CHECKED_ON_HEAP: u64 = 1 << 20;
 
 /// Checks that `capacity` and `first_sequence` are valid for a ring, and computes its geometry.
 pub(crate) fn check_capacity<E: Event>(
@@ -77,6 +80,11 @@ pub(crate) fn create_on_heap<E: Event>(
 ) -> MultiProcessResult<Arc<HeapMemory>> {
     let geometry = check_capacity::<E>(capacity, first_sequence, 4096)?;
     let header = new_header::<E>("heap", geometry, first_sequence, is_observed);
+    // asking the system takes longer than making a small ring
+    if geometry.segment_len >= CHECKED_ON_HEAP {
+        check_memory(geometry.segment_len)
+            .map_err(|shortage| no_space("heap".into(), &shortage))?;
+    }
     let Some(memory) = HeapMemory::new(geometry, is_observed) else {
         let reason = "this process cannot get that much memory";
         return Err(MultiProcessError::InvalidCapacity {
@@ -218,16 +226,7 @@ fn create_new<E: Event>(
     let unit = names::file_system_page_size(file.as_fd());
     let geometry = check_capacity::<E>(capacity, want.first_sequence, unit)?;
     reserve(file.as_fd(), geometry.segment_len).map_err(|error| match error {
-        ReserveError::NoSpace {
-            needed,
-            free,
-            limit,
-        } => MultiProcessError::NoSpace {
-            name: place.shown(),
-            needed_bytes: needed,
-            free_bytes: free,
-            limited_by: limit.to_string(),
-        },
+        ReserveError::NoSpace(shortage) => no_space(place.shown(), &shortage),
         ReserveError::Io(source) => {
             refused(Step::Reserve.failed(source).of_bytes(geometry.segment_len))
         }

@@ -8,6 +8,7 @@ use crate::cause::{cause_of, no_shared_memory, why_not_opened};
 use crate::error::MultiProcessError;
 use crate::layout::control::Owner;
 use crate::layout::header::HeaderFault;
+use crate::os::memory::Shortage;
 use crate::os::names::OpenError;
 use crate::os::step::{Failed, Step};
 use crate::os::user::{effective_user, user_text};
@@ -37,6 +38,15 @@ pub(super) fn already_exists(name: &str, owner: Option<Owner>) -> MultiProcessEr
         name: name.to_owned(),
         owner: words,
         owner_pid: owner.map_or(0, |owner| owner.pid),
+    }
+}
+
+pub(super) fn no_space(name: String, shortage: &Shortage) -> MultiProcessError {
+    MultiProcessError::NoSpace {
+        name,
+        needed_bytes: shortage.needed,
+        free_bytes: shortage.free,
+        limited_by: shortage.limit.to_string(),
     }
 }
 

@@ -7,6 +7,7 @@
 pub(crate) mod cancel;
 mod compat;
 pub(crate) mod deadline;
+pub(crate) mod participants;
 mod strategies;
 
 pub use compat::{
@@ -22,9 +23,9 @@ use std::time::{Duration, Instant};
 use crate::testing::fail::buggify;
 use cancel::{CancelToken, Watch};
 use deadline::Deadline;
+use participants::Participants;
 
 use crate::clock;
-use crate::os::cpu;
 use crate::protocol::ends;
 use crate::region::Region;
 use crate::sync::{Ordering, spin_loop, yield_now};
@@ -169,8 +170,8 @@ impl Habits {
 
     /// How long a wait by `Block` spins. Spinning for longer than a wake-up takes costs more than it gains. With
     /// more participants than cores, a spinning call may occupy the very core that the awaited party needs.
-    fn spin_budget(&mut self, participants: usize) -> Duration {
-        if participants <= cpu::concurrency() && self.spinning.begin() {
+    fn spin_budget(&mut self, participants: Participants) -> Duration {
+        if participants.can_all_run() && self.spinning.begin() {
             self.wake_cost
         } else {
             Duration::ZERO
@@ -181,8 +182,8 @@ impl Habits {
     /// cores, the awaited party may run on this very core as soon as the core is given up. Elsewhere an
     /// unrelated process would run there for a whole time slice: a call that sleeps has the core back when it
     /// is woken, but a call that has yielded waits for its turn.
-    fn yields(participants: usize) -> u32 {
-        if participants > cpu::online_cpus() {
+    fn yields(participants: Participants) -> u32 {
+        if participants.outnumber_cores() {
             BLOCK_YIELDS
         } else {
             0
@@ -217,12 +218,11 @@ enum BlockPhase {
 }
 
 impl Waiter {
-    /// `participants`: how many endpoints share the ring, the producer included.
     pub(crate) fn new(
         habits: &mut Habits,
         strategy: AutoWaitStrategy,
         deadline: Deadline,
-        participants: usize,
+        participants: Participants,
     ) -> Self {
         Self {
             strategy,
@@ -375,6 +375,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::os::cpu;
 
     fn strategies(sleep: Duration) -> [AutoWaitStrategy; 5] {
         [
@@ -403,7 +404,7 @@ mod tests {
                 &mut Habits::default(),
                 strategy,
                 Deadline::after(Duration::from_millis(5)),
-                2,
+                Participants::here(2),
             );
             pass_until(&mut waiter, Pause::TimedOut);
         }
@@ -412,12 +413,18 @@ mod tests {
     #[test]
     fn a_thread_with_a_core_of_its_own_spins_for_as_long_as_a_wake_up_takes() {
         let mut habits = Habits::default();
-        let cores = cpu::concurrency();
-        assert_eq!(habits.spin_budget(cores), WAKE_COST_FIRST);
-        assert_eq!(habits.spin_budget(cores + 1), Duration::ZERO);
+        let cores = cpu::online_cpus().min(cpu::quota());
+        assert_eq!(
+            habits.spin_budget(Participants::here(cores)),
+            WAKE_COST_FIRST
+        );
+        assert_eq!(
+            habits.spin_budget(Participants::here(cores + 1)),
+            Duration::ZERO
+        );
         habits.learn(Some(WAKE_COST_MAX));
         assert_eq!(
-            habits.spin_budget(1),
+            habits.spin_budget(Participants::here(1)),
             (WAKE_COST_FIRST * 7 + WAKE_COST_MAX) / 8
         );
     }
@@ -425,7 +432,7 @@ mod tests {
     /// Runs `waits` waits of a single participant, each of which sleeps or not, and counts those that spin.
     fn spins(habits: &mut Habits, waits: usize, sleeps: bool) -> usize {
         let wait = |_| {
-            let has_spun = !habits.spin_budget(1).is_zero();
+            let has_spun = !habits.spin_budget(Participants::here(1)).is_zero();
             if sleeps || !has_spun {
                 habits.learn(None);
             }
@@ -481,14 +488,14 @@ mod tests {
     #[test]
     fn only_where_parties_outnumber_the_machines_cores_they_yield() {
         let cores = cpu::online_cpus();
-        assert_eq!(Habits::yields(cores), 0);
-        assert_eq!(Habits::yields(cores + 1), BLOCK_YIELDS);
+        assert_eq!(Habits::yields(Participants::here(cores)), 0);
+        assert_eq!(Habits::yields(Participants::here(cores + 1)), BLOCK_YIELDS);
     }
 
     /// Counts the steps of a wait before it sleeps.
     #[test]
     fn a_crowd_yields_and_sleeps_without_a_spin() {
-        let crowd = cpu::online_cpus() + 1;
+        let crowd = Participants::here(cpu::online_cpus() + 1);
         let mut habits = Habits::default();
         let mut waiter = Waiter::new(&mut habits, AutoWaitStrategy::Block, Deadline::NEVER, crowd);
         let passed = (0..).take_while(|_| waiter.pause() == Pause::Again).count();
@@ -499,7 +506,12 @@ mod tests {
     #[test]
     fn every_strategy_makes_liveness_checks() {
         for strategy in strategies(Duration::from_micros(100)) {
-            let mut waiter = Waiter::new(&mut Habits::default(), strategy, Deadline::NEVER, 2);
+            let mut waiter = Waiter::new(
+                &mut Habits::default(),
+                strategy,
+                Deadline::NEVER,
+                Participants::here(2),
+            );
             for _ in 0..2 {
                 pass_until(&mut waiter, Pause::LookAround);
             }

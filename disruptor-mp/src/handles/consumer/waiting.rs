@@ -7,10 +7,10 @@ use super::{Consumer, refusal};
 use crate::clock;
 use crate::error::RecvError;
 use crate::event::Event;
-use crate::protocol::registered::registered;
 use crate::sync::process::{AtomicBool, AtomicU64, Ordering};
 use crate::testing::fail::reached;
 use crate::waiting::deadline::Deadline;
+use crate::waiting::participants::Participants;
 use crate::waiting::{AutoWaitStrategy, Pause, Waiter};
 
 /// Polls of the next stamp between two checks of everything else.
@@ -186,9 +186,9 @@ impl<E: Event, B> Consumer<E, B> {
         self.suspicion.load(Ordering::Relaxed) && self.suspicion.swap(false, Ordering::Relaxed)
     }
 
-    /// How many endpoints share the ring.
-    pub(crate) fn participants(&self) -> usize {
-        1 + registered(self.core.control()).count()
+    /// The endpoints that share the ring.
+    pub(crate) fn participants(&self) -> Participants {
+        Participants::of(self.core.control(), 0)
     }
 
     /// R11: returns an error if the producer is dead and nothing is left. Also notices a lost lock: a

@@ -10,11 +10,11 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::handles::diagnosis::{self, BlockedOn};
 use crate::layout::stamp::MAX_SEQUENCE;
-use crate::protocol::registered::registered;
 use crate::protocol::{lines, sleep};
 use crate::sync::spin_loop;
 use crate::testing::fail::reached;
 use crate::waiting::deadline::Deadline;
+use crate::waiting::participants::Participants;
 use crate::waiting::{AutoWaitStrategy, FIRST_LOOK, Pause, Waiter};
 
 /// Upper bound of the spin hints between two checks of a full ring.
@@ -190,7 +190,7 @@ impl<E: Event, B> Producer<E, B> {
 
     /// A waiter for one call of this producer.
     pub(crate) fn waiter(&mut self, strategy: AutoWaitStrategy, deadline: Deadline) -> Waiter {
-        let participants = 1 + registered(self.segment.control()).count();
+        let participants = Participants::of(self.segment.control(), 0);
         Waiter::new(&mut self.habits, strategy, deadline, participants)
     }
 

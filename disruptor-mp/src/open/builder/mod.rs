@@ -23,8 +23,8 @@ use crate::handles::start::StartFrom;
 use crate::layout::control::ConsumerId;
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::open::backing::Place;
-use crate::os::cpu;
 use crate::os::step::Step;
+use crate::os::{cpu, process};
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::lines::{self, Applicant, Place as LinePlace};
 use crate::region::file::{FilePlace, shown};
@@ -168,7 +168,9 @@ impl<E: Event, B> fmt::Debug for DisruptorBuilder<E, B> {
 impl<E: Event, B> DisruptorBuilder<E, B> {
     pub(crate) fn new(place: Place, capacity: Option<usize>) -> Self {
         // counted here, because counting allocates and a wait must not
-        cpu::concurrency();
+        cpu::online_cpus();
+        cpu::quota();
+        process::own_namespace();
         Self {
             place,
             want: Want {
