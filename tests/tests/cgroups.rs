@@ -119,10 +119,10 @@ fn in_a_group(group: &Path) {
     assert!(less + LIMIT / 8 < free_bytes, "{less} {free_bytes}");
     tx.destroy().expect("gone");
     // memory of the heap counts as well
-    let error = HeapRing::<u64>::new((LIMIT * 2 / 8) as usize).expect_err("it is twice as large");
+    let error = HeapRing::<u64>::new((LIMIT * 2 / 64) as usize).expect_err("it is twice as large");
     assert_names(
         &error.to_string(),
         &["'heap'", "cgroup", &group.display().to_string()],
     );
-    HeapRing::<u64>::new((LIMIT / 64) as usize).expect("it fits");
+    HeapRing::<u64>::new((LIMIT / 256) as usize).expect("it fits");
 }

@@ -1,5 +1,6 @@
 //! Round trips with the default wait in the places where programs run: on cores of their own, on one core,
-//! moved from the one to the other while they run, and in namespaces with other clocks.
+//! moved from the one to the other while they run, in namespaces with other clocks, and in containers with quotas of
+//! processor time.
 //! Figures: `perf-bench wait --scenario affinity`.
 //!
 //! Each side is a process of its own, which runs this program again. The test compares the fastest of many
@@ -7,13 +8,14 @@
 //! slower in every batch.
 
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     Deadline, RecvError, attach_shared_consumer, portable_shm_segment_name, publisher,
 };
-use myelon_tests::skip;
+use myelon_tests::{needs_root, skip};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -155,11 +157,11 @@ struct Pair {
 }
 
 impl Pair {
-    /// Starts each side on its cores, if any are given. The second one is started by a wrapper.
-    fn start(cores: Option<[&[usize]; 2]>, wrapper: &[&str]) -> Self {
+    /// Starts each side on its cores, if any are given, and by its wrapper.
+    fn start(cores: Option<[&[usize]; 2]>, wrappers: [&[&str]; 2]) -> Self {
         let [there, back] = ["there", "back"].map(portable_shm_segment_name);
-        let first = Side::start(&format!("{there} {back} send"), &[]);
-        let second = Side::start(&format!("{back} {there} echo"), wrapper);
+        let first = Side::start(&format!("{there} {back} send"), wrappers[0]);
+        let second = Side::start(&format!("{back} {there} echo"), wrappers[1]);
         let mut pair = Self {
             sides: [first, second],
         };
@@ -233,10 +235,10 @@ struct Figures {
 
 impl Figures {
     fn measure(core: usize) -> Self {
-        let mut free = Pair::start(None, &[]);
+        let mut free = Pair::start(None, [&[], &[]]);
         let not_pinned = free.figure();
         free.end();
-        let mut crowded = Pair::start(Some([&[core], &[core]]), &[]);
+        let mut crowded = Pair::start(Some([&[core], &[core]]), [&[], &[]]);
         let on_one_core = crowded.figure();
         crowded.end();
         Self {
@@ -264,7 +266,7 @@ fn a_pinned_pair_is_as_fast_as_one_that_is_not_and_follows_its_cores() {
     };
     let [first, second] = [&cores[..1], &cores[1..]];
     let figures = Figures::measure(cores[0]);
-    let mut pair = Pair::start(Some([first, second]), &[]);
+    let mut pair = Pair::start(Some([first, second]), [&[], &[]]);
     pair.assert_at_most("pinned to a core each", figures.apart());
     pair.move_to([first, first]);
     pair.adapt();
@@ -301,7 +303,7 @@ fn clocks_of_other_time_namespaces_make_no_difference() {
     let figures = Figures::measure(cores[0]);
     let [first, second] = [&cores[..1], &cores[1..]];
     // one side sees the other's clock ahead, and the other sees it behind
-    let mut other = Pair::start(None, &ahead);
+    let mut other = Pair::start(None, [&[], &ahead]);
     // on one core both sleep, and measure how long a wake-up takes
     other.move_to([first, first]);
     other.adapt();
@@ -309,4 +311,54 @@ fn clocks_of_other_time_namespaces_make_no_difference() {
     other.adapt();
     other.assert_at_most("in another time namespace", figures.apart());
     other.end();
+}
+
+/// A group whose quota keeps one core busy. Dropping it removes it; no process may be in it by then.
+struct OneCpu(PathBuf);
+
+impl OneCpu {
+    /// `None` where no such group can be made.
+    fn new() -> Option<Self> {
+        let name = portable_shm_segment_name("test");
+        let v1 = Path::new("/sys/fs/cgroup/cpu");
+        let (top, file, quota) = if v1.join("cpu.cfs_quota_us").exists() {
+            (v1, "cpu.cfs_quota_us", "100000")
+        } else {
+            // in version 2 the controller has to be switched on for children
+            let v2 = Path::new("/sys/fs/cgroup");
+            let _ = std::fs::write(v2.join("cgroup.subtree_control"), "+cpu");
+            (v2, "cpu.max", "100000 100000")
+        };
+        let group = Self(top.join(name));
+        std::fs::create_dir(&group.0).ok()?;
+        std::fs::write(group.0.join(file), quota).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for OneCpu {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Two containers with one CPU each have two together: both sides may spin.
+#[test]
+fn two_containers_with_a_quota_of_one_cpu_each_are_as_fast_as_others() {
+    let test = "two_containers_with_a_quota_of_one_cpu_each_are_as_fast_as_others";
+    if !needs_root(test) {
+        return;
+    }
+    let (Some(cores), Some(first), Some(second)) = (two_cores(), OneCpu::new(), OneCpu::new())
+    else {
+        return skip(test, "it needs two cores and a cgroup of its own");
+    };
+    let figures = Figures::measure(cores[0]);
+    let container =
+        "echo $$ >$0/cgroup.procs && exec unshare --pid --fork --kill-child --mount-proc \"$@\"";
+    let [first_dir, second_dir] = [&first, &second].map(|group| group.0.to_str().expect("text"));
+    let wrap = |dir| ["sh", "-c", container, dir];
+    let mut pair = Pair::start(None, [&wrap(first_dir), &wrap(second_dir)]);
+    pair.assert_at_most("in two containers", figures.apart());
+    pair.end();
 }
