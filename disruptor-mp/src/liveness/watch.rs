@@ -20,9 +20,6 @@ use crate::sync::process::{AtomicU64, Ordering};
 /// The word that the fast path loads while it must not be taken.
 pub(crate) static HALT: AtomicU64 = AtomicU64::new(0);
 
-/// A shorter interval would only take the consumers' cache lines away from their cores.
-pub(crate) const INTERVAL_MIN: Duration = Duration::from_micros(100);
-
 /// A producer's watch.
 #[derive(Debug)]
 pub(crate) struct Liveness {

@@ -1,9 +1,8 @@
-//! Creating, taking over, replacing and attaching segments: the file system's side of R14 and R15.
+//! An open segment, and the life of its name: the file system's side of R14 and R15.
 //!
 //! Only the holder of the producer's lock on the inode that a name refers to *now* may replace the name;
-//! every other process opens the name again. A creator that dies leaves nothing behind, because a segment
-//! gets its name only when it is complete. A candidate that dies during a takeover leaves a free lock, and
-//! the next candidate repeats the takeover.
+//! every other process opens the name again. `create` makes, takes over and replaces segments, `attach` opens them
+//! for consumers and observers, and `refusals` has the errors.
 
 mod attach;
 mod create;

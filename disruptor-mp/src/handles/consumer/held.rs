@@ -3,6 +3,8 @@
 use super::Consumer;
 use crate::Sequence;
 use crate::event::Event;
+#[cfg(doc)]
+use crate::handles::guards::Lease;
 
 impl<E: Event, B> Consumer<E, B> {
     /// How many events are held: see [`Lease::hold`].

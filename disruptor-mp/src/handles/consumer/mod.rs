@@ -317,6 +317,12 @@ impl<E: Event, B> Consumer<E, B> {
         Lease::new(&mut self.core)
     }
 
+    /// The flag by which parties that wait in this consumer's place report that its producer is dead.
+    #[cfg(all(target_os = "linux", not(loom)))]
+    pub(crate) fn suspicion(&self) -> &Arc<AtomicBool> {
+        &self.suspicion
+    }
+
     pub(crate) fn segment(&self) -> &Segment<E> {
         &self.segment
     }

@@ -1,13 +1,13 @@
 //! How a consumer waits for its next event, and what it checks meanwhile (R9, R11, R17). Reached only when the next
 //! event is not there yet.
 
-use std::sync::Arc;
-
 use super::{Consumer, refusal};
 use crate::clock;
 use crate::error::RecvError;
 use crate::event::Event;
-use crate::sync::process::{AtomicBool, AtomicU64, Ordering};
+#[cfg(doc)]
+use crate::protocol::consume::ConsumerCore;
+use crate::sync::process::{AtomicU64, Ordering};
 use crate::testing::fail::reached;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::participants::Participants;
@@ -173,12 +173,6 @@ impl<E: Event, B> Consumer<E, B> {
             self.suspicion.store(true, Ordering::Relaxed);
         }
         is_orphaned
-    }
-
-    /// The flag by which parties that wait in this consumer's place report that its producer is dead.
-    #[cfg(all(target_os = "linux", not(loom)))]
-    pub(crate) fn suspicion(&self) -> &Arc<AtomicBool> {
-        &self.suspicion
     }
 
     /// Whether that flag is set; clears it.

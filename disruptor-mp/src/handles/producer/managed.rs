@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::handles::guards::Claim;
 use crate::layout::control::{ConsumerId, ConsumerLine};
 use crate::liveness::watch::{
-    HALT, INTERVAL_MIN, Required, Stall, Watch, clear, failure_of, find, grace_left, raise,
+    HALT, Required, Stall, Watch, clear, failure_of, find, grace_left, raise,
 };
 use crate::liveness::{
     RequiredConsumerAlert, RequiredConsumerError, RequiredConsumerLivenessConfig,
@@ -27,6 +27,9 @@ use crate::protocol::registered::registered;
 use crate::segment::describe;
 use crate::sync::process::Ordering;
 use crate::waiting::deadline::Deadline;
+
+/// A shorter interval would only take the consumers' cache lines away from their cores.
+const INTERVAL_MIN: Duration = Duration::from_micros(100);
 
 impl<E: Event, B> Producer<E, B> {
     /// Names the consumers that this producer depends on; [`publish_managed`](Self::publish_managed) and

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+#[cfg(doc)]
+use crate::error::MultiProcessError;
+
 /// What a producer waits for before it is handed out.
 ///
 /// # Examples

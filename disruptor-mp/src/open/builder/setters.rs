@@ -5,7 +5,11 @@ use std::time::Duration;
 use super::{CoordinationMode, DiscoveryMode, DisruptorBuilder};
 use crate::Sequence;
 use crate::event::Event;
+#[cfg(doc)]
+use crate::handles::auto::AutoConsumer;
 use crate::handles::auto::HandlerPanicPolicy;
+#[cfg(doc)]
+use crate::handles::observer::Observer;
 use crate::handles::producer::SyncPolicy;
 use crate::handles::start::StartFrom;
 use crate::region::HugePages;

@@ -10,7 +10,6 @@ use super::{Model, Step, killed_at};
 use crate::error::RecvError;
 use crate::layout::control::ConsumerId;
 use crate::layout::lock_bytes::{PRODUCER_BYTE, id_byte, line_byte};
-use crate::protocol::Locks;
 use crate::protocol::expect::Expectation;
 use crate::region::Region;
 use crate::waiting::deadline::Deadline;

@@ -1,5 +1,5 @@
 //! A ring with its producers and consumers, as the library runs it (R2, R4, R5, R6, R14, R16). The steps are
-//! those of `protocol/publish.rs`, `takeover.rs` and `lines.rs`, and each makes one operation on shared memory.
+//! those of `protocol/publish/mod.rs`, `takeover.rs` and `lines.rs`, and each makes one operation on shared memory.
 //!
 //! Sequences start at 1 here, and 0 is none. An event is its sequence and its writer's number, so that a torn,
 //! stale or repeated event is detected. A *plan* is a configuration; controls leave a step out.
