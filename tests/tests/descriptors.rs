@@ -90,21 +90,106 @@ fn a_producer_that_only_ends_leaves_its_ring_to_a_successor() {
     }
 }
 
-/// The set's producer sends nothing, so nothing but the lost lock ends the wait.
+/// The producer sends nothing, so nothing but the lost lock ends the wait.
 #[test]
-fn a_set_notices_a_closed_descriptor_while_it_waits() {
+fn a_set_and_a_future_notice_while_they_wait() {
+    for by in ["set", "task"] {
+        for world in World::both(ACTOR) {
+            let (mut tx, mut rx) = (world.actor(), world.actor());
+            tx.ok("produce cap=8");
+            rx.ok("consume cap=8 id=reader interval_ms=50 strategy=block");
+            close_descriptors(&mut rx);
+            let begun = Instant::now();
+            rx.err("LockLost", &format!("recv n=1 ms=30000 by={by}"));
+            assert!(begun.elapsed() < Duration::from_secs(10), "{by}");
+            rx.ok("drop-rx");
+            assert_strangers_are_left(&mut rx);
+            tx.ok("destroy");
+        }
+    }
+}
+
+#[test]
+fn a_managed_producer_notices_while_it_waits() {
+    for world in World::both(ACTOR) {
+        for required in ["reader", "nobody"] {
+            let (mut tx, mut rx) = (world.actor(), world.actor());
+            tx.ok("produce cap=8 interval_ms=50 strategy=block");
+            rx.ok("consume cap=8 id=reader");
+            tx.ok("fill");
+            close_descriptors(&mut tx);
+            // it waits for space, or for a consumer that does not come
+            let line = format!("require id={required} ms=30000");
+            let begun = Instant::now();
+            let refused = tx.err("LockLost", &line);
+            assert!(begun.elapsed() < Duration::from_secs(10), "{required}");
+            assert_names(refused.text(), &[SAID, "the producer's lock"]);
+            // and does not wait the next time
+            tx.err("LockLost", &line);
+            tx.ok("drop-tx");
+            assert_strangers_are_left(&mut tx);
+            let dead = rx.ok("drain");
+            dead.assert_saw(0, 7);
+            assert_eq!(dead.word("end"), "ProducerDead");
+            rx.ok("leave");
+            world.actor().ok("produce cap=8");
+        }
+        world.actor().ok("produce cap=8");
+    }
+}
+
+/// A producer and a consumer in one process.
+#[test]
+fn messages_and_values_notice_too() {
+    let world = World::shared_memory(ACTOR);
+    let mut actor = world.actor();
+    let said = actor.ok(&format!("lose-messages name={} strangers=20", world.name()));
+    for (call, error) in [
+        ("send", "Send(LockLost)"),
+        ("send-long", "Send(LockLost)"),
+        ("try", "Full"),
+        ("send-value", "Transport(Send(LockLost))"),
+        ("managed", "RequiredConsumer(LockLost)"),
+        ("managed-value", "Transport(RequiredConsumer(LockLost))"),
+        ("recv-value", "Recv(LockLost)"),
+        ("recv", "LockLost"),
+        ("recv-copy", "LockLost"),
+    ] {
+        assert_eq!(said.word(call), error, "{call}");
+    }
+    assert!(said.number("read") <= 8, "{}", said.text());
+    assert_names(
+        said.text(),
+        &["could not detach", "could not end the ring", SAID],
+    );
+    assert_strangers_are_left(&mut actor);
+}
+
+/// The handler's thread waits, and nothing comes.
+#[test]
+fn a_handler_thread_ends_with_the_lost_lock() {
     for world in World::both(ACTOR) {
         let (mut tx, mut rx) = (world.actor(), world.actor());
         tx.ok("produce cap=8");
-        rx.ok("consume cap=8 id=reader interval_ms=50 strategy=block");
+        rx.ok("handle cap=8 id=reader interval_ms=50 strategy=block");
         close_descriptors(&mut rx);
-        let begun = Instant::now();
-        rx.err("LockLost", "recv n=1 ms=30000 by=set");
-        assert!(begun.elapsed() < Duration::from_secs(10));
-        rx.ok("drop-rx");
+        let end = rx.err("Custom", "join-handler");
+        assert_names(end.text(), &[SAID, "the reader's lock"]);
         assert_strangers_are_left(&mut rx);
-        tx.ok("destroy");
+        // its line is left as after a death
+        tx.ok("publish n=1");
+        let mut again = world.actor();
+        assert_eq!(again.ok("consume cap=8 id=reader").number("next"), 0);
+        again.ok("recv").assert_saw(0, 0);
+        tx.ok("close");
     }
+}
+
+#[test]
+fn a_readiness_neither_writes_nor_closes_the_file_that_got_its_number() {
+    let said = World::shared_memory(ACTOR).actor().ok("lose-readiness");
+    assert_eq!((said.word("open"), said.number("written")), ("true", 0));
+    assert_names(said.text(), &[SAID, "Readiness", "make another one"]);
 }
 
 /// The same process opens the ring again. The new descriptors have the numbers of the old ones, and refer to

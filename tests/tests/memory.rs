@@ -1,5 +1,6 @@
 //! The memory of a ring: read-only for readers, locked and with huge pages where requested, and reported as it is.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use disruptor_mp::{HugePages, MmapProducer, MmapTransportLayout};
@@ -7,6 +8,7 @@ use myelon_tests::permissions_of_mappings;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::{major, minor};
 
 type Ring = MmapProducer<u64>;
 
@@ -111,48 +113,60 @@ fn huge_pages_are_reported_as_they_are() {
     directory.close().expect("nothing is left of it");
 }
 
-/// The flags of each mapping of this process that was opened under the name `path`.
+/// The flags of each mapping of the file `path` in this process. They are found by the file's number, because a
+/// creator maps the file before it gives it its name.
 fn flags(path: &Path) -> Vec<Vec<String>> {
     let maps = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
-    let path = path.to_str().expect("utf-8");
+    let file = std::fs::metadata(path).expect("the ring's file");
+    let (major, minor) = (major(file.dev()), minor(file.dev()));
+    let device = format!("{major:02x}:{minor:02x}");
+    let inode = file.ino().to_string();
     let mut is_ours = false;
     let mut all = Vec::new();
     for line in maps.lines() {
-        if let Some(flags) = line.strip_prefix("VmFlags:") {
-            if is_ours {
-                all.push(flags.split_whitespace().map(str::to_owned).collect());
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["VmFlags:", ref flags @ ..] if is_ours => {
+                all.push(flags.iter().map(|flag| (*flag).to_owned()).collect());
             }
-        } else if line
-            .split_whitespace()
-            .next()
-            .is_some_and(|word| !word.ends_with(':'))
-        {
-            is_ours = line.ends_with(path);
+            [name, ..] if name.ends_with(':') => {}
+            [_, _, _, its_device, its_inode, ..] => {
+                is_ours = (its_device, its_inode) == (&*device, &*inode);
+            }
+            _ => {}
         }
     }
     all
 }
 
+/// For each mapping of the file, whether core dumps leave it out.
+fn left_out(path: &Path) -> Vec<bool> {
+    let all = flags(path).into_iter();
+    all.map(|flags| flags.iter().any(|flag| flag == "dd"))
+        .collect()
+}
+
 #[test]
 fn a_core_dump_holds_no_ring_unless_asked() {
     let (_directory, layout) = in_shared_memory();
+    let path = layout.path();
+    let builder = || Ring::builder(&layout, 8);
     let tx = Ring::create(&layout, 8, || 0).expect("create");
-    let left_out = |path: &Path| -> Vec<bool> {
-        let all = flags(path).into_iter();
-        all.map(|flags| flags.iter().any(|flag| flag == "dd"))
-            .collect()
-    };
-    let rx = Ring::builder(&layout, 8).build_consumer().expect("attach");
-    assert_eq!(
-        left_out(&layout.path()),
-        [true, true],
-        "slots and control lines"
-    );
+    assert_eq!(left_out(&path), [true], "the creator's whole mapping");
+    let rx = builder().build_consumer().expect("attach");
+    let all = [true, true, true];
+    assert_eq!(left_out(&path), all, "also slots and control lines");
     drop(rx);
-    let rx = Ring::builder(&layout, 8)
-        .with_core_dump()
-        .build_consumer()
-        .expect("attach");
-    assert_eq!(left_out(&layout.path()), [false, false]);
+    let rx = builder().with_core_dump().build_consumer();
+    let mut seen = left_out(&path);
+    seen.sort();
+    assert_eq!(seen, [false, false, true], "only what was asked for");
     drop((rx, tx));
+    let tx = builder().with_core_dump().build_zeroed_producer();
+    assert_eq!(left_out(&path), [false], "the creator asked for it");
+    tx.expect("create").keep().expect("it ends");
+    // a successor opens the file that is there
+    let tx = Ring::create(&layout, 8, || 0).expect("take over");
+    assert_eq!(left_out(&path), [true]);
+    drop(tx);
 }

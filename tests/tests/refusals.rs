@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use myelon_tests::{World, assert_names, needs_root, permissions_of_mappings};
@@ -257,6 +258,12 @@ fn missing_locks_are_named() {
     }
 }
 
+/// How a process comes to a ring that is there.
+const ATTACHING: [&str; 2] = [
+    "consume cap=65536 id=reader any-owner",
+    "observe cap=65536 any-owner",
+];
+
 #[test]
 fn a_limit_of_locked_memory_is_named_with_its_number() {
     if !needs_root("a_limit_of_locked_memory_is_named_with_its_number") {
@@ -276,6 +283,12 @@ fn a_limit_of_locked_memory_is_named_with_its_number() {
         "ulimit -l",
     ];
     assert_names(&text, &words);
+    let mut tx = world.actor();
+    tx.ok("produce cap=65536 observers mode=666");
+    for line in ATTACHING {
+        assert_names(actor.err("Io", line).text(), &words);
+    }
+    tx.ok("close");
 }
 
 #[test]
@@ -284,11 +297,15 @@ fn a_limit_of_address_space_is_named_with_its_number() {
     let mut actor = world.actor();
     let limit = actor.ok("limit what=address-space more=2000000");
     let max = limit.number("max").to_string();
+    let words = ["map its file (mmap)", "RLIMIT_AS", &max, "ulimit -v"];
     let text = actor.err("Io", "produce cap=65536").text().to_owned();
-    assert_names(
-        &text,
-        &["map its file (mmap)", "RLIMIT_AS", &max, "ulimit -v"],
-    );
+    assert_names(&text, &words);
+    let mut tx = world.actor();
+    tx.ok("produce cap=65536 observers");
+    for line in ATTACHING {
+        assert_names(actor.err("Io", line).text(), &words);
+    }
+    tx.ok("close");
 }
 
 #[test]
@@ -441,44 +458,69 @@ fn a_consumer_that_may_not_remove_a_drained_rings_name_is_told() {
     }
     for world in World::both(ACTOR) {
         world.open_directory(0o1777);
-        let (mut tx, mut rx) = (world.actor(), world.actor());
-        rx.ok(NOBODY);
-        tx.ok("produce cap=8 mode=666");
-        rx.ok("consume cap=8 id=reader any-owner");
-        tx.ok("publish n=3");
-        assert_names(tx.ok("close").text(), &["kept=reader"]);
-        assert_names(rx.ok("drain").text(), &["end=Closed"]);
-        let text = rx.err("Io", "detach").text().to_owned();
-        let words = [
-            "remove its name (unlink)",
-            "sticky",
-            "user 0 (root)",
-            "stays",
-        ];
-        assert_names(&text, &words);
-        assert!(world.is_named(), "it is said because it is so");
-        // the consumer has detached, and the owner of the name removes it
-        let mut next = world.actor();
-        next.ok("produce cap=8");
-        assert_eq!(
-            next.ok("count").number("consumers"),
-            1,
-            "the durable one that is away"
-        );
-        next.ok("destroy");
-        assert!(!world.is_named());
-        // where every user may remove names from the directory, the last consumer removes the name
-        if world.directory() != Path::new("/dev/shm") {
-            world.open_directory(0o777);
+        // a consumer that detaches keeps its place, and one that leaves gives it up, also with events unread
+        for (drains, ending, places) in
+            [(true, "detach", 1), (true, "leave", 0), (false, "leave", 0)]
+        {
             let (mut tx, mut rx) = (world.actor(), world.actor());
             rx.ok(NOBODY);
             tx.ok("produce cap=8 mode=666");
             rx.ok("consume cap=8 id=reader any-owner");
             tx.ok("publish n=3");
-            tx.ok("close");
-            rx.ok("drain");
-            rx.ok("detach");
+            assert_names(tx.ok("close").text(), &["kept=reader"]);
+            if drains {
+                assert_names(rx.ok("drain").text(), &["end=Closed"]);
+            }
+            let text = rx.err("Io", ending).text().to_owned();
+            assert_names(&text, &STAYS);
+            assert!(world.is_named(), "it is said because it is so");
+            // the consumer has gone, and the owner of the name removes it
+            let mut next = world.actor();
+            next.ok("produce cap=8");
+            assert_eq!(next.ok("count").number("consumers"), places, "{ending}");
+            next.ok("destroy");
             assert!(!world.is_named());
+        }
+        // where every user may remove names from the directory, the last consumer removes the name
+        if world.directory() != Path::new("/dev/shm") {
+            world.open_directory(0o777);
+            for ending in ["detach", "leave"] {
+                let (mut tx, mut rx) = (world.actor(), world.actor());
+                rx.ok(NOBODY);
+                tx.ok("produce cap=8 mode=666");
+                rx.ok("consume cap=8 id=reader any-owner");
+                tx.ok("publish n=3");
+                tx.ok("close");
+                rx.ok("drain");
+                rx.ok(ending);
+                assert!(!world.is_named());
+            }
+        }
+    }
+}
+
+/// What a consumer is told that may not remove the name of a ring that it has drained.
+const STAYS: [&str; 4] = [
+    "remove its name (unlink)",
+    "sticky",
+    "user 0 (root)",
+    "stays",
+];
+
+#[test]
+fn a_consumer_of_messages_that_may_not_remove_the_name_is_told() {
+    if !needs_root("a_consumer_of_messages_that_may_not_remove_the_name_is_told") {
+        return;
+    }
+    for what in ["messages", "values"] {
+        for ending in ["detach", "leave"] {
+            let world = World::shared_memory(ACTOR);
+            let name = world.name();
+            let line = format!("drain-as-another what={what} ending={ending} name={name}");
+            let told = world.actor().err("Io", &line);
+            assert_names(told.text(), &STAYS);
+            assert!(world.is_named(), "it is said because it is so");
+            fs::remove_file(world.path()).expect("the owner removes it");
         }
     }
 }
@@ -530,6 +572,121 @@ fn errors_of_a_session_name_the_session_and_the_direction() {
     assert_names(&misfit.to_string(), &[&session, "from worker 1"]);
     worker.leave().expect("it leaves");
     scheduler.close().expect("it closes");
+}
+
+/// What a full ring of a session waits for, in the error of the call that waited and by `blocked_on()`.
+#[test]
+fn what_a_session_waits_for_names_the_session_and_the_direction() {
+    use disruptor_mp::Deadline;
+    use myelon::transport::{FixedFrame, FramedTransportProducer};
+    use myelon::{RunnerMyelonTransportConfig, Scheduler, Worker};
+    type Frame = FixedFrame<64>;
+
+    fn fill(ring: &mut FramedTransportProducer<Frame>) {
+        while ring.try_publish(b"request", 1).is_ok() {}
+    }
+
+    /// Asserts that both texts name the ring, its session and its direction.
+    #[track_caller]
+    fn assert_says(ring: &mut FramedTransportProducer<Frame>, words: &[&str]) {
+        let waited = ring.send(b"late", 1, Deadline::after(Duration::from_millis(20)));
+        assert_names(&waited.expect_err("it is full").to_string(), words);
+        let blocked = ring.ring().blocked_on().expect("it is full");
+        assert_names(&blocked.to_string(), words);
+    }
+
+    let label = format!(
+        "llama-70b of {}",
+        disruptor_mp::portable_shm_segment_name("waits")
+    );
+    let session = format!("session {label}");
+    let config = RunnerMyelonTransportConfig::new(&label, 1);
+    let names = config.layout().expect("names");
+    let requests = names.rpc_ring_name();
+    let worker_id = config.worker_id(0);
+    let mut scheduler = Scheduler::<Frame>::start(&config).expect("a scheduler");
+    fill(scheduler.requests());
+    let words = [&*requests, &session, "to its workers", &worker_id];
+    assert_says(scheduler.requests(), &words);
+    let mut worker = Worker::<Frame>::start(&config, 0).expect("a worker");
+    assert_says(scheduler.requests(), &words);
+    fill(worker.responses());
+    let answers = names.response_ring_name(0);
+    assert_says(
+        worker.responses(),
+        &[&answers, &session, "from worker 0", "scheduler"],
+    );
+    scheduler.close().expect("it closes");
+    worker.leave().expect("it leaves");
+}
+
+#[test]
+fn a_warning_about_a_sessions_ring_names_the_session_and_the_direction() {
+    use disruptor_mp::RequiredConsumerLivenessConfig;
+    use myelon::transport::FixedFrame;
+    use myelon::{RunnerMyelonTransportConfig, Scheduler};
+
+    let label = format!(
+        "llama-70b of {}",
+        disruptor_mp::portable_shm_segment_name("warns")
+    );
+    let config = RunnerMyelonTransportConfig::new(&label, 1);
+    let name = config.layout().expect("names").rpc_ring_name();
+    let warnings = Warnings::default();
+    tracing::subscriber::with_default(warnings.clone(), || {
+        let mut scheduler = Scheduler::<FixedFrame<64>>::start(&config).expect("a scheduler");
+        let required = RequiredConsumerLivenessConfig::new(["nobody"])
+            .with_startup_wait_timeout(Duration::from_millis(1));
+        let requests = scheduler.requests();
+        requests.enable_required_consumer_liveness(required);
+        requests
+            .publish_managed(b"request", 1)
+            .expect_err("nobody is not there");
+        scheduler.close().expect("it closes");
+    });
+    let warnings = warnings.0.lock().expect("the warnings");
+    let session = format!("session {label}");
+    let [warning] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert_names(warning, &[&name, &session, "to its workers", "nobody"]);
+}
+
+/// The warnings of a thread, each with all its fields.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = Fields::default();
+        event.record(&mut text);
+        self.0.lock().expect("the warnings").push(text.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[derive(Default)]
+struct Fields(String);
+
+impl tracing::field::Visit for Fields {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0 += &format!("{field}={value:?} ");
+    }
 }
 
 #[test]

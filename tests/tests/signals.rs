@@ -12,7 +12,19 @@ const PERIOD_US: u32 = 50;
 #[test]
 fn waits_end_whatever_signals_come() {
     let world = World::shared_memory(ACTOR);
-    for what in ["ring", "pause", "sleep", "block", "set", "consumer"] {
+    for what in [
+        "ring",
+        "pause",
+        "sleep",
+        "block",
+        "set",
+        "consumer",
+        "observer",
+        "full",
+        "absent",
+        "required",
+        "readiness",
+    ] {
         let mut actor = world.actor();
         let said = actor.ok(&format!("under-signals us={PERIOD_US} what={what}"));
         let took = Duration::from_micros(said.number("us") as u64);

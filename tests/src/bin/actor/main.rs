@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use disruptor_mp::{
-    AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, MmapProducer, MmapTransportLayout,
-    Observer, Producer, build_shared_single_producer,
+    AutoConsumer, AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, MmapProducer,
+    MmapTransportLayout, Observer, Producer, build_shared_single_producer,
 };
 use myelon_tests::{Record, Tally};
 
@@ -47,6 +47,7 @@ struct Actor<B> {
     books: Books,
     sightings: Sightings,
     strangers: Option<descriptors::Strangers>,
+    handler: Option<AutoConsumer>,
 }
 
 fn main() {
@@ -80,6 +81,7 @@ impl<B: 'static> Actor<B> {
             books: Books::default(),
             sightings: Sightings::default(),
             strangers: None,
+            handler: None,
         }
     }
 
@@ -159,6 +161,23 @@ impl<B: 'static> Actor<B> {
                 self.strangers = Some(descriptors::close_all(words)?);
                 Ok(String::new())
             }
+            "lose-messages" => {
+                let (strangers, said) = descriptors::lose_messages(words)?;
+                self.strangers = Some(strangers);
+                Ok(said)
+            }
+            "lose-readiness" => descriptors::lose_readiness(),
+            "handle" => {
+                let builder = (self.builder)(words.number("cap") as usize);
+                let handler =
+                    options::for_consumer(builder, words).handle_events_with(|_, _, _| {});
+                self.handler = Some(handler?);
+                Ok(String::new())
+            }
+            "join-handler" => {
+                self.handler.take().expect("a handler").join()?;
+                Ok(String::new())
+            }
             "strangers" => descriptors::count(self.strangers.as_mut().expect("strangers")),
             "fork-strangers" => {
                 let strangers = self.strangers.as_mut().expect("strangers");
@@ -172,6 +191,7 @@ impl<B: 'static> Actor<B> {
             "fifo" => priorities::run(&self.builder, words),
             "umask" => system::umask(words),
             "user" => system::become_user(words),
+            "drain-as-another" => system::drain_as_another(words),
             "forbid-barrier" => system::forbid_barrier(),
             "forbid-nameless" => system::forbid_nameless(),
             "list" => system::list(&self.directory),

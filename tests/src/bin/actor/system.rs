@@ -1,10 +1,13 @@
 //! Requests to the system: another user, another umask, a small file system.
 
+use disruptor_mp::{Deadline, MultiProcessResult, build_shared_single_producer};
+use myelon::TypedConsumer;
+use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask as set_umask};
-use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setresuid, setuid};
 
 use crate::Answer;
 use crate::options::Words;
@@ -30,6 +33,44 @@ pub(crate) fn become_user(words: &Words<'_>) -> Answer {
     setgid(Gid::from_raw(id))?;
     setuid(Uid::from_raw(id))?;
     die_with_parent();
+    Ok(String::new())
+}
+
+/// `drain-as-another what=messages name=RING ending=leave`: drains a closed ring, and ends the consumer as a user
+/// who may not remove the ring's name. Reports what the consumer is told.
+pub(crate) fn drain_as_another(words: &Words<'_>) -> Answer {
+    type Frame = FixedFrame<64>;
+    let builder = || build_shared_single_producer::<Frame>(words.word("name"), 8);
+    let mut tx = FramedTransportProducer::from_builder(builder().with_mode(0o666))?;
+    let reader = builder().with_consumer_id("reader");
+    let end: Box<dyn FnOnce() -> MultiProcessResult<()>> = match words.word("what") {
+        "messages" => {
+            let mut rx = FramedTransportConsumer::from_builder(reader)?;
+            tx.publish(b"the only one", 1)?;
+            tx.close()?;
+            rx.recv_owned(Deadline::NEVER)?;
+            match words.word("ending") {
+                "leave" => Box::new(|| rx.leave()),
+                _ => Box::new(|| rx.detach()),
+            }
+        }
+        _ => {
+            let mut rx = TypedConsumer::from_builder(reader)?;
+            tx.publish(b"the only one", 1)?;
+            tx.close()?;
+            rx.recv_raw_owned(Deadline::NEVER)?;
+            match words.word("ending") {
+                "leave" => Box::new(|| rx.leave()),
+                _ => Box::new(|| rx.detach()),
+            }
+        }
+    };
+    let (root, nobody) = (Uid::from_raw(0), Uid::from_raw(65534));
+    setresuid(root, nobody, root)?;
+    let ended = end();
+    setresuid(root, root, root)?;
+    die_with_parent();
+    ended?;
     Ok(String::new())
 }
 
