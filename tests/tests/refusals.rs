@@ -253,8 +253,16 @@ fn a_forbidden_call_of_an_attaching_consumer_is_named_too() {
 fn missing_locks_are_named() {
     for world in World::both(ACTOR) {
         let forbid = format!("forbid call=locks errno={}", libc::EINVAL);
+        let words = ["lock its file", "F_OFD_SETLK", "Linux 3.15"];
         let text = refused(&world, "Io", &[&forbid]);
-        assert_names(&text, &["lock its file", "F_OFD_SETLK", "Linux 3.15"]);
+        assert_names(&text, &words);
+        let (mut tx, mut rx) = (world.actor(), world.actor());
+        tx.ok("produce cap=8 observers");
+        rx.ok(&forbid);
+        for line in ["consume cap=8 id=reader", "observe cap=8"] {
+            assert_names(rx.err("Io", line).text(), &words);
+        }
+        tx.ok("close");
     }
 }
 

@@ -60,7 +60,7 @@ steps! {
     Reopen = "open its file for its locks", "open";
     Reserve = "reserve its space", "fallocate";
     SetMode = "set the mode of its file", "fchmod";
-    Settle = "settle a doubt", "mmap";
+    Settle = "settle a doubt", "pread";
     StartThread = "start a handler thread", "clone";
     TakeOver = "take the ring over", "msync";
     WriteFile = "write its file", "pwrite";

@@ -21,7 +21,7 @@ use crate::os::boot;
 use crate::os::lock::LockFile;
 use crate::os::memory::{Access, Mapping};
 use crate::os::retry_on_signal;
-use crate::os::step::Step;
+use crate::os::step::{Failed, Step};
 use crate::protocol::Locks;
 use crate::protocol::doubt::{self, Ground};
 use crate::protocol::view::RingView;
@@ -79,7 +79,7 @@ fn open_file<E: Event>(
     };
     let locks = locks.map_err(failed(Step::Reopen))?;
     settle_before_joining::<E>(fd.as_fd(), &locks, &header, is_writable)
-        .map_err(failed(Step::Settle))?;
+        .map_err(|failed| file_error(place, failed))?;
     let (place_of, geometry, options) = (place.clone(), header.geometry, &want.memory);
     let region = match is_writable {
         true => FileRegion::map_for_reading(place_of, fd.as_fd(), locks, geometry, options),
@@ -206,16 +206,21 @@ pub(super) fn settle<E: Event>(
     fd: BorrowedFd<'_>,
     locks: &LockFile,
     header: &Header,
-) -> io::Result<Origin> {
-    let here = origin_of(fd)?;
+) -> Result<Origin, Failed> {
+    let failed = |step: Step| move |source: io::Error| step.failed(source);
+    let here = origin_of(fd).map_err(failed(Step::Settle))?;
     // a living party in the ring means that the doubt is settled; `is_in_doubt` could say otherwise, as it
     // reads without ordering
-    if Locks::is_any_held_by_other(locks)? || !is_in_doubt(fd, &here)? {
+    if Locks::is_any_held_by_other(locks).map_err(failed(Step::Lock))?
+        || !is_in_doubt(fd, &here).map_err(failed(Step::Settle))?
+    {
         return Ok(here);
     }
     let geometry = header.geometry;
-    let length = usize::try_from(geometry.segment_len).map_err(io::Error::other)?;
-    let mapping = Mapping::map(fd, 0, length, Access::ReadWrite)?;
+    let length = usize::try_from(geometry.segment_len)
+        .map_err(|error| Step::Map.failed(io::Error::other(error)))?;
+    let mapping = Mapping::map(fd, 0, length, Access::ReadWrite)
+        .map_err(|source| Step::Map.failed(source).of_bytes(geometry.segment_len))?;
     let capacity = geometry.capacity as usize;
     // SAFETY: the control lines lie within the mapping: the header's geometry was validated (R1).
     let control = unsafe { mapping.as_ptr().add(CONTROL_OFFSET) };
@@ -230,7 +235,7 @@ pub(super) fn settle<E: Event>(
         here,
         highest_by_clock: highest_by_clock(header, now),
     };
-    doubt::settle(view, ground, || mapping.sync(0, length))?;
+    doubt::settle(view, ground, || mapping.sync(0, length)).map_err(failed(Step::WriteToDisk))?;
     tracing::warn!(ring = %header.name, "the ring was not ended in order before a restart, or it is a copy: its events are in doubt");
     Ok(here)
 }
@@ -258,13 +263,16 @@ fn settle_before_joining<E: Event>(
     locks: &LockFile,
     header: &Header,
     may_settle: bool,
-) -> io::Result<()> {
-    let here = origin_of(fd)?;
+) -> Result<(), Failed> {
+    let failed = |step: Step| move |source: io::Error| step.failed(source);
+    let here = origin_of(fd).map_err(failed(Step::Settle))?;
     let begun = clock::now();
-    while !LockFile::is_held_by_other(locks, VOUCHED_BYTE)? && is_in_doubt(fd, &here)? {
-        if may_settle && LockFile::try_lock(locks, PRODUCER_BYTE)? {
+    while !LockFile::is_held_by_other(locks, VOUCHED_BYTE).map_err(failed(Step::Lock))?
+        && is_in_doubt(fd, &here).map_err(failed(Step::Settle))?
+    {
+        if may_settle && LockFile::try_lock(locks, PRODUCER_BYTE).map_err(failed(Step::Lock))? {
             let settled = settle::<E>(fd, locks, header);
-            LockFile::unlock(locks, PRODUCER_BYTE)?;
+            LockFile::unlock(locks, PRODUCER_BYTE).map_err(failed(Step::Lock))?;
             return settled.map(drop);
         }
         if begun.elapsed() > SETTLING_MAX {
@@ -275,7 +283,8 @@ fn settle_before_joining<E: Event>(
                      cannot; start one of them first"
                 }
             };
-            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            let source = io::Error::new(io::ErrorKind::TimedOut, text);
+            return Err(Step::Settle.failed(source));
         }
         clock::sleep(LOOK);
     }

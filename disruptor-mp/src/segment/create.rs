@@ -358,7 +358,8 @@ fn take_over_file<E: Event>(
     header: &Header,
 ) -> MultiProcessResult<(Segment<E>, Inheritance)> {
     let failed = |step: Step| move |source: io::Error| file_error(place, step.failed(source));
-    let here = settle::<E>(fd.as_fd(), &locks, header).map_err(failed(Step::Settle))?;
+    let here =
+        settle::<E>(fd.as_fd(), &locks, header).map_err(|failed| file_error(place, failed))?;
     // a process that may use the file need not have permission to change the directory
     let _ = place.directory.remove_second_names(&place.leaf, fd.as_fd());
     let geometry = header.geometry;
