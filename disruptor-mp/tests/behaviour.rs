@@ -303,6 +303,11 @@ fn a_consumer_starts_at_any_event_that_is_retained_or_comes_next() {
 #[test]
 fn more_memory_than_there_is_is_an_error() {
     let error = HeapRing::<[u64; 24]>::new(1 << 40).expect_err("256 TiB");
+    let MultiProcessError::InvalidCapacity { capacity, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(capacity, 1 << 40);
+    let error = HeapRing::<[u64; 24]>::new(1 << 36).expect_err("16 TiB");
     let MultiProcessError::NoSpace {
         needed_bytes,
         free_bytes,
