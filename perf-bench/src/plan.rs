@@ -37,6 +37,9 @@ pub(crate) enum Scenario {
     /// One way, with one publish per event.
     #[value(name = "stream")]
     Stream,
+    /// One way, with one `send` per event, in a function that is never inlined.
+    #[value(name = "stream_called")]
+    StreamCalled,
     /// One way, with sixteen events per publish.
     #[value(name = "stream_batch16")]
     StreamBatch16,
@@ -54,6 +57,7 @@ impl Scenario {
             Self::PingPong => return Work::PingPong { writable: true },
             Self::PingPongReadOnly => return Work::PingPong { writable: false },
             Self::Stream => (1, false),
+            Self::StreamCalled => return Work::StreamCalled,
             Self::StreamBatch16 => (BATCH as usize, false),
             Self::StreamPacked => (1, true),
             Self::StreamPackedBatch16 => (BATCH as usize, true),
@@ -69,6 +73,7 @@ impl Scenario {
     fn sizes(self, asked: Option<&[usize]>) -> Vec<usize> {
         let own: &[usize] = match self {
             Self::PingPong | Self::Stream | Self::StreamBatch16 => &SIZES_BY_DEFAULT,
+            Self::StreamCalled => &[56, 64],
             Self::PingPongReadOnly => &[56],
             Self::StreamPacked | Self::StreamPackedBatch16 => &[8],
         };
@@ -135,15 +140,16 @@ impl Plan {
 
     fn add_group(&mut self, wanted: &Wanted, scenario: Scenario, size: usize) {
         let work = scenario.work();
-        let (capacity, floor) = match work {
-            Work::Stream { batch, packed } => {
-                let floor =
-                    self.add_floor(Work::BareStream { batch, packed }, size, wanted.capacity);
-                (wanted.capacity, floor)
-            }
+        let bare = match work {
+            Work::Stream { batch, packed } => Some(Work::BareStream { batch, packed }),
+            Work::StreamCalled => Some(Work::BareStreamCalled),
+            _ => None,
+        };
+        let (capacity, floor) = match bare {
+            Some(bare) => (wanted.capacity, self.add_floor(bare, size, wanted.capacity)),
             // One bounce is enough for all ping-pongs of a round. The bare ping-pong shows the cost that two
             // rings add to it.
-            _ => {
+            None => {
                 let capacity = wanted.ping_pong_capacity;
                 if scenario == Scenario::PingPong {
                     self.add_floor(Work::BarePingPong, size, capacity);
@@ -199,6 +205,7 @@ impl Plan {
         });
         let (streams, stride) = match work {
             Work::BareStream { packed, .. } => (1, shape(size, packed).1),
+            Work::BareStreamCalled => (1, shape(size, false).1),
             Work::BarePingPong => (2, shape(size, false).1),
             Work::FreshCopy => (1, copy::stride(size)),
             _ => (0, 0),
@@ -256,9 +263,9 @@ mod tests {
     #[test]
     fn every_ring_follows_its_floor_and_regions_do_not_overlap() {
         let plan = plan(Some(vec![8, 1024]), Some(vec![Backend::Shm, Backend::Mmap]));
-        // Two bounces; two sizes of five groups, one of which has no floor of its own; and one size of two packed
+        // Two bounces; two sizes of six groups, one of which has no floor of its own; and one size of two packed
         // groups.
-        assert_eq!(plan.cells.len(), 2 + 2 * (3 * 3 + 2) + 2 * 3);
+        assert_eq!(plan.cells.len(), 2 + 2 * (4 * 3 + 2) + 2 * 3);
         let mut end = 0;
         for (index, cell) in plan.cells.iter().enumerate() {
             assert!(cell.floor <= index);

@@ -14,6 +14,8 @@ pub(crate) enum Work {
     TwoLineBounce,
     /// The bare stamped stream, `batch` events at a time.
     BareStream { batch: usize, packed: bool },
+    /// The same, each event in a function that is never inlined.
+    BareStreamCalled,
     /// A message and its reply on two bare streams.
     BarePingPong,
     /// Blocks that one core has written and the other one copies.
@@ -26,6 +28,8 @@ pub(crate) enum Work {
     PingPong { writable: bool },
     /// One way at full speed, `batch` events per publish.
     Stream { batch: usize, packed: bool },
+    /// The same with one event per `send`, in a function that is never inlined.
+    StreamCalled,
     /// A message and its reply on two rings of frames of 64 bytes.
     FramedPingPong,
     /// The same with values.
@@ -102,13 +106,15 @@ impl Spec {
                 (_, false) => "stream_batch16",
                 (_, true) => "stream_packed_batch16",
             },
+            Work::StreamCalled => "stream_called",
+            Work::BareStreamCalled => "bare_stream_called",
         }
     }
 
     /// The layer's name in reports.
     pub(crate) fn layer(&self) -> &'static str {
         match self.work {
-            Work::PingPong { .. } | Work::Stream { .. } => "raw",
+            Work::PingPong { .. } | Work::Stream { .. } | Work::StreamCalled => "raw",
             Work::FramedPingPong
             | Work::CodecByHand
             | Work::FramedStream { .. }

@@ -12,17 +12,12 @@ use std::sync::LazyLock;
 use myelon_tests::HotPaths;
 
 /// The slow halves: they wait, wake, refresh the gate, report a fork, or free an error.
-const SLOW_HALVES: [&str; 19] = [
-    "refill",
-    "wait_or_panic",
-    "wait_for_space",
-    "wait_managed",
-    "wait_for_event",
-    "look_for_news",  // when the next event is not there
+const SLOW_HALVES: [&str; 12] = [
+    // of a producer, when there is no space, and in a ring with observers; of a consumer, when the next event is not
+    // there
+    "_slowly",
     "panic_in_doubt", // also then, and where events are in doubt
-    "write_slowly",   // after a wait, and in a ring with observers
-    "place_to_write",
-    "4copy17h", // of a claim in a ring with observers
+    "4copy17h",       // of a claim in a ring with observers
     "wake_consumers",
     "wake_producer_for",
     "6forked",
@@ -33,10 +28,22 @@ const SLOW_HALVES: [&str; 19] = [
     "_Unwind_Resume", // the last two only while the thread already unwinds
     "panic_in_cleanup",
 ];
-/// The limit on instructions: a little more than the longest fast path has today.
-const MOST_INSTRUCTIONS: usize = 82;
+/// The event sizes, each with the limit on instructions: a little more than the longest fast path has today. The path
+/// includes each step of the search for the position, up to seven of six instructions with small events.
+const SIZES: [(usize, usize); 2] = [(8, 124), (56, 88)];
+/// The operations that publish, each with the number of stores to the stack on its fast path. A store between two
+/// events costs a part of the throughput while the events' cache lines have to come from another core (`rfcs/0002`).
+/// One aligns the stack for the slow half; a claim keeps what its caller needs after a wait.
+const STACK_STORES: [(&str, usize); 6] = [
+    ("try_publish", 1),
+    ("publish", 0),
+    ("publish_managed", 1),
+    ("publish_value", 0),
+    ("send", 0),
+    ("claim", 2),
+];
 /// How many instructions watching required consumers may add to a publication.
-const MOST_FOR_MANAGED: usize = 4;
+const MOST_FOR_MANAGED: usize = 5;
 const OPERATIONS: [&str; 9] = [
     "try_publish",
     "publish",
@@ -58,14 +65,8 @@ const MESSAGE_OPERATIONS: [&str; 5] = [
 ];
 /// The slow halves of messages: messages of several frames or with a time, damaged messages, and the ring's
 /// end, which is checked where there is no frame.
-const SLOW_HALVES_OF_MESSAGES: [&str; 6] = [
-    "send_slowly",
-    "send_long",
-    "take_in_slowly",
-    "9Assembler3end",
-    "look_for_news",
-    "now_ns",
-];
+const SLOW_HALVES_OF_MESSAGES: [&str; 4] =
+    ["send_long", "9Assembler3end", "look_for_news", "now_ns"];
 
 /// The slow halves of messages that no straight path calls. `messages_take_no_locked_instruction` checks them.
 const APART: [&str; 4] = [
@@ -77,10 +78,10 @@ const APART: [&str; 4] = [
 /// The straight paths of messages, and a little more than the number of instructions that each has today. The
 /// function that ends a loan counts as one, however often it is called.
 const MESSAGE_PATHS: [(&str, usize); 4] = [
-    ("hot_send_message", 88),
-    ("hot_publish_bytes", 92),
-    ("hot_try_publish_message", 88),
-    ("hot_recv_message", 156),
+    ("hot_send_message", 102),
+    ("hot_publish_bytes", 108),
+    ("hot_try_publish_message", 106),
+    ("hot_recv_message", 164),
 ];
 /// The function that ends the loan of a message.
 const END_OF_LOAN: &str = "drop_in_place$LT$myelon..transport..message..Message";
@@ -94,13 +95,21 @@ fn fast_paths_are_straight() {
     let assembly = LazyLock::force(&ASSEMBLY);
     println!("{:36} {:>12} {:>8}", "function", "instructions", "stores");
     for operation in OPERATIONS {
-        for size in [8, 56] {
+        for (size, most) in SIZES {
             let name = format!("hot_{operation}_{size}");
             let function = Function::find(assembly, &name);
             let path = function.fast_path();
             let stores = path.iter().filter(|line| writes_memory(line)).count();
             println!("{name:36} {:>12} {stores:>8}", path.len());
-            check(&name, &path, stores, MOST_INSTRUCTIONS);
+            check(&name, &path, stores, most);
+            let to_stack = path.iter().filter(|line| writes_stack(line)).count();
+            if let Some((_, most)) = STACK_STORES.iter().find(|(of, _)| *of == operation) {
+                let text = path.join("\n");
+                assert!(
+                    to_stack <= *most,
+                    "{name}: {to_stack} stores to the stack:\n{text}"
+                );
+            }
             for target in function.calls() {
                 assert!(is_slow_half(target), "{name} calls {target}");
             }
@@ -221,16 +230,22 @@ fn the_check_can_fail() {
         "movups\t%xmm0, (%rdx,%rcx)",
         "movq\t$1, (%rax)",
     ] {
-        assert!(writes_memory(line), "{line}");
+        assert!(writes_memory(line) && !writes_stack(line), "{line}");
+    }
+    for line in [
+        "movq\t%rax, 8(%rsp)",
+        "movups\t%xmm0, (%rsp)",
+        "pushq\t%rax",
+    ] {
+        assert!(writes_stack(line) && !writes_memory(line), "{line}");
     }
     for line in [
         "movq\t(%rax), %rcx",
-        "movq\t%rax, 8(%rsp)",
-        "pushq\t%rax",
+        "movq\t8(%rsp), %rax",
         "leaq\t4(,%rax,4), %rsi",
         "cmpq\t%rax, (%rdi)",
     ] {
-        assert!(!writes_memory(line), "{line}");
+        assert!(!writes_memory(line) && !writes_stack(line), "{line}");
     }
 }
 
@@ -284,6 +299,12 @@ fn writes_memory(line: &str) -> bool {
         operands.ends_with(')') && !destination.starts_with('%') || destination.ends_with(')');
     let compares = name.starts_with("cmp") || name.starts_with("test");
     is_memory && name.starts_with("mov") && !compares && !operands.ends_with("(%rsp)")
+}
+
+/// Whether the instruction writes to the stack.
+fn writes_stack(line: &str) -> bool {
+    let (name, operands) = split(line);
+    name.starts_with("push") || name.starts_with("mov") && operands.ends_with("(%rsp)")
 }
 
 fn split(line: &str) -> (&str, &str) {

@@ -1,6 +1,6 @@
 //! The guards that lend a slot: [`Claim`] to write it, [`Lease`] to read it (R7).
 
-use core::mem::MaybeUninit;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
@@ -146,8 +146,10 @@ impl<'a, E: Event> Lease<'a, E> {
     /// ring goes on.
     #[inline]
     pub fn commit(self) {
-        self.core.commit(self.core.next());
-        core::mem::forget(self);
+        // it is not dropped even if this unwinds: otherwise it would have to lie in memory meanwhile
+        let mut lease = ManuallyDrop::new(self);
+        let next = lease.core.next();
+        lease.core.commit(next);
     }
 
     /// Ends the lease and keeps the event: the next one is delivered, and nothing is released. The event

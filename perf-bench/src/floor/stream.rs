@@ -84,6 +84,28 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
         limit
     }
 
+    /// The same, each event by a call.
+    #[inline(always)]
+    pub(crate) fn produce_by_calls<const W: usize>(
+        &self,
+        range: Range<u64>,
+        key: u64,
+        mut limit: u64,
+    ) -> u64 {
+        for sequence in range {
+            if sequence >= limit {
+                limit = self.refill(sequence + 1);
+            }
+            self.write_called::<W>(sequence, key);
+        }
+        limit
+    }
+
+    #[inline(never)]
+    fn write_called<const W: usize>(&self, sequence: u64, key: u64) {
+        self.write::<W>(sequence, key);
+    }
+
     /// The same, `BATCH` events at a time. `BATCH` is a constant, so that the loop stores to nothing but the slots.
     pub(crate) fn produce_batches<const W: usize, const BATCH: u64>(
         &self,

@@ -81,14 +81,10 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
     match spec.work {
         Work::OneLineBounce => Ok(Box::new(Bounce { two_lines: false })),
         Work::TwoLineBounce => Ok(Box::new(Bounce { two_lines: true })),
-        Work::BareStream {
-            batch,
-            packed: false,
-        } => Ok(Box::new(Bare::<false>::new(spec, batch))),
-        Work::BareStream {
-            batch,
-            packed: true,
-        } => Ok(Box::new(Bare::<true>::new(spec, batch))),
+        Work::BareStream { packed: false, .. } | Work::BareStreamCalled => {
+            Ok(Box::new(Bare::<false>::new(spec)))
+        }
+        Work::BareStream { packed: true, .. } => Ok(Box::new(Bare::<true>::new(spec))),
         Work::BarePingPong => Ok(Box::new(BarePingPong {
             spec: spec.clone(),
             next: 0,
@@ -208,15 +204,13 @@ impl Endpoint for Bounce {
 
 struct Bare<const PACKED: bool> {
     spec: Spec,
-    batch: usize,
     next: u64,
 }
 
 impl<const PACKED: bool> Bare<PACKED> {
-    fn new(spec: &Spec, batch: usize) -> Self {
+    fn new(spec: &Spec) -> Self {
         Self {
             spec: spec.clone(),
-            batch,
             next: 0,
         }
     }
@@ -239,13 +233,19 @@ impl<const PACKED: bool> Endpoint for Bare<PACKED> {
             Role::Driver => {
                 let key = crate::payload::key(round, 0).wrapping_sub(first);
                 let mut limit = first + self.spec.capacity as u64;
-                let outcome = in_blocks(clock, count, |block| {
-                    let range = first + block.start..first + block.end;
-                    limit = match self.batch {
-                        1 => slots.produce::<W>(range, key, limit),
-                        _ => slots.produce_batches::<W, BATCH>(range, key, limit),
-                    };
-                });
+                let range = |block: Range<u64>| first + block.start..first + block.end;
+                // a loop each, because the compiler keeps the variables of a small loop in registers
+                let outcome = match self.spec.work {
+                    Work::BareStreamCalled => in_blocks(clock, count, |block| {
+                        limit = slots.produce_by_calls::<W>(range(block), key, limit);
+                    }),
+                    Work::BareStream { batch: 1, .. } => in_blocks(clock, count, |block| {
+                        limit = slots.produce::<W>(range(block), key, limit);
+                    }),
+                    _ => in_blocks(clock, count, |block| {
+                        limit = slots.produce_batches::<W, BATCH>(range(block), key, limit);
+                    }),
+                };
                 stream::wait_for_progress(arena, first + count - 1);
                 outcome
             }

@@ -209,16 +209,15 @@ impl<E: Event, B> Consumer<E, B> {
     /// assert_eq!((lease.sequence(), *lease), (0, 7));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_consume_next_leased(&mut self) -> Option<Lease<'_, E>> {
         if self.is_ready() {
-            Some(Lease::new(&mut self.core))
-        } else {
-            if self.untold.is_some() {
-                self.panic_in_doubt();
-            }
-            None
+            return Some(Lease::new(&mut self.core));
         }
+        if self.untold.is_some() {
+            self.panic_in_doubt();
+        }
+        None
     }
 
     /// The next event in place, if there is one. It stays the next event. Never waits.
@@ -250,7 +249,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Panics
     ///
     /// In a forked process, and once when events are in doubt ([`RecvError::InDoubt`]).
-    #[inline]
+    #[inline(always)]
     pub fn try_consume_next(&mut self) -> Option<(Sequence, E)> {
         if !self.is_ready() {
             if self.untold.is_some() {
@@ -287,11 +286,18 @@ impl<E: Event, B> Consumer<E, B> {
     /// assert_eq!(rx.recv(Deadline::NEVER).unwrap_err(), RecvError::Closed);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self, deadline: Deadline) -> Result<Lease<'_, E>, RecvError> {
         if self.is_forked() || !self.core.is_ready() {
-            self.wait_for_event(self.habits.strategy, deadline)?;
+            return self.recv_slowly(deadline);
         }
+        Ok(Lease::new(&mut self.core))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn recv_slowly(&mut self, deadline: Deadline) -> Result<Lease<'_, E>, RecvError> {
+        self.wait_for_event(self.habits.strategy, deadline)?;
         Ok(Lease::new(&mut self.core))
     }
 
@@ -302,12 +308,21 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv), except for the timeout.
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<Lease<'_, E>>, RecvError> {
-        if (self.is_forked() || !self.core.is_ready()) && !self.look_for_news()? {
-            return Ok(None);
+        if self.is_forked() || !self.core.is_ready() {
+            return self.try_recv_slowly();
         }
         Ok(Some(Lease::new(&mut self.core)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_recv_slowly(&mut self) -> Result<Option<Lease<'_, E>>, RecvError> {
+        match self.look_for_news()? {
+            true => Ok(Some(Lease::new(&mut self.core))),
+            false => Ok(None),
+        }
     }
 
     /// A lease of the next event, which the caller has found published.

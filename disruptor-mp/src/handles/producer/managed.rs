@@ -111,18 +111,25 @@ impl<E: Event, B> Producer<E, B> {
     /// assert_eq!(tx.publish_managed(|event| *event = 7), Ok(0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn publish_managed<F: FnOnce(&mut E)>(
         &mut self,
         write: F,
     ) -> Result<Sequence, RequiredConsumerError> {
         match self.vacant_managed(1) {
             Some(sequence) => Ok(self.write_one(sequence, write)),
-            None => {
-                let sequence = self.wait_managed(1)?;
-                Ok(self.write_slowly(sequence, write))
-            }
+            None => self.publish_managed_slowly(write),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_managed_slowly<F: FnOnce(&mut E)>(
+        &mut self,
+        write: F,
+    ) -> Result<Sequence, RequiredConsumerError> {
+        let sequence = self.wait_managed(1)?;
+        Ok(self.write_slowly(sequence, write))
     }
 
     /// Claims the next slot, waiting for it as long as the required consumers make progress: write through
@@ -142,16 +149,19 @@ impl<E: Event, B> Producer<E, B> {
     /// assert_eq!((slot.sequence(), slot.publish()), (0, 0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn claim_managed(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
-        let (sequence, event) = match self.vacant_managed(1) {
-            Some(sequence) => (sequence, self.core.event(sequence)),
-            None => {
-                let sequence = self.wait_managed(1)?;
-                (sequence, self.place_to_write(sequence))
-            }
-        };
-        Ok(Claim::new(&mut self.core, sequence, event))
+        match self.vacant_managed(1) {
+            Some(sequence) => Ok(self.claimed(sequence)),
+            None => self.claim_managed_slowly(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim_managed_slowly(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
+        let sequence = self.wait_managed(1)?;
+        Ok(self.claimed_slowly(sequence))
     }
 
     /// Publishes `n` events together, waiting until they fit, as long as the required consumers make

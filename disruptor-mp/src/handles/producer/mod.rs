@@ -250,14 +250,23 @@ impl<E: Event, B> Producer<E, B> {
     /// assert!(tx.try_publish(|event| *event = 2).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_publish<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.write_one(sequence, write)),
-            None => match self.refill(1) {
-                Some(sequence) => Ok(self.write_slowly(sequence, write)),
-                None => Err(RingBufferFull),
-            },
+            None => self.try_publish_slowly(write),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_publish_slowly<F: FnOnce(&mut E)>(
+        &mut self,
+        write: F,
+    ) -> Result<Sequence, RingBufferFull> {
+        match self.refill(1) {
+            Some(sequence) => Ok(self.write_slowly(sequence, write)),
+            None => Err(RingBufferFull),
         }
     }
 
@@ -308,15 +317,21 @@ impl<E: Event, B> Producer<E, B> {
     ///
     /// When sequences are exhausted, in a forked process, and when the program has closed the descriptor of
     /// the producer's lock ([`SendError::LockLost`]).
-    #[inline]
+    #[inline(always)]
     pub fn publish<F: FnOnce(&mut E)>(&mut self, write: F) {
         match self.vacant(1) {
-            Some(sequence) => self.write_one(sequence, write),
-            None => {
-                let sequence = self.wait_or_panic(1);
-                self.write_slowly(sequence, write)
+            Some(sequence) => {
+                self.write_one(sequence, write);
             }
-        };
+            None => self.publish_slowly(write),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_slowly<F: FnOnce(&mut E)>(&mut self, write: F) {
+        let sequence = self.wait_or_panic(1);
+        self.write_slowly(sequence, write);
     }
 
     /// Publishes a whole event by value, waiting for a free slot for as long as it takes.
@@ -334,7 +349,7 @@ impl<E: Event, B> Producer<E, B> {
     /// assert_eq!(rx.try_consume_next(), Some((0, 7)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn publish_value(&mut self, event: E) {
         self.publish(|slot| *slot = event);
     }
@@ -359,7 +374,7 @@ impl<E: Event, B> Producer<E, B> {
     /// assert!(full.unwrap_err().to_string().contains("'reader'"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn send<F: FnOnce(&mut E)>(
         &mut self,
         deadline: Deadline,
@@ -367,11 +382,19 @@ impl<E: Event, B> Producer<E, B> {
     ) -> Result<Sequence, SendError> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.write_one(sequence, write)),
-            None => {
-                let sequence = self.wait_for_space(1, deadline)?;
-                Ok(self.write_slowly(sequence, write))
-            }
+            None => self.send_slowly(deadline, write),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slowly<F: FnOnce(&mut E)>(
+        &mut self,
+        deadline: Deadline,
+        write: F,
+    ) -> Result<Sequence, SendError> {
+        let sequence = self.wait_for_space(1, deadline)?;
+        Ok(self.write_slowly(sequence, write))
     }
 
     /// Claims the next slot, waiting for it until the deadline. The caller writes through the guard and then
@@ -393,16 +416,26 @@ impl<E: Event, B> Producer<E, B> {
     /// assert_eq!(slot.publish(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn claim(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
-        let (sequence, event) = match self.vacant(1) {
-            Some(sequence) => (sequence, self.core.event(sequence)),
-            None => {
-                let sequence = self.wait_for_space(1, deadline)?;
-                (sequence, self.place_to_write(sequence))
-            }
-        };
-        Ok(Claim::new(&mut self.core, sequence, event))
+        match self.vacant(1) {
+            Some(sequence) => Ok(self.claimed(sequence)),
+            None => self.claim_slowly(deadline),
+        }
+    }
+
+    /// A claim of the slot itself.
+    #[inline(always)]
+    pub(crate) fn claimed(&mut self, sequence: Sequence) -> Claim<'_, E> {
+        let event = self.core.event(sequence);
+        Claim::new(&mut self.core, sequence, event)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim_slowly(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
+        let sequence = self.wait_for_space(1, deadline)?;
+        Ok(self.claimed_slowly(sequence))
     }
 
     /// Claims the next slot if it is free. Never waits.
@@ -420,27 +453,29 @@ impl<E: Event, B> Producer<E, B> {
     /// slot.publish();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
-        let (sequence, event) = match self.vacant(1) {
-            Some(sequence) => (sequence, self.core.event(sequence)),
-            None => {
-                let sequence = self.refill(1).ok_or(RingBufferFull)?;
-                (sequence, self.place_to_write(sequence))
-            }
-        };
-        Ok(Claim::new(&mut self.core, sequence, event))
+        match self.vacant(1) {
+            Some(sequence) => Ok(self.claimed(sequence)),
+            None => self.try_claim_slowly(),
+        }
     }
 
-    /// The memory in which the event of a claimed sequence is written: its slot, or, in a ring with
-    /// observers, separate memory from which publishing copies the event to its slot (R13).
     #[cold]
     #[inline(never)]
-    pub(crate) fn place_to_write(&mut self, sequence: Sequence) -> NonNull<E> {
-        match &mut self.scratch {
+    fn try_claim_slowly(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
+        let sequence = self.refill(1).ok_or(RingBufferFull)?;
+        Ok(self.claimed_slowly(sequence))
+    }
+
+    /// As [`claimed`](Self::claimed); in a ring with observers, of separate memory from which publishing copies the
+    /// event to its slot (R13).
+    pub(crate) fn claimed_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
+        let event = match &mut self.scratch {
             Some(scratch) => NonNull::from(&mut **scratch).cast(),
             None => self.core.event(sequence),
-        }
+        };
+        Claim::new(&mut self.core, sequence, event)
     }
 
     /// Publishes `n` events together if that many slots are free; consumers see all of them or none. Never

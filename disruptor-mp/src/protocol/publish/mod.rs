@@ -82,9 +82,14 @@ impl<E: Event> ProducerCore<E> {
     pub(crate) fn next(&self) -> Sequence {
         let mut sequence = self.base;
         let last = self.base + self.step - 1;
-        while sequence < last
-            && self.view.stamp(sequence).load(Ordering::Relaxed) == stamp::published(sequence)
-        {
+        // of a constant length, so that the compiler unrolls it: a loop takes more registers than a call may use
+        // without saving them
+        for _ in 1..Self::STEP {
+            if sequence >= last
+                || self.view.stamp(sequence).load(Ordering::Relaxed) != stamp::published(sequence)
+            {
+                break;
+            }
             sequence += 1;
         }
         if sequence > self.base {
