@@ -61,7 +61,7 @@ extern crate self as disruptor_mp;
 // | `open` | the simple calls and the builder, which make handles | `os` to `handles` |
 // | `facade` | the pages that users see: re-exports only | all |
 //
-// `ci/imports` holds the code to this table.
+// `ci/imports` holds the code to this table. `docs/architecture.md` shows the life of one event through these folders.
 #[macro_use]
 mod testing;
 

@@ -30,12 +30,29 @@ pub struct Reader {
 /// Totals of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many different events at least one reader saw.
+    /// How many different events at least one reader saw, or how many messages were sent.
     pub events: u64,
     /// How many sightings the readers recorded.
     pub sightings: u64,
     /// How many of those were repetitions.
     pub repeated: u64,
+    /// Messages that are longer than the ring.
+    pub spilled: u64,
+    /// Sends of messages without an effect, because they were given up or their producer died.
+    pub unsent: u64,
+    /// Messages that a consumer that came back did not see, within the rules.
+    pub missed: u64,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.sightings += other.sightings;
+        self.repeated += other.repeated;
+        self.spilled += other.spilled;
+        self.unsent += other.unsent;
+        self.missed += other.missed;
+    }
 }
 
 /// Judges the ledgers of a run whose readers have drained the ring.
@@ -266,6 +283,7 @@ mod tests {
             events: 3,
             sightings: 4,
             repeated: 1,
+            ..Summary::default()
         };
         assert_eq!(summary, expected);
     }

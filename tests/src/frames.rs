@@ -1,14 +1,12 @@
-//! Messages between processes that die: their contents, the judge of what arrived, and the sweep and the storm
-//! that kill processes.
+//! Messages between processes that die: their contents, the judge of what arrived, and the sweep.
 //!
 //! A message begins with its writer, its number and its length, and every later byte follows from these three.
-//! Actors (`src/bin/framer`) keep ledgers. A producer writes what it is about to send and what it has sent; a
-//! consumer writes what it sees before it is released. The [judge] reads all ledgers.
+//! Actors (`src/bin/actor/messages.rs`) keep ledgers. A producer writes what it is about to send and what it has
+//! sent; a consumer writes what it sees before it is released. The [judge] reads all ledgers.
 
 use myelon::transport::FixedFrame;
 
 pub mod judge;
-pub mod storm;
 #[cfg(debug_assertions)]
 pub mod sweep;
 

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 mod actor;
@@ -206,6 +207,19 @@ pub fn permissions_of_mappings(pid: u32, path: &Path) -> Vec<String> {
     let of_file = maps.lines().filter(|line| line.ends_with(path));
     let permissions = of_file.filter_map(|line| line.split_whitespace().nth(1));
     permissions.map(String::from).collect()
+}
+
+/// Plays a scene of a harness; a panic is an error with the panic's text.
+///
+/// # Errors
+///
+/// What `play` returns, or that text.
+pub fn caught<T>(play: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(text.unwrap_or_else(|| String::from("a panic without words")))
+    })
 }
 
 /// Asserts that the text contains each of the parts.

@@ -1,8 +1,10 @@
 //! A storm: processes of a ring in use are killed and stopped at random, and the ledgers are judged at the end.
 //!
-//! A round is one ring from its creation to its end, with a producer, a durable consumer that leases, a durable
-//! consumer that takes batches, and an automatic consumer that comes and goes. A seed decides everything that
-//! is done to them: which process, how and after which delay, which process takes over, and how the ring ends.
+//! A round is one ring from its creation to its end. On a ring of events there are a producer, a durable consumer that
+//! leases, a durable consumer that takes batches, and an automatic consumer that comes and goes. Over messages of all
+//! sizes, some of them longer than the ring, there is a durable consumer for each way to receive. A seed decides
+//! everything that is done to them: which process, how and after which delay, which process takes over, and how the
+//! ring ends.
 //! The same seed makes the same decisions as long as every process gives the same answers. The system decides
 //! at which instruction a signal arrives.
 
@@ -12,6 +14,25 @@ mod round;
 use std::time::Duration;
 
 pub use round::{Count, play};
+
+/// What flows through the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cargo {
+    /// Events.
+    Events,
+    /// Messages over frames.
+    Messages,
+}
+
+impl Cargo {
+    /// The verb of an actor that does this to a ring of this kind.
+    fn verb(self, verb: &str) -> String {
+        match self {
+            Self::Events => verb.to_owned(),
+            Self::Messages => format!("message-{verb}"),
+        }
+    }
+}
 
 /// The fault that is planted in a round, for the controls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

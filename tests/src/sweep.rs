@@ -7,8 +7,7 @@
 //! *stage*: real processes and one ring. The module `stopped` checks what the other processes can do while one
 //! is stopped.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
+use crate::caught;
 use crate::checker::Summary;
 
 mod birth;
@@ -38,17 +37,9 @@ pub const CAPACITY: i64 = 16;
 ///
 /// A description of what differs from the expected outcome.
 pub fn run(program: &str, case: Case) -> Result<Summary, String> {
-    let played = catch_unwind(AssertUnwindSafe(|| {
+    caught(|| {
         let mut stage = stage::Stage::new(program, case);
         (case.row.play)(&mut stage);
         stage.judge()
-    }));
-    match played {
-        Ok(judged) => judged,
-        Err(panic) => Err(panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| String::from("a panic without words"))),
-    }
+    })
 }

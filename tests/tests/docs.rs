@@ -1,5 +1,6 @@
 //! `docs/crash-behaviour.md` must agree with the tests: it has the points and roles of the sweep, and names
-//! tests that exist. `docs/behaviour.md` must name tests that exist for each promise.
+//! tests that exist. `docs/behaviour.md` must name tests that exist for each promise. `docs/architecture.md` and
+//! `tests/README.md` must name files and functions that exist.
 #![cfg(debug_assertions)]
 
 use std::collections::BTreeSet;
@@ -207,6 +208,107 @@ fn control_page_that_is_wrong() {
     ];
     for (words, changed) in changes {
         let faults = faults_of(&changed);
+        assert!(
+            faults.iter().any(|fault| fault.contains(words)),
+            "{words}: {faults:?}"
+        );
+        println!("control caught: {words}");
+    }
+}
+
+/// Where the paths of the maps begin.
+const BASES: [&str; 3] = [".", "disruptor-mp/src", "tests"];
+
+/// A page, and a lower bound on the names in it.
+const MAPS: [(&str, usize); 2] = [("docs/architecture.md", 100), ("tests/README.md", 100)];
+
+/// The names of a map that name nothing. Every span of code is a path, or an item of a file that the same paragraph,
+/// list item or row names: `name()` is a function there, and any other word occurs there.
+fn faults_of_map(page: &str, names_min: usize) -> Vec<String> {
+    let mut names = 0;
+    let mut faults = Vec::new();
+    for block in blocks_of(page) {
+        let mut sources = String::new();
+        let mut items = Vec::new();
+        for span in block.split('`').skip(1).step_by(2) {
+            names += 1;
+            let name = span.split([' ', '=']).next().unwrap_or_default();
+            match file_of(name) {
+                Some(path) => sources += &fs::read_to_string(path).unwrap_or_default(),
+                None if name.contains(['/', '.']) => faults.push(format!("{name}: no such file")),
+                None => items.push(name),
+            }
+        }
+        let words: BTreeSet<_> = sources
+            .split(|c: char| c != '_' && !c.is_alphanumeric())
+            .collect();
+        faults.extend(items.into_iter().filter_map(|item| {
+            let is_there = match item.strip_suffix("()") {
+                Some(name) => ["(", "<"]
+                    .iter()
+                    .any(|next| sources.contains(&format!("fn {name}{next}"))),
+                None => words.contains(item),
+            };
+            (!is_there).then(|| format!("{item}: no such item in: {block}"))
+        }));
+    }
+    if names < names_min {
+        faults.push(format!("only {names} names"));
+    }
+    faults
+}
+
+/// The paragraphs, list items and rows of a page, without its code.
+fn blocks_of(page: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    for line in page.split("```").step_by(2).flat_map(str::lines) {
+        if line.is_empty() || line.starts_with(['|', '-', '#']) {
+            blocks.push(String::new());
+        }
+        let block = blocks.last_mut().expect("at least one");
+        *block += line;
+        *block += " ";
+    }
+    blocks
+}
+
+/// The file or directory of this name, or of this module.
+fn file_of(name: &str) -> Option<std::path::PathBuf> {
+    BASES
+        .iter()
+        .flat_map(|base| ["", ".rs"].map(|end| format!("{ROOT}/{base}/{name}{end}").into()))
+        .find(|path: &std::path::PathBuf| !name.is_empty() && path.exists())
+}
+
+#[test]
+fn maps_name_what_exists() {
+    for (map, names_min) in MAPS {
+        let page = fs::read_to_string(format!("{ROOT}/{map}")).expect("the page");
+        let faults = faults_of_map(&page, names_min);
+        assert!(faults.is_empty(), "{map}:\n{}", faults.join("\n"));
+    }
+}
+
+#[test]
+fn control_map_that_is_wrong() {
+    let page = page("architecture");
+    let changes = [
+        (
+            "waiting/tactics.rs: no such file",
+            page.replace("waiting/strategies.rs", "waiting/tactics.rs"),
+        ),
+        (
+            "publish_two(): no such item",
+            page.replace("publish_one()", "publish_two()"),
+        ),
+        (
+            "Religion: no such item",
+            page.replace("`Region`", "`Religion`"),
+        ),
+        ("only 0 names", String::from("# Empty")),
+    ];
+    for (words, changed) in changes {
+        let faults = faults_of_map(&changed, 1);
         assert!(
             faults.iter().any(|fault| fault.contains(words)),
             "{words}: {faults:?}"

@@ -89,24 +89,20 @@ fn copy_tree(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("the fixture is there") {
         let entry = entry.expect("the fixture can be read");
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_name() == "Cargo.toml" {
-            let manifest = fs::read_to_string(&source).expect("a manifest is text");
-            fs::write(&target, anchored(&manifest)).expect("the target directory is ours");
-        } else if source.is_dir() && entry.file_name() != "target" {
+        let extension = source.extension().unwrap_or_default();
+        if source.is_dir() && entry.file_name() != "target" {
             copy_tree(&source, &target);
-        } else if source
-            .extension()
-            .is_some_and(|extension| extension == "rs")
-        {
-            fs::copy(&source, &target).expect("the target directory is ours");
+        } else if entry.file_name() == "Cargo.toml" || extension == "rs" {
+            let text = fs::read_to_string(&source).expect("a manifest or a source is text");
+            fs::write(&target, anchored(&text)).expect("the target directory is ours");
         }
     }
 }
 
 /// Makes paths that lead out of the fixture lead to the workspace, wherever the copy is.
-fn anchored(manifest: &str) -> String {
+fn anchored(text: &str) -> String {
     let root = format!("\"{}/", workspace().display());
-    let mut text = manifest.to_owned();
+    let mut text = text.to_owned();
     for climb in ["\"../../../../", "\"../../../"] {
         text = text.replace(climb, &root);
     }

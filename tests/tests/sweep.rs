@@ -1,28 +1,40 @@
 //! A process is killed, stopped or delayed at every fail point, in every role that comes to it. See `tests/src/sweep`.
+//! A process is killed or stopped at every step of sending and receiving a message. See `tests/src/frames/sweep.rs`.
 //!
 //! Each test called `control_…` makes a mistake that must be detected, and fails if it is not.
 //!
-//! By default every seventh case runs, as a sample. `SWEEP_ALL=1` (`ci/sweep`) runs all of them,
-//! `SWEEP_CASE=shm/2/takeover.head` those whose names contain this text, `SWEEP_LONG=1` every occurrence of
-//! each point, and `SWEEP_THREADS=4` four cases at a time.
+//! By default every seventh case runs, and every third case of messages, as a sample. `SWEEP_ALL=1` (`ci/sweep`) runs
+//! all of them, `SWEEP_CASE=shm/2/takeover.head` those whose names contain this text, `SWEEP_LONG=1` every occurrence
+//! of each point, and `SWEEP_THREADS=4` four cases at a time.
 #![cfg(debug_assertions)]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::FAIL_POINTS;
 use myelon_tests::World;
 use myelon_tests::checker::Summary;
+use myelon_tests::frames::sweep as messages;
 use myelon_tests::sweep::{self, Action, Backing, CASES_MIN, Case, Flaw};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
-/// One in this many cases is in the sample. The number has no common divisor with the numbers of
-/// backings, actions and events in flight, so that the sample has all of them.
-const SAMPLE: usize = 7;
 /// After this many failures no further case is started, because each may have waited for the harness's whole time-out.
 const FAILURES_MAX: usize = 20;
+
+/// How a sweep plays its cases.
+#[derive(Debug)]
+struct Sweep<C> {
+    /// One in this many cases is in the sample. The number has no common divisor with the numbers of backings, actions
+    /// and events in flight, so that the sample has all of them.
+    sample: usize,
+    point_of: fn(&C) -> &'static str,
+    run: fn(&str, C) -> Result<Summary, String>,
+    /// What is added to the line that reports the number of cases.
+    of_what: &'static str,
+}
 
 /// The results of the cases that ran.
 #[derive(Debug, Default)]
@@ -33,9 +45,75 @@ struct Results {
     slowest: Option<(Duration, String)>,
 }
 
+/// The cases whose names contain this text; all, if it is empty.
+fn filter() -> String {
+    std::env::var("SWEEP_CASE").unwrap_or_default()
+}
+
+/// Whether a sample of the cases runs.
+fn is_sample() -> bool {
+    filter().is_empty() && std::env::var("SWEEP_ALL").is_err()
+}
+
+impl<C: Copy + Display + Sync> Sweep<C> {
+    /// Runs the cases, or a sample of them, or those that the environment names, a few at a time.
+    fn through(&self, all: &[C]) -> Summary {
+        // one sweep at a time: their cases have deadlines
+        static SWEEPING: Mutex<()> = Mutex::new(());
+        let _alone = SWEEPING.lock().unwrap_or_else(PoisonError::into_inner);
+        let filter = filter();
+        let cases: Vec<C> = all
+            .iter()
+            .filter(|case| case.to_string().contains(&filter))
+            .step_by(if is_sample() { self.sample } else { 1 })
+            .copied()
+            .collect();
+        let results = self.run_all(&cases);
+        for (point, count) in &results.per_point {
+            println!("{count:5} {point}");
+        }
+        println!("{:?}, slowest: {:?}", results.sum, results.slowest);
+        let swept: usize = results.per_point.values().sum();
+        println!("swept {swept} of {} cases{}", all.len(), self.of_what);
+        let failures = results.failures.join("\n");
+        assert!(failures.is_empty(), "\n{failures}");
+        assert_eq!(swept, cases.len(), "some did not run");
+        results.sum
+    }
+
+    fn run_all(&self, cases: &[C]) -> Results {
+        let threads = std::env::var("SWEEP_THREADS");
+        let threads = threads.map_or(3, |text| text.parse().expect("a number"));
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Results::default());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let begun = Instant::now();
+                        let outcome = (self.run)(ACTOR, *case);
+                        let mut results = results.lock().expect("nobody panics with it");
+                        results.note((self.point_of)(case), case, begun.elapsed(), outcome);
+                        if results.failures.len() >= FAILURES_MAX {
+                            next.store(cases.len(), Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        results.into_inner().expect("nobody panics with it")
+    }
+}
+
 impl Results {
-    fn note(&mut self, case: &Case, took: Duration, outcome: Result<Summary, String>) {
-        *self.per_point.entry(case.row.point).or_default() += 1;
+    fn note(
+        &mut self,
+        point: &'static str,
+        case: &dyn Display,
+        took: Duration,
+        outcome: Result<Summary, String>,
+    ) {
+        *self.per_point.entry(point).or_default() += 1;
         if self
             .slowest
             .as_ref()
@@ -44,65 +122,52 @@ impl Results {
             self.slowest = Some((took, case.to_string()));
         }
         match outcome {
-            Ok(summary) => {
-                self.sum.events += summary.events;
-                self.sum.sightings += summary.sightings;
-                self.sum.repeated += summary.repeated;
-            }
+            Ok(summary) => self.sum += summary,
             Err(why) => self.failures.push(format!("SWEEP_CASE='{case}': {why}")),
         }
     }
-}
-
-/// Runs the cases, a few at a time.
-fn run_all(cases: &[Case]) -> Results {
-    let threads = std::env::var("SWEEP_THREADS").map_or(3, |text| text.parse().expect("a number"));
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Results::default());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let begun = Instant::now();
-                    let outcome = sweep::run(ACTOR, *case);
-                    let mut results = results.lock().expect("nobody panics with it");
-                    results.note(case, begun.elapsed(), outcome);
-                    if results.failures.len() >= FAILURES_MAX {
-                        next.store(cases.len(), Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    results.into_inner().expect("nobody panics with it")
 }
 
 #[test]
 fn every_point_in_every_role() {
     let all = sweep::cases(std::env::var("SWEEP_LONG").is_ok());
     assert!(all.len() >= CASES_MIN, "the sweep has shrunk");
-    let filter = std::env::var("SWEEP_CASE").unwrap_or_default();
-    let is_sample = filter.is_empty() && std::env::var("SWEEP_ALL").is_err();
-    let cases: Vec<Case> = all
-        .iter()
-        .filter(|case| case.to_string().contains(&filter))
-        .step_by(if is_sample { SAMPLE } else { 1 })
-        .copied()
-        .collect();
-    let results = run_all(&cases);
-    for (point, count) in &results.per_point {
-        println!("{count:5} {point}");
-    }
-    println!("{:?}, slowest: {:?}", results.sum, results.slowest);
-    let swept: usize = results.per_point.values().sum();
-    println!("swept {swept} of {} cases", all.len());
+    let sweep = Sweep {
+        sample: 7,
+        point_of: |case: &Case| case.row.point,
+        run: sweep::run,
+        of_what: "",
+    };
+    sweep.through(&all);
+}
+
+#[test]
+fn every_step_of_a_message() {
+    let all = messages::cases();
+    assert!(all.len() >= messages::CASES_MIN, "the sweep has shrunk");
+    let sweep = Sweep {
+        sample: 3,
+        point_of: |case: &messages::Case| case.point,
+        run: messages::run,
+        of_what: " over messages",
+    };
+    let sum = sweep.through(&all);
+    // some consumers came back in the middle of a message, and some before the end of one
     assert!(
-        results.failures.is_empty(),
-        "\n{}",
-        results.failures.join("\n")
+        !is_sample() || (sum.missed > 0 && sum.repeated > 0 && sum.unsent > 0),
+        "{sum:?}"
     );
-    assert!(!cases.is_empty(), "no case is called {filter}");
-    assert_eq!(swept, cases.len(), "some did not run");
+}
+
+#[test]
+fn a_case_that_is_asked_for_exists() {
+    let names = sweep::cases(true).into_iter().map(|case| case.to_string());
+    let names = names.chain(messages::cases().into_iter().map(|case| case.to_string()));
+    let filter = filter();
+    assert!(
+        names.into_iter().any(|name| name.contains(&filter)),
+        "no case is called {filter}"
+    );
 }
 
 #[test]

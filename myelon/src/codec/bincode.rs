@@ -51,17 +51,6 @@ pub struct Bincode<T>(
 
 impl<T> Bincode<T> {
     /// Views the message as a `Bincode`, without moving it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::codec::{Bincode, Codec};
-    ///
-    /// let prices = [101_u16, 102];
-    /// assert_eq!(Bincode::of(&prices).encode()?, [101, 0, 102, 0]);
-    /// println!("{prices:?}, not moved");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn of(message: &T) -> &Self {
         Self::ref_cast(message)
     }

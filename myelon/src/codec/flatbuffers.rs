@@ -53,11 +53,13 @@ const IDENTIFIER_LEN: usize = 4;
 /// let symbol = Some(builder.create_string("XAU"));
 /// let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
 /// let message = FlatBuffer::<Order>::finish(builder, order);
+/// assert_eq!((message.root()?.id(), message.bytes()), (7, &*message.encode()?));
 ///
 /// let mut frame = [0; 128];
 /// let used = message.encode_into(&mut frame)?.expect("it fits");
 /// let order = FlatBuffer::<Order>::access(&frame[..used])?;
 /// assert_eq!((order.id(), order.symbol()), (7, "XAU"));
+/// let mut builder = message.into_builder(); // for the next message, which allocates nothing
 /// # Ok::<(), myelon::CodecError>(())
 /// ```
 pub struct FlatBuffer<R> {
@@ -73,24 +75,6 @@ enum Bytes {
 impl<R: FlatRoot> FlatBuffer<R> {
     /// The message whose root table is `root`. The root must be the last object made with `builder`, and the
     /// builder must not be finished.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[allow(warnings)]
-    /// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
-    /// # use order::shop::{Order, OrderArgs};
-    /// # use myelon::codec::FlatRoot;
-    /// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
-    /// # use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
-    /// # use myelon::flatbuffers::FlatBufferBuilder;
-    /// let mut builder = FlatBufferBuilder::new();
-    /// let symbol = Some(builder.create_string("XAU"));
-    /// let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
-    /// let message = FlatBuffer::<Order>::finish(builder, order);
-    /// assert_eq!(message.root()?.id(), 7);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn finish(
         mut builder: FlatBufferBuilder<'static>,
         root: WIPOffset<R::Root<'static>>,
@@ -105,24 +89,6 @@ impl<R: FlatRoot> FlatBuffer<R> {
     /// # Errors
     ///
     /// The builder was given an object that is no such table.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[allow(warnings)]
-    /// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
-    /// # use order::shop::{Order, OrderArgs};
-    /// # use myelon::codec::FlatRoot;
-    /// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
-    /// # use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
-    /// # use myelon::flatbuffers::FlatBufferBuilder;
-    /// # let mut builder = FlatBufferBuilder::new();
-    /// # let symbol = Some(builder.create_string("XAU"));
-    /// # let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
-    /// # let message = FlatBuffer::<Order>::finish(builder, order);
-    /// assert_eq!(message.root()?.id(), 7);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn root(&self) -> Result<R::Root<'_>, CodecError> {
         Self::access(self.bytes())
     }
@@ -137,24 +103,6 @@ impl<R> FlatBuffer<R> {
     }
 
     /// The message's bytes.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[allow(warnings)]
-    /// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
-    /// # use order::shop::{Order, OrderArgs};
-    /// # use myelon::codec::FlatRoot;
-    /// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
-    /// # use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
-    /// # use myelon::flatbuffers::FlatBufferBuilder;
-    /// # let mut builder = FlatBufferBuilder::new();
-    /// # let symbol = Some(builder.create_string("XAU"));
-    /// # let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
-    /// # let message = FlatBuffer::<Order>::finish(builder, order);
-    /// assert_eq!(message.bytes(), message.encode()?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Built(builder) => builder.finished_data(),
@@ -163,27 +111,6 @@ impl<R> FlatBuffer<R> {
     }
 
     /// An empty builder. If a builder made this message, its memory is reused.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[allow(warnings)]
-    /// # mod order { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flatbuffers_schema/order_generated.rs")); }
-    /// # use order::shop::{Order, OrderArgs};
-    /// # use myelon::codec::FlatRoot;
-    /// # impl FlatRoot for Order<'_> { type Root<'a> = Order<'a>; }
-    /// # use myelon::codec::{Codec, FlatBuffer, ZeroCopyCodec};
-    /// # use myelon::flatbuffers::FlatBufferBuilder;
-    /// # let mut builder = FlatBufferBuilder::new();
-    /// # let symbol = Some(builder.create_string("XAU"));
-    /// # let order = Order::create(&mut builder, &OrderArgs { id: 7, symbol, ..Default::default() });
-    /// # let message = FlatBuffer::<Order>::finish(builder, order);
-    /// let mut builder = message.into_builder(); // for the next message, which allocates nothing
-    /// let symbol = Some(builder.create_string("XAU"));
-    /// let order = Order::create(&mut builder, &OrderArgs { id: 8, symbol, ..Default::default() });
-    /// assert_eq!(FlatBuffer::<Order>::finish(builder, order).root()?.id(), 8);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn into_builder(self) -> FlatBufferBuilder<'static> {
         match self.bytes {
             Bytes::Built(mut builder) => {

@@ -37,17 +37,6 @@ pub struct Postcard<T>(
 
 impl<T> Postcard<T> {
     /// Views the message as a `Postcard`, without moving it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::codec::{Codec, Postcard};
-    ///
-    /// let prices = vec![101_u64, 102];
-    /// assert_eq!(Postcard::of(&prices).encode()?, [2, 101, 102]);
-    /// println!("{prices:?}, not moved");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn of(message: &T) -> &Self {
         Self::ref_cast(message)
     }

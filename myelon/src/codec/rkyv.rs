@@ -77,17 +77,6 @@ pub struct Rkyv<T>(
 
 impl<T> Rkyv<T> {
     /// Views the message as an `Rkyv`, without moving it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::codec::{Codec, Rkyv};
-    ///
-    /// let prices = vec![101_u64, 102];
-    /// let bytes = Rkyv::of(&prices).encode()?;
-    /// assert_eq!(Rkyv::<Vec<u64>>::decode(&bytes)?.into_inner(), prices);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn of(message: &T) -> &Self {
         Self::ref_cast(message)
     }

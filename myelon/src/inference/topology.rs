@@ -24,10 +24,13 @@ use crate::transport::RingPlace;
 ///
 /// # let name = myelon::portable_shm_segment_name("doc");
 /// let topology = FixedTopology::new(&name, 64, WorkerCount::Two);
+/// assert_eq!((topology.name(), topology.size(), topology.workers()), (&*name, 64, 2));
+/// assert_eq!(topology.worker_count(), WorkerCount::Two);
 /// let mut scheduler = topology.build_scheduler(|| 0_u64)?;
-/// scheduler.send(Deadline::NEVER, |event| *event = 7)?;
-/// for index in 0..topology.workers() {
+/// scheduler.send(Deadline::NEVER, |event| *event = 7)?; // kept for both workers
+/// for index in topology.worker_indices() {
 ///     let mut worker = topology.attach_worker::<u64>(index)?; // it is late, and still misses nothing
+///     assert_eq!(worker.consumer_id(), topology.worker_consumer_id(index)?);
 ///     assert_eq!(*worker.recv(Deadline::NEVER)?, 7);
 /// }
 /// # scheduler.destroy()?;
@@ -164,66 +167,26 @@ impl<B> FixedTopology<B> {
     }
 
     /// The ring's name.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::{FixedTopology, WorkerCount};
-    ///
-    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).name(), "batches");
-    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// How many slots the ring has.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::{FixedTopology, WorkerCount};
-    ///
-    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).size(), 1024);
-    /// ```
     pub fn size(&self) -> usize {
         self.size
     }
 
     /// How many workers receive the events.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::{FixedTopology, WorkerCount};
-    ///
-    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).workers(), 4);
-    /// ```
     pub fn workers(&self) -> usize {
         self.workers.as_usize()
     }
 
     /// How many workers receive the events, as the [`WorkerCount`] that was given.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::{FixedTopology, WorkerCount};
-    ///
-    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).worker_count(), WorkerCount::Four);
-    /// ```
     pub fn worker_count(&self) -> WorkerCount {
         self.workers
     }
 
     /// The indices of the workers.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::{FixedTopology, WorkerCount};
-    ///
-    /// assert_eq!(FixedTopology::new("batches", 1024, WorkerCount::Four).worker_indices(), 0..4);
-    /// ```
     pub fn worker_indices(&self) -> Range<usize> {
         0..self.workers()
     }
@@ -233,16 +196,6 @@ impl<B> FixedTopology<B> {
     /// # Errors
     ///
     /// [`InferenceTopologyError::NoSuchWorker`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{Deadline, FixedTopology, WorkerCount};
-    /// # let topology = FixedTopology::new(myelon::portable_shm_segment_name("doc"), 64, WorkerCount::Two);
-    /// assert_eq!(topology.worker_consumer_id(1)?, "worker_1");
-    /// assert!(topology.worker_consumer_id(2).is_err());
-    /// # Ok::<(), myelon::InferenceTopologyError>(())
-    /// ```
     pub fn worker_consumer_id(&self, index: usize) -> InferenceTopologyResult<String> {
         let workers = self.workers();
         match index < workers {
@@ -291,17 +244,6 @@ impl<B: sealed::Backing> FixedTopology<B> {
     /// workers by id.
     ///
     /// [`MultiProcessError::CoordinationTimeout`]: disruptor_mp::MultiProcessError::CoordinationTimeout
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{Deadline, FixedTopology, WorkerCount};
-    /// # let topology = FixedTopology::new(myelon::portable_shm_segment_name("doc"), 64, WorkerCount::Two);
-    /// let mut scheduler = topology.build_scheduler(|| 0_u64)?;
-    /// scheduler.send(Deadline::NEVER, |event| *event = 7)?; // kept for both workers
-    /// # scheduler.destroy()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn build_scheduler<E: Event>(
         &self,
         factory: impl FnMut() -> E,

@@ -19,12 +19,16 @@ pub const DEFAULT_MYELON_RESPONSE_DEPTH: usize = 256;
 /// # Examples
 ///
 /// ```
+/// use std::time::Duration;
 /// use myelon::{MyelonTransportConfig, MyelonWaitStrategy};
 ///
 /// let config = MyelonTransportConfig::default()
 ///     .with_rpc_depth(64)
-///     .with_wait_strategy(MyelonWaitStrategy::BusySpin);
-/// assert_eq!((config.rpc_depth, config.response_depth), (64, 256));
+///     .with_response_depth(16)
+///     .with_wait_strategy(MyelonWaitStrategy::BusySpin)
+///     .with_start_timeout(Duration::from_secs(120))
+///     .with_liveness_interval(Duration::from_millis(10));
+/// assert_eq!((config.rpc_depth, config.response_depth), (64, 16));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -74,13 +78,6 @@ impl MyelonTransportConfig {
     }
 
     /// Frames of the ring from the scheduler to its workers.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
-    /// assert_eq!(MyelonTransportConfig::default().with_rpc_depth(64).rpc_depth, 64);
-    /// ```
     #[must_use]
     pub fn with_rpc_depth(mut self, depth: usize) -> Self {
         self.rpc_depth = depth;
@@ -88,13 +85,6 @@ impl MyelonTransportConfig {
     }
 
     /// Frames of each ring from a worker to the scheduler.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
-    /// assert_eq!(MyelonTransportConfig::default().with_response_depth(64).response_depth, 64);
-    /// ```
     #[must_use]
     pub fn with_response_depth(mut self, depth: usize) -> Self {
         self.response_depth = depth;
@@ -102,14 +92,6 @@ impl MyelonTransportConfig {
     }
 
     /// How consumers wait.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
-    /// let config = MyelonTransportConfig::default().with_wait_strategy(MyelonWaitStrategy::BusySpin);
-    /// assert_eq!(config.wait_strategy, MyelonWaitStrategy::BusySpin);
-    /// ```
     #[must_use]
     pub fn with_wait_strategy(mut self, strategy: MyelonWaitStrategy) -> Self {
         self.wait_strategy = strategy;
@@ -117,16 +99,6 @@ impl MyelonTransportConfig {
     }
 
     /// How long a worker waits for its scheduler's ring to be created.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
-    /// use std::time::Duration;
-    ///
-    /// let config = MyelonTransportConfig::default().with_start_timeout(Duration::from_secs(120));
-    /// assert_eq!(config.start_timeout.as_secs(), 120);
-    /// ```
     #[must_use]
     pub fn with_start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
@@ -134,16 +106,6 @@ impl MyelonTransportConfig {
     }
 
     /// How often a blocked process checks whether the others are alive.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
-    /// use std::time::Duration;
-    ///
-    /// let config = MyelonTransportConfig::default().with_liveness_interval(Duration::from_millis(10));
-    /// assert_eq!(config.liveness_interval.as_millis(), 10);
-    /// ```
     #[must_use]
     pub fn with_liveness_interval(mut self, interval: Duration) -> Self {
         self.liveness_interval = interval;
@@ -180,14 +142,6 @@ pub struct RunnerMyelonTransportConfig {
 
 impl RunnerMyelonTransportConfig {
     /// A session of `workers` workers; everything else is the default.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
-    /// let config = RunnerMyelonTransportConfig::new("llama-70b", 4);
-    /// assert_eq!((&*config.session, config.workers), ("llama-70b", 4));
-    /// ```
     pub fn new(session: impl Into<String>, workers: usize) -> Self {
         Self {
             session: session.into(),
@@ -249,13 +203,6 @@ impl RunnerMyelonTransportConfig {
     }
 
     /// The consumer id of the worker `rank` on the scheduler's ring.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::{MyelonTransportConfig, MyelonWaitStrategy, RunnerMyelonTransportConfig};
-    /// assert_eq!(RunnerMyelonTransportConfig::new("llama-70b", 4).worker_id(3), "worker_3");
-    /// ```
     pub fn worker_id(&self, rank: usize) -> String {
         format!("{WORKER_PREFIX}_{rank}")
     }

@@ -62,6 +62,8 @@ pub fn compact_session_tag(label: &str) -> TransportResult<String> {
 /// let layout = MyelonTransportLayout::for_session("llama-70b")?;
 /// assert_eq!(layout.rpc_ring_name(), "myl-6mahex05sx5f8-q");
 /// assert_eq!(layout.response_ring_name(3), "myl-6mahex05sx5f8-r3");
+/// assert_eq!(layout.rpc_mmap_layout("/rings").path().to_str(), Some("/rings/myl-6mahex05sx5f8-q"));
+/// assert_eq!(layout.response_mmap_layout("/rings", 3).path().to_str(), Some("/rings/myl-6mahex05sx5f8-r3"));
 /// # Ok::<(), myelon::TransportError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,58 +119,21 @@ impl MyelonTransportLayout {
     }
 
     /// The ring from the scheduler to all workers.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::MyelonTransportLayout;
-    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
-    /// assert_eq!(layout.rpc_ring_name(), "myl-6mahex05sx5f8-q");
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
     pub fn rpc_ring_name(&self) -> String {
         format!("{}-q", self.stem)
     }
 
     /// The ring from the worker `rank` to the scheduler.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::MyelonTransportLayout;
-    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
-    /// assert_eq!(layout.response_ring_name(0), "myl-6mahex05sx5f8-r0");
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
     pub fn response_ring_name(&self, rank: usize) -> String {
         format!("{}-r{rank}", self.stem)
     }
 
     /// The file of the ring from the scheduler to all workers, in the directory `root`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::MyelonTransportLayout;
-    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
-    /// assert_eq!(layout.rpc_mmap_layout("/rings").path().to_str(), Some("/rings/myl-6mahex05sx5f8-q"));
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
     pub fn rpc_mmap_layout(&self, root: impl AsRef<Path>) -> MmapTransportLayout {
         MmapTransportLayout::new(root, self.rpc_ring_name())
     }
 
     /// The file of the ring from the worker `rank` to the scheduler, in the directory `root`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::MyelonTransportLayout;
-    /// # let layout = MyelonTransportLayout::for_session("llama-70b")?;
-    /// let file = layout.response_mmap_layout("/rings", 3);
-    /// assert_eq!(file.path().to_str(), Some("/rings/myl-6mahex05sx5f8-r3"));
-    /// # Ok::<(), myelon::TransportError>(())
-    /// ```
     pub fn response_mmap_layout(&self, root: impl AsRef<Path>, rank: usize) -> MmapTransportLayout {
         MmapTransportLayout::new(root, self.response_ring_name(rank))
     }

@@ -45,6 +45,9 @@ const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 ///     let (rank, response) = scheduler.recv_any(Deadline::NEVER)?;
 ///     assert_eq!(*response, [rank as u8]);
 /// }
+/// assert!(scheduler.missing_workers().is_empty());
+/// assert_eq!(scheduler.responses(1).map(|it| it.received().messages), Some(1));
+/// println!("{:?}", scheduler.requests().counters());
 /// # for worker in workers { worker.leave()?; }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -243,21 +246,6 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportProducer::send`]: the error names a worker that holds the ring.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
-    /// assert_eq!(&*worker.recv(Deadline::NEVER)?, b"compute");
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn broadcast(
         &mut self,
         message: &[u8],
@@ -315,23 +303,6 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     ///
     /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
     /// fit.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// worker.respond(b"ready", 2, Deadline::NEVER)?;
-    /// let (rank, message) = scheduler.recv_any(Deadline::NEVER)?;
-    /// assert_eq!((rank, message.kind(), &*message), (0, 2, &b"ready"[..]));
-    /// # drop(message);
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Message<'_, F, B>)> {
         let rank = self.wait_for_any(deadline)?;
         match &mut self.answers.rings[rank] {
@@ -431,20 +402,6 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     }
 
     /// The workers that are not attached at present.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// assert!(scheduler.missing_workers().is_empty());
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
         let config = self.answers.places.config.clone();
         let requests = self.requests.raw();
@@ -492,44 +449,11 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     }
 
     /// The transport on which messages to all workers are sent.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// use myelon::CountersFile;
-    ///
-    /// scheduler.requests().attach_counters(&CountersFile::anonymous())?;
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn requests(&mut self) -> &mut FramedTransportProducer<F, B> {
         self.requests.raw()
     }
 
     /// The transport on which a worker's messages are received; `None` until its ring is attached.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// assert!(scheduler.responses(0).is_none(), "nothing was received yet");
-    /// worker.respond(b"ready", 2, Deadline::NEVER)?;
-    /// scheduler.recv_any(Deadline::NEVER)?.1.release();
-    /// assert_eq!(scheduler.responses(0).map(|it| it.received().messages), Some(1));
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
         Some(self.answers.rings.get_mut(rank)?.as_mut()?.raw())
     }

@@ -46,6 +46,8 @@ const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
 ///         Err(error) => return Err(error.into()),
 ///     }
 /// }
+/// println!("worker {}: {:?}", worker.rank(), worker.requests().received());
+/// println!("{:?}", worker.responses().counters());
 /// worker.leave()?;
 /// # closer.join().unwrap();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -193,24 +195,6 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// As [`FramedTransportConsumer::recv`] and [`FramedTransportProducer::send`]; if sending fails, the
     /// message is delivered again. [`TransportError::SessionClosed`] if a consumer outside the session holds
     /// the ring of answers; the message is delivered again.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// scheduler.broadcast(b"7", 1, Deadline::NEVER)?;
-    /// worker.serve(Deadline::NEVER, |_kind, request| [request, b" done"].concat())?;
-    /// let (_rank, answer) = scheduler.recv_any(Deadline::NEVER)?;
-    /// assert_eq!((answer.kind(), &*answer), (1, &b"7 done"[..]));
-    /// # drop(answer);
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn serve<A: AsRef<[u8]>>(
         &mut self,
         deadline: Deadline,
@@ -306,61 +290,17 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     }
 
     /// The worker's rank.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// assert_eq!(worker.rank(), 0);
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn rank(&self) -> usize {
         self.rank
     }
 
     /// The transport on which the scheduler's messages are received.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
-    /// worker.recv(Deadline::NEVER)?.release();
-    /// assert_eq!(worker.requests().received().messages, 1);
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn requests(&mut self) -> &mut FramedTransportConsumer<F, B> {
         self.requests.raw()
     }
 
     /// The transport on which answers are sent. A wait for space fails with [`SendError::Cancelled`] once the
     /// scheduler has closed the session.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// worker.responses().stamp_send_times(true);
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn responses(&mut self) -> &mut FramedTransportProducer<F, B> {
         self.responses.raw()
     }

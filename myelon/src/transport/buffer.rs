@@ -65,21 +65,6 @@ impl ReassemblyBuffer {
     }
 
     /// The message that was put together last; empty before the first one.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// let mut buffer = ReassemblyBuffer::new();
-    /// tx.publish(&[7; 100], 1)?; // two frames
-    /// rx.recv_leased(&mut buffer, Deadline::NEVER, |_meta, _message| {})?;
-    /// assert_eq!(buffer.as_slice(), [7; 100]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }

@@ -25,10 +25,15 @@ use super::frame::FramedTransportFrame;
 /// use myelon::transport::Message;
 ///
 /// fn sum<F: myelon::FramedTransportFrame, B>(message: Message<'_, F, B>) -> u32 {
-///     message.iter().map(|byte| u32::from(*byte)).sum() // a message derefs to its bytes
+///     let sum = message.iter().map(|byte| u32::from(*byte)).sum(); // a message derefs to its bytes
+///     message.release(); // as dropping does
+///     sum
 /// }
 ///
 /// tx.publish(&[1, 2, 3], 7)?;
+/// let message = rx.recv(Deadline::NEVER)?;
+/// assert_eq!((message.kind(), message.meta().frames, message.is_in_place()), (7, 1, true));
+/// message.release_uncommitted(); // it is delivered again
 /// assert_eq!(sum(rx.recv(Deadline::NEVER)?), 6);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -41,79 +46,23 @@ pub struct Message<'a, F: FramedTransportFrame, B = SharedMemory>(
 
 impl<F: FramedTransportFrame, B> Message<'_, F, B> {
     /// The kind of the message; the program chooses its meaning.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(b"hello", 7)?;
-    /// assert_eq!(rx.recv(Deadline::NEVER)?.kind(), 7);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn kind(&self) -> u8 {
         self.0.lent_kind()
     }
 
     /// Everything that is known about the message.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.stamp_send_times(true).publish(b"hello", 7)?;
-    /// let meta = rx.recv(Deadline::NEVER)?.meta();
-    /// assert_eq!((meta.kind, meta.frames, meta.sent_at_ns.is_some()), (7, 1, true));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn meta(&self) -> ReceivedMessageMeta {
         self.0.lent_meta()
     }
 
     /// Whether the bytes are read where their producer wrote them, without a copy.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&[7; 64], 1)?;
-    /// tx.publish(&[7; 65], 1)?;
-    /// assert!(rx.recv(Deadline::NEVER)?.is_in_place());
-    /// assert!(!rx.recv(Deadline::NEVER)?.is_in_place(), "put together from two frames");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn is_in_place(&self) -> bool {
         self.meta().frames == 1
     }
 
     /// Releases the message, even during a panic.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(b"hello", 7)?;
-    /// rx.recv(Deadline::NEVER)?.release();
-    /// assert!(rx.try_recv()?.is_none());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline(always)]
     pub fn release(self) {
         self.0.take_back();
@@ -122,20 +71,6 @@ impl<F: FramedTransportFrame, B> Message<'_, F, B> {
 
     /// Returns the message to be delivered again. A caller that waits for the
     /// [ring](FramedTransportConsumer::as_ring) is told of it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(b"hello", 7)?;
-    /// rx.recv(Deadline::NEVER)?.release_uncommitted();
-    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn release_uncommitted(self) {
         self.0.put_back();
         core::mem::forget(self);

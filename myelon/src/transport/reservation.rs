@@ -26,8 +26,10 @@ use super::outgoing::put;
 /// write!(rest, "{} + {} = {}", 1, 2, 1 + 2)?;
 /// let unused = rest.len();
 /// message.truncate(64 - unused);
-/// message.publish();
+/// assert_eq!(message.publish(), 0);
+/// tx.reserve(5, 7, Deadline::NEVER)?.copy_from_slice(b"never"); // dropped: nothing is sent
 /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"1 + 2 = 3");
+/// assert!(rx.try_recv()?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -60,44 +62,12 @@ impl<'a, F: FramedTransportFrame> Reservation<'a, F> {
     }
 
     /// Shortens the message to its first `len` bytes.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// let mut message = tx.reserve(tx.frame_limit(), 7, Deadline::NEVER)?;
-    /// message[..5].copy_from_slice(b"hello");
-    /// message.truncate(5);
-    /// message.publish();
-    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
     /// Sends the message, and returns the sequence of its frame.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.reserve(5, 7, Deadline::NEVER)?.copy_from_slice(b"never"); // dropped: nothing is sent
-    /// let mut message = tx.reserve(5, 7, Deadline::NEVER)?;
-    /// message.copy_from_slice(b"hello");
-    /// assert_eq!(message.publish(), 0);
-    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn publish(mut self) -> Sequence {
         let mut meta = FrameMeta {

@@ -29,6 +29,7 @@ type Handler<'h> = Box<dyn FnMut(&[u8]) -> Result<(), CodecError> + 'h>;
 /// let mut table = KindTable::new()
 ///     .on(1, |Bincode(price): Bincode<u64>| prices.push(price))?
 ///     .on(2, |Bincode(text): Bincode<String>| texts.push(text))?;
+/// assert_eq!(table.kinds(), [1, 2]);
 /// assert_eq!(rx.dispatch(&mut table, Deadline::NEVER)?, 1);
 /// assert_eq!(rx.dispatch(&mut table, Deadline::NEVER)?, 2);
 /// drop(table);
@@ -60,26 +61,6 @@ impl<'h> KindTable<'h> {
     /// # Errors
     ///
     /// [`KindTaken`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// let mut sum = 0;
-    /// let mut table = KindTable::new().on(1, |Bincode(number): Bincode<u64>| sum += number)?;
-    /// tx.publish(&Bincode(7_u64), 1)?;
-    /// rx.dispatch(&mut table, Deadline::NEVER)?;
-    /// drop(table);
-    /// assert_eq!(sum, 7);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn on<T: Codec>(self, kind: u8, mut handle: impl FnMut(T) + 'h) -> Result<Self, KindTaken> {
         self.put(
             kind,
@@ -144,18 +125,6 @@ impl<'h> KindTable<'h> {
     }
 
     /// The kinds that have a handler, in ascending order.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// use myelon::{KindTable, codec::Bincode};
-    ///
-    /// let table = KindTable::new().on(9, |_: Bincode<u8>| {})?.on(2, |_: Bincode<u16>| {})?;
-    /// assert_eq!(table.kinds(), [2, 9]);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn kinds(&self) -> Vec<u8> {
         (0..=u8::MAX)
             .zip(&self.handlers)

@@ -29,7 +29,10 @@ pub(super) const SHOWN_EVERY: u64 = 64;
 /// let mut tx = TypedProducer::<FixedFrame<1024>>::create(&name, 64)?;
 /// let prices = vec![101_u64, 102];
 /// tx.send(Bincode::of(&prices), 1, Deadline::NEVER)?; // the values are not moved
+/// tx.stamp_send_times(true).publish(&Bincode((7_u64, true)), 1)?;
 /// tx.publish_raw(b"as it is", 2)?;
+/// println!("{:?}, at most {} bytes in a frame", tx.counters(), tx.raw().frame_limit());
+/// tx.close()?;
 /// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // without consumers the ring is kept
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -74,18 +77,6 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::TypedProducer;
-    /// use myelon::transport::FixedFrame;
-    ///
-    /// # let name = &myelon::portable_shm_segment_name("doc");
-    /// let mut tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?;
-    /// assert_eq!(tx.raw().depth(), 8);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn create(place: impl RingPlace<B>, depth: usize) -> TransportResult<Self> {
         FramedTransportProducer::create(place, depth).map(Self::over)
     }
@@ -172,22 +163,6 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TypedPublishError`], except a time-out.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Bincode((7_u64, true)), 1)?;
-    /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode((7_u64, true))));
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn publish<T: Codec>(
         &mut self,
@@ -202,25 +177,6 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TypedPublishError`]; then the message is not received.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// use std::time::Duration;
-    ///
-    /// let prices = vec![101_u64, 102];
-    /// tx.send(Bincode::of(&prices), 1, Deadline::after(Duration::from_secs(1)))?;
-    /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(prices)));
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn send<T: Codec>(
         &mut self,
@@ -372,22 +328,6 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// As [`FramedTransportProducer::publish`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish_raw(b"as it is", 1)?;
-    /// assert_eq!(&*rx.recv_raw(Deadline::NEVER)?, b"as it is");
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn publish_raw(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
         self.raw.publish(message, kind)
     }
@@ -428,22 +368,6 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
 
     /// From now on, each message carries the time at which it was sent: see
     /// [`FramedTransportProducer::stamp_send_times`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.stamp_send_times(true).publish(&Bincode(7_u64), 1)?;
-    /// assert!(rx.recv_raw(Deadline::NEVER)?.meta().sent_at_ns.is_some());
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn stamp_send_times(&mut self, is_timed: bool) -> &mut Self {
         self.raw.stamp_send_times(is_timed);
         self
@@ -482,44 +406,12 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
 
     /// This producer's counters as they are now. If they are attached to a file, the file is brought up to
     /// date.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// use myelon::CounterId;
-    ///
-    /// tx.publish_raw(b"as it is", 1)?;
-    /// let counters = tx.counters();
-    /// let value = |id: CounterId| counters.iter().find(|it| it.id == id).map(|it| it.value);
-    /// assert_eq!((value(CounterId::EVENTS_PUBLISHED), value(CounterId::CODEC_ENCODED)), (Some(1), Some(0)));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.show();
         self.raw.counters()
     }
 
     /// The framed transport that carries the messages.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// assert_eq!(tx.raw().frame_limit(), 64);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn raw(&mut self) -> &mut FramedTransportProducer<F, B> {
         &mut self.raw
     }
@@ -529,24 +421,6 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Bincode(7_u64), 1)?;
-    /// tx.close()?;
-    /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(7_u64)));
-    /// assert!(rx.recv::<Bincode<u64>>(Deadline::NEVER).is_err(), "the end");
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn close(self) -> MultiProcessResult<CloseReport> {
         self.raw.close()
     }

@@ -14,6 +14,7 @@ use disruptor_mp::Sequence;
 
 use super::frames_of;
 use crate::Entry;
+use crate::checker::Summary;
 
 /// How a consumer receives messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl How {
     pub const ALL: [Self; 4] = [Self::Leases, Self::Buffer, Self::Vectors, Self::Batches];
 
     /// The word for it in an actor's input.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Leases => "leases",
             Self::Buffer => "buffer",
@@ -52,34 +53,6 @@ pub struct Reader {
     pub how: How,
     /// Its ledger.
     pub entries: Vec<Entry>,
-}
-
-/// Totals of what was judged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Messages in the ring.
-    pub messages: u64,
-    /// Those of them that are longer than the ring.
-    pub spilled: u64,
-    /// Sends without an effect, because they were given up or their producer died.
-    pub unsent: u64,
-    /// Messages that consumers recorded, repetitions included.
-    pub sightings: u64,
-    /// Sightings of a message that the same consumer had seen before.
-    pub repeated: u64,
-    /// Messages that a consumer that came back did not see, within the rules.
-    pub missed: u64,
-}
-
-impl std::ops::AddAssign for Summary {
-    fn add_assign(&mut self, other: Self) {
-        self.messages += other.messages;
-        self.spilled += other.spilled;
-        self.unsent += other.unsent;
-        self.sightings += other.sightings;
-        self.repeated += other.repeated;
-        self.missed += other.missed;
-    }
 }
 
 /// A message by its writer and number.
@@ -130,7 +103,7 @@ pub fn judge(
     if !sequences.is_sorted_by(|one, other| one < other) {
         return Err(String::from("messages out of order"));
     }
-    summary.messages = messages.len() as u64;
+    summary.events = messages.len() as u64;
     let is_spilled = |message: &&Message| message.frames > depth;
     summary.spilled = messages.iter().filter(is_spilled).count() as u64;
     for reader in readers {
@@ -357,7 +330,7 @@ mod tests {
     fn a_history_that_keeps_the_promises_passes() {
         let all: Vec<_> = (0..4).map(saw).collect();
         let expected = Summary {
-            messages: 4,
+            events: 4,
             spilled: 1,
             sightings: 8,
             ..Summary::default()
@@ -435,6 +408,6 @@ mod tests {
             entries: vec![BACK, saw(1)],
         };
         let sum = judge(DEPTH, &[producer], &[reader]).expect("sound");
-        assert_eq!((sum.messages, sum.unsent), (1, 1));
+        assert_eq!((sum.events, sum.unsent), (1, 1));
     }
 }

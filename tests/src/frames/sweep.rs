@@ -7,12 +7,12 @@
 //! ledgers.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::judge::{self, How, Reader, Summary};
+use super::judge::{self, How, Reader};
 use super::{FRAME_BYTES, frames_of};
+use crate::checker::Summary;
 use crate::sweep::{Action, Backing};
-use crate::{Actor, Ledger, World};
+use crate::{Actor, Ledger, World, caught};
 
 /// Frames in the ring.
 const DEPTH: usize = 16;
@@ -36,7 +36,8 @@ enum Role {
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     role: Role,
-    point: &'static str,
+    /// The fail point.
+    pub point: &'static str,
     /// The message's length in bytes.
     len: usize,
     /// The occurrence of the point, counted from 1.
@@ -48,18 +49,10 @@ pub struct Case {
 /// `shm/768/batch.written@3/producer/kill`
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let backing = match self.backing {
-            Backing::SharedMemory => "shm",
-            Backing::MappedFile => "mmap",
-        };
+        let (backing, action) = (self.backing.word(), self.action.word());
         let role = match self.role {
             Role::Producer => "producer",
             Role::Consumer(how) => how.word(),
-        };
-        let action = match self.action {
-            Action::Kill => "kill",
-            Action::Stop => "stop",
-            Action::Delay => "delay",
         };
         let Self {
             point, len, nth, ..
@@ -74,7 +67,7 @@ pub fn cases() -> Vec<Case> {
     for len in LENS {
         let mut add = |role, point, times: Vec<usize>| {
             for nth in times {
-                for backing in [Backing::SharedMemory, Backing::MappedFile] {
+                for backing in Backing::ALL {
                     for action in [Action::Kill, Action::Stop] {
                         cases.push(Case {
                             role,
@@ -159,28 +152,20 @@ impl Case {
     }
 }
 
-/// Plays a case. `program` is `env!("CARGO_BIN_EXE_framer")`.
+/// Plays a case. `program` is `env!("CARGO_BIN_EXE_actor")`.
 ///
 /// # Errors
 ///
 /// A description of what differs from the expected outcome.
 pub fn run(program: &str, case: Case) -> Result<Summary, String> {
-    let played = catch_unwind(AssertUnwindSafe(|| {
-        let world = match case.backing {
-            Backing::SharedMemory => World::shared_memory(program),
-            Backing::MappedFile => World::mapped_file(program),
-        };
+    caught(|| {
+        let world = case.backing.world(program);
         let mut stage = Stage::open(&world, case);
         match case.role {
             Role::Producer => stage.strike_producer(),
             Role::Consumer(how) => stage.strike_consumer(how),
         }
         stage.judge()
-    }));
-    played.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(text.unwrap_or_else(|| String::from("a panic without words")))
     })
 }
 
@@ -216,9 +201,11 @@ impl<'a> Stage<'a> {
             let consumer = stage.consume(stage.consumers.len());
             stage.consumers.push((how, consumer));
         }
-        stage.producer.ok(&format!("send len={} {SOON}", LENS[0]));
+        stage
+            .producer
+            .ok(&format!("message-send len={} {SOON}", LENS[0]));
         for (how, consumer) in &mut stage.consumers {
-            consumer.ok(&format!("recv n=1 how={} {SOON}", how.word()));
+            consumer.ok(&format!("message-recv n=1 how={} {SOON}", how.word()));
         }
         stage
     }
@@ -227,7 +214,7 @@ impl<'a> Stage<'a> {
         self.writers += 1;
         let log = self.world.ledger(&format!("writer-{}", self.writers));
         let line = format!(
-            "produce cap={DEPTH} interval_ms=5 strategy=block writer={} log={}",
+            "message-produce cap={DEPTH} interval_ms=5 strategy=block writer={} log={}",
             self.writers,
             log.display()
         );
@@ -238,7 +225,7 @@ impl<'a> Stage<'a> {
         let mut actor = self.world.actor();
         let log = self.world.ledger(&format!("reader-{index}"));
         actor.ok(&format!(
-            "consume cap={DEPTH} interval_ms=5 strategy=block id=reader-{index} log={}",
+            "message-consume cap={DEPTH} interval_ms=5 strategy=block id=reader-{index} log={}",
             log.display()
         ));
         actor
@@ -246,7 +233,7 @@ impl<'a> Stage<'a> {
 
     fn follow(&mut self, index: usize) {
         let (how, consumer) = &mut self.consumers[index];
-        consumer.ok(&format!("follow how={}", how.word()));
+        consumer.ok(&format!("message-follow how={}", how.word()));
     }
 
     /// Kills or stops the producer in the middle of the message, while consumers wait for it.
@@ -255,7 +242,8 @@ impl<'a> Stage<'a> {
         let case = self.case;
         let frames = frames_of(case.len);
         self.producer.ok(&arming(case));
-        self.producer.tell(&format!("send len={} {SOON}", case.len));
+        self.producer
+            .tell(&format!("message-send len={} {SOON}", case.len));
         if case.action == Action::Kill {
             self.producer.expect_killed().expect("killed at the point");
             let published = case.published();
@@ -269,13 +257,16 @@ impl<'a> Stage<'a> {
                 .expect("stopped at the point");
             let mut rival = self.world.actor();
             let log = self.world.ledger("rival");
-            let line = format!("produce cap={DEPTH} writer=99 log={}", log.display());
-            rival.err("Ring", &line);
+            let line = format!(
+                "message-produce cap={DEPTH} writer=99 log={}",
+                log.display()
+            );
+            rival.err("AlreadyExists", &line);
             self.producer.resume();
             assert_eq!(self.producer.expect_ok().number("last"), frames as i64);
         }
         for len in LENS {
-            self.producer.ok(&format!("send len={len} {SOON}"));
+            self.producer.ok(&format!("message-send len={len} {SOON}"));
         }
     }
 
@@ -287,7 +278,8 @@ impl<'a> Stage<'a> {
         let (_, victim) = &mut self.consumers[0];
         victim.ok(&arming(case));
         for len in sent {
-            self.producer.tell(&format!("send len={len} {SOON}"));
+            self.producer
+                .tell(&format!("message-send len={len} {SOON}"));
         }
         // a batch receives everything that is published, so all messages must have been sent
         let waited_for = match how == How::Batches && frames_of(case.len) <= RUN {
@@ -295,7 +287,7 @@ impl<'a> Stage<'a> {
             false => 0,
         };
         (0..waited_for).for_each(|_| drop(self.producer.expect_ok()));
-        victim.tell(&format!("recv n=3 how={} {SOON}", how.word()));
+        victim.tell(&format!("message-recv n=3 how={} {SOON}", how.word()));
         if case.action == Action::Kill {
             victim.expect_killed().expect("killed at the point");
             self.consumers[0].1 = self.consume(0);
@@ -307,13 +299,13 @@ impl<'a> Stage<'a> {
         self.follow(0);
         (waited_for..sent.len()).for_each(|_| drop(self.producer.expect_ok()));
         for len in LENS {
-            self.producer.ok(&format!("send len={len} {SOON}"));
+            self.producer.ok(&format!("message-send len={len} {SOON}"));
         }
     }
 
     /// Ends the ring and judges all ledgers.
     fn judge(mut self) -> Result<Summary, String> {
-        self.producer.ok("close");
+        self.producer.ok("message-close");
         let is_producer = self.case.role == Role::Producer;
         for (index, (_, consumer)) in self.consumers.iter_mut().enumerate() {
             let end = consumer.expect_ok();
@@ -322,7 +314,7 @@ impl<'a> Stage<'a> {
             let truncated = end.number("truncated");
             assert_eq!(truncated, self.truncated, "{index}: {}", end.text());
             assert!(!is_producer || end.number("orphans") == 0, "{}", end.text());
-            consumer.ok("drop-rx");
+            consumer.ok("message-drop-rx");
         }
         assert!(!self.world.is_named(), "the name is gone");
         let read = |name: String| Ledger::read(&self.world.ledger(&name));
@@ -349,9 +341,5 @@ impl<'a> Stage<'a> {
 }
 
 fn arming(case: Case) -> String {
-    let action = match case.action {
-        Action::Kill => "kill",
-        _ => "stop",
-    };
-    format!("arm at={}:{}:{action}", case.point, case.nth)
+    format!("arm at={}:{}:{}", case.point, case.nth, case.action.word())
 }

@@ -3,39 +3,35 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::Wrong;
+use super::{Cargo, Wrong};
 use crate::checker::{self, Reader, Summary};
+use crate::frames::judge::{self, How};
 use crate::{Actor, Entry, Ledger, World};
 
 /// The part that a consumer plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// A durable consumer that takes one lease after the other.
-    Leaser,
-    /// A durable consumer that takes batches.
-    Batcher,
-    /// An automatic consumer: each life is a consumer of its own.
-    Guest,
+pub(super) struct Part {
+    pub(super) how: How,
+    /// The consumer's id; none for an automatic one, each life of which is a consumer of its own.
+    pub(super) id: Option<&'static str>,
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 3] = [Self::Leaser, Self::Batcher, Self::Guest];
-
-    /// The consumer's id; none for an automatic one.
-    pub(super) fn id(self) -> Option<&'static str> {
-        match self {
-            Self::Leaser => Some("leaser"),
-            Self::Batcher => Some("batcher"),
-            Self::Guest => None,
+    /// A durable consumer that receives in this way.
+    const fn durable(how: How) -> Self {
+        Self {
+            how,
+            id: Some(how.word()),
         }
     }
 
-    fn how(self) -> &'static str {
-        match self {
-            Self::Leaser | Self::Guest => "leases",
-            Self::Batcher => "batches",
-        }
-    }
+    /// An automatic consumer of events.
+    pub(super) const GUEST: Self = Self {
+        how: How::Leases,
+        id: None,
+    };
+    /// The consumer that a planted fault concerns.
+    pub(super) const LEASER: Self = Self::durable(How::Leases);
 }
 
 /// The index of a book in the cast's `books`.
@@ -60,6 +56,7 @@ pub(super) struct Follower {
 /// The ring, the consumers' books, and the actors without a part.
 pub(super) struct Cast<'a> {
     pub(super) world: &'a World,
+    pub(super) cargo: Cargo,
     pub(super) capacity: usize,
     wrong: Wrong,
     producers: Vec<String>,
@@ -73,12 +70,14 @@ pub(super) struct Cast<'a> {
 impl<'a> Cast<'a> {
     pub(super) fn new(
         world: &'a World,
+        cargo: Cargo,
         capacity: usize,
         strategy: &'static str,
         wrong: Wrong,
     ) -> Self {
         Self {
             world,
+            cargo,
             capacity,
             wrong,
             producers: Vec::new(),
@@ -86,6 +85,14 @@ impl<'a> Cast<'a> {
             ledgers: 0,
             idle: Vec::new(),
             strategy,
+        }
+    }
+
+    /// The parts of all consumers.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        match self.cargo {
+            Cargo::Events => vec![Part::LEASER, Part::durable(How::Batches), Part::GUEST],
+            Cargo::Messages => How::ALL.map(Part::durable).to_vec(),
         }
     }
 
@@ -110,15 +117,19 @@ impl<'a> Cast<'a> {
         let path = self.world.ledger(&ledger).display().to_string();
         self.producers.push(ledger);
         format!(
-            "produce cap={} writer={} strategy={} log={path}",
-            self.capacity, self.ledgers, self.strategy
+            "{} cap={} writer={} strategy={} log={path}",
+            self.cargo.verb("produce"),
+            self.capacity,
+            self.ledgers,
+            self.strategy
         )
     }
 
     /// The line that makes the producer publish until the next line arrives.
     pub(super) fn pour(&self, seed: u64) -> String {
         let (max, wrong) = (self.capacity.min(16), self.wrong.pouring());
-        format!("pour max={max} seed={} {wrong}", seed >> 1)
+        let verb = self.cargo.verb("pour");
+        format!("{verb} max={max} seed={} {wrong}", seed >> 1)
     }
 
     /// Tells an actor to attach as a consumer, at its old position if it has one. Does not wait for the answer.
@@ -137,14 +148,15 @@ impl<'a> Cast<'a> {
             self.books.len() - 1
         });
         let path = self.world.ledger(&self.books[index].ledger);
-        let id = part.id().map_or_else(String::new, |id| format!("id={id}"));
+        let id = part.id.map_or_else(String::new, |id| format!("id={id}"));
         let mut actor = self.actor();
         let wrong = match part {
-            Part::Leaser => self.wrong.consuming(),
+            Part::LEASER => self.wrong.consuming(),
             _ => "",
         };
         actor.tell(&format!(
-            "consume cap={} strategy={} {id} log={} {wrong}",
+            "{} cap={} strategy={} {id} log={} {wrong}",
+            self.cargo.verb("consume"),
             self.capacity,
             self.strategy,
             path.display()
@@ -159,8 +171,8 @@ impl<'a> Cast<'a> {
     /// Makes a consumer that was told to attach follow the stream until the next line arrives.
     pub(super) fn follow(&self, follower: &mut Follower) {
         follower.actor.expect_ok();
-        let how = follower.part.how();
-        follower.actor.ok(&format!("follow how={how}"));
+        let (verb, how) = (self.cargo.verb("follow"), follower.part.how.word());
+        follower.actor.ok(&format!("{verb} how={how}"));
     }
 
     /// Records that the consumer's position is gone, and the events that it has not seen with it.
@@ -172,15 +184,25 @@ impl<'a> Cast<'a> {
     pub(super) fn judge(&self) -> Result<Summary, String> {
         let read = |name: &String| Ledger::read(&self.world.ledger(name));
         let producers: Vec<_> = self.producers.iter().map(read).collect();
+        let name = |book: &Book| format!("{:?} ({})", book.part, book.ledger);
+        if self.cargo == Cargo::Messages {
+            let readers = self.books.iter().map(|book| judge::Reader {
+                name: name(book),
+                how: book.part.how,
+                entries: read(&book.ledger),
+            });
+            let readers: Vec<_> = readers.collect();
+            return judge::judge(self.capacity, &producers, &readers);
+        }
         let readers: Vec<_> = self
             .books
             .iter()
             .map(|book| Reader {
-                name: format!("{:?} ({})", book.part, book.ledger),
+                name: name(book),
                 entries: entries_of(read(&book.ledger), book.is_closed),
-                redelivery: match book.part {
-                    Part::Batcher => (self.capacity as i64 / 8).max(1),
-                    Part::Leaser | Part::Guest => 1,
+                redelivery: match book.part.how {
+                    How::Batches => (self.capacity as i64 / 8).max(1),
+                    _ => 1,
                 },
                 unwritten: 0,
             })

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::table::Row;
+use crate::World;
 
 /// What is done to the process at the point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,17 @@ pub enum Action {
     Delay,
 }
 
+impl Action {
+    /// The word for it in a fail point and in the name of a case.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+            Self::Delay => "delay",
+        }
+    }
+}
+
 /// The backing of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
@@ -22,6 +34,27 @@ pub enum Backing {
     SharedMemory,
     /// A mapped file.
     MappedFile,
+}
+
+impl Backing {
+    /// Every backing.
+    pub(crate) const ALL: [Self; 2] = [Self::SharedMemory, Self::MappedFile];
+
+    /// The word for it in the name of a case.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::SharedMemory => "shm",
+            Self::MappedFile => "mmap",
+        }
+    }
+
+    /// A ring with this backing.
+    pub(crate) fn world(self, program: &str) -> World {
+        match self {
+            Self::SharedMemory => World::shared_memory(program),
+            Self::MappedFile => World::mapped_file(program),
+        }
+    }
 }
 
 /// A deliberate mistake of a control's actor, which the judge must report.
@@ -57,31 +90,18 @@ pub struct Case {
 impl Case {
     /// The argument that arms the point.
     pub(crate) fn arming(&self) -> String {
-        let action = match self.action {
-            Action::Kill => "kill",
-            Action::Stop => "stop",
-            Action::Delay => "delay",
-        };
-        format!("{}:{}:{action}", self.row.point, self.nth)
+        format!("{}:{}:{}", self.row.point, self.nth, self.action.word())
     }
 }
 
 /// `shm/2/takeover.cleared_one@2/successor/kill`
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let backing = match self.backing {
-            Backing::SharedMemory => "shm",
-            Backing::MappedFile => "mmap",
-        };
+        let backing = self.backing.word();
         write!(f, "{backing}/{}/{}", self.in_flight, self.row.point)?;
         if self.nth > 1 {
             write!(f, "@{}", self.nth)?;
         }
-        let action = match self.action {
-            Action::Kill => "kill",
-            Action::Stop => "stop",
-            Action::Delay => "delay",
-        };
-        write!(f, "/{}/{action}", self.row.role)
+        write!(f, "/{}/{}", self.row.role, self.action.word())
     }
 }

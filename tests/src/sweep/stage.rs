@@ -1,6 +1,6 @@
 //! The stage of a case: a ring, its producer, its readers, the process that is struck, and the ledgers of all of them.
 
-use super::{Backing, CAPACITY, Case, Flaw};
+use super::{CAPACITY, Case, Flaw};
 use crate::{Actor, Reply, World};
 
 mod blow;
@@ -63,10 +63,7 @@ impl Stage {
     pub(crate) fn new(program: &str, case: Case) -> Self {
         Self {
             case,
-            world: match case.backing {
-                Backing::SharedMemory => World::shared_memory(program),
-                Backing::MappedFile => World::mapped_file(program),
-            },
+            world: case.backing.world(program),
             tx: None,
             seats: Vec::new(),
             last: -1,

@@ -335,7 +335,7 @@ pub const CASES_MIN: usize = 5_900;
 pub fn cases(is_long: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     for row in rows() {
-        for backing in [Backing::SharedMemory, Backing::MappedFile] {
+        for backing in Backing::ALL {
             for in_flight in [1, 2, CAPACITY - 1] {
                 for nth in row.times.of(in_flight, is_long) {
                     for action in [Action::Kill, Action::Stop, Action::Delay] {

@@ -32,6 +32,11 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// let mut all = Vec::new();
     /// assert_eq!(rx.process_available_messages(|_kind, message| all.extend_from_slice(message))?, 3);
     /// assert_eq!(all, b"abc");
+    ///
+    /// tx.stamp_send_times(true).publish(b"d", 1)?;
+    /// rx.process_available_messages_with_meta(|meta, message| {
+    ///     println!("{} bytes, sent at {:?}", message.len(), meta.sent_at_ns);
+    /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn process_available_messages(
@@ -50,18 +55,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.stamp_send_times(true).publish(b"hello", 7)?;
-    /// rx.process_available_messages_with_meta(|meta, message| {
-    ///     println!("{} bytes, sent at {:?}", message.len(), meta.sent_at_ns);
-    /// })?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`process_available_messages`](Self::process_available_messages).
     pub fn process_available_messages_with_meta(
         &mut self,
         handle: impl FnMut(ReceivedMessageMeta, &[u8]),

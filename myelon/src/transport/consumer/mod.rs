@@ -66,9 +66,14 @@ impl From<MyelonWaitStrategy> for AutoWaitStrategy {
 /// let name = myelon::portable_shm_segment_name("doc");
 /// let mut tx = FramedTransportProducer::<FixedFrame<1024>>::create(&name, 64)?;
 /// let mut rx = FramedTransportConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
+/// println!("{} waits on a ring of {} frames", rx.consumer_id(), rx.depth());
 /// tx.publish(b"hello", 7)?;
 /// let message = rx.recv(Deadline::NEVER)?;
 /// assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
+/// message.release();
+/// assert_eq!((rx.received().messages, rx.received().dropped()), (1, 0));
+/// println!("{:?}, {:?}", rx.ring().ring_state(), rx.counters());
+/// rx.detach()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -212,40 +217,12 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     }
 
     /// How many messages this consumer received, and how many were dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&[1; 100], 7)?;
-    /// rx.recv_owned(Deadline::NEVER)?;
-    /// let received = rx.received();
-    /// assert_eq!((received.messages, received.reassembled, received.dropped()), (1, 1, 0));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn received(&self) -> Received {
         self.assembler.received
     }
 
     /// The ring, for everything that layer 0 can do. The ring's position is this consumer's position: events
     /// that the caller reads from the ring are missing from the messages.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&[1; 100], 7)?;
-    /// assert_eq!(rx.ring().ring_state().published, 1, "two frames");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn ring(&mut self) -> &mut Consumer<F, B> {
         self.assembler.lend_ring();
         &mut self.ring
@@ -310,60 +287,16 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
 
     /// This consumer's counters as they are now. If they are attached to a file, the file is brought up to
     /// date.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// use myelon::CounterId;
-    ///
-    /// tx.publish(&[7; 100], 1)?; // two frames, one message
-    /// rx.recv_owned(Deadline::NEVER)?;
-    /// let counters = rx.counters();
-    /// let value = |id: CounterId| counters.iter().find(|it| it.id == id).map(|it| it.value);
-    /// assert_eq!(value(CounterId::EVENTS_CONSUMED), Some(2));
-    /// assert_eq!(value(CounterId::FRAMES_REASSEMBLED), Some(1));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.ring.counters()
     }
 
     /// This consumer's id.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// let builder = ring.builder().with_consumer_id("reader");
-    /// assert_eq!(FramedTransportConsumer::from_builder(builder)?.consumer_id(), "reader");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn consumer_id(&self) -> String {
         self.ring.consumer_id()
     }
 
     /// Number of frames that the ring holds.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// assert_eq!(rx.depth(), 8);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn depth(&self) -> usize {
         self.ring.capacity()
     }
@@ -398,19 +331,6 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// rx.detach()?;
-    /// assert_eq!(tx.ring().get_consumer_count(), 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn detach(self) -> MultiProcessResult<()> {
         self.ring.detach()
     }
@@ -435,6 +355,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// tx.publish(b"hello", 7)?;
     /// assert_eq!(rx.recv_message_blocking_owned(), (7, b"hello".to_vec()));
+    /// tx.publish(b"again", 7)?;
+    /// let (meta, message) = rx.recv_message_blocking_owned_with_meta();
+    /// assert_eq!((meta.kind, meta.frames, &*message), (7, 1, &b"again"[..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recv_message_blocking_owned(&mut self) -> (u8, Vec<u8>) {
@@ -451,17 +374,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(b"hello", 7)?;
-    /// let (meta, message) = rx.recv_message_blocking_owned_with_meta();
-    /// assert_eq!((meta.kind, meta.frames, &*message), (7, 1, &b"hello"[..]));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`recv_message_blocking_owned`](Self::recv_message_blocking_owned).
     pub fn recv_message_blocking_owned_with_meta(&mut self) -> (ReceivedMessageMeta, Vec<u8>) {
         loop {
             match self.recv_owned_with_meta(Deadline::NEVER) {
@@ -490,6 +403,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// tx.publish(b"hello", 7)?;
     /// let mut buffer = ReassemblyBuffer::new();
     /// assert_eq!(rx.recv_message_blocking_leased(&mut buffer, |_kind, message| message.len()), 5);
+    /// tx.publish(&[7; 100], 1)?;
+    /// let frames = rx.recv_message_blocking_leased_with_meta(&mut buffer, |meta, _message| meta.frames);
+    /// assert_eq!(frames, 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recv_message_blocking_leased<R>(
@@ -511,18 +427,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&[7; 100], 1)?;
-    /// let mut buffer = ReassemblyBuffer::new();
-    /// let frames = rx.recv_message_blocking_leased_with_meta(&mut buffer, |meta, _message| meta.frames);
-    /// assert_eq!(frames, 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`recv_message_blocking_leased`](Self::recv_message_blocking_leased).
     pub fn recv_message_blocking_leased_with_meta<R>(
         &mut self,
         buffer: &mut ReassemblyBuffer,

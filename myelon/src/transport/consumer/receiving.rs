@@ -132,6 +132,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// tx.publish(b"hello", 7)?;
     /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (7, b"hello".to_vec()));
+    /// tx.publish(&[1; 100], 7)?;
+    /// let (meta, message) = rx.recv_owned_with_meta(Deadline::NEVER)?;
+    /// assert_eq!((meta.frames, message.len()), (2, 100));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recv_owned(&mut self, deadline: Deadline) -> Result<(u8, Vec<u8>), RecvError> {
@@ -147,17 +150,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&[1; 100], 7)?;
-    /// let (meta, message) = rx.recv_owned_with_meta(Deadline::NEVER)?;
-    /// assert_eq!((meta.frames, message.len()), (2, 100));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`recv_owned`](Self::recv_owned).
     pub fn recv_owned_with_meta(
         &mut self,
         deadline: Deadline,

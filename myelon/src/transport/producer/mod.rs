@@ -30,6 +30,12 @@ use super::place::RingPlace;
 /// let mut tx = FramedTransportProducer::<FixedFrame<1024>>::create(&name, 64)?;
 /// let mut rx = FramedTransportConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
 /// tx.send(b"hello", 7, Deadline::NEVER)?;
+/// let last = tx.publish(&vec![0; tx.frame_limit() + 1], 8)?; // two frames
+/// assert_eq!((last, tx.last_published_sequence(), tx.depth()), (2, 2, 64));
+/// assert!(!tx.ring().is_consumed(last));
+/// println!("{:?}", tx.counters());
+/// tx.close()?;
+///
 /// let message = rx.recv(Deadline::NEVER)?;
 /// assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -227,18 +233,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// assert!(!tx.discover_consumer_id("reader"));
-    /// let builder = ring.builder().with_consumer_id("reader");
-    /// let _reader = FramedTransportConsumer::from_builder(builder)?;
-    /// assert!(tx.discover_consumer_id("reader"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`discover_consumers`](Self::discover_consumers).
     pub fn discover_consumer_id(&mut self, id: &str) -> bool {
         self.ring.discover_consumer_id(id)
     }
@@ -275,22 +270,6 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
 
     /// The ring, for the queries of layer 0: which consumers hold it, which are attached, whether a sequence
     /// was consumed.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// while tx.try_publish(b"hello", 7).is_ok() {}
-    /// let blocked = tx.ring().blocked_on().expect("it is full");
-    /// println!("{blocked}");
-    /// let last = tx.last_published_sequence();
-    /// assert!(!tx.ring().is_consumed(last));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn ring(&mut self) -> &mut Producer<F, B> {
         &mut self.ring
     }
@@ -324,60 +303,16 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
 
     /// This producer's counters as they are now. If they are attached to a file, the file is brought up to
     /// date.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// use myelon::CounterId;
-    ///
-    /// tx.publish(&[7; 100], 1)?; // two frames
-    /// let counters = tx.counters();
-    /// let value = |id: CounterId| counters.iter().find(|it| it.id == id).map(|it| it.value);
-    /// assert_eq!(value(CounterId::FRAMES_PUBLISHED), Some(2));
-    /// assert_eq!(value(CounterId::FRAMES_FRAGMENTED), Some(1));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.ring.counters()
     }
 
     /// The sequence of the last frame that was published.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// assert_eq!(tx.last_published_sequence(), -1);
-    /// tx.publish(&[7; 100], 1)?; // two frames
-    /// assert_eq!(tx.last_published_sequence(), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn last_published_sequence(&self) -> Sequence {
         self.ring.last_published_sequence()
     }
 
     /// Number of frames that the ring holds.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// assert_eq!(tx.depth(), 8);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn depth(&self) -> usize {
         self.ring.capacity()
     }
@@ -387,21 +322,6 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](super::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(b"the last one", 7)?;
-    /// tx.close()?;
-    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"the last one");
-    /// assert_eq!(rx.try_recv().unwrap_err(), myelon::RecvError::Closed);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn close(self) -> MultiProcessResult<CloseReport> {
         self.ring.close()
     }

@@ -15,19 +15,6 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Errors
     ///
     /// As [`send`](Self::send), except the time-out.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(b"hello", 7)?;
-    /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (7, b"hello".to_vec()));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline(always)]
     pub fn publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
         self.send(message, kind, Deadline::NEVER)
@@ -242,19 +229,6 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     }
 
     /// The longest message that takes one frame, in bytes.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::Deadline;
-    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// assert_eq!(tx.frame_limit(), 64);
-    /// assert_eq!(tx.stamp_send_times(true).frame_limit(), 56);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn frame_limit(&self) -> usize {
         let time = if self.is_timed { TIME_BYTES } else { 0 };
         F::PAYLOAD_BYTES.saturating_sub(time)

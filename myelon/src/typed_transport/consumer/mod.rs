@@ -38,6 +38,8 @@ use crate::transport::{
 /// assert!(error.to_string().starts_with("a message of kind 9 and 18 bytes was dropped"));
 /// let (kind, pair) = rx.recv::<Bincode<(u32, u32)>>(Deadline::NEVER)?;
 /// assert_eq!((kind, pair.into_inner()), (1, (1, 2)));
+/// println!("{:?}, {:?}", rx.raw().received(), rx.counters());
+/// rx.detach()?;
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -74,18 +76,6 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::transport::FixedFrame;
-    /// use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
-    ///
-    /// # let name = &myelon::portable_shm_segment_name("doc");
-    /// let _tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?;
-    /// let rx = TypedConsumer::<FixedFrame<64>>::attach(name, 8, MyelonWaitStrategy::Block)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn attach(
         place: impl RingPlace<B>,
         depth: usize,
@@ -197,46 +187,12 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
 
     /// This consumer's counters as they are now. If they are attached to a file, the file is brought up to
     /// date.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Bincode(7_u64), 1)?;
-    /// rx.recv::<Bincode<u64>>(Deadline::NEVER)?;
-    /// let counters = rx.counters();
-    /// assert!(counters.iter().any(|it| it.id.get() == 0x34 && it.value == 1), "one decoded");
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         self.show();
         self.raw.counters()
     }
 
     /// The framed transport that carries the messages.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// rx.raw().limit_message_bytes(1 << 20);
-    /// assert_eq!(rx.raw().received().messages, 0);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn raw(&mut self) -> &mut FramedTransportConsumer<F, B> {
         &mut self.raw
     }
@@ -268,20 +224,6 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// let builder = || ring.builder().with_consumer_id("reader");
-    /// TypedConsumer::from_builder(builder())?.detach()?;
-    /// assert!(tx.raw().discover_consumer_id("reader"), "its place is kept");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn detach(self) -> MultiProcessResult<()> {
         self.raw.detach()
     }

@@ -14,26 +14,6 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # Errors
     ///
     /// [`TypedRecvError::Decode`] for a message that is no `T`: it is consumed. [`TypedRecvError::Recv`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// use myelon::TypedRecvError;
-    ///
-    /// tx.publish_raw(b"", 1)?; // not a number
-    /// tx.publish(&Bincode(7_u64), 1)?;
-    /// assert!(matches!(rx.recv::<Bincode<u64>>(Deadline::NEVER), Err(TypedRecvError::Decode(_))));
-    /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(7_u64)));
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn recv<T: Codec>(&mut self, deadline: Deadline) -> Result<(u8, T), TypedRecvError> {
         let message = match self.raw.recv(deadline) {

@@ -19,7 +19,7 @@ pub(crate) struct Books {
 /// Events that are published together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
-    writer: u64,
+    pub(crate) writer: u64,
     first: Sequence,
     len: u64,
     is_wrong: bool,
@@ -75,8 +75,8 @@ impl Books {
     }
 }
 
-/// A consumer's sightings: `log=PATH`. With `wrong=late` the consumer releases events of `recv` before it
-/// writes them down; with `wrong=skip` it leaves one out. Both are controls, which a checker must notice.
+/// A consumer's sightings: `log=PATH`. With `wrong=late` the consumer releases what it leases before it
+/// writes it down; with `wrong=skip` it leaves one out. Both are controls, which a checker must notice.
 #[derive(Debug, Default)]
 pub(crate) struct Sightings {
     ledger: Option<Ledger>,
@@ -110,16 +110,21 @@ impl Sightings {
         sequence: Sequence,
         record: &Record,
     ) -> Result<(), Failure> {
-        let skipped = core::mem::replace(&mut self.skips, false);
-        if let Some(ledger) = self.ledger.as_mut().filter(|_| !skipped) {
-            let record = *record;
-            ledger.enter(&Entry::Saw { sequence, record });
-        }
+        self.write_down(sequence, record);
         tally.add(sequence, record).map_err(|text| Failure {
             kind: String::from("Wrong"),
             before: String::new(),
             text,
         })
+    }
+
+    /// Called before the event or the message is released.
+    pub(crate) fn write_down(&mut self, sequence: Sequence, record: &Record) {
+        let skipped = core::mem::replace(&mut self.skips, false);
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| !skipped) {
+            let record = *record;
+            ledger.enter(&Entry::Saw { sequence, record });
+        }
     }
 
     /// The events before `next` were missed, as an observer may miss events.

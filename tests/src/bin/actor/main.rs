@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use disruptor_mp::{
-    AutoConsumer, AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, MmapProducer,
-    MmapTransportLayout, Observer, Producer, build_shared_single_producer,
+    AutoConsumer, AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, MmapTransportLayout,
+    Observer, Producer,
 };
+use myelon::transport::RingPlace;
 use myelon_tests::{Record, Tally};
 
 mod answers;
@@ -20,6 +21,7 @@ mod fork;
 mod held_back;
 mod hot;
 mod many;
+mod messages;
 mod moving;
 mod observing;
 mod options;
@@ -35,9 +37,11 @@ mod told;
 use answers::{Answer, Failure, kind_of, next_line, reply};
 use books::{Books, Sightings};
 use many::Waits;
+use messages::Messages;
 use options::Words;
 
-/// A process with at most one producer, one consumer and one observer.
+/// A process with at most one producer, one consumer and one observer of events, and one producer and one consumer of
+/// messages.
 struct Actor<B> {
     builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B> + Sync>,
     directory: String,
@@ -48,6 +52,7 @@ struct Actor<B> {
     sightings: Sightings,
     strangers: Option<descriptors::Strangers>,
     handler: Option<AutoConsumer>,
+    messages: Messages<B>,
 }
 
 fn main() {
@@ -58,22 +63,22 @@ fn main() {
     };
     let (directory, name) = (directory.clone(), name.clone());
     if backend == "shm" {
-        let builder = move |capacity| build_shared_single_producer(&name, capacity);
-        Actor::new(Box::new(builder), directory).run();
+        Actor::at(name, directory).run();
     } else {
         let layout = MmapTransportLayout::new(&directory, name);
-        let builder = move |capacity| MmapProducer::builder(&layout, capacity);
-        Actor::new(Box::new(builder), directory).run();
+        Actor::at(layout, directory).run();
     }
 }
 
 impl<B: 'static> Actor<B> {
-    fn new(
-        builder: Box<dyn Fn(usize) -> DisruptorBuilder<Record, B> + Sync>,
-        directory: String,
-    ) -> Self {
+    fn at<P: Clone + Sync + 'static>(place: P, directory: String) -> Self
+    where
+        for<'a> &'a P: RingPlace<B>,
+    {
+        let of_messages = place.clone();
         Self {
-            builder,
+            builder: Box::new(move |capacity| place.builder(capacity)),
+            messages: Messages::new(move |depth| of_messages.builder(depth)),
             directory,
             tx: None,
             rx: None,
@@ -93,6 +98,9 @@ impl<B: 'static> Actor<B> {
     }
 
     fn answer(&mut self, words: &Words<'_>) -> Answer {
+        if let Some(verb) = words.verb.strip_prefix("message-") {
+            return self.messages.answer(verb, words);
+        }
         match words.verb {
             "produce" => self.produce(words),
             "consume" => self.consume(words),

@@ -14,7 +14,7 @@ use crate::told::{Progress, SLICE, is_told};
 use crate::{Answer, Failure, reply};
 
 /// How long a planted fault leaves a gap that a death then reveals.
-const WRONG_PAUSE: Duration = Duration::from_micros(500);
+pub(crate) const WRONG_PAUSE: Duration = Duration::from_micros(500);
 
 /// `pour max=8 seed=1`: publishes batches of 1 to `max` events until the next line arrives.
 ///

@@ -58,10 +58,7 @@ impl Stage {
                 .collect();
             let seats = self.seats.iter().filter(|seat| seat.ring == ring);
             let readers: Vec<_> = seats.map(|seat| self.reader(seat)).collect();
-            let summary = check(&producers, &readers).map_err(|faults| faults.join("; "))?;
-            sum.events += summary.events;
-            sum.sightings += summary.sightings;
-            sum.repeated += summary.repeated;
+            sum += check(&producers, &readers).map_err(|faults| faults.join("; "))?;
         }
         match sum.events {
             0 => Err(String::from("nobody saw anything")),

@@ -1,35 +1,21 @@
-//! The framer: an actor that sends and receives messages over a ring of frames. Its test controls it with one
-//! line of input at a time.
-//!
-//! It is started as `framer shm|mmap DIRECTORY NAME`, and answers as `actor` does.
+//! Messages over a ring of frames: `message-produce`, `message-consume`, and what these endpoints do.
 
-use std::path::Path;
-use std::time::Duration;
-
-use disruptor_mp::{
-    Deadline, DisruptorBuilder, MmapProducer, MmapTransportLayout, RecvError, SendError, Sequence,
-    build_shared_single_producer,
-};
+use disruptor_mp::{Deadline, DisruptorBuilder, RecvError, SendError, Sequence};
 use myelon::transport::{
     FramedTransportConsumer, FramedTransportProducer, ReassemblyBuffer, TransportError,
 };
+use myelon_tests::Record;
 use myelon_tests::frames::judge::How;
 use myelon_tests::frames::{FRAME_BYTES, Frame, LEN_MIN, identify, message};
-use myelon_tests::{Entry, Ledger, Record};
 
-#[path = "../actor/answers.rs"]
-mod answers;
-#[path = "../actor/options.rs"]
-mod options;
-#[path = "../actor/told.rs"]
-mod told;
+use crate::books::{Books, Sightings};
+use crate::options::{self, Words};
+use crate::storm::WRONG_PAUSE;
+use crate::told::{Progress, SLICE, is_told};
+use crate::{Answer, Failure, kind_of, reply};
 
-use answers::{Answer, Failure, kind_of, next_line, reply};
-use options::Words;
-use told::{Progress, SLICE, is_told};
-
-/// A process with at most one producer and one consumer.
-struct Framer<B> {
+/// At most one producer and one consumer of messages.
+pub(crate) struct Messages<B> {
     builder: Box<dyn Fn(usize) -> DisruptorBuilder<Frame, B>>,
     tx: Option<Sender<B>>,
     rx: Option<Receiver<B>>,
@@ -38,164 +24,141 @@ struct Framer<B> {
 /// A producer with a ledger.
 struct Sender<B> {
     tx: FramedTransportProducer<Frame, B>,
-    ledger: Ledger,
-    writer: u64,
+    books: Books,
     /// The next message's number.
     number: u64,
-    is_wrong: bool,
 }
 
 /// A consumer with a ledger.
 struct Receiver<B> {
     rx: FramedTransportConsumer<Frame, B>,
     buffer: ReassemblyBuffer,
-    sightings: Sightings,
+    seen: Seen,
 }
 
 /// The messages that a consumer has seen.
-struct Sightings {
-    ledger: Ledger,
+struct Seen {
+    sightings: Sightings,
     count: u64,
     /// A description of the first fault in a message.
     fault: Option<String>,
-    is_late: bool,
 }
 
-fn main() {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).expect("prctl");
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let [backend, directory, name] = &words[..] else {
-        panic!("framer shm|mmap DIRECTORY NAME");
-    };
-    let name = name.clone();
-    if backend == "shm" {
-        Framer::run(move |capacity| build_shared_single_producer(&name, capacity));
-    } else {
-        let layout = MmapTransportLayout::new(directory, name);
-        Framer::run(move |capacity| MmapProducer::builder(&layout, capacity));
-    }
-}
-
-impl<B> Framer<B> {
-    fn run(builder: impl Fn(usize) -> DisruptorBuilder<Frame, B> + 'static) {
-        let mut framer = Self {
+impl<B> Messages<B> {
+    pub(crate) fn new(builder: impl Fn(usize) -> DisruptorBuilder<Frame, B> + 'static) -> Self {
+        Self {
             builder: Box::new(builder),
             tx: None,
             rx: None,
-        };
-        while let Some(line) = next_line() {
-            reply(&framer.answer(&Words::parse(&line)));
         }
     }
 
-    fn answer(&mut self, words: &Words<'_>) -> Answer {
-        match words.verb {
-            "produce" => self.produce(words),
-            "consume" => self.consume(words),
-            "send" => self.tx.as_mut().expect("a producer").send_all(words),
-            "pour" => self.tx.as_mut().expect("a producer").pour(words),
-            "recv" => self.rx.as_mut().expect("a consumer").recv(words),
-            "follow" => self.rx.as_mut().expect("a consumer").follow(words),
-            "close" => {
-                let tx = self.tx.take().expect("a producer").tx;
-                Ok(tx.close().map(|_| String::new())?)
-            }
+    /// Answers a line whose verb is `message-` and this one.
+    pub(crate) fn answer(&mut self, verb: &str, words: &Words<'_>) -> Answer {
+        match verb {
+            "produce" => self.produce(words).map_err(told),
+            "consume" => self.consume(words).map_err(told),
+            "send" => self.tx().send_all(words),
+            "pour" => self.tx().pour(words),
+            "recv" => self.rx().recv(words),
+            "follow" => self.rx().follow(words),
             "drop-rx" => {
                 self.rx = None;
                 Ok(String::new())
             }
-            #[cfg(debug_assertions)]
-            "arm" => {
-                disruptor_mp::arm_fail_points(words.word("at"));
-                Ok(String::new())
-            }
-            #[cfg(debug_assertions)]
-            "fired" => Ok(format!("fired={}", disruptor_mp::fail_points_fired())),
-            other => panic!("no such verb: {other}"),
+            "close" => Ok(self
+                .tx
+                .take()
+                .expect("a producer")
+                .tx
+                .close()
+                .map(|_| String::new())?),
+            other => panic!("no such verb: message-{other}"),
         }
     }
 
-    fn produce(&mut self, words: &Words<'_>) -> Answer {
+    fn tx(&mut self) -> &mut Sender<B> {
+        self.tx.as_mut().expect("a producer")
+    }
+
+    fn rx(&mut self) -> &mut Receiver<B> {
+        self.rx.as_mut().expect("a consumer")
+    }
+
+    fn produce(&mut self, words: &Words<'_>) -> Result<String, TransportError> {
         let builder = options::for_producer((self.builder)(words.number("cap") as usize), words);
         let tx = FramedTransportProducer::from_builder(builder)?;
         let next = tx.last_published_sequence() + 1;
-        let writer = words.number("writer") as u64;
-        let mut ledger = Ledger::append_to(Path::new(words.word("log")));
-        ledger.enter(&Entry::Began { writer, next });
         self.tx = Some(Sender {
             tx,
-            ledger,
-            writer,
+            books: Books::open(words, next),
             number: 0,
-            is_wrong: words.get("wrong").is_some(),
         });
         Ok(format!("next={next}"))
     }
 
-    fn consume(&mut self, words: &Words<'_>) -> Answer {
+    fn consume(&mut self, words: &Words<'_>) -> Result<String, TransportError> {
         let builder = options::for_consumer((self.builder)(words.number("cap") as usize), words);
-        let mut rx = FramedTransportConsumer::from_builder(builder)?;
-        let next = rx.ring().current_sequence() + 1;
-        let mut ledger = Ledger::append_to(Path::new(words.word("log")));
-        ledger.enter(&Entry::Attached { next });
+        let rx = FramedTransportConsumer::from_builder(builder)?;
+        let next = rx.as_ring().current_sequence() + 1;
         self.rx = Some(Receiver {
             rx,
             buffer: ReassemblyBuffer::new(),
-            sightings: Sightings {
-                ledger,
+            seen: Seen {
+                sightings: Sightings::open(words, next),
                 count: 0,
                 fault: None,
-                is_late: words.get("wrong").is_some(),
             },
         });
         Ok(format!("next={next}"))
     }
 }
 
+/// An error of the ring is told as the same error of a ring of events is.
+fn told(error: TransportError) -> Failure {
+    match error {
+        TransportError::Ring(error) => error.into(),
+        error => error.into(),
+    }
+}
+
 impl<B> Sender<B> {
     /// Sends the next message, and writes down the result.
-    fn send(&mut self, len: usize, deadline: Deadline) -> Result<Sequence, TransportError> {
-        let (writer, number) = (self.writer, self.number);
-        let first = number as Sequence;
-        let len_word = len as u64;
+    fn send(
+        &mut self,
+        len: usize,
+        deadline: Deadline,
+        is_early: bool,
+    ) -> Result<Sequence, TransportError> {
+        let number = self.number;
         self.number += 1;
-        self.ledger.enter(&Entry::Intends {
-            writer,
-            first,
-            len: len_word,
-        });
-        if self.is_wrong {
-            // a control: acknowledged before it is sent
-            self.ledger.enter(&Entry::Published {
-                writer,
-                last: first,
-            });
-            std::thread::sleep(Duration::from_micros(500));
+        let writer = self.books.intend(number as Sequence, len as u64).writer;
+        if is_early {
+            self.books.acknowledge(number as Sequence);
+            std::thread::sleep(WRONG_PAUSE);
         }
-        let last = self
-            .tx
-            .send(&message(writer, number, len), number as u8, deadline)?;
-        if !self.is_wrong {
-            self.ledger.enter(&Entry::Published {
-                writer,
-                last: first,
-            });
+        let bytes = message(writer, number, len);
+        let last = self.tx.send(&bytes, number as u8, deadline)?;
+        if !is_early {
+            self.books.acknowledge(number as Sequence);
         }
         Ok(last)
     }
 
-    /// `send n=3 len=100`
+    /// `message-send n=3 len=100`
     fn send_all(&mut self, words: &Words<'_>) -> Answer {
         let mut last = -1;
         for _ in 0..words.number_or("n", 1) {
-            last = self.send(words.number("len") as usize, words.deadline())?;
+            last = self.send(words.number("len") as usize, words.deadline(), false)?;
         }
         Ok(format!("last={last}"))
     }
 
-    /// `pour seed=1`: sends messages of all sizes until the next line arrives. Now and then it gives up a message.
+    /// `message-pour seed=1`: sends messages of all sizes until the next line arrives. Now and then it gives up
+    /// a message. `wrong=early` acknowledges a message before it is sent.
     fn pour(&mut self, words: &Words<'_>) -> Answer {
         reply(&Ok(String::from("pouring")));
+        let is_early = words.get("wrong") == Some("early");
         let mut random = fastrand::Rng::with_seed(words.number("seed") as u64);
         let mut progress = Progress::new(words);
         let mut unsent = 0;
@@ -207,7 +170,7 @@ impl<B> Sender<B> {
                 _ => FRAME_BYTES * 4,
             };
             let len = random.usize(LEN_MIN..=most);
-            match self.send(len, Deadline::after(SLICE)) {
+            match self.send(len, Deadline::after(SLICE), is_early) {
                 Ok(_) => progress.made(),
                 Err(TransportError::Send(SendError::Timeout { blocked_on })) => {
                     unsent += 1;
@@ -220,14 +183,13 @@ impl<B> Sender<B> {
     }
 }
 
-impl Sightings {
+impl Seen {
     /// Called before the message is released.
     fn see(&mut self, kind: u8, first: Sequence, bytes: &[u8]) {
         match identify(kind, bytes) {
             Ok((writer, number)) => {
                 let record = Record::by(writer, number as Sequence, (number as Sequence, 1));
-                let sequence = first;
-                self.ledger.enter(&Entry::Saw { sequence, record });
+                self.sightings.write_down(first, &record);
                 self.count += 1;
             }
             Err(fault) => self.fault = Some(fault),
@@ -238,35 +200,35 @@ impl Sightings {
 impl<B> Receiver<B> {
     /// Receives once: one message, or all that are available.
     fn take(&mut self, how: How, deadline: Deadline) -> Result<(), RecvError> {
-        let sightings = &mut self.sightings;
+        let seen = &mut self.seen;
         match how {
             How::Leases => {
                 let message = self.rx.recv(deadline)?;
                 let (meta, kind) = (message.meta(), message.kind());
-                if sightings.is_late {
+                if seen.sightings.are_late() {
                     let bytes = message.to_vec();
                     drop(message);
-                    std::thread::sleep(Duration::from_micros(500));
-                    sightings.see(kind, meta.first_sequence, &bytes);
+                    std::thread::sleep(WRONG_PAUSE);
+                    seen.see(kind, meta.first_sequence, &bytes);
                 } else {
-                    sightings.see(kind, meta.first_sequence, &message);
+                    seen.see(kind, meta.first_sequence, &message);
                 }
             }
             How::Buffer => {
                 self.rx
                     .recv_leased(&mut self.buffer, deadline, |meta, bytes| {
-                        sightings.see(meta.kind, meta.first_sequence, bytes);
+                        seen.see(meta.kind, meta.first_sequence, bytes);
                     })?;
             }
             How::Vectors => {
                 let (meta, bytes) = self.rx.recv_owned_with_meta(deadline)?;
-                sightings.see(meta.kind, meta.first_sequence, &bytes);
+                seen.see(meta.kind, meta.first_sequence, &bytes);
             }
             How::Batches => {
                 let count = self
                     .rx
                     .process_available_messages_with_meta(|meta, bytes| {
-                        sightings.see(meta.kind, meta.first_sequence, bytes);
+                        seen.see(meta.kind, meta.first_sequence, bytes);
                     })?;
                 if count == 0 {
                     // waits for a message, and leaves it for the next batch
@@ -282,9 +244,9 @@ impl<B> Receiver<B> {
         let received = self.rx.received();
         let tally = format!(
             "end={end} count={} truncated={} malformed={} orphans={}",
-            self.sightings.count, received.truncated, received.malformed, received.orphans
+            self.seen.count, received.truncated, received.malformed, received.orphans
         );
-        match &self.sightings.fault {
+        match &self.seen.fault {
             None if received.malformed == 0 => Ok(tally),
             fault => Err(Failure {
                 kind: String::from("Wrong"),
@@ -294,10 +256,10 @@ impl<B> Receiver<B> {
         }
     }
 
-    /// `recv n=3 how=leases`
+    /// `message-recv n=3 how=leases`
     fn recv(&mut self, words: &Words<'_>) -> Answer {
-        let wanted = self.sightings.count + words.number("n") as u64;
-        while self.sightings.count < wanted {
+        let wanted = self.seen.count + words.number("n") as u64;
+        while self.seen.count < wanted {
             match self.take(how(words), words.deadline()) {
                 Ok(()) => {}
                 Err(error) => return self.tally(&kind_of(&error)),
@@ -306,8 +268,8 @@ impl<B> Receiver<B> {
         self.tally("Enough")
     }
 
-    /// `follow how=leases`: receives through every death of a producer, until the ring is closed and drained or
-    /// the next line arrives.
+    /// `message-follow how=leases`: receives through every death of a producer, until the ring is closed and
+    /// drained or the next line arrives.
     fn follow(&mut self, words: &Words<'_>) -> Answer {
         reply(&Ok(String::from("following")));
         let mut progress = Progress::new(words);
@@ -321,10 +283,10 @@ impl<B> Receiver<B> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            if self.sightings.fault.is_some() {
+            if self.seen.fault.is_some() {
                 break;
             }
-            if core::mem::replace(&mut count, self.sightings.count) < self.sightings.count {
+            if core::mem::replace(&mut count, self.seen.count) < self.seen.count {
                 progress.made();
             }
         }
