@@ -21,7 +21,7 @@ use crate::handles::diagnosis::{self, RingState};
 use crate::handles::guards::Lease;
 use crate::handles::kinds::SharedMemory;
 use crate::layout::control::{ConsumerId, MAX_ID_BYTES};
-use crate::observability::ConsumerCounters;
+use crate::observability::{EndpointCounters, Role};
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::lines;
 use crate::region::MemoryReport;
@@ -123,7 +123,7 @@ pub struct Consumer<E: Event, B = SharedMemory> {
     suspicion: Arc<AtomicBool>,
     /// How many events are in doubt, and where this consumer continues once it has been told (R17).
     untold: Option<(u64, Sequence)>,
-    pub(crate) counters: ConsumerCounters,
+    pub(crate) counters: EndpointCounters,
     backing: PhantomData<fn() -> B>,
 }
 
@@ -166,7 +166,7 @@ impl<E: Event, B> Consumer<E, B> {
             missed: -1,
             suspicion: Arc::default(),
             untold,
-            counters: ConsumerCounters::new(next, size_of::<E>()),
+            counters: EndpointCounters::new(Role::Consumer, next, size_of::<E>()),
             backing: PhantomData,
         }
     }

@@ -25,7 +25,7 @@ use crate::event::Event;
 use crate::handles::guards::Claim;
 use crate::handles::kinds::SharedMemory;
 use crate::liveness::watch::Liveness;
-use crate::observability::ProducerCounters;
+use crate::observability::{EndpointCounters, Role};
 use crate::protocol::expect::Expectation;
 use crate::protocol::observe;
 use crate::protocol::publish::ProducerCore;
@@ -117,7 +117,7 @@ pub struct Producer<E: Event, B = SharedMemory> {
     /// When a call that never waits next checks liveness while the ring is full.
     next_look: Option<Instant>,
     pub(crate) liveness: Liveness,
-    pub(crate) counters: ProducerCounters,
+    pub(crate) counters: EndpointCounters,
     disk: syncing::Disk,
     ending: Ending,
     has_ended: bool,
@@ -192,7 +192,7 @@ impl<E: Event, B> Producer<E, B> {
             segment,
             stalled: None,
             next_look: None,
-            counters: ProducerCounters::new(start.next, size_of::<E>()),
+            counters: EndpointCounters::new(Role::Producer, start.next, size_of::<E>()),
             disk: syncing::Disk::new(start.floor),
             ending: Ending::Close,
             has_ended: false,
