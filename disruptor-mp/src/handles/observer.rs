@@ -24,7 +24,8 @@ use crate::sync::Ordering;
 use crate::waiting::cancel::Watch;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::participants::Participants;
-use crate::waiting::{Habits, Pause, Waiter};
+use crate::waiting::wait_loop::{Awaited, wait};
+use crate::waiting::{Habits, Waiter};
 
 /// An observer of a ring in shared memory.
 ///
@@ -225,37 +226,22 @@ impl<E: Event, B> Observer<E, B> {
     /// As [`try_recv`](Self::try_recv), and [`RecvError::ProducerDead`], [`RecvError::Cancelled`],
     /// [`RecvError::Timeout`].
     pub fn recv(&mut self, deadline: Deadline) -> Result<(Sequence, E), RecvError> {
-        if let Some(seen) = self.try_recv()? {
-            return Ok(seen);
+        match self.try_recv()? {
+            Some(seen) => Ok(seen),
+            None => self.wait_for_event(deadline),
         }
+    }
+
+    /// Waits for the next event.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_event(&mut self, deadline: Deadline) -> Result<(Sequence, E), RecvError> {
         let participants = Participants::of(self.segment.control(), 1);
         let strategy = self.habits.strategy;
         let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
-        loop {
-            if self.habits.are_cancelled() {
-                return Err(RecvError::Cancelled);
-            }
-            let pause = waiter.pause();
-            match pause {
-                Pause::Again | Pause::TimedOut => {}
-                Pause::LookAround => self.look_around()?,
-                Pause::Sleep(longest) if !self.segment.region().is_writable() => {
-                    clock::sleep(longest.min(POLL_INTERVAL));
-                }
-                Pause::Sleep(longest) => {
-                    let control = self.segment.view.control();
-                    let wake = sleep::sleep_until_event(control, ANY_BIT, longest, || {
-                        self.has_news() || self.habits.are_cancelled()
-                    });
-                    self.habits.learn(wake);
-                }
-            }
-            if let Some(seen) = self.try_recv()? {
-                return Ok(seen);
-            }
-            if pause == Pause::TimedOut {
-                return Err(RecvError::Timeout);
-            }
+        match wait(self, &mut waiter)? {
+            Some(seen) => Ok(seen),
+            None => self.try_recv()?.ok_or(RecvError::Timeout),
         }
     }
 
@@ -266,19 +252,6 @@ impl<E: Event, B> Observer<E, B> {
     /// R11: whether the ring is closed and nothing is left.
     fn is_at_end(&self) -> bool {
         ends::is_at_end(self.segment.view.control(), self.next, || self.is_ready())
-    }
-
-    /// R11: returns an error if the producer is dead and nothing is left, or if this observer has lost its
-    /// locks; none if the system cannot tell.
-    fn look_around(&self) -> Result<(), RecvError> {
-        if self.segment.has_lost_locks() {
-            return Err(RecvError::LockLost);
-        }
-        let (control, locks) = (self.segment.view.control(), self.segment.locks());
-        match ends::is_abandoned(control, locks, || self.is_ready()) {
-            Ok(true) => Err(self.segment.orphaned()),
-            _ => Ok(()),
-        }
     }
 
     /// The next sequence this observer will see.
@@ -303,6 +276,47 @@ impl<E: Event, B> Observer<E, B> {
     /// The ring's name.
     pub fn name(&self) -> &str {
         &self.segment.name
+    }
+}
+
+/// The next event.
+impl<E: Event, B> Awaited for Observer<E, B> {
+    type News = (Sequence, E);
+    type Error = RecvError;
+
+    fn habits_mut(&mut self) -> &mut Habits {
+        &mut self.habits
+    }
+
+    fn cancelled(&self) -> Option<RecvError> {
+        self.habits.are_cancelled().then_some(RecvError::Cancelled)
+    }
+
+    fn poll(&mut self) -> Result<Option<(Sequence, E)>, RecvError> {
+        self.try_recv()
+    }
+
+    /// R11: returns an error if the producer is dead and nothing is left, or if this observer has lost its
+    /// locks; none if the system cannot tell.
+    fn check_liveness(&mut self) -> Result<(), RecvError> {
+        if self.segment.has_lost_locks() {
+            return Err(RecvError::LockLost);
+        }
+        let (control, locks) = (self.segment.view.control(), self.segment.locks());
+        match ends::is_abandoned(control, locks, || self.is_ready()) {
+            Ok(true) => Err(self.segment.orphaned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn sleep(&mut self, longest: Duration) -> Option<Duration> {
+        if !self.segment.region().is_writable() {
+            clock::sleep(longest.min(POLL_INTERVAL));
+            return None;
+        }
+        sleep::sleep_until_event(self.segment.view.control(), ANY_BIT, longest, || {
+            self.has_news() || self.habits.are_cancelled()
+        })
     }
 }
 

@@ -10,9 +10,11 @@ use crate::event::Event;
 use crate::handles::consumer::Consumer;
 use crate::layout::control::Control;
 use crate::protocol::sleep;
+use crate::waiting::check_timer::CheckTimer;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::participants::Participants;
-use crate::waiting::{AutoWaitStrategy, Habits, Pause, Waiter};
+use crate::waiting::wait_loop::{Awaited, wait};
+use crate::waiting::{AutoWaitStrategy, Habits, Waiter};
 
 /// Calls that need not wait between two readings of the clock: a set that never waits reports dead producers, too.
 const CALLS_PER_LOOK: u32 = 16;
@@ -158,7 +160,7 @@ pub struct RingSet<M> {
     calls: u32,
     /// When the next liveness check is due. Kept from wait to wait, as few of a set's many waits last for a
     /// whole interval.
-    next_look: Option<Instant>,
+    timer: CheckTimer,
     /// How many members, counted from the first one, the present liveness check has not reached yet.
     unasked: usize,
 }
@@ -200,7 +202,7 @@ impl<M> Default for RingSet<M> {
             habits: Habits::default(),
             turn: 0,
             calls: 0,
-            next_look: None,
+            timer: CheckTimer::default(),
             unasked: 0,
         }
     }
@@ -288,7 +290,7 @@ impl<M: RingMember> RingSet<M> {
         }
         self.calls = self.calls.wrapping_add(1);
         if self.calls.is_multiple_of(CALLS_PER_LOOK) {
-            self.look_around_if_due();
+            self.check_liveness_if_due();
         }
         if let Some(ready) = self.ask().or_else(|| self.look()) {
             return Ok(ready);
@@ -298,48 +300,28 @@ impl<M: RingMember> RingSet<M> {
             clock::sleep(rest);
             return Err(RecvError::Timeout);
         }
-        self.sleep(deadline)
+        self.wait_for_any(deadline)
     }
 
     /// Waits, as no member has anything to report yet.
-    fn sleep(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
+    #[cold]
+    #[inline(never)]
+    fn wait_for_any(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
         self.habits.liveness_interval = self.interval();
         let participants = self.faces().map(Inner::participants).sum();
         let strategy = self.habits.strategy;
-        let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants)
-            .looking_at(self.next_look);
-        loop {
-            if self.is_cancelled() {
-                return Err(RecvError::Cancelled);
-            }
-            let ready = match waiter.pause() {
-                Pause::Again => self.look(),
-                Pause::LookAround => {
-                    self.look_around(waiter.next_look());
-                    self.look().or_else(|| self.ask())
-                }
-                Pause::TimedOut => {
-                    let ready = self.look();
-                    if ready.is_none() {
-                        self.look_around_if_due();
-                    }
-                    return ready.or_else(|| self.ask()).ok_or(RecvError::Timeout);
-                }
-                Pause::Sleep(longest) => {
-                    let beds: Vec<_> = self.faces().map(Inner::bed).collect();
-                    sleep::sleep_until_any(&beds, longest, || {
-                        self.faces().any(Inner::has_news) || self.is_cancelled()
-                    });
-                    self.habits.learn(None);
-                    self.look()
-                }
-            };
-            if let Some(ready) = ready {
-                // the liveness interval that this wait has begun continues in the next wait
-                self.next_look = waiter.next_look();
-                return Ok(ready);
-            }
+        let mut waiter =
+            Waiter::new(&mut self.habits, strategy, deadline, participants).with_timer(self.timer);
+        if let Some(ready) = wait(self, &mut waiter)? {
+            // the liveness interval that this wait has begun continues in the next wait
+            self.timer = waiter.timer();
+            return Ok(ready);
         }
+        if let Some(ready) = self.look() {
+            return Ok(ready);
+        }
+        self.check_liveness_if_due();
+        self.ask().ok_or(RecvError::Timeout)
     }
 
     /// The first member that has something to report, beginning with the next in turn.
@@ -352,18 +334,17 @@ impl<M: RingMember> RingSet<M> {
         Some(ready)
     }
 
-    /// Begins a liveness check: each member is to be asked whether its producer is dead. The next one is due
-    /// at `next`.
-    fn look_around(&mut self, next: Option<Instant>) {
+    /// Begins a liveness check: each member is to be asked whether its producer is dead.
+    fn begin_check(&mut self, now: Instant) {
         self.unasked = self.members.len();
-        self.next_look = next;
+        self.timer.restart(now, self.interval());
     }
 
     /// Begins a liveness check if one is due, or if there has been none.
-    fn look_around_if_due(&mut self) {
+    fn check_liveness_if_due(&mut self) {
         let now = clock::now();
-        if self.next_look.is_none_or(|due| now >= due) {
-            self.look_around(Some(now + self.interval()));
+        if self.timer.left(now, Duration::ZERO).is_zero() {
+            self.begin_check(now);
         }
     }
 
@@ -396,6 +377,38 @@ impl<M: RingMember> RingSet<M> {
 
     fn is_cancelled(&self) -> bool {
         self.faces().any(|member| member.habits().are_cancelled())
+    }
+}
+
+/// The first member that has something to report.
+impl<M: RingMember> Awaited for RingSet<M> {
+    type News = usize;
+    type Error = RecvError;
+
+    fn habits_mut(&mut self) -> &mut Habits {
+        &mut self.habits
+    }
+
+    fn cancelled(&self) -> Option<RecvError> {
+        self.is_cancelled().then_some(RecvError::Cancelled)
+    }
+
+    fn poll(&mut self) -> Result<Option<usize>, RecvError> {
+        // nobody is left to ask unless a liveness check has just begun
+        Ok(self.look().or_else(|| self.ask()))
+    }
+
+    fn check_liveness(&mut self) -> Result<(), RecvError> {
+        self.begin_check(clock::now());
+        Ok(())
+    }
+
+    fn sleep(&mut self, longest: Duration) -> Option<Duration> {
+        let beds: Vec<_> = self.faces().map(Inner::bed).collect();
+        sleep::sleep_until_any(&beds, longest, || {
+            self.faces().any(Inner::has_news) || self.is_cancelled()
+        });
+        None
     }
 }
 

@@ -9,120 +9,67 @@ use super::{CounterId, CounterSnapshot, CountersError, CountersFile};
 use crate::Sequence;
 
 /// The ids that every producer counts.
-pub(crate) const OF_PRODUCERS: [CounterId; 5] = between(0x10, 0x20);
+const OF_PRODUCERS: [CounterId; 5] = between(0x10, 0x20);
 /// The ids that every consumer counts.
-pub(crate) const OF_CONSUMERS: [CounterId; 6] = between(0x20, 0x30);
+const OF_CONSUMERS: [CounterId; 6] = between(0x20, 0x30);
 
-/// A producer's counters.
+/// The kind of an endpoint, which decides what its counters are called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role {
+    Producer,
+    Consumer,
+}
+
+impl Role {
+    fn ids(self) -> &'static [CounterId] {
+        match self {
+            Self::Producer => &OF_PRODUCERS,
+            Self::Consumer => &OF_CONSUMERS,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// An endpoint's counters.
 #[derive(Debug)]
-pub(crate) struct ProducerCounters {
+pub(crate) struct EndpointCounters {
+    role: Role,
     first: Sequence,
     event_bytes: u64,
-    full: u64,
+    /// Events that found the ring full, or polls that found it empty.
+    in_vain: u64,
     /// The sequence of the last event that was counted as having found the ring full.
     full_at: Sequence,
     parks: u64,
-    pub(crate) above: Above,
-    pub(crate) copies: Copies,
-}
-
-/// A consumer's counters.
-#[derive(Debug)]
-pub(crate) struct ConsumerCounters {
-    first: Sequence,
-    event_bytes: u64,
-    empty: u64,
-    parks: u64,
     lag_max: u64,
-    pub(crate) above: Above,
-    pub(crate) copies: Copies,
+    above: Above,
+    copies: Copies,
 }
 
 /// The counters that a layer above keeps at an endpoint.
-#[derive(Debug, Default)]
-pub(crate) struct Above(Vec<(CounterId, u64)>);
-
-impl Above {
-    pub(crate) fn set(&mut self, id: CounterId, value: u64) {
-        match self.0.iter_mut().find(|(counted, _)| *counted == id) {
-            Some((_, counter)) => *counter = value,
-            None => self.0.push((id, value)),
-        }
-    }
-
-    fn get(&self, id: CounterId) -> u64 {
-        let counter = self.0.iter().find(|(counted, _)| *counted == id);
-        counter.map_or(0, |(_, value)| *value)
-    }
-
-    /// All ids that the endpoint counts.
-    pub(crate) fn join(&self, own: &[CounterId]) -> Vec<CounterId> {
-        own.iter()
-            .copied()
-            .chain(self.0.iter().map(|(id, _)| *id))
-            .collect()
-    }
-}
+type Above = Vec<(CounterId, u64)>;
 
 /// The slots of a counters file that an endpoint keeps up to date.
-pub(crate) type Copies = Vec<(CounterId, Slot)>;
+type Copies = Vec<(CounterId, Slot)>;
 
-impl ProducerCounters {
-    /// `next` is the first sequence that this producer will publish.
-    pub(crate) fn new(next: Sequence, event_bytes: usize) -> Self {
+impl EndpointCounters {
+    /// `next` is the first sequence that this endpoint will publish or read.
+    pub(crate) fn new(role: Role, next: Sequence, event_bytes: usize) -> Self {
         Self {
+            role,
             first: next,
             event_bytes: event_bytes as u64,
-            full: 0,
+            in_vain: 0,
             full_at: Sequence::MIN,
             parks: 0,
-            above: Above::default(),
-            copies: Vec::new(),
-        }
-    }
-
-    /// Counts that the event `next` found the ring full: once, however often that happens.
-    pub(crate) fn count_full(&mut self, next: Sequence) {
-        if self.full_at != next {
-            self.full_at = next;
-            self.full += 1;
-        }
-    }
-
-    pub(crate) fn count_parks(&mut self, parks: u64) {
-        self.parks += parks;
-    }
-
-    /// Copies every counter to its slot.
-    pub(crate) fn bring_up_to_date(&mut self, next: Sequence) {
-        for (id, slot) in &self.copies {
-            slot.set(self.value(*id, next));
-        }
-    }
-
-    pub(crate) fn value(&self, id: CounterId, next: Sequence) -> u64 {
-        let events = next.wrapping_sub(self.first) as u64;
-        match id {
-            // in a ring of frames, each event is one frame
-            CounterId::EVENTS_PUBLISHED | CounterId::FRAMES_PUBLISHED => events,
-            CounterId::BYTES_PUBLISHED => events.wrapping_mul(self.event_bytes),
-            CounterId::PRODUCER_FULL_EVENTS => self.full,
-            CounterId::PRODUCER_PARKS | CounterId::PRODUCER_UNPARKS => self.parks,
-            _ => self.above.get(id),
-        }
-    }
-}
-
-impl ConsumerCounters {
-    /// `next` is the first sequence that this consumer will read.
-    pub(crate) fn new(next: Sequence, event_bytes: usize) -> Self {
-        Self {
-            first: next,
-            event_bytes: event_bytes as u64,
-            empty: 0,
-            parks: 0,
             lag_max: 0,
-            above: Above::default(),
+            above: Vec::new(),
             copies: Vec::new(),
         }
     }
@@ -132,8 +79,17 @@ impl ConsumerCounters {
         self.first = next;
     }
 
+    /// Counts that the event `next` found the ring full: once, however often that happens.
+    pub(crate) fn count_full(&mut self, next: Sequence) {
+        if self.full_at != next {
+            self.full_at = next;
+            self.in_vain += 1;
+        }
+    }
+
+    /// Counts a poll that found the ring empty.
     pub(crate) fn count_empty(&mut self) {
-        self.empty += 1;
+        self.in_vain += 1;
     }
 
     pub(crate) fn count_parks(&mut self, parks: u64) {
@@ -145,6 +101,14 @@ impl ConsumerCounters {
         self.lag_max = self.lag_max.max(lag.max(0) as u64);
     }
 
+    /// Sets a counter of a layer above.
+    pub(crate) fn set(&mut self, id: CounterId, value: u64) {
+        match self.above.iter_mut().find(|(counted, _)| *counted == id) {
+            Some((_, counter)) => *counter = value,
+            None => self.above.push((id, value)),
+        }
+    }
+
     /// Copies every counter to its slot.
     pub(crate) fn bring_up_to_date(&mut self, next: Sequence) {
         for (id, slot) in &self.copies {
@@ -152,21 +116,60 @@ impl ConsumerCounters {
         }
     }
 
-    pub(crate) fn value(&self, id: CounterId, next: Sequence) -> u64 {
+    /// All ids that the endpoint counts.
+    pub(crate) fn ids(&self) -> Vec<CounterId> {
+        let own = self.role.ids().iter().copied();
+        own.chain(self.above.iter().map(|(id, _)| *id)).collect()
+    }
+
+    fn value(&self, id: CounterId, next: Sequence) -> u64 {
+        use Role::{Consumer, Producer};
         let events = next.wrapping_sub(self.first) as u64;
-        match id {
-            CounterId::EVENTS_CONSUMED => events,
-            CounterId::BYTES_CONSUMED => events.wrapping_mul(self.event_bytes),
-            CounterId::CONSUMER_EMPTY_SPINS => self.empty,
-            CounterId::CONSUMER_PARKS | CounterId::CONSUMER_UNPARKS => self.parks,
-            CounterId::CONSUMER_LAG_MAX => self.lag_max,
-            _ => self.above.get(id),
+        match (self.role, id) {
+            // in a ring of frames, each event is one frame
+            (Producer, CounterId::EVENTS_PUBLISHED | CounterId::FRAMES_PUBLISHED)
+            | (Consumer, CounterId::EVENTS_CONSUMED) => events,
+            (Producer, CounterId::BYTES_PUBLISHED) | (Consumer, CounterId::BYTES_CONSUMED) => {
+                events.wrapping_mul(self.event_bytes)
+            }
+            (Producer, CounterId::PRODUCER_FULL_EVENTS)
+            | (Consumer, CounterId::CONSUMER_EMPTY_SPINS) => self.in_vain,
+            (Producer, CounterId::PRODUCER_PARKS | CounterId::PRODUCER_UNPARKS)
+            | (Consumer, CounterId::CONSUMER_PARKS | CounterId::CONSUMER_UNPARKS) => self.parks,
+            (Consumer, CounterId::CONSUMER_LAG_MAX) => self.lag_max,
+            _ => {
+                let counter = self.above.iter().find(|(counted, _)| *counted == id);
+                counter.map_or(0, |(_, value)| *value)
+            }
         }
+    }
+
+    /// Shows the counters `wanted` in `file`, in place of those that were shown before.
+    pub(crate) fn attach(
+        &mut self,
+        file: &CountersFile,
+        wanted: &[CounterId],
+        label: &str,
+        next: Sequence,
+    ) -> Result<(), CountersError> {
+        self.copies = claim(file, wanted, &self.ids(), self.role.name(), label)?;
+        self.bring_up_to_date(next);
+        Ok(())
+    }
+
+    /// Every counter, as it is now.
+    pub(crate) fn snapshot(&self, label: &str, next: Sequence) -> Vec<CounterSnapshot> {
+        let counter = |id| CounterSnapshot {
+            id,
+            label: label.to_owned(),
+            value: self.value(id, next),
+        };
+        self.ids().into_iter().map(counter).collect()
     }
 }
 
 /// Claims a slot for each id, or none at all.
-pub(crate) fn claim(
+fn claim(
     file: &CountersFile,
     wanted: &[CounterId],
     counted: &[CounterId],
@@ -191,34 +194,19 @@ pub(crate) fn label(text: &str) -> String {
     text[..end].to_owned()
 }
 
-pub(crate) fn snapshot(
-    counted: &[CounterId],
-    label: String,
-    value: impl Fn(CounterId) -> u64,
-) -> Vec<CounterSnapshot> {
-    counted
-        .iter()
-        .map(|id| CounterSnapshot {
-            id: *id,
-            label: label.clone(),
-            value: value(*id),
-        })
-        .collect()
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     #[test]
     fn every_id_of_an_endpoint_has_a_value() {
-        let mut producer = ProducerCounters::new(10, 8);
+        let mut producer = EndpointCounters::new(Role::Producer, 10, 8);
         producer.count_full(12);
         producer.count_full(12);
         producer.count_parks(3);
         let values = OF_PRODUCERS.map(|id| producer.value(id, 15));
         assert_eq!(values, [5, 40, 1, 3, 3]);
-        let mut consumer = ConsumerCounters::new(10, 8);
+        let mut consumer = EndpointCounters::new(Role::Consumer, 10, 8);
         consumer.count_empty();
         consumer.count_parks(2);
         consumer.sample_lag(7);

@@ -79,4 +79,4 @@ pub use instruments::register_instruments;
 pub use metrics::prometheus_text;
 pub use slot::{COUNTER_LABEL_BYTES_MAX, CounterSnapshot};
 
-pub(crate) use endpoint::{ConsumerCounters, ProducerCounters};
+pub(crate) use endpoint::{EndpointCounters, Role};

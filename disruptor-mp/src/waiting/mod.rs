@@ -5,10 +5,12 @@
 //! them. Their sleep ends after a bounded time, and they check again by themselves.
 
 pub(crate) mod cancel;
+pub(crate) mod check_timer;
 mod compat;
 pub(crate) mod deadline;
 pub(crate) mod participants;
 mod strategies;
+pub(crate) mod wait_loop;
 
 pub use compat::{
     default_block_strategy_duration, default_consume_sleep_duration,
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::testing::fail::buggify;
 use cancel::{CancelToken, Watch};
+use check_timer::CheckTimer;
 use deadline::Deadline;
 use participants::Participants;
 
@@ -63,7 +66,7 @@ pub(crate) enum Pause {
     /// Check again for what the call waits for.
     Again,
     /// Check liveness as well.
-    LookAround,
+    CheckLiveness,
     /// Sleep in the kernel, for at most this long.
     Sleep(Duration),
     /// The deadline has passed.
@@ -198,7 +201,7 @@ pub(crate) struct Waiter {
     deadline: Deadline,
     liveness_interval: Duration,
     rounds: u32,
-    next_look: Option<Instant>,
+    timer: CheckTimer,
     block: BlockPhase,
     sleeps: u64,
 }
@@ -229,7 +232,7 @@ impl Waiter {
             deadline,
             liveness_interval: habits.liveness_interval,
             rounds: 0,
-            next_look: None,
+            timer: CheckTimer::default(),
             block: BlockPhase::Spin {
                 budget: habits.spin_budget(participants),
                 until: None,
@@ -240,14 +243,14 @@ impl Waiter {
     }
 
     /// Sets when the next liveness check is due, as an earlier wait left it.
-    pub(crate) fn looking_at(mut self, due: Option<Instant>) -> Self {
-        self.next_look = due;
+    pub(crate) fn with_timer(mut self, timer: CheckTimer) -> Self {
+        self.timer = timer;
         self
     }
 
-    /// When the next liveness check is due; `None` before the wait has read the clock.
-    pub(crate) fn next_look(&self) -> Option<Instant> {
-        self.next_look
+    /// When the next liveness check is due. The timer does not run before the wait has read the clock.
+    pub(crate) fn timer(&self) -> CheckTimer {
+        self.timer
     }
 
     /// The same wait goes on, until `deadline`.
@@ -340,19 +343,19 @@ impl Waiter {
 
     fn look_at_clock(&mut self) -> Pause {
         let now = clock::now();
-        let next_look = *self.next_look.get_or_insert(now + self.first_look());
+        let first = self.first_look();
+        let longest = self.timer.left(now, first);
         if self.deadline.has_passed() {
             return Pause::TimedOut;
         }
-        if now >= next_look || buggify("wait.looks_around") {
-            self.next_look = Some(now + self.liveness_interval);
-            return Pause::LookAround;
+        if longest.is_zero() || buggify("wait.looks_around") {
+            self.timer.restart(now, self.liveness_interval);
+            return Pause::CheckLiveness;
         }
         if !matches!(self.block, BlockPhase::Sleep) {
             return Pause::Again;
         }
         self.sleeps += 1;
-        let longest = next_look - now;
         Pause::Sleep(
             self.deadline
                 .remaining()
@@ -513,7 +516,7 @@ mod tests {
                 Participants::here(2),
             );
             for _ in 0..2 {
-                pass_until(&mut waiter, Pause::LookAround);
+                pass_until(&mut waiter, Pause::CheckLiveness);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Consumer;
 use crate::event::Event;
-use crate::observability::endpoint::{OF_CONSUMERS, claim, label, snapshot};
+use crate::observability::endpoint::label;
 use crate::observability::{CounterId, CounterSnapshot, CountersError, CountersFile};
 
 impl<E: Event, B> Consumer<E, B> {
@@ -25,7 +25,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
-        self.attach_counters_selected(file, &self.counters.above.join(&OF_CONSUMERS))
+        self.attach_counters_selected(file, &self.counters.ids())
     }
 
     /// For a layer above: sets the counter `id` of this consumer, which it counts from now on, to `value`.
@@ -45,7 +45,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_counter(&mut self, id: CounterId, value: u64) {
-        self.counters.above.set(id, value);
+        self.counters.set(id, value);
     }
 
     /// As [`attach_counters`](Self::attach_counters), but shows only these ids.
@@ -70,11 +70,8 @@ impl<E: Event, B> Consumer<E, B> {
         file: &CountersFile,
         ids: &[CounterId],
     ) -> Result<(), CountersError> {
-        let label = self.counters_label();
-        let counted = self.counters.above.join(&OF_CONSUMERS);
-        self.counters.copies = claim(file, ids, &counted, "consumer", &label)?;
-        self.counters.bring_up_to_date(self.next_to_read());
-        Ok(())
+        let (label, next) = (self.counters_label(), self.next_to_read());
+        self.counters.attach(file, ids, &label, next)
     }
 
     /// This consumer's own counters as they are now. Also brings the file up to date to which they are attached.
@@ -94,10 +91,7 @@ impl<E: Event, B> Consumer<E, B> {
         self.counters
             .sample_lag(self.producer_sequence() + 1 - next);
         self.counters.bring_up_to_date(next);
-        let counted = self.counters.above.join(&OF_CONSUMERS);
-        snapshot(&counted, self.counters_label(), |id| {
-            self.counters.value(id, next)
-        })
+        self.counters.snapshot(&self.counters_label(), next)
     }
 
     fn counters_label(&self) -> String {

@@ -12,7 +12,6 @@ mod waiting;
 
 use core::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::Sequence;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError};
@@ -21,7 +20,7 @@ use crate::handles::diagnosis::{self, RingState};
 use crate::handles::guards::Lease;
 use crate::handles::kinds::SharedMemory;
 use crate::layout::control::{ConsumerId, MAX_ID_BYTES};
-use crate::observability::ConsumerCounters;
+use crate::observability::{EndpointCounters, Role};
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::lines;
 use crate::region::MemoryReport;
@@ -29,6 +28,7 @@ use crate::segment::Segment;
 use crate::sync::process::{AtomicBool, AtomicU64, Ordering};
 use crate::waiting::Habits;
 use crate::waiting::cancel::Watch;
+use crate::waiting::check_timer::CheckTimer;
 use crate::waiting::deadline::Deadline;
 
 /// A consumer of a ring in shared memory.
@@ -115,7 +115,7 @@ pub struct Consumer<E: Event, B = SharedMemory> {
     is_durable: bool,
     is_detached: bool,
     /// When the next liveness check is due in a call that times out.
-    next_look: Option<Instant>,
+    timer: CheckTimer,
     /// The event that such a call last found missing.
     missed: Sequence,
     /// Set by a party that waits in this consumer's place and finds the producer dead: the next call that
@@ -123,7 +123,7 @@ pub struct Consumer<E: Event, B = SharedMemory> {
     suspicion: Arc<AtomicBool>,
     /// How many events are in doubt, and where this consumer continues once it has been told (R17).
     untold: Option<(u64, Sequence)>,
-    pub(crate) counters: ConsumerCounters,
+    pub(crate) counters: EndpointCounters,
     backing: PhantomData<fn() -> B>,
 }
 
@@ -162,11 +162,11 @@ impl<E: Event, B> Consumer<E, B> {
             id,
             is_durable,
             is_detached: false,
-            next_look: None,
+            timer: CheckTimer::default(),
             missed: -1,
             suspicion: Arc::default(),
             untold,
-            counters: ConsumerCounters::new(next, size_of::<E>()),
+            counters: EndpointCounters::new(Role::Consumer, next, size_of::<E>()),
             backing: PhantomData,
         }
     }

@@ -1,6 +1,8 @@
 //! How a consumer waits for its next event, and what it checks meanwhile (R9, R11, R17). Reached only when the next
 //! event is not there yet.
 
+use std::time::Duration;
+
 use super::{Consumer, refusal};
 use crate::clock;
 use crate::error::RecvError;
@@ -11,23 +13,32 @@ use crate::sync::process::{AtomicU64, Ordering};
 use crate::testing::fail::reached;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::participants::Participants;
-use crate::waiting::{AutoWaitStrategy, Pause, Waiter};
+use crate::waiting::wait_loop::{Awaited, wait};
+use crate::waiting::{AutoWaitStrategy, Habits, Waiter};
 
 /// Polls of the next stamp between two checks of everything else.
-const LOOKS: u32 = 16;
+const POLLS: u32 = 16;
 
 impl<E: Event, B> Consumer<E, B> {
     /// Whether the next event has come since a first poll found none.
     #[cold]
     #[inline(never)]
     pub(super) fn look_for_news(&mut self) -> Result<bool, RecvError> {
-        let looks_around = !self.is_forked() && self.is_look_due();
-        self.poll_news(looks_around)
+        let checks_liveness = !self.is_forked() && self.is_check_due();
+        self.poll_news(checks_liveness)
     }
 
     /// Whether the next event is there. Returns an error at the ring's end, when a token is cancelled, and,
-    /// if `looks_around`, when the producer is dead.
-    pub(crate) fn poll_news(&mut self, looks_around: bool) -> Result<bool, RecvError> {
+    /// if `checks_liveness`, when the producer is dead.
+    pub(crate) fn poll_news(&mut self, checks_liveness: bool) -> Result<bool, RecvError> {
+        if self.poll_event(checks_liveness)? {
+            return Ok(true);
+        }
+        self.cancelled().map_or(Ok(false), Err)
+    }
+
+    /// As [`poll_news`](Self::poll_news), whether or not a token is cancelled.
+    fn poll_event(&mut self, checks_liveness: bool) -> Result<bool, RecvError> {
         if self.is_forked() {
             return Err(refusal(self.has_lost));
         }
@@ -43,16 +54,10 @@ impl<E: Event, B> Consumer<E, B> {
             }
             return Err(RecvError::Closed);
         }
-        if looks_around {
-            self.look_around()?;
+        if checks_liveness {
+            self.check_liveness()?;
         }
-        if self.core.is_ready() {
-            return Ok(true);
-        }
-        match self.habits.are_cancelled() {
-            true => Err(RecvError::Cancelled),
-            false => Ok(false),
-        }
+        Ok(self.core.is_ready())
     }
 
     /// Reports a doubt, once (R17).
@@ -90,53 +95,24 @@ impl<E: Event, B> Consumer<E, B> {
         let participants = self.participants();
         let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
         self.counters.bring_up_to_date(self.core.next());
-        let mut looks_around = self.is_suspicious();
-        loop {
-            if self.poll_news(looks_around)? {
-                return Ok(());
-            }
-            looks_around = false;
-            let pause = waiter.pause();
-            self.counters.count_parks(waiter.take_sleeps());
-            match pause {
-                Pause::Again if self.looks_quickly(strategy) => return Ok(()),
-                Pause::Again => {}
-                Pause::Sleep(longest) => {
-                    let wake = self
-                        .core
-                        .sleep_until_event(longest, || self.habits.are_cancelled());
-                    self.habits.learn(wake);
-                }
-                Pause::LookAround => self.look_around()?,
-                Pause::TimedOut if self.core.is_ready() => {
-                    reached("recv.at_the_last_moment");
-                    return Ok(());
-                }
-                Pause::TimedOut if self.is_look_due() => {
-                    self.look_around()?;
-                    return Err(RecvError::Timeout);
-                }
-                Pause::TimedOut => return Err(RecvError::Timeout),
-            }
-            self.counters.count_empty();
+        let is_suspicious = self.is_suspicious();
+        if self.poll_event(is_suspicious)? || wait(self, &mut waiter)?.is_some() {
+            return Ok(());
         }
-    }
-
-    /// Polls the next event's stamp for a while, with nothing in between, and returns whether the event has
-    /// come. A spinning call gets the event sooner by the time that all the other checks take.
-    #[inline(always)]
-    fn looks_quickly(&self, strategy: AutoWaitStrategy) -> bool {
-        strategy.spins()
-            && (0..LOOKS).any(|_| {
-                strategy.hint();
-                self.core.is_ready()
-            })
+        if self.core.is_ready() {
+            reached("recv.at_the_last_moment");
+            return Ok(());
+        }
+        if self.is_check_due() {
+            self.check_liveness()?;
+        }
+        Err(RecvError::Timeout)
     }
 
     /// Whether a call that times out at once is due for a liveness check because nothing has come for a
     /// while. The first such call after an event does not even read the clock, so that a caller that polls
     /// once more after each event pays nothing for it.
-    fn is_look_due(&mut self) -> bool {
+    fn is_check_due(&mut self) -> bool {
         if self.is_suspicious() {
             return true;
         }
@@ -145,12 +121,8 @@ impl<E: Event, B> Consumer<E, B> {
             self.missed = next;
             return false;
         }
-        let now = clock::now();
-        let is_due = self.next_look.is_some_and(|at| now >= at);
-        if is_due || self.next_look.is_none() {
-            self.next_look = Some(now + self.habits.liveness_interval);
-        }
-        is_due
+        let interval = self.habits.liveness_interval;
+        self.timer.is_due(clock::now(), interval, interval)
     }
 
     /// Whether a call that waits for the next event would return at once, with the event or with the ring's
@@ -185,21 +157,6 @@ impl<E: Event, B> Consumer<E, B> {
         Participants::of(self.core.control(), 0)
     }
 
-    /// R11: returns an error if the producer is dead and nothing is left. Also notices a lost lock: a
-    /// consumer that has lost its lock cannot tell whether the producer is alive.
-    fn look_around(&mut self) -> Result<(), RecvError> {
-        if self.segment.has_lost_locks() {
-            static LOST: AtomicU64 = AtomicU64::new(0);
-            (self.has_lost, self.live) = (true, &LOST);
-            return Err(RecvError::LockLost);
-        }
-        self.counters.bring_up_to_date(self.core.next());
-        if self.is_left_alone() {
-            return Err(self.segment.orphaned());
-        }
-        Ok(())
-    }
-
     /// R11: as [`ConsumerCore::is_abandoned`]; false if the system cannot tell.
     fn is_left_alone(&self) -> bool {
         self.core.is_abandoned(self.segment.locks()).unwrap_or_else(|error| {
@@ -217,5 +174,61 @@ impl<E: Event, B> Consumer<E, B> {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+}
+
+/// The next event.
+impl<E: Event, B> Awaited for Consumer<E, B> {
+    type News = ();
+    type Error = RecvError;
+
+    fn habits_mut(&mut self) -> &mut Habits {
+        &mut self.habits
+    }
+
+    fn cancelled(&self) -> Option<RecvError> {
+        self.habits.are_cancelled().then_some(RecvError::Cancelled)
+    }
+
+    fn poll(&mut self) -> Result<Option<()>, RecvError> {
+        // the previous poll found none
+        self.counters.count_empty();
+        Ok(self.poll_event(false)?.then_some(()))
+    }
+
+    /// Polls the next event's stamp for a while, with nothing in between. A spinning call gets the event sooner by the
+    /// time that all the other checks take.
+    #[inline(always)]
+    fn poll_tightly(&self, strategy: AutoWaitStrategy) -> Option<()> {
+        let has_come = strategy.spins()
+            && (0..POLLS).any(|_| {
+                strategy.hint();
+                self.core.is_ready()
+            });
+        has_come.then_some(())
+    }
+
+    /// R11: returns an error if the producer is dead and nothing is left. Also notices a lost lock: a
+    /// consumer that has lost its lock cannot tell whether the producer is alive.
+    fn check_liveness(&mut self) -> Result<(), RecvError> {
+        if self.segment.has_lost_locks() {
+            static LOST: AtomicU64 = AtomicU64::new(0);
+            (self.has_lost, self.live) = (true, &LOST);
+            return Err(RecvError::LockLost);
+        }
+        self.counters.bring_up_to_date(self.core.next());
+        if self.is_left_alone() {
+            return Err(self.segment.orphaned());
+        }
+        Ok(())
+    }
+
+    fn sleep(&mut self, longest: Duration) -> Option<Duration> {
+        self.core
+            .sleep_until_event(longest, || self.habits.are_cancelled())
+    }
+
+    fn count_sleeps(&mut self, sleeps: u64) {
+        self.counters.count_parks(sleeps);
     }
 }

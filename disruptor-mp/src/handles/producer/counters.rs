@@ -2,7 +2,7 @@
 
 use super::Producer;
 use crate::event::Event;
-use crate::observability::endpoint::{OF_PRODUCERS, claim, label, snapshot};
+use crate::observability::endpoint::label;
 use crate::observability::{CounterId, CounterSnapshot, CountersError, CountersFile};
 
 impl<E: Event, B> Producer<E, B> {
@@ -27,7 +27,7 @@ impl<E: Event, B> Producer<E, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
-        self.attach_counters_selected(file, &self.counters.above.join(&OF_PRODUCERS))
+        self.attach_counters_selected(file, &self.counters.ids())
     }
 
     /// For a layer above: sets the counter `id` of this producer, which it counts from now on, to `value`.
@@ -47,7 +47,7 @@ impl<E: Event, B> Producer<E, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_counter(&mut self, id: CounterId, value: u64) {
-        self.counters.above.set(id, value);
+        self.counters.set(id, value);
     }
 
     /// As [`attach_counters`](Self::attach_counters), but shows only these ids.
@@ -75,11 +75,8 @@ impl<E: Event, B> Producer<E, B> {
         if self.is_forked() {
             return Err(CountersError::Forked);
         }
-        let label = label(self.name());
-        let counted = self.counters.above.join(&OF_PRODUCERS);
-        self.counters.copies = claim(file, ids, &counted, "producer", &label)?;
-        self.counters.bring_up_to_date(self.core.next());
-        Ok(())
+        let (label, next) = (label(self.name()), self.core.next());
+        self.counters.attach(file, ids, &label, next)
     }
 
     /// This producer's own counters as they are now. Also brings the file up to date to which they are
@@ -101,9 +98,6 @@ impl<E: Event, B> Producer<E, B> {
         }
         let next = self.core.next();
         self.counters.bring_up_to_date(next);
-        let counted = self.counters.above.join(&OF_PRODUCERS);
-        snapshot(&counted, label(self.name()), |id| {
-            self.counters.value(id, next)
-        })
+        self.counters.snapshot(&label(self.name()), next)
     }
 }

@@ -25,7 +25,7 @@ use crate::event::Event;
 use crate::handles::guards::Claim;
 use crate::handles::kinds::SharedMemory;
 use crate::liveness::watch::Liveness;
-use crate::observability::ProducerCounters;
+use crate::observability::{EndpointCounters, Role};
 use crate::protocol::expect::Expectation;
 use crate::protocol::observe;
 use crate::protocol::publish::ProducerCore;
@@ -35,6 +35,7 @@ use crate::sync::process::{AtomicU64, Ordering};
 use crate::testing::fail::point;
 use crate::waiting::Habits;
 use crate::waiting::cancel::Watch;
+use crate::waiting::check_timer::CheckTimer;
 use crate::waiting::deadline::Deadline;
 
 /// The producer of a ring in shared memory.
@@ -115,9 +116,9 @@ pub struct Producer<E: Event, B = SharedMemory> {
     /// Since when the ring has been full without a change of the gate.
     stalled: Option<Stall>,
     /// When a call that never waits next checks liveness while the ring is full.
-    next_look: Option<Instant>,
+    timer: CheckTimer,
     pub(crate) liveness: Liveness,
-    pub(crate) counters: ProducerCounters,
+    pub(crate) counters: EndpointCounters,
     disk: syncing::Disk,
     ending: Ending,
     has_ended: bool,
@@ -191,8 +192,8 @@ impl<E: Event, B> Producer<E, B> {
             }),
             segment,
             stalled: None,
-            next_look: None,
-            counters: ProducerCounters::new(start.next, size_of::<E>()),
+            timer: CheckTimer::default(),
+            counters: EndpointCounters::new(Role::Producer, start.next, size_of::<E>()),
             disk: syncing::Disk::new(start.floor),
             ending: Ending::Close,
             has_ended: false,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Producer;
+use super::waiting::Consumption;
 use crate::Sequence;
 use crate::clock;
 use crate::error::{MultiProcessError, MultiProcessResult, SendError};
@@ -12,8 +13,9 @@ use crate::handles::consumer::{Consumer, check_id};
 use crate::handles::diagnosis::{self, BlockedOn, RingState};
 use crate::protocol::registered::{registered, smallest};
 use crate::region::MemoryReport;
+use crate::waiting::AutoWaitStrategy;
 use crate::waiting::deadline::Deadline;
-use crate::waiting::{AutoWaitStrategy, Pause};
+use crate::waiting::wait_loop::wait;
 
 impl<E: Event, B> Producer<E, B> {
     /// What keeps the next event from being published; `None` when a slot is free. Reads the lines and probes
@@ -70,24 +72,17 @@ impl<E: Event, B> Producer<E, B> {
         strategy: AutoWaitStrategy,
     ) -> bool {
         let mut waiter = self.waiter(strategy, Deadline::after(timeout));
-        loop {
-            if self.is_consumed(sequence) {
-                return true;
-            }
-            if self.has_lost {
-                return false;
-            }
-            if self.habits.are_cancelled() {
-                return false;
-            }
-            match waiter.pause() {
-                Pause::Again => {}
-                Pause::Sleep(longest) => {
-                    self.sleep_until(sequence, longest, |tx| tx.is_consumed(sequence));
-                }
-                Pause::LookAround => self.look_around(),
-                Pause::TimedOut => return self.is_consumed(sequence),
-            }
+        if self.is_consumed(sequence) {
+            return true;
+        }
+        if self.has_lost {
+            return false;
+        }
+        let mut consumption = Consumption { tx: self, sequence };
+        match wait(&mut consumption, &mut waiter) {
+            Ok(Some(())) => true,
+            Ok(None) => self.is_consumed(sequence),
+            Err(_) => false,
         }
     }
 

@@ -13,9 +13,11 @@ use crate::layout::stamp::MAX_SEQUENCE;
 use crate::protocol::{lines, sleep};
 use crate::sync::spin_loop;
 use crate::testing::fail::reached;
+use crate::waiting::check_timer::CheckTimer;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::participants::Participants;
-use crate::waiting::{AutoWaitStrategy, FIRST_LOOK, Pause, Waiter};
+use crate::waiting::wait_loop::{Awaited, wait};
+use crate::waiting::{AutoWaitStrategy, FIRST_LOOK, Habits, Waiter};
 
 /// Upper bound of the spin hints between two checks of a full ring.
 const HINTS_MAX: u32 = 64;
@@ -37,8 +39,8 @@ impl<E: Event, B> Producer<E, B> {
             return None;
         }
         let is_vacant = self.core.vacant(n).is_some();
-        if !is_vacant && !self.refresh_or_stay(n) && self.is_look_due() {
-            self.look_around();
+        if !is_vacant && !self.refresh_or_stay(n) && self.is_check_due() {
+            self.check_liveness();
             if self.refresh_or_stay(n) {
                 reached("publish.after_a_look_around");
             }
@@ -46,7 +48,7 @@ impl<E: Event, B> Producer<E, B> {
         let vacant = self.core.vacant(n);
         if vacant.is_some() {
             self.stalled = None;
-            self.next_look = None;
+            self.timer = CheckTimer::default();
         } else {
             self.counters.count_full(self.core.next());
         }
@@ -56,14 +58,9 @@ impl<E: Event, B> Producer<E, B> {
 
     /// Whether a call that never waits is due for a liveness check because the ring has been full for a
     /// while: a dead consumer must not block for ever a program that only makes such calls.
-    fn is_look_due(&mut self) -> bool {
-        let now = clock::now();
-        let due = *self.next_look.get_or_insert(now + FIRST_LOOK);
-        let is_due = now >= due;
-        if is_due {
-            self.next_look = Some(now + self.habits.liveness_interval);
-        }
-        is_due
+    fn is_check_due(&mut self) -> bool {
+        let interval = self.habits.liveness_interval;
+        self.timer.is_due(clock::now(), FIRST_LOOK, interval)
     }
 
     /// Whether the program has closed the descriptor of the producer's lock (R8). Once this call has noticed
@@ -123,6 +120,8 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// As [`wait_for_space`](Self::wait_for_space), but returns false when the waiter's deadline has passed.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn wait_until_space(
         &mut self,
         n: usize,
@@ -131,61 +130,28 @@ impl<E: Event, B> Producer<E, B> {
         if self.is_forked() {
             return Err(SendError::Forked);
         }
-        let mut hints = 1;
-        let mut has_waited = false;
-        // a batch that never fits is refused at once
-        let mut looks = if n > self.core.capacity() {
-            PATIENCE
-        } else {
-            0
+        let mut space = Space {
+            n,
+            // a batch that never fits is refused at once
+            polls: if n > self.core.capacity() {
+                PATIENCE
+            } else {
+                0
+            },
+            hints: 1,
+            has_waited: false,
+            tx: self,
         };
-        loop {
-            looks = looks.saturating_add(1);
-            if (looks > PATIENCE || self.core.is_refresh_worthwhile(n)) && self.poll_space(n)? {
-                if has_waited && self.habits.is_peer_closed() {
-                    // the peer's ring is closed: its consumer made this room by giving up what it had not read
-                    return Err(SendError::Cancelled);
-                }
-                return Ok(true);
-            }
-            has_waited = true;
-            // each check moves the consumers' cache lines to this core, so the time between checks grows
-            for _ in 0..hints {
-                spin_loop();
-            }
-            hints = (hints * 2).min(HINTS_MAX);
-            if self.habits.are_cancelled() {
-                return Err(SendError::Cancelled);
-            }
-            let pause = waiter.pause();
-            let sleeps = waiter.take_sleeps();
-            self.counters.count_parks(sleeps);
-            if sleeps > 0 {
-                // a call that has slept refreshes at once: it must not sleep `PATIENCE` times first
-                looks = PATIENCE;
-            }
-            match pause {
-                Pause::Again => {}
-                Pause::Sleep(longest) => {
-                    let wake = self
-                        .core
-                        .sleep_until_space(n, longest, || self.habits.are_cancelled());
-                    self.habits.learn(wake);
-                }
-                Pause::LookAround => {
-                    self.look_around();
-                    if self.has_lost {
-                        return Err(SendError::LockLost);
-                    }
-                }
-                Pause::TimedOut => {
-                    // a wait that ends before its first liveness check still records since when the gate has
-                    // not moved
-                    self.note_stall();
-                    return self.poll_space(n);
-                }
-            }
+        if space.poll()?.is_some() {
+            return Ok(true);
         }
+        space.has_waited = true;
+        if wait(&mut space, waiter)?.is_some() {
+            return Ok(true);
+        }
+        // a wait that ends before its first liveness check still records since when the gate has not moved
+        space.tx.note_stall();
+        space.is_there()
     }
 
     /// A waiter for one call of this producer.
@@ -195,18 +161,17 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// Sleeps until every consumer has released `sequence`, a consumer attaches or leaves (R9), or the wait
-    /// is cancelled. Does not sleep if `look` returns true.
+    /// is cancelled. Does not sleep if `look` returns true. If it was woken, returns how long the wake-up took.
     pub(super) fn sleep_until(
         &mut self,
         sequence: Sequence,
         longest: Duration,
         look: impl FnOnce(&mut Self) -> bool,
-    ) {
+    ) -> Option<Duration> {
         let view = self.segment.view;
-        let wake = sleep::sleep_until_space(view.control(), sequence, longest, || {
+        sleep::sleep_until_space(view.control(), sequence, longest, || {
             self.habits.are_cancelled() || look(self)
-        });
-        self.habits.learn(wake);
+        })
     }
 
     /// Sleeps until a consumer attaches or leaves (R9), for at most `longest` and at most until the deadline.
@@ -220,7 +185,8 @@ impl<E: Event, B> Producer<E, B> {
         let longest = deadline
             .remaining()
             .map_or(longest, |rest| rest.min(longest));
-        self.sleep_until(MAX_SEQUENCE + 1, longest, look);
+        let wake = self.sleep_until(MAX_SEQUENCE + 1, longest, look);
+        self.habits.learn(wake);
     }
 
     /// Checks once for space. The errors are those that no wait can resolve.
@@ -308,7 +274,7 @@ impl<E: Event, B> Producer<E, B> {
     /// notes the time without progress, and reports a dead consumer that keeps its place, a missing consumer
     /// and a missing name. Does none of this when this producer's own lock is lost, which is noticed here:
     /// the producer then cannot tell which consumers are alive.
-    pub(crate) fn look_around(&mut self) {
+    fn check_liveness(&mut self) {
         if self.notice_loss() {
             return;
         }
@@ -319,6 +285,20 @@ impl<E: Event, B> Producer<E, B> {
         }
         self.tell_of_the_absent();
         self.tell_of_the_name();
+    }
+
+    /// As [`check_liveness`](Self::check_liveness), for a wait, which ends if the lock is lost.
+    fn check_liveness_or_fail(&mut self) -> Result<(), SendError> {
+        self.check_liveness();
+        match self.has_lost {
+            true => Err(SendError::LockLost),
+            false => Ok(()),
+        }
+    }
+
+    /// The error if a wait of this producer was cancelled.
+    fn cancelled(&self) -> Option<SendError> {
+        self.habits.are_cancelled().then_some(SendError::Cancelled)
     }
 
     /// Removes dead automatic consumers from the gate and returns how many they were.
@@ -334,5 +314,138 @@ impl<E: Event, B> Producer<E, B> {
                 0
             }
         }
+    }
+}
+
+/// Space for `n` events.
+struct Space<'a, E: Event, B> {
+    tx: &'a mut Producer<E, B>,
+    n: usize,
+    polls: u32,
+    /// Spin hints before the next poll.
+    hints: u32,
+    has_waited: bool,
+}
+
+impl<E: Event, B> Space<'_, E, B> {
+    /// Refreshes the gate, and returns whether there is space.
+    fn is_there(&mut self) -> Result<bool, SendError> {
+        let is_there = self.tx.poll_space(self.n)?;
+        if is_there && self.has_waited && self.tx.habits.is_peer_closed() {
+            // the peer's ring is closed: its consumer made this room by giving up what it had not read
+            return Err(SendError::Cancelled);
+        }
+        Ok(is_there)
+    }
+}
+
+impl<E: Event, B> Awaited for Space<'_, E, B> {
+    type News = ();
+    type Error = SendError;
+
+    fn habits_mut(&mut self) -> &mut Habits {
+        &mut self.tx.habits
+    }
+
+    fn cancelled(&self) -> Option<SendError> {
+        self.tx.cancelled()
+    }
+
+    fn poll(&mut self) -> Result<Option<()>, SendError> {
+        self.polls = self.polls.saturating_add(1);
+        let refreshes = self.polls > PATIENCE || self.tx.core.is_refresh_worthwhile(self.n);
+        if refreshes && self.is_there()? {
+            return Ok(Some(()));
+        }
+        // each check moves the consumers' cache lines to this core, so the time between checks grows
+        for _ in 0..self.hints {
+            spin_loop();
+        }
+        self.hints = (self.hints * 2).min(HINTS_MAX);
+        Ok(None)
+    }
+
+    fn check_liveness(&mut self) -> Result<(), SendError> {
+        self.tx.check_liveness_or_fail()
+    }
+
+    fn sleep(&mut self, longest: Duration) -> Option<Duration> {
+        let tx = &mut *self.tx;
+        tx.core
+            .sleep_until_space(self.n, longest, || tx.habits.are_cancelled())
+    }
+
+    fn count_sleeps(&mut self, sleeps: u64) {
+        self.tx.counters.count_parks(sleeps);
+        if sleeps > 0 {
+            // a call that has slept refreshes at once: it must not sleep `PATIENCE` times first
+            self.polls = PATIENCE;
+        }
+    }
+}
+
+/// The release of `sequence` by every consumer.
+pub(super) struct Consumption<'a, E: Event, B> {
+    pub(super) tx: &'a mut Producer<E, B>,
+    pub(super) sequence: Sequence,
+}
+
+impl<E: Event, B> Awaited for Consumption<'_, E, B> {
+    type News = ();
+    type Error = SendError;
+
+    fn habits_mut(&mut self) -> &mut Habits {
+        &mut self.tx.habits
+    }
+
+    fn cancelled(&self) -> Option<SendError> {
+        self.tx.cancelled()
+    }
+
+    fn poll(&mut self) -> Result<Option<()>, SendError> {
+        Ok(self.tx.is_consumed(self.sequence).then_some(()))
+    }
+
+    fn check_liveness(&mut self) -> Result<(), SendError> {
+        self.tx.check_liveness_or_fail()
+    }
+
+    fn sleep(&mut self, longest: Duration) -> Option<Duration> {
+        let sequence = self.sequence;
+        self.tx
+            .sleep_until(sequence, longest, |tx| tx.is_consumed(sequence))
+    }
+
+    fn count_sleeps(&mut self, sleeps: u64) {
+        self.tx.counters.count_parks(sleeps);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::open::simple::HeapRing;
+
+    #[test]
+    fn room_that_the_end_of_the_peers_ring_made_does_not_end_a_wait_well() {
+        let (ring, peer) = (HeapRing::<u64>::new(1), HeapRing::<u64>::new(1));
+        let (ring, peer) = (ring.expect("a ring"), peer.expect("a ring"));
+        let mut tx = ring.producer().expect("a producer");
+        let mut rx = ring.consumer("reader").expect("a consumer");
+        let requests = peer.producer().expect("a producer");
+        tx.cancel_waits_when_closed(&peer.consumer("peer").expect("a consumer"));
+        tx.publish_value(1);
+        requests.close().expect("the peer's ring ends");
+        assert_eq!(rx.try_consume_next(), Some((0, 1)));
+        let mut space = Space {
+            tx: &mut tx,
+            n: 1,
+            polls: PATIENCE,
+            hints: 1,
+            has_waited: true,
+        };
+        assert_eq!(space.is_there(), Err(SendError::Cancelled));
+        space.has_waited = false;
+        assert_eq!(space.is_there(), Ok(true), "a call that need not wait");
     }
 }

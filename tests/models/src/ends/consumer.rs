@@ -1,4 +1,4 @@
-//! A durable consumer until its end: `Consumer::wait_for_event`, `look_around` and `finish`.
+//! A durable consumer until its end: `Consumer::wait_for_event`, `check_liveness` and `finish`.
 
 use super::drain::Drain;
 use super::{

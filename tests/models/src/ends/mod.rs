@@ -1,5 +1,5 @@
 //! The end of a ring (R11) and the removal of its name (R15): `Producer::finish`, `Consumer::wait_for_event`,
-//! `look_around` and `Segment::unlink_if_drained`, against deaths and a successor.
+//! `check_liveness` and `Segment::unlink_if_drained`, against deaths and a successor.
 //!
 //! The ring is large enough for all events, so that no refresh happens. The name refers to a segment, at first
 //! to segment 1. A creator that finds no name makes segment 2.
