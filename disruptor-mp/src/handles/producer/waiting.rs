@@ -120,8 +120,6 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// As [`wait_for_space`](Self::wait_for_space), but returns false when the waiter's deadline has passed.
-    #[cold]
-    #[inline(never)]
     pub(crate) fn wait_until_space(
         &mut self,
         n: usize,
