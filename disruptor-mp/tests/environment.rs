@@ -5,16 +5,19 @@
 //! child's answers.
 #![cfg(target_os = "linux")]
 
+mod warnings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{AutoWaitStrategy, HeapRing, RequiredConsumerLivenessConfig};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{Pid, gettid};
+use warnings::Warnings;
 
 const VARIABLES: [&str; 10] = [
     "MYELON_PRODUCER_CORE",
@@ -89,10 +92,7 @@ fn say_durations() {
         // read once: a second call reports nothing more
         let _ = disruptor_mp::default_consume_sleep_duration();
     });
-    answer(
-        "warnings",
-        warnings.0.lock().expect("not poisoned").join(""),
-    );
+    answer("warnings", warnings.texts().join(""));
 }
 
 fn say_strategy() {
@@ -104,10 +104,7 @@ fn say_strategy() {
         let again = AutoWaitStrategy::from_env_or(unset);
         answer("again", again);
     });
-    answer(
-        "warnings",
-        warnings.0.lock().expect("not poisoned").join(""),
-    );
+    answer("warnings", warnings.texts().join(""));
 }
 
 /// The cores that a thread may run on; 0 means the calling thread.
@@ -186,43 +183,6 @@ fn sleeps_of(thread: i32) -> u64 {
     let line = status.lines().find(line).expect("the count");
     let count = line.split_whitespace().last();
     count.and_then(|it| it.parse().ok()).expect("a number")
-}
-
-/// A subscriber that keeps the texts of warnings.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = Text::default();
-        event.record(&mut text);
-        self.0.lock().expect("not poisoned").push(text.0);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[derive(Default)]
-struct Text(String);
-
-impl tracing::field::Visit for Text {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        self.0 += &format!("<{field} {value:?}>");
-    }
 }
 
 /// The duration variables that a program can query: the name, the default, and the duration for the value 7.

@@ -1,14 +1,14 @@
 //! The simple calls expect a consumer until they have seen one, and report it if none comes.
 
-use std::sync::{Arc, Mutex};
+mod warnings;
+
 use std::thread;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     BlockedOn, Deadline, portable_shm_segment_name, publisher, subscribe_within, subscriber,
 };
-use tracing::field::{Field, Visit};
-use tracing::span;
+use warnings::Warnings;
 
 const CAPACITY: usize = 8;
 const PATIENT: Duration = Duration::from_secs(30);
@@ -54,47 +54,17 @@ fn free_running_lets_early_events_go() {
     drop(rx);
 }
 
-/// A subscriber that keeps the warnings of a thread.
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-struct Text<'a>(&'a mut String);
-
-impl Visit for Text<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn core::fmt::Debug) {
-        use core::fmt::Write;
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = String::new();
-        event.record(&mut Text(&mut text));
-        self.0.lock().expect("not poisoned").push(text);
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
 #[test]
 fn a_producer_without_its_first_consumer_says_so_once() {
     let name = portable_shm_segment_name("alone");
     let mut tx = publisher::<u64>(&name, CAPACITY).expect("a producer");
     tx.publish_batch(CAPACITY, |event, i| *event = i as u64);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let warnings = Warnings(Arc::clone(&seen));
-    let count = || seen.lock().expect("not poisoned").len();
+    let warnings = Warnings::default();
+    let subscriber_of_thread = warnings.clone();
+    let count = || warnings.texts().len();
     let started = Instant::now();
     let sending = thread::spawn(move || {
-        tracing::subscriber::with_default(warnings, || {
+        tracing::subscriber::with_default(subscriber_of_thread, || {
             let sent = tx.send(Deadline::NEVER, |event| *event = CAPACITY as u64);
             (sent, tx)
         })
@@ -114,7 +84,7 @@ fn a_producer_without_its_first_consumer_says_so_once() {
     }
     let (sent, tx) = sending.join().expect("no panic");
     assert_eq!(sent, Ok(CAPACITY as i64));
-    let seen = seen.lock().expect("not poisoned").clone();
+    let seen = warnings.texts().clone();
     assert_eq!(seen.len(), 1, "{seen:?}");
     assert!(seen[0].contains("any consumer"), "{seen:?}");
     drop(tx);

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 mod actor;
 #[cfg(not(fuzzing))]
+pub mod cgroup;
 pub mod checker;
 #[cfg(not(fuzzing))]
 pub mod faults;

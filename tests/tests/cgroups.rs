@@ -2,51 +2,19 @@
 //! numbers, and no process is killed.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use disruptor_mp::{
     HeapRing, MultiProcessError, build_shared_single_producer, portable_shm_segment_name,
 };
+use myelon_tests::cgroup::{Cgroup, Setting};
 use myelon_tests::{assert_names, needs_root, skip};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: u64 = 64 * MIB;
 /// The environment variable that makes this program the child of a test. It names the cgroup.
 const GROUP: &str = "TEST_CGROUP";
-
-/// A memory cgroup with a limit. Dropping it removes it; no process may be in it by then.
-struct Group {
-    dir: PathBuf,
-}
-
-impl Group {
-    /// `None` where no memory controller is available.
-    fn new(limit: u64) -> Option<Self> {
-        let name = portable_shm_segment_name("test");
-        let v1 = Path::new("/sys/fs/cgroup/memory");
-        let (top, file) = if v1.join("memory.limit_in_bytes").exists() {
-            (v1, "memory.limit_in_bytes")
-        } else {
-            // in version 2 the controller has to be switched on for children
-            let v2 = Path::new("/sys/fs/cgroup");
-            let _ = std::fs::write(v2.join("cgroup.subtree_control"), "+memory");
-            (v2, "memory.max")
-        };
-        let group = Self {
-            dir: top.join(name),
-        };
-        std::fs::create_dir(&group.dir).ok()?;
-        std::fs::write(group.dir.join(file), limit.to_string()).ok()?;
-        Some(group)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.dir);
-    }
-}
 
 #[test]
 fn a_ring_beyond_the_memory_limit_is_an_error_that_names_the_group() {
@@ -60,18 +28,24 @@ fn a_ring_beyond_the_memory_limit_is_an_error_that_names_the_group() {
     if !needs_root(test) {
         return;
     }
-    let Some(group) = Group::new(LIMIT) else {
+    let limit = LIMIT.to_string();
+    let memory = Setting {
+        controller: "memory",
+        v1: ("memory.limit_in_bytes", &limit),
+        v2: ("memory.max", &limit),
+    };
+    let Some(group) = Cgroup::new(memory) else {
         return skip(test, "no memory cgroup can be made here");
     };
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", test])
-        .env(GROUP, &group.dir)
+        .env(GROUP, group.dir())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("a child");
-    std::fs::write(group.dir.join("cgroup.procs"), child.id().to_string()).expect("moved");
+    std::fs::write(group.dir().join("cgroup.procs"), child.id().to_string()).expect("moved");
     writeln!(child.stdin.take().expect("its input"), "go").expect("it listens");
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{output:?}");

@@ -1,12 +1,15 @@
 //! Refusals by the system are reported by their cause: the call that failed, the limit or permission behind it,
 //! and what to do. Each of these errors has an errno that other causes have, too.
 
+#[path = "../../disruptor-mp/tests/warnings/mod.rs"]
+mod warnings;
+
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use myelon_tests::{World, assert_names, needs_root, permissions_of_mappings};
+use warnings::Warnings;
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 const NOBODY: &str = "user id=65534";
@@ -652,49 +655,12 @@ fn a_warning_about_a_sessions_ring_names_the_session_and_the_direction() {
             .expect_err("nobody is not there");
         scheduler.close().expect("it closes");
     });
-    let warnings = warnings.0.lock().expect("the warnings");
+    let warnings = warnings.texts();
     let session = format!("session {label}");
     let [warning] = &warnings[..] else {
         panic!("{warnings:?}");
     };
     assert_names(warning, &[&name, &session, "to its workers", "nobody"]);
-}
-
-/// The warnings of a thread, each with all its fields.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = Fields::default();
-        event.record(&mut text);
-        self.0.lock().expect("the warnings").push(text.0);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[derive(Default)]
-struct Fields(String);
-
-impl tracing::field::Visit for Fields {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        self.0 += &format!("{field}={value:?} ");
-    }
 }
 
 #[test]

@@ -8,13 +8,13 @@
 //! slower in every batch.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     Deadline, RecvError, attach_shared_consumer, portable_shm_segment_name, publisher,
 };
+use myelon_tests::cgroup::{Cgroup, Setting};
 use myelon_tests::{needs_root, skip};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -313,33 +313,13 @@ fn clocks_of_other_time_namespaces_make_no_difference() {
     other.end();
 }
 
-/// A group whose quota keeps one core busy. Dropping it removes it; no process may be in it by then.
-struct OneCpu(PathBuf);
-
-impl OneCpu {
-    /// `None` where no such group can be made.
-    fn new() -> Option<Self> {
-        let name = portable_shm_segment_name("test");
-        let v1 = Path::new("/sys/fs/cgroup/cpu");
-        let (top, file, quota) = if v1.join("cpu.cfs_quota_us").exists() {
-            (v1, "cpu.cfs_quota_us", "100000")
-        } else {
-            // in version 2 the controller has to be switched on for children
-            let v2 = Path::new("/sys/fs/cgroup");
-            let _ = std::fs::write(v2.join("cgroup.subtree_control"), "+cpu");
-            (v2, "cpu.max", "100000 100000")
-        };
-        let group = Self(top.join(name));
-        std::fs::create_dir(&group.0).ok()?;
-        std::fs::write(group.0.join(file), quota).ok()?;
-        Some(group)
-    }
-}
-
-impl Drop for OneCpu {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
+/// A group whose quota keeps one core busy; `None` where no such group can be made.
+fn one_cpu() -> Option<Cgroup> {
+    Cgroup::new(Setting {
+        controller: "cpu",
+        v1: ("cpu.cfs_quota_us", "100000"),
+        v2: ("cpu.max", "100000 100000"),
+    })
 }
 
 /// Two containers with one CPU each have two together: both sides may spin.
@@ -349,14 +329,14 @@ fn two_containers_with_a_quota_of_one_cpu_each_are_as_fast_as_others() {
     if !needs_root(test) {
         return;
     }
-    let (Some(cores), Some(first), Some(second)) = (two_cores(), OneCpu::new(), OneCpu::new())
-    else {
+    let (Some(cores), Some(first), Some(second)) = (two_cores(), one_cpu(), one_cpu()) else {
         return skip(test, "it needs two cores and a cgroup of its own");
     };
     let figures = Figures::measure(cores[0]);
     let container =
         "echo $$ >$0/cgroup.procs && exec unshare --pid --fork --kill-child --mount-proc \"$@\"";
-    let [first_dir, second_dir] = [&first, &second].map(|group| group.0.to_str().expect("text"));
+    let [first_dir, second_dir] =
+        [&first, &second].map(|group| group.dir().to_str().expect("text"));
     let wrap = |dir| ["sh", "-c", container, dir];
     let mut pair = Pair::start(None, [&wrap(first_dir), &wrap(second_dir)]);
     pair.assert_at_most("in two containers", figures.apart());
