@@ -61,7 +61,7 @@ fn implementation(
     let id = at_name(name, options, quote!(<#field>::layout_id(#name_text)));
     let judged_now = judged_now(input, &support);
 
-    // `Event` is unsafe to implement. The proof is the list and the id, which only the genuine `Field<Self>`
+    // SAFETY: `Event` is unsafe to implement. The proof is the list and the id, which only the genuine `Field<Self>`
     // can make and judge. The output has no attribute, not even `automatically_derived`, as a macro of the
     // user's could have that name.
     quote! {
@@ -184,6 +184,7 @@ fn stub(input: &DeriveInput, provider: &TokenStream, error: Error) -> TokenStrea
     let generics = bounded(&input.generics, provider);
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     let judged_now = judged_now(input, &support);
+    // SAFETY: the implementation never compiles, because its layout id contains the error.
     quote! {
         const _: () = {
             unsafe impl #impl_generics #provider::Event for #name #type_generics #where_clause {

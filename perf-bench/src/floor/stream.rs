@@ -69,19 +69,8 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
     /// Publishes the events of `range` one at a time, each with the key `key + sequence`. Takes and returns the
     /// limit: the first sequence for which there is no room yet, which is one ring beyond the last known commit.
     #[inline(always)]
-    pub(crate) fn produce<const W: usize>(
-        &self,
-        range: Range<u64>,
-        key: u64,
-        mut limit: u64,
-    ) -> u64 {
-        for sequence in range {
-            if sequence >= limit {
-                limit = self.refill(sequence + 1);
-            }
-            self.write::<W>(sequence, key);
-        }
-        limit
+    pub(crate) fn produce<const W: usize>(&self, range: Range<u64>, key: u64, limit: u64) -> u64 {
+        self.produce_by(range, limit, |sequence| self.write::<W>(sequence, key))
     }
 
     /// The same, each event by a call.
@@ -90,13 +79,20 @@ impl<'a, const PACKED: bool> Slots<'a, PACKED> {
         &self,
         range: Range<u64>,
         key: u64,
-        mut limit: u64,
+        limit: u64,
     ) -> u64 {
+        self.produce_by(range, limit, |sequence| {
+            self.write_called::<W>(sequence, key);
+        })
+    }
+
+    #[inline(always)]
+    fn produce_by(&self, range: Range<u64>, mut limit: u64, write: impl Fn(u64)) -> u64 {
         for sequence in range {
             if sequence >= limit {
                 limit = self.refill(sequence + 1);
             }
-            self.write_called::<W>(sequence, key);
+            write(sequence);
         }
         limit
     }
