@@ -275,12 +275,12 @@ pub enum MultiProcessError {
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{HeapRing, RingBufferFull};
+/// use disruptor_mp::{Deadline, HeapRing, RingBufferFull};
 ///
 /// let ring = HeapRing::<u64>::new(1)?;
 /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish(|event| *event = 1);
-/// assert_eq!(tx.try_publish(|event| *event = 2), Err(RingBufferFull));
+/// tx.send(Deadline::NEVER, |event| *event = 1)?;
+/// assert_eq!(tx.try_send(|event| *event = 2), Err(RingBufferFull));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -292,11 +292,11 @@ pub struct RingBufferFull;
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{HeapRing, MissingFreeSlots};
+/// use disruptor_mp::{Deadline, HeapRing, MissingFreeSlots};
 ///
 /// let ring = HeapRing::<u64>::new(4)?;
 /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish(|event| *event = 1);
+/// tx.send(Deadline::NEVER, |event| *event = 1)?;
 /// let missing: MissingFreeSlots = tx.try_batch_publish(4, |_, _| {}).unwrap_err();
 /// assert_eq!((missing.requested, missing.available, missing.capacity), (4, 3, 4));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

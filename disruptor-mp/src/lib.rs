@@ -17,14 +17,55 @@
 //! // one process                                           another one
 //! let mut tx = disruptor_mp::publisher::<Tick>(name, 4096)?;
 //! let mut rx = disruptor_mp::subscriber::<Tick>(name)?;
-//! tx.publish(|tick| *tick = Tick { price: 100, quantity: 1 });
+//! tx.send(Deadline::NEVER, |tick| *tick = Tick { price: 100, quantity: 1 })?;
 //! assert_eq!(rx.recv(Deadline::NEVER)?.price, 100);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`publisher`], [`subscriber`] and [`subscribe_within`] are the simple case; [`build_shared_single_producer`] and
-//! [`attach_shared_consumer`] return a builder for the rest; [`MmapProducer`] and [`MmapConsumer`] put the ring into a
-//! file of your choice; [`HeapRing`] keeps it in this process.
+//! # Start here
+//!
+//! | name | what it is |
+//! |---|---|
+//! | [`Event`](trait@Event) | what can travel: a plain struct with the derive of this name |
+//! | [`publisher`], [`subscriber`], [`subscribe_within`] | the two ends of a ring in shared memory |
+//! | [`build_shared_single_producer`], [`attach_shared_consumer`] | the same with every option: a [`DisruptorBuilder`] |
+//! | [`Producer`], [`Consumer`] | the handles |
+//! | [`Claim`], [`Lease`] | a slot to write, an event to read in place |
+//! | [`Deadline`], [`CancelToken`] | how a wait ends from outside |
+//! | [`SendError`], [`RecvError`], [`MultiProcessError`] | how it ends otherwise, and why a ring cannot be opened |
+//! | [`BlockedOn`] | what holds a full ring |
+//! | [`prelude`] | these names and a few more |
+//!
+//! All calls follow one pattern: what, then the deadline; only a closure stands behind it.
+//!
+//! | | until a deadline | never waits |
+//! |---|---|---|
+//! | publish, written in place | `send(deadline, write)` | `try_send(write)` |
+//! | publish a value | `send_value(event, deadline)` | |
+//! | publish many together | `send_batch(n, deadline, write)` | `try_batch_publish(n, write)` |
+//! | claim a slot | `claim(deadline)` | `try_claim()` |
+//! | receive in place | `recv(deadline)` | `try_recv()` |
+//! | receive a copy | `recv_owned(deadline)` | `try_consume_next()` |
+//! | handle all that is there | `process_within(deadline, handle)` | `process_available(handle)` |
+//!
+//! # By need
+//!
+//! - A file of your choice, or the heap, in place of shared memory: [`MmapProducer`], [`MmapConsumer`],
+//!   [`MmapTransportLayout`], [`SyncPolicy`]; [`HeapRing`].
+//! - Waiting: [`AutoWaitStrategy`]; one thread for many rings: [`RingSet`]; an event loop: `Readiness`; tokio:
+//!   `AsyncConsumer`; a thread that calls a handler: [`AutoConsumer`], [`HandlerPanicPolicy`].
+//! - Consumers to wait for: [`CoordinationMode`], [`DiscoveryMode`]; where one starts: [`StartFrom`]; readers that
+//!   gate nobody: [`observer()`], [`Observer`].
+//! - Required consumers: [`RequiredConsumerLivenessConfig`], [`RequiredConsumerError`], [`RequiredConsumerAlert`].
+//! - Diagnosis: [`RingState`], [`MemoryReport`], [`CloseReport`], [`SystemCause`]; counters: [`observability`].
+//! - How the parts work: [`producer`], [`consumer`], [`shared_memory`], [`backend`], [`lock_free`].
+//!
+//! # Kept for programs written against disruptor-mp 0.1
+//!
+//! These functions only repeat what a wait strategy and a deadline do: [`default_block_strategy_duration`],
+//! [`default_consume_sleep_duration`], [`default_discovery_poll_duration`], [`perform_default_block_wait`],
+//! [`perform_default_consume_sleep_wait`], [`perform_default_discovery_poll_wait`], [`perform_sleep_wait`]. Methods of
+//! this kind are the last of their type, under this heading, and say which call replaces them.
 //!
 //! # Features
 //!
@@ -65,6 +106,9 @@ extern crate self as disruptor_mp;
 #[macro_use]
 mod testing;
 
+// before the handles, the last block of whose pages is for programs written against 0.1
+mod open;
+
 mod cause;
 mod clock;
 mod env;
@@ -75,7 +119,6 @@ mod handles;
 mod layout;
 mod liveness;
 pub mod observability;
-mod open;
 mod os;
 mod protocol;
 mod region;
@@ -88,7 +131,10 @@ mod waiting;
 /// # Examples
 ///
 /// ```
-/// let first: disruptor_mp::Sequence = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?.publish_batch(1, |_, _| {});
+/// use disruptor_mp::Deadline;
+///
+/// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+/// let first: disruptor_mp::Sequence = tx.send_value(7, Deadline::NEVER)?;
 /// assert_eq!(first, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -29,6 +29,52 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Start here
+//!
+//! | name | what it is |
+//! |---|---|
+//! | [`Event`](trait@Event), [`publisher`], [`subscriber`], [`subscribe_within`] | layer 0: fixed-size events |
+//! | [`FramedTransportProducer`], [`FramedTransportConsumer`] | layer 1: messages of any length |
+//! | [`FixedFrame`], [`AlignedFixedFrame`] | the frames that carry them |
+//! | [`Codec`], [`ZeroCopyCodec`] | layer 2: values as bytes |
+//! | [`TypedProducer`], [`TypedConsumer`], [`KindTable`] | layer 3: values, of several types |
+//! | [`Scheduler`], [`Worker`] | one scheduler and its workers, over all of these |
+//! | [`Deadline`] | how long a call waits |
+//! | [`SendError`], [`RecvError`], [`TransportError`] | why nothing was sent or received |
+//! | [`prelude`] | these names and a few more |
+//!
+//! The calls have the same names on all layers. The deadline is the last argument; only a closure stands behind it.
+//!
+//! | | events | messages | values |
+//! |---|---|---|---|
+//! | send | `send(deadline, write)` | `send(message, kind, deadline)` | `send(&value, kind, deadline)` |
+//! | send, never wait | `try_send(write)` | `try_send(message, kind)` | `try_send(&value, kind)` |
+//! | write in place | `claim(deadline)` | `reserve(len, kind, deadline)` | `send`, if the codec can |
+//! | receive | `recv(deadline)`: a lease | `recv(deadline)`: lent | `recv(deadline)`: a value of your own |
+//! | receive, never wait | `try_recv()` | `try_recv()` | `try_recv()` |
+//! | receive a copy | `recv_owned(deadline)` | `recv_owned(deadline)` | `recv(deadline)` |
+//! | read in place | `recv(deadline)` | `recv_leased(buffer, deadline, handle)` | `recv_leased_within(buffer, deadline, handle)` |
+//!
+//! # By need
+//!
+//! - Everything that layer 0 offers, by need: [`disruptor_mp`].
+//! - Files in place of shared memory: [`MmapFramedTransportProducer`], [`MmapFramedTransportConsumer`],
+//!   [`MmapTypedProducer`], [`MmapTypedConsumer`].
+//! - What is known about a message: [`ReceivedMessageMeta`], [`Received`]; a buffer for long ones:
+//!   [`ReassemblyBuffer`].
+//! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; workers on a ring
+//!   of events: [`FixedTopology`], [`WorkerCount`].
+//! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:
+//!   [`publish_framed_payload`], [`recv_framed_message`].
+//!
+//! # Kept for programs written against disruptor-mp 0.1
+//!
+//! Methods that only repeat another call, or panic where another call returns an error, are the last of their type,
+//! under this heading, and say which call replaces them: `publish` and `try_publish` on the layers above events,
+//! `recv_message_blocking_…`, `recv_owned` and `recv_leased` of values. So are those of layer 0.
+//!
+//! # Layers
+//!
 //! Layer 0, rings of events, is the crate `disruptor-mp`. This crate re-exports all of it under the same names,
 //! and the types are the same: a `disruptor_mp::SharedConsumer` is a [`SharedConsumer`]. The crate itself is
 //! not re-exported as a path of this one:

@@ -9,6 +9,7 @@
 //!
 //! The types are here, the state of the watch is in `watch`, and the producer runs it.
 
+pub(crate) mod fast_path;
 pub(crate) mod watch;
 
 use core::fmt;

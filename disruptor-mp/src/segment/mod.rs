@@ -197,9 +197,7 @@ impl<E: Event> Segment<E> {
         let locks = self.locks();
         // SYNC POINT drain: pairs with itself. Of two consumers that have just released their last event, one
         // sees the other's.
-        if !left_out!(DrainFence) {
-            fence(Ordering::SeqCst);
-        }
+        step!(DrainFence, fence(Ordering::SeqCst));
         for _ in 0..TRIES {
             if !registered::is_drained(self.control(), has_drained)
                 || !self.region.is_name_ours()?
@@ -235,9 +233,7 @@ impl<E: Event> Segment<E> {
     pub(crate) fn is_ending_without(&self) -> io::Result<bool> {
         // SYNC POINT late: pairs with the fence in `Producer::finish`. Either the producer finds this line,
         // or this consumer finds the ring closed.
-        if !left_out!(LateFence) {
-            fence(Ordering::SeqCst);
-        }
+        step!(LateFence, fence(Ordering::SeqCst));
         if ends::closed_at(self.control()).is_none() {
             return Ok(false);
         }

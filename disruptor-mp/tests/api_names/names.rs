@@ -32,6 +32,8 @@ fn simple_case(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut tx: api::SharedProducer<Tick> = api::publisher::<Tick>(name, 4096)?;
     tx.publish(|t| t.price = 100);
     tx.publish_value(Tick::default());
+    let _: Result<Sequence, api::SendError> = tx.send_value(Tick::default(), Deadline::NEVER);
+    let _: Result<Sequence, api::RingBufferFull> = tx.try_send(|t: &mut Tick| t.price = 1);
     let mut claim: api::Claim<'_, Tick> = tx.claim(Deadline::NEVER)?;
     claim.quantity = 1;
     let _: Sequence = claim.publish();
@@ -51,6 +53,7 @@ fn simple_case(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     rx.detach()?;
     tx.close()?;
     api::publisher::<Tick>(name, 4096)?.keep()?;
+    api::publisher::<Tick>(name, 4096)?.close_and_keep()?;
     api::publisher::<Tick>(name, 4096)?.destroy()?;
     let _ = [
         api::StartFrom::Oldest,
@@ -169,7 +172,7 @@ macro_rules! producer_methods {
             let _: bool = tx.is_consumed(0);
             let _: bool =
                 tx.wait_until_consumed_with_strategy(0, second, api::AutoWaitStrategy::Block);
-            let _: bool = tx.discover_consumer_id("id");
+            let _: bool = tx.discover_consumer_id("id") && tx.notice_consumer_id("id");
             let _: bool = tx.wait_for_consumer_id("id", second);
             let _: Option<Sequence> = tx.consumer_sequence("id");
             let _: usize = tx.get_consumer_count();
@@ -263,6 +266,7 @@ macro_rules! consumer_methods {
             let second = Duration::from_secs(1);
             let _: Option<(Sequence, Tick)> = rx.try_consume_next();
             let _: (Sequence, Tick) = rx.consume_next();
+            let _: Result<(Sequence, Tick), api::RecvError> = rx.recv_owned(Deadline::NEVER);
             if let Some(lease) = rx.try_consume_next_leased() {
                 let lease: api::Lease<'_, Tick> = lease;
                 let _: (Sequence, &Tick) = (lease.sequence(), &*lease);
@@ -302,6 +306,13 @@ fn mapped_files(root: &Path) -> api::MultiProcessResult<()> {
     let layout: api::MmapTransportLayout = api::MmapTransportLayout::new(root, "ticks");
     let _: api::MmapProducer<Tick> = api::MmapProducer::create(&layout, 8, Tick::default)?;
     let _: api::MmapConsumer<Tick> = api::MmapConsumer::attach(&layout, 8, "reader")?;
+    type Builder =
+        fn(&api::MmapTransportLayout, usize) -> api::DisruptorBuilder<Tick, api::MappedFile>;
+    let _: [Builder; 3] = [
+        api::MmapProducer::<Tick>::builder,
+        api::MmapConsumer::<Tick>::builder,
+        api::MmapObserver::<Tick>::builder,
+    ];
     layout.ensure_directories()?;
     let _: (&Path, &str) = (layout.root_dir(), layout.segment_name());
     Ok(())

@@ -411,7 +411,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             .filter(|(_, id)| !attached.contains(id))
             .map(|(rank, id)| MissingWorker {
                 rank,
-                is_away: requests.discover_consumer_id(&id),
+                is_away: requests.notice_consumer_id(&id),
                 id,
             })
             .collect()

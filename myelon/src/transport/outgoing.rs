@@ -7,6 +7,7 @@
 
 use disruptor_mp::{Claim, Deadline, Producer, Sequence};
 
+use super::copy::{SHORT_BYTES, copy_short};
 use super::error::{TransportError, TransportResult};
 use super::frame::{FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags};
 
@@ -28,6 +29,11 @@ pub(super) enum Patience {
     Managed,
 }
 
+/// Whether a message of this length can be sent without a call: it fits one frame, and copying it takes a few moves.
+pub(super) const fn is_short<F: FramedTransportFrame>(len: usize) -> bool {
+    len <= SHORT_BYTES && len <= F::PAYLOAD_BYTES
+}
+
 /// Sends a message of one frame in the claimed frame.
 #[inline(always)]
 pub(super) fn send_in<F: FramedTransportFrame>(
@@ -42,7 +48,10 @@ pub(super) fn send_in<F: FramedTransportFrame>(
         msg_id: frame.sequence() as u32,
     };
     *frame.header_mut() = meta.to_bytes();
-    put(&mut *frame, 0, message);
+    match is_short::<F>(message.len()) {
+        true => copy_short(frame.payload_mut(), message),
+        false => put(&mut *frame, 0, message),
+    }
     frame.publish()
 }
 

@@ -43,7 +43,7 @@ pub enum TypedPublishError {
 /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
 /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
 /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-/// tx.publish_raw(b"\xFF", 7)?;
+/// tx.raw().send(b"\xFF", 7, Deadline::NEVER)?;
 /// rx.process_available::<Bincode<u64>>(|kind, outcome| {
 ///     let error = outcome.unwrap_err();
 ///     assert_eq!((error.kind, error.len, kind), (7, 1, 7));
@@ -76,7 +76,7 @@ pub struct DecodeError {
 /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
 /// use myelon::{RecvError, TypedRecvError};
 ///
-/// tx.publish_raw(b"", 7)?;
+/// tx.raw().send(b"", 7, Deadline::NEVER)?;
 /// tx.close()?;
 /// let mut dropped = 0;
 /// loop {

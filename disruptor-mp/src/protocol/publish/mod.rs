@@ -165,6 +165,29 @@ impl<E: Event> ProducerCore<E> {
         point("publish.busy");
     }
 
+    /// R2: lets `write` write the event of `sequence`, the next one, to its slot, which is claimed, and publishes it.
+    #[inline(always)]
+    pub(crate) fn publish(&mut self, sequence: Sequence, write: impl FnOnce(&mut E)) -> Sequence {
+        point("publish.claimed");
+        let mut event = self.event(sequence);
+        // SAFETY: the slot is claimed by this producer alone, and no consumer reads it before its stamp (R2, R3);
+        // any bytes are an `E` by the contract of `Event`.
+        write(unsafe { event.as_mut() });
+        self.publish_one(sequence);
+        sequence
+    }
+
+    /// As [`publish`](Self::publish), in a ring with observers: copies the event to its slot (R13).
+    pub(crate) fn publish_observed(
+        &mut self,
+        sequence: Sequence,
+        event: &MaybeUninit<E>,
+    ) -> Sequence {
+        self.write_observed(sequence, event);
+        self.publish_one(sequence);
+        sequence
+    }
+
     /// R2: publishes the event of `sequence`, the next one, whose bytes have been written to its slot.
     #[inline(always)]
     pub(crate) fn publish_one(&mut self, sequence: Sequence) {
@@ -299,9 +322,7 @@ impl<E: Event> ProducerCore<E> {
             reached("refresh.floor_stays");
         }
         // SYNC POINT join: pairs with the fence in `lines::join`.
-        if !left_out!(RefreshFence) {
-            fence(Ordering::SeqCst);
-        }
+        step!(RefreshFence, fence(Ordering::SeqCst));
         point("refresh.fenced");
         let second = match left_out!(RefreshRescan) {
             false => self.scan(last).unwrap_or(self.floor),

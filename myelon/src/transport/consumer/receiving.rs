@@ -31,7 +31,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// use std::time::Duration;
     /// use myelon::RecvError;
     ///
-    /// tx.publish(b"hello", 7)?;
+    /// tx.send(b"hello", 7, Deadline::NEVER)?;
     /// let message = rx.recv(Deadline::after(Duration::from_secs(1)))?;
     /// assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
     /// drop(message); // releases it
@@ -66,7 +66,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// assert!(rx.try_recv()?.is_none());
-    /// tx.publish(b"hello", 7)?;
+    /// tx.send(b"hello", 7, Deadline::NEVER)?;
     /// assert!(rx.try_recv()?.is_some_and(|message| &*message == b"hello"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -130,9 +130,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(b"hello", 7)?;
+    /// tx.send(b"hello", 7, Deadline::NEVER)?;
     /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (7, b"hello".to_vec()));
-    /// tx.publish(&[1; 100], 7)?;
+    /// tx.send(&[1; 100], 7, Deadline::NEVER)?;
     /// let (meta, message) = rx.recv_owned_with_meta(Deadline::NEVER)?;
     /// assert_eq!((meta.frames, message.len()), (2, 100));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
