@@ -186,7 +186,10 @@ impl<E: Event, B> Producer<E, B> {
     pub fn claim(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
-            None => self.claim_slowly(deadline),
+            None => {
+                let sequence = self.wait_for_slot(deadline)?;
+                Ok(self.claimed_slowly(sequence))
+            }
         }
     }
 
@@ -199,20 +202,6 @@ impl<E: Event, B> Producer<E, B> {
         Some(self.claimed(sequence))
     }
 
-    /// As [`claim_vacant`](Self::claim_vacant), for a result that borrows the claim.
-    #[doc(hidden)]
-    #[inline(always)]
-    pub fn claim_vacant_or<'a, R>(
-        &'a mut self,
-        vacant: impl FnOnce(Claim<'a, E>) -> R,
-        otherwise: impl FnOnce(&'a mut Self) -> R,
-    ) -> R {
-        match self.vacant(1) {
-            Some(sequence) => vacant(self.claimed(sequence)),
-            None => otherwise(self),
-        }
-    }
-
     /// A claim of the slot itself.
     #[inline(always)]
     pub(crate) fn claimed(&mut self, sequence: Sequence) -> Claim<'_, E> {
@@ -222,9 +211,8 @@ impl<E: Event, B> Producer<E, B> {
 
     #[cold]
     #[inline(never)]
-    fn claim_slowly(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
-        let sequence = self.wait_for_space(1, deadline)?;
-        Ok(self.claimed_slowly(sequence))
+    fn wait_for_slot(&mut self, deadline: Deadline) -> Result<Sequence, SendError> {
+        self.wait_for_space(1, deadline)
     }
 
     /// Claims the next slot if it is free. Never waits.
@@ -246,19 +234,24 @@ impl<E: Event, B> Producer<E, B> {
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
-            None => self.try_claim_slowly(),
+            None => {
+                let sequence = self.refill_slot().ok_or(RingBufferFull)?;
+                Ok(self.claimed_slowly(sequence))
+            }
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn try_claim_slowly(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
-        let sequence = self.refill(1).ok_or(RingBufferFull)?;
-        Ok(self.claimed_slowly(sequence))
+    fn refill_slot(&mut self) -> Option<Sequence> {
+        self.refill(1)
     }
 
     /// As [`claimed`](Self::claimed); in a ring with observers, of separate memory from which publishing copies the
     /// event to its slot (R13).
+    ///
+    /// Inlined, so that a claim is made where it is used: one that a call returned would stay in memory.
+    #[inline(always)]
     pub(crate) fn claimed_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
         let event = match &mut self.scratch {
             Some(scratch) => NonNull::from(&mut **scratch).cast(),
