@@ -156,8 +156,8 @@ impl<E: Event, B> Consumer<E, B> {
         Some(unsafe { event.as_ref() })
     }
 
-    /// The next event in place if its stamp is there at first sight: nothing else is checked. For the layers above, which
-    /// have slow halves of their own.
+    /// The next event in place if its stamp is there at first sight: nothing else is checked. For the layers above,
+    /// which have slow halves of their own.
     #[doc(hidden)]
     #[inline(always)]
     pub fn lease_published(&mut self) -> Option<Lease<'_, E>> {

@@ -306,7 +306,8 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Writes `n` events and publishes them together. The caller has checked that there is space.
+    /// Writes `n` events and publishes them together. The caller has checked that there is space, and that the ring has
+    /// no observers.
     #[inline(always)]
     pub(crate) fn write_many<F: FnMut(&mut E, usize)>(
         &mut self,

@@ -95,10 +95,10 @@ impl<E: Event> ProducerCore<E> {
     ///
     /// A store to private memory after each event costs a third of the throughput of small events while their
     /// cache lines have to come from the other core (`rfcs/0002`). So the producer stores its position after
-    /// every `step`-th event only, where that is faster ([`are_own_stamps_cheap`]). In between, it finds the position by its own stamps: only the producer
-    /// writes them, a stamp equals its own sequence only, and a takeover has zeroed the stamps that a dead
-    /// producer left above the head (R14). Whatever values a hostile peer may have stored there, the result
-    /// lies within `step` of the base, and slots are masked (R1).
+    /// every `step`-th event only, where that is faster ([`are_own_stamps_cheap`]). In between, it finds the position
+    /// by its own stamps: only the producer writes them, a stamp equals its own sequence only, and a takeover has
+    /// zeroed the stamps that a dead producer left above the head (R14). Whatever values a hostile peer may have
+    /// stored there, the result lies within `step` of the base, and slots are masked (R1).
     #[inline(always)]
     pub(crate) fn next(&self) -> Sequence {
         let mut sequence = self.base;
@@ -187,12 +187,13 @@ impl<E: Event> ProducerCore<E> {
     }
 
     /// R2: lets `write` write the event of `sequence`, the next one, to its slot, which is claimed, and publishes it.
+    /// Not for a ring with observers, which read a slot at any time (R13).
     #[inline(always)]
     pub(crate) fn publish(&mut self, sequence: Sequence, write: impl FnOnce(&mut E)) -> Sequence {
         point("publish.claimed");
         let mut event = self.event(sequence);
-        // SAFETY: the slot is claimed by this producer alone, and no consumer reads it before its stamp (R2, R3);
-        // any bytes are an `E` by the contract of `Event`.
+        // SAFETY: the slot is claimed by this producer alone, no consumer reads it before its stamp (R2, R3), and there
+        // are no observers (R13); any bytes are an `E` by the contract of `Event`.
         write(unsafe { event.as_mut() });
         self.publish_one(sequence);
         sequence
