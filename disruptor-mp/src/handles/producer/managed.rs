@@ -153,7 +153,7 @@ impl<E: Event, B> Producer<E, B> {
         match self.vacant_managed(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
             None => {
-                let sequence = self.wait_for_managed_slot()?;
+                let sequence = self.wait_managed_slowly()?;
                 Ok(self.claimed_slowly(sequence))
             }
         }
@@ -161,7 +161,7 @@ impl<E: Event, B> Producer<E, B> {
 
     #[cold]
     #[inline(never)]
-    fn wait_for_managed_slot(&mut self) -> Result<Sequence, RequiredConsumerError> {
+    fn wait_managed_slowly(&mut self) -> Result<Sequence, RequiredConsumerError> {
         self.wait_managed(1)
     }
 

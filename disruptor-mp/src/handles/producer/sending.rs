@@ -187,7 +187,7 @@ impl<E: Event, B> Producer<E, B> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
             None => {
-                let sequence = self.wait_for_slot(deadline)?;
+                let sequence = self.wait_slowly(deadline)?;
                 Ok(self.claimed_slowly(sequence))
             }
         }
@@ -211,7 +211,7 @@ impl<E: Event, B> Producer<E, B> {
 
     #[cold]
     #[inline(never)]
-    fn wait_for_slot(&mut self, deadline: Deadline) -> Result<Sequence, SendError> {
+    fn wait_slowly(&mut self, deadline: Deadline) -> Result<Sequence, SendError> {
         self.wait_for_space(1, deadline)
     }
 
@@ -234,23 +234,21 @@ impl<E: Event, B> Producer<E, B> {
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
-            None => {
-                let sequence = self.refill_slot().ok_or(RingBufferFull)?;
-                Ok(self.claimed_slowly(sequence))
-            }
+            None => self.try_claim_slowly(),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn refill_slot(&mut self) -> Option<Sequence> {
-        self.refill(1)
+    fn try_claim_slowly(&mut self) -> Result<Claim<'_, E>, RingBufferFull> {
+        let sequence = self.refill(1).ok_or(RingBufferFull)?;
+        Ok(self.claimed_slowly(sequence))
     }
 
     /// As [`claimed`](Self::claimed); in a ring with observers, of separate memory from which publishing copies the
     /// event to its slot (R13).
     ///
-    /// Inlined, so that a claim is made where it is used: one that a call returned would stay in memory.
+    /// Inlined, so that a claim is made where it is used: one that a call may have returned stays in memory.
     #[inline(always)]
     pub(crate) fn claimed_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
         let event = match &mut self.scratch {
