@@ -111,6 +111,11 @@ pub use typed_transport::*;
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+/// The examples of this crate's own README compile and run.
+#[cfg(all(doctest, feature = "bincode"))]
+#[doc = include_str!("../README.md")]
+mod readme_of_the_crate {}
+
 /// The guide's examples compile and run.
 #[cfg(all(doctest, feature = "bincode", feature = "rkyv"))]
 #[doc = include_str!("../../docs/guide.md")]
