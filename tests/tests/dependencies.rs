@@ -1,6 +1,7 @@
 //! The dependencies obey `deny.toml`: their licences, their versions, where they come from. None needs a newer compiler
-//! than the workspace declares. `cargo deny check` reads the same file, and checks advisories as well.
+//! than the workspace declares. Few of them come with the rings. `cargo deny check` reads the same file, and checks advisories as well.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::Value;
@@ -34,8 +35,17 @@ fn cargo(arguments: &[&str]) -> String {
 fn dependencies() -> Vec<Dependency> {
     let printed = cargo(&["metadata", "--format-version", "1", "--all-features"]);
     let metadata: Value = serde_json::from_str(&printed).expect("JSON");
-    let packages = metadata["packages"].as_array().expect("packages");
+    // the lock file lists more: what a feature would need that nobody uses
+    let everything = ["tree", "--workspace", "--all-features", "--target", "all"];
+    let printed = cargo(&[&everything[..], &["--prefix", "none", "--format", "{p}"]].concat());
+    let used: BTreeSet<(&str, &str)> = printed
+        .lines()
+        .filter_map(|line| line.split_once(" v"))
+        .map(|(name, rest)| (name, rest.split(' ').next().unwrap_or_default()))
+        .collect();
+    let is_used = |one: &Dependency| used.contains(&(one.name.as_str(), one.version.as_str()));
     let text = |package: &Value, key: &str| package[key].as_str().unwrap_or_default().to_owned();
+    let packages = metadata["packages"].as_array().expect("packages");
     packages
         .iter()
         .filter(|package| !package["source"].is_null())
@@ -46,6 +56,7 @@ fn dependencies() -> Vec<Dependency> {
             source: text(package, "source"),
             rust_version: package["rust_version"].as_str().map(str::to_owned),
         })
+        .filter(is_used)
         .collect()
 }
 
@@ -147,6 +158,44 @@ fn dependencies_obey_the_rules() {
     );
     let faults = faults_of(&dependencies, &rules(), &rust_version());
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// The crates that a user's program gets with these features of a library, without the library itself: those that run
+/// in it, and those that only the compiler runs.
+fn crates_with(library: &str, features: &str) -> [BTreeSet<String>; 2] {
+    let of = |edges: &str| {
+        let tree = [
+            "tree",
+            "-p",
+            library,
+            "--features",
+            features,
+            "--edges",
+            edges,
+        ];
+        let printed = cargo(&[&tree[..], &["--prefix", "none", "--format", "{p}"]].concat());
+        let names = printed.lines().filter_map(|line| line.split_once(' '));
+        let names: BTreeSet<_> = names.map(|(name, _)| name.to_owned()).collect();
+        assert!(names.contains(library), "{printed}");
+        &names - &BTreeSet::from([library.to_owned()])
+    };
+    let at_run_time = of("normal,no-proc-macro");
+    let compiled = of("normal,build");
+    let at_build_time = &compiled - &at_run_time;
+    [at_run_time, at_build_time]
+}
+
+#[test]
+fn few_crates_come_with_the_rings() {
+    let [at_run_time, at_build_time] = crates_with("disruptor-mp", "");
+    assert!((8..=11).contains(&at_run_time.len()), "{at_run_time:?}");
+    assert!(at_build_time.contains("disruptor-mp-derive") && at_run_time.contains("libc"));
+    assert!(at_build_time.len() <= 9, "{at_build_time:?}");
+    let [with_tokio, _] = crates_with("disruptor-mp", "tokio");
+    assert!(
+        with_tokio.len() > at_run_time.len(),
+        "control: a crate more is not counted"
+    );
 }
 
 #[test]
