@@ -83,6 +83,17 @@
 //! let _ = myelon::disruptor_mp::portable_shm_segment_name("ticks");
 //! ```
 
+/// `Debug` for errors as for users: the sentence. A program whose `main` returns an error ends with its `Debug` text.
+macro_rules! debug_is_text {
+    ($($error:ty),+) => {$(
+        impl core::fmt::Debug for $error {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                core::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
+
 pub mod codec;
 pub mod inference;
 pub mod prelude;
