@@ -1,5 +1,6 @@
 //! The dependencies obey `deny.toml`: their licences, their versions, where they come from. None needs a newer compiler
-//! than the workspace declares. Few of them come with the rings. `cargo deny check` reads the same file, and checks advisories as well.
+//! than the workspace declares. Few of them come with the rings. `cargo deny check` reads the same file, and checks
+//! advisories as well.
 
 use std::collections::BTreeSet;
 use std::process::Command;
