@@ -26,7 +26,7 @@ impl Manifest {
         let tokens: Vec<_> = source.lex().collect();
         let mut reader = Reader::default();
         let mut receive = |event: Event| {
-            if let Some(raw) = source.get(&event) {
+            if let Some(raw) = source.get(event) {
                 reader.receive(event.kind(), raw);
             }
         };
