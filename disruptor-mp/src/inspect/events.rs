@@ -71,8 +71,8 @@ impl Inspector {
         if before != stamp::published(sequence) {
             let is_passed = stamp::sequence_of(before).is_some_and(|found| found > sequence);
             // the stamp may have been stored between the two reads, so it is read again
-            let is_gone = is_passed
-                || (self.read_floor()? >= sequence && self.stamp(sequence)? == before);
+            let is_gone =
+                is_passed || (self.read_floor()? >= sequence && self.stamp(sequence)? == before);
             return Ok(if is_gone {
                 Sighting::Gone
             } else {

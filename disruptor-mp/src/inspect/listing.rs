@@ -46,14 +46,14 @@ pub struct Found {
 ///
 /// # let name = disruptor_mp::portable_shm_segment_name("doc");
 /// # let tx = disruptor_mp::publisher::<u64>(&name, 8)?;
-/// let mut rings = rings_in(shared_memory_directory())?;
+/// let mut rings = rings_in(&shared_memory_directory())?;
 /// let found: Found = rings.find(|found| found.name == name).expect("our ring");
 /// assert_eq!(found.ring?.info().name, name);
 /// # tx.destroy()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn rings_in(directory: impl AsRef<Path>) -> io::Result<impl Iterator<Item = Found>> {
-    let directory = directory.as_ref().to_owned();
+pub fn rings_in(directory: &Path) -> io::Result<impl Iterator<Item = Found> + use<>> {
+    let directory = directory.to_owned();
     let mut names: Vec<_> = std::fs::read_dir(&directory)?
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))

@@ -356,8 +356,7 @@ impl Place {
             .map_err(|error| self.failed("read its status", error.into()))?
             .st_size;
         let mut page = [0; CONTROL_OFFSET];
-        let count =
-            read_at(fd, &mut page, 0).map_err(|source| self.failed("read it", source))?;
+        let count = read_at(fd, &mut page, 0).map_err(|source| self.failed("read it", source))?;
         let page = &page[..count];
         let is_begun = page.is_empty() || page.starts_with(&MAGIC);
         if is_begun && listing::ring_of_temporary(&self.leaf).is_some() {

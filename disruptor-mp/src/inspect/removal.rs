@@ -206,9 +206,7 @@ pub fn remove_dead(
             path: place.path.clone(),
         });
     }
-    let second = place
-        .directory
-        .remove_second_names(&place.leaf, fd.as_fd());
+    let second = place.directory.remove_second_names(&place.leaf, fd.as_fd());
     second
         .and_then(|()| place.directory.unlink(&place.leaf))
         .map_err(failed("remove its name"))?;
@@ -230,9 +228,12 @@ fn check_as_holder(place: &Place, locks: &LockFile) -> Result<RemovalCheck, Remo
                 check.in_use_by = users_of(&seen);
             }
         }
-        Err(
-            error @ (InspectError::Damaged { .. } | InspectError::OtherVersion { .. }),
-        ) => check.losses = vec![format!("whatever is in it, as it cannot be read: {}", brief(&error))],
+        Err(error @ (InspectError::Damaged { .. } | InspectError::OtherVersion { .. })) => {
+            check.losses = vec![format!(
+                "whatever is in it, as it cannot be read: {}",
+                brief(&error)
+            )]
+        }
         Err(error) => return Err(error.into()),
     }
     if held.is_some() && check.in_use_by.is_empty() {
@@ -297,9 +298,10 @@ fn users_of(seen: &Snapshot) -> Vec<String> {
         Liveness::Dead => None,
         Liveness::Unknown => return words_of(Liveness::Unknown),
     };
-    let attached = seen.consumers.iter().filter(|consumer| {
-        matches!(consumer.presence, Presence::Attached | Presence::Joining)
-    });
+    let attached = seen
+        .consumers
+        .iter()
+        .filter(|consumer| matches!(consumer.presence, Presence::Attached | Presence::Joining));
     let consumers =
         attached.map(|consumer| format!("consumer {:?}, {}", consumer.id, consumer.process));
     producer.into_iter().chain(consumers).collect()

@@ -9,8 +9,8 @@ use super::control::floor_of;
 use super::{InspectError, Inspector, Process};
 use crate::Sequence;
 use crate::layout::control::{
-    ConsumerLine, Control, KEPT, KEPT_UNTIL_DRAINED, LineState, NOTHING_WANTED, OPEN, Origin, Owner,
-    Vouched,
+    ConsumerLine, Control, KEPT, KEPT_UNTIL_DRAINED, LineState, NOTHING_WANTED, OPEN, Origin,
+    Owner, Vouched,
 };
 use crate::layout::lock_bytes::{PRODUCER_BYTE, VOUCHED_BYTE, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
@@ -332,7 +332,9 @@ impl Inspector {
         let closed = line.closed.load(Ordering::Relaxed);
         let closed = (closed != OPEN).then_some(closed);
         if let Some(last) = closed.filter(|last| !(-1..=MAX_SEQUENCE).contains(last)) {
-            faults.push(format!("it was closed at {last}: no ring has such a sequence"));
+            faults.push(format!(
+                "it was closed at {last}: no ring has such a sequence"
+            ));
         }
         let consumers: Vec<_> = control
             .maybe_registered()
@@ -413,7 +415,9 @@ impl Inspector {
         let is_full = |released: Sequence| published.saturating_sub(released) >= self.capacity();
         match registered::furthest_behind(control) {
             Some((index, line)) => {
-                let at = consumers.iter().position(|consumer| consumer.line == index)?;
+                let at = consumers
+                    .iter()
+                    .position(|consumer| consumer.line == index)?;
                 is_full(line.sequence.load(Ordering::Relaxed)).then_some(HeldBy::Consumer(at))
             }
             None if !is_full(floor_of(control)) => None,
@@ -423,7 +427,10 @@ impl Inspector {
     }
 
     fn liveness_of(&self, byte: u64) -> Liveness {
-        let held = self.locks.as_ref().map(|locks| locks.is_held_by_other(byte));
+        let held = self
+            .locks
+            .as_ref()
+            .map(|locks| locks.is_held_by_other(byte));
         match held {
             Some(Ok(true)) => Liveness::Alive,
             Some(Ok(false)) => Liveness::Dead,
@@ -471,7 +478,9 @@ impl Inspector {
 
     pub(super) fn name_state(&self) -> Result<NameState, InspectError> {
         let place = &self.place;
-        let is_ours = place.directory.names_same_file(&place.leaf, self.fd.as_fd());
+        let is_ours = place
+            .directory
+            .names_same_file(&place.leaf, self.fd.as_fd());
         match is_ours.map_err(|source| place.failed("read the status of its name", source))? {
             true => Ok(NameState::Ours),
             false if std::fs::symlink_metadata(&place.path).is_ok() => Ok(NameState::Other),
