@@ -97,7 +97,7 @@ pub enum InspectError {
     /// A process died while it created this ring; the next creator under that name removes the file.
     #[error(
         "{} was left by a process that died while it created a ring; the ring's next creator removes it, and so does \
-         `myelon clean`",
+         'myelon clean'",
         path.display()
     )]
     HalfMade {

@@ -21,7 +21,18 @@ const CHUNKED_STRIDE: usize = 1024;
 ///
 /// # Examples
 ///
-/// See [`Inspector::read_event`].
+/// ```
+/// use disruptor_mp::inspect::{Inspector, Sighting};
+///
+/// # let name = disruptor_mp::portable_shm_segment_name("doc");
+/// let mut tx = disruptor_mp::publisher::<u64>(&name, 2)?.free_running();
+/// tx.publish_batch(2, |_, _| {});
+/// tx.publish(|_| {});
+/// let ring = Inspector::open_shared_memory(&name)?;
+/// assert_eq!(ring.read_event(0, &mut [])?, Sighting::Gone);   // the third event has its slot
+/// # tx.destroy()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sighting {

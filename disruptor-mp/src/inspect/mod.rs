@@ -75,6 +75,21 @@ use crate::os::retry_on_signal;
 /// A ring's file, open for reading. See the [module](self).
 ///
 /// It stays with the file that it opened: if the name is given to another ring, [`Snapshot::name`] says so.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::inspect::{Inspector, RingInfo};
+///
+/// # let name = disruptor_mp::portable_shm_segment_name("doc");
+/// let tx = disruptor_mp::publisher::<u64>(&name, 8)?;
+/// let ring = Inspector::open_shared_memory(&name)?;
+/// let info: &RingInfo = ring.info();
+/// assert_eq!((info.name.as_str(), info.capacity, info.stride, info.has_observers), (name.as_str(), 8, 64, false));
+/// assert!(ring.path().ends_with(&name));
+/// # tx.destroy()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Inspector {
     place: Place,

@@ -58,7 +58,7 @@ pub enum RemovalError {
     #[error(transparent)]
     Inspect(#[from] InspectError),
     /// A living process uses it.
-    #[error("the ring at {} is in use by {}; nothing was removed: end that first", path.display(), by.join(", "))]
+    #[error("the ring at {} is in use by {}; nothing was removed: end those processes first", path.display(), by.join(", "))]
     InUse {
         /// The path.
         path: PathBuf,
@@ -66,7 +66,10 @@ pub enum RemovalError {
         by: Vec<String>,
     },
     /// Something would be lost, and the caller has not accepted that.
-    #[error("removing the ring at {} would lose {}; nothing was removed", path.display(), losses.join("; "))]
+    #[error(
+        "removing the ring at {} would lose {}; nothing was removed: let its consumers drain it, or accept that loss",
+        path.display(), losses.join("; ")
+    )]
     WouldLose {
         /// The path.
         path: PathBuf,

@@ -214,7 +214,7 @@ pub enum HeldBy {
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::inspect::{ConsumerSeen, HeldBy, Inspector, ProducerSeen, Snapshot};
+/// use disruptor_mp::inspect::{ConsumerSeen, HeldBy, Inspector, Phase, ProducerSeen, Snapshot};
 /// use disruptor_mp::{Deadline, attach_shared_consumer, build_shared_single_producer};
 ///
 /// # let name = disruptor_mp::portable_shm_segment_name("doc");
@@ -229,6 +229,7 @@ pub enum HeldBy {
 /// assert_eq!((producer.process.pid, reader.lag), (std::process::id(), 8));
 /// assert_eq!(seen.held_by, Some(HeldBy::Consumer(0)));
 /// assert_eq!(seen.blocker(), Some(reader));
+/// assert_eq!((seen.phase(), seen.largest_lag()), (Phase::Live, Some(8)));
 /// # tx.destroy()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
