@@ -68,7 +68,7 @@ fn lines(ring: &Inspector, seen: &Snapshot) -> Vec<String> {
     say(
         "published",
         format!(
-            "{} events, the last is {}; up to {} slots may be reused",
+            "{} events, the last is {}; the slots of those up to {} may be reused",
             (seen.published - info.first_sequence + 1).max(0),
             seen.published,
             seen.floor

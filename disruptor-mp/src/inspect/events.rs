@@ -45,8 +45,8 @@ pub enum Sighting {
 }
 
 impl Inspector {
-    /// Reads the first bytes of an event, as many as `bytes` has room for; the rest of `bytes` stays as it is. The bytes
-    /// count only if the result is [`Sighting::Whole`].
+    /// Reads the first bytes of an event, as many as `bytes` has room for; the rest of `bytes` stays as it is. The
+    /// bytes count only if the result is [`Sighting::Whole`].
     ///
     /// # Errors
     ///

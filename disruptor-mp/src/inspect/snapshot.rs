@@ -254,7 +254,7 @@ pub struct Snapshot {
     pub kept_for: Vec<String>,
     /// Whether any consumer has ever had a line of this ring.
     pub has_had_consumers: bool,
-    /// What a full ring waits for; `None` while there is space.
+    /// What a full ring waits for; `None` while there is space, and in a closed ring.
     pub held_by: Option<HeldBy>,
     /// Whether the next process that opens it finds its events in doubt (R17); `None` where that cannot be told.
     pub is_in_doubt: Option<bool>,
@@ -355,7 +355,10 @@ impl Inspector {
             published,
             floor: floor_of(&control),
             gate,
-            held_by: self.held_by(&control, published, &producer, &consumers),
+            held_by: match closed {
+                None => self.held_by(&control, published, &producer, &consumers),
+                Some(_) => None,
+            },
             producer,
             consumers,
             closed,
