@@ -439,7 +439,7 @@ fn rings(place: &In) -> Result<Report, Failure> {
         level = Level::Note;
     }
     if hidden > 0 {
-        text += &format!("; {hidden} files of other users may be more");
+        text += &format!("; files that may be more, but may not be read by this user: {hidden}");
     }
     if !full.is_empty() {
         text += &format!("; full: {}, see `myelon show`", full.join(", "));

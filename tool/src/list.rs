@@ -54,7 +54,7 @@ pub(crate) fn run(place: &In, json: bool) -> Result<Outcome, Failure> {
     if unreadable > 0 {
         writeln!(
             out,
-            "{unreadable} files of other users may be rings; this user may not read them"
+            "files that may be rings, but may not be read by this user: {unreadable}"
         )?;
     }
     Ok(Outcome::Fine)

@@ -11,14 +11,16 @@ impl Inspector {
     /// The control lines at about one moment. Kernels copy aligned words whole; a word that came in two pieces after
     /// all shows as a value that cannot be true, and is read again.
     pub(super) fn read_control(&self) -> Result<Box<Control>, InspectError> {
-        let mut control = Box::new(Control::new(0));
-        let at = (&raw mut *control).cast::<u8>();
-        // SAFETY: the box is borrowed mutably for as long as the slice lives. `Control` consists of integer atomics
-        // without padding (its size is asserted in `layout::control`), so its bytes are initialised and any bytes
-        // are a value of it.
+        let mut control = Box::<Control>::new_uninit();
+        let at = control.as_mut_ptr().cast::<u8>();
+        // SAFETY: the box has room for a `Control`, which is that many bytes.
+        unsafe { at.write_bytes(0, size_of::<Control>()) };
+        // SAFETY: every byte of the box was written above, and the box is not used while the slice lives.
         let bytes = unsafe { core::slice::from_raw_parts_mut(at, size_of::<Control>()) };
         self.read(bytes, CONTROL_OFFSET as u64)?;
-        Ok(control)
+        // SAFETY: `Control` consists of integer atomics (`layout::control`), of which any bytes are a value, as a
+        // mapping relies on, too (R1); all of its bytes are initialised.
+        Ok(unsafe { control.assume_init() })
     }
 
     /// The floor word alone, clamped as everywhere (R1): every sequence up to it may already be reused.

@@ -87,7 +87,7 @@ fn another_users_ring_is_unreadable_and_its_owner_is_named() {
     let run = as_nobody(&["show", &ring]);
     assert_eq!(run.code, 3, "{run:?}");
     assert!(run.err.contains("it belongs to user 0 (root)"), "{run:?}");
-    as_nobody(&["list", "--dir", directory]).has(&["1 files of other users may be rings"]);
+    as_nobody(&["list", "--dir", directory]).has(&["may not be read by this user: 1"]);
     // permission to read is enough to see everything, and not enough to remove anything
     fs::set_permissions(&ring, fs::Permissions::from_mode(0o604)).expect("chmod");
     let run = as_nobody(&["show", &ring]);
