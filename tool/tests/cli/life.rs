@@ -60,6 +60,10 @@ fn a_live_ring_is_shown_and_not_changed() {
         before,
         "looking changes nothing"
     );
+    // control: a consumer that attaches is noticed
+    let mut other = rings.party_that("ticks", &["consume 16 other"]);
+    assert_ne!(content(&rings.path("ticks")).0, before.0);
+    other.ok("leave");
     rx.ok("recv 3");
     rx.ok("leave");
     tx.ok("close");
