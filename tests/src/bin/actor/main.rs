@@ -204,6 +204,7 @@ impl<B: 'static> Actor<B> {
             "forbid-barrier" => system::forbid_barrier(),
             "forbid-nameless" => system::forbid_nameless(),
             "list" => system::list(&self.directory),
+            "inspect" => system::inspect(&self.directory, words),
             "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
             "hot-loop" => hot::run(&self.builder, words),
