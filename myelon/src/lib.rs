@@ -62,8 +62,9 @@
 //!   [`MmapTypedProducer`], [`MmapTypedConsumer`].
 //! - What is known about a message: [`ReceivedMessageMeta`], [`Received`]; a buffer for long ones:
 //!   [`ReassemblyBuffer`].
-//! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; the halves of a
-//!   scheduler and of a worker: [`RequestSender`], [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`].
+//! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; messages:
+//!   [`Request`], [`RequestId`], [`Response`], [`Reply`]; the halves of a scheduler and of a worker: [`RequestSender`],
+//!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`].
 //! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:
 //!   [`publish_framed_payload`], [`recv_framed_message`].

@@ -774,7 +774,7 @@ fn halves_live_in_different_threads<B: Backing>() -> Result {
                     Err(error) => break error,
                 }
             };
-            assert_eq!(end, RecvError::Closed);
+            assert!(matches!(end, TransportError::Recv(RecvError::Closed)));
             Ok(receiver.leave()?)
         });
         let sending = scope.spawn(move || -> Result {

@@ -145,7 +145,7 @@ fn stream(config: &RunnerMyelonTransportConfig) -> Result {
     loop {
         let request = match requests.recv(Deadline::NEVER) {
             Ok(request) => request,
-            Err(RecvError::Closed) => break,
+            Err(TransportError::Recv(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         };
         for piece in request.chunks(1) {

@@ -128,6 +128,11 @@ impl MyelonTransportLayout {
         format!("{}-r{rank}", self.stem)
     }
 
+    /// The ring of the requests to the worker `rank` alone.
+    pub fn request_ring_name(&self, rank: usize) -> String {
+        format!("{}-q{rank}", self.stem)
+    }
+
     /// The file of the ring from the scheduler to all workers, in the directory `root`.
     pub fn rpc_mmap_layout(&self, root: impl AsRef<Path>) -> MmapTransportLayout {
         MmapTransportLayout::new(root, self.rpc_ring_name())
@@ -158,8 +163,12 @@ mod tests {
         let prefix = "x".repeat(PREFIX_BYTES_MAX);
         let layout = MyelonTransportLayout::for_session_with_prefix(&prefix, "s").expect("names");
         for rank in [0, 9, 9999] {
-            let name = layout.response_ring_name(rank);
-            validate_segment_name(&name).expect(&name);
+            for name in [
+                layout.response_ring_name(rank),
+                layout.request_ring_name(rank),
+            ] {
+                validate_segment_name(&name).expect(&name);
+            }
         }
         validate_segment_name(&layout.rpc_ring_name()).expect("fits");
     }

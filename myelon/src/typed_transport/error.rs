@@ -1,6 +1,6 @@
 //! Errors of typed messages.
 
-use disruptor_mp::RecvError;
+use disruptor_mp::{MultiProcessError, RecvError};
 
 use crate::codec::CodecError;
 use crate::transport::TransportError;
@@ -153,6 +153,9 @@ pub enum TypedServeError {
     /// The answer was not sent.
     #[error(transparent)]
     Publish(#[from] TypedPublishError),
+    /// The ring of the requests to this worker could not be attached.
+    #[error(transparent)]
+    Ring(MultiProcessError),
 }
 
 /// A kind already has a handler.

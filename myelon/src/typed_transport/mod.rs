@@ -31,8 +31,8 @@ mod error;
 mod kinds;
 mod producer;
 
-pub(crate) use consumer::decode;
 pub use consumer::{MmapTypedConsumer, TypedConsumer};
 pub use error::{DecodeError, KindTaken, TypedPublishError, TypedRecvError, TypedServeError};
 pub use kinds::KindTable;
+pub(crate) use producer::Encode;
 pub use producer::{MmapTypedProducer, TypedProducer};

@@ -15,6 +15,26 @@ use crate::transport::{
 /// The shown count of messages is brought up to date each time this many messages have passed: a power of two.
 pub(super) const SHOWN_EVERY: u64 = 64;
 
+/// What can be written into a frame, or behind what is in a buffer: each value with a codec, and more.
+pub(crate) trait Encode {
+    /// As [`Codec::encode_into`].
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError>;
+    /// As [`Codec::encode_append`].
+    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
+}
+
+impl<T: Codec> Encode for T {
+    #[inline(always)]
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
+        Codec::encode_into(self, out)
+    }
+
+    #[inline(always)]
+    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        Codec::encode_append(self, out)
+    }
+}
+
 /// Sends values of any [`Codec`] over a ring of frames. [`MmapTypedProducer`] is this type.
 ///
 /// # Examples
@@ -243,9 +263,19 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self.send_by(message, kind, Patience::Managed)
     }
 
+    /// As [`send`](Self::send), for what has no codec of its own.
+    pub(crate) fn send_encoded<T: Encode>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send_by(message, kind, Patience::Until(deadline))
+    }
+
     /// Encodes the message straight into a frame if it fits one.
     #[inline(always)]
-    fn send_by<T: Codec>(
+    fn send_by<T: Encode>(
         &mut self,
         message: &T,
         kind: u8,
@@ -272,7 +302,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
 
     #[cold]
     #[inline(never)]
-    fn send_long<T: Codec>(
+    fn send_long<T: Encode>(
         &mut self,
         message: &T,
         kind: u8,

@@ -191,6 +191,19 @@ impl<E: Event, B> Producer<E, B> {
         self.habits.are_cancelled()
     }
 
+    /// How many producers this ring has had before this one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// assert_eq!(ring.producer()?.epoch(), 0);
+    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// ```
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Removes a durable consumer that will not come back: it leaves the gate and loses its position. A
     /// consumer that was expected and has not come is no longer expected.
     ///

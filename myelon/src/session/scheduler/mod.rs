@@ -7,15 +7,17 @@ use std::path::Path;
 
 use disruptor_mp::{
     CloseReport, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError,
-    MultiProcessResult, Sequence, SharedMemory,
+    MultiProcessResult, SharedMemory,
 };
 
 use super::Places;
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
+use super::head::RequestId;
+use super::received::Response;
 use crate::codec::Codec;
 use crate::transport::{
-    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
-    TransportError, TransportResult,
+    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
+    TransportResult,
 };
 use crate::typed_transport::{DecodeError, TypedProducer, TypedPublishError};
 
@@ -146,9 +148,9 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             // returns the errors
             let _ = answers.attach(rank);
         }
-        let config = answers.places.config.clone();
+        let sender = RequestSender::new(requests, answers.places.clone())?;
         Ok(Self {
-            sender: RequestSender { requests, config },
+            sender,
             receiver: ResponseReceiver::new(answers),
         })
     }
@@ -189,7 +191,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         message: &[u8],
         kind: u8,
         deadline: Deadline,
-    ) -> TransportResult<Sequence> {
+    ) -> TransportResult<RequestId> {
         self.sender.broadcast(message, kind, deadline)
     }
 
@@ -203,8 +205,38 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         value: &T,
         kind: u8,
         deadline: Deadline,
-    ) -> Result<Sequence, TypedPublishError> {
+    ) -> Result<RequestId, TypedPublishError> {
         self.sender.broadcast_value(value, kind, deadline)
+    }
+
+    /// Sends a message to one worker: see [`RequestSender::send_to`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestSender::send_to`].
+    pub fn send_to(
+        &mut self,
+        rank: usize,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<RequestId> {
+        self.sender.send_to(rank, message, kind, deadline)
+    }
+
+    /// Sends a value to one worker: see [`RequestSender::send_value_to`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestSender::send_value_to`].
+    pub fn send_value_to<T: Codec>(
+        &mut self,
+        rank: usize,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<RequestId, TypedPublishError> {
+        self.sender.send_value_to(rank, value, kind, deadline)
     }
 
     /// The next message of any worker, with that worker's rank: see [`ResponseReceiver::recv_any`].
@@ -212,7 +244,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Errors
     ///
     /// As [`ResponseReceiver::recv_any`].
-    pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Message<'_, F, B>)> {
+    pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
         self.receiver.recv_any(deadline)
     }
 

@@ -7,12 +7,14 @@ use disruptor_mp::{
     perform_sleep_wait,
 };
 
+use super::super::head::Head;
+use super::super::received::{Response, next_head};
 use super::super::{Places, SCHEDULER_ID};
 use crate::codec::Codec;
 use crate::transport::{
-    FramedTransportConsumer, FramedTransportFrame, Message, TransportError, TransportResult,
+    FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
 };
-use crate::typed_transport::{DecodeError, TypedConsumer, decode};
+use crate::typed_transport::{DecodeError, TypedConsumer};
 
 /// How often a scheduler checks whether the rings of missing workers exist.
 const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
@@ -108,10 +110,10 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     ///
     /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
     /// fit.
-    pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Message<'_, F, B>)> {
-        let rank = self.wait_for_any(deadline)?;
+    pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
+        let (rank, head) = self.wait_for_any(deadline)?;
         match &mut self.answers.rings[rank] {
-            Some(responses) => Ok((rank, responses.recv_raw(deadline)?)),
+            Some(responses) => Ok((rank, Response::new(responses.recv_raw(deadline)?, head))),
             None => Err(RecvError::Timeout.into()),
         }
     }
@@ -130,9 +132,10 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, u8, Result<T, DecodeError>)> {
-        let (rank, message) = self.recv_any(deadline)?;
-        let kind = message.kind();
-        let value = decode(message).map(|(_, value)| value);
+        let (rank, response) = self.recv_any(deadline)?;
+        let kind = response.kind();
+        let value = response.decode();
+        response.release();
         if let (Ok(_), Some(responses)) = (&value, &mut self.answers.rings[rank]) {
             responses.count();
         }
@@ -145,12 +148,12 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// Waits for a worker that has a whole message, and returns its rank.
-    fn wait_for_any(&mut self, deadline: Deadline) -> TransportResult<usize> {
+    fn wait_for_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Head)> {
         loop {
             self.attach_workers()?;
-            if let Some(rank) = self.poll()? {
+            if let Some((rank, head)) = self.poll()? {
                 self.turn = rank + 1;
-                return Ok(rank);
+                return Ok((rank, head));
             }
             if deadline.has_passed() {
                 return Err(RecvError::Timeout.into());
@@ -171,16 +174,16 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// The rank of a worker that has a whole message, if there is one.
-    fn poll(&mut self) -> TransportResult<Option<usize>> {
+    fn poll(&mut self) -> TransportResult<Option<(usize, Head)>> {
         let workers = self.answers.rings.len();
         for rank in (self.turn..self.turn + workers).map(|turn| turn % workers) {
             let Some(responses) = &mut self.answers.rings[rank] else {
                 continue;
             };
-            match responses.raw().has_message() {
-                Ok(true) => return Ok(Some(rank)),
+            match next_head(responses, |_| true) {
+                Ok(Some(head)) => return Ok(Some((rank, head))),
                 // a successor of the worker continues in the same ring
-                Ok(false) | Err(RecvError::ProducerDead { .. }) => {}
+                Ok(None) | Err(RecvError::ProducerDead { .. }) => {}
                 // a successor of the worker creates another ring
                 Err(RecvError::Closed) => self.answers.rings[rank] = None,
                 Err(error) => return Err(error.into()),

@@ -6,22 +6,24 @@ mod sender;
 use std::path::Path;
 
 use disruptor_mp::{
-    Deadline, DiscoveryMode, MappedFile, MultiProcessResult, RecvError, Sequence, SharedMemory,
+    Deadline, DiscoveryMode, MappedFile, MultiProcessResult, Sequence, SharedMemory,
 };
 
 use super::config::RunnerMyelonTransportConfig;
+use super::head::{HeadedBytes, HeadedValue, only_of_the_transport};
+use super::received::Request;
 use super::{Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
 use crate::transport::{
-    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
+    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
     TransportResult,
 };
 use crate::typed_transport::{TypedConsumer, TypedProducer, TypedPublishError, TypedServeError};
 
 pub use receiver::RequestReceiver;
-pub use sender::ResponseSender;
+pub use sender::{Reply, ResponseSender};
 
-use sender::{is_cancelled, send_answer};
+use sender::{answer_to, is_cancelled, send_answer};
 
 /// A worker of a session: receives each message of its [`Scheduler`](super::Scheduler), and answers on a ring
 /// of its own.
@@ -135,13 +137,11 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
             .with_consumer_id(&places.config.worker_id(rank))
             .skip_absence()
             .wait_for_ring(places.config.transport.start_timeout);
-        let mut receiver = RequestReceiver {
-            requests: TypedConsumer::from_builder(requests)?,
-            rank,
-        };
+        let requests = TypedConsumer::from_builder(requests)?;
+        let mut receiver = RequestReceiver::new(requests, places.clone(), rank)?;
         let mut sender = ResponseSender { responses, rank };
         let responses = sender.responses.raw().ring();
-        responses.cancel_waits_when_closed(receiver.requests.raw().as_ring());
+        responses.cancel_waits_when_closed(receiver.transport().as_ring());
         if sender.is_session_closed() {
             // the scheduler has left the rings that existed when it closed the session; this one may not have
             // existed
@@ -163,9 +163,11 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
     /// # scheduler.broadcast(b"one two three", 1, Deadline::NEVER)?;
     /// let request = requests.recv(Deadline::NEVER)?;
+    /// let mut reply = responses.reply(request.id());
     /// for word in request.split(|byte| *byte == b' ') {
-    ///     responses.respond(word, request.kind(), Deadline::NEVER)?;
+    ///     reply.send(word, request.kind(), Deadline::NEVER)?;
     /// }
+    /// reply.finish(b"", request.kind(), Deadline::NEVER)?;
     /// request.release(); // a worker that dies before this receives the request again
     /// # assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"one");
     /// # drop((requests, responses));
@@ -175,12 +177,13 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         (self.receiver, self.sender)
     }
 
-    /// The scheduler's next message; waits for it until the deadline. The message is released when it is
-    /// dropped. A worker that dies before that receives the message again when it comes back.
+    /// The scheduler's next request, to all workers or to this one; waits for it until the deadline. The request is
+    /// released when it is dropped. A worker that dies before that receives the request again when it comes back.
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportConsumer::recv`].
+    /// [`TransportError::Recv`] as [`FramedTransportConsumer::recv`]; [`TransportError::Ring`] if the ring of the
+    /// requests to this worker does not fit.
     ///
     /// # Examples
     ///
@@ -198,11 +201,11 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
+    pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, F, B>> {
         self.receiver.recv(deadline)
     }
 
-    /// Hands the scheduler's next message to `answer`, and sends back the result under the message's kind.
+    /// Hands the scheduler's next request to `answer`, and sends back the result under the request's kind.
     /// Waits for the message until the deadline, and returns the answer's sequence. The message is released
     /// only after the answer is sent. So a worker that dies between the two answers again when it comes back:
     /// each request has at least one answer.
@@ -222,14 +225,19 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         deadline: Deadline,
         answer: impl FnOnce(u8, &[u8]) -> A,
     ) -> TransportResult<Sequence> {
-        let request = self.receiver.requests.recv_raw(deadline)?;
+        let request = self.receiver.recv(deadline)?;
         let kind = request.kind();
+        let head = answer_to(request.id());
         let reply = answer(kind, &request);
+        let reply = HeadedBytes(head, reply.as_ref());
         let sent = send_answer(
             &mut self.sender.responses,
             deadline,
             is_cancelled,
-            |responses| responses.raw().send(reply.as_ref(), kind, deadline),
+            |responses| {
+                let sent = responses.send_encoded(&reply, kind, deadline);
+                sent.map_err(only_of_the_transport)
+            },
         );
         match sent {
             Ok(sequence) => {
@@ -259,22 +267,36 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         deadline: Deadline,
         answer: impl FnOnce(u8, Q) -> A,
     ) -> Result<Sequence, TypedServeError> {
-        let responses = &mut self.sender.responses;
-        self.receiver
-            .requests
-            .recv_with(deadline, |kind, request| {
-                let reply = answer(kind, request);
-                let is_cancelled = |error: &TypedPublishError| match error {
-                    TypedPublishError::Transport(error) => is_cancelled(error),
-                    TypedPublishError::Encode { .. } => false,
-                };
-                let sent = send_answer(responses, deadline, is_cancelled, |responses| {
-                    responses.send(&reply, kind, deadline)
-                });
-                let is_done = !matches!(sent, Err(TypedPublishError::Transport(_)));
-                (is_done, sent)
-            })?
-            .map_err(TypedServeError::Publish)
+        let request = self.receiver.recv(deadline).map_err(not_received)?;
+        let kind = request.kind();
+        let value = match request.decode::<Q>() {
+            Ok(value) => value,
+            Err(error) => {
+                request.release();
+                return Err(TypedServeError::Recv(error.into()));
+            }
+        };
+        let head = answer_to(request.id());
+        let reply = answer(kind, value);
+        let is_cancelled = |error: &TypedPublishError| match error {
+            TypedPublishError::Transport(error) => is_cancelled(error),
+            TypedPublishError::Encode { .. } => false,
+        };
+        let sent = send_answer(
+            &mut self.sender.responses,
+            deadline,
+            is_cancelled,
+            |responses| responses.send_encoded(&HeadedValue(head, &reply), kind, deadline),
+        );
+        match sent {
+            // the next attempt would fail in the same way
+            Ok(_) | Err(TypedPublishError::Encode { .. }) => {
+                request.release();
+                self.receiver.count();
+            }
+            Err(TypedPublishError::Transport(_)) => request.release_uncommitted(),
+        }
+        sent.map_err(TypedServeError::Publish)
     }
 
     /// Sends a message to the scheduler. Waits for space until the deadline. It waits also while the scheduler
@@ -367,5 +389,14 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     pub fn leave(self) -> MultiProcessResult<()> {
         let closed = self.sender.close();
         closed.and(self.receiver.leave())
+    }
+}
+
+/// A request was not received, as an error of values.
+fn not_received(error: TransportError) -> TypedServeError {
+    match error {
+        TransportError::Recv(error) => TypedServeError::Recv(error.into()),
+        TransportError::Ring(error) => TypedServeError::Ring(error),
+        error => TypedPublishError::Transport(error).into(),
     }
 }

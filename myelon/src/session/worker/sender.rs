@@ -8,11 +8,12 @@ use disruptor_mp::{
 };
 
 use super::super::SCHEDULER_ID;
+use super::super::head::{Head, HeadedBytes, HeadedValue, LAST, RequestId, only_of_the_transport};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
 };
-use crate::typed_transport::{TypedProducer, TypedPublishError};
+use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
 
 /// How often a worker checks whether a scheduler that has closed the session has given up its place.
 const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
@@ -47,13 +48,9 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
-        if self.is_session_closed() {
-            return Err(TransportError::SessionClosed);
-        }
-        match self.responses.raw().send(message, kind, deadline) {
-            Err(error) if is_cancelled(&error) => Err(TransportError::SessionClosed),
-            sent => sent,
-        }
+        let message = HeadedBytes(UNASKED, message);
+        self.send(&message, kind, deadline)
+            .map_err(only_of_the_transport)
     }
 
     /// As [`respond`](Self::respond), but sends a value: it is encoded into the frame that the scheduler reads.
@@ -85,10 +82,32 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
+        self.send(&HeadedValue(UNASKED, value), kind, deadline)
+    }
+
+    /// Begins the answer to a request, which goes out piece by piece.
+    ///
+    /// # Examples
+    ///
+    /// See [`Worker::split`](super::Worker::split).
+    pub fn reply(&mut self, request: RequestId) -> Reply<'_, F, B> {
+        Reply {
+            sender: self,
+            request,
+            piece: 0,
+        }
+    }
+
+    fn send<T: Encode>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
         if self.is_session_closed() {
             return Err(TransportError::SessionClosed.into());
         }
-        match self.responses.send(value, kind, deadline) {
+        match self.responses.send_encoded(message, kind, deadline) {
             Err(TypedPublishError::Transport(error)) if is_cancelled(&error) => {
                 Err(TransportError::SessionClosed.into())
             }
@@ -122,6 +141,103 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     /// Gives up the answers that are not received: see [`give_up_answers`].
     pub(super) fn give_up(&mut self) {
         give_up_answers(&mut self.responses);
+    }
+}
+
+/// The head of a message that answers no request.
+const UNASKED: Head = Head {
+    request: None,
+    piece: 0,
+    flags: LAST,
+};
+
+/// The head of an answer in one piece.
+pub(super) fn answer_to(request: RequestId) -> Head {
+    Head {
+        request: Some(request),
+        piece: 0,
+        flags: LAST,
+    }
+}
+
+/// An answer that goes out piece by piece. The scheduler knows the answer to be complete when it has received the last
+/// piece, which [`finish`](Self::finish) sends. Dropping a reply sends nothing.
+///
+/// # Examples
+///
+/// See [`Worker::split`](super::Worker::split).
+#[derive(Debug)]
+pub struct Reply<'a, F: FramedTransportFrame, B = SharedMemory> {
+    sender: &'a mut ResponseSender<F, B>,
+    request: RequestId,
+    piece: u32,
+}
+
+impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
+    /// Sends the next piece. Waits for space until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::respond`](super::Worker::respond); then the piece was not sent, and may be sent again.
+    pub fn send(
+        &mut self,
+        piece: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        let piece = HeadedBytes(self.head(0), piece);
+        self.send_piece(&piece, kind, deadline)
+            .map_err(only_of_the_transport)
+    }
+
+    /// As [`send`](Self::send), but sends a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`TypedPublishError::Encode`].
+    pub fn send_value<T: Codec>(
+        &mut self,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        let piece = HeadedValue(self.head(0), value);
+        self.send_piece(&piece, kind, deadline)
+    }
+
+    /// Sends the last piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn finish(
+        mut self,
+        piece: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        let piece = HeadedBytes(self.head(LAST), piece);
+        self.send_piece(&piece, kind, deadline)
+            .map_err(only_of_the_transport)
+    }
+
+    fn head(&self, flags: u8) -> Head {
+        Head {
+            request: Some(self.request),
+            piece: self.piece,
+            flags,
+        }
+    }
+
+    fn send_piece<T: Encode>(
+        &mut self,
+        piece: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        let sequence = self.sender.send(piece, kind, deadline)?;
+        self.piece += 1;
+        Ok(sequence)
     }
 }
 

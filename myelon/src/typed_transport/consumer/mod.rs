@@ -10,7 +10,6 @@ use disruptor_mp::{
     MultiProcessResult, RecvError, SharedMemory,
 };
 
-pub(crate) use receiving::decode;
 pub(super) use receiving::failed;
 
 use super::error::TypedRecvError;

@@ -31,29 +31,6 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
     }
 
-    /// Hands `handle` the next message's kind and value. The message is released if `handle` returns `true`, or
-    /// if the message is no `T`. Otherwise, and if `handle` panics, it is delivered again.
-    pub(crate) fn recv_with<T: Codec, R>(
-        &mut self,
-        deadline: Deadline,
-        handle: impl FnOnce(u8, T) -> (bool, R),
-    ) -> Result<R, TypedRecvError> {
-        let message = self.raw.recv(deadline)?;
-        let kind = message.kind();
-        let value = match T::decode(&message) {
-            Ok(value) => value,
-            Err(source) => return undecodable(message, source),
-        };
-        let (is_done, result) = handle(kind, value);
-        if is_done {
-            message.release();
-            self.count();
-        } else {
-            message.release_uncommitted();
-        }
-        Ok(result)
-    }
-
     /// The next message's kind and value, if there is a whole one. Never waits.
     ///
     /// # Errors
@@ -265,7 +242,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
 
 /// Decodes a message and releases it, whether or not it can be decoded.
 #[inline(always)]
-pub(crate) fn decode<T: Codec, F: FramedTransportFrame, B>(
+fn decode<T: Codec, F: FramedTransportFrame, B>(
     message: Message<'_, F, B>,
 ) -> Result<(u8, T), DecodeError> {
     let kind = message.kind();
