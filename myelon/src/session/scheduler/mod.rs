@@ -304,12 +304,13 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
     /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
     /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// use myelon::RecvError;
+    /// use myelon::{RecvError, TransportError};
     ///
     /// scheduler.broadcast(b"the last", 1, Deadline::NEVER)?;
     /// scheduler.close()?;
     /// worker.recv(Deadline::NEVER)?.release();
-    /// assert!(matches!(worker.recv(Deadline::NEVER), Err(RecvError::Closed)));
+    /// let end = worker.recv(Deadline::NEVER).map(drop);
+    /// assert!(matches!(end, Err(TransportError::Recv(RecvError::Closed))));
     /// # worker.leave()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
