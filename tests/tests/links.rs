@@ -1,4 +1,4 @@
-//! Each relative link of a Markdown page leads to a file, and to a heading of it; and `docs/SUMMARY.md`, the contents of
+//! Each relative link of a Markdown page leads to a file, and to a heading of it. `docs/SUMMARY.md`, the contents of
 //! the book, has each page of `docs/` once.
 
 use std::collections::{BTreeMap, BTreeSet};
