@@ -10,6 +10,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -19,6 +21,8 @@ const PAGE: &str = include_str!("../../docs/getting-started.md");
 const CLONE: &str = "git clone https://github.com/myelon/myelon\n";
 /// The ring's name on the page, as the program has it.
 const NAME: &str = "\"first-ring\"";
+
+const CLEAN: &str = "cargo clean -p first-ring -p myelon -p disruptor-mp -p disruptor-mp-derive";
 
 /// The blocks of code in this language.
 fn blocks(language: &str) -> Vec<&'static str> {
@@ -49,7 +53,8 @@ impl Package {
         let program = program.replace(NAME, &format!("{name:?}"));
         fs::write(path.join("src/main.rs"), program).expect("the program");
         // the versions that are on this machine already, as nothing is fetched
-        fs::copy(root.join("Cargo.lock"), path.join("Cargo.lock")).expect("the workspace is locked");
+        fs::copy(root.join("Cargo.lock"), path.join("Cargo.lock"))
+            .expect("the workspace is locked");
         run(build, &path);
         Self {
             _directory: directory,
@@ -74,6 +79,8 @@ impl Package {
 impl Drop for Package {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.ring);
+        // The next run has other paths, and compiles these again. All other packages stay compiled for it.
+        let _ = shell(CLEAN, &self.path).output();
     }
 }
 
@@ -118,7 +125,11 @@ impl Process {
             }
         }
         let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}, {:?}: {output}", status.signal());
+        assert!(
+            status.success(),
+            "{status}, {:?}: {output}",
+            status.signal()
+        );
         output
     }
 
@@ -161,7 +172,15 @@ fn run(command: &str, directory: &Path) {
 
 #[test]
 fn getting_started_works_as_pasted() {
-    let [set_up, build, send_prices, receive, receive_again, send_typed] = blocks("sh")[..] else {
+    let [
+        set_up,
+        build,
+        send_prices,
+        receive,
+        receive_again,
+        send_typed,
+    ] = blocks("sh")[..]
+    else {
         panic!("other commands than this test knows: {:?}", blocks("sh"));
     };
     let [program] = blocks("rust,no_run")[..] else {
@@ -179,8 +198,9 @@ fn getting_started_works_as_pasted() {
     assert_eq!(package.start(receive).end(), received);
     assert!(!package.ring.exists(), "drained");
 
-    // the other order
+    // the other order: the pause makes it likely that the receiver waits for its ring
     let receiver = package.start(receive);
+    thread::sleep(Duration::from_millis(300));
     assert_eq!(package.start(send_prices).end(), sent);
     assert_eq!(receiver.end(), received);
     assert!(!package.ring.exists(), "drained");
