@@ -22,7 +22,19 @@ const CLONE: &str = "git clone https://github.com/myelon/myelon\n";
 /// The ring's name on the page, as the program has it.
 const NAME: &str = "\"first-ring\"";
 
-const CLEAN: &str = "cargo clean -p first-ring -p myelon -p disruptor-mp -p disruptor-mp-derive";
+const CLEAN: [&str; 9] = [
+    "clean",
+    "-p",
+    "first-ring",
+    "-p",
+    "myelon",
+    "-p",
+    "disruptor-mp",
+    "-p",
+    "disruptor-mp-derive",
+];
+/// Seconds after which a terminal's command is killed, so that a failure is no hang.
+const LONGEST_S: &str = "300";
 
 /// The blocks of code in this language.
 fn blocks(language: &str) -> Vec<&'static str> {
@@ -65,7 +77,8 @@ impl Package {
 
     /// Starts the command of a terminal.
     fn start(&self, command: &str) -> Process {
-        let mut child = shell(command, &self.path)
+        let mut child = program("timeout", &self.path)
+            .args(["-s", "KILL", LONGEST_S, "sh", "-ec", command])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -80,7 +93,7 @@ impl Drop for Package {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.ring);
         // The next run has other paths, and compiles these again. All other packages stay compiled for it.
-        let _ = shell(CLEAN, &self.path).output();
+        let _ = program("cargo", &self.path).args(CLEAN).output();
     }
 }
 
@@ -107,9 +120,10 @@ impl Process {
         drop(self.child.stdin.take());
     }
 
-    /// Ctrl-C: the terminal signals the whole group. Returns when each process that holds the output has gone.
-    fn interrupt(mut self) {
-        self.signal(Signal::SIGINT);
+    /// In place of Ctrl-C, whose signal processes in the background may ignore. Returns when each process that holds the
+    /// output has gone.
+    fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
         while !self.line().is_empty() {}
         assert!(!self.child.wait().expect("it ends").success());
     }
@@ -149,23 +163,23 @@ impl Drop for Process {
     }
 }
 
-/// A shell that runs this command in this directory, with nothing fetched. What it compiles is kept for the next run.
-fn shell(command: &str, directory: &Path) -> Command {
-    let mut shell = Command::new("sh");
+/// This program, to run in this directory, with nothing fetched. What cargo compiles is kept for the next run.
+fn program(name: &str, directory: &Path) -> Command {
+    let mut program = Command::new(name);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ten_minutes");
-    shell
-        .args(["-ec", command])
+    program
         .current_dir(directory)
         .env("CARGO_NET_OFFLINE", "true")
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_INCREMENTAL", "0")
         .env_remove("RUSTFLAGS");
-    shell
+    program
 }
 
 fn run(command: &str, directory: &Path) {
-    let output = shell(command, directory).output().expect("a shell");
+    let mut shell = program("sh", directory);
+    let output = shell.args(["-ec", command]).output().expect("a shell");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}:\n{text}");
 }
@@ -211,7 +225,7 @@ fn getting_started_works_as_pasted() {
     first.type_line("200");
     assert_eq!(first.line(), "sent event 0\n");
     let mut shown = receiver.line();
-    first.interrupt();
+    first.kill();
     shown += &receiver.line();
     let mut second = package.start(send_typed);
     second.type_line("201");
