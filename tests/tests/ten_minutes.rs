@@ -120,8 +120,8 @@ impl Process {
         drop(self.child.stdin.take());
     }
 
-    /// In place of Ctrl-C, whose signal processes in the background may ignore. Returns when each process that holds the
-    /// output has gone.
+    /// In place of Ctrl-C, whose signal a process in the background may ignore. Returns when each process that holds
+    /// the output has gone.
     fn kill(mut self) {
         self.signal(Signal::SIGKILL);
         while !self.line().is_empty() {}
