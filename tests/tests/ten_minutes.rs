@@ -22,17 +22,7 @@ const CLONE: &str = "git clone https://github.com/myelon/myelon\n";
 /// The ring's name on the page, as the program has it.
 const NAME: &str = "\"first-ring\"";
 
-const CLEAN: [&str; 9] = [
-    "clean",
-    "-p",
-    "first-ring",
-    "-p",
-    "myelon",
-    "-p",
-    "disruptor-mp",
-    "-p",
-    "disruptor-mp-derive",
-];
+const CLEAN: &str = "clean -p first-ring -p myelon -p disruptor-mp -p disruptor-mp-derive";
 /// Seconds after which a terminal's command is killed, so that a failure is no hang.
 const LONGEST_S: &str = "300";
 
@@ -93,7 +83,7 @@ impl Drop for Package {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.ring);
         // The next run has other paths, and compiles these again. All other packages stay compiled for it.
-        let _ = program("cargo", &self.path).args(CLEAN).output();
+        let _ = program("cargo", &self.path).args(CLEAN.split(' ')).output();
     }
 }
 
