@@ -144,6 +144,30 @@ mod guide {}
 #[doc = include_str!("../../docs/operations.md")]
 mod operations {}
 
+/// The examples of the book's other pages compile and run. `tests/tests/ten_minutes.rs` also runs the program of the
+/// first one, which waits for a second process.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../docs/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../../docs/choosing-a-layer.md")]
+    mod choosing_a_layer {}
+    #[doc = include_str!("../../docs/choosing-a-wait-strategy.md")]
+    mod choosing_a_wait_strategy {}
+    #[doc = include_str!("../../docs/sizing.md")]
+    mod sizing {}
+    #[doc = include_str!("../../docs/losing-nothing.md")]
+    mod losing_nothing {}
+    #[doc = include_str!("../../docs/liveness.md")]
+    mod liveness_and_restarts {}
+    #[doc = include_str!("../../docs/placement.md")]
+    mod placement {}
+    #[doc = include_str!("../../docs/permissions.md")]
+    mod permissions {}
+    #[doc = include_str!("../../docs/migrating-from-lmax.md")]
+    mod migrating_from_lmax {}
+}
+
 /// The examples for programs written against the crates of these names before 0.1.0 compile and run.
 #[cfg(all(doctest, feature = "bincode"))]
 #[doc = include_str!("../../docs/migrating.md")]
