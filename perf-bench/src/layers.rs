@@ -311,19 +311,93 @@ impl Layers {
             comparison.unit.name(),
             spec.capacity,
         );
-        let all = comparison.beside.iter().chain([&comparison.cell]);
+        let all = [&comparison.cell].into_iter().chain(&comparison.beside);
+        let reason = all
+            .filter_map(|&cell| {
+                let reason = series[cell].reason.as_deref()?;
+                Some(format!(
+                    "{}: {reason}",
+                    self.plan.cells[cell].spec.scenario()
+                ))
+            })
+            .next();
         Row {
             layer: spec.layer(),
             backend: spec.backend.name(),
             size_bytes: spec.size_bytes,
             messages: series[comparison.cell].messages,
-            verified: all.fold(true, |all, &cell| all & series[cell].is_verified),
-            ..row.with(
+            ..row.judged(reason).with(
                 (Spread::of(own.clone()), own.len()),
                 (names.join(" + "), Spread::of(beside.clone())),
                 Spread::of(ratios.collect()),
                 comparison.target,
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_converted_to_the_unit_of_its_row() {
+        let layers = Layers::new(
+            &[LayerScenario::PingPong, LayerScenario::Long],
+            &[Backend::Shm],
+            Path::new("none"),
+        );
+        let spec = |name: &str| {
+            let mut cells = layers.plan.cells.iter();
+            &cells
+                .find(|cell| cell.spec.scenario() == name)
+                .expect("a cell")
+                .spec
+        };
+        let (trip, copy) = (spec("ping_pong"), spec("fresh_copy"));
+        assert_eq!(Unit::Nanoseconds.of(trip, 250.0), 250.0);
+        assert_eq!(Unit::MillionsPerSecond.of(trip, 250.0), 4.0);
+        assert_eq!(Unit::MillionsPerSecond.of(copy, 2e6), 2.0);
+        assert_eq!(Unit::Nanoseconds.of(copy, 2e6), 500.0);
+        assert_eq!(Unit::NanosecondsPerKib.of(copy, 1e6), 1000.0 / 64.0);
+        assert_eq!(Unit::GigabytesPerSecond.of(copy, 1e6), 65.536);
+    }
+
+    #[test]
+    fn a_row_is_divided_by_the_sum_of_what_it_is_compared_with() {
+        let layers = Layers::new(
+            &[LayerScenario::PingPong],
+            &[Backend::Shm],
+            Path::new("none"),
+        );
+        // raw, framed, typed, by hand, and the codec alone, which is a rate
+        let figures = [
+            [64.0, 128.0],
+            [64.0, 144.0],
+            [104.0, 276.0],
+            [104.0, 138.0],
+            [25e6, 25e6],
+        ];
+        let mut series: Vec<_> = figures
+            .into_iter()
+            .map(|figures| {
+                let mut series = Series::new().expect("a series");
+                series.figures = figures.to_vec();
+                series
+            })
+            .collect();
+        let rows = layers.rows(&series);
+        let ratios: Vec<_> = rows
+            .iter()
+            .map(|row| (row.ratio_min, row.ratio_max))
+            .collect();
+        assert_eq!(ratios, [(1.0, 1.125), (1.0, 2.0), (1.0, 1.5)]);
+        assert_eq!(rows[2].floor_figure, 144.0);
+        assert_eq!(rows[0].is_met, Some(true));
+        assert_eq!(rows[2].is_met, Some(false));
+        assert!(rows.iter().all(|row| row.verified));
+        series[4].reason = Some(String::from("round 1: wrong"));
+        let verified = layers.rows(&series).into_iter().map(|row| row.verified);
+        assert!(verified.eq([true, true, false]));
     }
 }

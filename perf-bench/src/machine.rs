@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 
 use crate::affinity::Cores;
+use crate::placement::topology;
 
 /// The facts that are printed above every table.
 #[derive(Clone, Debug)]
@@ -26,6 +27,9 @@ impl Machine {
             Some(Cores { driver, peer }) => format!("pinned to {driver} and {peer}"),
             None => "NOT pinned: fewer than two cores, figures mean little".into(),
         };
+        if let Some(cores) = cores {
+            lines.push(("distance", topology(cores)));
+        }
         lines.push((
             "cores",
             format!(

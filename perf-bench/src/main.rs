@@ -17,8 +17,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::arena::Arena;
 use crate::backend::Backend;
 use crate::clock::Clock;
+use crate::floor::operation::Operation;
 use crate::layers::{LayerScenario, Layers};
-use crate::measure::{Bench, Effort, Series};
+use crate::measure::{Bench, Effort, Group, Series};
 use crate::options::{Command, Common, Options, Raw};
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::process::Peer;
@@ -33,12 +34,14 @@ mod arena;
 mod backend;
 mod child;
 mod clock;
+mod fault;
 mod floor;
 mod layers;
 mod machine;
 mod measure;
 mod options;
 mod payload;
+mod placement;
 mod plan;
 mod process;
 mod report;
@@ -61,10 +64,7 @@ fn main() -> ExitCode {
     });
     match result {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("perf-bench: a row could not be verified");
-            ExitCode::FAILURE
-        }
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("perf-bench: {error}");
             ExitCode::FAILURE
@@ -106,20 +106,20 @@ fn command(options: Options) -> Result<bool, Failure> {
     };
     let mut plan = Plan::new(&wanted);
     if only_floor {
-        // one that fits the second-level cache, and one that does not
-        for blocks in [2, layers::DEPTH] {
-            plan.add_floor(Work::FreshCopy, layers::LARGE_FRAME_BYTES, blocks);
-        }
+        plan.add_limits(&wanted);
+        // the copies of this size that do not fit the second-level cache
+        plan.add_floor(Work::FreshCopy, layers::LARGE_FRAME_BYTES, layers::DEPTH);
+        return measure_limits(&plan, &options.common);
     }
-    if !only_floor && !plan.has_rings() {
+    if !plan.has_rings() {
         let sizes = payload::PACKED_SIZES;
         return Err(format!("nothing to measure: packed streams are for {sizes:?} bytes").into());
     }
-    measure_and_report(&plan, &options.common, only_floor)
+    measure_and_report(&plan, &options.common)
 }
 
 /// Measures the cells of `plan`. Prints a description of the machine first.
-fn measure(plan: &Plan, common: &Common) -> Result<(Vec<Series>, Clock), Failure> {
+fn measure(plan: &Plan, common: &Common, by_placement: bool) -> Result<Vec<Group>, Failure> {
     watch::catch_interrupts();
     let cores = affinity::two_cores();
     let cores = cores.filter(|cores| affinity::pin(cores.driver));
@@ -129,6 +129,9 @@ fn measure(plan: &Plan, common: &Common) -> Result<(Vec<Series>, Clock), Failure
         rounds: common.rounds(),
         budget: Duration::from_secs(common.budget_s),
         is_quick: common.quick,
+        round_limit: common.round_limit(),
+        fault: common.fault,
+        by_placement,
     };
     let arena = Arena::create(plan.arena_bytes)?;
     let peer = Peer::start(&arena, cores.map(|cores| cores.peer))?;
@@ -140,29 +143,53 @@ fn measure(plan: &Plan, common: &Common) -> Result<(Vec<Series>, Clock), Failure
         arena,
         peer,
     };
-    let series = bench.run(|| bar.inc(1))?;
+    let groups = bench.run(|| bar.inc(1))?;
     bar.finish_and_clear();
-    Ok((series, clock))
+    Ok(groups)
+}
+
+/// The same, with all rounds together.
+fn measure_all(plan: &Plan, common: &Common) -> Result<Vec<Series>, Failure> {
+    let group = measure(plan, common, false)?.pop();
+    Ok(group.ok_or("no round was counted")?.series)
+}
+
+/// Measures the floor, and prints the rounds of each placement by themselves.
+fn measure_limits(plan: &Plan, common: &Common) -> Result<bool, Failure> {
+    let groups = measure(plan, common, true)?;
+    let mut all = Vec::new();
+    for Group { placement, series } in &groups {
+        let name = placement.map(|(placement, _)| placement.name());
+        let mut rows = report::rows(plan, series);
+        if let Some((placement, around)) = placement {
+            let rounds = series[0].figures.len();
+            println!(
+                "\nplacement {}, {rounds} rounds: {around}\n",
+                placement.name()
+            );
+        }
+        rows.iter_mut().for_each(|row| row.placement = name);
+        println!("{}", report::table::render(&rows));
+        all.extend(rows);
+    }
+    println!("bare stream: {}", floor::STREAM_POLICY);
+    if let Some(path) = &common.json {
+        report::json::write(path, &all)?;
+    }
+    Ok(all_verified(all.iter().map(report::Row::complaint)))
 }
 
 fn measure_layers(layers: &Layers, common: &Common) -> Result<bool, Failure> {
-    let (series, _) = measure(&layers.plan, common)?;
+    let series = measure_all(&layers.plan, common)?;
     report_comparisons("layers", &layers.rows(&series), common)
 }
 
-fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<bool, Failure> {
-    let (series, clock) = measure(plan, common)?;
+fn measure_and_report(plan: &Plan, common: &Common) -> Result<bool, Failure> {
+    let series = measure_all(plan, common)?;
     let rows = report::rows(plan, &series);
     println!("{}", report::table::render(&rows));
     if let Some(line) = report::batches(plan, &series) {
         println!("{line}\n");
-    }
-    if only_floor {
-        for size in [64, 4096, 65536] {
-            let rate = floor::memory::copy_bytes_per_s(&clock, size) / 1e9;
-            println!("copying memory, {size:>5} bytes at a time: {rate:.1} GB/s");
-        }
-        println!();
     }
     println!("bare stream: {}", floor::STREAM_POLICY);
     println!(
@@ -172,7 +199,7 @@ fn measure_and_report(plan: &Plan, common: &Common, only_floor: bool) -> Result<
     if let Some(path) = &common.json {
         report::json::write(path, &rows)?;
     }
-    Ok(rows.iter().all(|row| row.verified))
+    Ok(all_verified(rows.iter().map(report::Row::complaint)))
 }
 
 fn measure_waiting(scenarios: &[WaitScenario], common: &Common) -> Result<bool, Failure> {
@@ -186,6 +213,8 @@ fn measure_waiting(scenarios: &[WaitScenario], common: &Common) -> Result<bool, 
         cores,
         rounds: common.rounds(),
         is_quick: common.quick,
+        round_limit: common.round_limit(),
+        fault: common.fault,
     };
     report_comparisons("waiting", &scenario::wait::run(scenarios, setting)?, common)
 }
@@ -196,7 +225,16 @@ fn report_comparisons(title: &str, rows: &[Row], common: &Common) -> Result<bool
     if let Some(path) = &common.json {
         report::json::write(path, rows)?;
     }
-    Ok(rows.iter().all(|row| row.verified))
+    Ok(all_verified(rows.iter().map(Row::complaint)))
+}
+
+/// Prints each complaint of a row that is not verified; returns whether there was none.
+fn all_verified(complaints: impl Iterator<Item = Option<String>>) -> bool {
+    let complaints: Vec<_> = complaints.flatten().collect();
+    for complaint in &complaints {
+        eprintln!("perf-bench: {complaint}");
+    }
+    complaints.is_empty()
 }
 
 /// A progress bar, which is visible only on a terminal.
@@ -222,7 +260,11 @@ fn list() {
     };
     println!(
         "floors     one_line_bounce two_line_bounce bare_ping_pong bare_stream bare_stream_batch16 \
-         bare_stream_packed bare_stream_packed_batch16 fresh_copy"
+         bare_stream_packed bare_stream_packed_batch16 bare_cursor hot_copy fresh_copy"
+    );
+    println!(
+        "operations {}",
+        Operation::ALL.map(Operation::name).join(" ")
     );
     let layers = LayerScenario::value_variants()
         .iter()

@@ -1,10 +1,12 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Backend;
+use crate::fault::Fault;
 use crate::layers::LayerScenario;
 use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
@@ -31,7 +33,10 @@ pub(crate) struct Options {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Only the floor: bounces of cache lines, the bare stream, copying memory.
+    /// Only the floor: bounces of cache lines, bare streams, copies of 64 B to 64 MiB, single operations of the
+    /// processor and the kernel. The placement of the cores is measured before and after each round, and rounds in
+    /// different placements have rows of their own: siblings (a two-line bounce below 75 ns), near (below 200 ns), far,
+    /// or moved (not the same before and after).
     Limits,
     /// Layer 0: rings of fixed-size events.
     Raw(Raw),
@@ -75,9 +80,22 @@ pub(crate) struct Common {
     /// Seconds after which no further round starts, once there are enough rounds for a median.
     #[arg(long, global = true, default_value_t = 10)]
     pub(crate) budget_s: u64,
+
+    /// A round that takes longer than this is not verified; one that takes four times as long is ended.
+    #[arg(long, global = true, default_value_t = 30_000, value_name = "MS")]
+    pub(crate) round_limit_ms: u64,
+
+    /// Plant a fault in the first round of every cell, to show that it is found.
+    #[arg(long, global = true, hide = true, value_enum)]
+    pub(crate) fault: Option<Fault>,
 }
 
 impl Common {
+    /// The longest time that a round may take.
+    pub(crate) fn round_limit(&self) -> Duration {
+        Duration::from_millis(self.round_limit_ms)
+    }
+
     /// The number of rounds to run.
     pub(crate) fn rounds(&self) -> usize {
         if self.quick {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use myelon::portable_shm_segment_name;
 
 use crate::backend::Backend;
-use crate::floor::{copy, stream::shape};
+use crate::floor::operation::Operation;
+use crate::floor::{copy, cursor, stream::shape};
 use crate::payload::{PACKED_SIZES, SIZES};
 use crate::scenario::BATCH;
 use crate::spec::{Spec, Work};
@@ -96,6 +97,27 @@ impl Scenario {
 /// The sizes at which most scenarios are measured, in bytes.
 const SIZES_BY_DEFAULT: [usize; 4] = [8, 56, 64, 248];
 
+/// Slots of the bare streams that stay in the first-level cache.
+const SMALL_CAPACITY: usize = 256;
+
+/// The sizes at which copies are measured, in bytes.
+const COPIED_SIZES: [usize; 11] = [
+    64,
+    256,
+    1 << 10,
+    1 << 12,
+    1 << 14,
+    1 << 16,
+    1 << 18,
+    1 << 20,
+    1 << 22,
+    1 << 24,
+    1 << 26,
+];
+
+/// Bytes of all blocks between two cores that should stay in a cache.
+const COPIED_TOGETHER: usize = 1 << 19;
+
 /// A cell and the floor that it is compared with.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
@@ -136,6 +158,31 @@ impl Plan {
         self.cells
             .iter()
             .any(|cell| cell.spec.backend != Backend::None)
+    }
+
+    /// Adds the floors that only `limits` measures: cursor streams, copies and single operations.
+    pub(crate) fn add_limits(&mut self, wanted: &Wanted) {
+        for size in wanted.sizes.as_deref().unwrap_or(&SIZES_BY_DEFAULT) {
+            for capacity in [wanted.capacity, SMALL_CAPACITY] {
+                self.add_floor(Work::BareCursor, *size, capacity);
+            }
+            let work = Work::BareStream {
+                batch: 1,
+                packed: false,
+            };
+            self.add_floor(work, *size, SMALL_CAPACITY);
+        }
+        for size in COPIED_SIZES {
+            self.add_floor(Work::HotCopy, size, 1);
+        }
+        for size in COPIED_SIZES {
+            // as many as fit the second-level cache, but at least two
+            let blocks = (COPIED_TOGETHER / size).clamp(2, crate::layers::DEPTH);
+            self.add_floor(Work::FreshCopy, size, blocks);
+        }
+        for operation in Operation::ALL {
+            self.add_floor(Work::Operation(operation), 8, 1);
+        }
     }
 
     fn add_group(&mut self, wanted: &Wanted, scenario: Scenario, size: usize) {
@@ -207,6 +254,7 @@ impl Plan {
             Work::BareStream { packed, .. } => (1, shape(size, packed).1),
             Work::BareStreamCalled => (1, shape(size, false).1),
             Work::BarePingPong => (2, shape(size, false).1),
+            Work::BareCursor => (1, cursor::stride(size)),
             Work::FreshCopy => (1, copy::stride(size)),
             _ => (0, 0),
         };

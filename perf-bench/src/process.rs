@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::arena::{Arena, Role};
 use crate::child::{self, Child};
 use crate::clock::Clock;
+use crate::fault::Round;
 use crate::scenario::{self, Endpoint, Failure};
 use crate::spec::Spec;
 use crate::watch;
@@ -17,7 +18,7 @@ pub(crate) enum Order {
     /// Open the peer's end of the next cell.
     Open(Spec),
     /// Run a round of a cell.
-    Run { cell: usize, round: u64, count: u64 },
+    Run { cell: usize, round: Round },
     /// Close the ends, in the order of opening.
     Close,
 }
@@ -83,10 +84,10 @@ fn obey(
     let mut answer = Answer::default();
     match order {
         Order::Open(spec) => cells.push(scenario::open(&spec, Role::Peer)?),
-        Order::Run { cell, round, count } => {
+        Order::Run { cell, round } => {
             let cell = cells.get_mut(cell).ok_or("no such cell")?;
             let before = cpu_seconds();
-            let outcome = cell.run(arena, clock, round, count);
+            let outcome = cell.run(arena, clock, round);
             let after = cpu_seconds();
             answer.is_right = outcome.is_right();
             answer.cpu = (after.0 - before.0, after.1 - before.1);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
+use crate::floor::operation::Operation;
 use crate::scenario::{BATCH, BLOCKS};
 
 /// The work of a cell.
@@ -16,8 +17,14 @@ pub(crate) enum Work {
     BareStream { batch: usize, packed: bool },
     /// The same, each event in a function that is never inlined.
     BareStreamCalled,
+    /// The bare cursor stream.
+    BareCursor,
     /// A message and its reply on two bare streams.
     BarePingPong,
+    /// Copying memory of one core's own.
+    HotCopy,
+    /// A single operation in a loop.
+    Operation(Operation),
     /// Blocks that one core has written and the other one copies.
     FreshCopy,
     /// Reading one field of an archive of one byte vector, or of many small values.
@@ -78,6 +85,9 @@ impl Spec {
             Work::OneLineBounce => "one_line_bounce",
             Work::TwoLineBounce => "two_line_bounce",
             Work::BarePingPong => "bare_ping_pong",
+            Work::BareCursor => "bare_cursor",
+            Work::HotCopy => "hot_copy",
+            Work::Operation(operation) => operation.name(),
             Work::FreshCopy => "fresh_copy",
             Work::CodecAlone(Format::Bincode) => "codec_alone",
             Work::CodecAlone(Format::Postcard) => "codec_alone_postcard",
@@ -144,6 +154,16 @@ impl Spec {
         matches!(self.work, Work::FreshCopy | Work::FramedCopy { .. })
     }
 
+    /// Whether the cell copies memory without a ring.
+    fn is_copy(&self) -> bool {
+        matches!(self.work, Work::FreshCopy | Work::HotCopy)
+    }
+
+    /// Whether the cell is an operation, whose time matters and not its rate.
+    pub(crate) fn is_operation(&self) -> bool {
+        matches!(self.work, Work::Operation(_))
+    }
+
     /// Whether messages are archives that are read in place.
     fn is_archive(&self) -> bool {
         matches!(self.work, Work::Access { .. } | Work::InPlace { .. })
@@ -176,7 +196,9 @@ impl Spec {
             Work::FramedCopy { frame_bytes } | Work::InPlace { frame_bytes } => {
                 laps / (self.size_bytes / frame_bytes) as u64
             }
-            Work::FreshCopy => 4_096,
+            Work::FreshCopy => copies(self.size_bytes, 4_096),
+            Work::HotCopy => copies(self.size_bytes, 65_536),
+            Work::Operation(operation) => operation.times(),
             // reading a million bytes of small values takes milliseconds
             Work::Access { .. } => (1 << 24) / self.size_bytes.max(1 << 10) as u64,
             _ if self.size_bytes > 128 => laps.max(65_536),
@@ -185,12 +207,25 @@ impl Spec {
         // a debug build writes long messages and checks archives byte by byte
         let is_slow = cfg!(debug_assertions) && (self.is_long() || self.is_archive());
         let part = match quick {
+            _ if self.is_copy() && self.size_bytes > 1 << 20 => 1,
             true if is_slow => 64,
             true => 8,
             false => 1,
         };
-        let has_no_batches = self.is_long() || quick && is_slow;
-        full.div_ceil(part)
-            .next_multiple_of(BLOCKS * if has_no_batches { 1 } else { BATCH })
+        let has_no_batches =
+            self.is_long() || self.is_copy() || self.is_operation() || quick && is_slow;
+        let count = full.div_ceil(part);
+        if count < BLOCKS {
+            return count;
+        }
+        count.next_multiple_of(BLOCKS * if has_no_batches { 1 } else { BATCH })
     }
 }
+
+/// The number of copies in a round: `most` of short messages, and in all at most [`COPIED_BYTES`].
+fn copies(size_bytes: usize, most: u64) -> u64 {
+    (COPIED_BYTES / size_bytes as u64).clamp(2, most)
+}
+
+/// Bytes that a round copies at most.
+const COPIED_BYTES: u64 = 256 << 20;

@@ -1,12 +1,20 @@
 //! Waiting in user space without hanging for ever: a long wait checks for ctrl-C and for a dead peer.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use crate::clock::monotonic_ns;
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PEER: AtomicI32 = AtomicI32::new(0);
+/// The time on the monotonic clock at which waits end; 0 for never.
+static DEADLINE_NS: AtomicU64 = AtomicU64::new(0);
+
+/// A round's waits end after this many times its limit. A round that ends in between only fails to verify.
+const LIMITS: u32 = 4;
 
 /// The reason why a measurement stopped. It is thrown by unwinding, so that the run can end the peer and remove
 /// every name.
@@ -48,13 +56,66 @@ pub(crate) fn long_wait() {
 
 /// Unwinds if there is a reason to stop.
 pub(crate) fn check() {
+    check_time();
+    let peer = PEER.load(Ordering::Relaxed);
+    if peer > 0 && has_ended(peer) {
+        stop("the second process died");
+    }
+}
+
+/// The same, unless the reason is a death: the caller notices that itself.
+pub(crate) fn check_time() {
     if INTERRUPTED.load(Ordering::Relaxed) {
         stop("interrupted");
     }
-    let peer = PEER.load(Ordering::Relaxed);
-    if peer > 0 && has_ended(peer) {
-        stop("the peer process died");
+    let deadline = DEADLINE_NS.load(Ordering::Relaxed);
+    if deadline > 0 && monotonic_ns() > deadline {
+        stop(
+            "a process does not answer: a round took more than four times as long as it may (--round-limit-ms), \
+             so all processes were ended",
+        );
     }
+}
+
+/// The time of a round, which has a limit. Long after it, every wait of this process ends, because another process
+/// hangs.
+#[derive(Debug)]
+pub(crate) struct Timed {
+    started: Instant,
+    limit: Duration,
+}
+
+impl Timed {
+    /// Starts the time of a round.
+    pub(crate) fn start(limit: Duration) -> Self {
+        let end = monotonic_ns() + (limit * LIMITS).as_nanos() as u64;
+        DEADLINE_NS.store(end, Ordering::Relaxed);
+        Self {
+            started: Instant::now(),
+            limit,
+        }
+    }
+
+    /// The same, unless a round is already timed.
+    pub(crate) fn start_unless_running(limit: Duration) -> Option<Self> {
+        (DEADLINE_NS.load(Ordering::Relaxed) == 0).then(|| Self::start(limit))
+    }
+
+    /// Ends the time of a round; returns what is wrong with it if it took longer than its limit.
+    pub(crate) fn end(self) -> Option<String> {
+        lateness(self.started.elapsed(), self.limit)
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        DEADLINE_NS.store(0, Ordering::Relaxed);
+    }
+}
+
+fn lateness(took: Duration, limit: Duration) -> Option<String> {
+    let (took_ms, limit_ms) = (took.as_millis(), limit.as_millis());
+    (took > limit).then(|| format!("it took {took_ms} ms, and the limit is {limit_ms} ms"))
 }
 
 /// Unwinds without a panic message.
@@ -92,4 +153,20 @@ fn has_ended(pid: i32) -> bool {
         waitid(Id::Pid(Pid::from_raw(pid)), flags),
         Ok(WaitStatus::StillAlive)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_round_beyond_its_limit_is_late() {
+        let limit = Duration::from_millis(20);
+        assert_eq!(lateness(limit, limit), None);
+        let late = lateness(limit * 2, limit);
+        assert_eq!(
+            late.as_deref(),
+            Some("it took 40 ms, and the limit is 20 ms")
+        );
+    }
 }

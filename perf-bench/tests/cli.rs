@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages p50_ns p90_ns p99_ns p999_ns \
                     max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
-                    ratio_to_floor cpu_user_s cpu_sys_s verified";
+                    ratio_to_floor placement cpu_user_s cpu_sys_s verified";
 
 /// The keys of the commands that compare figures: `layers` and `wait`.
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
@@ -171,11 +171,58 @@ fn packed_streams_are_measured_at_the_sizes_that_share_lines() {
 
 #[test]
 fn limits_measures_no_ring() {
-    let rows = rows(&["limits"]);
+    let (rows, printed) = run(&["limits"]);
     assert!(
         rows.iter()
             .all(|row| is(row, "layer", "floor") && row["verified"] == true)
     );
+    let placements: BTreeSet<&str> = rows
+        .iter()
+        .map(|row| row["placement"].as_str().expect("a placement"))
+        .collect();
+    assert!(!placements.is_empty());
+    let mut rounds = 0;
+    for placement in placements {
+        let known = ["siblings", "near", "far", "moved"];
+        assert!(known.contains(&placement), "{placement}");
+        let own = || rows.iter().filter(|row| is(row, "placement", placement));
+        let count = |scenario: &str, size: usize| {
+            let of_size = own().filter(|row| row["size_bytes"] == size);
+            of_size.filter(|row| is(row, "scenario", scenario)).count()
+        };
+        for size in (6..=26).step_by(2).map(|power| 1 << power) {
+            assert_eq!(count("hot_copy", size), 1, "{size}");
+            let blocks_twice = usize::from(size == 1 << 16);
+            assert_eq!(count("fresh_copy", size), 1 + blocks_twice, "{size}");
+        }
+        for size in [8, 56, 64, 248] {
+            assert_eq!(count("bare_cursor", size), 2, "{size}");
+        }
+        for operation in [
+            "read_counter",
+            "lock_add",
+            "pause",
+            "yield",
+            "futex_round_trip",
+            "eventfd_write_read",
+            "context_switch",
+            "page_fault",
+        ] {
+            assert_eq!(count(operation, 8), 1, "{operation}");
+        }
+        let of_group: BTreeSet<_> = own().filter_map(|row| row["rounds"].as_u64()).collect();
+        assert_eq!(of_group.len(), 1, "all rows of a placement have its rounds");
+        rounds += of_group.iter().sum::<u64>();
+        assert!(
+            printed.contains(&format!("placement {placement}, ")),
+            "{printed}"
+        );
+    }
+    assert!(
+        rounds >= 7,
+        "no round is in two groups or in none: {rounds}"
+    );
+    assert!(printed.contains("% stolen, load at most"), "{printed}");
 }
 
 /// Checks that a row of `layers` or `wait` has all promised keys, and that no figure is missing or infinite.
@@ -328,24 +375,27 @@ fn own_directory(process: u32) -> std::path::PathBuf {
     parent.join(format!("perf-bench-{process}"))
 }
 
-/// Starts a run that would take minutes, and calls `stop` with the ids of the program and its second process.
-fn interrupted(stop: impl FnOnce(i32, i32)) {
+/// Starts a run that would take minutes, and calls `stop` with the ids of the program and its second process. Returns
+/// what the program wrote to standard error.
+fn interrupted(stop: impl FnOnce(i32, i32)) -> String {
     let _turn = turn();
     let root = tempfile::tempdir().expect("a temporary directory");
-    let mut child = bench()
+    let child = bench()
         .args([
             "raw",
             "--rounds",
             "10000",
             "--budget-s",
             "600",
+            "--round-limit-ms",
+            "2000",
             "--backend",
             "mmap",
             "--mmap-root",
         ])
         .arg(root.path())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("perf-bench starts");
     let id = child.id();
@@ -364,8 +414,8 @@ fn interrupted(stop: impl FnOnce(i32, i32)) {
         .parse()
         .expect("an id");
     stop(id as i32, peer);
-    let status = child.wait().expect("it ends");
-    assert!(!status.success());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         std::fs::read_dir(root.path())
             .expect("the directory")
@@ -378,6 +428,7 @@ fn interrupted(stop: impl FnOnce(i32, i32)) {
         !Path::new(&format!("/proc/{peer}")).exists(),
         "the second process is left"
     );
+    text(&output)
 }
 
 fn signal(process: i32, signal: i32) {
@@ -388,11 +439,22 @@ fn signal(process: i32, signal: i32) {
 #[test]
 #[cfg(target_os = "linux")]
 fn an_interrupt_ends_both_processes_and_leaves_no_file() {
-    interrupted(|driver, _| signal(driver, libc::SIGINT));
+    let says = interrupted(|driver, _| signal(driver, libc::SIGINT));
+    assert!(says.contains("interrupted"), "{says}");
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn the_death_of_the_second_process_ends_the_run_and_leaves_no_file() {
-    interrupted(|_, peer| signal(peer, libc::SIGKILL));
+    let says = interrupted(|_, peer| signal(peer, libc::SIGKILL));
+    let how = "the peer process ended (signal: 9 (SIGKILL)) and said nothing";
+    assert!(says.contains(how), "{says}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_second_process_that_hangs_is_ended_after_a_deadline() {
+    let says = interrupted(|_, peer| signal(peer, libc::SIGSTOP));
+    assert!(says.contains("does not answer"), "{says}");
+    assert!(says.contains("--round-limit-ms"), "{says}");
 }

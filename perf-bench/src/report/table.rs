@@ -4,11 +4,14 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::Row;
+use super::comparison::short;
 
 /// One table of latencies and one of rates; floors are rows like any other.
 pub(crate) fn render(rows: &[Row]) -> String {
+    let (operations, others): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().partition(|row| row.is_operation);
     let (latencies, rates): (Vec<&Row>, Vec<&Row>) =
-        rows.iter().partition(|row| row.p50_ns.is_some());
+        others.into_iter().partition(|row| row.p50_ns.is_some());
     let mut text = String::new();
     if !latencies.is_empty() {
         let heads = [
@@ -43,6 +46,19 @@ pub(crate) fn render(rows: &[Row]) -> String {
         ];
         text.push('\n');
         text += &table(&heads, rates, rate);
+    }
+    if !operations.is_empty() {
+        let heads = [
+            "operation",
+            "on",
+            "bytes",
+            "capacity",
+            "ns each",
+            "cpu s",
+            "verified",
+        ];
+        text.push('\n');
+        text += &table(&heads, operations, |row| vec![short(1e9 / row.msgs_per_s)]);
     }
     text
 }
@@ -81,10 +97,7 @@ fn latency(row: &Row) -> Vec<String> {
 }
 
 fn rate(row: &Row) -> Vec<String> {
-    let mut cells = vec![
-        format!("{:.1}", row.msgs_per_s / 1e6),
-        format!("{:.2}", row.bytes_per_s / 1e9),
-    ];
+    let mut cells = vec![short(row.msgs_per_s / 1e6), short(row.bytes_per_s / 1e9)];
     cells.extend(ratio(row));
     cells
 }

@@ -16,7 +16,8 @@ use super::{Endpoint, Failure, Outcome, RING_ENDED, in_blocks};
 use crate::arena::{Arena, Role};
 use crate::backend::Open;
 use crate::clock::Clock;
-use crate::payload::{REPLY, bytes_of, expected, fill, fold, key, words_of};
+use crate::fault::Round;
+use crate::payload::{REPLY, bytes_of, expected, fold, words_of};
 use crate::spec::Spec;
 use crate::watch::stop;
 
@@ -36,8 +37,8 @@ pub(crate) trait Messages<B: Open>: 'static {
 
     fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure>;
 
-    /// Sends the message that `key` determines.
-    fn send(tx: &mut Self::Tx, key: u64);
+    /// Sends the message of these words.
+    fn send(tx: &mut Self::Tx, words: [u64; 8]);
 
     /// Waits for the next message and folds all of it into `hash`.
     fn receive(rx: &mut Self::Rx, hash: u64) -> u64;
@@ -67,9 +68,7 @@ impl<B: Open> Messages<B> for Framed {
     }
 
     #[inline(always)]
-    fn send(tx: &mut Self::Tx, key: u64) {
-        let mut words = [0; 8];
-        fill(&mut words, key);
+    fn send(tx: &mut Self::Tx, words: [u64; 8]) {
         if tx.publish(bytes_of(&words), KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -102,9 +101,7 @@ pub(crate) struct Value {
 
 impl Value {
     #[inline(always)]
-    pub(crate) fn new(key: u64) -> Self {
-        let mut words = [0; 8];
-        fill(&mut words, key);
+    pub(crate) fn new(words: [u64; 8]) -> Self {
         Self { words }
     }
 
@@ -134,8 +131,8 @@ impl<B: Open> Messages<B> for Typed {
     }
 
     #[inline(always)]
-    fn send(tx: &mut Self::Tx, key: u64) {
-        if tx.publish(&Bincode(Value::new(key)), KIND).is_err() {
+    fn send(tx: &mut Self::Tx, words: [u64; 8]) {
+        if tx.publish(&Bincode(Value::new(words)), KIND).is_err() {
             stop(RING_ENDED);
         }
     }
@@ -177,9 +174,9 @@ impl<B: Open> Messages<B> for ByHand {
     }
 
     #[inline(always)]
-    fn send(tx: &mut Self::Tx, key: u64) {
+    fn send(tx: &mut Self::Tx, words: [u64; 8]) {
         let mut place = [0; Frame::PAYLOAD_BYTES];
-        let encoded = Bincode(Value::new(key)).encode_into(&mut place);
+        let encoded = Bincode(Value::new(words)).encode_into(&mut place);
         let len = encoded.ok().flatten().unwrap_or(0);
         if tx.publish(&place[..len], KIND).is_err() {
             stop(RING_ENDED);
@@ -221,25 +218,23 @@ impl<M: Messages<B>, B: Open> Asking<M, B> {
             replies: None,
         })
     }
-}
 
-impl<M: Messages<B>, B: Open> Endpoint for Asking<M, B> {
-    fn finish_opening(&mut self) -> Result<(), Failure> {
-        self.replies = Some(M::consumer(&self.spec, &self.spec.reply_name())?);
-        Ok(())
-    }
-
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn ask_all<const FAULTY: bool>(
+        &mut self,
+        arena: &mut Arena,
+        clock: &Clock,
+        round: Round,
+    ) -> Outcome {
         let replies = self
             .replies
             .as_mut()
             .expect("the driver finishes opening before the first round");
-        let mut trips = Vec::with_capacity(count as usize);
+        let mut trips = Vec::with_capacity(round.count as usize);
         let mut hash = 0;
         arena.meet();
         let mut before = clock.ticks();
-        for index in 0..count {
-            M::send(&mut self.requests, key(round, index));
+        for index in 0..round.count {
+            M::send(&mut self.requests, round.words::<FAULTY, 8>(index, 0));
             hash = M::receive(replies, hash);
             let now = clock.ticks();
             trips.push(now.wrapping_sub(before));
@@ -248,7 +243,22 @@ impl<M: Messages<B>, B: Open> Endpoint for Asking<M, B> {
         Outcome {
             ticks: trips,
             hash,
-            expected: M::expected(round, count, REPLY),
+            expected: M::expected(round.number, round.count, REPLY),
+        }
+    }
+}
+
+impl<M: Messages<B>, B: Open> Endpoint for Asking<M, B> {
+    fn finish_opening(&mut self) -> Result<(), Failure> {
+        self.replies = Some(M::consumer(&self.spec, &self.spec.reply_name())?);
+        Ok(())
+    }
+
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        if round.has_faulty_messages() {
+            self.ask_all::<true>(arena, clock, round)
+        } else {
+            self.ask_all::<false>(arena, clock, round)
         }
     }
 
@@ -271,20 +281,28 @@ impl<M: Messages<B>, B: Open> Answering<M, B> {
             replies: M::producer(spec, &spec.reply_name())?,
         })
     }
-}
 
-impl<M: Messages<B>, B: Open> Endpoint for Answering<M, B> {
-    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+    fn answer_all<const FAULTY: bool>(&mut self, arena: &mut Arena, round: Round) -> Outcome {
         let mut hash = 0;
         arena.meet();
-        for index in 0..count {
+        for index in 0..round.count {
             hash = M::receive(&mut self.requests, hash);
-            M::send(&mut self.replies, key(round, index) ^ REPLY);
+            M::send(&mut self.replies, round.words::<FAULTY, 8>(index, REPLY));
         }
         Outcome {
             hash,
-            expected: M::expected(round, count, 0),
+            expected: M::expected(round.number, round.count, 0),
             ..Outcome::default()
+        }
+    }
+}
+
+impl<M: Messages<B>, B: Open> Endpoint for Answering<M, B> {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: Round) -> Outcome {
+        if round.has_faulty_messages() {
+            self.answer_all::<true>(arena, round)
+        } else {
+            self.answer_all::<false>(arena, round)
         }
     }
 
@@ -364,26 +382,23 @@ impl<T> CodecAlone<T> {
 #[repr(C, align(16))]
 struct Place([u8; 2 * Frame::PAYLOAD_BYTES]);
 
-impl<T: Coded> Endpoint for CodecAlone<T> {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
-        arena.meet();
-        if arena.role() == Role::Peer {
-            arena.meet();
-            return Outcome::default();
-        }
+impl<T: Coded> CodecAlone<T> {
+    fn pass_all<const FAULTY: bool>(clock: &Clock, round: Round) -> Outcome {
         let mut place = Place([0; 2 * Frame::PAYLOAD_BYTES]);
         let mut hash = 0;
         let mut kept = T::Kept::default();
-        let mut pass = |key| {
-            let len = T::write(&mut kept, Value::new(key), black_box(&mut place.0))?;
+        let mut pass = |mut words: [u64; 8], last: u64| {
+            words[0] ^= last;
+            let len = T::write(&mut kept, Value::new(words), black_box(&mut place.0))?;
             T::read(black_box(&place.0[..len]))
         };
         // a round trip is a chain: the next value sent depends on the last one received, here through a zero
         let mut last = 0;
-        let outcome = in_blocks(clock, count, |block| {
+        let outcome = in_blocks(clock, round.count, |block| {
             for index in block {
                 for mark in [0, REPLY] {
-                    if let Some(value) = pass(key(round, index) ^ mark ^ last) {
+                    let words = round.words::<FAULTY, 8>(index, mark);
+                    if let Some(value) = pass(words, last) {
                         let folded = value.fold_into(hash);
                         last = black_box(folded) & black_box(0);
                         if mark == 0 {
@@ -393,11 +408,23 @@ impl<T: Coded> Endpoint for CodecAlone<T> {
                 }
             }
         });
-        arena.meet();
         Outcome {
             hash,
-            expected: expected::<8>(round, count, 0),
+            expected: expected::<8>(round.number, round.count, 0),
             ..outcome
         }
+    }
+}
+
+impl<T: Coded> Endpoint for CodecAlone<T> {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        arena.meet();
+        let outcome = match (arena.role(), round.has_faulty_messages()) {
+            (Role::Peer, _) => Outcome::default(),
+            (Role::Driver, true) => Self::pass_all::<true>(clock, round),
+            (Role::Driver, false) => Self::pass_all::<false>(clock, round),
+        };
+        arena.meet();
+        outcome
     }
 }

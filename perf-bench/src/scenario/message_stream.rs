@@ -15,7 +15,8 @@ use super::{Endpoint, Failure, Outcome, RING_ENDED, in_blocks};
 use crate::arena::Arena;
 use crate::backend::Open;
 use crate::clock::Clock;
-use crate::payload::{bytes_of, expected, fill, fold, key, words_of};
+use crate::fault::Round;
+use crate::payload::{bytes_of, expected, fold, words_of};
 use crate::sample;
 use crate::spec::Spec;
 use crate::watch::{Patience, stop};
@@ -28,10 +29,10 @@ pub(crate) trait Traffic: 'static {
     fn new(size_bytes: usize) -> Self;
 
     /// Sends message `index` of `round`.
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
     );
 
@@ -56,14 +57,13 @@ impl Traffic for Short {
     }
 
     #[inline(always)]
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
     ) {
-        let mut words = [0; 8];
-        fill(&mut words, key(round, index));
+        let words = round.words::<FAULTY, 8>(index, 0);
         if tx.publish_raw(bytes_of(&words), KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -112,13 +112,13 @@ impl Traffic for Values {
     }
 
     #[inline(always)]
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
     ) {
-        let value = Bincode(Value::new(key(round, index)));
+        let value = Bincode(Value::new(round.words::<FAULTY, 8>(index, 0)));
         if tx.publish(&value, KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -158,15 +158,13 @@ impl Traffic for Archives {
         }
     }
 
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
     ) {
-        let mut id = [0];
-        fill(&mut id, key(round, index));
-        self.message.0.id = id[0];
+        [self.message.0.id] = round.words::<FAULTY, 1>(index, 0);
         if tx.publish(&self.message, KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -207,13 +205,13 @@ impl Traffic for Long {
         }
     }
 
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
     ) {
-        sample::write(&mut self.message, round, index);
+        round.write_sample::<FAULTY>(&mut self.message, index);
         if tx.publish_raw(&self.message, KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -257,18 +255,27 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Sending<T, F, B> {
             traffic: T::new(spec.size_bytes),
         })
     }
+
+    fn send_all<const FAULTY: bool>(&mut self, clock: &Clock, round: Round) -> Outcome {
+        in_blocks(clock, round.count, |block| {
+            for index in block {
+                let Self { ring, traffic } = self;
+                traffic.send::<FAULTY, F, B>(ring, round, index);
+            }
+        })
+    }
 }
 
 impl<T: Traffic, F: FramedTransportFrame, B: Open> Endpoint for Sending<T, F, B> {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         arena.progress().store(0, SeqCst);
         arena.meet();
-        let outcome = in_blocks(clock, count, |block| {
-            for index in block {
-                self.traffic.send(&mut self.ring, round, index);
-            }
-        });
-        wait_for_progress(arena, round + 1);
+        let outcome = if round.has_faulty_messages() {
+            self.send_all::<true>(clock, round)
+        } else {
+            self.send_all::<false>(clock, round)
+        };
+        wait_for_progress(arena, round.number + 1);
         outcome
     }
 
@@ -295,13 +302,14 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Receiving<T, F, B> {
 }
 
 impl<T: Traffic, F: FramedTransportFrame, B: Open> Endpoint for Receiving<T, F, B> {
-    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: Round) -> Outcome {
         arena.meet();
-        let hash = self.traffic.receive(&mut self.ring, round, count);
-        arena.progress().store(round as i64 + 1, Release);
+        let Round { number, count, .. } = round;
+        let hash = self.traffic.receive(&mut self.ring, number, count);
+        arena.progress().store(number as i64 + 1, Release);
         Outcome {
             hash,
-            expected: self.traffic.expected(round, count),
+            expected: self.traffic.expected(number, count),
             ..Outcome::default()
         }
     }

@@ -13,6 +13,7 @@ pub(crate) mod wait;
 
 use std::error::Error;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use myelon::codec::{AnyTable, Bincode, FlatBuffer, Postcard, Rkyv};
 use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
@@ -26,9 +27,12 @@ use self::message_stream::{Archives, Long, Short, Traffic, Values};
 use crate::arena::{Arena, Role};
 use crate::backend::{Backend, Open};
 use crate::clock::Clock;
+use crate::fault::Round;
 use crate::floor;
+use crate::floor::operation::{self, Operation};
 use crate::payload::{OfWords, PackedWords, Words, for_size};
 use crate::spec::{Format, Spec, Work};
+use crate::watch::stop;
 
 /// Events published together in the batch scenarios.
 pub(crate) const BATCH: u64 = 16;
@@ -67,8 +71,8 @@ pub(crate) trait Endpoint {
         Ok(())
     }
 
-    /// Sends or receives `count` messages; the other process runs the same round.
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome;
+    /// Sends or receives the messages of a round; the other process runs the same round.
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome;
 
     /// Removes the objects that this end has created, by their exact names.
     fn close(self: Box<Self>) -> Result<(), Failure> {
@@ -89,6 +93,12 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
             spec: spec.clone(),
             next: 0,
         })),
+        Work::BareCursor => Ok(Box::new(BareCursor {
+            spec: spec.clone(),
+            next: 0,
+        })),
+        Work::HotCopy => Ok(Box::new(HotCopy(spec.size_bytes))),
+        Work::Operation(operation) => Ok(Box::new(Repeated(operation))),
         Work::FreshCopy => Ok(Box::new(FreshCopy::new(spec))),
         Work::CodecAlone(Format::Bincode) => Ok(Box::new(CodecAlone::<Bincode<Value>>::new())),
         Work::CodecAlone(Format::Postcard) => Ok(Box::new(CodecAlone::<Postcard<Value>>::new())),
@@ -173,14 +183,16 @@ fn open_stream<const W: usize, E: OfWords<W>, B: Open>(
     })
 }
 
-/// Sends `count` messages, a multiple of [`BLOCKS`], block by block. The ring is much smaller than a block, so
+/// Sends `count` messages, block by block; the blocks are of one size if `count` is a multiple of [`BLOCKS`], or less
+/// than that. The ring is much smaller than a block, so
 /// the time to publish a block is also the time that the reader takes.
 #[inline(always)]
 pub(crate) fn in_blocks(clock: &Clock, count: u64, mut send: impl FnMut(Range<u64>)) -> Outcome {
-    let mut ticks = Vec::with_capacity(BLOCKS as usize);
+    let blocks = BLOCKS.min(count);
+    let mut ticks = Vec::with_capacity(blocks as usize);
     let mut before = clock.ticks();
-    for block in 0..BLOCKS {
-        send(block * count / BLOCKS..(block + 1) * count / BLOCKS);
+    for block in 0..blocks {
+        send(block * count / blocks..(block + 1) * count / blocks);
         let now = clock.ticks();
         ticks.push(now.wrapping_sub(before));
         before = now;
@@ -196,9 +208,9 @@ struct Bounce {
 }
 
 impl Endpoint for Bounce {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, _: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         arena.meet();
-        floor::bounce::run(arena, clock, self.two_lines, count)
+        floor::bounce::run(arena, clock, self.two_lines, round.count)
     }
 }
 
@@ -217,7 +229,7 @@ impl<const PACKED: bool> Bare<PACKED> {
 }
 
 impl<const PACKED: bool> Endpoint for Bare<PACKED> {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         if arena.role() == Role::Driver {
             arena
                 .progress()
@@ -228,22 +240,32 @@ impl<const PACKED: bool> Endpoint for Bare<PACKED> {
         let base = arena.slots(self.spec.arena_offset, stride * self.spec.capacity);
         let slots = floor::stream::Slots::<PACKED>::new(base, self.spec.capacity, arena.progress());
         let first = self.next;
+        let count = round.count;
         self.next += count;
         for_size!(self.spec.size_bytes, W => match arena.role() {
             Role::Driver => {
-                let key = crate::payload::key(round, 0).wrapping_sub(first);
+                let key = crate::payload::key(round.number, 0).wrapping_sub(first);
                 let mut limit = first + self.spec.capacity as u64;
                 let range = |block: Range<u64>| first + block.start..first + block.end;
                 // a loop each, because the compiler keeps the variables of a small loop in registers
                 let outcome = match self.spec.work {
                     Work::BareStreamCalled => in_blocks(clock, count, |block| {
-                        limit = slots.produce_by_calls::<W>(range(block), key, limit);
+                        for (part, skew) in round.skewed(block) {
+                            let key = key.wrapping_add(skew);
+                            limit = slots.produce_by_calls::<W>(range(part), key, limit);
+                        }
                     }),
                     Work::BareStream { batch: 1, .. } => in_blocks(clock, count, |block| {
-                        limit = slots.produce::<W>(range(block), key, limit);
+                        for (part, skew) in round.skewed(block) {
+                            let key = key.wrapping_add(skew);
+                            limit = slots.produce::<W>(range(part), key, limit);
+                        }
                     }),
                     _ => in_blocks(clock, count, |block| {
-                        limit = slots.produce_batches::<W, BATCH>(range(block), key, limit);
+                        for (part, skew) in round.skewed(block) {
+                            let key = key.wrapping_add(skew);
+                            limit = slots.produce_batches::<W, BATCH>(range(part), key, limit);
+                        }
                     }),
                 };
                 stream::wait_for_progress(arena, first + count - 1);
@@ -251,9 +273,75 @@ impl<const PACKED: bool> Endpoint for Bare<PACKED> {
             }
             Role::Peer => {
                 let hash = slots.consume_into::<W>(0, first..first + count);
-                let expected = crate::payload::expected::<W>(round, count, 0);
+                let expected = crate::payload::expected::<W>(round.number, count, 0);
                 Outcome { hash, expected, ..Outcome::default() }
             }
+        })
+    }
+}
+
+struct BareCursor {
+    spec: Spec,
+    next: u64,
+}
+
+impl Endpoint for BareCursor {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        let first = self.next;
+        self.next += round.count;
+        if arena.role() == Role::Driver {
+            let last = first as i64 - 1;
+            arena.progress().store(last, Ordering::SeqCst);
+            arena.cursor().store(last, Ordering::SeqCst);
+        }
+        arena.meet();
+        let capacity = self.spec.capacity;
+        let bytes = floor::cursor::stride(self.spec.size_bytes) * capacity;
+        let base = arena.slots(self.spec.arena_offset, bytes);
+        let slots = floor::cursor::Slots::new(base, capacity, arena.cursor(), arena.progress());
+        for_size!(self.spec.size_bytes, W => match arena.role() {
+            Role::Driver => {
+                let key = crate::payload::key(round.number, 0).wrapping_sub(first);
+                let mut limit = first + capacity as u64;
+                let outcome = in_blocks(clock, round.count, |block| {
+                    for (part, skew) in round.skewed(block) {
+                        let range = first + part.start..first + part.end;
+                        limit = slots.produce::<W>(range, key.wrapping_add(skew), limit);
+                    }
+                });
+                stream::wait_for_progress(arena, self.next - 1);
+                outcome
+            }
+            Role::Peer => {
+                let hash = slots.consume::<W>(first..self.next);
+                let expected = crate::payload::expected::<W>(round.number, round.count, 0);
+                Outcome { hash, expected, ..Outcome::default() }
+            }
+        })
+    }
+}
+
+/// Copying so many bytes, which only the driver does.
+struct HotCopy(usize);
+
+impl Endpoint for HotCopy {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        arena.meet();
+        match arena.role() {
+            Role::Driver => floor::copy::copy_hot(clock, self.0, round.count),
+            Role::Peer => Outcome::default(),
+        }
+    }
+}
+
+struct Repeated(Operation);
+
+impl Endpoint for Repeated {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        arena.meet();
+        operation::run(self.0, arena, clock, round.count).unwrap_or_else(|error| {
+            eprintln!("{}: {error}", self.0.name());
+            stop("an operation of the kernel failed")
         })
     }
 }
@@ -264,11 +352,13 @@ struct BarePingPong {
 }
 
 impl Endpoint for BarePingPong {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         let first = self.next;
-        self.next += count;
-        for_size!(self.spec.size_bytes, W => {
-            floor::ping_pong::run::<W>(arena, clock, &self.spec, first, (round, count))
+        self.next += round.count;
+        for_size!(self.spec.size_bytes, W => if round.has_faulty_messages() {
+            floor::ping_pong::run::<true, W>(arena, clock, &self.spec, first, round)
+        } else {
+            floor::ping_pong::run::<false, W>(arena, clock, &self.spec, first, round)
         })
     }
 }

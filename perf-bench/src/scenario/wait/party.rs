@@ -123,6 +123,8 @@ pub(crate) enum Order {
 pub(crate) struct Answer {
     /// How long each event took from just before its publication, in ns.
     pub(crate) took_ns: Vec<u64>,
+    /// The key of each of these events; 0 for a torn one.
+    pub(crate) keys: Vec<u64>,
     /// The number of events received.
     pub(crate) count: u64,
     /// The hash of all received events.
@@ -181,7 +183,9 @@ impl Ends {
             Order::Produce(ring) => self.tx = Some(ring.producer()?),
             Order::Consume(ring) => self.rx = Some(ring.consumer()?),
             Order::ConsumeRequired(ring) => self.rx = Some(ring.required_consumer()?),
-            Order::TakeEach { count } => answer.took_ns = take_each(self.rx()?, count)?,
+            Order::TakeEach { count } => {
+                (answer.took_ns, answer.keys) = take_each(self.rx()?, count)?;
+            }
             Order::BareWakes { first, count } => {
                 answer.took_ns = wake::receive(&self.arena, first, count);
             }
@@ -240,16 +244,20 @@ fn within(ms: u64) -> Deadline {
     Deadline::after(Duration::from_millis(ms))
 }
 
-/// Receives `count` events, each of which carries its time of sending; returns the ns that each took.
-fn take_each(rx: &mut SharedConsumer<Event>, count: usize) -> Result<Vec<u64>, Failure> {
-    let mut took = Vec::with_capacity(count);
+/// Receives `count` events, each of which carries its time of sending; returns the ns that each took, and its key.
+fn take_each(
+    rx: &mut SharedConsumer<Event>,
+    count: usize,
+) -> Result<(Vec<u64>, Vec<u64>), Failure> {
+    let (mut took, mut keys) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for _ in 0..count {
         let lease = rx.recv(Deadline::NEVER)?;
         let now = monotonic_ns();
-        let sent_at = key_of(lease.words()).ok_or("an event is torn")?;
+        let sent_at = key_of(lease.words()).unwrap_or(0);
         took.push(now.saturating_sub(sent_at));
+        keys.push(sent_at);
     }
-    Ok(took)
+    Ok((took, keys))
 }
 
 /// Receives events until the one with the end mark; returns the number of events before it and their hash.
