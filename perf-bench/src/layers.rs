@@ -107,6 +107,9 @@ impl Layers {
     /// Adds the cells of each scenario. Cells that are compared with each other are neighbours in a round.
     pub(crate) fn new(scenarios: &[LayerScenario], backends: &[Backend], mmap_root: &Path) -> Self {
         let mut layers = Self::default();
+        // the first ones, as in every plan; they tell the placement of the cores
+        layers.plan.add_floor(Work::OneLineBounce, 8, 1);
+        layers.plan.add_floor(Work::TwoLineBounce, 8, 1);
         for scenario in scenarios {
             match scenario {
                 LayerScenario::Access => layers.add_access(),
@@ -329,7 +332,7 @@ impl Layers {
             ..row.judged(reason).with(
                 (Spread::of(own.clone()), own.len()),
                 (names.join(" + "), Spread::of(beside.clone())),
-                Spread::of(ratios.collect()),
+                ratios.collect(),
                 comparison.target,
             )
         }
@@ -372,6 +375,8 @@ mod tests {
         );
         // raw, framed, typed, by hand, and the codec alone, which is a rate
         let figures = [
+            [1.0, 1.0],
+            [1.0, 1.0],
             [64.0, 128.0],
             [64.0, 144.0],
             [104.0, 276.0],
@@ -396,7 +401,7 @@ mod tests {
         assert_eq!(rows[0].is_met, Some(true));
         assert_eq!(rows[2].is_met, Some(false));
         assert!(rows.iter().all(|row| row.verified));
-        series[4].reason = Some(String::from("round 1: wrong"));
+        series[6].reason = Some(String::from("round 1: wrong"));
         let verified = layers.rows(&series).into_iter().map(|row| row.verified);
         assert!(verified.eq([true, true, false]));
     }

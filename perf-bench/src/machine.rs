@@ -66,6 +66,14 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// The fact of this name.
+    pub(crate) fn fact(&self, name: &str) -> Option<&str> {
+        let mut lines = self.lines.iter();
+        lines.find_map(|(key, value)| (*key == name).then_some(value.as_str()))
+    }
+}
+
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in &self.lines {

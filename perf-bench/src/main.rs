@@ -1,7 +1,8 @@
 //! Measures the cost of this family's rings, beside the floor of the machine in the same run.
 //!
 //! `perf-bench` alone measures all of layer 0, `limits` only the floor, and `raw` layer 0 with options. `layers`
-//! measures the cost that frames and codecs add, `wait` the cost of waiting. Two processes run on a core of their
+//! measures the cost that frames and codecs add, `wait` the cost of waiting. `sweep` measures everything into a file,
+//! `check` compares two such files, and `repeat` shows how far ratios spread from run to run. Two processes run on a core of their
 //! own each. Every event is written and read in full and verified; long messages are verified by sample. See
 //! `--help`.
 
@@ -44,10 +45,12 @@ mod payload;
 mod placement;
 mod plan;
 mod process;
+mod repeat;
 mod report;
 mod sample;
 mod scenario;
 mod spec;
+mod sweep;
 mod watch;
 
 fn main() -> ExitCode {
@@ -87,55 +90,146 @@ fn command(options: Options) -> Result<bool, Failure> {
             return measure_layers(&layers, &options.common);
         }
         Some(Command::Wait(wait)) => return measure_waiting(&wait.scenarios, &options.common),
+        Some(Command::Sweep(options_of_sweep)) => return sweep(&options_of_sweep, &options.common),
+        Some(Command::Repeat(repeat)) => {
+            let root = MmapRoot::new(repeat.raw.mmap_root.as_deref())?;
+            let mut plan = raw_plan(repeat.raw, &root)?;
+            return repeat::run(repeat.times, &mut plan, &options.common);
+        }
+        Some(Command::Check { old, new }) => return check(&old, &new),
         Some(Command::Raw(raw)) => (raw, false),
         Some(Command::Limits) => (Raw::default(), true),
         None => (Raw::default(), false),
     };
     let root = MmapRoot::new(raw.mmap_root.as_deref())?;
-    let wanted = Wanted {
-        sizes: raw.sizes,
-        backends: if only_floor {
-            Some(Vec::new())
-        } else {
-            raw.backends
-        },
-        scenarios: raw.scenarios,
-        capacity: raw.capacity,
-        ping_pong_capacity: raw.ping_pong_capacity,
-        mmap_root: root.0.clone(),
-    };
-    let mut plan = Plan::new(&wanted);
     if only_floor {
+        let wanted = wanted(raw, &root, Some(Vec::new()));
+        let mut plan = Plan::new(&wanted);
         plan.add_limits(&wanted);
         // the copies of this size that do not fit the second-level cache
         plan.add_floor(Work::FreshCopy, layers::LARGE_FRAME_BYTES, layers::DEPTH);
         return measure_limits(&plan, &options.common);
     }
+    measure_and_report(&raw_plan(raw, &root)?, &options.common)
+}
+
+fn wanted(raw: Raw, root: &MmapRoot, backends: Option<Vec<Backend>>) -> Wanted {
+    Wanted {
+        sizes: raw.sizes,
+        backends,
+        scenarios: raw.scenarios,
+        capacity: raw.capacity,
+        ping_pong_capacity: raw.ping_pong_capacity,
+        mmap_root: root.0.clone(),
+    }
+}
+
+/// The plan of the raw scenarios.
+fn raw_plan(raw: Raw, root: &MmapRoot) -> Result<Plan, Failure> {
+    let backends = raw.backends.clone();
+    let plan = Plan::new(&wanted(raw, root, backends));
     if !plan.has_rings() {
         let sizes = payload::PACKED_SIZES;
         return Err(format!("nothing to measure: packed streams are for {sizes:?} bytes").into());
     }
-    measure_and_report(&plan, &options.common)
+    Ok(plan)
 }
 
-/// Measures the cells of `plan`. Prints a description of the machine first.
-fn measure(plan: &Plan, common: &Common, by_placement: bool) -> Result<Vec<Group>, Failure> {
+fn sweep(options: &options::Sweep, common: &Common) -> Result<bool, Failure> {
     watch::catch_interrupts();
-    let cores = affinity::two_cores();
-    let cores = cores.filter(|cores| affinity::pin(cores.driver));
-    let clock = Clock::calibrate();
-    println!("{}", machine::Machine::read(cores));
-    let effort = Effort {
-        rounds: common.rounds(),
-        budget: Duration::from_secs(common.budget_s),
-        is_quick: common.quick,
+    let root = MmapRoot::new(options.mmap_root.as_deref())?;
+    let name = options.tier.to_possible_value();
+    let name = name.map_or_else(String::new, |name| name.get_name().to_owned());
+    let out = options.out.clone();
+    let out = out.unwrap_or_else(|| PathBuf::from(format!("perf-bench-{name}.jsonl")));
+    let bar = progress_with("{bar:40} {percent} % of the sweep, {eta} left: {msg}");
+    let sweep = sweep::Sweep {
+        tier: options.tier,
+        out: &out,
+        is_fresh: options.fresh,
+        commit: options.commit.as_deref(),
+        mmap_root: &root.0,
         round_limit: common.round_limit(),
         fault: common.fault,
-        by_placement,
     };
+    let records = sweep.run(|step, done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(step.to_owned());
+    })?;
+    bar.finish_and_clear();
+    println!("{}", sweep::render(&records));
+    println!("rows: {}", out.display());
+    if let Some(path) = &options.csv {
+        sweep::record::write_csv(path, &records)?;
+    }
+    Ok(records.iter().all(|record| record.verified))
+}
+
+/// Compares two files of rows; returns whether the later one is no worse.
+fn check(old: &Path, new: &Path) -> Result<bool, Failure> {
+    let (old, new) = (sweep::record::read(old)?, sweep::record::read(new)?);
+    let check = sweep::check::Check::new(&old, &new)?;
+    print!("{}", check.render());
+    Ok(check.is_good())
+}
+
+/// What all measurements of a process share: where it runs, and its clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ground {
+    cores: Option<affinity::Cores>,
+    clock: Clock,
+}
+
+impl Ground {
+    /// Pins this process, and prints a description of the machine.
+    pub(crate) fn prepare() -> Self {
+        watch::catch_interrupts();
+        let cores = affinity::two_cores();
+        let cores = cores.filter(|cores| affinity::pin(cores.driver));
+        let clock = Clock::calibrate();
+        println!("{}", machine::Machine::read(cores));
+        Self { cores, clock }
+    }
+
+    /// Measures the cells of `plan`.
+    fn measure(
+        self,
+        plan: &Plan,
+        common: &Common,
+        by_placement: bool,
+    ) -> Result<Vec<Group>, Failure> {
+        let effort = Effort {
+            rounds: common.rounds(),
+            budget: Duration::from_secs(common.budget_s),
+            is_quick: common.quick,
+            round_limit: common.round_limit(),
+            fault: common.fault,
+            by_placement,
+        };
+        let bar = progress((effort.rounds + 1) * plan.cells.len());
+        let groups = run_plan(plan, effort, self.cores, self.clock, || bar.inc(1))?;
+        bar.finish_and_clear();
+        Ok(groups)
+    }
+
+    /// Measures the cells of `plan`, with all rounds together.
+    pub(crate) fn measure_all(self, plan: &Plan, common: &Common) -> Result<Vec<Series>, Failure> {
+        let group = self.measure(plan, common, false)?.pop();
+        Ok(group.ok_or("no round was counted")?.series)
+    }
+}
+
+/// Measures the cells of `plan` with a new second process.
+pub(crate) fn run_plan(
+    plan: &Plan,
+    effort: Effort,
+    cores: Option<affinity::Cores>,
+    clock: Clock,
+    on_step: impl FnMut(),
+) -> Result<Vec<Group>, Failure> {
     let arena = Arena::create(plan.arena_bytes)?;
     let peer = Peer::start(&arena, cores.map(|cores| cores.peer))?;
-    let bar = progress((effort.rounds + 1) * plan.cells.len());
     let bench = Bench {
         plan,
         effort,
@@ -143,20 +237,12 @@ fn measure(plan: &Plan, common: &Common, by_placement: bool) -> Result<Vec<Group
         arena,
         peer,
     };
-    let groups = bench.run(|| bar.inc(1))?;
-    bar.finish_and_clear();
-    Ok(groups)
-}
-
-/// The same, with all rounds together.
-fn measure_all(plan: &Plan, common: &Common) -> Result<Vec<Series>, Failure> {
-    let group = measure(plan, common, false)?.pop();
-    Ok(group.ok_or("no round was counted")?.series)
+    bench.run(on_step)
 }
 
 /// Measures the floor, and prints the rounds of each placement by themselves.
 fn measure_limits(plan: &Plan, common: &Common) -> Result<bool, Failure> {
-    let groups = measure(plan, common, true)?;
+    let groups = Ground::prepare().measure(plan, common, true)?;
     let mut all = Vec::new();
     for Group { placement, series } in &groups {
         let name = placement.map(|(placement, _)| placement.name());
@@ -180,12 +266,12 @@ fn measure_limits(plan: &Plan, common: &Common) -> Result<bool, Failure> {
 }
 
 fn measure_layers(layers: &Layers, common: &Common) -> Result<bool, Failure> {
-    let series = measure_all(&layers.plan, common)?;
+    let series = Ground::prepare().measure_all(&layers.plan, common)?;
     report_comparisons("layers", &layers.rows(&series), common)
 }
 
 fn measure_and_report(plan: &Plan, common: &Common) -> Result<bool, Failure> {
-    let series = measure_all(plan, common)?;
+    let series = Ground::prepare().measure_all(plan, common)?;
     let rows = report::rows(plan, &series);
     println!("{}", report::table::render(&rows));
     if let Some(line) = report::batches(plan, &series) {
@@ -229,7 +315,7 @@ fn report_comparisons(title: &str, rows: &[Row], common: &Common) -> Result<bool
 }
 
 /// Prints each complaint of a row that is not verified; returns whether there was none.
-fn all_verified(complaints: impl Iterator<Item = Option<String>>) -> bool {
+pub(crate) fn all_verified(complaints: impl Iterator<Item = Option<String>>) -> bool {
     let complaints: Vec<_> = complaints.flatten().collect();
     for complaint in &complaints {
         eprintln!("perf-bench: {complaint}");
@@ -239,11 +325,18 @@ fn all_verified(complaints: impl Iterator<Item = Option<String>>) -> bool {
 
 /// A progress bar, which is visible only on a terminal.
 fn progress(steps: usize) -> ProgressBar {
+    let bar = progress_with("{bar:40} {pos}/{len} {elapsed}");
+    bar.set_length(steps as u64);
+    bar
+}
+
+/// A progress bar of that form, which is visible only on a terminal.
+fn progress_with(template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(steps as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {elapsed}") {
+    let bar = ProgressBar::new(1);
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar

@@ -128,9 +128,14 @@ impl Series {
     }
 
     /// The figure of this cell in each round, divided by its floor's figure in the same round.
-    pub(crate) fn ratio(&self, floor: &Self) -> Spread {
+    pub(crate) fn ratios(&self, floor: &Self) -> Vec<f64> {
         let pairs = self.figures.iter().zip(&floor.figures);
-        Spread::of(pairs.map(|(figure, floor)| figure / floor).collect())
+        pairs.map(|(figure, floor)| figure / floor).collect()
+    }
+
+    /// The median of these, and their range.
+    pub(crate) fn ratio(&self, floor: &Self) -> Spread {
+        Spread::of(self.ratios(floor))
     }
 }
 

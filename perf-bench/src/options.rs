@@ -12,6 +12,7 @@ use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
 use crate::plan::Scenario;
 use crate::scenario::wait::WaitScenario;
+use crate::sweep::Tier;
 
 /// Measures the cost of the rings, beside the speed of the machine itself.
 ///
@@ -44,6 +45,17 @@ pub(crate) enum Command {
     Layers(Layers),
     /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
     Wait(Wait),
+    /// Everything, step by step, into a file with one row per line. Goes on where a stopped sweep has ended.
+    Sweep(Sweep),
+    /// The raw scenarios several times, each time with new processes and rings: how far the ratios spread.
+    Repeat(Repeat),
+    /// Compare two files of `sweep` row by row, against the noise of the rounds; exit with 1 if a row is worse.
+    Check {
+        /// The earlier file.
+        old: PathBuf,
+        /// The later file.
+        new: PathBuf,
+    },
     /// One of several processes of the waiting scenarios.
     #[command(hide = true)]
     Party {
@@ -156,6 +168,45 @@ pub(crate) struct Wait {
     /// Scenarios to measure.
     #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = WaitScenario::value_variants().to_vec())]
     pub(crate) scenarios: Vec<WaitScenario>,
+}
+
+/// Options of a sweep.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Sweep {
+    /// How much to measure: smoke takes less than a minute, quick less than five, full about half an hour.
+    #[arg(long, value_enum, default_value_t = Tier::Quick)]
+    pub(crate) tier: Tier,
+
+    /// The file of rows, as lines of JSON [default: perf-bench-TIER.jsonl in the current directory].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Write all rows to this file at the end, as comma-separated values.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+
+    /// Replace the file of rows in place of going on with it.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+
+    /// The commit to write into each row [default: that of the checkout in which this program lies].
+    #[arg(long)]
+    pub(crate) commit: Option<String>,
+
+    /// Directory of file-backed rings [default: shared memory's, else the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mmap_root: Option<PathBuf>,
+}
+
+/// Options of repetitions.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Repeat {
+    /// How often to measure.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=1_000))]
+    pub(crate) times: u64,
+
+    #[command(flatten)]
+    pub(crate) raw: Raw,
 }
 
 impl Default for Raw {

@@ -52,6 +52,9 @@ pub(crate) struct Row {
     /// Why the row is not verified; printed on standard error.
     #[serde(skip)]
     pub(crate) reason: Option<String>,
+    /// The ratio of each round. Used only by sweeps.
+    #[serde(skip)]
+    pub(crate) ratios: Vec<f64>,
 }
 
 impl Row {
@@ -85,6 +88,7 @@ impl Row {
             is_met: None,
             verified: false,
             reason: None,
+            ratios: Vec::new(),
         }
     }
 
@@ -108,10 +112,12 @@ impl Row {
         self,
         (own, rounds): (Spread, usize),
         (floor, beside): (impl Into<Cow<'static, str>>, Spread),
-        ratio: Spread,
+        ratios: Vec<f64>,
         target: Option<Target>,
     ) -> Self {
+        let ratio = Spread::of(ratios.clone());
         Self {
+            ratios,
             rounds,
             figure: own.median,
             figure_min: own.min,

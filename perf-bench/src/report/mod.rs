@@ -53,6 +53,11 @@ pub(crate) struct Row {
     /// Used only for the table.
     #[serde(skip)]
     pub(crate) ratio: Spread,
+    /// The figures of the rounds, and the ratio of each. Used only by sweeps and repetitions.
+    #[serde(skip)]
+    pub(crate) figures: Spread,
+    #[serde(skip)]
+    pub(crate) ratios: Vec<f64>,
     /// Whether the time of one operation matters, and not the rate. Used only for the table.
     #[serde(skip)]
     pub(crate) is_operation: bool,
@@ -116,6 +121,8 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             verified: own.is_verified(),
             reason: own.reason.clone(),
             ratio,
+            figures: Spread::of(own.figures.clone()),
+            ratios: own.ratios(floor),
             is_operation: cell.spec.is_operation(),
         }
     };

@@ -195,7 +195,7 @@ impl Pairs {
         row.with(
             (Spread::of(self.own.clone()), self.own.len()),
             (floor, Spread::of(self.beside.clone())),
-            Spread::of(ratios),
+            ratios,
             target,
         )
     }
