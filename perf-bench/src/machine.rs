@@ -25,7 +25,10 @@ impl Machine {
         let virtual_machine = field("flags").split(' ').any(|flag| flag == "hypervisor");
         let placement = match cores {
             Some(Cores { driver, peer }) => format!("pinned to {driver} and {peer}"),
-            None => "NOT pinned: fewer than two cores, figures mean little".into(),
+            None => {
+                "NOT pinned, as there is only one core or no permission to pin: figures mean little"
+                    .into()
+            }
         };
         if let Some(cores) = cores {
             lines.push(("distance", topology(cores)));

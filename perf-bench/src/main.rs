@@ -2,9 +2,9 @@
 //!
 //! `perf-bench` alone measures all of layer 0, `limits` only the floor, and `raw` layer 0 with options. `layers`
 //! measures the cost that frames and codecs add, `wait` the cost of waiting. `sweep` measures everything into a file,
-//! `check` compares two such files, and `repeat` shows how far ratios spread from run to run. Two processes run on a core of their
-//! own each. Every event is written and read in full and verified; long messages are verified by sample. See
-//! `--help`.
+//! `check` compares two such files, and `repeat` shows how far ratios spread from run to run. Two processes run on a
+//! core of their own each. Every event is written and read in full and verified; long messages are verified by sample.
+//! See `--help`.
 
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,6 +151,7 @@ fn sweep(options: &options::Sweep, common: &Common) -> Result<bool, Failure> {
         mmap_root: &root.0,
         round_limit: common.round_limit(),
         fault: common.fault,
+        cores: common.cores.as_deref(),
     };
     let records = sweep.run(|step, done, total| {
         bar.set_length(total);
@@ -183,13 +184,13 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Pins this process, and prints a description of the machine.
-    pub(crate) fn prepare() -> Self {
+    pub(crate) fn prepare(common: &Common) -> Result<Self, Failure> {
         watch::catch_interrupts();
-        let cores = affinity::two_cores();
+        let cores = affinity::two_cores(common.cores.as_deref())?;
         let cores = cores.filter(|cores| affinity::pin(cores.driver));
         let clock = Clock::calibrate();
         println!("{}", machine::Machine::read(cores));
-        Self { cores, clock }
+        Ok(Self { cores, clock })
     }
 
     /// Measures the cells of `plan`.
@@ -242,7 +243,7 @@ pub(crate) fn run_plan(
 
 /// Measures the floor, and prints the rounds of each placement by themselves.
 fn measure_limits(plan: &Plan, common: &Common) -> Result<bool, Failure> {
-    let groups = Ground::prepare().measure(plan, common, true)?;
+    let groups = Ground::prepare(common)?.measure(plan, common, true)?;
     let mut all = Vec::new();
     for Group { placement, series } in &groups {
         let name = placement.map(|(placement, _)| placement.name());
@@ -266,12 +267,13 @@ fn measure_limits(plan: &Plan, common: &Common) -> Result<bool, Failure> {
 }
 
 fn measure_layers(layers: &Layers, common: &Common) -> Result<bool, Failure> {
-    let series = Ground::prepare().measure_all(&layers.plan, common)?;
+    let series = Ground::prepare(common)?.measure_all(&layers.plan, common)?;
     report_comparisons("layers", &layers.rows(&series), common)
 }
 
 fn measure_and_report(plan: &Plan, common: &Common) -> Result<bool, Failure> {
-    let series = Ground::prepare().measure_all(plan, common)?;
+    let ground = Ground::prepare(common)?;
+    let series = ground.measure_all(plan, common)?;
     let rows = report::rows(plan, &series);
     println!("{}", report::table::render(&rows));
     if let Some(line) = report::batches(plan, &series) {
@@ -285,12 +287,16 @@ fn measure_and_report(plan: &Plan, common: &Common) -> Result<bool, Failure> {
     if let Some(path) = &common.json {
         report::json::write(path, &rows)?;
     }
+    println!("\n{}\n", report::verdict::COLUMNS);
+    for sentence in report::verdict::verdict(&rows, ground.cores.is_some()) {
+        println!("{sentence}");
+    }
     Ok(all_verified(rows.iter().map(report::Row::complaint)))
 }
 
 fn measure_waiting(scenarios: &[WaitScenario], common: &Common) -> Result<bool, Failure> {
     watch::catch_interrupts();
-    let cores = affinity::two_cores();
+    let cores = affinity::two_cores(common.cores.as_deref())?;
     let cores = cores.filter(|&cores| affinity::keep_to(cores));
     println!("{}", machine::Machine::read(cores));
     let arena = Arena::create(scenario::wait::ARENA_BYTES)?;

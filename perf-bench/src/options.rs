@@ -97,6 +97,10 @@ pub(crate) struct Common {
     #[arg(long, global = true, default_value_t = 30_000, value_name = "MS")]
     pub(crate) round_limit_ms: u64,
 
+    /// The two cores to run on [default: the first two that this process may use].
+    #[arg(long, global = true, value_delimiter = ',', value_name = "CORE,CORE")]
+    pub(crate) cores: Option<Vec<usize>>,
+
     /// Plant a fault in the first round of every cell, to show that it is found.
     #[arg(long, global = true, hide = true, value_enum)]
     pub(crate) fault: Option<Fault>,

@@ -57,7 +57,7 @@ impl Repeated {
 
 /// Measures the plan so many times; returns whether every row of every run was verified.
 pub(crate) fn run(times: u64, plan: &mut Plan, common: &Common) -> Result<bool, Failure> {
-    let ground = crate::Ground::prepare();
+    let ground = crate::Ground::prepare(common)?;
     let mut runs: Vec<Vec<Row>> = Vec::new();
     let mut is_good = true;
     for number in 1..=times {

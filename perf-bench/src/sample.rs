@@ -60,7 +60,8 @@ fn mix(hash: u64, sum: u64) -> u64 {
     (hash.rotate_left(9) ^ sum).wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
-/// Writes the sample of message `index` of `round` into a message of whole KiB, or of a power of two of bytes below that.
+/// Writes the sample of message `index` of `round` into a message. Its length is a multiple of 1 KiB,
+/// or a smaller power of two.
 pub(crate) fn write(message: &mut [u8], round: u64, index: u64) {
     let sample = Sample::new(message.len(), round, index);
     let (words, _) = message.as_chunks_mut::<WORD>();

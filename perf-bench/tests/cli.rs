@@ -115,6 +115,39 @@ fn every_row_of_the_default_run_has_the_promised_keys_and_is_verified() {
         .lines()
         .find(|line| line.starts_with("batches of 16 against one publish per event"))
         .expect("a line about batches");
+    let lines: Vec<&str> = printed.lines().collect();
+    let [.., round_trip, stream, trust] = lines[..] else {
+        panic!("{printed}");
+    };
+    assert!(
+        round_trip.starts_with("A round trip of 56 bytes took "),
+        "{round_trip}"
+    );
+    assert!(stream.starts_with("A stream moved "), "{stream}");
+    let all = format!("All {} rows were verified", rows.len());
+    assert!(trust.starts_with(&all), "{trust}");
+    for sentence in [round_trip, stream, trust] {
+        assert!(sentence.ends_with('.'), "{sentence}");
+    }
+    let heads = printed
+        .lines()
+        .filter(|line| line.contains("verified") && line.contains("capacity"));
+    assert_eq!(heads.count(), 2);
+    for column in [
+        "on  ",
+        "bytes  ",
+        "capacity  ",
+        "p50 ... max",
+        "M/s, GB/s",
+        "x two-line  ",
+        "x bare  ",
+        "min - max  ",
+        "cpu s  ",
+        "verified  ",
+    ] {
+        let explained = lines.iter().filter(|line| line.starts_with(column));
+        assert_eq!(explained.count(), 1, "{column}");
+    }
     for part in ["8 B x", "(packed batch", "56 B x", "64 B x", "248 B x"] {
         assert!(gains.contains(part), "{part} in {gains}");
     }
@@ -355,6 +388,17 @@ fn bad_options_are_refused_and_say_what_is_possible() {
             &["raw", "--scenario", "stream_packed", "--size", "56"],
             "[8, 24]",
         ),
+        (&["raw", "--scenario", "steam"], "stream_called"),
+        (&["layers", "--scenario", "onion"], "codecs"),
+        (
+            &["raw", "--cores", "0,9999"],
+            "core 9999 cannot be used: this process may use the cores [",
+        ),
+        (&["raw", "--cores", "0,0"], "two different cores are needed"),
+        (&["wait", "--cores", "0"], "--cores takes two cores"),
+        (&["raw", "--cores", "a,b"], "invalid digit"),
+        (&["sweep", "--tier", "enormous"], "smoke"),
+        (&["repeat", "--times", "1"], "2..="),
     ] {
         let output = bench().args(arguments).output().expect("perf-bench starts");
         assert!(!output.status.success());
@@ -362,6 +406,83 @@ fn bad_options_are_refused_and_say_what_is_possible() {
     }
     let list = bench().arg("--list").output().expect("perf-bench starts");
     assert!(text(&list).contains("stream_batch16"));
+}
+
+/// Starts the program on one core.
+#[cfg(target_os = "linux")]
+fn bench_on_one_core() -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = bench();
+    let keep_to_one = || {
+        // SAFETY: the set consists of integers, for which zero is a valid value.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        let size = size_of::<libc::cpu_set_t>();
+        // SAFETY: the pointer is to a local structure of that size, which the call fills in.
+        unsafe { libc::sched_getaffinity(0, size, &raw mut set) };
+        let is_set = |core: &usize| {
+            // SAFETY: the core is below the size of the set.
+            unsafe { libc::CPU_ISSET(*core, &set) }
+        };
+        let core = (0..libc::CPU_SETSIZE as usize).find(is_set).unwrap_or(0);
+        // SAFETY: as above.
+        let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the core is below the size of the set.
+        unsafe { libc::CPU_SET(core, &mut one) };
+        // SAFETY: the pointer is to a local structure of that size, which the call reads.
+        match unsafe { libc::sched_setaffinity(0, size, &raw const one) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(keep_to_one) };
+    command
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn on_one_core_every_row_is_verified_and_the_output_says_what_it_is_worth() {
+    let _turn = turn();
+    let arguments = ["raw", "--quick", "--rounds", "1", "--size", "8"];
+    let output = bench_on_one_core()
+        .args(arguments)
+        .args(["--backend", "shm", "--scenario", "stream"])
+        .output()
+        .expect("perf-bench starts");
+    let says = text(&output);
+    assert!(output.status.success(), "{says}");
+    assert!(
+        says.contains("NOT pinned, as there is only one core"),
+        "{says}"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_ring_that_does_not_fit_is_an_error_and_nothing_is_left() {
+    let _turn = turn();
+    // a process that mounts a file system needs a namespace of its own
+    let script = "mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 77
+        \"$0\" raw --quick --rounds 1 --size 248 --backend \"$1\" --scenario stream,ping_pong
+        echo \"exit code $?\"
+        ls -A /dev/shm | sed 's/^/left: /'";
+    for backend in ["shm", "mmap"] {
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+            .args([env!("CARGO_BIN_EXE_perf-bench"), backend])
+            .output();
+        let says = match output {
+            Ok(output) if output.status.success() => text(&output),
+            other => {
+                assert!(std::env::var_os("CI").is_none(), "no namespace: {other:?}");
+                eprintln!("skipped: no namespace: {other:?}");
+                return;
+            }
+        };
+        assert!(says.contains("exit code 1"), "{says}");
+        assert!(says.contains("bytes needed"), "{says}");
+        assert!(!says.contains("left: "), "{says}");
+    }
 }
 
 /// The directory in which a process of this program keeps its file-backed rings.

@@ -1,5 +1,5 @@
-//! How fast a core copies: data of its own, and data that the other core has just written: blocks in shared memory, each handed
-//! over by a stamp.
+//! How fast a core copies: data of its own, and data that the other core has just written. The latter are blocks in
+//! shared memory, each handed over by a stamp.
 //!
 //! The producer copies a message of its own into the block, and the consumer copies it out into its own memory.
 //! No transport between two private memories does less work. A block's stamp has a line of its own before the

@@ -3,6 +3,7 @@
 pub(crate) mod comparison;
 pub(crate) mod json;
 pub(crate) mod table;
+pub(crate) mod verdict;
 
 use serde::Serialize;
 
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
     use crate::plan::{Scenario, Wanted};
 
-    fn plan(scenarios: Vec<Scenario>) -> Plan {
+    pub(super) fn plan(scenarios: Vec<Scenario>) -> Plan {
         Plan::new(&Wanted {
             sizes: Some(vec![56]),
             backends: Some(vec![Backend::Shm]),
@@ -184,7 +185,7 @@ mod tests {
         })
     }
 
-    fn series(figures: [f64; 3]) -> Series {
+    pub(super) fn series(figures: [f64; 3]) -> Series {
         let mut series = Series::new().expect("a series");
         series.figures = figures.to_vec();
         series.messages = 300;

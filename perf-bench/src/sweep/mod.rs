@@ -122,6 +122,7 @@ pub(crate) struct Sweep<'a> {
     pub(crate) mmap_root: &'a Path,
     pub(crate) round_limit: Duration,
     pub(crate) fault: Option<Fault>,
+    pub(crate) cores: Option<&'a [usize]>,
 }
 
 /// The machine's part of a sweep.
@@ -138,7 +139,8 @@ impl Sweep<'_> {
         &self,
         mut on_step: impl FnMut(&str, u64, u64),
     ) -> Result<Vec<Record>, Failure> {
-        let cores = affinity::two_cores().filter(|&cores| affinity::keep_to(cores));
+        let cores = affinity::two_cores(self.cores)?;
+        let cores = cores.filter(|&cores| affinity::keep_to(cores));
         let host = Host {
             cores,
             clock: Clock::calibrate(),
