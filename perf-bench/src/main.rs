@@ -1,10 +1,10 @@
 //! Measures the cost of this family's rings, beside the floor of the machine in the same run.
 //!
 //! `perf-bench` alone measures all of layer 0, `limits` only the floor, and `raw` layer 0 with options. `layers`
-//! measures the cost that frames and codecs add, `wait` the cost of waiting. `sweep` measures everything into a file,
-//! `check` compares two such files, and `repeat` shows how far ratios spread from run to run. Two processes run on a
-//! core of their own each. Every event is written and read in full and verified; long messages are verified by sample.
-//! See `--help`.
+//! measures the cost that frames and codecs add, `wait` the cost of waiting, and `broadcast` that of further consumers.
+//! `sweep` measures everything into a file, `check` compares two such files, and `repeat` shows how far ratios spread
+//! from run to run. Two processes run on a core of their own each. Every event is written and read in full and
+//! verified; long messages are verified by sample. See `--help`.
 
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +26,7 @@ use crate::plan::{Plan, Scenario, Wanted};
 use crate::process::Peer;
 use crate::report::comparison::Row;
 use crate::scenario::Failure;
+use crate::scenario::wait::broadcast::Broadcast;
 use crate::scenario::wait::{Setting, WaitScenario};
 use crate::spec::Work;
 use crate::watch::Stopped;
@@ -89,7 +90,21 @@ fn command(options: Options) -> Result<bool, Failure> {
             let layers = Layers::new(&layers.scenarios, &layers.backends, &root.0);
             return measure_layers(&layers, &options.common);
         }
-        Some(Command::Wait(wait)) => return measure_waiting(&wait.scenarios, &options.common),
+        Some(Command::Wait(wait)) => {
+            return measure_parties("waiting", &options.common, |setting| {
+                scenario::wait::run(&wait.scenarios, setting)
+            });
+        }
+        Some(Command::Broadcast(wanted)) => {
+            let broadcast = Broadcast {
+                consumers: wanted.consumers,
+                strategy: wanted.wait_strategy,
+                capacity: wanted.capacity,
+            };
+            return measure_parties("broadcast", &options.common, |setting| {
+                broadcast.run(setting)
+            });
+        }
         Some(Command::Sweep(options_of_sweep)) => return sweep(&options_of_sweep, &options.common),
         Some(Command::Repeat(repeat)) => {
             let root = MmapRoot::new(repeat.raw.mmap_root.as_deref())?;
@@ -294,7 +309,12 @@ fn measure_and_report(plan: &Plan, common: &Common) -> Result<bool, Failure> {
     Ok(all_verified(rows.iter().map(report::Row::complaint)))
 }
 
-fn measure_waiting(scenarios: &[WaitScenario], common: &Common) -> Result<bool, Failure> {
+/// Measures scenarios that need more than two processes.
+fn measure_parties(
+    title: &str,
+    common: &Common,
+    measure: impl FnOnce(Setting<'_>) -> Result<Vec<Row>, Failure>,
+) -> Result<bool, Failure> {
     watch::catch_interrupts();
     let cores = affinity::two_cores(common.cores.as_deref())?;
     let cores = cores.filter(|&cores| affinity::keep_to(cores));
@@ -308,7 +328,7 @@ fn measure_waiting(scenarios: &[WaitScenario], common: &Common) -> Result<bool, 
         round_limit: common.round_limit(),
         fault: common.fault,
     };
-    report_comparisons("waiting", &scenario::wait::run(scenarios, setting)?, common)
+    report_comparisons(title, &measure(setting)?, common)
 }
 
 /// Prints the rows and writes them to the JSON file; returns whether all were verified.
@@ -373,6 +393,7 @@ fn list() {
         .iter()
         .map(ValueEnum::to_possible_value);
     println!("waiting    {}", names(waiting.collect()));
+    println!("broadcast  broadcast broadcast_observer broadcast_slow broadcast_dead");
     let scenarios = Scenario::value_variants()
         .iter()
         .map(ValueEnum::to_possible_value);

@@ -12,6 +12,7 @@ use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
 use crate::plan::Scenario;
 use crate::scenario::wait::WaitScenario;
+use crate::scenario::wait::party::Strategy;
 use crate::sweep::Tier;
 
 /// Measures the cost of the rings, beside the speed of the machine itself.
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     Layers(Layers),
     /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
     Wait(Wait),
+    /// One producer and 1, 2, 4 and 8 consumers that each receive every event; also with an observer, with a slow
+    /// consumer, and with one that is killed.
+    Broadcast(Broadcast),
     /// Everything, step by step, into a file with one row per line. Goes on where a stopped sweep has ended.
     Sweep(Sweep),
     /// The raw scenarios several times, each time with new processes and rings: how far the ratios spread.
@@ -174,6 +178,25 @@ pub(crate) struct Wait {
     pub(crate) scenarios: Vec<WaitScenario>,
 }
 
+/// Options of the broadcast scenarios.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Broadcast {
+    /// Numbers of consumers, each a process.
+    #[arg(long, value_delimiter = ',', default_values_t = CONSUMERS, value_parser = consumers)]
+    pub(crate) consumers: Vec<usize>,
+
+    /// How the producer and the consumers wait.
+    #[arg(long, value_enum, default_value_t = Strategy::Block)]
+    pub(crate) wait_strategy: Strategy,
+
+    /// Slots of each ring.
+    #[arg(long, default_value_t = 1024, value_parser = capacity)]
+    pub(crate) capacity: usize,
+}
+
+/// The numbers of consumers that are measured by default.
+pub(crate) const CONSUMERS: [usize; 4] = [1, 2, 4, 8];
+
 /// Options of a sweep.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Sweep {
@@ -229,6 +252,13 @@ fn size(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size) if SIZES.contains(&size) => Ok(size),
         _ => Err(format!("one of {SIZES:?}")),
+    }
+}
+
+fn consumers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=32).contains(&number) => Ok(number),
+        _ => Err("a number from 1 to 32".into()),
     }
 }
 

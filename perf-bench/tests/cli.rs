@@ -370,6 +370,46 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn broadcast_has_a_row_for_each_number_of_consumers_and_each_addition() {
+    for arguments in [
+        &["--consumers", "1,2,4,8"][..],
+        &[
+            "--consumers",
+            "3",
+            "--wait-strategy",
+            "spin_then_yield",
+            "--capacity",
+            "64",
+        ],
+    ] {
+        let fixed = ["broadcast", "--rounds", "1"];
+        let rows = rows(&[&fixed[..], arguments].concat());
+        rows.iter().for_each(|row| assert_compares(row, 1));
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| (row["scenario"].as_str(), row["consumers"].as_u64()))
+            .collect();
+        let numbers: &[u64] = if arguments.len() == 2 {
+            &[1, 2, 4, 8]
+        } else {
+            &[1, 3]
+        };
+        let mut expected: Vec<_> = numbers
+            .iter()
+            .map(|&consumers| (Some("broadcast"), Some(consumers)))
+            .collect();
+        for scenario in ["broadcast_observer", "broadcast_slow", "broadcast_dead"] {
+            expected.push((Some(scenario), Some(2)));
+        }
+        assert_eq!(found, expected);
+        assert_eq!(rows[0]["ratio_to_floor"], 1.0);
+        let is_wait = |row: &Value| row["wait"] == *arguments.get(3).unwrap_or(&"block");
+        assert!(rows.iter().all(is_wait));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn wait_measures_only_what_was_asked_for() {
     let rows = rows(&["wait", "--scenario", "death", "--rounds", "1"]);
     assert_eq!(rows.len(), 3);
@@ -398,6 +438,8 @@ fn bad_options_are_refused_and_say_what_is_possible() {
         (&["wait", "--cores", "0"], "--cores takes two cores"),
         (&["raw", "--cores", "a,b"], "invalid digit"),
         (&["sweep", "--tier", "enormous"], "smoke"),
+        (&["broadcast", "--consumers", "0"], "a number from 1 to 32"),
+        (&["broadcast", "--wait-strategy", "hope"], "spin_then_yield"),
         (&["repeat", "--times", "1"], "2..="),
     ] {
         let output = bench().args(arguments).output().expect("perf-bench starts");

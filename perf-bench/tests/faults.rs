@@ -105,6 +105,15 @@ fn wrong_events_are_found_in_each_waiting_scenario() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn wrong_events_and_slow_rounds_are_found_in_broadcasts() {
+    for fault in MESSAGE_FAULTS {
+        assert_found("broadcast --consumers 1,2", fault);
+    }
+    assert_found("broadcast --consumers 2 --round-limit-ms 5000", "slow");
+}
+
+#[test]
 fn a_slow_round_is_found_in_each_raw_scenario() {
     let complaints = assert_found("raw --size 8 --round-limit-ms 500", "slow");
     assert!(

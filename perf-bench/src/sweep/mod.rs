@@ -18,10 +18,13 @@ use crate::fault::Fault;
 use crate::layers::{LayerScenario, Layers};
 use crate::machine;
 use crate::measure::{Effort, Group, ROUNDS_MIN};
+use crate::options::CONSUMERS;
 use crate::payload::SIZES;
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::report;
 use crate::scenario::Failure;
+use crate::scenario::wait::broadcast::Broadcast;
+use crate::scenario::wait::party::Strategy;
 use crate::scenario::wait::{self, Setting, WaitScenario};
 
 /// How much a sweep measures.
@@ -66,6 +69,7 @@ impl Tier {
             _ => WaitScenario::value_variants(),
         };
         steps.extend(waiting.iter().map(|&scenario| Step::Wait(scenario)));
+        steps.push(Step::Broadcast);
         if self != Self::Smoke {
             steps.push(Step::Limits);
         }
@@ -87,6 +91,7 @@ enum Step {
     Raw(usize),
     Layer(LayerScenario),
     Wait(WaitScenario),
+    Broadcast,
     Limits,
 }
 
@@ -99,6 +104,7 @@ impl Step {
             Self::Raw(size) => format!("raw {size} B"),
             Self::Layer(scenario) => format!("layers {}", value(scenario.to_possible_value())),
             Self::Wait(scenario) => format!("wait {}", value(scenario.to_possible_value())),
+            Self::Broadcast => "broadcast".to_owned(),
             Self::Limits => "limits".to_owned(),
         }
     }
@@ -107,7 +113,7 @@ impl Step {
     fn weight(self) -> u64 {
         match self {
             Self::Raw(_) | Self::Layer(_) => 2,
-            Self::Wait(_) | Self::Limits => 5,
+            Self::Wait(_) | Self::Broadcast | Self::Limits => 5,
         }
     }
 }
@@ -235,7 +241,7 @@ impl Sweep<'_> {
                 });
                 Ok(records.collect())
             }
-            Step::Wait(scenario) => {
+            Step::Wait(_) | Step::Broadcast => {
                 if let Some(cores) = host.cores {
                     affinity::keep_to(cores);
                 }
@@ -248,7 +254,15 @@ impl Sweep<'_> {
                     round_limit: self.round_limit,
                     fault: self.fault,
                 };
-                let rows = wait::run(&[scenario], setting)?;
+                let rows = match step {
+                    Step::Wait(scenario) => wait::run(&[scenario], setting)?,
+                    _ => Broadcast {
+                        consumers: CONSUMERS.to_vec(),
+                        strategy: Strategy::Block,
+                        capacity: 1024,
+                    }
+                    .run(setting)?,
+                };
                 let records = rows.iter().map(|row| {
                     complain(row.complaint());
                     Record::of_comparison(facts, &name, row, "")

@@ -24,14 +24,14 @@ use crate::watch;
 const CONSUMERS: usize = 3;
 const ROUNDS_MAX: usize = 10;
 /// Duration of one step. With this, a step takes two seconds in seven rounds.
-const ROUND: Duration = Duration::from_millis(300);
+pub(super) const ROUND: Duration = Duration::from_millis(300);
 const SLICE: Duration = Duration::from_millis(1);
 /// Events between two reads of the clock.
 const CHUNK: u64 = 256;
 
 /// The pace at which the producer publishes.
 #[derive(Clone, Copy, Debug)]
-enum Pace {
+pub(super) enum Pace {
     Full,
     /// Events per second, published slice by slice.
     Slices(f64),
@@ -200,7 +200,7 @@ impl Side {
 }
 
 /// Publishes for the time of a round, and returns the number of events.
-fn publish<const FAULTY: bool>(
+pub(super) fn publish<const FAULTY: bool>(
     tx: &mut SharedProducer<Event>,
     deadline: Deadline,
     pace: Pace,

@@ -5,6 +5,7 @@
 //! the one that it is compared with, and ratios are taken within a round, as everywhere.
 
 mod affinity;
+pub(crate) mod broadcast;
 mod death;
 mod fan_out;
 mod idle;
@@ -148,6 +149,7 @@ impl Name {
             name: self.0.clone(),
             capacity,
             strategy,
+            has_observers: false,
         }
     }
 }

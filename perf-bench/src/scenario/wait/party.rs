@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use myelon::{
     AutoWaitStrategy, Deadline, HeapRing, RecvError, RequiredConsumerAlert,
     RequiredConsumerLivenessConfig, RingMember, RingSet, SharedConsumer, SharedDisruptorBuilder,
-    SharedProducer,
+    SharedObserver, SharedProducer,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
+use super::broadcast::{SLOW_BURST, SLOW_PAUSE};
 use super::{END, Event, LIVENESS_INTERVAL};
 use crate::arena::Arena;
 use crate::child::{self, Child};
@@ -23,9 +25,13 @@ use crate::payload::{OfWords, fold, key_of};
 use crate::scenario::Failure;
 
 /// How all ends of a ring wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 pub(crate) enum Strategy {
+    /// Sleep in the kernel until woken.
+    #[value(name = "block")]
     Block,
+    /// Poll, and yield the core in between.
+    #[value(name = "spin_then_yield")]
     SpinThenYield,
 }
 
@@ -54,13 +60,18 @@ pub(crate) struct Ring {
     pub(crate) name: String,
     pub(crate) capacity: usize,
     pub(crate) strategy: Strategy,
+    /// Whether the ring is made for observers.
+    pub(crate) has_observers: bool,
 }
 
 impl Ring {
     /// Creates the ring.
     pub(crate) fn producer(&self) -> Result<SharedProducer<Event>, Failure> {
         let builder = myelon::build_shared_single_producer(&self.name, self.capacity);
-        let builder = builder.with_wait_strategy(self.strategy.wait());
+        let mut builder = builder.with_wait_strategy(self.strategy.wait());
+        if self.has_observers {
+            builder = builder.with_observers();
+        }
         Ok(builder.build_zeroed_producer()?)
     }
 
@@ -96,8 +107,14 @@ pub(crate) enum Order {
     TakeEach { count: usize },
     /// The same with bare wake-ups.
     BareWakes { first: u32, count: usize },
+    /// Attach an observer to this ring.
+    Observe(Ring),
     /// Receive until the end mark.
     TakeAll,
+    /// The same with pauses.
+    TakeSlowly,
+    /// The same with an observer.
+    Watch,
     /// Publish each received event again, until the ring's end.
     Echo,
     /// Wait for an event that does not come.
@@ -127,6 +144,8 @@ pub(crate) struct Answer {
     pub(crate) keys: Vec<u64>,
     /// The number of events received.
     pub(crate) count: u64,
+    /// The number of events that an observer missed.
+    pub(crate) missed: u64,
     /// The hash of all received events.
     pub(crate) hash: u64,
     /// How the wait ended, in a word.
@@ -152,6 +171,7 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
         arena: Arena::inherit(descriptor)?,
         tx: None,
         rx: None,
+        observer: None,
     };
     child::obey_all(|order| {
         let before = process_cpu_ns();
@@ -174,6 +194,7 @@ struct Ends {
     arena: Arena,
     tx: Option<SharedProducer<Event>>,
     rx: Option<SharedConsumer<Event>>,
+    observer: Option<SharedObserver<Event>>,
 }
 
 impl Ends {
@@ -189,7 +210,15 @@ impl Ends {
             Order::BareWakes { first, count } => {
                 answer.took_ns = wake::receive(&self.arena, first, count);
             }
-            Order::TakeAll => (answer.count, answer.hash) = take_all(self.rx()?)?,
+            Order::Observe(ring) => self.observer = Some(ring.attach().build_observer()?),
+            Order::TakeAll => (answer.count, answer.hash) = take_all(self.rx()?, || {})?,
+            Order::TakeSlowly => {
+                (answer.count, answer.hash) = take_all(self.rx()?, pause_after_bursts())?;
+            }
+            Order::Watch => {
+                let observer = self.observer.as_mut().ok_or("no observer")?;
+                (answer.count, answer.missed, answer.end) = watch(observer)?;
+            }
             Order::Echo => answer.count = self.echo()?,
             Order::IdleConsumer { ms } => {
                 answer.end = await_event(self.rx()?, within(ms));
@@ -260,8 +289,13 @@ fn take_each(
     Ok((took, keys))
 }
 
-/// Receives events until the one with the end mark; returns the number of events before it and their hash.
-fn take_all(rx: &mut SharedConsumer<Event>) -> Result<(u64, u64), Failure> {
+/// Receives events until the one with the end mark, and calls `after_each` in between. Returns the number of events
+/// before the mark and their hash.
+#[inline(always)]
+fn take_all(
+    rx: &mut SharedConsumer<Event>,
+    mut after_each: impl FnMut(),
+) -> Result<(u64, u64), Failure> {
     let (mut count, mut hash, mut is_over) = (0, 0, false);
     while !is_over {
         rx.process_within(Deadline::NEVER, |event, _, is_last| {
@@ -271,9 +305,45 @@ fn take_all(rx: &mut SharedConsumer<Event>) -> Result<(u64, u64), Failure> {
             }
             count += 1;
             hash = fold(hash, event.words());
+            after_each();
         })?;
     }
     Ok((count, hash))
+}
+
+/// Sleeps after each burst of events.
+fn pause_after_bursts() -> impl FnMut() {
+    let mut count = 0;
+    move || {
+        count += 1;
+        if count % SLOW_BURST == 0 {
+            std::thread::sleep(SLOW_PAUSE);
+        }
+    }
+}
+
+/// Observes events until the one with the end mark; returns how many events were seen before it and how many were
+/// missed, and whether all were whole and in order.
+fn watch(observer: &mut SharedObserver<Event>) -> Result<(u64, u64, String), Failure> {
+    let (mut seen, mut missed, mut offset, mut is_whole) = (0, 0, None, true);
+    loop {
+        match observer.recv(Deadline::NEVER) {
+            Ok((sequence, event)) => {
+                let key = key_of(event.words());
+                if key.is_some_and(|key| key & END != 0) {
+                    break;
+                }
+                seen += 1;
+                // within a round, the keys count the events as the sequences do
+                let own = key.map(|key| key.wrapping_sub(sequence as u64));
+                is_whole &= own.is_some() && own == *offset.get_or_insert(own);
+            }
+            Err(RecvError::Lagged(events)) => missed += events,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let end = if is_whole { "whole" } else { "torn" };
+    Ok((seen, missed, String::from(end)))
 }
 
 fn await_event(rx: &mut SharedConsumer<Event>, deadline: Deadline) -> String {
