@@ -97,7 +97,8 @@ pub(crate) struct Common {
     #[arg(long, global = true, default_value_t = 10)]
     pub(crate) budget_s: u64,
 
-    /// A round that takes longer than this is not verified; one that takes four times as long is ended.
+    /// A round that takes longer than this is not verified; one that takes four times as long, and
+    /// at least half a minute, is ended.
     #[arg(long, global = true, default_value_t = 30_000, value_name = "MS")]
     pub(crate) round_limit_ms: u64,
 

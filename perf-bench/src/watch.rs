@@ -13,8 +13,16 @@ static PEER: AtomicI32 = AtomicI32::new(0);
 /// The time on the monotonic clock at which waits end; 0 for never.
 static DEADLINE_NS: AtomicU64 = AtomicU64::new(0);
 
-/// A round's waits end after this many times its limit. A round that ends in between only fails to verify.
+/// A round's waits end after this many times its limit, but not before [`LEAST`]. A round that ends in between only
+/// fails to verify.
 const LIMITS: u32 = 4;
+/// However short the limit is, a busy machine may hold a process up for longer.
+const LEAST: Duration = Duration::from_secs(30);
+
+/// The time after which a process that has not ended a round with this limit is taken to hang.
+pub(crate) fn patience(limit: Duration) -> Duration {
+    (limit * LIMITS).max(LEAST)
+}
 
 /// The reason why a measurement stopped. It is thrown by unwinding, so that the run can end the peer and remove
 /// every name.
@@ -71,8 +79,8 @@ pub(crate) fn check_time() {
     let deadline = DEADLINE_NS.load(Ordering::Relaxed);
     if deadline > 0 && monotonic_ns() > deadline {
         stop(
-            "a process does not answer: a round took more than four times as long as it may (--round-limit-ms), \
-             so all processes were ended",
+            "a process does not answer: a round took more than four times as long as it may (--round-limit-ms) and \
+             more than half a minute, so all processes were ended",
         );
     }
 }
@@ -88,7 +96,7 @@ pub(crate) struct Timed {
 impl Timed {
     /// Starts the time of a round.
     pub(crate) fn start(limit: Duration) -> Self {
-        let end = monotonic_ns() + (limit * LIMITS).as_nanos() as u64;
+        let end = monotonic_ns() + patience(limit).as_nanos() as u64;
         DEADLINE_NS.store(end, Ordering::Relaxed);
         Self {
             started: Instant::now(),

@@ -25,7 +25,7 @@ use crate::fault::{Fault, Round};
 use crate::measure::Spread;
 use crate::payload::Words;
 use crate::report::comparison::{Row, Target};
-use crate::watch::Timed;
+use crate::watch::{Timed, patience};
 
 /// The event of all rings: 56 bytes.
 type Event = Words<7>;
@@ -89,7 +89,7 @@ impl Setting<'_> {
 
     /// A deadline that ends a call to a party that hangs.
     fn deadline(&self) -> Deadline {
-        Deadline::after(self.round_limit * 4)
+        Deadline::after(patience(self.round_limit))
     }
 }
 
