@@ -57,7 +57,8 @@
 //! - Consumers to wait for: [`CoordinationMode`], [`DiscoveryMode`]; where one starts: [`StartFrom`]; readers that
 //!   gate nobody: [`observer()`], [`Observer`].
 //! - Required consumers: [`RequiredConsumerLivenessConfig`], [`RequiredConsumerError`], [`RequiredConsumerAlert`].
-//! - Diagnosis: [`RingState`], [`MemoryReport`], [`CloseReport`], [`SystemCause`]; counters: [`observability`].
+//! - Diagnosis: [`RingState`], [`MemoryReport`], [`CloseReport`], [`SystemCause`]; counters: [`observability`]; rings
+//!   seen from outside: [`inspect`].
 //! - How the parts work: [`producer`], [`consumer`], [`shared_memory`], [`backend`], [`lock_free`].
 //!
 //! # Kept for programs written against disruptor-mp 0.1
@@ -98,6 +99,7 @@ extern crate self as disruptor_mp;
 // | `waiting` | strategies, the wait loop, deadlines, cancel tokens | `os` to `segment` |
 // | `liveness` | required consumers, and the watch over them | `os` to `waiting` |
 // | `observability` | counters, and files of counters | `os` to `liveness` |
+// | `inspect` | rings seen from outside, without attaching | `os` to `segment` |
 // | `handles` | what a program holds: producers, consumers, observers | `os` to `observability` |
 // | `open` | the simple calls and the builder, which make handles | `os` to `handles` |
 // | `facade` | the pages that users see: re-exports only | all |
@@ -116,6 +118,8 @@ mod error;
 mod event;
 mod facade;
 mod handles;
+#[cfg(not(loom))]
+pub mod inspect;
 mod layout;
 mod liveness;
 pub mod observability;
@@ -198,3 +202,8 @@ pub use waiting::{
     default_discovery_poll_duration, perform_default_block_wait,
     perform_default_consume_sleep_wait, perform_default_discovery_poll_wait, perform_sleep_wait,
 };
+
+/// The README's examples compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

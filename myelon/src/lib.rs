@@ -62,8 +62,9 @@
 //!   [`MmapTypedProducer`], [`MmapTypedConsumer`].
 //! - What is known about a message: [`ReceivedMessageMeta`], [`Received`]; a buffer for long ones:
 //!   [`ReassemblyBuffer`].
-//! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; workers on a ring
-//!   of events: [`FixedTopology`], [`WorkerCount`].
+//! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; the halves of a
+//!   scheduler and of a worker: [`RequestSender`], [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`].
+//! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:
 //!   [`publish_framed_payload`], [`recv_framed_message`].
 //!
@@ -82,6 +83,17 @@
 //! ```compile_fail,E0433
 //! let _ = myelon::disruptor_mp::portable_shm_segment_name("ticks");
 //! ```
+
+/// `Debug` for errors as for users: the sentence. A program whose `main` returns an error ends with its `Debug` text.
+macro_rules! debug_is_text {
+    ($($error:ty),+) => {$(
+        impl core::fmt::Debug for $error {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                core::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
 
 pub mod codec;
 pub mod inference;
@@ -110,6 +122,16 @@ pub use typed_transport::*;
 #[cfg(all(doctest, feature = "bincode"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+/// The examples of this crate's own README compile and run.
+#[cfg(all(doctest, feature = "bincode"))]
+#[doc = include_str!("../README.md")]
+mod readme_of_the_crate {}
+
+/// The programs of the comparison compile, as far as they need no library that is not a dependency here.
+#[cfg(doctest)]
+#[doc = include_str!("../../COMPARE.md")]
+mod compare {}
 
 /// The guide's examples compile and run.
 #[cfg(all(doctest, feature = "bincode", feature = "rkyv"))]

@@ -290,7 +290,7 @@ const TRY: i64 = 40;
 /// Repeats the attempt until an event was so late that only the next liveness check can have found it.
 #[track_caller]
 fn loses_wake_ups(what: &str, attempt: impl Fn(&World, u64) -> Spaced) {
-    let is_lost = GAPS_US.into_iter().cycle().take(20).any(|gap_us| {
+    let is_lost = GAPS_US.into_iter().cycle().take(60).any(|gap_us| {
         let spaced = attempt(&World::shared_memory(ACTOR), gap_us);
         println!("without {what}: {}", spaced.late.text());
         !spaced.slow().is_empty()

@@ -178,13 +178,15 @@ pub struct RingSet<M> {
 /// assert_eq!(full.max, 128);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a RingSet waits on {max} rings at the most: use another set on another thread for more")]
 #[non_exhaustive]
 pub struct RingSetFull {
     /// How many rings a set can wait for.
     pub max: usize,
 }
+
+crate::error::debug_is_text!(RingSetFull);
 
 impl<M> fmt::Debug for RingSet<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,11 @@ mod attach;
 mod create;
 mod refusals;
 
+#[cfg(not(loom))]
+pub(crate) use attach::{is_in_doubt, origin_of};
 pub(crate) use attach::{open, open_to_observe};
+#[cfg(not(loom))]
+pub(crate) use create::KIND;
 pub(crate) use create::{create_on_heap, create_or_take_over, open_on_heap, produce_on_heap};
 pub(crate) use refusals::{file_error, io_error, not_found};
 

@@ -28,6 +28,43 @@ use derived::Tick;
 
 fn bounds<T: api::Event>() {}
 
+fn seen_from_outside(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    use api::inspect::{self, InspectError, RemovalError};
+    let opened: Result<inspect::Inspector, InspectError> = inspect::Inspector::open(path);
+    let mut ring = opened?;
+    let _: Result<inspect::Inspector, InspectError> =
+        inspect::Inspector::open_shared_memory("ticks");
+    let info: &inspect::RingInfo = ring.info();
+    let (_, _): (&inspect::EventInfo, inspect::Process) = (&info.event, info.creator);
+    let sighting: Result<inspect::Sighting, InspectError> = ring.read_event(0, &mut [0; 8]);
+    let _ = [
+        inspect::Sighting::Whole,
+        inspect::Sighting::NotYet,
+        inspect::Sighting::Gone,
+        sighting?,
+    ];
+    let seen: inspect::Snapshot = ring.snapshot()?;
+    let _: inspect::Phase = seen.phase();
+    let _: Option<&inspect::ConsumerSeen> = seen.blocker();
+    let _: Option<u64> = seen.largest_lag();
+    let _: Option<inspect::HeldBy> = seen.held_by.clone();
+    let producer: &inspect::ProducerSeen = &seen.producer;
+    let _: inspect::Liveness = producer.liveness;
+    let _: inspect::NameState = seen.name;
+    let _: Vec<inspect::Presence> = seen.consumers.iter().map(|it| it.presence).collect();
+    for found in inspect::rings_in(&inspect::shared_memory_directory())? {
+        let inspect::Found { name, ring, .. } = found;
+        let _: (String, Result<inspect::Inspector, InspectError>) = (name, ring);
+    }
+    let check: Result<inspect::RemovalCheck, InspectError> = inspect::check_removal(path);
+    let inspect::RemovalCheck {
+        in_use_by, losses, ..
+    } = check?;
+    let _: [Vec<String>; 2] = [in_use_by, losses];
+    let _: Result<Vec<String>, RemovalError> = inspect::remove_dead(path, false);
+    Ok(())
+}
+
 fn simple_case(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut tx: api::SharedProducer<Tick> = api::publisher::<Tick>(name, 4096)?;
     tx.publish(|t| t.price = 100);

@@ -28,8 +28,8 @@ use std::path::{Path, PathBuf};
 use disruptor_mp::{DisruptorBuilder, MappedFile, MmapTransportLayout, SharedMemory};
 
 pub(crate) use config::WORKER_PREFIX;
-pub use scheduler::{MissingWorker, Scheduler};
-pub use worker::Worker;
+pub use scheduler::{MissingWorker, RequestSender, ResponseReceiver, Scheduler};
+pub use worker::{RequestReceiver, ResponseSender, Worker};
 
 use config::RunnerMyelonTransportConfig;
 use names::MyelonTransportLayout;
@@ -100,13 +100,13 @@ impl<F: FramedTransportFrame, B> Places<F, B> {
             .with_liveness_interval(config.liveness_interval)
             .with_wait_strategy(config.wait_strategy.into())
     }
+}
 
-    /// Refuses the rank of a worker that the session does not have.
-    fn check_rank(&self, rank: usize) -> TransportResult<()> {
-        let workers = self.config.workers;
-        match rank < workers {
-            true => Ok(()),
-            false => Err(TransportError::NoSuchWorker { rank, workers }),
-        }
+/// Refuses the rank of a worker that the session does not have.
+fn check_rank(config: &RunnerMyelonTransportConfig, rank: usize) -> TransportResult<()> {
+    let workers = config.workers;
+    match rank < workers {
+        true => Ok(()),
+        false => Err(TransportError::NoSuchWorker { rank, workers }),
     }
 }

@@ -29,7 +29,7 @@ pub type TransportResult<T> = Result<T, TransportError>;
 /// assert!(matches!(error, TransportError::MessageTooLong { .. }));
 /// # Ok::<(), TransportError>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
     /// The ring could not be created, opened or attached.
@@ -121,3 +121,5 @@ pub enum TransportError {
         workers: usize,
     },
 }
+
+debug_is_text!(TransportError);

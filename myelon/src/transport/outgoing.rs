@@ -48,10 +48,7 @@ pub(super) fn send_in<F: FramedTransportFrame>(
         msg_id: frame.sequence() as u32,
     };
     *frame.header_mut() = meta.to_bytes();
-    match is_short::<F>(message.len()) {
-        true => copy_short(frame.payload_mut(), message),
-        false => put(&mut *frame, 0, message),
-    }
+    put(&mut *frame, 0, message);
     frame.publish()
 }
 
@@ -61,7 +58,10 @@ pub(super) fn send_in<F: FramedTransportFrame>(
 pub(super) fn put<F: FramedTransportFrame>(frame: &mut F, at: usize, piece: &[u8]) {
     let payload = frame.payload_mut();
     if let Some(to) = payload.get_mut(at..at + piece.len()) {
-        to.copy_from_slice(piece);
+        match is_short::<F>(piece.len()) {
+            true => copy_short(to, piece),
+            false => to.copy_from_slice(piece),
+        }
     }
 }
 

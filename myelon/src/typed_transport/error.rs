@@ -5,6 +5,14 @@ use disruptor_mp::RecvError;
 use crate::codec::CodecError;
 use crate::transport::TransportError;
 
+debug_is_text!(
+    TypedPublishError,
+    DecodeError,
+    TypedRecvError,
+    TypedServeError,
+    KindTaken
+);
+
 /// Why a typed message was not sent.
 ///
 /// # Examples
@@ -15,7 +23,7 @@ use crate::transport::TransportError;
 /// let error = TypedPublishError::Encode { kind: 7, source: CodecError::custom("no price") };
 /// assert_eq!(error.to_string(), "a message of kind 7 was not sent: no price");
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedPublishError {
     /// The message could not be encoded.
@@ -51,7 +59,7 @@ pub enum TypedPublishError {
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("a message of kind {kind} and {len} bytes was dropped: {source}")]
 pub struct DecodeError {
     /// The message's kind.
@@ -91,7 +99,7 @@ pub struct DecodeError {
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedRecvError {
     /// No message was received.
@@ -136,7 +144,7 @@ pub enum TypedRecvError {
 ///
 /// assert!(!goes_on(&TypedRecvError::from(RecvError::Closed).into()));
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedServeError {
     /// No request came, or a request came that is not of the type.
@@ -161,7 +169,7 @@ pub enum TypedServeError {
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("kind {kind} has a handler already: one kind is one type of message")]
 pub struct KindTaken {
     /// The kind.

@@ -156,6 +156,17 @@ impl<E: Event, B> Consumer<E, B> {
         Some(unsafe { event.as_ref() })
     }
 
+    /// The next event in place if its stamp is there at first sight: nothing else is checked. For the layers above,
+    /// which have slow halves of their own.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn lease_published(&mut self) -> Option<Lease<'_, E>> {
+        if self.is_forked() || !self.core.is_ready() {
+            return None;
+        }
+        Some(Lease::new(&mut self.core))
+    }
+
     /// A lease of the next event, which the caller has found published.
     #[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
     pub(crate) fn lease(&mut self) -> Lease<'_, E> {

@@ -152,15 +152,17 @@ impl<E: Event, B> Producer<E, B> {
     pub fn claim_managed(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
         match self.vacant_managed(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
-            None => self.claim_managed_slowly(),
+            None => {
+                let sequence = self.wait_managed_slowly()?;
+                Ok(self.claimed_slowly(sequence))
+            }
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn claim_managed_slowly(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
-        let sequence = self.wait_managed(1)?;
-        Ok(self.claimed_slowly(sequence))
+    fn wait_managed_slowly(&mut self) -> Result<Sequence, RequiredConsumerError> {
+        self.wait_managed(1)
     }
 
     /// Publishes `n` events together, waiting until they fit, as long as the required consumers make

@@ -184,6 +184,13 @@ impl<E: Event, B> Producer<E, B> {
         self.habits.peer = Some(other.segment().region().clone());
     }
 
+    /// Whether one of this producer's tokens is cancelled, or the ring whose end cancels its waits is closed. For the
+    /// layers above.
+    #[doc(hidden)]
+    pub fn is_cancelled(&self) -> bool {
+        self.habits.are_cancelled()
+    }
+
     /// Removes a durable consumer that will not come back: it leaves the gate and loses its position. A
     /// consumer that was expected and has not come is no longer expected.
     ///

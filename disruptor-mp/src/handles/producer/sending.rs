@@ -186,7 +186,10 @@ impl<E: Event, B> Producer<E, B> {
     pub fn claim(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
-            None => self.claim_slowly(deadline),
+            None => {
+                let sequence = self.wait_slowly(deadline)?;
+                Ok(self.claimed_slowly(sequence))
+            }
         }
     }
 
@@ -199,20 +202,6 @@ impl<E: Event, B> Producer<E, B> {
         Some(self.claimed(sequence))
     }
 
-    /// As [`claim_vacant`](Self::claim_vacant), for a result that borrows the claim.
-    #[doc(hidden)]
-    #[inline(always)]
-    pub fn claim_vacant_or<'a, R>(
-        &'a mut self,
-        vacant: impl FnOnce(Claim<'a, E>) -> R,
-        otherwise: impl FnOnce(&'a mut Self) -> R,
-    ) -> R {
-        match self.vacant(1) {
-            Some(sequence) => vacant(self.claimed(sequence)),
-            None => otherwise(self),
-        }
-    }
-
     /// A claim of the slot itself.
     #[inline(always)]
     pub(crate) fn claimed(&mut self, sequence: Sequence) -> Claim<'_, E> {
@@ -222,9 +211,8 @@ impl<E: Event, B> Producer<E, B> {
 
     #[cold]
     #[inline(never)]
-    fn claim_slowly(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
-        let sequence = self.wait_for_space(1, deadline)?;
-        Ok(self.claimed_slowly(sequence))
+    fn wait_slowly(&mut self, deadline: Deadline) -> Result<Sequence, SendError> {
+        self.wait_for_space(1, deadline)
     }
 
     /// Claims the next slot if it is free. Never waits.
@@ -259,6 +247,9 @@ impl<E: Event, B> Producer<E, B> {
 
     /// As [`claimed`](Self::claimed); in a ring with observers, of separate memory from which publishing copies the
     /// event to its slot (R13).
+    ///
+    /// Inlined, so that a claim is made where it is used: one that a call may have returned stays in memory.
+    #[inline(always)]
     pub(crate) fn claimed_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
         let event = match &mut self.scratch {
             Some(scratch) => NonNull::from(&mut **scratch).cast(),
@@ -313,7 +304,8 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Writes `n` events and publishes them together. The caller has checked that there is space.
+    /// Writes `n` events and publishes them together. The caller has checked that there is space, and that the ring has
+    /// no observers.
     #[inline(always)]
     pub(crate) fn write_many<F: FnMut(&mut E, usize)>(
         &mut self,

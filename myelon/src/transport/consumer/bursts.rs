@@ -97,10 +97,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         handle: &mut impl FnMut(ReceivedMessageMeta, &[u8]),
         left: usize,
     ) -> Result<usize, RecvError> {
-        if self.assembler.is_between() {
-            let Some(frame) = self.ring.try_recv()? else {
-                return Ok(0);
-            };
+        if self.assembler.is_between()
+            && let Some(frame) = self.ring.lease_published()
+        {
             if let Some(single) = Single::of(&frame, self.assembler.limit) {
                 handle(single.meta(), single.message(&*frame));
                 frame.hold();

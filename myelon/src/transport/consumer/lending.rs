@@ -107,7 +107,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     #[inline(always)]
     pub(in crate::transport) fn take_back(&mut self) {
         if self.assembler.is_between() {
-            if let Ok(Some(frame)) = self.ring.try_recv() {
+            if let Some(frame) = self.ring.lease_published() {
                 self.assembler.count();
                 frame.commit();
             }

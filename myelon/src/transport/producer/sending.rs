@@ -150,10 +150,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     ) -> TransportResult<Reservation<'_, F>> {
         self.check_reservation(len)?;
         let is_timed = self.is_timed;
-        self.ring.claim_vacant_or(
-            |frame| Reservation::new(frame, len, kind, is_timed),
-            |ring| reserve_slowly(ring, len, kind, is_timed, deadline),
-        )
+        Reservation::new(self.ring.claim(deadline)?, len, kind, is_timed)
     }
 
     /// As [`reserve`](Self::reserve), but waits for as long as the required consumers make progress.
@@ -176,7 +173,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn reserve_managed(&mut self, len: usize, kind: u8) -> TransportResult<Reservation<'_, F>> {
         self.check_reservation(len)?;
         let is_timed = self.is_timed;
@@ -203,7 +200,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// assert!(tx.try_reserve(65, 7).is_err(), "larger than a frame");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_reserve(&mut self, len: usize, kind: u8) -> TransportResult<Reservation<'_, F>> {
         self.check_reservation(len)?;
         let is_timed = self.is_timed;
@@ -277,19 +274,6 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         }
         Ok(last)
     }
-}
-
-/// Reserves a frame once there is a free one.
-#[cold]
-#[inline(never)]
-fn reserve_slowly<F: FramedTransportFrame, B>(
-    ring: &mut Producer<F, B>,
-    len: usize,
-    kind: u8,
-    is_timed: bool,
-    deadline: Deadline,
-) -> TransportResult<Reservation<'_, F>> {
-    Reservation::new(ring.claim(deadline)?, len, kind, is_timed)
 }
 
 /// Sends a message over a ring of frames that the caller has as a plain ring: see
