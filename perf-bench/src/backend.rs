@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::Spec;
 
-/// The id of the ring's only consumer.
-const CONSUMER: &str = "bench";
-
 /// A kind of segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -34,12 +31,13 @@ impl Backend {
     }
 }
 
-/// Opening the two ends of a ring on a backend.
+/// Opening the two ends of a ring on a backend. Consumers have automatic ids: a dead one with an id of its own would
+/// hold a full ring, and its producer, for ever.
 pub(crate) trait Open: Sized + 'static {
     /// A builder for either end of the ring `name`.
     fn builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self>;
 
-    /// The same for rings of frames. Both ends spin, as the bare loops do, and consumers have automatic ids.
+    /// The same for rings of frames. Both ends spin, as the bare loops do.
     fn spinning_builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
         let builder = Self::builder(spec, name)
             .with_wait_strategy(AutoWaitStrategy::BusySpinWithSpinLoopHint);
@@ -57,7 +55,7 @@ pub(crate) trait Open: Sized + 'static {
 
     /// Attaches to the ring `name`.
     fn consumer<E: Event>(spec: &Spec, name: &str) -> MultiProcessResult<Consumer<E, Self>> {
-        let builder = Self::builder(spec, name).with_consumer_id(CONSUMER);
+        let builder = Self::builder(spec, name);
         if spec.maps_writable() {
             builder.with_writable_slots().build_consumer()
         } else {

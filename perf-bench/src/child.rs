@@ -2,7 +2,7 @@
 //!
 //! Orders and answers are lines of JSON on its standard input and output. When the driver dies, the kernel kills
 //! the child. When the child dies, the driver's next read of an answer fails with the child's status and last words;
-//! when it hangs, that read ends with the round's deadline.
+//! when it hangs, that read ends with the round's deadline. The guard of [`watch`] kills it then.
 
 use core::marker::PhantomData;
 use std::fs::File;
@@ -56,6 +56,7 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
             .spawn()?;
         let orders = process.stdin.take().ok_or("a child has no input")?;
         let answers = process.stdout.take().ok_or("a child has no output")?;
+        watch::add_child(process.id() as i32);
         Ok(Self {
             kind,
             process,
@@ -104,8 +105,14 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
 
     /// Waits for the end of a child that has closed its output; returns how it ended.
     fn end(&mut self) -> Result<String, Failure> {
-        let status = self.process.wait()?;
+        let status = self.reap()?;
         Ok(obituary(self.kind, status, &self.words))
+    }
+
+    /// Waits for the end of a child that is about to end.
+    fn reap(&mut self) -> std::io::Result<ExitStatus> {
+        watch::remove_child(self.process.id() as i32);
+        self.process.wait()
     }
 
     /// Sends an order and waits for its answer.
@@ -122,7 +129,7 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
         self.process.kill()?;
         self.answers.read_to_end(&mut Vec::new())?;
         let gone_at = monotonic_ns();
-        self.process.wait()?;
+        self.reap()?;
         Ok((sent_at, gone_at))
     }
 }
@@ -148,6 +155,7 @@ fn again(error: nix::Error) -> nix::Result<i32> {
 
 impl<O, A> Drop for Child<O, A> {
     fn drop(&mut self) {
+        watch::remove_child(self.process.id() as i32);
         if std::thread::panicking()
             && let Ok(Some(status)) = self.process.try_wait()
         {

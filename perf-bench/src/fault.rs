@@ -1,7 +1,8 @@
 //! Rounds, and the faults that can be planted in them to show that each scenario's verification finds them.
 //!
-//! A fault is planted where messages are sent, in the first counted round of every cell. Loops take it as a constant
-//! parameter, so that the loops of a real measurement contain nothing of it.
+//! A fault is planted where messages are sent, in a round of every cell: the first fault of a run in its first counted
+//! round, the second one in the next, and so on. Loops take it as a constant parameter, so that the loops of a real
+//! measurement contain nothing of it.
 
 use std::time::Duration;
 
@@ -24,8 +25,41 @@ pub(crate) enum Fault {
     Slow,
 }
 
-/// The round with the fault: the first one that counts.
-pub(crate) const FAULTY_ROUND: u64 = 1;
+/// The faults of a run: the first one is planted in round 1, the first round that counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Planted([Option<Fault>; KINDS]);
+
+/// The number of kinds of faults.
+const KINDS: usize = 4;
+
+impl Planted {
+    /// Plants each of the first four faults in a round of its own.
+    pub(crate) fn new(faults: &[Fault]) -> Self {
+        Self(std::array::from_fn(|index| faults.get(index).copied()))
+    }
+
+    /// The fault of the round with this number.
+    pub(crate) fn in_round(self, number: u64) -> Option<Fault> {
+        let index = (number as usize).checked_sub(1)?;
+        self.0.get(index).copied().flatten()
+    }
+}
+
+/// The reasons why a cell is not verified are listed until the text is about that long.
+const REASONS_LEN: usize = 300;
+
+/// Adds the reason why a round is not verified to the reasons of earlier rounds.
+pub(crate) fn complain(reasons: &mut Option<String>, reason: Option<String>) {
+    match (reasons.as_mut(), reason) {
+        (_, None) => {}
+        (None, reason) => *reasons = reason,
+        (Some(reasons), Some(reason)) if reasons.len() < REASONS_LEN => {
+            reasons.push_str("; ");
+            reasons.push_str(&reason);
+        }
+        (Some(_), Some(_)) => {}
+    }
+}
 
 /// The message with the fault.
 const FAULTY_INDEX: u64 = 10;
@@ -42,13 +76,12 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// A round, with the fault that is planted in a run if this is its round.
-    pub(crate) fn new(number: u64, count: u64, planted: Option<Fault>) -> Self {
-        let fault = planted.filter(|_| number == FAULTY_ROUND);
+    /// A round, with the fault that is planted in it.
+    pub(crate) fn new(number: u64, count: u64, planted: Planted) -> Self {
         Self {
             number,
             count,
-            fault,
+            fault: planted.in_round(number),
         }
     }
 
@@ -159,7 +192,7 @@ mod tests {
     use crate::payload::{expected, fold};
 
     fn round(fault: Fault) -> Round {
-        Round::new(FAULTY_ROUND, 64, Some(fault))
+        Round::new(1, 64, Planted::new(&[fault]))
     }
 
     #[test]
@@ -169,13 +202,39 @@ mod tests {
                 fold(hash, &round.words::<true, 3>(index, 0))
             })
         };
-        let right = expected::<3>(FAULTY_ROUND, 64, 0);
+        let right = expected::<3>(1, 64, 0);
         assert_eq!(hash(round(Fault::Slow)), right);
         for fault in [Fault::Flip, Fault::Lose, Fault::Double] {
             assert_ne!(hash(round(fault)), right, "{fault:?}");
-            let other_round = Round::new(FAULTY_ROUND + 1, 64, Some(fault));
-            assert_eq!(other_round.fault, None);
         }
+    }
+
+    #[test]
+    fn each_fault_has_a_round_of_its_own() {
+        let planted = Planted::new(&[Fault::Slow, Fault::Lose]);
+        let found = (0..6).map(|number| planted.in_round(number));
+        let none = [None; 3];
+        assert!(
+            found.eq([None, Some(Fault::Slow), Some(Fault::Lose)]
+                .into_iter()
+                .chain(none))
+        );
+        assert_eq!(Planted::default().in_round(1), None);
+    }
+
+    #[test]
+    fn reasons_are_listed_until_there_are_too_many() {
+        let mut reasons = None;
+        complain(&mut reasons, None);
+        assert_eq!(reasons, None);
+        for reason in [Some("one"), None, Some("two")] {
+            complain(&mut reasons, reason.map(str::to_owned));
+        }
+        assert_eq!(reasons.as_deref(), Some("one; two"));
+        for _ in 0..1_000 {
+            complain(&mut reasons, Some(String::from("more")));
+        }
+        assert!(reasons.is_some_and(|reasons| reasons.len() < REASONS_LEN + 10));
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn sweep(options: &options::Sweep, common: &Common) -> Result<bool, Failure> {
         commit: options.commit.as_deref(),
         mmap_root: &root.0,
         round_limit: common.round_limit(),
-        fault: common.fault,
+        faults: common.planted(),
         cores: common.cores.as_deref(),
     };
     let records = sweep.run(|step, done, total| {
@@ -220,7 +220,7 @@ impl Ground {
             budget: Duration::from_secs(common.budget_s),
             is_quick: common.quick,
             round_limit: common.round_limit(),
-            fault: common.fault,
+            faults: common.planted(),
             by_placement,
         };
         let bar = progress((effort.rounds + 1) * plan.cells.len());
@@ -326,7 +326,7 @@ fn measure_parties(
         rounds: common.rounds(),
         is_quick: common.quick,
         round_limit: common.round_limit(),
-        fault: common.fault,
+        faults: common.planted(),
     };
     report_comparisons(title, &measure(setting)?, common)
 }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use crate::arena::{Arena, Role};
 use crate::clock::Clock;
-use crate::fault::{Fault, Round};
+use crate::fault::{Planted, Round, complain};
 use crate::placement::{Around, Placement, Ticks, load};
 use crate::plan::Plan;
 use crate::process::{Order, Peer, cpu_seconds};
@@ -28,8 +28,8 @@ pub(crate) struct Effort {
     pub(crate) is_quick: bool,
     /// A round that takes longer than this is not verified.
     pub(crate) round_limit: Duration,
-    /// A fault to plant.
-    pub(crate) fault: Option<Fault>,
+    /// The faults to plant.
+    pub(crate) faults: Planted,
     /// Whether to measure the placement of the cores around each round, and to keep the rounds of each placement apart.
     /// The plan's second cell is the two-line bounce.
     pub(crate) by_placement: bool,
@@ -86,7 +86,7 @@ pub(crate) struct Series {
     pub(crate) messages: u64,
     /// User and system time of both processes, in seconds.
     pub(crate) cpu: (f64, f64),
-    /// The first reason why the cell is not verified. Otherwise both ends received exactly the messages that were
+    /// The reasons why the cell is not verified. Otherwise both ends received exactly the messages that were
     /// sent, in every round, and no round took too long.
     pub(crate) reason: Option<String>,
 }
@@ -116,15 +116,8 @@ impl Series {
         self.messages += round.messages;
         self.cpu.0 += round.cpu.0;
         self.cpu.1 += round.cpu.1;
-        self.complain(round.reason);
+        complain(&mut self.reason, round.reason);
         Ok(())
-    }
-
-    /// Keeps the first reason why the cell is not verified.
-    fn complain(&mut self, reason: Option<String>) {
-        if self.reason.is_none() {
-            self.reason = reason;
-        }
     }
 
     /// The figure of this cell in each round, divided by its floor's figure in the same round.
@@ -181,7 +174,7 @@ impl Bench<'_> {
         }
         for group in &mut groups {
             for (series, reason) in group.series.iter_mut().zip(&warm_up) {
-                series.complain(reason.clone());
+                complain(&mut series.reason, reason.clone());
             }
         }
         groups.sort_by_key(|group| group.placement.map(|(placement, _)| placement));
@@ -236,7 +229,7 @@ impl Bench<'_> {
         let count = spec.messages_per_round(self.effort.is_quick);
         let limit = self.effort.round_limit;
         let timed = Timed::start(limit);
-        let round = Round::new(round, count, self.effort.fault);
+        let round = Round::new(round, count, self.effort.faults);
         self.peer.order(&Order::Run { cell, round })?;
         std::thread::sleep(round.delay(limit));
         let before = cpu_seconds();
@@ -374,18 +367,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_names_the_end_and_the_first_one_stays() {
+    fn a_reason_names_the_end() {
         let judged = |by_driver, by_peer| judge(by_driver, by_peer).unwrap_or_default();
         assert_eq!(judged(true, true), "");
         assert!(judged(false, false).starts_with("each of the two"));
         assert!(judged(true, false).starts_with("the second process"));
         assert!(judged(false, true).starts_with("the driver"));
-        let mut series = Series::new().expect("a series");
-        for reason in [None, Some("one"), Some("two"), None] {
-            series.complain(reason.map(str::to_owned));
-        }
-        assert_eq!(series.reason.as_deref(), Some("one"));
-        assert!(!series.is_verified());
     }
 
     #[test]

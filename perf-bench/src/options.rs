@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Backend;
-use crate::fault::Fault;
+use crate::fault::{Fault, Planted};
 use crate::layers::LayerScenario;
 use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
@@ -106,12 +106,23 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_delimiter = ',', value_name = "CORE,CORE")]
     pub(crate) cores: Option<Vec<usize>>,
 
-    /// Plant a fault in the first round of every cell, to show that it is found.
-    #[arg(long, global = true, hide = true, value_enum)]
-    pub(crate) fault: Option<Fault>,
+    /// Plant these faults in every cell, one in each of the first rounds, to show that they are found.
+    #[arg(
+        long = "fault",
+        global = true,
+        hide = true,
+        value_delimiter = ',',
+        value_enum
+    )]
+    pub(crate) faults: Vec<Fault>,
 }
 
 impl Common {
+    /// The faults to plant.
+    pub(crate) fn planted(&self) -> Planted {
+        Planted::new(&self.faults)
+    }
+
     /// The longest time that a round may take.
     pub(crate) fn round_limit(&self) -> Duration {
         Duration::from_millis(self.round_limit_ms)

@@ -1,8 +1,15 @@
-//! Waiting in user space without hanging for ever: a long wait checks for ctrl-C and for a dead peer.
+//! Waiting without hanging for ever.
+//!
+//! A long wait of this program checks for ctrl-C, for the deadline of the step and for a dead peer. A wait inside the
+//! library cannot check: it waits for as long as the other side lives. So a thread, the guard, sees the same reasons and
+//! kills every child, whatever the child does. The library then reports its death to the driver, whose next check stops
+//! the run.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
@@ -10,6 +17,8 @@ use crate::clock::monotonic_ns;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PEER: AtomicI32 = AtomicI32::new(0);
+/// The children that are not reaped yet, so that their ids are theirs.
+static CHILDREN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 /// The time on the monotonic clock at which waits end; 0 for never.
 static DEADLINE_NS: AtomicU64 = AtomicU64::new(0);
 
@@ -23,6 +32,9 @@ const LEAST: Duration = Duration::from_secs(30);
 pub(crate) fn patience(limit: Duration) -> Duration {
     (limit * LIMITS).max(LEAST)
 }
+
+/// Time between two checks of the guard, and the time that the checks of the driver have before the guard acts.
+const GUARD_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The reason why a measurement stopped. It is thrown by unwinding, so that the run can end the peer and remove
 /// every name.
@@ -73,16 +85,60 @@ pub(crate) fn check() {
 
 /// The same, unless the reason is a death: the caller notices that itself.
 pub(crate) fn check_time() {
+    if let Some(why) = reason_to_stop() {
+        stop(why);
+    }
+}
+
+fn reason_to_stop() -> Option<&'static str> {
     if INTERRUPTED.load(Ordering::Relaxed) {
-        stop("interrupted");
+        return Some("interrupted");
     }
     let deadline = DEADLINE_NS.load(Ordering::Relaxed);
-    if deadline > 0 && monotonic_ns() > deadline {
-        stop(
-            "a process does not answer: a round took more than four times as long as it may (--round-limit-ms) and \
-             more than half a minute, so all processes were ended",
-        );
+    (deadline > 0 && monotonic_ns() > deadline).then_some(
+        "a process does not answer: a round took more than four times as long as it may (--round-limit-ms) and more \
+         than half a minute, so all processes were ended",
+    )
+}
+
+/// Starts the guard, once.
+fn start_guard() {
+    static GUARD: Once = Once::new();
+    GUARD.call_once(|| {
+        std::thread::spawn(|| {
+            let mut was_due = false;
+            loop {
+                std::thread::sleep(GUARD_INTERVAL);
+                let is_due = reason_to_stop().is_some();
+                if is_due && was_due {
+                    kill_children();
+                }
+                was_due = is_due;
+            }
+        });
+    });
+}
+
+fn kill_children() {
+    for &child in &*children() {
+        // the child may be dead already
+        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
     }
+}
+
+fn children() -> std::sync::MutexGuard<'static, Vec<i32>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on the guard watches over this child.
+pub(crate) fn add_child(pid: i32) {
+    start_guard();
+    children().push(pid);
+}
+
+/// Must be called before the child is reaped: then its id may become that of another process.
+pub(crate) fn remove_child(pid: i32) {
+    children().retain(|&child| child != pid);
 }
 
 /// The time of a round, which has a limit. Long after it, every wait of this process ends, because another process

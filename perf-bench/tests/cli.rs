@@ -1,13 +1,16 @@
 //! Runs the program as a user does: it ends well, verifies every row, writes the promised keys and leaves nothing
 //! behind.
 
+mod run;
+
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use run::{Ended, program, turn};
 
 const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages p50_ns p90_ns p99_ns p999_ns \
                     max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
@@ -17,24 +20,9 @@ const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers ro
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
                          figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met verified";
 
-fn bench() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_perf-bench"))
-}
-
-fn text(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
-
 /// Runs the program with `--quick --json` and returns the rows.
 fn rows(arguments: &[&str]) -> Vec<Value> {
     run(arguments).0
-}
-
-/// Lets runs use the two cores one after the other. In parallel, runs that spin would delay all others.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The same; also returns the program's output.
@@ -42,17 +30,13 @@ fn run(arguments: &[&str]) -> (Vec<Value>, String) {
     let _turn = turn();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("rows.json");
-    let output = bench()
-        .args(arguments)
-        .arg("--quick")
-        .arg("--json")
-        .arg(&file)
-        .output()
-        .expect("perf-bench starts");
-    assert!(output.status.success(), "{}", text(&output));
+    let mut program = program();
+    let program = program.args(arguments).arg("--quick").arg("--json");
+    let Ended { code, text } = run::to_its_end(program.arg(&file));
+    assert_eq!(code, Some(0), "{text}");
     let json = std::fs::read_to_string(&file).expect("the file is written");
     let rows = serde_json::from_str(&json).expect("an array of objects");
-    (rows, text(&output))
+    (rows, text)
 }
 
 /// The number of rows for a scenario on a backend at a size.
@@ -442,19 +426,19 @@ fn bad_options_are_refused_and_say_what_is_possible() {
         (&["broadcast", "--wait-strategy", "hope"], "spin_then_yield"),
         (&["repeat", "--times", "1"], "2..="),
     ] {
-        let output = bench().args(arguments).output().expect("perf-bench starts");
-        assert!(!output.status.success());
-        assert!(text(&output).contains(says), "{}", text(&output));
+        let Ended { code, text } = run::to_its_end(program().args(arguments));
+        assert!(matches!(code, Some(1 | 2)), "{text}");
+        assert!(text.contains(says), "{text}");
     }
-    let list = bench().arg("--list").output().expect("perf-bench starts");
-    assert!(text(&list).contains("stream_batch16"));
+    let list = run::to_its_end(program().arg("--list"));
+    assert!(list.text.contains("stream_batch16"));
 }
 
 /// Starts the program on one core.
 #[cfg(target_os = "linux")]
-fn bench_on_one_core() -> Command {
+fn program_on_one_core() -> Command {
     use std::os::unix::process::CommandExt;
-    let mut command = bench();
+    let mut command = program();
     let keep_to_one = || {
         // SAFETY: the set consists of integers, for which zero is a valid value.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -486,13 +470,11 @@ fn bench_on_one_core() -> Command {
 fn on_one_core_every_row_is_verified_and_the_output_says_what_it_is_worth() {
     let _turn = turn();
     let arguments = ["raw", "--quick", "--rounds", "1", "--size", "8"];
-    let output = bench_on_one_core()
-        .args(arguments)
-        .args(["--backend", "shm", "--scenario", "stream"])
-        .output()
-        .expect("perf-bench starts");
-    let says = text(&output);
-    assert!(output.status.success(), "{says}");
+    let mut program = program_on_one_core();
+    let program = program.args(arguments);
+    let Ended { code, text: says } =
+        run::to_its_end(program.args(["--backend", "shm", "--scenario", "stream"]));
+    assert_eq!(code, Some(0), "{says}");
     assert!(
         says.contains("NOT pinned, as there is only one core"),
         "{says}"
@@ -509,18 +491,15 @@ fn a_ring_that_does_not_fit_is_an_error_and_nothing_is_left() {
         echo \"exit code $?\"
         ls -A /dev/shm | sed 's/^/left: /'";
     for backend in ["shm", "mmap"] {
-        let output = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-            .args([env!("CARGO_BIN_EXE_perf-bench"), backend])
-            .output();
-        let says = match output {
-            Ok(output) if output.status.success() => text(&output),
-            other => {
-                assert!(std::env::var_os("CI").is_none(), "no namespace: {other:?}");
-                eprintln!("skipped: no namespace: {other:?}");
-                return;
-            }
-        };
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+        unshare.args([env!("CARGO_BIN_EXE_perf-bench"), backend]);
+        let Ended { code, text: says } = run::to_its_end(&mut unshare);
+        if code != Some(0) {
+            assert!(std::env::var_os("CI").is_none(), "no namespace: {says}");
+            eprintln!("skipped: no namespace: {says}");
+            return;
+        }
         assert!(says.contains("exit code 1"), "{says}");
         assert!(says.contains("bytes needed"), "{says}");
         assert!(!says.contains("left: "), "{says}");
@@ -543,25 +522,24 @@ fn own_directory(process: u32) -> std::path::PathBuf {
 fn interrupted(stop: impl FnOnce(i32, i32)) -> String {
     let _turn = turn();
     let root = tempfile::tempdir().expect("a temporary directory");
-    let child = bench()
-        .args([
-            "raw",
-            "--rounds",
-            "10000",
-            "--budget-s",
-            "600",
-            "--round-limit-ms",
-            "2000",
-            "--backend",
-            "mmap",
-            "--mmap-root",
-        ])
-        .arg(root.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("perf-bench starts");
-    let id = child.id();
+    let mut program = program();
+    let running = run::start(
+        program
+            .args([
+                "raw",
+                "--rounds",
+                "10000",
+                "--budget-s",
+                "600",
+                "--round-limit-ms",
+                "2000",
+                "--backend",
+                "mmap",
+                "--mmap-root",
+            ])
+            .arg(root.path()),
+    );
+    let id = running.child.id();
     let patience = Instant::now() + Duration::from_secs(60);
     let is_measuring = || std::fs::read_dir(root.path()).is_ok_and(|files| files.count() > 12);
     while !is_measuring() && Instant::now() < patience {
@@ -577,8 +555,8 @@ fn interrupted(stop: impl FnOnce(i32, i32)) -> String {
         .parse()
         .expect("an id");
     stop(id as i32, peer);
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(1));
+    let Ended { code, text } = running.wait();
+    assert_eq!(code, Some(1), "{text}");
     assert_eq!(
         std::fs::read_dir(root.path())
             .expect("the directory")
@@ -591,7 +569,7 @@ fn interrupted(stop: impl FnOnce(i32, i32)) -> String {
         !Path::new(&format!("/proc/{peer}")).exists(),
         "the second process is left"
     );
-    text(&output)
+    text
 }
 
 fn signal(process: i32, signal: i32) {

@@ -1,41 +1,23 @@
 //! Runs `sweep`, `check` and `repeat` as a user does.
 
+mod run;
+
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-fn bench(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_perf-bench"))
-        .args(arguments)
-        .output()
-        .expect("perf-bench starts")
-}
-
-/// Lets runs use the two cores one after the other. In parallel, runs that spin would delay all others.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn text(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
+use run::{Ended, program, turn};
 
 fn succeeds(arguments: &[&str]) -> String {
-    let output = bench(arguments);
-    let text = text(&output);
-    assert!(output.status.success(), "{arguments:?}: {text}");
+    let Ended { code, text } = run::to_its_end(program().args(arguments));
+    assert_eq!(code, Some(0), "{arguments:?}: {text}");
     text
 }
 
 fn fails(arguments: &[&str], says: &[&str]) {
-    let output = bench(arguments);
-    let text = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+    let Ended { code, text } = run::to_its_end(program().args(arguments));
+    assert_eq!(code, Some(1), "{arguments:?}: {text}");
     for part in says {
         assert!(text.contains(part), "{part} is not in {text}");
     }

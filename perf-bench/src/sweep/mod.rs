@@ -14,7 +14,7 @@ use crate::affinity::{self, Cores};
 use crate::arena::Arena;
 use crate::backend::Backend;
 use crate::clock::Clock;
-use crate::fault::Fault;
+use crate::fault::Planted;
 use crate::layers::{LayerScenario, Layers};
 use crate::machine;
 use crate::measure::{Effort, Group, ROUNDS_MIN};
@@ -127,7 +127,7 @@ pub(crate) struct Sweep<'a> {
     pub(crate) commit: Option<&'a str>,
     pub(crate) mmap_root: &'a Path,
     pub(crate) round_limit: Duration,
-    pub(crate) fault: Option<Fault>,
+    pub(crate) faults: Planted,
     pub(crate) cores: Option<&'a [usize]>,
 }
 
@@ -252,7 +252,7 @@ impl Sweep<'_> {
                     rounds: self.tier.rounds(),
                     is_quick: self.tier != Tier::Full,
                     round_limit: self.round_limit,
-                    fault: self.fault,
+                    faults: self.faults,
                 };
                 let rows = match step {
                     Step::Wait(scenario) => wait::run(&[scenario], setting)?,
@@ -310,7 +310,7 @@ impl Sweep<'_> {
             budget: Duration::from_secs(60),
             is_quick: self.tier == Tier::Smoke,
             round_limit: self.round_limit,
-            fault: self.fault,
+            faults: self.faults,
             by_placement: true,
         };
         crate::run_plan(plan, effort, host.cores, host.clock, || {})

@@ -1,7 +1,7 @@
 //! One producer and several consumers that each receive every event: what each further one costs, and what an observer,
 //! a slow consumer and a dead one cost all others.
 //!
-//! In each round every ring is measured once for a third of a second, and its rate is divided by that of the ring with
+//! In each round every ring is measured once for a third of a second (a tenth with `--quick`), and its rate is divided by that of the ring with
 //! one consumer. Each consumer is a process. A slow consumer sleeps after each [`SLOW_BURST`] events; as every event is
 //! for everyone, the producer waits for it. The dead consumer is killed in the middle of each round; the producer stops
 //! at most until its next liveness check. An observer holds nobody up, and is told how many events it missed.
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use myelon::SharedProducer;
 
-use super::fan_out::{Pace, ROUND, publish};
+use super::fan_out::{Pace, publish};
 use super::party::{self, Order, Party, Ring, Strategy};
 use super::{END, Event, Name, Pairs, SETTLE, Setting};
 use crate::clock::monotonic_ns;
@@ -195,19 +195,20 @@ impl Group {
             fault,
         };
         let (tx, deadline) = (&mut self.tx, setting.deadline());
+        let time = setting.step_time();
         let start = monotonic_ns();
         let count = std::thread::scope(|scope| {
             if let Some(victim) = &mut victim {
                 scope.spawn(|| {
-                    std::thread::sleep(ROUND / 3);
+                    std::thread::sleep(time / 3);
                     // a failure shows below: the process is waited for
                     let _ = victim.kill();
                 });
             }
             if round.has_faulty_messages() {
-                publish::<true>(tx, deadline, Pace::Full, round)
+                publish::<true>(tx, deadline, (Pace::Full, time), round)
             } else {
-                publish::<false>(tx, deadline, Pace::Full, round)
+                publish::<false>(tx, deadline, (Pace::Full, time), round)
             }
         })?;
         tx.send(deadline, |event| {

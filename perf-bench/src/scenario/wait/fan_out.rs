@@ -23,8 +23,6 @@ use crate::watch;
 
 const CONSUMERS: usize = 3;
 const ROUNDS_MAX: usize = 10;
-/// Duration of one step. With this, a step takes two seconds in seven rounds.
-pub(super) const ROUND: Duration = Duration::from_millis(300);
 const SLICE: Duration = Duration::from_millis(1);
 /// Events between two reads of the clock.
 const CHUNK: u64 = 256;
@@ -56,6 +54,8 @@ struct Side {
     tx: SharedProducer<Event>,
     parties: Vec<Party>,
     deadline: Deadline,
+    /// The duration of one step.
+    time: Duration,
     _name: Name,
 }
 
@@ -147,6 +147,7 @@ impl Side {
             tx,
             parties: parties?,
             deadline: Deadline::NEVER,
+            time: setting.step_time(),
             _name: name,
         })
     }
@@ -165,10 +166,11 @@ impl Side {
             fault,
         };
         let (tx, deadline) = (&mut self.tx, self.deadline);
+        let time = self.time;
         let count = if round.has_faulty_messages() {
-            publish::<true>(tx, deadline, pace, round)?
+            publish::<true>(tx, deadline, (pace, time), round)?
         } else {
-            publish::<false>(tx, deadline, pace, round)?
+            publish::<false>(tx, deadline, (pace, time), round)?
         };
         tx.send(deadline, |event| {
             fill(event.words_mut(), key(number, count) | END);
@@ -199,11 +201,11 @@ impl Side {
     }
 }
 
-/// Publishes for the time of a round, and returns the number of events.
+/// Publishes for this time, and returns the number of events.
 pub(super) fn publish<const FAULTY: bool>(
     tx: &mut SharedProducer<Event>,
     deadline: Deadline,
-    pace: Pace,
+    (pace, time): (Pace, Duration),
     round: Round,
 ) -> Result<u64, Failure> {
     let start = Instant::now();
@@ -221,13 +223,13 @@ pub(super) fn publish<const FAULTY: bool>(
         Pace::Full => loop {
             let so_far = publish_until(0)?;
             let so_far = publish_until(so_far + CHUNK)?;
-            if start.elapsed() >= ROUND {
+            if start.elapsed() >= time {
                 return Ok(so_far);
             }
         },
         Pace::Slices(per_s) => {
             let mut due = start;
-            while start.elapsed() < ROUND {
+            while start.elapsed() < time {
                 due += SLICE;
                 publish_until((per_s * (due - start).as_secs_f64()) as u64)?;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -237,7 +239,7 @@ pub(super) fn publish<const FAULTY: bool>(
         Pace::Even(per_s) => loop {
             let elapsed = start.elapsed();
             let so_far = publish_until((per_s * elapsed.as_secs_f64()) as u64)?;
-            if elapsed >= ROUND {
+            if elapsed >= time {
                 return Ok(so_far);
             }
             core::hint::spin_loop();

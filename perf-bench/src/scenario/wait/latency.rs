@@ -51,6 +51,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         let bare = party.answer()?.took_ns;
         party.order(&Order::TakeEach { count })?;
         let mut sent = Vec::with_capacity(count);
+        let mut surplus = 0;
         spaced(count, |number| {
             let now = monotonic_ns();
             tx.publish(|event| fill(event.words_mut(), now));
@@ -58,10 +59,12 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
             if number == FAULTY_NUMBER
                 && let Some(fault) = running.fault
             {
-                plant(fault, &mut tx, &mut sent);
+                surplus = plant(fault, &mut tx, &mut sent);
             }
         });
         let answer = party.answer()?;
+        // the next round begins with an empty ring
+        party.ask(&Order::TakeEach { count: surplus })?;
         let own = answer.took_ns;
         let is_whole = bare.len() == count && own.len() == count;
         let is_right = is_whole && answer.keys == sent[..count];
@@ -91,8 +94,9 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Sends one more event which is not what its time says, or changes the record of the events that were sent.
-fn plant(fault: Fault, tx: &mut SharedProducer<Event>, sent: &mut Vec<u64>) {
+/// Sends one more event which is not what its time says, or changes the record of the events that were sent. Returns
+/// the number of further events.
+fn plant(fault: Fault, tx: &mut SharedProducer<Event>, sent: &mut Vec<u64>) -> usize {
     let now = monotonic_ns();
     match fault {
         Fault::Flip => tx.publish(|event| {
@@ -101,11 +105,15 @@ fn plant(fault: Fault, tx: &mut SharedProducer<Event>, sent: &mut Vec<u64>) {
             sent.push(now);
         }),
         // recorded but not published
-        Fault::Lose => sent.push(now),
+        Fault::Lose => {
+            sent.push(now);
+            return 0;
+        }
         // published but not recorded
         Fault::Double => tx.publish(|event| fill(event.words_mut(), sent[sent.len() - 1])),
-        Fault::Slow => {}
+        Fault::Slow => return 0,
     }
+    1
 }
 
 /// Calls `send` once per millisecond.

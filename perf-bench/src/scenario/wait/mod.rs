@@ -21,7 +21,7 @@ use self::party::{Order, Party, Ring, Strategy};
 use super::Failure;
 use crate::affinity::Cores;
 use crate::arena::Arena;
-use crate::fault::{Fault, Round};
+use crate::fault::{Fault, Planted, Round, complain};
 use crate::measure::Spread;
 use crate::payload::Words;
 use crate::report::comparison::{Row, Target};
@@ -71,14 +71,19 @@ pub(crate) struct Setting<'a> {
     pub(crate) is_quick: bool,
     /// A round that takes longer than this is not verified.
     pub(crate) round_limit: Duration,
-    /// A fault to plant.
-    pub(crate) fault: Option<Fault>,
+    /// The faults to plant.
+    pub(crate) faults: Planted,
 }
 
 impl Setting<'_> {
+    /// The duration of one step of one ring in which a producer publishes without end.
+    fn step_time(&self) -> Duration {
+        Duration::from_millis(if self.is_quick { 100 } else { 300 })
+    }
+
     /// Starts a round.
     fn start_round(&self, number: usize) -> Running {
-        let round = Round::new(number as u64, 0, self.fault);
+        let round = Round::new(number as u64, 0, self.faults);
         let timed = Timed::start(self.round_limit);
         std::thread::sleep(round.delay(self.round_limit));
         Running {
@@ -107,13 +112,14 @@ impl Running {
         self.fault.is_some_and(|fault| fault != Fault::Slow)
     }
 
-    /// Ends the round; keeps the first reason why the scenario is not verified, among those of earlier rounds, what
-    /// was wrong in this one, and its lateness.
-    fn end(self, reason: &mut Option<String>, number: usize, wrong: Option<&str>) {
+    /// Ends the round; adds to the reasons why the scenario is not verified what was wrong in this round, or else its
+    /// lateness.
+    fn end(self, reasons: &mut Option<String>, number: usize, wrong: Option<&str>) {
         let wrong = wrong.map(str::to_owned).or(self.timed.end());
-        if let (None, Some(wrong)) = (&reason, wrong) {
-            *reason = Some(format!("round {number}: {wrong}"));
-        }
+        complain(
+            reasons,
+            wrong.map(|wrong| format!("round {number}: {wrong}")),
+        );
     }
 }
 
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_wrong_round_is_the_reason() {
+    fn each_wrong_round_is_a_reason() {
         let mut reason = None;
         let round = || Running {
             fault: None,
@@ -237,6 +243,9 @@ mod tests {
         assert_eq!(reason, None);
         round().end(&mut reason, 2, Some("wrong"));
         round().end(&mut reason, 3, Some("also wrong"));
-        assert_eq!(reason.as_deref(), Some("round 2: wrong"));
+        assert_eq!(
+            reason.as_deref(),
+            Some("round 2: wrong; round 3: also wrong")
+        );
     }
 }
