@@ -7,6 +7,7 @@
 //! line 6  the word of the bare wake-up; the slots hold the times of sending. The driver writes both
 //! line 7  the word of the bare wake-ups in turn, which both write
 //! line 8  the cursor of the bare cursor stream, which the driver writes
+//! line 9  the time of the first message of a round at a fixed rate, which the driver writes
 //! ```
 //! Each line (128 B) but line 7 is written by one party. If one process dies, the other one notices in [`spin_until`].
 
@@ -125,6 +126,11 @@ impl Arena {
     pub(crate) fn cursor(&self) -> &AtomicI64 {
         // SAFETY: as in `progress`.
         unsafe { AtomicI64::from_ptr(self.address(8).cast()) }
+    }
+
+    /// The time of the first message of a round at a fixed rate.
+    pub(crate) fn pace_start(&self) -> &AtomicU64 {
+        self.word(9)
     }
 
     /// The time at which the bare wake-up of this number was sent. The slots hold as many times as the arena was

@@ -1,7 +1,7 @@
 //! The kinds of a ring's segment, and how to open a producer and a consumer on each.
 
 use clap::ValueEnum;
-use myelon::{AutoWaitStrategy, Consumer, DisruptorBuilder, Event, MultiProcessResult, Producer};
+use myelon::{Consumer, DisruptorBuilder, Event, MultiProcessResult, Producer};
 use myelon::{MappedFile, MmapProducer, MmapTransportLayout, SharedMemory};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ pub(crate) enum Backend {
     Shm,
     /// A mapped file, on tmpfs unless `--mmap-root` says otherwise.
     Mmap,
+    /// A mapped file on a disk. Only `pingpong` and `stream` have a directory for it.
+    #[value(skip)]
+    Disk,
     /// No ring: a bare loop in nameless shared memory.
     #[value(skip)]
     None,
@@ -26,6 +29,7 @@ impl Backend {
         match self {
             Self::Shm => "shm",
             Self::Mmap => "mmap",
+            Self::Disk => "disk",
             Self::None => "none",
         }
     }
@@ -37,10 +41,9 @@ pub(crate) trait Open: Sized + 'static {
     /// A builder for either end of the ring `name`.
     fn builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self>;
 
-    /// The same for rings of frames. Both ends spin, as the bare loops do.
-    fn spinning_builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
-        let builder = Self::builder(spec, name)
-            .with_wait_strategy(AutoWaitStrategy::BusySpinWithSpinLoopHint);
+    /// The same for ends that wait inside the library, with the strategy of the cell.
+    fn waiting_builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
+        let builder = Self::builder(spec, name).with_wait_strategy(spec.strategy.wait());
         if spec.maps_writable() {
             builder.with_writable_slots()
         } else {

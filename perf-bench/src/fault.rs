@@ -146,12 +146,19 @@ impl Round {
         words
     }
 
-    /// Writes the sample of the long message that is sent as number `index`.
-    pub(crate) fn write_sample<const FAULTY: bool>(self, message: &mut [u8], index: u64) {
+    /// Writes the sample of the long message that is sent as number `index`; `mark` is 0 or
+    /// [`REPLY`](crate::payload::REPLY).
+    pub(crate) fn write_sample<const FAULTY: bool>(
+        self,
+        message: &mut [u8],
+        index: u64,
+        mark: u64,
+    ) {
         let real_index = self.real_index::<FAULTY>(index);
-        sample::write(message, self.number, real_index);
+        let number = sample::marked(self.number, mark);
+        sample::write(message, number, real_index);
         if self.is_flipped::<FAULTY>(index) {
-            sample::flip_last(message, self.number, real_index);
+            sample::flip_last(message, number, real_index);
         }
     }
 

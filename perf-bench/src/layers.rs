@@ -6,7 +6,8 @@ use crate::backend::Backend;
 use crate::measure::{Series, Spread};
 use crate::plan::{Cell, Plan};
 use crate::report::comparison::{Row, Target};
-use crate::spec::{Format, Spec, Work};
+use crate::spec::{Format, Layer, Spec, Work};
+use crate::{scenario, selection};
 
 /// The scenarios that can be selected by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -124,6 +125,36 @@ impl Layers {
                     LayerScenario::Long => layers.add_long(place),
                     LayerScenario::Access | LayerScenario::Codecs => {}
                 }
+            }
+        }
+        layers
+    }
+
+    /// Messages of these sizes in frames that take them whole, against frames of the next smaller class. The rings have
+    /// about as many bytes.
+    pub(crate) fn unfragmented(sizes: &[usize], backends: &[Backend], mmap_root: &Path) -> Self {
+        let mut layers = Self::default();
+        layers.plan.add_floor(Work::OneLineBounce, 8, 1);
+        layers.plan.add_floor(Work::TwoLineBounce, 8, 1);
+        for &size in sizes {
+            for &backend in backends {
+                let mut add = |frame_bytes| {
+                    let work = Work::ChosenStream {
+                        layer: Layer::Framed,
+                        frame_bytes,
+                        batch: 1,
+                    };
+                    let depth = selection::depth(size, frame_bytes, SHORT_DEPTH);
+                    layers.add_ring(work, (size, depth), (backend, mmap_root))
+                };
+                let whole = selection::whole(size);
+                let smaller = scenario::LARGE_FRAMES.iter().rev();
+                let mut smaller = smaller.chain(scenario::FRAMES.iter().rev());
+                let Some(&smaller) = smaller.find(|&&class| class < size) else {
+                    continue;
+                };
+                let (split, whole) = (add(smaller), add(whole));
+                layers.compare("nofrag", whole, &[split], Unit::GigabytesPerSecond, None);
             }
         }
         layers

@@ -3,7 +3,8 @@
 //! `perf-bench` alone measures all of layer 0, `limits` only the floor, and `raw` layer 0 with options. `layers`
 //! measures the cost that frames and codecs add, `wait` the cost of waiting, and `broadcast` that of further consumers.
 //! `sweep` measures everything into a file, `check` compares two such files, and `repeat` shows how far ratios spread
-//! from run to run. Two processes run on a core of their own each. Every event is written and read in full and
+//! from run to run. `pingpong` and `stream` measure any layer, backend, wait strategy and size, also at a fixed rate;
+//! `churn` attaches and detaches under load, and `nofrag` sends messages whole that would be split. Two processes run on a core of their own each. Every event is written and read in full and
 //! verified; long messages are verified by sample. See `--help`.
 
 use std::io::IsTerminal;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use crate::arena::Arena;
 use crate::backend::Backend;
@@ -21,14 +23,15 @@ use crate::clock::Clock;
 use crate::floor::operation::Operation;
 use crate::layers::{LayerScenario, Layers};
 use crate::measure::{Bench, Effort, Group, Series};
-use crate::options::{Command, Common, Options, Raw};
+use crate::options::{Choice, Command, Common, Options, Raw};
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::process::Peer;
 use crate::report::comparison::Row;
 use crate::scenario::Failure;
-use crate::scenario::wait::broadcast::Broadcast;
+use crate::scenario::wait::broadcast::{ADDITIONS, Beside, Broadcast};
 use crate::scenario::wait::{Setting, WaitScenario};
-use crate::spec::Work;
+use crate::selection::{Selection, Traffic};
+use crate::spec::{Layer, Work};
 use crate::watch::Stopped;
 
 mod affinity;
@@ -42,6 +45,7 @@ mod layers;
 mod machine;
 mod measure;
 mod options;
+mod pace;
 mod payload;
 mod placement;
 mod plan;
@@ -50,8 +54,11 @@ mod repeat;
 mod report;
 mod sample;
 mod scenario;
+mod selection;
 mod spec;
+mod strategy;
 mod sweep;
+mod usage;
 mod watch;
 
 fn main() -> ExitCode {
@@ -88,7 +95,7 @@ fn command(options: Options) -> Result<bool, Failure> {
         Some(Command::Layers(layers)) => {
             let root = MmapRoot::new(layers.mmap_root.as_deref())?;
             let layers = Layers::new(&layers.scenarios, &layers.backends, &root.0);
-            return measure_layers(&layers, &options.common);
+            return measure_layers("layers", &layers, &options.common);
         }
         Some(Command::Wait(wait)) => {
             return measure_parties("waiting", &options.common, |setting| {
@@ -100,10 +107,48 @@ fn command(options: Options) -> Result<bool, Failure> {
                 consumers: wanted.consumers,
                 strategy: wanted.wait_strategy,
                 capacity: wanted.capacity,
+                additions: &ADDITIONS,
             };
             return measure_parties("broadcast", &options.common, |setting| {
                 broadcast.run(setting)
             });
+        }
+        Some(Command::Pingpong(choice)) => {
+            let traffic = Traffic::PingPong { per_s: choice.rate };
+            return measure_choice(&choice, traffic, &options.common);
+        }
+        Some(Command::Stream { choice, batch }) => {
+            let traffic = Traffic::Stream {
+                batch: batch as usize,
+                per_s: choice.rate,
+            };
+            return measure_choice(&choice, traffic, &options.common);
+        }
+        Some(Command::Churn {
+            wait_strategy,
+            capacity,
+        }) => {
+            let broadcast = Broadcast {
+                consumers: vec![1],
+                strategy: wait_strategy,
+                capacity,
+                additions: &[Beside::Churn],
+            };
+            return measure_parties("churn", &options.common, |setting| broadcast.run(setting));
+        }
+        Some(Command::Nofrag {
+            sizes,
+            backends,
+            mmap_root,
+        }) => {
+            let root = MmapRoot::new(mmap_root.as_deref())?;
+            let layers = Layers::unfragmented(&sizes, &backends, &root.0);
+            if !layers.plan.has_rings() {
+                return Err(
+                    "nothing to measure: no frames are smaller than messages of that size".into(),
+                );
+            }
+            return measure_layers("nofrag", &layers, &options.common);
         }
         Some(Command::Sweep(options_of_sweep)) => return sweep(&options_of_sweep, &options.common),
         Some(Command::Repeat(repeat)) => {
@@ -281,9 +326,43 @@ fn measure_limits(plan: &Plan, common: &Common) -> Result<bool, Failure> {
     Ok(all_verified(all.iter().map(report::Row::complaint)))
 }
 
-fn measure_layers(layers: &Layers, common: &Common) -> Result<bool, Failure> {
+/// Measures what `pingpong` and `stream` were asked for.
+fn measure_choice(choice: &Choice, traffic: Traffic, common: &Common) -> Result<bool, Failure> {
+    let mmap = MmapRoot::new(choice.mmap_root.as_deref())?;
+    let disk = match choice.backends.contains(&Backend::Disk) {
+        true => Some(MmapRoot::on_disk(choice.disk_root.as_deref())?),
+        false => None,
+    };
+    let selection = Selection {
+        layers: &choice.layers,
+        backends: &choice.backends,
+        strategies: &choice.strategies,
+        sizes: &choice.sizes,
+        capacity: choice.capacity,
+        traffic,
+        roots: (&mmap.0, disk.as_ref().map_or(&mmap.0, |disk| &disk.0)),
+    };
+    let plan = selection.plan();
+    if !plan.has_rings() {
+        return Err(
+            "nothing to measure: no chosen layer has messages of a chosen size; see --help".into(),
+        );
+    }
+    let ground = Ground::prepare(common)?;
+    let series = ground.measure_all(&plan, common)?;
+    let rows = report::rows(&plan, &series);
+    println!("{}", report::table::render(&rows));
+    println!("{}\n", report::verdict::COLUMNS);
+    println!("{}", report::verdict::trust(&rows, ground.cores.is_some()));
+    if let Some(path) = &common.json {
+        report::json::write(path, &rows)?;
+    }
+    Ok(all_verified(rows.iter().map(report::Row::complaint)))
+}
+
+fn measure_layers(title: &str, layers: &Layers, common: &Common) -> Result<bool, Failure> {
     let series = Ground::prepare(common)?.measure_all(&layers.plan, common)?;
-    report_comparisons("layers", &layers.rows(&series), common)
+    report_comparisons(title, &layers.rows(&series), common)
 }
 
 fn measure_and_report(plan: &Plan, common: &Common) -> Result<bool, Failure> {
@@ -393,7 +472,11 @@ fn list() {
         .iter()
         .map(ValueEnum::to_possible_value);
     println!("waiting    {}", names(waiting.collect()));
-    println!("broadcast  broadcast broadcast_observer broadcast_slow broadcast_dead");
+    println!("broadcast  broadcast broadcast_observer broadcast_slow broadcast_dead churn");
+    let chosen = Layer::value_variants()
+        .iter()
+        .map(ValueEnum::to_possible_value);
+    println!("pingpong   {}", names(chosen.collect()));
     let scenarios = Scenario::value_variants()
         .iter()
         .map(ValueEnum::to_possible_value);
@@ -422,6 +505,28 @@ impl MmapRoot {
         } else {
             std::env::temp_dir()
         };
+        Self::within(&parent)
+    }
+
+    /// A directory that is on a disk.
+    fn on_disk(wanted: Option<&Path>) -> Result<Self, Failure> {
+        let parent = wanted.map_or_else(std::env::temp_dir, Path::to_owned);
+        let shown = parent.display();
+        let system = statfs(&parent).map_err(|error| format!("{shown}: {error}"))?;
+        if system.filesystem_type() == TMPFS_MAGIC {
+            return Err(format!(
+                "{shown} is on tmpfs, and a disk was expected: give a directory on a disk with --disk-root"
+            )
+            .into());
+        }
+        match wanted {
+            Some(path) => Ok(Self(path.to_owned(), false)),
+            None => Self::within(&parent),
+        }
+    }
+
+    /// A new directory.
+    fn within(parent: &Path) -> Result<Self, Failure> {
         let path = parent.join(format!("perf-bench-{}", std::process::id()));
         std::fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path, true))

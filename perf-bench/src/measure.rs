@@ -11,8 +11,9 @@ use crate::clock::Clock;
 use crate::fault::{Planted, Round, complain};
 use crate::placement::{Around, Placement, Ticks, load};
 use crate::plan::Plan;
-use crate::process::{Order, Peer, cpu_seconds};
+use crate::process::{Order, Peer};
 use crate::scenario::{self, Endpoint, Failure};
+use crate::usage::Usage;
 use crate::watch::{self, Timed};
 
 /// The least number of rounds for a median.
@@ -51,7 +52,7 @@ struct Measured {
     figure: f64,
     trips_ns: Vec<u64>,
     messages: u64,
-    cpu: (f64, f64),
+    usage: Usage,
     reason: Option<String>,
 }
 
@@ -84,8 +85,8 @@ pub(crate) struct Series {
     /// All round trips of all rounds, in ns.
     pub(crate) trips: Histogram<u64>,
     pub(crate) messages: u64,
-    /// User and system time of both processes, in seconds.
-    pub(crate) cpu: (f64, f64),
+    /// What both processes took from the system.
+    pub(crate) usage: Usage,
     /// The reasons why the cell is not verified. Otherwise both ends received exactly the messages that were
     /// sent, in every round, and no round took too long.
     pub(crate) reason: Option<String>,
@@ -97,7 +98,7 @@ impl Series {
             figures: Vec::new(),
             trips: Histogram::new(3)?,
             messages: 0,
-            cpu: (0.0, 0.0),
+            usage: Usage::default(),
             reason: None,
         })
     }
@@ -114,8 +115,7 @@ impl Series {
         }
         self.figures.push(round.figure);
         self.messages += round.messages;
-        self.cpu.0 += round.cpu.0;
-        self.cpu.1 += round.cpu.1;
+        self.usage += round.usage;
         complain(&mut self.reason, round.reason);
         Ok(())
     }
@@ -232,12 +232,22 @@ impl Bench<'_> {
         let round = Round::new(round, count, self.effort.faults);
         self.peer.order(&Order::Run { cell, round })?;
         std::thread::sleep(round.delay(limit));
-        let before = cpu_seconds();
+        let before = Usage::read();
         let outcome = end.run(&mut self.arena, &self.clock, round);
-        let after = cpu_seconds();
+        let mut usage = Usage::read() - before;
         let answer = self.peer.answer()?;
+        usage += answer.usage;
         let reason = judge(outcome.is_right(), answer.is_right).or(timed.end());
-        let (figure, trips) = if spec.is_latency() {
+        let (figure, trips) = if spec.per_s.is_some() {
+            // the end that receives last has measured
+            let took_ns = if spec.is_round_trip() {
+                outcome.took_ns
+            } else {
+                answer.took_ns
+            };
+            let took = took_ns.iter().map(|&ns| ns as f64);
+            (Spread::of(took.collect()).median.max(1.0), took_ns)
+        } else if spec.is_latency() {
             let trips = outcome.ticks.iter().map(|&trip| self.clock.nanos(trip));
             (
                 typical_trip_ns(&outcome.ticks, &self.clock),
@@ -251,10 +261,7 @@ impl Bench<'_> {
             figure,
             trips_ns: trips,
             messages: count,
-            cpu: (
-                after.0 - before.0 + answer.cpu.0,
-                after.1 - before.1 + answer.cpu.1,
-            ),
+            usage,
             reason: reason.map(|reason| format!("round {}: {reason}", round.number)),
         })
     }
@@ -308,12 +315,12 @@ fn typical_rate(blocks: &[u64], count: u64, clock: &Clock) -> f64 {
 /// ns, so this is the median of the means of 16 consecutive trips. A block with a disturbed trip is as far out as
 /// the trip itself.
 fn typical_trip_ns(trips: &[u64], clock: &Clock) -> f64 {
-    const BLOCK: usize = 16;
+    let trips_of_block = trips.len().clamp(1, 16);
     let blocks = trips
-        .chunks_exact(BLOCK)
+        .chunks_exact(trips_of_block)
         .map(|block| block.iter().sum::<u64>());
     let sums = Spread::of(blocks.map(|sum| clock.nanos(sum) as f64).collect());
-    (sums.median / BLOCK as f64).max(1.0)
+    (sums.median / trips_of_block as f64).max(1.0)
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
 use crate::plan::Scenario;
 use crate::scenario::wait::WaitScenario;
-use crate::scenario::wait::party::Strategy;
+use crate::selection::FRAMED_SIZES;
+use crate::spec::Layer;
+use crate::strategy::Strategy;
 use crate::sweep::Tier;
 
 /// Measures the cost of the rings, beside the speed of the machine itself.
@@ -49,6 +51,44 @@ pub(crate) enum Command {
     /// One producer and 1, 2, 4 and 8 consumers that each receive every event; also with an observer, with a slow
     /// consumer, and with one that is killed.
     Broadcast(Broadcast),
+    /// The round trip of a message and its reply, on any layer, backend and wait strategy.
+    #[command(alias = "ping_pong", alias = "ping-pong")]
+    Pingpong(Choice),
+    /// Messages one way, on any layer, backend and wait strategy.
+    #[command(visible_alias = "signal")]
+    Stream {
+        #[command(flatten)]
+        choice: Choice,
+
+        /// Events of the raw layer per publish; frames are always published one message at a time.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=16), conflicts_with = "rate")]
+        batch: u64,
+    },
+    /// A producer that publishes at full speed while a consumer attaches and detaches, again and again.
+    Churn {
+        /// How all ends wait.
+        #[arg(long, value_enum, default_value_t = Strategy::Block)]
+        wait_strategy: Strategy,
+
+        /// Slots of each ring.
+        #[arg(long, default_value_t = 1024, value_parser = capacity)]
+        capacity: usize,
+    },
+    /// Messages in frames of the smallest class that takes them whole, chosen at run time, against the same messages
+    /// split into frames of the next smaller class.
+    Nofrag {
+        /// Bytes of a message: powers of two.
+        #[arg(long = "size", value_delimiter = ',', default_values_t = [1 << 12, 1 << 16, 1 << 20], value_parser = long_size)]
+        sizes: Vec<usize>,
+
+        /// Backends of the rings.
+        #[arg(long = "backend", value_delimiter = ',', value_enum, default_values_t = [Backend::Shm])]
+        backends: Vec<Backend>,
+
+        /// Directory of file-backed rings [default: shared memory's, else the temporary directory].
+        #[arg(long, value_name = "DIR")]
+        mmap_root: Option<PathBuf>,
+    },
     /// Everything, step by step, into a file with one row per line. Goes on where a stopped sweep has ended.
     Sweep(Sweep),
     /// The raw scenarios several times, each time with new processes and rings: how far the ratios spread.
@@ -166,6 +206,43 @@ pub(crate) struct Raw {
     pub(crate) mmap_root: Option<PathBuf>,
 }
 
+/// Options of `pingpong` and `stream`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Choice {
+    /// Layers to measure.
+    #[arg(long = "layer", value_delimiter = ',', value_enum, default_values_t = [Layer::Raw, Layer::Framed])]
+    pub(crate) layers: Vec<Layer>,
+
+    /// Backends of the rings: shm, mmap (a file on tmpfs) or disk (a file on a disk).
+    #[arg(long = "backend", value_delimiter = ',', default_value = "shm", value_parser = place)]
+    pub(crate) backends: Vec<Backend>,
+
+    /// How both ends wait.
+    #[arg(long = "wait-strategy", value_delimiter = ',', value_enum, default_values_t = [Strategy::BusySpin])]
+    pub(crate) strategies: Vec<Strategy>,
+
+    /// Bytes of a message: 8 to 67108864, a power of two. The raw layer has events of 8, 24, 56, 64, 248 and 1024
+    /// bytes. A size is measured on the layers that have it.
+    #[arg(long = "size", value_delimiter = ',', default_values_t = [64, 1024], value_parser = any_size)]
+    pub(crate) sizes: Vec<usize>,
+
+    /// Slots or frames of each ring [default: by the size, at most 64 for pingpong and 1024 for stream].
+    #[arg(long, value_parser = capacity)]
+    pub(crate) capacity: Option<usize>,
+
+    /// Messages per second, one by one. Latencies count from the time at which a message should have been sent.
+    #[arg(long, value_name = "PER_S", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) rate: Option<u64>,
+
+    /// Directory of files on tmpfs [default: shared memory's, else the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mmap_root: Option<PathBuf>,
+
+    /// Directory of files on a disk [default: the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk_root: Option<PathBuf>,
+}
+
 /// Options of the layers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Layers {
@@ -265,6 +342,27 @@ fn size(text: &str) -> Result<usize, String> {
         Ok(size) if SIZES.contains(&size) => Ok(size),
         _ => Err(format!("one of {SIZES:?}")),
     }
+}
+
+/// A size of any layer.
+fn any_size(text: &str) -> Result<usize, String> {
+    size(text).or_else(|_| long_size(text))
+}
+
+fn long_size(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(size) if size.is_power_of_two() && FRAMED_SIZES.contains(&size) => Ok(size),
+        _ => Err(format!(
+            "a power of two in {FRAMED_SIZES:?}, or one of {SIZES:?} on the raw layer"
+        )),
+    }
+}
+
+/// A backend, with the disk.
+fn place(text: &str) -> Result<Backend, String> {
+    let all = [Backend::Shm, Backend::Mmap, Backend::Disk];
+    let found = all.into_iter().find(|backend| backend.name() == text);
+    found.ok_or_else(|| String::from("shm, mmap or disk"))
 }
 
 fn consumers(text: &str) -> Result<usize, String> {

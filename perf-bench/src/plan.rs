@@ -10,6 +10,7 @@ use crate::floor::{copy, cursor, stream::shape};
 use crate::payload::{PACKED_SIZES, SIZES};
 use crate::scenario::BATCH;
 use crate::spec::{Spec, Work};
+use crate::strategy::Strategy;
 
 /// The selection that the options make.
 #[derive(Clone, Debug)]
@@ -116,7 +117,7 @@ const COPIED_SIZES: [usize; 11] = [
 ];
 
 /// Bytes of all blocks between two cores that should stay in a cache.
-const COPIED_TOGETHER: usize = 1 << 19;
+pub(crate) const COPIED_TOGETHER: usize = 1 << 19;
 
 /// A cell and the floor that it is compared with.
 #[derive(Clone, Debug)]
@@ -237,6 +238,8 @@ impl Plan {
                 capacity,
                 name: portable_shm_segment_name("pb"),
                 root: mmap_root.to_string_lossy().into_owned(),
+                strategy: Strategy::BusySpin,
+                per_s: None,
                 arena_offset: 0,
             },
         });
@@ -256,6 +259,8 @@ impl Plan {
                 capacity,
                 name: String::new(),
                 root: String::new(),
+                strategy: Strategy::BusySpin,
+                per_s: None,
                 arena_offset: self.arena_bytes,
             },
         });
@@ -285,7 +290,7 @@ impl Drop for Plan {
                             unsafe { libc::shm_unlink(name.as_ptr()) };
                         }
                     }
-                    Backend::Mmap => {
+                    Backend::Mmap | Backend::Disk => {
                         let _ = std::fs::remove_file(Path::new(&spec.root).join(name));
                     }
                     Backend::None => {}

@@ -60,6 +60,12 @@ fn mix(hash: u64, sum: u64) -> u64 {
     (hash.rotate_left(9) ^ sum).wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
+/// The number that stands for `round` in the samples of messages with this mark, which is 0 or
+/// [`REPLY`](crate::payload::REPLY). So the keys of replies have the mark.
+pub(crate) fn marked(round: u64, mark: u64) -> u64 {
+    round | mark >> 40
+}
+
 /// Writes the sample of message `index` of `round` into a message. Its length is a multiple of 1 KiB,
 /// or a smaller power of two.
 pub(crate) fn write(message: &mut [u8], round: u64, index: u64) {

@@ -1,10 +1,12 @@
 //! The specification of one cell: all that both processes need to open it.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::floor::operation::Operation;
 use crate::scenario::{BATCH, BLOCKS};
+use crate::strategy::Strategy;
 
 /// The work of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +53,55 @@ pub(crate) enum Work {
     TypedStream { frame_bytes: usize },
     /// Archives of one frame, one way, one field of each read in place.
     InPlace { frame_bytes: usize },
+    /// A message and its reply, on any layer.
+    ChosenPingPong { layer: Layer, frame_bytes: usize },
+    /// One way, on any layer, `batch` events per publish.
+    ChosenStream {
+        layer: Layer,
+        frame_bytes: usize,
+        batch: usize,
+    },
+}
+
+/// A layer that can be chosen by name: what a message is, and how it gets into a ring and out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub(crate) enum Layer {
+    /// An event of fixed size in a slot of its own: 8, 24, 56, 64, 248 or 1024 bytes.
+    #[value(name = "raw")]
+    Raw,
+    /// Bytes in frames, copied out by the receiver.
+    #[value(name = "framed")]
+    Framed,
+    /// A value with a byte vector, encoded and decoded by bincode.
+    #[value(name = "bincode")]
+    Bincode,
+    /// The same by postcard.
+    #[value(name = "postcard")]
+    Postcard,
+    /// The same by rkyv.
+    #[value(name = "rkyv")]
+    Rkyv,
+    /// A table with a byte vector, verified and then copied out.
+    #[value(name = "flatbuffers")]
+    FlatBuffers,
+    /// An rkyv archive in one frame, of which one field is read in place.
+    #[value(name = "in_place")]
+    InPlace,
+}
+
+impl Layer {
+    /// Its name in reports.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Framed => "framed",
+            Self::Bincode => "bincode",
+            Self::Postcard => "postcard",
+            Self::Rkyv => "rkyv",
+            Self::FlatBuffers => "flatbuffers",
+            Self::InPlace => "in_place",
+        }
+    }
 }
 
 /// The format in which a codec encodes a value.
@@ -74,6 +125,10 @@ pub(crate) struct Spec {
     pub(crate) name: String,
     /// The directory of a file-backed ring.
     pub(crate) root: String,
+    /// How both ends wait.
+    pub(crate) strategy: Strategy,
+    /// The fixed number of messages per second; otherwise each message follows at once.
+    pub(crate) per_s: Option<u64>,
     /// The offset in the arena of a bare loop's slots.
     pub(crate) arena_offset: usize,
 }
@@ -102,6 +157,8 @@ impl Spec {
             Work::FramedCopy { .. } => "framed_copy",
             Work::TypedStream { .. } => "typed_stream",
             Work::InPlace { .. } => "in_place",
+            Work::ChosenPingPong { .. } => "pingpong",
+            Work::ChosenStream { .. } => "stream",
             Work::BareStream { batch, packed } => match (batch, packed) {
                 (1, false) => "bare_stream",
                 (1, true) => "bare_stream_packed",
@@ -131,12 +188,18 @@ impl Spec {
             | Work::FramedCopy { .. } => "framed",
             Work::TypedPingPong | Work::TypedStream { .. } | Work::InPlace { .. } => "typed",
             Work::CodecAlone(_) | Work::Access { .. } => "codec",
+            Work::ChosenPingPong { layer, .. } | Work::ChosenStream { layer, .. } => layer.name(),
             _ => "floor",
         }
     }
 
-    /// Whether a round's figure is the time of a round trip; otherwise it is a rate.
+    /// Whether a round's figure is a time, of a round trip or of a message at a fixed rate; otherwise it is a rate.
     pub(crate) fn is_latency(&self) -> bool {
+        self.per_s.is_some() || self.is_round_trip()
+    }
+
+    /// Whether each message is answered by the peer.
+    pub(crate) fn is_round_trip(&self) -> bool {
         matches!(
             self.work,
             Work::OneLineBounce
@@ -146,12 +209,17 @@ impl Spec {
                 | Work::FramedPingPong
                 | Work::TypedPingPong
                 | Work::CodecByHand
+                | Work::ChosenPingPong { .. }
         )
     }
 
-    /// Whether messages are copied whole and verified by sample.
+    /// Whether messages are copied or encoded whole and verified by sample.
     fn is_long(&self) -> bool {
-        matches!(self.work, Work::FreshCopy | Work::FramedCopy { .. })
+        match self.work {
+            Work::FreshCopy | Work::FramedCopy { .. } => true,
+            Work::ChosenStream { layer, .. } => layer != Layer::Raw,
+            _ => false,
+        }
     }
 
     /// Whether the cell copies memory without a ring.
@@ -177,6 +245,7 @@ impl Spec {
                 | Work::FramedPingPong
                 | Work::TypedPingPong
                 | Work::CodecByHand
+                | Work::ChosenPingPong { .. }
         )
     }
 
@@ -187,8 +256,13 @@ impl Spec {
 
     /// The number of messages that a round sends.
     pub(crate) fn messages_per_round(&self, quick: bool) -> u64 {
+        if let Some(per_s) = self.per_s {
+            let per_round = if quick { per_s / 20 } else { per_s / 5 };
+            return per_round.clamp(64, 65_536);
+        }
         if self.is_latency() {
-            return if quick { 512 } else { 4_096 };
+            let most = if quick { 512 } else { 4_096 };
+            return copies(self.size_bytes, most);
         }
         // Each block makes two laps of the ring, whatever its capacity.
         let laps = 2 * BLOCKS * self.capacity as u64;
@@ -197,6 +271,11 @@ impl Spec {
                 laps / (self.size_bytes / frame_bytes) as u64
             }
             Work::FreshCopy => copies(self.size_bytes, 4_096),
+            Work::ChosenStream { frame_bytes, .. } => {
+                // several laps of the ring, so that the sender keeps to the receiver's pace
+                let frames = self.size_bytes.div_ceil(frame_bytes) as u64;
+                copies(self.size_bytes, 262_144).max(4 * self.capacity as u64 / frames)
+            }
             Work::HotCopy => copies(self.size_bytes, 65_536),
             Work::Operation(operation) => operation.times(),
             // reading a million bytes of small values takes milliseconds

@@ -64,5 +64,6 @@ pub(crate) fn run<const FAULTY: bool, const W: usize>(
         ticks,
         hash,
         expected,
+        ..Outcome::default()
     }
 }

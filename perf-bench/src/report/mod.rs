@@ -32,6 +32,7 @@ pub(crate) struct Row {
     pub(crate) p90_ns: Option<f64>,
     pub(crate) p99_ns: Option<f64>,
     pub(crate) p999_ns: Option<f64>,
+    pub(crate) p9999_ns: Option<f64>,
     pub(crate) max_ns: Option<f64>,
     /// For a latency scenario: the number of consecutive round trips that fit into a second.
     pub(crate) msgs_per_s: f64,
@@ -47,6 +48,11 @@ pub(crate) struct Row {
     pub(crate) placement: Option<&'static str>,
     pub(crate) cpu_user_s: f64,
     pub(crate) cpu_sys_s: f64,
+    /// Page faults and context switches of both processes, in all counted rounds.
+    pub(crate) minor_faults: i64,
+    pub(crate) major_faults: i64,
+    pub(crate) voluntary_switches: i64,
+    pub(crate) involuntary_switches: i64,
     pub(crate) verified: bool,
     /// Why the row is not verified; printed on standard error.
     #[serde(skip)]
@@ -99,7 +105,7 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             scenario: cell.spec.scenario(),
             layer: cell.spec.layer(),
             backend: cell.spec.backend.name(),
-            wait: "busy_spin",
+            wait: cell.spec.strategy.name(),
             size_bytes: cell.spec.size_bytes,
             capacity: cell.spec.capacity,
             consumers: 1,
@@ -109,6 +115,7 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             p90_ns: quantile(0.9),
             p99_ns: quantile(0.99),
             p999_ns: quantile(0.999),
+            p9999_ns: quantile(0.9999),
             max_ns: is_latency.then(|| own.trips.max() as f64),
             msgs_per_s: rate,
             bytes_per_s: rate * cell.spec.size_bytes as f64,
@@ -117,8 +124,12 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             floor_stream_msgs_per_s: (!is_latency).then(|| bounce(cell.floor)),
             ratio_to_floor: ratio.median,
             placement: None,
-            cpu_user_s: own.cpu.0,
-            cpu_sys_s: own.cpu.1,
+            cpu_user_s: own.usage.user_s,
+            cpu_sys_s: own.usage.system_s,
+            minor_faults: own.usage.minor_faults,
+            major_faults: own.usage.major_faults,
+            voluntary_switches: own.usage.voluntary_switches,
+            involuntary_switches: own.usage.involuntary_switches,
             verified: own.is_verified(),
             reason: own.reason.clone(),
             ratio,
@@ -189,7 +200,8 @@ mod tests {
         let mut series = Series::new().expect("a series");
         series.figures = figures.to_vec();
         series.messages = 300;
-        series.cpu = (1.5, 0.25);
+        series.usage.user_s = 1.5;
+        series.usage.system_s = 0.25;
         series
     }
 

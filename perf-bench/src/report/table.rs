@@ -16,6 +16,8 @@ pub(crate) fn render(rows: &[Row]) -> String {
     if !latencies.is_empty() {
         let heads = [
             "round trip, ns",
+            "layer",
+            "wait",
             "on",
             "bytes",
             "capacity",
@@ -23,10 +25,13 @@ pub(crate) fn render(rows: &[Row]) -> String {
             "p90",
             "p99",
             "p99.9",
+            "p99.99",
             "max",
             "x two-line",
             "min - max",
             "cpu s",
+            "faults",
+            "switches",
             "verified",
         ];
         text += &table(&heads, latencies, latency);
@@ -34,6 +39,8 @@ pub(crate) fn render(rows: &[Row]) -> String {
     if !rates.is_empty() {
         let heads = [
             "stream, one way",
+            "layer",
+            "wait",
             "on",
             "bytes",
             "capacity",
@@ -42,6 +49,8 @@ pub(crate) fn render(rows: &[Row]) -> String {
             "x bare",
             "min - max",
             "cpu s",
+            "faults",
+            "switches",
             "verified",
         ];
         text.push('\n');
@@ -50,11 +59,15 @@ pub(crate) fn render(rows: &[Row]) -> String {
     if !operations.is_empty() {
         let heads = [
             "operation",
+            "layer",
+            "wait",
             "on",
             "bytes",
             "capacity",
             "ns each",
             "cpu s",
+            "faults",
+            "switches",
             "verified",
         ];
         text.push('\n');
@@ -69,15 +82,22 @@ fn table(heads: &[&str], rows: Vec<&Row>, cells: fn(&Row) -> Vec<String>) -> Str
     for row in rows {
         let mut all = vec![
             row.scenario.to_owned(),
+            row.layer.to_owned(),
+            row.wait.to_owned(),
             row.backend.to_owned(),
             row.size_bytes.to_string(),
             row.capacity.to_string(),
         ];
         all.extend(cells(row));
         all.push(format!("{:.3}+{:.3}", row.cpu_user_s, row.cpu_sys_s));
+        all.push(format!("{}+{}", row.minor_faults, row.major_faults));
+        all.push(format!(
+            "{}+{}",
+            row.voluntary_switches, row.involuntary_switches
+        ));
         all.push(if row.verified { "yes" } else { "NO" }.to_owned());
         table.add_row(all.into_iter().enumerate().map(|(column, text)| {
-            let side = if column < 2 {
+            let side = if column < 4 {
                 CellAlignment::Left
             } else {
                 CellAlignment::Right
@@ -89,7 +109,14 @@ fn table(heads: &[&str], rows: Vec<&Row>, cells: fn(&Row) -> Vec<String>) -> Str
 }
 
 fn latency(row: &Row) -> Vec<String> {
-    let quantiles = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns];
+    let quantiles = [
+        row.p50_ns,
+        row.p90_ns,
+        row.p99_ns,
+        row.p999_ns,
+        row.p9999_ns,
+        row.max_ns,
+    ];
     let shown = quantiles.map(|value| value.map_or(String::new(), |ns| format!("{ns:.0}")));
     let mut cells = Vec::from(shown);
     cells.extend(ratio(row));

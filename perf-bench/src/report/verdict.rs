@@ -4,15 +4,19 @@ use super::Row;
 
 /// What each column of the tables means.
 pub(crate) const COLUMNS: &str = "\
+layer       what was measured: floor is no ring, raw events of fixed size; see --help for the others
+wait        how both ends wait for each other
 on          where the ring is: shm is shared memory, mmap a mapped file, none no ring: a floor, without the library
 bytes       size of an event
 capacity    slots of the ring
-p50 ... max the time that 50, 90, 99, 99.9 and 100 % of the round trips did not exceed
+p50 ... max the time that 50, 90, 99, 99.9, 99.99 and 100 % of the round trips did not exceed
 M/s, GB/s   millions of events per second, and their bytes
 x two-line  p50 divided by the bounce of two cache lines in the same round: lower is better, and 1 is the floor
 x bare      the rate divided by that of the bare stream in the same round: higher is better, and 1 is the floor
 min - max   the range of this ratio over the rounds; the ratio itself is their median
 cpu s       processor time of both processes: user + system
+faults      page faults of both processes: without input or output + with
+switches    context switches of both processes: because they waited + because their core was taken away
 verified    whether both processes received exactly the messages that were sent, in every round";
 
 /// The size that the verdict is about, if it was measured: an event with its stamp fills a line.
@@ -53,7 +57,8 @@ fn typical<'a>(rows: &'a [Row], scenario: &str) -> Option<&'a Row> {
         .or_else(|| of_scenario().next())
 }
 
-fn trust(rows: &[Row], has_cores: bool) -> String {
+/// Whether to believe the figures, in one sentence.
+pub(crate) fn trust(rows: &[Row], has_cores: bool) -> String {
     let wrong = rows.iter().filter(|row| !row.verified).count();
     let all = rows.len();
     if wrong > 0 {

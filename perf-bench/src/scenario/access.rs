@@ -14,10 +14,10 @@ use crate::payload::key;
 use crate::spec::{Spec, Work};
 
 /// A message that consists mainly of one byte vector.
-#[derive(Archive, Serialize, Deserialize)]
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, serde::Deserialize)]
 #[rkyv(crate = rkyv)]
 pub(crate) struct Flat {
-    bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     pub(crate) id: u64,
 }
 

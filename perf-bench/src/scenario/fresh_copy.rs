@@ -51,9 +51,9 @@ impl Endpoint for FreshCopy {
             let outcome = in_blocks(clock, count, |part| {
                 for index in part {
                     if is_faulty {
-                        round.write_sample::<true>(&mut self.message, index);
+                        round.write_sample::<true>(&mut self.message, index, 0);
                     } else {
-                        round.write_sample::<false>(&mut self.message, index);
+                        round.write_sample::<false>(&mut self.message, index, 0);
                     }
                     blocks.send(first + index, &self.message);
                 }

@@ -4,6 +4,7 @@
 //! finishes opening: a ring from the peer to the driver exists only by then.
 
 pub(crate) mod access;
+pub(crate) mod events;
 pub(crate) mod fresh_copy;
 pub(crate) mod message_ping_pong;
 pub(crate) mod message_stream;
@@ -16,13 +17,14 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use myelon::codec::{AnyTable, Bincode, FlatBuffer, Postcard, Rkyv};
-use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
+use myelon::transport::AlignedFixedFrame;
 use myelon::{MappedFile, SharedMemory};
 
-use self::access::Access;
+use self::access::{Access, Flat};
+use self::events::Events;
 use self::fresh_copy::FreshCopy;
 use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed, Value};
-use self::message_stream::{Archives, Long, Short, Traffic, Values};
+use self::message_stream::{Archives, Encoded, Long, Over, Short, Traffic, Values};
 
 use crate::arena::{Arena, Role};
 use crate::backend::{Backend, Open};
@@ -31,7 +33,7 @@ use crate::fault::Round;
 use crate::floor;
 use crate::floor::operation::{self, Operation};
 use crate::payload::{OfWords, PackedWords, Words, for_size};
-use crate::spec::{Format, Spec, Work};
+use crate::spec::{Format, Layer, Spec, Work};
 use crate::watch::stop;
 
 /// Events published together in the batch scenarios.
@@ -55,6 +57,8 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     /// The value that `hash` must have.
     pub(crate) expected: u64,
+    /// At a fixed rate, the latencies that this end measured, in ns.
+    pub(crate) took_ns: Vec<u64>,
 }
 
 impl Outcome {
@@ -109,7 +113,7 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
         Work::Access { .. } => Ok(Box::new(Access::open(spec)?)),
         _ => match spec.backend {
             Backend::Shm => open_ring::<SharedMemory>(spec, role),
-            Backend::Mmap => open_ring::<MappedFile>(spec, role),
+            Backend::Mmap | Backend::Disk => open_ring::<MappedFile>(spec, role),
             Backend::None => Err("a ring needs a backend".into()),
         },
     }
@@ -121,9 +125,25 @@ fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Fail
         Work::TypedPingPong => open_messages::<Typed, B>(spec, role),
         Work::CodecByHand => open_messages::<ByHand, B>(spec, role),
         Work::FramedStream { frame_bytes } => open_frames::<Short, B>(spec, frame_bytes, role),
-        Work::FramedCopy { frame_bytes } => open_frames::<Long, B>(spec, frame_bytes, role),
+        Work::FramedCopy { frame_bytes } => open_large_frames::<Long, B>(spec, frame_bytes, role),
         Work::TypedStream { frame_bytes } => open_frames::<Values, B>(spec, frame_bytes, role),
-        Work::InPlace { frame_bytes } => open_frames::<Archives, B>(spec, frame_bytes, role),
+        Work::InPlace { frame_bytes } => open_large_frames::<Archives, B>(spec, frame_bytes, role),
+        Work::ChosenPingPong { layer, frame_bytes }
+        | Work::ChosenStream {
+            layer, frame_bytes, ..
+        } => match layer {
+            Layer::Raw => {
+                for_size!(spec.size_bytes, W => open_messages::<Events<W>, B>(spec, role))
+            }
+            Layer::Framed => open_large_frames::<Long, B>(spec, frame_bytes, role),
+            Layer::Bincode => open_frames::<Encoded<Bincode<Flat>>, B>(spec, frame_bytes, role),
+            Layer::Postcard => open_frames::<Encoded<Postcard<Flat>>, B>(spec, frame_bytes, role),
+            Layer::Rkyv => open_frames::<Encoded<Rkyv<Flat>>, B>(spec, frame_bytes, role),
+            Layer::FlatBuffers => {
+                open_frames::<Encoded<FlatBuffer<AnyTable<'_>>>, B>(spec, frame_bytes, role)
+            }
+            Layer::InPlace => open_large_frames::<Archives, B>(spec, frame_bytes, role),
+        },
         _ => for_size!(spec.size_bytes, W => open_events::<W, B>(spec, role)),
     }
 }
@@ -132,34 +152,47 @@ fn open_messages<M: Messages<B>, B: Open>(
     spec: &Spec,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
-    Ok(match role {
-        Role::Driver => Box::new(message_ping_pong::Asking::<M, B>::open(spec)?),
-        Role::Peer => Box::new(message_ping_pong::Answering::<M, B>::open(spec)?),
+    Ok(match (spec.is_round_trip(), role) {
+        (true, Role::Driver) => Box::new(message_ping_pong::Asking::<M, B>::open(spec)?),
+        (true, Role::Peer) => Box::new(message_ping_pong::Answering::<M, B>::open(spec)?),
+        (false, Role::Driver) => Box::new(message_stream::Sending::<M, B>::open(spec)?),
+        (false, Role::Peer) => Box::new(message_stream::Receiving::<M, B>::open(spec)?),
     })
 }
 
+/// Opens a ring of frames of one of the sizes of [`FRAMES`].
 fn open_frames<T: Traffic, B: Open>(
     spec: &Spec,
     frame_bytes: usize,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
     match frame_bytes {
-        64 => open_traffic::<T, AlignedFixedFrame<64>, B>(spec, role),
-        256 => open_traffic::<T, AlignedFixedFrame<256>, B>(spec, role),
-        65_536 => open_traffic::<T, AlignedFixedFrame<65_536>, B>(spec, role),
+        64 => open_messages::<Over<T, AlignedFixedFrame<64>>, B>(spec, role),
+        256 => open_messages::<Over<T, AlignedFixedFrame<256>>, B>(spec, role),
+        4_096 => open_messages::<Over<T, AlignedFixedFrame<4_096>>, B>(spec, role),
+        65_536 => open_messages::<Over<T, AlignedFixedFrame<65_536>>, B>(spec, role),
         _ => Err("no frame is made for that size".into()),
     }
 }
 
-fn open_traffic<T: Traffic, F: FramedTransportFrame, B: Open>(
+/// The same, also of one of the sizes of [`LARGE_FRAMES`].
+fn open_large_frames<T: Traffic, B: Open>(
     spec: &Spec,
+    frame_bytes: usize,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
-    Ok(match role {
-        Role::Driver => Box::new(message_stream::Sending::<T, F, B>::open(spec)?),
-        Role::Peer => Box::new(message_stream::Receiving::<T, F, B>::open(spec)?),
-    })
+    match frame_bytes {
+        0x10_0000 => open_messages::<Over<T, AlignedFixedFrame<0x10_0000>>, B>(spec, role),
+        0x400_0000 => open_messages::<Over<T, AlignedFixedFrame<0x400_0000>>, B>(spec, role),
+        _ => open_frames::<T, B>(spec, frame_bytes, role),
+    }
 }
+
+/// The payload sizes of frames for messages of every kind, in bytes.
+pub(crate) const FRAMES: [usize; 4] = [64, 256, 4_096, 65_536];
+
+/// Those for messages that are not to be split however long they are.
+pub(crate) const LARGE_FRAMES: [usize; 2] = [0x10_0000, 0x400_0000];
 
 fn open_events<const W: usize, B: Open>(
     spec: &Spec,

@@ -53,6 +53,7 @@ impl<const W: usize, B: Open> Asking<W, B> {
             ticks: trips,
             hash,
             expected: expected::<W>(round.number, round.count, REPLY),
+            ..Outcome::default()
         }
     }
 }

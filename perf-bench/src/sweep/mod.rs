@@ -23,9 +23,9 @@ use crate::payload::SIZES;
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::report;
 use crate::scenario::Failure;
-use crate::scenario::wait::broadcast::Broadcast;
-use crate::scenario::wait::party::Strategy;
+use crate::scenario::wait::broadcast::{ADDITIONS, Broadcast};
 use crate::scenario::wait::{self, Setting, WaitScenario};
+use crate::strategy::Strategy;
 
 /// How much a sweep measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -260,6 +260,7 @@ impl Sweep<'_> {
                         consumers: CONSUMERS.to_vec(),
                         strategy: Strategy::Block,
                         capacity: 1024,
+                        additions: &ADDITIONS,
                     }
                     .run(setting)?,
                 };

@@ -52,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) p90_ns: Option<f64>,
     pub(crate) p99_ns: Option<f64>,
     pub(crate) p999_ns: Option<f64>,
+    #[serde(default)]
+    pub(crate) p9999_ns: Option<f64>,
     pub(crate) max_ns: Option<f64>,
     pub(crate) verified: bool,
     /// The ratio of each round.
@@ -143,6 +145,7 @@ impl Record {
             p90_ns: row.p90_ns,
             p99_ns: row.p99_ns,
             p999_ns: row.p999_ns,
+            p9999_ns: row.p9999_ns,
             max_ns: row.max_ns,
             verified: row.verified,
             ratios: row.ratios.clone(),
@@ -184,6 +187,7 @@ impl Record {
             p90_ns: None,
             p99_ns: None,
             p999_ns: None,
+            p9999_ns: None,
             max_ns: None,
             verified: row.verified,
             ratios: row.ratios.clone(),
@@ -359,6 +363,7 @@ pub(crate) mod tests {
             p90_ns: None,
             p99_ns: None,
             p999_ns: None,
+            p9999_ns: None,
             max_ns: None,
             verified: true,
             ratios: ratios.to_vec(),

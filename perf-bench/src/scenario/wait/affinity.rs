@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use myelon::{Deadline, SharedConsumer, SharedProducer};
 
-use super::party::{self, Order, Party, Strategy};
+use super::party::{self, Order, Party};
 use super::{CAPACITY, Event, LIVENESS_INTERVAL, Name, Pairs, Setting};
 use crate::affinity::{self, Cores};
 use crate::clock::monotonic_ns;
@@ -13,6 +13,7 @@ use crate::fault::{Fault, Round};
 use crate::payload::{OfWords, key_of};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
+use crate::strategy::Strategy;
 use crate::watch;
 
 const ROUNDS_MAX: usize = 10;

@@ -4,24 +4,30 @@
 //! In each round every ring is measured once for a third of a second (a tenth with `--quick`), and its rate is divided by that of the ring with
 //! one consumer. Each consumer is a process. A slow consumer sleeps after each [`SLOW_BURST`] events; as every event is
 //! for everyone, the producer waits for it. The dead consumer is killed in the middle of each round; the producer stops
-//! at most until its next liveness check. An observer holds nobody up, and is told how many events it missed.
+//! at most until its next liveness check. In `churn` a process attaches and detaches all the time. An observer holds nobody up, and is told how many events it missed.
 
 use std::time::Duration;
 
 use myelon::SharedProducer;
 
 use super::fan_out::{Pace, publish};
-use super::party::{self, Order, Party, Ring, Strategy};
+use super::latency::quantile;
+use super::party::{self, Order, Party, Ring};
 use super::{END, Event, Name, Pairs, SETTLE, Setting};
 use crate::clock::monotonic_ns;
 use crate::fault::{Fault, Round};
 use crate::payload::{OfWords, expected, fill, key};
 use crate::report::comparison::Row;
 use crate::scenario::Failure;
+use crate::strategy::Strategy;
 use crate::watch;
 
 /// Events after which a slow consumer sleeps.
 pub(super) const SLOW_BURST: u64 = 256;
+/// Events that a consumer of `churn` receives before it detaches.
+const CHURN_EVENTS: u64 = 16;
+/// How long it attaches and detaches while the ring is silent.
+const SILENT: Duration = Duration::from_millis(20);
 /// The time for which it sleeps.
 pub(super) const SLOW_PAUSE: Duration = Duration::from_micros(200);
 const ROUNDS_MAX: usize = 10;
@@ -33,16 +39,24 @@ pub(crate) struct Broadcast {
     pub(crate) consumers: Vec<usize>,
     pub(crate) strategy: Strategy,
     pub(crate) capacity: usize,
+    /// The additions, each to a ring with one consumer.
+    pub(crate) additions: &'static [Beside],
 }
+
+/// The additions that `broadcast` measures.
+pub(crate) const ADDITIONS: [Beside; 3] =
+    [Beside::Observer, Beside::SlowConsumer, Beside::DeadConsumer];
 
 /// What else a ring has besides consumers that receive as fast as they can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beside {
+pub(crate) enum Beside {
     Nobody,
     Observer,
     SlowConsumer,
     /// A consumer that is killed in each round.
     DeadConsumer,
+    /// A process that attaches, receives a few events and detaches, again and again.
+    Churn,
 }
 
 impl Beside {
@@ -53,6 +67,7 @@ impl Beside {
             Self::Observer => "broadcast_observer",
             Self::SlowConsumer => "broadcast_slow",
             Self::DeadConsumer => "broadcast_dead",
+            Self::Churn => "churn",
         }
     }
 }
@@ -66,6 +81,9 @@ struct Group {
     /// The observer or the slow consumer.
     other: Option<Party>,
     pairs: Pairs,
+    /// The µs that attaching and detaching took while events were published, beside those on the silent ring.
+    attaching: Pairs,
+    detaching: Pairs,
     messages: u64,
     _name: Name,
 }
@@ -83,9 +101,7 @@ impl Broadcast {
         let mut all = vec![(1, Beside::Nobody)];
         let numbers = self.consumers.iter().filter(|&&consumers| consumers != 1);
         all.extend(numbers.map(|&consumers| (consumers, Beside::Nobody)));
-        for beside in [Beside::Observer, Beside::SlowConsumer, Beside::DeadConsumer] {
-            all.push((1, beside));
-        }
+        all.extend(self.additions.iter().map(|&beside| (1, beside)));
         let groups: Result<Vec<_>, _> = all
             .into_iter()
             .map(|(consumers, beside)| Group::open(self, setting, consumers, beside))
@@ -111,19 +127,12 @@ impl Broadcast {
             let wrong = (!is_right).then_some("a consumer received other events than were sent");
             running.end(&mut reason, round, wrong);
         }
-        let rows = groups.into_iter().map(|group| {
-            let name = group.beside.scenario();
-            let row = Row::new(name, self.strategy.name(), "M/s", self.capacity);
-            let row = Row {
-                messages: group.messages,
-                consumers: group.consumers.len() + usize::from(group.beside != Beside::Nobody),
-                ..group
-                    .pairs
-                    .fill(row.judged(reason.clone()), "one_consumer", None)
-            };
-            group.close().map(|()| row)
-        });
-        rows.collect()
+        let mut rows = Vec::new();
+        for group in groups {
+            rows.extend(group.rows(self, &reason));
+            group.close()?;
+        }
+        Ok(rows)
     }
 }
 
@@ -145,6 +154,7 @@ impl Group {
         let other = match beside {
             Beside::Nobody | Beside::DeadConsumer => None,
             Beside::SlowConsumer => Some(attach()?),
+            Beside::Churn => Some(party::start(setting.arena, None)?),
             Beside::Observer => {
                 let mut observer = party::start(setting.arena, None)?;
                 observer.ask(&Order::Observe(ring.clone()))?;
@@ -158,6 +168,8 @@ impl Group {
             other,
             ring,
             pairs: Pairs::default(),
+            attaching: Pairs::default(),
+            detaching: Pairs::default(),
             messages: 0,
             _name: name,
         })
@@ -171,13 +183,24 @@ impl Group {
         fault: Option<Fault>,
     ) -> Result<Run, Failure> {
         watch::check();
+        let time = setting.step_time();
         for party in &mut self.consumers {
             party.order(&Order::TakeAll)?;
         }
+        let mut silent = None;
         if let Some(other) = &mut self.other {
-            other.order(match self.beside {
-                Beside::Observer => &Order::Watch,
-                _ => &Order::TakeSlowly,
+            let churn = |time: Duration, events| Order::Churn {
+                ring: self.ring.clone(),
+                ms: time.as_millis() as u64,
+                events,
+            };
+            if self.beside == Beside::Churn {
+                silent = Some(other.ask(&churn(SILENT, 0))?);
+            }
+            other.order(&match self.beside {
+                Beside::Observer => Order::Watch,
+                Beside::Churn => churn(time, CHURN_EVENTS),
+                _ => Order::TakeSlowly,
             })?;
         }
         let mut victim = match self.beside {
@@ -195,7 +218,6 @@ impl Group {
             fault,
         };
         let (tx, deadline) = (&mut self.tx, setting.deadline());
-        let time = setting.step_time();
         let start = monotonic_ns();
         let count = std::thread::scope(|scope| {
             if let Some(victim) = &mut victim {
@@ -226,14 +248,42 @@ impl Group {
             is_right &= match self.beside {
                 // all intact, and what was not seen was reported as missed
                 Beside::Observer => answer.end == "whole" && answer.count + answer.missed == count,
+                Beside::Churn => answer.end == "whole",
                 _ => (answer.count, answer.hash) == (count, hash),
             };
+            // round 0 is the warm-up
+            if let (true, Some(silent)) = (number > 0, silent) {
+                let us = |took: &[u64]| quantile(took, 50) / 1e3;
+                let attached = (us(&answer.took_ns), us(&silent.took_ns));
+                self.attaching.push(attached.0, attached.1);
+                let detached = (us(&answer.left_ns), us(&silent.left_ns));
+                self.detaching.push(detached.0, detached.1);
+            }
         }
         Ok(Run {
             per_s: count as f64 * 1e9 / (end - start).max(1) as f64,
             count,
             is_right,
         })
+    }
+
+    fn rows(&self, broadcast: &Broadcast, reason: &Option<String>) -> Vec<Row> {
+        let row = |name, unit, pairs: &Pairs, floor| {
+            let row = Row::new(name, broadcast.strategy.name(), unit, broadcast.capacity);
+            Row {
+                messages: self.messages,
+                consumers: self.consumers.len() + usize::from(self.beside != Beside::Nobody),
+                ..pairs.fill(row.judged(reason.clone()), floor, None)
+            }
+        };
+        let name = self.beside.scenario();
+        let mut rows = vec![row(name, "M/s", &self.pairs, "one_consumer")];
+        if self.beside == Beside::Churn {
+            let silent = "silent_ring";
+            rows.push(row("churn_attach", "us", &self.attaching, silent));
+            rows.push(row("churn_detach", "us", &self.detaching, silent));
+        }
+        rows
     }
 
     /// Ends all processes.

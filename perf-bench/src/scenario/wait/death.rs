@@ -12,12 +12,13 @@
 
 use std::time::Duration;
 
-use super::party::{self, Answer, Order, Party, Strategy};
+use super::party::{self, Answer, Order, Party};
 use super::{CAPACITY, FULL_CAPACITY, LIVENESS_INTERVAL, Name, Pairs, SETTLE, Setting};
 use super::{consumer, producer};
 use crate::clock::monotonic_ns;
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
+use crate::strategy::Strategy;
 use crate::watch;
 
 const ROUNDS_MAX: usize = 15;

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use myelon::{Deadline, SharedProducer};
 
-use super::party::{Order, Party, Strategy};
+use super::party::{Order, Party};
 use super::{CAPACITY, END, Event, Name, Pairs, SETTLE, Setting, consumer};
 use crate::clock::{monotonic_ns, process_cpu_ns};
 use crate::fault::{Fault, Round};
 use crate::payload::{OfWords, expected, fill, key};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
+use crate::strategy::Strategy;
 use crate::watch;
 
 const CONSUMERS: usize = 3;

@@ -2,10 +2,11 @@
 //! descriptor, and a producer on a full ring. They are compared with a process that sleeps without a ring and
 //! wakes as often as they do.
 
-use super::party::{self, Order, Strategy};
+use super::party::{self, Order};
 use super::{CAPACITY, FULL_CAPACITY, Name, Pairs, SETTLE, Setting, consumer, producer};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
+use crate::strategy::Strategy;
 use crate::watch;
 
 /// The idle time is spread over at most this many rounds.

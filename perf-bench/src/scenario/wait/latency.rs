@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use myelon::SharedProducer;
 
-use super::party::{Order, Strategy};
+use super::party::Order;
 use super::{CAPACITY, Event, Name, Pairs, SETTLE, Setting, consumer};
 use crate::affinity;
 use crate::clock::monotonic_ns;
@@ -17,6 +17,7 @@ use crate::floor::wake;
 use crate::payload::{OfWords, fill};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
+use crate::strategy::Strategy;
 use crate::watch;
 
 /// Events of a round.
@@ -129,7 +130,7 @@ fn spaced(count: usize, mut send: impl FnMut(usize)) {
 }
 
 /// A quantile of `values`, which must not be empty.
-fn quantile(values: &[u64], percent: usize) -> f64 {
+pub(super) fn quantile(values: &[u64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)] as f64

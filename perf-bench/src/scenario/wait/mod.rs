@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use myelon::{Deadline, portable_shm_segment_name};
 
-use self::party::{Order, Party, Ring, Strategy};
+use self::party::{Order, Party, Ring};
 use super::Failure;
 use crate::affinity::Cores;
 use crate::arena::Arena;
@@ -25,6 +25,7 @@ use crate::fault::{Fault, Planted, Round, complain};
 use crate::measure::Spread;
 use crate::payload::Words;
 use crate::report::comparison::{Row, Target};
+use crate::strategy::Strategy;
 use crate::watch::{Timed, patience};
 
 /// The event of all rings: 56 bytes.

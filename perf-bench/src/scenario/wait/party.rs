@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use myelon::{
-    AutoWaitStrategy, Deadline, HeapRing, RecvError, RequiredConsumerAlert,
-    RequiredConsumerLivenessConfig, RingMember, RingSet, SharedConsumer, SharedDisruptorBuilder,
-    SharedObserver, SharedProducer,
+    Deadline, HeapRing, RecvError, RequiredConsumerAlert, RequiredConsumerLivenessConfig,
+    RingMember, RingSet, SharedConsumer, SharedDisruptorBuilder, SharedObserver, SharedProducer,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -23,36 +21,7 @@ use crate::clock::{monotonic_ns, process_cpu_ns};
 use crate::floor::wake;
 use crate::payload::{OfWords, fold, key_of};
 use crate::scenario::Failure;
-
-/// How all ends of a ring wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-pub(crate) enum Strategy {
-    /// Sleep in the kernel until woken.
-    #[value(name = "block")]
-    Block,
-    /// Poll, and yield the core in between.
-    #[value(name = "spin_then_yield")]
-    SpinThenYield,
-}
-
-impl Strategy {
-    /// The strategy for the builder.
-    pub(crate) fn wait(self) -> AutoWaitStrategy {
-        match self {
-            Self::Block => AutoWaitStrategy::Block,
-            // with four processes on two cores, 100 spins would reduce this reference to a third of its rate
-            Self::SpinThenYield => AutoWaitStrategy::SpinThenYield { spins: 10 },
-        }
-    }
-
-    /// Its name in reports.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Block => "block",
-            Self::SpinThenYield => "spin_then_yield",
-        }
-    }
-}
+use crate::strategy::Strategy;
 
 /// A ring, as both sides open it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,6 +84,8 @@ pub(crate) enum Order {
     TakeSlowly,
     /// The same with an observer.
     Watch,
+    /// Attach to this ring, receive so many events and detach, for so long and at least once.
+    Churn { ring: Ring, ms: u64, events: u64 },
     /// Publish each received event again, until the ring's end.
     Echo,
     /// Wait for an event that does not come.
@@ -140,6 +111,8 @@ pub(crate) enum Order {
 pub(crate) struct Answer {
     /// How long each event took from just before its publication, in ns.
     pub(crate) took_ns: Vec<u64>,
+    /// How long each detaching took, in ns.
+    pub(crate) left_ns: Vec<u64>,
     /// The key of each of these events; 0 for a torn one.
     pub(crate) keys: Vec<u64>,
     /// The number of events received.
@@ -219,6 +192,7 @@ impl Ends {
                 let observer = self.observer.as_mut().ok_or("no observer")?;
                 (answer.count, answer.missed, answer.end) = watch(observer)?;
             }
+            Order::Churn { ring, ms, events } => answer = churn(&ring, ms, events)?,
             Order::Echo => answer.count = self.echo()?,
             Order::IdleConsumer { ms } => {
                 answer.end = await_event(self.rx()?, within(ms));
@@ -345,6 +319,39 @@ fn watch(observer: &mut SharedObserver<Event>) -> Result<(u64, u64, String), Fai
     let end = if is_whole { "whole" } else { "torn" };
     Ok((seen, missed, String::from(end)))
 }
+
+/// Attaches and detaches for `ms`; `took_ns` has how long each attaching took.
+fn churn(ring: &Ring, ms: u64, events: u64) -> Result<Answer, Failure> {
+    let mut answer = Answer::default();
+    let mut is_whole = true;
+    let end = monotonic_ns() + ms * 1_000_000;
+    while answer.took_ns.is_empty() || monotonic_ns() < end {
+        let before = monotonic_ns();
+        let mut rx = ring.consumer()?;
+        answer.took_ns.push(monotonic_ns() - before);
+        let mut next = None;
+        for _ in 0..events {
+            match rx.recv(within(CHURN_PATIENCE_MS)) {
+                Ok(event) => {
+                    // the end mark is no part of the count
+                    let key = key_of(event.words()).map(|key| key & !END);
+                    is_whole &= key.is_some() && (next.is_none() || next == key);
+                    next = key.map(|key| key + 1);
+                }
+                Err(RecvError::Timeout) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let before = monotonic_ns();
+        rx.detach()?;
+        answer.left_ns.push(monotonic_ns() - before);
+    }
+    answer.end = String::from(if is_whole { "whole" } else { "torn" });
+    Ok(answer)
+}
+
+/// The time after which a consumer of [`churn`] detaches without an event.
+const CHURN_PATIENCE_MS: u64 = 20;
 
 fn await_event(rx: &mut SharedConsumer<Event>, deadline: Deadline) -> String {
     match rx.recv(deadline) {
