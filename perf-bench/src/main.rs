@@ -2,7 +2,7 @@
 //!
 //! `perf-bench` alone measures all of layer 0, `limits` only the floor, and `raw` layer 0 with options. `layers`
 //! measures the cost that frames and codecs add, `wait` the cost of waiting, and `broadcast` that of further consumers.
-//! `sweep` measures everything into a file, `check` compares two such files, and `repeat` shows how far ratios spread
+//! `sweep` measures everything into a file, `check` compares two such files, `report` shows one, and `repeat` shows how far ratios spread
 //! from run to run. `pingpong` and `stream` measure any layer, backend, wait strategy and size, also at a fixed rate;
 //! `churn` attaches and detaches under load, and `nofrag` sends messages whole that would be split. Two processes run on a core of their own each. Every event is written and read in full and
 //! verified; long messages are verified by sample. See `--help`.
@@ -157,6 +157,11 @@ fn command(options: Options) -> Result<bool, Failure> {
             return repeat::run(repeat.times, &mut plan, &options.common);
         }
         Some(Command::Check { old, new }) => return check(&old, &new),
+        Some(Command::Report {
+            rows,
+            html,
+            markdown,
+        }) => return write_report(&rows, html.as_deref(), markdown.as_deref()),
         Some(Command::Raw(raw)) => (raw, false),
         Some(Command::Limits) => (Raw::default(), true),
         None => (Raw::default(), false),
@@ -233,6 +238,31 @@ fn check(old: &Path, new: &Path) -> Result<bool, Failure> {
     let check = sweep::check::Check::new(&old, &new)?;
     print!("{}", check.render());
     Ok(check.is_good())
+}
+
+/// Writes the rows of a sweep for people.
+fn write_report(
+    rows: &Path,
+    html: Option<&Path>,
+    markdown: Option<&Path>,
+) -> Result<bool, Failure> {
+    let records = sweep::record::read(rows)?;
+    if records.is_empty() {
+        return Err(format!(
+            "{}: no rows; write some with `perf-bench sweep`",
+            rows.display()
+        )
+        .into());
+    }
+    if let Some(path) = html {
+        report::json::replace(path, &report::page::render(&records))?;
+    }
+    match markdown {
+        Some(path) => report::json::replace(path, &report::markdown::render(&records))?,
+        None if html.is_none() => print!("{}", report::markdown::render(&records)),
+        None => {}
+    }
+    Ok(true)
 }
 
 /// What all measurements of a process share: where it runs, and its clock.

@@ -100,6 +100,19 @@ pub(crate) enum Command {
         /// The later file.
         new: PathBuf,
     },
+    /// The rows of `sweep` as Markdown, and as one HTML page with plots that loads nothing.
+    Report {
+        /// The file of `sweep`.
+        rows: PathBuf,
+
+        /// Write the page to this file.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+
+        /// Write the Markdown to this file [default: print it, unless there is a page].
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
+    },
     /// One of several processes of the waiting scenarios.
     #[command(hide = true)]
     Party {

@@ -2,6 +2,8 @@
 
 pub(crate) mod comparison;
 pub(crate) mod json;
+pub(crate) mod markdown;
+pub(crate) mod page;
 pub(crate) mod table;
 pub(crate) mod verdict;
 
