@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use run::{Ended, program, turn};
 
-const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages p50_ns p90_ns p99_ns p999_ns \
+const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages p50_ns p90_ns p99_ns p999_ns p9999_ns \
                     max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
-                    ratio_to_floor placement cpu_user_s cpu_sys_s verified";
+                    ratio_to_floor placement cpu_user_s cpu_sys_s minor_faults major_faults voluntary_switches \
+                    involuntary_switches verified";
 
 /// The keys of the commands that compare figures: `layers` and `wait`.
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
@@ -400,6 +401,80 @@ fn wait_measures_only_what_was_asked_for() {
     assert!(rows.iter().all(|row| is(row, "floor", "end_of_pipe")));
 }
 
+const LAYERS: [&str; 7] = [
+    "raw",
+    "framed",
+    "bincode",
+    "postcard",
+    "rkyv",
+    "flatbuffers",
+    "in_place",
+];
+
+#[test]
+fn pingpong_and_stream_measure_every_layer_backend_and_wait_strategy() {
+    let layers = LAYERS.join(",");
+    let chosen = [
+        "--layer",
+        &layers,
+        "--backend",
+        "shm,mmap",
+        "--wait-strategy",
+        "busy_spin,block",
+        "--size",
+        "64,65536",
+        "--rounds",
+        "1",
+    ];
+    for command in ["pingpong", "signal"] {
+        let rows = rows(&[&[command][..], &chosen].concat());
+        let is_chosen = |row: &&Value| !is(row, "layer", "floor");
+        // the raw layer has no events of 64 KiB
+        assert_eq!(rows.iter().filter(is_chosen).count(), (7 + 6) * 2 * 2);
+        for layer in LAYERS {
+            let own = rows.iter().filter(|row| is(row, "layer", layer));
+            let waits: BTreeSet<_> = own.filter_map(|row| row["wait"].as_str()).collect();
+            assert_eq!(waits, BTreeSet::from(["block", "busy_spin"]), "{layer}");
+        }
+        assert!(rows.iter().all(|row| row["verified"] == true));
+    }
+}
+
+#[test]
+fn a_fixed_rate_gives_latencies_one_way_and_both_ways() {
+    for command in ["pingpong", "stream"] {
+        let options = "--rate 5000 --layer raw,framed --size 64 --rounds 1";
+        let arguments: Vec<&str> = [command].into_iter().chain(options.split(' ')).collect();
+        let rows = rows(&arguments);
+        let paced = rows.iter().filter(|row| !is(row, "layer", "floor"));
+        assert_eq!(paced.clone().count(), 2);
+        for row in paced {
+            let of = |key: &str| row[key].as_f64().expect("a latency");
+            assert!(of("p50_ns") > 0.0, "{row}");
+            assert!(of("p99_ns") <= of("p9999_ns"), "{row}");
+            assert!(of("p9999_ns") <= of("max_ns"), "{row}");
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn churn_attaches_and_detaches_and_nofrag_sends_whole() {
+    let rows = rows(&["churn", "--rounds", "1"]);
+    rows.iter().for_each(|row| assert_compares(row, 1));
+    let names: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row["scenario"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["broadcast", "churn", "churn_attach", "churn_detach"]
+    );
+    let rows = self::rows(&["nofrag", "--size", "4096,65536", "--rounds", "1"]);
+    assert_eq!(rows.len(), 2);
+    rows.iter().for_each(|row| assert_compares(row, 1));
+}
+
 #[test]
 fn bad_options_are_refused_and_say_what_is_possible() {
     for (arguments, says) in [
@@ -425,6 +500,18 @@ fn bad_options_are_refused_and_say_what_is_possible() {
         (&["broadcast", "--consumers", "0"], "a number from 1 to 32"),
         (&["broadcast", "--wait-strategy", "hope"], "spin_then_yield"),
         (&["repeat", "--times", "1"], "2..="),
+        (&["pingpong", "--layer", "onion"], "in_place"),
+        (&["stream", "--size", "1000"], "a power of two"),
+        (&["stream", "--backend", "floppy"], "shm, mmap or disk"),
+        (
+            &["stream", "--layer", "raw", "--size", "4096"],
+            "nothing to measure",
+        ),
+        (&["nofrag", "--size", "64"], "nothing to measure"),
+        (
+            &["pingpong", "--backend", "disk", "--disk-root", "/dev/shm"],
+            "--disk-root",
+        ),
     ] {
         let Ended { code, text } = run::to_its_end(program().args(arguments));
         assert!(matches!(code, Some(1 | 2)), "{text}");

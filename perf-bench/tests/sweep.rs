@@ -107,6 +107,22 @@ fn a_smoke_sweep_verifies_every_row_and_goes_on_where_it_was_stopped() {
         &["rows of another sweep", "commit c0ffee", "--fresh"],
     );
 
+    // report
+    let (page, markdown) = (name(&file("page.html")), name(&file("rows.md")));
+    succeeds(&[
+        "report",
+        &out_name,
+        "--html",
+        &page,
+        "--markdown",
+        &markdown,
+    ]);
+    let page = std::fs::read_to_string(&page).expect("a page");
+    assert_eq!(page.matches("<details>").count(), steps.len());
+    assert!(!page.contains("http"), "the page loads nothing");
+    let markdown = std::fs::read_to_string(&markdown).expect("a text");
+    assert_eq!(markdown.matches("\n## ").count(), steps.len());
+
     // check
     let (worse, not_verified) = (name(&file("worse.jsonl")), name(&file("wrong.jsonl")));
     let good = succeeds(&["check", &out_name, &out_name]);

@@ -74,10 +74,12 @@ pub(crate) fn render(records: &[Record]) -> String {
 /// A series of sizes and figures, with its name.
 type Line<'a> = (String, Vec<(usize, &'a Record)>);
 
+/// The rows by name of the series and by size.
+type Figures<'a> = BTreeMap<String, BTreeMap<usize, &'a Record>>;
+
 /// The series of each scenario that was measured at several sizes; the key is its name and its unit.
 fn by_size(records: &[Record]) -> BTreeMap<(String, String), Vec<Line<'_>>> {
-    let mut plots: BTreeMap<(String, String), BTreeMap<String, BTreeMap<usize, &Record>>> =
-        BTreeMap::new();
+    let mut plots: BTreeMap<(String, String), Figures<'_>> BTreeMap::new();
     for record in records {
         let cell = &record.cell;
         let name = [&cell.layer, &cell.backend, &cell.wait, &cell.placement];
@@ -194,7 +196,7 @@ fn plot_ratios(step: &str, rows: &[&Record]) -> String {
              <text class=\"soft\" x=\"{x:.1}\" y=\"14\" text-anchor=\"middle\">{label}</text>"
         );
     }
-    for (row, number) in rows.iter().zip(0..) {
+    for (row, number) in rows.iter().zip(0_u32..) {
         let y = TOP + f64::from(number) * ROW + ROW / 2.0;
         let (from, to, at) = (
             axis.at(row.ratio_min),
