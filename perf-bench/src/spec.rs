@@ -217,7 +217,9 @@ impl Spec {
     fn is_long(&self) -> bool {
         match self.work {
             Work::FreshCopy | Work::FramedCopy { .. } => true,
-            Work::ChosenStream { layer, .. } => layer != Layer::Raw,
+            Work::ChosenPingPong { layer, .. } | Work::ChosenStream { layer, .. } => {
+                layer != Layer::Raw
+            }
             _ => false,
         }
     }
@@ -260,8 +262,14 @@ impl Spec {
             let per_round = if quick { per_s / 20 } else { per_s / 5 };
             return per_round.clamp(64, 65_536);
         }
+        // a debug build writes long messages and checks archives byte by byte
+        let is_slow = cfg!(debug_assertions) && (self.is_long() || self.is_archive());
         if self.is_latency() {
-            let most = if quick { 512 } else { 4_096 };
+            let most = match quick {
+                true if is_slow => 64,
+                true => 512,
+                false => 4_096,
+            };
             return copies(self.size_bytes, most);
         }
         // Each block makes two laps of the ring, whatever its capacity.
@@ -283,8 +291,6 @@ impl Spec {
             _ if self.size_bytes > 128 => laps.max(65_536),
             _ => laps.max(262_144),
         };
-        // a debug build writes long messages and checks archives byte by byte
-        let is_slow = cfg!(debug_assertions) && (self.is_long() || self.is_archive());
         let part = match quick {
             _ if self.is_copy() && self.size_bytes > 1 << 20 => 1,
             true if is_slow => 64,

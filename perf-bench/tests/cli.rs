@@ -414,23 +414,13 @@ const LAYERS: [&str; 7] = [
 #[test]
 fn pingpong_and_stream_measure_every_layer_backend_and_wait_strategy() {
     let layers = LAYERS.join(",");
-    let chosen = [
-        "--layer",
-        &layers,
-        "--backend",
-        "shm,mmap",
-        "--wait-strategy",
-        "busy_spin,block",
-        "--size",
-        "64,65536",
-        "--rounds",
-        "1",
-    ];
-    for command in ["pingpong", "signal"] {
-        let rows = rows(&[&[command][..], &chosen].concat());
+    let chosen = ["--layer", &layers, "--size", "64,4096", "--rounds", "1"];
+    for (command, backends) in [("pingpong", "shm"), ("signal", "mmap")] {
+        let waits = ["--wait-strategy", "busy_spin,block"];
+        let rows = rows(&[&[command, "--backend", backends][..], &waits, &chosen].concat());
         let is_chosen = |row: &&Value| !is(row, "layer", "floor");
-        // the raw layer has no events of 64 KiB
-        assert_eq!(rows.iter().filter(is_chosen).count(), (7 + 6) * 2 * 2);
+        // the raw layer has no events of 4 KiB
+        assert_eq!(rows.iter().filter(is_chosen).count(), (7 + 6) * 2);
         for layer in LAYERS {
             let own = rows.iter().filter(|row| is(row, "layer", layer));
             let waits: BTreeSet<_> = own.filter_map(|row| row["wait"].as_str()).collect();

@@ -333,10 +333,11 @@ fn churn(ring: &Ring, ms: u64, events: u64) -> Result<Answer, Failure> {
         for _ in 0..events {
             match rx.recv(within(CHURN_PATIENCE_MS)) {
                 Ok(event) => {
-                    // the end mark is no part of the count
-                    let key = key_of(event.words()).map(|key| key & !END);
-                    is_whole &= key.is_some() && (next.is_none() || next == key);
-                    next = key.map(|key| key + 1);
+                    // keys count within a round; the end mark is no part of the count
+                    let key = key_of(event.words());
+                    let number = key.map(|key| key & !END);
+                    is_whole &= key.is_some() && (next.is_none() || next == number);
+                    next = key.filter(|key| key & END == 0).map(|key| key + 1);
                 }
                 Err(RecvError::Timeout) => break,
                 Err(error) => return Err(error.into()),
