@@ -19,6 +19,7 @@ mod list;
 mod options;
 mod ring;
 mod show;
+mod signals;
 mod stat;
 mod tail;
 mod text;
