@@ -395,7 +395,7 @@ fn messages_are_replayed_as_messages() {
     ends(0, &["replay", &file, &copy]);
     type Rx = myelon::MmapFramedTransportConsumer<FixedFrame<512>>;
     let layout = MmapTransportLayout::new(rings.directory(), "copy");
-    let mut rx = Rx::attach(&layout, 8, myelon::MyelonWaitStrategy::Block).expect("attach");
+    let mut rx = Rx::attach(&layout, 8, Default::default()).expect("attach");
     for (bytes, kind) in [(b"hello".to_vec(), 4), (vec![b'x'; 700], 5)] {
         let message = rx.recv(Deadline::NEVER).expect("a message");
         assert_eq!((&message[..], message.kind()), (&bytes[..], kind));
