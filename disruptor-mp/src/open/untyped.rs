@@ -1,9 +1,9 @@
 //! Endpoints for programs that do not know the event type: events as bytes, on a ring of a recorded event layout.
 //!
 //! Everything but the slots is done by a [`Producer`] or a [`Consumer`] for an event type of eight bytes. Their control
-//! lines, locks and name are the ring's own. Their slots are private memory, a *double* of the ring's slots: an endpoint
-//! here copies the event's bytes to or from the ring, and does to the double what the handle expects of a ring. So the
-//! protocol's steps are the handles' own, and in their order: a real stamp is stored where the handle writes its event,
+//! lines, locks and name are the ring's own. Their slots are private memory, a *double* of the ring's slots: an
+//! endpoint here copies the event's bytes to or from the ring, and does to the double what the handle expects of a
+//! ring. So the protocol's steps are the handles' own, and in their order: a real stamp is stored where the handle writes its event,
 //! after the claim (R2) and before it searches for sleepers (R9); and a real stamp is loaded, and its event copied,
 //! before the handle finds the stamp in the double and holds the event (R3).
 
@@ -281,7 +281,7 @@ impl Slots {
         debug_assert_eq!(event.len(), self.size);
         let slot = self.event(sequence);
         match is_observed {
-            // SAFETY: the slot's event has this many bytes, is claimed, and no reader reads it before its stamp (R2, R3).
+            // SAFETY: the slot's event has this many bytes and is claimed; nobody reads it before its stamp (R2, R3).
             false => unsafe {
                 slot.copy_from_nonoverlapping(NonNull::from(event).cast(), self.size)
             },
@@ -537,7 +537,8 @@ pub struct UntypedConsumer {
 
 impl UntypedConsumer {
     /// Attaches to a ring that was opened for inspection, with an automatic id or as a durable consumer of this id. It
-    /// starts at the oldest retained event, or where the consumer of this id stopped. Needs permission to write the file.
+    /// starts at the oldest retained event, or where the consumer of this id stopped. Needs permission to write the
+    /// file.
     ///
     /// # Errors
     ///
