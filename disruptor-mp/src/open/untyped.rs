@@ -1,11 +1,11 @@
 //! Endpoints for programs that do not know the event type: events as bytes, on a ring of a recorded event layout.
 //!
-//! Everything but the slots is done by a [`Producer`] or a [`Consumer`] for an event type of eight bytes. Their control
-//! lines, locks and name are the ring's own. Their slots are private memory, a *double* of the ring's slots: an
-//! endpoint here copies the event's bytes to or from the ring, and does to the double what the handle expects of a
-//! ring. So the protocol's steps are the handles' own, and in their order: a real stamp is stored where the handle writes its event,
-//! after the claim (R2) and before it searches for sleepers (R9); and a real stamp is loaded, and its event copied,
-//! before the handle finds the stamp in the double and holds the event (R3).
+//! Everything but the slots is done by a [`Producer`] or a [`Consumer`] for an event type of eight bytes. Their
+//! control lines, locks and name are the ring's own. Their slots are private memory, a *double* of the ring's slots:
+//! an endpoint here copies the event's bytes to or from the ring, and does to the double what the handle expects of a
+//! ring. So the protocol's steps are the handles' own, and in their order: a real stamp is stored where the handle
+//! writes its event, after the claim (R2) and before it searches for sleepers (R9); and a real stamp is loaded, and
+//! its event copied, before the handle finds the stamp in the double and holds the event (R3).
 
 use core::cell::UnsafeCell;
 use core::fmt;
