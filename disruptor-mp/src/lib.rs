@@ -57,6 +57,7 @@
 //! - Consumers to wait for: [`CoordinationMode`], [`DiscoveryMode`]; where one starts: [`StartFrom`]; readers that
 //!   gate nobody: [`observer()`], [`Observer`].
 //! - Required consumers: [`RequiredConsumerLivenessConfig`], [`RequiredConsumerError`], [`RequiredConsumerAlert`].
+//! - Events whose type the program does not know, as bytes: [`UntypedProducer`], [`UntypedConsumer`], [`UntypedEvent`].
 //! - Diagnosis: [`RingState`], [`MemoryReport`], [`CloseReport`], [`SystemCause`]; counters: [`observability`]; rings
 //!   seen from outside: [`inspect`].
 //! - How the parts work: [`producer`], [`consumer`], [`shared_memory`], [`backend`], [`lock_free`].
@@ -186,6 +187,8 @@ pub use open::simple::{
     HeapRing, MmapConsumer, MmapObserver, MmapProducer, attach_shared_consumer,
     build_shared_single_producer, observer, publisher, subscribe_within, subscriber,
 };
+#[cfg(not(loom))]
+pub use open::untyped::{UntypedConsumer, UntypedEvent, UntypedProducer};
 pub use region::{HugePages, MemoryReport};
 #[cfg(all(feature = "dst", not(loom)))]
 pub use testing::dst;

@@ -1,15 +1,18 @@
 //! The operator's program: what is on this machine's rings, seen from outside. `docs/tool.md` is its page.
 //!
-//! It reads rings through `disruptor_mp::inspect`, which attaches to nothing. Only `clean` and `rm` change anything,
-//! and they remove names of rings that no living process uses.
+//! It reads rings through `disruptor_mp::inspect`, which attaches to nothing. Only four commands change anything:
+//! `clean` and `rm` remove names of rings that no living process uses, `replay` makes a ring, and `record --lossless`
+//! attaches to one.
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use disruptor_mp::MultiProcessError;
 use disruptor_mp::inspect::{InspectError, RemovalError};
 
 use crate::options::{Command, Options};
+use crate::recording::RecordingError;
 
 mod clean;
 mod doctor;
@@ -17,8 +20,13 @@ mod fields;
 mod lag;
 mod list;
 mod options;
+mod record;
+mod recording;
+mod replay;
 mod ring;
+mod serve;
 mod show;
+mod signals;
 mod stat;
 mod tail;
 mod text;
@@ -39,6 +47,16 @@ enum Outcome {
 enum Failure {
     Ring(InspectError),
     Removal(RemovalError),
+    /// A recording cannot be read.
+    Recording(RecordingError),
+    /// A ring cannot be made or attached to.
+    Handle(MultiProcessError),
+    /// Something that exists would have been replaced: a word for programs, and a text.
+    Refused(&'static str, String),
+    /// It could not go on.
+    Stopped(String),
+    /// The command line asks for what it may not ask for.
+    Usage(String),
     /// Reading a directory, or the terminal.
     Io(String, io::Error),
     /// Writing the output.
@@ -60,6 +78,18 @@ impl From<RemovalError> for Failure {
     }
 }
 
+impl From<RecordingError> for Failure {
+    fn from(error: RecordingError) -> Self {
+        Self::Recording(error)
+    }
+}
+
+impl From<MultiProcessError> for Failure {
+    fn from(error: MultiProcessError) -> Self {
+        Self::Handle(error)
+    }
+}
+
 /// Output is the only thing that is written.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -70,8 +100,16 @@ impl From<io::Error> for Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Self::Ring(_) | Self::Io(..) | Self::Output(_) => 3,
-            Self::Removal(_) => 4,
+            Self::Usage(_) => 2,
+            Self::Removal(_) | Self::Refused(..) => 4,
+            // another process took the name after it was found free
+            Self::Handle(MultiProcessError::InUse { .. }) => 4,
+            Self::Ring(_)
+            | Self::Recording(_)
+            | Self::Handle(_)
+            | Self::Stopped(_)
+            | Self::Io(..)
+            | Self::Output(_) => 3,
         }
     }
 
@@ -82,7 +120,14 @@ impl Failure {
             Self::Removal(RemovalError::InUse { .. }) => "in-use",
             Self::Removal(RemovalError::WouldLose { .. }) => "would-lose",
             Self::Removal(RemovalError::Changed { .. }) => "changed",
-            Self::Removal(_) | Self::Io(..) | Self::Output(_) => "system",
+            Self::Recording(error) => error.word(),
+            Self::Handle(MultiProcessError::InUse { .. }) => "in-use",
+            Self::Handle(MultiProcessError::NoSpace { .. }) => "no-space",
+            Self::Handle(MultiProcessError::PermissionDenied { .. }) => "permission",
+            Self::Refused(word, _) => word,
+            Self::Stopped(_) => "stopped",
+            Self::Usage(_) => "usage",
+            Self::Removal(_) | Self::Handle(_) | Self::Io(..) | Self::Output(_) => "system",
         }
     }
 
@@ -90,6 +135,9 @@ impl Failure {
         let text = match self {
             Self::Ring(error) => error.to_string(),
             Self::Removal(error) => error.to_string(),
+            Self::Recording(error) => error.text(),
+            Self::Handle(error) => error.to_string(),
+            Self::Refused(_, text) | Self::Stopped(text) | Self::Usage(text) => text.clone(),
             Self::Io(what, error) => format!("{what}: {error}"),
             Self::Output(error) => format!("the output: {error}"),
         };
@@ -114,6 +162,9 @@ fn main() -> ExitCode {
         Command::Stat(stat) => stat::run(&stat, json),
         Command::Top(top) => top::run(&top, json),
         Command::Tail(tail) => tail::run(&tail, json),
+        Command::Record(record) => record::run(&record, json),
+        Command::Replay(replay) => replay::run(&replay, json),
+        Command::Serve(serve) => serve::run(&serve, json),
         Command::Doctor(doctor) => doctor::run(&doctor, json),
         Command::Clean(clean) => clean::clean(&clean, json),
         Command::Rm(rm) => clean::rm(&rm, json),

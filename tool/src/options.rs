@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use disruptor_mp::Sequence;
 ///
 /// A ring is given by its name in shared memory, or by a path: anything with a slash.
 ///
-/// Exit codes: 0 fine; 1 a finding, such as a lag above --max; 2 wrong usage; 3 the ring cannot be read;
-/// 4 a removal was refused.
+/// Exit codes: 0 fine; 1 a finding, such as a lag above --max or a gap in a recording; 2 wrong usage; 3 the ring or the
+/// recording cannot be read or written; 4 a removal was refused, or something that exists would be replaced.
 #[derive(Debug, Parser)]
 #[command(version, name = "myelon", bin_name = "myelon")]
 pub(crate) struct Options {
@@ -38,6 +39,12 @@ pub(crate) enum Command {
     Top(Top),
     /// The events of a ring as they come. Holds up nobody.
     Tail(Tail),
+    /// The events of a ring to a file. Holds up nobody, and records what it missed, unless it is asked to lose nothing.
+    Record(Record),
+    /// The events of a recording to a new ring, at the pace at which they were recorded.
+    Replay(Replay),
+    /// All rings as Prometheus text, at /metrics, until a signal comes.
+    Serve(Serve),
     /// What limits rings on this machine, or in this container.
     Doctor(In),
     /// Removes the dead rings that nothing needs.
@@ -47,7 +54,7 @@ pub(crate) enum Command {
 }
 
 /// Where rings are.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct In {
     /// The directory of the rings, in place of shared memory.
     #[arg(long, value_name = "DIR")]
@@ -123,6 +130,76 @@ pub(crate) struct Tail {
     /// The most bytes of an event to read.
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) bytes: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// The ring's name in shared memory, or its path.
+    pub(crate) ring: String,
+
+    /// The file for the recording, which must not exist.
+    pub(crate) file: PathBuf,
+
+    /// Write over a recording that exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Compress the events.
+    #[arg(long)]
+    pub(crate) compress: bool,
+
+    /// Attach as a consumer, so that no event is missed. The producer waits for this recorder if it is slow. Needs
+    /// permission to write the ring.
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) lossless: bool,
+
+    /// With --lossless: the id of a durable consumer. It keeps its place until it comes back, also while the producer
+    /// waits for it.
+    #[arg(long, requires = "lossless")]
+    pub(crate) id: Option<String>,
+
+    /// The first event: oldest, latest, or a sequence.
+    #[arg(long, value_name = "WHERE", default_value = "oldest", value_parser = from)]
+    pub(crate) from: From,
+
+    /// End after this many events.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+
+    /// End after this time: 500ms, 2s, 1m.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) period: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The recording.
+    pub(crate) file: PathBuf,
+
+    /// The name of the new ring in shared memory, or its path.
+    pub(crate) ring: String,
+
+    /// Publish as fast as the consumers allow.
+    #[arg(long)]
+    pub(crate) flat_out: bool,
+
+    /// Replay what is whole of a recording that is damaged or cut short.
+    #[arg(long)]
+    pub(crate) partial: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) place: In,
+
+    /// The address and port to listen at; port 0 is any free one, which is printed.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
+    pub(crate) listen: SocketAddr,
+
+    /// Listen at an address that other machines can reach.
+    #[arg(long)]
+    pub(crate) any_host: bool,
 }
 
 #[derive(Debug, Args)]

@@ -158,7 +158,7 @@ impl Follower {
     }
 
     /// Why no further event will come, if that is so.
-    fn end(&mut self) -> Result<Option<String>, Failure> {
+    fn end(&mut self) -> Result<Option<&'static str>, Failure> {
         let seen = self.ring.snapshot()?;
         if seen.published >= self.next {
             // sequences rose while the order of the ring was in doubt, or the event has just come
@@ -167,23 +167,26 @@ impl Follower {
             }
             return Ok(None);
         }
-        Ok(match (seen.closed, seen.producer.liveness, seen.name) {
-            (Some(_), ..) => Some(String::from(
-                "the ring was closed, and this was its last event",
-            )),
-            (None, Liveness::Dead, NameState::Ours) => Some(String::from(
-                "the producer is not alive, and this was its last event; a successor may go on",
-            )),
-            (None, Liveness::Dead, _) => Some(String::from(
-                "the producer is not alive and the ring's name is gone: no event will follow",
-            )),
-            _ => None,
-        })
+        Ok(why_ended(&seen))
+    }
+}
+
+/// Why no event will follow the last one that is published, if that is so.
+pub(crate) fn why_ended(seen: &Snapshot) -> Option<&'static str> {
+    match (seen.closed, seen.producer.liveness, seen.name) {
+        (Some(_), ..) => Some("the ring was closed, and this was its last event"),
+        (None, Liveness::Dead, NameState::Ours) => {
+            Some("the producer is not alive, and this was its last event; a successor may go on")
+        }
+        (None, Liveness::Dead, _) => {
+            Some("the producer is not alive and the ring's name is gone: no event will follow")
+        }
+        _ => None,
     }
 }
 
 /// The oldest event that may still be read whole.
-fn oldest(ring: &Inspector, seen: &Snapshot) -> Sequence {
+pub(crate) fn oldest(ring: &Inspector, seen: &Snapshot) -> Sequence {
     let retained = seen.published - ring.info().capacity as Sequence + 1;
     let readable = match ring.info().has_observers {
         true => retained,

@@ -1,7 +1,7 @@
 //! `top`: all rings, redrawn in place. Nothing flickers: each picture is one write, over the last one.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write, stdin, stdout};
+use std::io::{IsTerminal, StdoutLock, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::list::{note, read};
 use crate::options::Top;
 use crate::ring::ring_json;
+use crate::signals::restore_before_end;
 use crate::stat::Rates;
 use crate::text::{cut, printable, rate, table};
 use crate::{Failure, Outcome};
@@ -91,6 +92,12 @@ struct Screen;
 
 impl Screen {
     fn enter() -> Result<Self, Failure> {
+        restore_before_end(|| {
+            let mut out = stdout().lock();
+            restore(&mut out);
+            // no other picture is drawn before the program ends
+            std::mem::forget(out);
+        })?;
         terminal::enable_raw_mode()?;
         let screen = Self;
         execute!(stdout(), EnterAlternateScreen, Hide)?;
@@ -120,9 +127,14 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = execute!(stdout(), Show, LeaveAlternateScreen);
-        let _ = terminal::disable_raw_mode();
+        restore(&mut stdout().lock());
     }
+}
+
+/// Gives the terminal back as it was. A terminal that is gone needs nothing.
+fn restore(out: &mut StdoutLock<'_>) {
+    let _ = execute!(out, Show, LeaveAlternateScreen);
+    let _ = terminal::disable_raw_mode();
 }
 
 /// The rings of the last picture, by path.

@@ -152,6 +152,20 @@ impl Inspector {
         &self.place.path
     }
 
+    /// The whole header, checked.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Whether a descriptor is of the file that this inspector has open.
+    pub(crate) fn is_of_file(&self, other: BorrowedFd<'_>) -> io::Result<bool> {
+        let (ours, other) = (
+            nix::sys::stat::fstat(&self.fd)?,
+            nix::sys::stat::fstat(other)?,
+        );
+        Ok((ours.st_dev, ours.st_ino) == (other.st_dev, other.st_ino))
+    }
+
     fn capacity(&self) -> Sequence {
         self.header.geometry.capacity as Sequence
     }
@@ -193,6 +207,10 @@ pub struct RingInfo {
     pub slots_offset: u64,
     /// Bytes from one slot to the next.
     pub stride: u64,
+    /// From a slot's start to its event.
+    pub event_offset: u64,
+    /// From a slot's start to its stamp.
+    pub stamp_offset: u64,
     /// What a slot holds.
     pub event: EventInfo,
     /// The sequence of the ring's first event.
@@ -245,6 +263,8 @@ impl RingInfo {
             segment_bytes: geometry.segment_len,
             slots_offset: geometry.slots_offset,
             stride: geometry.shape.stride as u64,
+            event_offset: geometry.shape.event_offset as u64,
+            stamp_offset: geometry.shape.stamp_offset as u64,
             event: EventInfo {
                 size: header.event.size,
                 align: header.event.align,

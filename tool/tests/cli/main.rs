@@ -9,8 +9,10 @@ use serde_json::Value;
 mod following;
 mod life;
 mod party;
+mod recording;
 mod refusals;
 mod removal;
+mod serving;
 mod watching;
 
 /// The program with these arguments.

@@ -221,6 +221,16 @@ impl State {
                     rx.recv(Deadline::NEVER)?.commit();
                 }
             }
+            // read N: the sequence and the price of each event
+            "read" => {
+                let rx = self.rx.as_mut().expect("a consumer");
+                let mut events = Vec::new();
+                for _ in 0..number(1) {
+                    let (sequence, tick) = rx.recv_owned(Deadline::NEVER)?;
+                    events.push(format!("{sequence}:{}", tick.price));
+                }
+                return Ok(events.join(" "));
+            }
             "detach" => self.rx.take().expect("a consumer").detach()?,
             "leave" => self.rx.take().expect("a consumer").leave()?,
             // half-make FILE: begins a ring under a temporary name, as a creator does where files must have names

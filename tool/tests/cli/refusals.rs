@@ -118,11 +118,17 @@ fn wrong_usage_is_2_and_help_is_0() {
         &["lag", "ring", "--max", "many"],
         &["tail", "ring", "--from", "-3"],
         &["stat", "ring", "--interval", "0"],
+        &["record", "ring"],
+        &["record", "ring", "file", "--id", "recorder"],
+        &["record", "ring", "file", "--lossless", "--from", "latest"],
+        &["replay", "file"],
+        &["serve", "--listen", "everywhere"],
     ] {
         ends(2, arguments);
     }
     ends(0, &["--help"]).has(&[
-        "list", "show", "lag", "stat", "top", "tail", "doctor", "clean", "rm",
+        "list", "show", "lag", "stat", "top", "tail", "record", "replay", "serve", "doctor",
+        "clean", "rm",
     ]);
     ends(0, &["tail", "--help"]).has(&["--from"]);
     ends(0, &["--version"]).has(&[env!("CARGO_PKG_VERSION")]);
@@ -161,5 +167,5 @@ fn the_page_of_the_program_names_its_commands_and_options() {
         }
         commands += 1;
     }
-    assert_eq!(commands, 9, "a row for each command");
+    assert_eq!(commands, 12, "a row for each command");
 }

@@ -3,11 +3,15 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::tcgetattr;
+use nix::unistd::Pid;
 
 use crate::party::Rings;
 use crate::{ends, myelon, run, wait_until};
@@ -99,12 +103,21 @@ fn without_a_terminal_top_prints_one_picture_and_says_so() {
     );
 }
 
-/// The program in a terminal of this width: what it writes, and its end.
+/// How a run in a terminal ended.
+struct Ended {
+    output: String,
+    status: ExitStatus,
+    /// Whether the terminal's settings are what they were before the run.
+    is_as_before: bool,
+}
+
+/// The program in a terminal of this width. `act` gets a function that types, one that returns all output so far, and
+/// the program's process id.
 fn in_terminal(
     columns: u16,
     arguments: &[&str],
-    act: impl FnOnce(&mut dyn FnMut(&str), &dyn Fn() -> String),
-) -> (String, i32) {
+    act: impl FnOnce(&mut dyn FnMut(&str), &dyn Fn() -> String, Pid),
+) -> Ended {
     let size = Winsize {
         ws_row: 10,
         ws_col: columns,
@@ -112,6 +125,7 @@ fn in_terminal(
         ws_ypixel: 0,
     };
     let pty = openpty(Some(&size), None).expect("a terminal");
+    let settings = tcgetattr(&pty.master).expect("its settings");
     let side = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("dup"));
     let mut child = myelon(arguments)
         .env("TERM", "xterm")
@@ -123,6 +137,7 @@ fn in_terminal(
     drop(pty.slave);
     let mut screen = File::from(pty.master);
     let mut reader = screen.try_clone().expect("dup");
+    let held = screen.try_clone().expect("dup");
     let (lines, read) = mpsc::channel();
     let collector = std::thread::spawn(move || {
         let mut bytes = [0; 4096];
@@ -141,10 +156,15 @@ fn in_terminal(
     act(
         &mut |keys| screen.write_all(keys.as_bytes()).expect("typed"),
         &all,
+        Pid::from_raw(child.id() as i32),
     );
     let status = child.wait().expect("it ends");
     collector.join().expect("read");
-    (all(), status.code().expect("no signal"))
+    Ended {
+        output: all(),
+        status,
+        is_as_before: tcgetattr(&held).expect("its settings") == settings,
+    }
 }
 
 /// The lines of a picture: what stands between the terminal's commands.
@@ -170,17 +190,18 @@ fn top_redraws_in_place_at_any_width_and_gives_the_terminal_back() {
     let _rx = rings.party_that("a-ring-with-a-long-name", &["consume 8 reader"]);
     tx.ok("publish 5");
     for columns in [20, 40, 60, 120] {
-        let (output, code) = in_terminal(
+        let ended = in_terminal(
             columns,
             &["top", "--dir", directory, "--interval", "20ms"],
-            |type_, seen| {
+            |type_, seen, _| {
                 wait_until("two pictures are there", || {
                     seen().matches("LAG").count() >= 2
                 });
                 type_("q");
             },
         );
-        assert_eq!(code, 0);
+        assert!(ended.status.success() && ended.is_as_before);
+        let output = ended.output;
         let texts = texts(&output);
         assert!(
             texts
@@ -201,7 +222,7 @@ fn top_redraws_in_place_at_any_width_and_gives_the_terminal_back() {
         );
         assert!(!output.contains("\x1b[2J"), "{output:?}");
     }
-    let (_, code) = in_terminal(
+    let ended = in_terminal(
         80,
         &[
             "top",
@@ -212,9 +233,36 @@ fn top_redraws_in_place_at_any_width_and_gives_the_terminal_back() {
             "--interval",
             "10ms",
         ],
-        |_, _| {},
+        |_, _, _| {},
     );
-    assert_eq!(code, 0);
+    assert!(ended.status.success() && ended.is_as_before);
+}
+
+#[test]
+fn top_gives_the_terminal_back_when_a_signal_ends_it() {
+    let rings = Rings::new();
+    let directory = rings.directory().to_str().expect("UTF-8");
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        // also while it waits for the next picture, which is a minute away
+        for interval in ["1ms", "1m"] {
+            let ended = in_terminal(
+                80,
+                &["top", "--dir", directory, "--interval", interval],
+                |_, seen, pid| {
+                    wait_until("a picture is there", || seen().contains("no rings"));
+                    kill(pid, signal).expect("signal");
+                },
+            );
+            assert!(ended.is_as_before, "{signal} left the terminal raw");
+            let output = ended.output;
+            assert!(
+                output.ends_with("\x1b[?25h\x1b[?1049l"),
+                "{signal}: {output:?}"
+            );
+            // it ends as a program ends that does not know the signal
+            assert_eq!(ended.status.signal(), Some(signal as i32));
+        }
+    }
 }
 
 #[test]

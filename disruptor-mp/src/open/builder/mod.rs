@@ -475,7 +475,7 @@ fn newest<E: Event>(segment: &Segment<E>) -> Sequence {
 }
 
 /// An id that no other consumer has: the process, and a number within it.
-fn automatic_id() -> ConsumerId {
+pub(crate) fn automatic_id() -> ConsumerId {
     use crate::sync::process::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
