@@ -83,7 +83,8 @@ pub(crate) fn run(options: &Record, json: bool) -> Result<Outcome, Failure> {
         }
         match source.step(&mut bytes)? {
             Step::Event(sequence) => {
-                let time = (now - started).as_nanos() as u64;
+                // after it was read, so that it is never earlier than the event
+                let time = started.elapsed().as_nanos() as u64;
                 if writer.event(sequence, time, &bytes).map_err(failed)? {
                     writer.flush().map_err(failed)?;
                     source.release();

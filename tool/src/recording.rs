@@ -524,6 +524,8 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     fn header(is_compressed: bool) -> Header {
@@ -608,17 +610,21 @@ mod tests {
         for is_compressed in [false, true] {
             let (_directory, path) = recorded(is_compressed);
             let sound = std::fs::read(&path).expect("read");
-            for length in 0..sound.len() {
-                std::fs::write(&path, &sound[..length]).expect("write");
+            let options = File::options().write(true).open(&path);
+            let file = options.expect("open");
+            for bit in 0..sound.len() * 8 {
+                let (at, byte) = ((bit / 8) as u64, sound[bit / 8]);
+                file.write_all_at(&[byte ^ (1 << (bit % 8))], at)
+                    .expect("write");
+                assert!(read(&path).is_err(), "bit {bit}");
+                file.write_all_at(&[byte], at).expect("write");
+            }
+            assert!(read(&path).is_ok());
+            for length in (0..sound.len()).rev() {
+                file.set_len(length as u64).expect("cut");
                 let error = read(&path).expect_err("it is cut");
                 let word = if length == 0 { "foreign" } else { "cut-short" };
                 assert_eq!(error.word(), word, "{length}");
-            }
-            for bit in 0..sound.len() * 8 {
-                let mut bytes = sound.clone();
-                bytes[bit / 8] ^= 1 << (bit % 8);
-                std::fs::write(&path, &bytes).expect("write");
-                assert!(read(&path).is_err(), "bit {bit}");
             }
         }
     }

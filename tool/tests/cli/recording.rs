@@ -22,6 +22,12 @@ fn start(arguments: &[&str]) -> Child {
 
 fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id() as i32), signal).expect("signal");
+    let stat = format!("/proc/{}/stat", child.id());
+    if signal == Signal::SIGSTOP {
+        wait_until("it has stopped", || {
+            fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
+        });
+    }
 }
 
 #[track_caller]
@@ -133,12 +139,13 @@ fn a_replay_waits_for_its_consumers_and_ends_in_order_at_a_signal() {
     rx.ok("read 1");
     rx.ok("leave");
     // killed, it leaves a ring as any dead producer does
-    let mut replay = start(&["replay", &file, &copy]);
-    wait_until("the copy is there", || rings.path("copy").exists());
+    let second = rings.named("second");
+    let mut replay = start(&["replay", &file, &second]);
+    wait_until("the copy is there", || rings.path("second").exists());
     replay.kill().expect("kill");
     replay.wait().expect("wait");
-    ends(0, &["show", &copy]).has(&["orphaned"]);
-    ends(0, &["rm", &copy, "--force"]);
+    ends(0, &["show", &second]).has(&["orphaned"]);
+    ends(0, &["rm", &second, "--force"]);
 }
 
 #[test]
@@ -191,9 +198,13 @@ fn a_recorder_that_watches_holds_up_nobody_and_records_its_gaps() {
             "recorded {} events, missed {missed} in ",
             events.len()
         )]);
-        let replayed = ends(1, &["replay", &file, &copy, "--flat-out"]);
-        replayed.has(&[&format!("{missed} are missing in ")]);
-        ends(0, &["rm", &copy, "--force"]);
+        let replay = start(&["replay", &file, &copy, "--flat-out"]);
+        wait_until("the copy is there", || rings.path("copy").exists());
+        let mut rx = rings.party_that("copy", &["consume 8 reader"]);
+        let read = rx.ok(&format!("read {}", events.len()));
+        assert!(read.ends_with(":81"), "{read}");
+        end(replay, 1).has(&[&format!("{missed} are missing in ")]);
+        rx.ok("leave");
     }
 }
 
