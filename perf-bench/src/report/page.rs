@@ -79,8 +79,7 @@ type Figures<'a> = BTreeMap<String, BTreeMap<usize, &'a Record>>;
 
 /// The series of each scenario that was measured at several sizes; the key is its name and its unit.
 fn by_size(records: &[Record]) -> BTreeMap<(String, String), Vec<Line<'_>>> {
-    let mut plots: BTreeMap<(String, String), Figures<'_>> =
-        BTreeMap::new();
+    let mut plots: BTreeMap<(String, String), Figures<'_>> = BTreeMap::new();
     for record in records {
         let cell = &record.cell;
         let name = [&cell.layer, &cell.backend, &cell.wait, &cell.placement];
