@@ -2,10 +2,11 @@
 //!
 //! `perf-bench` alone measures all of layer 0, `limits` only the floor, and `raw` layer 0 with options. `layers`
 //! measures the cost that frames and codecs add, `wait` the cost of waiting, and `broadcast` that of further consumers.
-//! `sweep` measures everything into a file, `check` compares two such files, `report` shows one, and `repeat` shows how far ratios spread
-//! from run to run. `pingpong` and `stream` measure any layer, backend, wait strategy and size, also at a fixed rate;
-//! `churn` attaches and detaches under load, and `nofrag` sends messages whole that would be split. Two processes run on a core of their own each. Every event is written and read in full and
-//! verified; long messages are verified by sample. See `--help`.
+//! `sweep` measures everything into a file, `check` compares two such files, `report` shows one, and `repeat` shows how
+//! far ratios spread from run to run. `pingpong` and `stream` measure any layer, backend, wait strategy and size, also
+//! at a fixed rate; `churn` attaches and detaches under load, and `nofrag` sends messages whole that would be split.
+//! Two processes run on a core of their own each. Every event is written and read in full and verified; long messages
+//! are verified by sample. See `--help`.
 
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};

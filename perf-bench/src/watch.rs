@@ -1,9 +1,9 @@
 //! Waiting without hanging for ever.
 //!
 //! A long wait of this program checks for ctrl-C, for the deadline of the step and for a dead peer. A wait inside the
-//! library cannot check: it waits for as long as the other side lives. So a thread, the guard, sees the same reasons and
-//! kills every child, whatever the child does. The library then reports its death to the driver, whose next check stops
-//! the run.
+//! library cannot check: it waits for as long as the other side lives. So a thread, the guard, sees the same reasons
+//! and kills every child, whatever the child does. The library then reports its death to the driver, whose next check
+//! stops the run.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};

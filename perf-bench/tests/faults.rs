@@ -40,8 +40,8 @@ fn name(row: &Value) -> String {
     format!("{scenario} on {backend}, {} bytes", row["size_bytes"])
 }
 
-/// Checks that each fault was found in its round in every row; in bounces, which have no messages, only that a round was
-/// slow. A comparison of several cells complains about any one of them.
+/// Checks that each fault was found in its round in every row; in bounces, which have no messages, only that a round
+/// was slow. A comparison of several cells complains about any one of them.
 fn assert_found(command: &str, faults: &[&str]) -> String {
     let (rows, complaints) = run(command, faults);
     let mut found = 0;

@@ -1,6 +1,6 @@
-//! Messages one way, at full speed or at a fixed rate; and what the messages of a ring of frames may be: short ones that
-//! are read in place, long ones that are copied out, values that are decoded, or archives of which one field is read in
-//! place.
+//! Messages one way, at full speed or at a fixed rate; and what the messages of a ring of frames may be: short ones
+//! that are read in place, long ones that are copied out, values that are decoded, or archives of which one field is
+//! read in place.
 
 use std::marker::PhantomData;
 use std::ops::Range;

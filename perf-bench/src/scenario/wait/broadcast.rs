@@ -1,10 +1,11 @@
 //! One producer and several consumers that each receive every event: what each further one costs, and what an observer,
 //! a slow consumer and a dead one cost all others.
 //!
-//! In each round every ring is measured once for a third of a second (a tenth with `--quick`), and its rate is divided by that of the ring with
-//! one consumer. Each consumer is a process. A slow consumer sleeps after each [`SLOW_BURST`] events; as every event is
-//! for everyone, the producer waits for it. The dead consumer is killed in the middle of each round; the producer stops
-//! at most until its next liveness check. In `churn` a process attaches and detaches all the time. An observer holds nobody up, and is told how many events it missed.
+//! In each round every ring is measured once for a third of a second (a tenth with `--quick`), and its rate is divided
+//! by that of the ring with one consumer. Each consumer is a process. A slow consumer sleeps after each [`SLOW_BURST`]
+//! events; as every event is for everyone, the producer waits for it. The dead consumer is killed in the middle of each
+//! round; the producer stops at most until its next liveness check. In `churn` a process attaches and detaches all the
+//! time. An observer holds nobody up, and is told how many events it missed.
 
 use std::time::Duration;
 
