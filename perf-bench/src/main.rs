@@ -68,6 +68,9 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
+    if let Some(ms) = options.common.hang_limit_ms {
+        watch::set_hang_limit(Duration::from_millis(ms));
+    }
     // A wait that has to end unwinds to here. Unwinding drops everything on the way, which removes the names.
     let result = catch_unwind(AssertUnwindSafe(|| command(options)));
     let result = result.unwrap_or_else(|thrown| match thrown.downcast::<Stopped>() {

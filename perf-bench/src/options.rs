@@ -150,10 +150,14 @@ pub(crate) struct Common {
     #[arg(long, global = true, default_value_t = 10)]
     pub(crate) budget_s: u64,
 
-    /// A round that takes longer than this is not verified; one that takes four times as long, and
-    /// at least half a minute, is ended.
+    /// A round that takes longer than this is not verified.
     #[arg(long, global = true, default_value_t = 30_000, value_name = "MS")]
     pub(crate) round_limit_ms: u64,
+
+    /// A run with a step that takes longer than this is ended [default: four times the round limit, and at least half a
+    /// minute].
+    #[arg(long, global = true, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) hang_limit_ms: Option<u64>,
 
     /// The two cores to run on [default: the first two that this process may use].
     #[arg(long, global = true, value_delimiter = ',', value_name = "CORE,CORE")]

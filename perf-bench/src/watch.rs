@@ -28,9 +28,20 @@ const LIMITS: u32 = 4;
 /// However short the limit is, a busy machine may hold a process up for longer.
 const LEAST: Duration = Duration::from_secs(30);
 
+/// The user's choice in ns; 0 for none.
+static HANG_LIMIT_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Sets the time after which a process is taken to hang.
+pub(crate) fn set_hang_limit(limit: Duration) {
+    HANG_LIMIT_NS.store(limit.as_nanos() as u64, Ordering::Relaxed);
+}
+
 /// The time after which a process that has not ended a round with this limit is taken to hang.
 pub(crate) fn patience(limit: Duration) -> Duration {
-    (limit * LIMITS).max(LEAST)
+    match HANG_LIMIT_NS.load(Ordering::Relaxed) {
+        0 => (limit * LIMITS).max(LEAST),
+        chosen => Duration::from_nanos(chosen),
+    }
 }
 
 /// Time between two checks of the guard, and the time that the checks of the driver have before the guard acts.
@@ -96,8 +107,8 @@ fn reason_to_stop() -> Option<&'static str> {
     }
     let deadline = DEADLINE_NS.load(Ordering::Relaxed);
     (deadline > 0 && monotonic_ns() > deadline).then_some(
-        "a process does not answer: a round took more than four times as long as it may (--round-limit-ms) and more \
-         than half a minute, so all processes were ended",
+        "a process does not answer: a step took longer than --hang-limit-ms, which is four times --round-limit-ms and \
+         at least half a minute unless it is given, so all processes were ended",
     )
 }
 

@@ -608,8 +608,8 @@ fn interrupted(stop: impl FnOnce(i32, i32)) -> String {
                 "10000",
                 "--budget-s",
                 "600",
-                "--round-limit-ms",
-                "2000",
+                "--hang-limit-ms",
+                "10000",
                 "--backend",
                 "mmap",
                 "--mmap-root",
@@ -674,5 +674,5 @@ fn the_death_of_the_second_process_ends_the_run_and_leaves_no_file() {
 fn a_second_process_that_hangs_is_ended_after_a_deadline() {
     let says = interrupted(|_, peer| signal(peer, libc::SIGSTOP));
     assert!(says.contains("does not answer"), "{says}");
-    assert!(says.contains("--round-limit-ms"), "{says}");
+    assert!(says.contains("--hang-limit-ms"), "{says}");
 }
