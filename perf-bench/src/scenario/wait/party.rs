@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use myelon::{
-    Deadline, HeapRing, RecvError, RequiredConsumerAlert, RequiredConsumerLivenessConfig,
-    RingMember, RingSet, SharedConsumer, SharedDisruptorBuilder, SharedObserver, SharedProducer,
+    Deadline, HeapRing, RecvError, RequiredConsumerAlert, RequiredConsumerError,
+    RequiredConsumerLivenessConfig, RingMember, RingSet, SendError, SharedConsumer,
+    SharedDisruptorBuilder, SharedObserver, SharedProducer,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -357,7 +358,7 @@ const CHURN_PATIENCE_MS: u64 = 20;
 fn await_event(rx: &mut SharedConsumer<Event>, deadline: Deadline) -> String {
     match rx.recv(deadline) {
         Ok(_) => String::from("event"),
-        Err(end) => word_of(&end),
+        Err(end) => end_of_recv(&end),
     }
 }
 
@@ -367,7 +368,7 @@ fn await_set(rx: &SharedConsumer<Event>, deadline: Deadline) -> Result<String, F
     let mut set = RingSet::of([rx as &dyn RingMember, &other])?;
     Ok(match set.wait(deadline) {
         Ok(_) => String::from("event"),
-        Err(end) => word_of(&end),
+        Err(end) => end_of_recv(&end),
     })
 }
 
@@ -411,7 +412,15 @@ fn await_alert(tx: &mut SharedProducer<Event>) -> (u64, String) {
     };
     match alerted_at.load(Ordering::Relaxed) {
         0 => (0, String::from("no alert")),
-        at => (at, word_of(&end)),
+        at => {
+            let end = match end {
+                RequiredConsumerError::GracefulShutdownTriggered { .. } => {
+                    String::from("GracefulShutdownTriggered")
+                }
+                other => other.to_string(),
+            };
+            (at, end)
+        }
     }
 }
 
@@ -419,15 +428,16 @@ fn await_space(tx: &mut SharedProducer<Event>, deadline: Deadline) -> String {
     while tx.try_publish(|_| {}).is_ok() {}
     match tx.send(deadline, |_| {}) {
         Ok(_) => String::from("space"),
-        Err(end) => word_of(&end),
+        Err(SendError::Timeout { .. }) => String::from("Timeout"),
+        Err(end) => end.to_string(),
     }
 }
 
-/// The name of an error's variant.
-fn word_of(error: &dyn std::error::Error) -> String {
-    let debug = format!("{error:?}");
-    let end = debug
-        .find(|c: char| !c.is_alphanumeric())
-        .unwrap_or(debug.len());
-    debug[..end].to_owned()
+/// How a consumer's wait ended, in a word if it may be expected.
+fn end_of_recv(end: &RecvError) -> String {
+    match end {
+        RecvError::Timeout => String::from("Timeout"),
+        RecvError::ProducerDead { .. } => String::from("ProducerDead"),
+        other => other.to_string(),
+    }
 }
