@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for order in 10..20 {
         tx.send(Deadline::after(PATIENCE), |slot| *slot = order)?;
     }
-    assert!(tx.try_publish(|slot| *slot = 20).is_err());
+    assert!(tx.try_send(|slot| *slot = 20).is_err());
     let blocked_on = tx.blocked_on().expect("the ring is full");
     println!("{blocked_on}");
     assert!(blocked_on.to_string().contains("'ledger'"));

@@ -38,7 +38,7 @@ const STACK_BYTES: u64 = 2 << 20;
 ///     Err(error) => println!("{error}"),
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SystemCause {
     /// The ring's file may not be written by this user.
@@ -221,6 +221,8 @@ pub enum SystemCause {
         path: PathBuf,
     },
 }
+
+crate::error::debug_is_text!(SystemCause);
 
 impl SystemCause {
     /// Whether the cause is a permission of a file or a directory, for which there is `PermissionDenied`.

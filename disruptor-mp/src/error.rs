@@ -6,6 +6,26 @@ use std::time::Duration;
 use crate::Sequence;
 use crate::cause::{SystemCause, after};
 
+/// `Debug` for errors as for users: the sentence. A program whose `main` returns an error ends with its `Debug` text.
+macro_rules! debug_is_text {
+    ($($error:ty),+) => {$(
+        impl core::fmt::Debug for $error {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                core::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
+pub(crate) use debug_is_text;
+
+debug_is_text!(
+    MultiProcessError,
+    RingBufferFull,
+    MissingFreeSlots,
+    SendError,
+    RecvError
+);
+
 /// The result of every call that creates, opens or attaches.
 ///
 /// # Examples
@@ -31,7 +51,7 @@ pub type MultiProcessResult<T> = Result<T, MultiProcessError>;
 /// let error = attach_shared_consumer::<u64>(&name, 8).build_consumer().unwrap_err();
 /// assert!(matches!(error, MultiProcessError::NotFound { .. }));
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum MultiProcessError {
     /// No ring has this name.
@@ -275,15 +295,15 @@ pub enum MultiProcessError {
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{HeapRing, RingBufferFull};
+/// use disruptor_mp::{Deadline, HeapRing, RingBufferFull};
 ///
 /// let ring = HeapRing::<u64>::new(1)?;
 /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish(|event| *event = 1);
-/// assert_eq!(tx.try_publish(|event| *event = 2), Err(RingBufferFull));
+/// tx.send(Deadline::NEVER, |event| *event = 1)?;
+/// assert_eq!(tx.try_send(|event| *event = 2), Err(RingBufferFull));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the ring is full; blocked_on() names the consumer that holds it")]
 pub struct RingBufferFull;
 
@@ -292,16 +312,16 @@ pub struct RingBufferFull;
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{HeapRing, MissingFreeSlots};
+/// use disruptor_mp::{Deadline, HeapRing, MissingFreeSlots};
 ///
 /// let ring = HeapRing::<u64>::new(4)?;
 /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish(|event| *event = 1);
+/// tx.send(Deadline::NEVER, |event| *event = 1)?;
 /// let missing: MissingFreeSlots = tx.try_batch_publish(4, |_, _| {}).unwrap_err();
 /// assert_eq!((missing.requested, missing.available, missing.capacity), (4, 3, 4));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{requested} slots were asked for and {available} are free, of {capacity}")]
 #[non_exhaustive]
 pub struct MissingFreeSlots {
@@ -325,7 +345,7 @@ pub struct MissingFreeSlots {
 /// assert_eq!(failed, Err(SendError::BatchTooLarge { requested: 5, capacity: 4 }));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// The deadline passed while the ring was full.
@@ -371,7 +391,7 @@ pub enum SendError {
 }
 
 /// Why no event was received.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
     /// The producer closed the ring and everything was consumed: the end.

@@ -17,14 +17,57 @@
 //! // one process                                           another one
 //! let mut tx = disruptor_mp::publisher::<Tick>(name, 4096)?;
 //! let mut rx = disruptor_mp::subscriber::<Tick>(name)?;
-//! tx.publish(|tick| *tick = Tick { price: 100, quantity: 1 });
+//! tx.send(Deadline::NEVER, |tick| *tick = Tick { price: 100, quantity: 1 })?;
 //! assert_eq!(rx.recv(Deadline::NEVER)?.price, 100);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`publisher`], [`subscriber`] and [`subscribe_within`] are the simple case; [`build_shared_single_producer`] and
-//! [`attach_shared_consumer`] return a builder for the rest; [`MmapProducer`] and [`MmapConsumer`] put the ring into a
-//! file of your choice; [`HeapRing`] keeps it in this process.
+//! # Start here
+//!
+//! | name | what it is |
+//! |---|---|
+//! | [`Event`](trait@Event) | what can travel: a plain struct with the derive of this name |
+//! | [`publisher`], [`subscriber`], [`subscribe_within`] | the two ends of a ring in shared memory |
+//! | [`build_shared_single_producer`], [`attach_shared_consumer`] | the same with every option: a [`DisruptorBuilder`] |
+//! | [`Producer`], [`Consumer`] | the handles |
+//! | [`Claim`], [`Lease`] | a slot to write, an event to read in place |
+//! | [`Deadline`], [`CancelToken`] | how a wait ends from outside |
+//! | [`SendError`], [`RecvError`], [`MultiProcessError`] | how it ends otherwise, and why a ring cannot be opened |
+//! | [`BlockedOn`] | what holds a full ring |
+//! | [`prelude`] | these names and a few more |
+//!
+//! All calls follow one pattern: what, then the deadline; only a closure stands behind it.
+//!
+//! | | until a deadline | never waits |
+//! |---|---|---|
+//! | publish, written in place | `send(deadline, write)` | `try_send(write)` |
+//! | publish a value | `send_value(event, deadline)` | |
+//! | publish many together | `send_batch(n, deadline, write)` | `try_batch_publish(n, write)` |
+//! | claim a slot | `claim(deadline)` | `try_claim()` |
+//! | receive in place | `recv(deadline)` | `try_recv()` |
+//! | receive a copy | `recv_owned(deadline)` | `try_consume_next()` |
+//! | handle all that is there | `process_within(deadline, handle)` | `process_available(handle)` |
+//!
+//! # By need
+//!
+//! - A file of your choice, or the heap, in place of shared memory: [`MmapProducer`], [`MmapConsumer`],
+//!   [`MmapTransportLayout`], [`SyncPolicy`]; [`HeapRing`].
+//! - Waiting: [`AutoWaitStrategy`]; one thread for many rings: [`RingSet`]; an event loop: `Readiness`; tokio:
+//!   `AsyncConsumer`; a thread that calls a handler: [`AutoConsumer`], [`HandlerPanicPolicy`].
+//! - Consumers to wait for: [`CoordinationMode`], [`DiscoveryMode`]; where one starts: [`StartFrom`]; readers that
+//!   gate nobody: [`observer()`], [`Observer`].
+//! - Required consumers: [`RequiredConsumerLivenessConfig`], [`RequiredConsumerError`], [`RequiredConsumerAlert`].
+//! - Events whose type the program does not know, as bytes: [`UntypedProducer`], [`UntypedConsumer`], [`UntypedEvent`].
+//! - Diagnosis: [`RingState`], [`MemoryReport`], [`CloseReport`], [`SystemCause`]; counters: [`observability`]; rings
+//!   seen from outside: [`inspect`].
+//! - How the parts work: [`producer`], [`consumer`], [`shared_memory`], [`backend`], [`lock_free`].
+//!
+//! # Kept for programs written against disruptor-mp 0.1
+//!
+//! These functions only repeat what a wait strategy and a deadline do: [`default_block_strategy_duration`],
+//! [`default_consume_sleep_duration`], [`default_discovery_poll_duration`], [`perform_default_block_wait`],
+//! [`perform_default_consume_sleep_wait`], [`perform_default_discovery_poll_wait`], [`perform_sleep_wait`]. Methods of
+//! this kind are the last of their type, under this heading, and say which call replaces them.
 //!
 //! # Features
 //!
@@ -57,6 +100,7 @@ extern crate self as disruptor_mp;
 // | `waiting` | strategies, the wait loop, deadlines, cancel tokens | `os` to `segment` |
 // | `liveness` | required consumers, and the watch over them | `os` to `waiting` |
 // | `observability` | counters, and files of counters | `os` to `liveness` |
+// | `inspect` | rings seen from outside, without attaching | `os` to `segment` |
 // | `handles` | what a program holds: producers, consumers, observers | `os` to `observability` |
 // | `open` | the simple calls and the builder, which make handles | `os` to `handles` |
 // | `facade` | the pages that users see: re-exports only | all |
@@ -65,6 +109,9 @@ extern crate self as disruptor_mp;
 #[macro_use]
 mod testing;
 
+// before the handles, the last block of whose pages is for programs written against 0.1
+mod open;
+
 mod cause;
 mod clock;
 mod env;
@@ -72,10 +119,11 @@ mod error;
 mod event;
 mod facade;
 mod handles;
+#[cfg(not(loom))]
+pub mod inspect;
 mod layout;
 mod liveness;
 pub mod observability;
-mod open;
 mod os;
 mod protocol;
 mod region;
@@ -88,7 +136,10 @@ mod waiting;
 /// # Examples
 ///
 /// ```
-/// let first: disruptor_mp::Sequence = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?.publish_batch(1, |_, _| {});
+/// use disruptor_mp::Deadline;
+///
+/// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
+/// let first: disruptor_mp::Sequence = tx.send_value(7, Deadline::NEVER)?;
 /// assert_eq!(first, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -136,6 +187,8 @@ pub use open::simple::{
     HeapRing, MmapConsumer, MmapObserver, MmapProducer, attach_shared_consumer,
     build_shared_single_producer, observer, publisher, subscribe_within, subscriber,
 };
+#[cfg(not(loom))]
+pub use open::untyped::{UntypedConsumer, UntypedEvent, UntypedProducer};
 pub use region::{HugePages, MemoryReport};
 #[cfg(all(feature = "dst", not(loom)))]
 pub use testing::dst;
@@ -152,3 +205,8 @@ pub use waiting::{
     default_discovery_poll_duration, perform_default_block_wait,
     perform_default_consume_sleep_wait, perform_default_discovery_poll_wait, perform_sleep_wait,
 };
+
+/// The README's examples compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

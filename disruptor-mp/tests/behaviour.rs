@@ -1,9 +1,11 @@
 //! Behaviour that programs rely on and that no other test shows: `docs/behaviour.md` names a test for each promise.
 
+use std::time::Duration;
+
 use disruptor_mp::{
-    Consumer, Deadline, Event, Heap, HeapRing, MissingFreeSlots, MmapConsumer, MmapProducer,
-    MmapTransportLayout, MultiProcessError, Producer, SendError, Sequence, StartFrom,
-    build_shared_single_producer, portable_shm_segment_name,
+    CancelToken, Consumer, Deadline, Event, Heap, HeapRing, MissingFreeSlots, MmapConsumer,
+    MmapProducer, MmapTransportLayout, MultiProcessError, Producer, RecvError, SendError, Sequence,
+    StartFrom, build_shared_single_producer, portable_shm_segment_name,
 };
 
 /// Every call that publishes a batch refuses one that can never fit, including the calls that wait.
@@ -58,6 +60,37 @@ fn nothing_counts_as_consumed_while_a_consumer_is_expected() {
     assert!(!tx.is_consumed(0));
     assert_eq!(rx.try_consume_next(), Some((0, 7)));
     assert!(tx.is_consumed(0));
+}
+
+/// A copy is released before the call returns, in order with leases; each end of a wait is an error.
+#[test]
+fn a_copy_is_released_at_once_and_each_end_is_an_error() {
+    let ring = HeapRing::<u64>::new(2).expect("a ring");
+    let mut tx = ring.producer().expect("a producer");
+    let token = CancelToken::new();
+    let builder = ring.builder().with_consumer_id("reader");
+    let mut rx = builder
+        .with_cancel_token(&token)
+        .build_consumer()
+        .expect("a consumer");
+    let soon = || Deadline::after(Duration::from_millis(1));
+    assert_eq!(rx.recv_owned(soon()), Err(RecvError::Timeout));
+    for event in 0..2 {
+        tx.send_value(event, Deadline::NEVER).expect("space");
+    }
+    let full = tx.send_value(2, soon());
+    assert!(matches!(full, Err(SendError::Timeout { .. })), "{full:?}");
+    assert_eq!(rx.recv_owned(Deadline::NEVER), Ok((0, 0)));
+    assert_eq!(rx.current_sequence(), 0);
+    assert_eq!(tx.try_send(|event| *event = 2), Ok(2));
+    rx.recv(Deadline::NEVER).expect("an event").hold();
+    assert_eq!(rx.recv_owned(Deadline::NEVER), Ok((2, 2)));
+    // the older event that was held is released with it
+    assert_eq!((rx.held_count(), rx.current_sequence()), (0, 2));
+    token.cancel();
+    assert_eq!(rx.recv_owned(Deadline::NEVER), Err(RecvError::Cancelled));
+    tx.close().expect("closed");
+    assert_eq!(rx.recv_owned(Deadline::NEVER), Err(RecvError::Closed));
 }
 
 /// A consumer reads from the stamps how many events there are, even if the producer has gone.

@@ -11,7 +11,7 @@
 //! let mut rx = TypedConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
 //! let counters = CountersFile::anonymous();
 //! tx.attach_counters(&counters)?;
-//! tx.publish(&Bincode((7_u64, "gold".to_owned())), 1)?;
+//! tx.send(&Bincode((7_u64, "gold".to_owned())), 1, Deadline::NEVER)?;
 //! let (_kind, Bincode((id, symbol))) = rx.recv::<Bincode<(u64, String)>>(Deadline::NEVER)?;
 //! assert_eq!((id, &*symbol), (7, "gold"));
 //! # }

@@ -9,16 +9,15 @@ use std::time::Duration;
 
 use myelon::transport::{
     DEFAULT_MYELON_RESPONSE_DEPTH, DEFAULT_MYELON_RPC_DEPTH, DEFAULT_TRANSPORT_PREFIX, FixedFrame,
-    Message, MyelonTransportConfig, MyelonTransportLayout, MyelonWaitStrategy,
-    RunnerMyelonTransportConfig, SEGMENT_NAME_LIMIT_MACOS, TransportError, TransportResult,
-    compact_session_tag, coordination_cursor_name, ensure_coordination_cursor,
-    validate_segment_name,
+    MyelonTransportConfig, MyelonTransportLayout, MyelonWaitStrategy, RunnerMyelonTransportConfig,
+    SEGMENT_NAME_LIMIT_MACOS, TransportError, TransportResult, compact_session_tag,
+    coordination_cursor_name, ensure_coordination_cursor, validate_segment_name,
 };
 use myelon::{
     Deadline, FixedTopology, InferenceTopologyError, InferenceTopologyResult, MissingWorker,
-    MmapProducer, MmapTransportLayout, MultiProcessResult, RingState, Scheduler, Sequence,
-    SharedConsumer, SharedDisruptorBuilder, SharedProducer, Worker, WorkerCount,
-    portable_shm_segment_name,
+    MmapProducer, MmapTransportLayout, MultiProcessResult, Request, RequestId, Response, RingState,
+    Scheduler, Sequence, SharedConsumer, SharedDisruptorBuilder, SharedProducer, Worker,
+    WorkerCount, portable_shm_segment_name,
 };
 
 type Frame = FixedFrame<64>;
@@ -54,8 +53,8 @@ fn ends_of_a_topology(error: InferenceTopologyError) -> usize {
 fn sessions(config: &RunnerMyelonTransportConfig, root: &Path) -> Result<(), Box<dyn Error>> {
     let mut scheduler: Scheduler<Frame> = Scheduler::start(config)?;
     let _ = Scheduler::<Frame, _>::start_in_files(config, root)?;
-    let _: TransportResult<Sequence> = scheduler.broadcast(b"", 1, Deadline::NEVER);
-    let _: (usize, Message<'_, Frame>) = scheduler.recv_any(Deadline::NEVER)?;
+    let _: TransportResult<RequestId> = scheduler.broadcast(b"", 1, Deadline::NEVER);
+    let _: (usize, Response<'_, Frame>) = scheduler.recv_any(Deadline::NEVER)?;
     let missing: Vec<MissingWorker> = scheduler.missing_workers();
     let _: Option<(usize, String, bool)> = missing
         .into_iter()
@@ -70,7 +69,7 @@ fn sessions(config: &RunnerMyelonTransportConfig, root: &Path) -> Result<(), Box
 
     let mut worker: Worker<Frame> = Worker::start(config, 0)?;
     let _ = Worker::<Frame, _>::start_in_files(config, 0, root)?;
-    let _: Message<'_, Frame> = worker.recv(Deadline::NEVER)?;
+    let _: Request<'_, Frame> = worker.recv(Deadline::NEVER)?;
     let _: TransportResult<Sequence> =
         worker.serve(Deadline::NEVER, |_: u8, request: &[u8]| request.to_vec());
     let _: TransportResult<Sequence> = worker.respond(b"", 1, Deadline::NEVER);

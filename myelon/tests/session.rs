@@ -757,3 +757,68 @@ fn numbers_that_no_fixed_topology_has() -> Result {
     assert_eq!(topology.worker_consumer_id(2)?, "worker_2");
     Ok(())
 }
+
+/// Each half of both sides lives in a thread of its own.
+fn halves_live_in_different_threads<B: Backing>() -> Result {
+    const REQUESTS: u8 = 100;
+    let (root, config) = (tempfile::tempdir()?, session(1));
+    let (mut requests, mut answers) = B::scheduler(&config, root.path())?.split();
+    let (mut receiver, mut sender) = B::worker(&config, root.path(), 0)?.split();
+    assert_eq!((receiver.rank(), sender.rank()), (0, 0));
+    thread::scope(|scope| {
+        let (hand_over, handed_over) = mpsc::channel::<Vec<u8>>();
+        let receiving = scope.spawn(move || -> Result {
+            let end = loop {
+                match receiver.recv(soon()) {
+                    Ok(request) => hand_over.send(request.to_vec())?,
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(end, TransportError::Recv(RecvError::Closed)));
+            Ok(receiver.leave()?)
+        });
+        let sending = scope.spawn(move || -> Result {
+            for request in &handed_over {
+                if request == [REQUESTS - 1] {
+                    // the scheduler closes the session only after this answer
+                    sender.respond(&request, 1, soon())?;
+                } else {
+                    sender.respond_value(&Text(format!("{request:?}")), 2, soon())?;
+                }
+            }
+            let late = sender.respond(b"late", 1, Deadline::NEVER);
+            assert!(matches!(late, Err(TransportError::SessionClosed)));
+            sender.close()?;
+            Ok(())
+        });
+        let asking = scope.spawn(move || -> Result<_> {
+            for number in 0..REQUESTS {
+                requests.broadcast(&[number], 1, soon())?;
+            }
+            Ok(requests)
+        });
+        for number in 0..REQUESTS - 1 {
+            let (rank, kind, text) = answers.recv_any_value::<Text>(soon())?;
+            assert_eq!((rank, kind, text?), (0, 2, Text(format!("{:?}", [number]))));
+        }
+        assert_eq!(*answers.recv_any(soon())?.1, [REQUESTS - 1]);
+        let mut requests = asking.join().expect("no panic")?;
+        assert!(requests.missing_workers().is_empty());
+        requests.close()?;
+        receiving.join().expect("no panic")?;
+        sending.join().expect("no panic")
+    })?;
+    drop(answers);
+    assert_eq!(B::rings(&config, root.path()), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn halves_live_in_different_threads_in_shared_memory() -> Result {
+    halves_live_in_different_threads::<SharedMemory>()
+}
+
+#[test]
+fn halves_live_in_different_threads_in_files() -> Result {
+    halves_live_in_different_threads::<MappedFile>()
+}

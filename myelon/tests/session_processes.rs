@@ -100,8 +100,9 @@ fn a_member_of_a_test() -> Result {
     let Ok(role) = std::env::var(ROLE) else {
         return Ok(());
     };
-    match role.split_once(' ').expect("a role and a label") {
+    match role.rsplit_once(' ').expect("a role and a label") {
         ("worker", label) => work(&session(label)),
+        ("streaming worker", label) => stream(&session(label)),
         (_, label) => schedule(&session(label)),
     }
 }
@@ -132,6 +133,36 @@ fn work(config: &RunnerMyelonTransportConfig) -> Result {
         other => say(&format!("{other}")),
     }
     worker.leave()?;
+    say("left");
+    Ok(())
+}
+
+/// Answers each request byte by byte while the request is lent, and waits for an order after a '!'.
+fn stream(config: &RunnerMyelonTransportConfig) -> Result {
+    let (mut requests, mut responses) = Worker::<Frame>::start(config, 0)?.split();
+    let mut orders = std::io::stdin().lines();
+    say("started");
+    loop {
+        let request = match requests.recv(Deadline::NEVER) {
+            Ok(request) => request,
+            Err(TransportError::Recv(RecvError::Closed)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        for piece in request.chunks(1) {
+            responses.respond(piece, request.kind(), Deadline::NEVER)?;
+            if piece == b"!" {
+                say("in the middle");
+                orders.next().expect("an order")?;
+            }
+        }
+        request.release();
+    }
+    assert!(matches!(
+        responses.respond(b"late", 1, Deadline::NEVER),
+        Err(TransportError::SessionClosed)
+    ));
+    responses.close()?;
+    requests.leave()?;
     say("left");
     Ok(())
 }
@@ -236,6 +267,46 @@ fn a_full_workers_error_names_the_scheduler_and_never_its_own_process() -> Resul
 
     Scheduler::<Frame>::start(&session(&label))?.close()?;
     worker.leave()?;
+    let nowhere = std::path::Path::new("");
+    assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_worker_killed_while_it_streams_an_answer_receives_the_request_again() -> Result {
+    let label = portable_shm_segment_name("streams");
+    let mut scheduler = Scheduler::<Frame>::start(&session(&label))?;
+    scheduler.broadcast(b"ab!c", 7, soon())?;
+    let mut heard = |pieces: &[u8]| -> Result {
+        for piece in pieces {
+            let (rank, answer) = scheduler.recv_any(soon())?;
+            assert_eq!((rank, answer.kind(), &*answer), (0, 7, &[*piece][..]));
+        }
+        Ok(())
+    };
+
+    let mut first = Member::start("streaming worker", &label)?;
+    assert_eq!(first.answer(), "started");
+    assert_eq!(first.answer(), "in the middle");
+    heard(b"ab!")?;
+    first.kill()?;
+
+    let mut second = Member::start("streaming worker", &label)?;
+    assert_eq!(second.answer(), "started");
+    assert_eq!(second.answer(), "in the middle");
+    heard(b"ab!")?;
+    second.tell("go on")?;
+    heard(b"c")?;
+
+    let (mut requests, mut responses) = scheduler.split();
+    requests.broadcast(b"x", 7, soon())?;
+    let (_, answer) = responses.recv_any(soon())?;
+    assert_eq!(&*answer, b"x", "the first request was done");
+    answer.release();
+    requests.close()?;
+    assert_eq!(second.answer(), "left");
+    assert!(second.process.wait()?.success());
+    drop(responses);
     let nowhere = std::path::Path::new("");
     assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
     Ok(())

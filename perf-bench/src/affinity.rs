@@ -10,14 +10,39 @@ pub(crate) struct Cores {
     pub(crate) peer: usize,
 }
 
-/// The first two cores that this process may use; `None` if there are fewer than two.
-pub(crate) fn two_cores() -> Option<Cores> {
-    let allowed = sched_getaffinity(Pid::this()).ok()?;
-    let mut usable = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
-    Some(Cores {
-        driver: usable.next()?,
-        peer: usable.next()?,
-    })
+/// The two cores of `wanted`, or the first two that this process may use; `None` if there are fewer than two. It is an
+/// error if the wanted ones cannot be used.
+pub(crate) fn two_cores(wanted: Option<&[usize]>) -> Result<Option<Cores>, String> {
+    let Ok(allowed) = sched_getaffinity(Pid::this()) else {
+        return Ok(None);
+    };
+    let is_usable = |core: usize| allowed.is_set(core).unwrap_or(false);
+    let usable: Vec<usize> = (0..CpuSet::count())
+        .filter(|&core| is_usable(core))
+        .collect();
+    match wanted {
+        Some(&[driver, peer]) => {
+            if let Some(core) = [driver, peer]
+                .into_iter()
+                .find(|core| !usable.contains(core))
+            {
+                return Err(format!(
+                    "core {core} cannot be used: this process may use the cores {usable:?}; choose two of them"
+                ));
+            }
+            if driver == peer {
+                return Err(format!(
+                    "two different cores are needed, and --cores gives core {driver} twice"
+                ));
+            }
+            Ok(Some(Cores { driver, peer }))
+        }
+        Some(_) => Err("--cores takes two cores, as in --cores 0,1".to_owned()),
+        None => Ok(match usable[..] {
+            [driver, peer, ..] => Some(Cores { driver, peer }),
+            _ => None,
+        }),
+    }
 }
 
 /// Pins this process to `core`; returns whether that worked.

@@ -5,8 +5,11 @@
 //! line 1  arrivals of the peer       line 4  pong
 //! line 2  the peer's progress        line 5  the driver's progress
 //! line 6  the word of the bare wake-up; the slots hold the times of sending. The driver writes both
+//! line 7  the word of the bare wake-ups in turn, which both write
+//! line 8  the cursor of the bare cursor stream, which the driver writes
+//! line 9  the time of the first message of a round at a fixed rate, which the driver writes
 //! ```
-//! Each line (128 B) is written by one party. If one process dies, the other one notices in [`spin_until`].
+//! Each line (128 B) but line 7 is written by one party. If one process dies, the other one notices in [`spin_until`].
 
 use std::fs::File;
 use std::io;
@@ -111,6 +114,23 @@ impl Arena {
     pub(crate) fn wake_word(&self) -> &AtomicU32 {
         // SAFETY: as in `word`; the word is a line of its own, of which all parties use the first four bytes.
         unsafe { AtomicU32::from_ptr(self.address(6).cast()) }
+    }
+
+    /// The word by which both processes wake each other in turn.
+    pub(crate) fn turn_word(&self) -> &AtomicU32 {
+        // SAFETY: as in `wake_word`, in another line.
+        unsafe { AtomicU32::from_ptr(self.address(7).cast()) }
+    }
+
+    /// The cursor of the bare cursor stream.
+    pub(crate) fn cursor(&self) -> &AtomicI64 {
+        // SAFETY: as in `progress`.
+        unsafe { AtomicI64::from_ptr(self.address(8).cast()) }
+    }
+
+    /// The time of the first message of a round at a fixed rate.
+    pub(crate) fn pace_start(&self) -> &AtomicU64 {
+        self.word(9)
     }
 
     /// The time at which the bare wake-up of this number was sent. The slots hold as many times as the arena was

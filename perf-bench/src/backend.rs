@@ -1,14 +1,11 @@
 //! The kinds of a ring's segment, and how to open a producer and a consumer on each.
 
 use clap::ValueEnum;
-use myelon::{AutoWaitStrategy, Consumer, DisruptorBuilder, Event, MultiProcessResult, Producer};
+use myelon::{Consumer, DisruptorBuilder, Event, MultiProcessResult, Producer};
 use myelon::{MappedFile, MmapProducer, MmapTransportLayout, SharedMemory};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Spec;
-
-/// The id of the ring's only consumer.
-const CONSUMER: &str = "bench";
 
 /// A kind of segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -18,6 +15,9 @@ pub(crate) enum Backend {
     Shm,
     /// A mapped file, on tmpfs unless `--mmap-root` says otherwise.
     Mmap,
+    /// A mapped file on a disk. Only `pingpong` and `stream` have a directory for it.
+    #[value(skip)]
+    Disk,
     /// No ring: a bare loop in nameless shared memory.
     #[value(skip)]
     None,
@@ -29,20 +29,21 @@ impl Backend {
         match self {
             Self::Shm => "shm",
             Self::Mmap => "mmap",
+            Self::Disk => "disk",
             Self::None => "none",
         }
     }
 }
 
-/// Opening the two ends of a ring on a backend.
+/// Opening the two ends of a ring on a backend. Consumers have automatic ids: a dead one with an id of its own would
+/// hold a full ring, and its producer, for ever.
 pub(crate) trait Open: Sized + 'static {
     /// A builder for either end of the ring `name`.
     fn builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self>;
 
-    /// The same for rings of frames. Both ends spin, as the bare loops do, and consumers have automatic ids.
-    fn spinning_builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
-        let builder = Self::builder(spec, name)
-            .with_wait_strategy(AutoWaitStrategy::BusySpinWithSpinLoopHint);
+    /// The same for ends that wait inside the library, with the strategy of the cell.
+    fn waiting_builder<E: Event>(spec: &Spec, name: &str) -> DisruptorBuilder<E, Self> {
+        let builder = Self::builder(spec, name).with_wait_strategy(spec.strategy.wait());
         if spec.maps_writable() {
             builder.with_writable_slots()
         } else {
@@ -57,7 +58,7 @@ pub(crate) trait Open: Sized + 'static {
 
     /// Attaches to the ring `name`.
     fn consumer<E: Event>(spec: &Spec, name: &str) -> MultiProcessResult<Consumer<E, Self>> {
-        let builder = Self::builder(spec, name).with_consumer_id(CONSUMER);
+        let builder = Self::builder(spec, name);
         if spec.maps_writable() {
             builder.with_writable_slots().build_consumer()
         } else {

@@ -27,6 +27,15 @@ impl Clock {
         }
     }
 
+    /// A clock whose ticks are nanoseconds.
+    #[cfg(test)]
+    pub(crate) fn of_nanoseconds() -> Self {
+        Self {
+            origin: Instant::now(),
+            nanos_per_tick: None,
+        }
+    }
+
     /// The time now, in ticks.
     #[inline(always)]
     pub(crate) fn ticks(&self) -> u64 {

@@ -6,7 +6,8 @@ use crate::backend::Backend;
 use crate::measure::{Series, Spread};
 use crate::plan::{Cell, Plan};
 use crate::report::comparison::{Row, Target};
-use crate::spec::{Format, Spec, Work};
+use crate::spec::{Format, Layer, Spec, Work};
+use crate::{scenario, selection};
 
 /// The scenarios that can be selected by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -107,6 +108,9 @@ impl Layers {
     /// Adds the cells of each scenario. Cells that are compared with each other are neighbours in a round.
     pub(crate) fn new(scenarios: &[LayerScenario], backends: &[Backend], mmap_root: &Path) -> Self {
         let mut layers = Self::default();
+        // the first ones, as in every plan; they tell the placement of the cores
+        layers.plan.add_floor(Work::OneLineBounce, 8, 1);
+        layers.plan.add_floor(Work::TwoLineBounce, 8, 1);
         for scenario in scenarios {
             match scenario {
                 LayerScenario::Access => layers.add_access(),
@@ -121,6 +125,36 @@ impl Layers {
                     LayerScenario::Long => layers.add_long(place),
                     LayerScenario::Access | LayerScenario::Codecs => {}
                 }
+            }
+        }
+        layers
+    }
+
+    /// Messages of these sizes in frames that take them whole, against frames of the next smaller class. The rings have
+    /// about as many bytes.
+    pub(crate) fn unfragmented(sizes: &[usize], backends: &[Backend], mmap_root: &Path) -> Self {
+        let mut layers = Self::default();
+        layers.plan.add_floor(Work::OneLineBounce, 8, 1);
+        layers.plan.add_floor(Work::TwoLineBounce, 8, 1);
+        for &size in sizes {
+            for &backend in backends {
+                let mut add = |frame_bytes| {
+                    let work = Work::ChosenStream {
+                        layer: Layer::Framed,
+                        frame_bytes,
+                        batch: 1,
+                    };
+                    let depth = selection::depth(size, frame_bytes, SHORT_DEPTH);
+                    layers.add_ring(work, (size, depth), (backend, mmap_root))
+                };
+                let whole = selection::whole(size);
+                let smaller = scenario::LARGE_FRAMES.iter().rev();
+                let mut smaller = smaller.chain(scenario::FRAMES.iter().rev());
+                let Some(&smaller) = smaller.find(|&&class| class < size) else {
+                    continue;
+                };
+                let (split, whole) = (add(smaller), add(whole));
+                layers.compare("nofrag", whole, &[split], Unit::GigabytesPerSecond, None);
             }
         }
         layers
@@ -311,19 +345,95 @@ impl Layers {
             comparison.unit.name(),
             spec.capacity,
         );
-        let all = comparison.beside.iter().chain([&comparison.cell]);
+        let all = [&comparison.cell].into_iter().chain(&comparison.beside);
+        let reason = all
+            .filter_map(|&cell| {
+                let reason = series[cell].reason.as_deref()?;
+                Some(format!(
+                    "{}: {reason}",
+                    self.plan.cells[cell].spec.scenario()
+                ))
+            })
+            .next();
         Row {
             layer: spec.layer(),
             backend: spec.backend.name(),
             size_bytes: spec.size_bytes,
             messages: series[comparison.cell].messages,
-            verified: all.fold(true, |all, &cell| all & series[cell].is_verified),
-            ..row.with(
+            ..row.judged(reason).with(
                 (Spread::of(own.clone()), own.len()),
                 (names.join(" + "), Spread::of(beside.clone())),
-                Spread::of(ratios.collect()),
+                ratios.collect(),
                 comparison.target,
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_converted_to_the_unit_of_its_row() {
+        let layers = Layers::new(
+            &[LayerScenario::PingPong, LayerScenario::Long],
+            &[Backend::Shm],
+            Path::new("none"),
+        );
+        let spec = |name: &str| {
+            let mut cells = layers.plan.cells.iter();
+            &cells
+                .find(|cell| cell.spec.scenario() == name)
+                .expect("a cell")
+                .spec
+        };
+        let (trip, copy) = (spec("ping_pong"), spec("fresh_copy"));
+        assert_eq!(Unit::Nanoseconds.of(trip, 250.0), 250.0);
+        assert_eq!(Unit::MillionsPerSecond.of(trip, 250.0), 4.0);
+        assert_eq!(Unit::MillionsPerSecond.of(copy, 2e6), 2.0);
+        assert_eq!(Unit::Nanoseconds.of(copy, 2e6), 500.0);
+        assert_eq!(Unit::NanosecondsPerKib.of(copy, 1e6), 1000.0 / 64.0);
+        assert_eq!(Unit::GigabytesPerSecond.of(copy, 1e6), 65.536);
+    }
+
+    #[test]
+    fn a_row_is_divided_by_the_sum_of_what_it_is_compared_with() {
+        let layers = Layers::new(
+            &[LayerScenario::PingPong],
+            &[Backend::Shm],
+            Path::new("none"),
+        );
+        // raw, framed, typed, by hand, and the codec alone, which is a rate
+        let figures = [
+            [1.0, 1.0],
+            [1.0, 1.0],
+            [64.0, 128.0],
+            [64.0, 144.0],
+            [104.0, 276.0],
+            [104.0, 138.0],
+            [25e6, 25e6],
+        ];
+        let mut series: Vec<_> = figures
+            .into_iter()
+            .map(|figures| {
+                let mut series = Series::new().expect("a series");
+                series.figures = figures.to_vec();
+                series
+            })
+            .collect();
+        let rows = layers.rows(&series);
+        let ratios: Vec<_> = rows
+            .iter()
+            .map(|row| (row.ratio_min, row.ratio_max))
+            .collect();
+        assert_eq!(ratios, [(1.0, 1.125), (1.0, 2.0), (1.0, 1.5)]);
+        assert_eq!(rows[2].floor_figure, 144.0);
+        assert_eq!(rows[0].is_met, Some(true));
+        assert_eq!(rows[2].is_met, Some(false));
+        assert!(rows.iter().all(|row| row.verified));
+        series[6].reason = Some(String::from("round 1: wrong"));
+        let verified = layers.rows(&series).into_iter().map(|row| row.verified);
+        assert!(verified.eq([true, true, false]));
     }
 }

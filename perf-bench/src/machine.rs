@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 
 use crate::affinity::Cores;
+use crate::placement::topology;
 
 /// The facts that are printed above every table.
 #[derive(Clone, Debug)]
@@ -24,8 +25,14 @@ impl Machine {
         let virtual_machine = field("flags").split(' ').any(|flag| flag == "hypervisor");
         let placement = match cores {
             Some(Cores { driver, peer }) => format!("pinned to {driver} and {peer}"),
-            None => "NOT pinned: fewer than two cores, figures mean little".into(),
+            None => {
+                "NOT pinned, as there is only one core or no permission to pin: figures mean little"
+                    .into()
+            }
         };
+        if let Some(cores) = cores {
+            lines.push(("distance", topology(cores)));
+        }
         lines.push((
             "cores",
             format!(
@@ -59,6 +66,14 @@ impl Machine {
             lines.push(("build", "DEBUG: figures mean nothing, use --release".into()));
         }
         Self { lines }
+    }
+}
+
+impl Machine {
+    /// The fact of this name.
+    pub(crate) fn fact(&self, name: &str) -> Option<&str> {
+        let mut lines = self.lines.iter();
+        lines.find_map(|(key, value)| (*key == name).then_some(value.as_str()))
     }
 }
 

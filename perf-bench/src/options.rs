@@ -1,15 +1,21 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Backend;
+use crate::fault::{Fault, Planted};
 use crate::layers::LayerScenario;
 use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
 use crate::plan::Scenario;
 use crate::scenario::wait::WaitScenario;
+use crate::selection::FRAMED_SIZES;
+use crate::spec::Layer;
+use crate::strategy::Strategy;
+use crate::sweep::Tier;
 
 /// Measures the cost of the rings, beside the speed of the machine itself.
 ///
@@ -31,7 +37,10 @@ pub(crate) struct Options {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Only the floor: bounces of cache lines, the bare stream, copying memory.
+    /// Only the floor: bounces of cache lines, bare streams, copies of 64 B to 64 MiB, single operations of the
+    /// processor and the kernel. The placement of the cores is measured before and after each round, and rounds in
+    /// different placements have rows of their own: siblings (a two-line bounce below 75 ns), near (below 200 ns), far,
+    /// or moved (not the same before and after).
     Limits,
     /// Layer 0: rings of fixed-size events.
     Raw(Raw),
@@ -39,6 +48,71 @@ pub(crate) enum Command {
     Layers(Layers),
     /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
     Wait(Wait),
+    /// One producer and 1, 2, 4 and 8 consumers that each receive every event; also with an observer, with a slow
+    /// consumer, and with one that is killed.
+    Broadcast(Broadcast),
+    /// The round trip of a message and its reply, on any layer, backend and wait strategy.
+    #[command(alias = "ping_pong", alias = "ping-pong")]
+    Pingpong(Choice),
+    /// Messages one way, on any layer, backend and wait strategy.
+    #[command(visible_alias = "signal")]
+    Stream {
+        #[command(flatten)]
+        choice: Choice,
+
+        /// Events of the raw layer per publish; frames are always published one message at a time.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=16), conflicts_with = "rate")]
+        batch: u64,
+    },
+    /// A producer that publishes at full speed while a consumer attaches and detaches, again and again.
+    Churn {
+        /// How all ends wait.
+        #[arg(long, value_enum, default_value_t = Strategy::Block)]
+        wait_strategy: Strategy,
+
+        /// Slots of each ring.
+        #[arg(long, default_value_t = 1024, value_parser = capacity)]
+        capacity: usize,
+    },
+    /// Messages in frames of the smallest class that takes them whole, chosen at run time, against the same messages
+    /// split into frames of the next smaller class.
+    Nofrag {
+        /// Bytes of a message: powers of two.
+        #[arg(long = "size", value_delimiter = ',', default_values_t = [1 << 12, 1 << 16, 1 << 20], value_parser = long_size)]
+        sizes: Vec<usize>,
+
+        /// Backends of the rings.
+        #[arg(long = "backend", value_delimiter = ',', value_enum, default_values_t = [Backend::Shm])]
+        backends: Vec<Backend>,
+
+        /// Directory of file-backed rings [default: shared memory's, else the temporary directory].
+        #[arg(long, value_name = "DIR")]
+        mmap_root: Option<PathBuf>,
+    },
+    /// Everything, step by step, into a file with one row per line. Goes on where a stopped sweep has ended.
+    Sweep(Sweep),
+    /// The raw scenarios several times, each time with new processes and rings: how far the ratios spread.
+    Repeat(Repeat),
+    /// Compare two files of `sweep` row by row, against the noise of the rounds; exit with 1 if a row is worse.
+    Check {
+        /// The earlier file.
+        old: PathBuf,
+        /// The later file.
+        new: PathBuf,
+    },
+    /// The rows of `sweep` as Markdown, and as one HTML page with plots that loads nothing.
+    Report {
+        /// The file of `sweep`.
+        rows: PathBuf,
+
+        /// Write the page to this file.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+
+        /// Write the Markdown to this file [default: print it, unless there is a page].
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
+    },
     /// One of several processes of the waiting scenarios.
     #[command(hide = true)]
     Party {
@@ -75,9 +149,42 @@ pub(crate) struct Common {
     /// Seconds after which no further round starts, once there are enough rounds for a median.
     #[arg(long, global = true, default_value_t = 10)]
     pub(crate) budget_s: u64,
+
+    /// A round that takes longer than this is not verified.
+    #[arg(long, global = true, default_value_t = 30_000, value_name = "MS")]
+    pub(crate) round_limit_ms: u64,
+
+    /// A run with a step that takes longer than this is ended [default: four times the round limit, and at least half a
+    /// minute].
+    #[arg(long, global = true, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) hang_limit_ms: Option<u64>,
+
+    /// The two cores to run on [default: the first two that this process may use].
+    #[arg(long, global = true, value_delimiter = ',', value_name = "CORE,CORE")]
+    pub(crate) cores: Option<Vec<usize>>,
+
+    /// Plant these faults in every cell, one in each of the first rounds, to show that they are found.
+    #[arg(
+        long = "fault",
+        global = true,
+        hide = true,
+        value_delimiter = ',',
+        value_enum
+    )]
+    pub(crate) faults: Vec<Fault>,
 }
 
 impl Common {
+    /// The faults to plant.
+    pub(crate) fn planted(&self) -> Planted {
+        Planted::new(&self.faults)
+    }
+
+    /// The longest time that a round may take.
+    pub(crate) fn round_limit(&self) -> Duration {
+        Duration::from_millis(self.round_limit_ms)
+    }
+
     /// The number of rounds to run.
     pub(crate) fn rounds(&self) -> usize {
         if self.quick {
@@ -116,6 +223,43 @@ pub(crate) struct Raw {
     pub(crate) mmap_root: Option<PathBuf>,
 }
 
+/// Options of `pingpong` and `stream`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Choice {
+    /// Layers to measure.
+    #[arg(long = "layer", value_delimiter = ',', value_enum, default_values_t = [Layer::Raw, Layer::Framed])]
+    pub(crate) layers: Vec<Layer>,
+
+    /// Backends of the rings: shm, mmap (a file on tmpfs) or disk (a file on a disk).
+    #[arg(long = "backend", value_delimiter = ',', default_value = "shm", value_parser = place)]
+    pub(crate) backends: Vec<Backend>,
+
+    /// How both ends wait.
+    #[arg(long = "wait-strategy", value_delimiter = ',', value_enum, default_values_t = [Strategy::BusySpin])]
+    pub(crate) strategies: Vec<Strategy>,
+
+    /// Bytes of a message: 8 to 67108864, a power of two. The raw layer has events of 8, 24, 56, 64, 248 and 1024
+    /// bytes. A size is measured on the layers that have it.
+    #[arg(long = "size", value_delimiter = ',', default_values_t = [64, 1024], value_parser = any_size)]
+    pub(crate) sizes: Vec<usize>,
+
+    /// Slots or frames of each ring [default: by the size, at most 64 for pingpong and 1024 for stream].
+    #[arg(long, value_parser = capacity)]
+    pub(crate) capacity: Option<usize>,
+
+    /// Messages per second, one by one. Latencies count from the time at which a message should have been sent.
+    #[arg(long, value_name = "PER_S", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) rate: Option<u64>,
+
+    /// Directory of files on tmpfs [default: shared memory's, else the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mmap_root: Option<PathBuf>,
+
+    /// Directory of files on a disk [default: the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk_root: Option<PathBuf>,
+}
+
 /// Options of the layers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Layers {
@@ -140,6 +284,64 @@ pub(crate) struct Wait {
     pub(crate) scenarios: Vec<WaitScenario>,
 }
 
+/// Options of the broadcast scenarios.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Broadcast {
+    /// Numbers of consumers, each a process.
+    #[arg(long, value_delimiter = ',', default_values_t = CONSUMERS, value_parser = consumers)]
+    pub(crate) consumers: Vec<usize>,
+
+    /// How the producer and the consumers wait.
+    #[arg(long, value_enum, default_value_t = Strategy::Block)]
+    pub(crate) wait_strategy: Strategy,
+
+    /// Slots of each ring.
+    #[arg(long, default_value_t = 1024, value_parser = capacity)]
+    pub(crate) capacity: usize,
+}
+
+/// The numbers of consumers that are measured by default.
+pub(crate) const CONSUMERS: [usize; 4] = [1, 2, 4, 8];
+
+/// Options of a sweep.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Sweep {
+    /// How much to measure: smoke takes less than a minute, quick less than five, full about half an hour.
+    #[arg(long, value_enum, default_value_t = Tier::Quick)]
+    pub(crate) tier: Tier,
+
+    /// The file of rows, as lines of JSON [default: perf-bench-TIER.jsonl in the current directory].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Write all rows to this file at the end, as comma-separated values.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+
+    /// Replace the file of rows in place of going on with it.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+
+    /// The commit to write into each row [default: that of the checkout in which this program lies].
+    #[arg(long)]
+    pub(crate) commit: Option<String>,
+
+    /// Directory of file-backed rings [default: shared memory's, else the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mmap_root: Option<PathBuf>,
+}
+
+/// Options of repetitions.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Repeat {
+    /// How often to measure.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=1_000))]
+    pub(crate) times: u64,
+
+    #[command(flatten)]
+    pub(crate) raw: Raw,
+}
+
 impl Default for Raw {
     fn default() -> Self {
         /// A parser of these options alone, so that the defaults are stated only once.
@@ -156,6 +358,34 @@ fn size(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size) if SIZES.contains(&size) => Ok(size),
         _ => Err(format!("one of {SIZES:?}")),
+    }
+}
+
+/// A size of any layer.
+fn any_size(text: &str) -> Result<usize, String> {
+    size(text).or_else(|_| long_size(text))
+}
+
+fn long_size(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(size) if size.is_power_of_two() && FRAMED_SIZES.contains(&size) => Ok(size),
+        _ => Err(format!(
+            "a power of two in {FRAMED_SIZES:?}, or one of {SIZES:?} on the raw layer"
+        )),
+    }
+}
+
+/// A backend, with the disk.
+fn place(text: &str) -> Result<Backend, String> {
+    let all = [Backend::Shm, Backend::Mmap, Backend::Disk];
+    let found = all.into_iter().find(|backend| backend.name() == text);
+    found.ok_or_else(|| String::from("shm, mmap or disk"))
+}
+
+fn consumers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=32).contains(&number) => Ok(number),
+        _ => Err("a number from 1 to 32".into()),
     }
 }
 

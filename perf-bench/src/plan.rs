@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use myelon::portable_shm_segment_name;
 
 use crate::backend::Backend;
-use crate::floor::{copy, stream::shape};
+use crate::floor::operation::Operation;
+use crate::floor::{copy, cursor, stream::shape};
 use crate::payload::{PACKED_SIZES, SIZES};
 use crate::scenario::BATCH;
 use crate::spec::{Spec, Work};
+use crate::strategy::Strategy;
 
 /// The selection that the options make.
 #[derive(Clone, Debug)]
@@ -96,6 +98,27 @@ impl Scenario {
 /// The sizes at which most scenarios are measured, in bytes.
 const SIZES_BY_DEFAULT: [usize; 4] = [8, 56, 64, 248];
 
+/// Slots of the bare streams that stay in the first-level cache.
+const SMALL_CAPACITY: usize = 256;
+
+/// The sizes at which copies are measured, in bytes.
+const COPIED_SIZES: [usize; 11] = [
+    64,
+    256,
+    1 << 10,
+    1 << 12,
+    1 << 14,
+    1 << 16,
+    1 << 18,
+    1 << 20,
+    1 << 22,
+    1 << 24,
+    1 << 26,
+];
+
+/// Bytes of all blocks between two cores that should stay in a cache.
+pub(crate) const COPIED_TOGETHER: usize = 1 << 19;
+
 /// A cell and the floor that it is compared with.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
@@ -131,11 +154,45 @@ impl Plan {
         plan
     }
 
+    /// Gives every ring a new name, so that the plan can be measured again.
+    pub(crate) fn rename(&mut self) {
+        for cell in &mut self.cells {
+            if cell.spec.backend != Backend::None {
+                cell.spec.name = portable_shm_segment_name("pb");
+            }
+        }
+    }
+
     /// Whether the plan has rings, and not only floors.
     pub(crate) fn has_rings(&self) -> bool {
         self.cells
             .iter()
             .any(|cell| cell.spec.backend != Backend::None)
+    }
+
+    /// Adds the floors that only `limits` measures: cursor streams, copies and single operations.
+    pub(crate) fn add_limits(&mut self, wanted: &Wanted) {
+        for size in wanted.sizes.as_deref().unwrap_or(&SIZES_BY_DEFAULT) {
+            for capacity in [wanted.capacity, SMALL_CAPACITY] {
+                self.add_floor(Work::BareCursor, *size, capacity);
+            }
+            let work = Work::BareStream {
+                batch: 1,
+                packed: false,
+            };
+            self.add_floor(work, *size, SMALL_CAPACITY);
+        }
+        for size in COPIED_SIZES {
+            self.add_floor(Work::HotCopy, size, 1);
+        }
+        for size in COPIED_SIZES {
+            // as many as fit the second-level cache, but at least two
+            let blocks = (COPIED_TOGETHER / size).clamp(2, crate::layers::DEPTH);
+            self.add_floor(Work::FreshCopy, size, blocks);
+        }
+        for operation in Operation::ALL {
+            self.add_floor(Work::Operation(operation), 8, 1);
+        }
     }
 
     fn add_group(&mut self, wanted: &Wanted, scenario: Scenario, size: usize) {
@@ -181,6 +238,8 @@ impl Plan {
                 capacity,
                 name: portable_shm_segment_name("pb"),
                 root: mmap_root.to_string_lossy().into_owned(),
+                strategy: Strategy::BusySpin,
+                per_s: None,
                 arena_offset: 0,
             },
         });
@@ -200,6 +259,8 @@ impl Plan {
                 capacity,
                 name: String::new(),
                 root: String::new(),
+                strategy: Strategy::BusySpin,
+                per_s: None,
                 arena_offset: self.arena_bytes,
             },
         });
@@ -207,6 +268,7 @@ impl Plan {
             Work::BareStream { packed, .. } => (1, shape(size, packed).1),
             Work::BareStreamCalled => (1, shape(size, false).1),
             Work::BarePingPong => (2, shape(size, false).1),
+            Work::BareCursor => (1, cursor::stride(size)),
             Work::FreshCopy => (1, copy::stride(size)),
             _ => (0, 0),
         };
@@ -228,7 +290,7 @@ impl Drop for Plan {
                             unsafe { libc::shm_unlink(name.as_ptr()) };
                         }
                     }
-                    Backend::Mmap => {
+                    Backend::Mmap | Backend::Disk => {
                         let _ = std::fs::remove_file(Path::new(&spec.root).join(name));
                     }
                     Backend::None => {}

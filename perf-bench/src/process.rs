@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::arena::{Arena, Role};
 use crate::child::{self, Child};
 use crate::clock::Clock;
+use crate::fault::Round;
 use crate::scenario::{self, Endpoint, Failure};
 use crate::spec::Spec;
+use crate::usage::Usage;
 use crate::watch;
 
 /// The driver's orders.
@@ -17,7 +19,7 @@ pub(crate) enum Order {
     /// Open the peer's end of the next cell.
     Open(Spec),
     /// Run a round of a cell.
-    Run { cell: usize, round: u64, count: u64 },
+    Run { cell: usize, round: Round },
     /// Close the ends, in the order of opening.
     Close,
 }
@@ -27,8 +29,10 @@ pub(crate) enum Order {
 pub(crate) struct Answer {
     /// Whether the peer received exactly the messages that were sent.
     pub(crate) is_right: bool,
-    /// Processor time of the round: user and system seconds.
-    pub(crate) cpu: (f64, f64),
+    /// What the round took from the system.
+    pub(crate) usage: Usage,
+    /// The latencies that this end measured, in ns.
+    pub(crate) took_ns: Vec<u64>,
 }
 
 /// The driver's handle of the second process; dropping it ends the process.
@@ -83,13 +87,13 @@ fn obey(
     let mut answer = Answer::default();
     match order {
         Order::Open(spec) => cells.push(scenario::open(&spec, Role::Peer)?),
-        Order::Run { cell, round, count } => {
+        Order::Run { cell, round } => {
             let cell = cells.get_mut(cell).ok_or("no such cell")?;
-            let before = cpu_seconds();
-            let outcome = cell.run(arena, clock, round, count);
-            let after = cpu_seconds();
+            let before = Usage::read();
+            let outcome = cell.run(arena, clock, round);
+            answer.usage = Usage::read() - before;
             answer.is_right = outcome.is_right();
-            answer.cpu = (after.0 - before.0, after.1 - before.1);
+            answer.took_ns = outcome.took_ns;
         }
         Order::Close => {
             for cell in cells.drain(..) {
@@ -98,14 +102,4 @@ fn obey(
         }
     }
     Ok(answer)
-}
-
-/// User and system time of this process so far, in seconds.
-pub(crate) fn cpu_seconds() -> (f64, f64) {
-    // SAFETY: the structure consists of plain integers, for which zero is a valid value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a local structure that the call fills in.
-    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
-    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-    (seconds(usage.ru_utime), seconds(usage.ru_stime))
 }

@@ -1,8 +1,8 @@
 //! The content of a long message, and the reader's proof that it has received it.
 //!
 //! A long message is always moved whole. But only a sample of it is changed by its writer and verified by its
-//! reader: one word of each KiB, at another position in each message. In the warm-up round the sample is every
-//! word. Filling or reading the whole message would take about as long as moving it.
+//! reader: one word of each KiB (or of a shorter message), at another position in each message. In the warm-up round
+//! the sample is every word. Filling or reading the whole message would take about as long as moving it.
 
 /// Bytes from one word of a sample to the next.
 const SPACING: usize = 1024;
@@ -19,8 +19,8 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(round: u64, index: u64) -> Self {
-        let spacing = if round == 0 { WORD } else { SPACING };
+    fn new(len: usize, round: u64, index: u64) -> Self {
+        let spacing = if round == 0 { WORD } else { SPACING.min(len) };
         Self {
             spacing,
             // nine words further on: another line each time, and in the end every word
@@ -60,18 +60,34 @@ fn mix(hash: u64, sum: u64) -> u64 {
     (hash.rotate_left(9) ^ sum).wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
-/// Writes the sample of message `index` of `round` into a message of whole KiB.
+/// The number that stands for `round` in the samples of messages with this mark, which is 0 or
+/// [`REPLY`](crate::payload::REPLY). So the keys of replies have the mark.
+pub(crate) fn marked(round: u64, mark: u64) -> u64 {
+    round | mark >> 40
+}
+
+/// Writes the sample of message `index` of `round` into a message. Its length is a multiple of 1 KiB,
+/// or a smaller power of two.
 pub(crate) fn write(message: &mut [u8], round: u64, index: u64) {
-    let sample = Sample::new(round, index);
+    let sample = Sample::new(message.len(), round, index);
     let (words, _) = message.as_chunks_mut::<WORD>();
     for (at, number) in sample.places(words.len()).zip(0..) {
         words[at] = sample.word(number).to_ne_bytes();
     }
 }
 
+/// Changes one bit of the last word of the sample of a message.
+pub(crate) fn flip_last(message: &mut [u8], round: u64, index: u64) {
+    let len = message.len();
+    let (words, _) = message.as_chunks_mut::<WORD>();
+    if let Some(at) = Sample::new(len, round, index).places(words.len()).last() {
+        words[at][0] ^= 1;
+    }
+}
+
 /// Reads the sample of a message, and folds it into the hash of the messages before it.
 pub(crate) fn fold(hash: u64, message: &[u8], round: u64, index: u64) -> u64 {
-    let sample = Sample::new(round, index);
+    let sample = Sample::new(message.len(), round, index);
     let (words, _) = message.as_chunks::<WORD>();
     let places = sample.places(words.len()).zip(0..);
     let sum = places.fold(0, |sum, (at, number)| {
@@ -83,7 +99,7 @@ pub(crate) fn fold(hash: u64, message: &[u8], round: u64, index: u64) -> u64 {
 /// The hash that a reader of `count` messages of `len` bytes must arrive at.
 pub(crate) fn expected(len: usize, round: u64, count: u64) -> u64 {
     (0..count).fold(0, |hash, index| {
-        let sample = Sample::new(round, index);
+        let sample = Sample::new(len, round, index);
         let numbers = 0..(len / sample.spacing) as u64;
         let sum = numbers.fold(0, |sum, number| add(sum, sample.word(number), number));
         mix(hash, sum)
@@ -119,6 +135,10 @@ mod tests {
         let mut message = vec![0; LEN];
         write(&mut message, 5, 0);
         let whole = fold(0, &message, 5, 0);
+        flip_last(&mut message, 5, 0);
+        assert_ne!(fold(0, &message, 5, 0), whole);
+        flip_last(&mut message, 5, 0);
+        assert_eq!(fold(0, &message, 5, 0), whole);
         message[1024..2048].fill(0);
         assert_ne!(fold(0, &message, 5, 0), whole);
 
@@ -131,8 +151,23 @@ mod tests {
     }
 
     #[test]
+    fn a_message_shorter_than_a_kib_has_a_sample_too() {
+        for len in [64, 256, 1024] {
+            let mut message = vec![0; len];
+            for index in 0..200 {
+                write(&mut message, 3, index);
+                let whole = fold(0, &message, 3, index);
+                flip_last(&mut message, 3, index);
+                assert_ne!(fold(0, &message, 3, index), whole, "{len} {index}");
+            }
+        }
+    }
+
+    #[test]
     fn every_word_has_its_turn() {
-        let mut places: Vec<_> = (0..128).map(|index| Sample::new(1, index).at).collect();
+        let mut places: Vec<_> = (0..128)
+            .map(|index| Sample::new(LEN, 1, index).at)
+            .collect();
         places.sort_unstable();
         let all: Vec<_> = (0..SPACING).step_by(WORD).collect();
         assert_eq!(places, all);

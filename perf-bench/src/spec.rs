@@ -1,9 +1,12 @@
 //! The specification of one cell: all that both processes need to open it.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
+use crate::floor::operation::Operation;
 use crate::scenario::{BATCH, BLOCKS};
+use crate::strategy::Strategy;
 
 /// The work of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +19,14 @@ pub(crate) enum Work {
     BareStream { batch: usize, packed: bool },
     /// The same, each event in a function that is never inlined.
     BareStreamCalled,
+    /// The bare cursor stream.
+    BareCursor,
     /// A message and its reply on two bare streams.
     BarePingPong,
+    /// Copying memory of one core's own.
+    HotCopy,
+    /// A single operation in a loop.
+    Operation(Operation),
     /// Blocks that one core has written and the other one copies.
     FreshCopy,
     /// Reading one field of an archive of one byte vector, or of many small values.
@@ -44,6 +53,55 @@ pub(crate) enum Work {
     TypedStream { frame_bytes: usize },
     /// Archives of one frame, one way, one field of each read in place.
     InPlace { frame_bytes: usize },
+    /// A message and its reply, on any layer.
+    ChosenPingPong { layer: Layer, frame_bytes: usize },
+    /// One way, on any layer, `batch` events per publish.
+    ChosenStream {
+        layer: Layer,
+        frame_bytes: usize,
+        batch: usize,
+    },
+}
+
+/// A layer that can be chosen by name: what a message is, and how it gets into a ring and out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub(crate) enum Layer {
+    /// An event of fixed size in a slot of its own: 8, 24, 56, 64, 248 or 1024 bytes.
+    #[value(name = "raw")]
+    Raw,
+    /// Bytes in frames, copied out by the receiver.
+    #[value(name = "framed")]
+    Framed,
+    /// A value with a byte vector, encoded and decoded by bincode.
+    #[value(name = "bincode")]
+    Bincode,
+    /// The same by postcard.
+    #[value(name = "postcard")]
+    Postcard,
+    /// The same by rkyv.
+    #[value(name = "rkyv")]
+    Rkyv,
+    /// A table with a byte vector, verified and then copied out.
+    #[value(name = "flatbuffers")]
+    FlatBuffers,
+    /// An rkyv archive in one frame, of which one field is read in place.
+    #[value(name = "in_place")]
+    InPlace,
+}
+
+impl Layer {
+    /// Its name in reports.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Framed => "framed",
+            Self::Bincode => "bincode",
+            Self::Postcard => "postcard",
+            Self::Rkyv => "rkyv",
+            Self::FlatBuffers => "flatbuffers",
+            Self::InPlace => "in_place",
+        }
+    }
 }
 
 /// The format in which a codec encodes a value.
@@ -67,6 +125,10 @@ pub(crate) struct Spec {
     pub(crate) name: String,
     /// The directory of a file-backed ring.
     pub(crate) root: String,
+    /// How both ends wait.
+    pub(crate) strategy: Strategy,
+    /// The fixed number of messages per second; otherwise each message follows at once.
+    pub(crate) per_s: Option<u64>,
     /// The offset in the arena of a bare loop's slots.
     pub(crate) arena_offset: usize,
 }
@@ -78,6 +140,9 @@ impl Spec {
             Work::OneLineBounce => "one_line_bounce",
             Work::TwoLineBounce => "two_line_bounce",
             Work::BarePingPong => "bare_ping_pong",
+            Work::BareCursor => "bare_cursor",
+            Work::HotCopy => "hot_copy",
+            Work::Operation(operation) => operation.name(),
             Work::FreshCopy => "fresh_copy",
             Work::CodecAlone(Format::Bincode) => "codec_alone",
             Work::CodecAlone(Format::Postcard) => "codec_alone_postcard",
@@ -92,6 +157,8 @@ impl Spec {
             Work::FramedCopy { .. } => "framed_copy",
             Work::TypedStream { .. } => "typed_stream",
             Work::InPlace { .. } => "in_place",
+            Work::ChosenPingPong { .. } => "pingpong",
+            Work::ChosenStream { .. } => "stream",
             Work::BareStream { batch, packed } => match (batch, packed) {
                 (1, false) => "bare_stream",
                 (1, true) => "bare_stream_packed",
@@ -121,12 +188,18 @@ impl Spec {
             | Work::FramedCopy { .. } => "framed",
             Work::TypedPingPong | Work::TypedStream { .. } | Work::InPlace { .. } => "typed",
             Work::CodecAlone(_) | Work::Access { .. } => "codec",
+            Work::ChosenPingPong { layer, .. } | Work::ChosenStream { layer, .. } => layer.name(),
             _ => "floor",
         }
     }
 
-    /// Whether a round's figure is the time of a round trip; otherwise it is a rate.
+    /// Whether a round's figure is a time, of a round trip or of a message at a fixed rate; otherwise it is a rate.
     pub(crate) fn is_latency(&self) -> bool {
+        self.per_s.is_some() || self.is_round_trip()
+    }
+
+    /// Whether each message is answered by the peer.
+    pub(crate) fn is_round_trip(&self) -> bool {
         matches!(
             self.work,
             Work::OneLineBounce
@@ -136,12 +209,29 @@ impl Spec {
                 | Work::FramedPingPong
                 | Work::TypedPingPong
                 | Work::CodecByHand
+                | Work::ChosenPingPong { .. }
         )
     }
 
-    /// Whether messages are copied whole and verified by sample.
+    /// Whether messages are copied or encoded whole and verified by sample.
     fn is_long(&self) -> bool {
-        matches!(self.work, Work::FreshCopy | Work::FramedCopy { .. })
+        match self.work {
+            Work::FreshCopy | Work::FramedCopy { .. } => true,
+            Work::ChosenPingPong { layer, .. } | Work::ChosenStream { layer, .. } => {
+                layer != Layer::Raw
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the cell copies memory without a ring.
+    fn is_copy(&self) -> bool {
+        matches!(self.work, Work::FreshCopy | Work::HotCopy)
+    }
+
+    /// Whether the cell is an operation, whose time matters and not its rate.
+    pub(crate) fn is_operation(&self) -> bool {
+        matches!(self.work, Work::Operation(_))
     }
 
     /// Whether messages are archives that are read in place.
@@ -157,6 +247,7 @@ impl Spec {
                 | Work::FramedPingPong
                 | Work::TypedPingPong
                 | Work::CodecByHand
+                | Work::ChosenPingPong { .. }
         )
     }
 
@@ -167,8 +258,19 @@ impl Spec {
 
     /// The number of messages that a round sends.
     pub(crate) fn messages_per_round(&self, quick: bool) -> u64 {
+        if let Some(per_s) = self.per_s {
+            let per_round = if quick { per_s / 20 } else { per_s / 5 };
+            return per_round.clamp(64, 65_536);
+        }
+        // a debug build writes long messages and checks archives byte by byte
+        let is_slow = cfg!(debug_assertions) && (self.is_long() || self.is_archive());
         if self.is_latency() {
-            return if quick { 512 } else { 4_096 };
+            let most = match quick {
+                true if is_slow => 64,
+                true => 512,
+                false => 4_096,
+            };
+            return copies(self.size_bytes, most);
         }
         // Each block makes two laps of the ring, whatever its capacity.
         let laps = 2 * BLOCKS * self.capacity as u64;
@@ -176,21 +278,39 @@ impl Spec {
             Work::FramedCopy { frame_bytes } | Work::InPlace { frame_bytes } => {
                 laps / (self.size_bytes / frame_bytes) as u64
             }
-            Work::FreshCopy => 4_096,
+            Work::FreshCopy => copies(self.size_bytes, 4_096),
+            Work::ChosenStream { frame_bytes, .. } => {
+                // several laps of the ring, so that the sender keeps to the receiver's pace
+                let frames = self.size_bytes.div_ceil(frame_bytes) as u64;
+                copies(self.size_bytes, 262_144).max(4 * self.capacity as u64 / frames)
+            }
+            Work::HotCopy => copies(self.size_bytes, 65_536),
+            Work::Operation(operation) => operation.times(),
             // reading a million bytes of small values takes milliseconds
             Work::Access { .. } => (1 << 24) / self.size_bytes.max(1 << 10) as u64,
             _ if self.size_bytes > 128 => laps.max(65_536),
             _ => laps.max(262_144),
         };
-        // a debug build writes long messages and checks archives byte by byte
-        let is_slow = cfg!(debug_assertions) && (self.is_long() || self.is_archive());
         let part = match quick {
+            _ if self.is_copy() && self.size_bytes > 1 << 20 => 1,
             true if is_slow => 64,
             true => 8,
             false => 1,
         };
-        let has_no_batches = self.is_long() || quick && is_slow;
-        full.div_ceil(part)
-            .next_multiple_of(BLOCKS * if has_no_batches { 1 } else { BATCH })
+        let has_no_batches =
+            self.is_long() || self.is_copy() || self.is_operation() || quick && is_slow;
+        let count = full.div_ceil(part);
+        if count < BLOCKS {
+            return count;
+        }
+        count.next_multiple_of(BLOCKS * if has_no_batches { 1 } else { BATCH })
     }
 }
+
+/// The number of copies in a round: `most` of short messages, and in all at most [`COPIED_BYTES`].
+fn copies(size_bytes: usize, most: u64) -> u64 {
+    (COPIED_BYTES / size_bytes as u64).clamp(2, most)
+}
+
+/// Bytes that a round copies at most.
+const COPIED_BYTES: u64 = 256 << 20;

@@ -1,40 +1,29 @@
 //! Runs the program as a user does: it ends well, verifies every row, writes the promised keys and leaves nothing
 //! behind.
 
+mod run;
+
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages p50_ns p90_ns p99_ns p999_ns \
+use run::{Ended, program, turn};
+
+const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages p50_ns p90_ns p99_ns p999_ns p9999_ns \
                     max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
-                    ratio_to_floor cpu_user_s cpu_sys_s verified";
+                    ratio_to_floor placement cpu_user_s cpu_sys_s minor_faults major_faults voluntary_switches \
+                    involuntary_switches verified";
 
 /// The keys of the commands that compare figures: `layers` and `wait`.
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
                          figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met verified";
 
-fn bench() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_perf-bench"))
-}
-
-fn text(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
-
 /// Runs the program with `--quick --json` and returns the rows.
 fn rows(arguments: &[&str]) -> Vec<Value> {
     run(arguments).0
-}
-
-/// Lets runs use the two cores one after the other. In parallel, runs that spin would delay all others.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The same; also returns the program's output.
@@ -42,17 +31,13 @@ fn run(arguments: &[&str]) -> (Vec<Value>, String) {
     let _turn = turn();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("rows.json");
-    let output = bench()
-        .args(arguments)
-        .arg("--quick")
-        .arg("--json")
-        .arg(&file)
-        .output()
-        .expect("perf-bench starts");
-    assert!(output.status.success(), "{}", text(&output));
+    let mut program = program();
+    let program = program.args(arguments).arg("--quick").arg("--json");
+    let Ended { code, text } = run::to_its_end(program.arg(&file));
+    assert_eq!(code, Some(0), "{text}");
     let json = std::fs::read_to_string(&file).expect("the file is written");
     let rows = serde_json::from_str(&json).expect("an array of objects");
-    (rows, text(&output))
+    (rows, text)
 }
 
 /// The number of rows for a scenario on a backend at a size.
@@ -115,6 +100,39 @@ fn every_row_of_the_default_run_has_the_promised_keys_and_is_verified() {
         .lines()
         .find(|line| line.starts_with("batches of 16 against one publish per event"))
         .expect("a line about batches");
+    let lines: Vec<&str> = printed.lines().collect();
+    let [.., round_trip, stream, trust] = lines[..] else {
+        panic!("{printed}");
+    };
+    assert!(
+        round_trip.starts_with("A round trip of 56 bytes took "),
+        "{round_trip}"
+    );
+    assert!(stream.starts_with("A stream moved "), "{stream}");
+    let all = format!("All {} rows were verified", rows.len());
+    assert!(trust.starts_with(&all), "{trust}");
+    for sentence in [round_trip, stream, trust] {
+        assert!(sentence.ends_with('.'), "{sentence}");
+    }
+    let heads = printed
+        .lines()
+        .filter(|line| line.contains("verified") && line.contains("capacity"));
+    assert_eq!(heads.count(), 2);
+    for column in [
+        "on  ",
+        "bytes  ",
+        "capacity  ",
+        "p50 ... max",
+        "M/s, GB/s",
+        "x two-line  ",
+        "x bare  ",
+        "min - max  ",
+        "cpu s  ",
+        "verified  ",
+    ] {
+        let explained = lines.iter().filter(|line| line.starts_with(column));
+        assert_eq!(explained.count(), 1, "{column}");
+    }
     for part in ["8 B x", "(packed batch", "56 B x", "64 B x", "248 B x"] {
         assert!(gains.contains(part), "{part} in {gains}");
     }
@@ -171,11 +189,58 @@ fn packed_streams_are_measured_at_the_sizes_that_share_lines() {
 
 #[test]
 fn limits_measures_no_ring() {
-    let rows = rows(&["limits"]);
+    let (rows, printed) = run(&["limits"]);
     assert!(
         rows.iter()
             .all(|row| is(row, "layer", "floor") && row["verified"] == true)
     );
+    let placements: BTreeSet<&str> = rows
+        .iter()
+        .map(|row| row["placement"].as_str().expect("a placement"))
+        .collect();
+    assert!(!placements.is_empty());
+    let mut rounds = 0;
+    for placement in placements {
+        let known = ["siblings", "near", "far", "moved"];
+        assert!(known.contains(&placement), "{placement}");
+        let own = || rows.iter().filter(|row| is(row, "placement", placement));
+        let count = |scenario: &str, size: usize| {
+            let of_size = own().filter(|row| row["size_bytes"] == size);
+            of_size.filter(|row| is(row, "scenario", scenario)).count()
+        };
+        for size in (6..=26).step_by(2).map(|power| 1 << power) {
+            assert_eq!(count("hot_copy", size), 1, "{size}");
+            let blocks_twice = usize::from(size == 1 << 16);
+            assert_eq!(count("fresh_copy", size), 1 + blocks_twice, "{size}");
+        }
+        for size in [8, 56, 64, 248] {
+            assert_eq!(count("bare_cursor", size), 2, "{size}");
+        }
+        for operation in [
+            "read_counter",
+            "lock_add",
+            "pause",
+            "yield",
+            "futex_round_trip",
+            "eventfd_write_read",
+            "context_switch",
+            "page_fault",
+        ] {
+            assert_eq!(count(operation, 8), 1, "{operation}");
+        }
+        let of_group: BTreeSet<_> = own().filter_map(|row| row["rounds"].as_u64()).collect();
+        assert_eq!(of_group.len(), 1, "all rows of a placement have its rounds");
+        rounds += of_group.iter().sum::<u64>();
+        assert!(
+            printed.contains(&format!("placement {placement}, ")),
+            "{printed}"
+        );
+    }
+    assert!(
+        rounds >= 7,
+        "no round is in two groups or in none: {rounds}"
+    );
+    assert!(printed.contains("% stolen, load at most"), "{printed}");
 }
 
 /// Checks that a row of `layers` or `wait` has all promised keys, and that no figure is missing or infinite.
@@ -290,10 +355,114 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn broadcast_has_a_row_for_each_number_of_consumers_and_each_addition() {
+    for arguments in [
+        &["--consumers", "1,2,4,8"][..],
+        &[
+            "--consumers",
+            "3",
+            "--wait-strategy",
+            "spin_then_yield",
+            "--capacity",
+            "64",
+        ],
+    ] {
+        let fixed = ["broadcast", "--rounds", "1"];
+        let rows = rows(&[&fixed[..], arguments].concat());
+        rows.iter().for_each(|row| assert_compares(row, 1));
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| (row["scenario"].as_str(), row["consumers"].as_u64()))
+            .collect();
+        let numbers: &[u64] = if arguments.len() == 2 {
+            &[1, 2, 4, 8]
+        } else {
+            &[1, 3]
+        };
+        let mut expected: Vec<_> = numbers
+            .iter()
+            .map(|&consumers| (Some("broadcast"), Some(consumers)))
+            .collect();
+        for scenario in ["broadcast_observer", "broadcast_slow", "broadcast_dead"] {
+            expected.push((Some(scenario), Some(2)));
+        }
+        assert_eq!(found, expected);
+        assert_eq!(rows[0]["ratio_to_floor"], 1.0);
+        let is_wait = |row: &Value| row["wait"] == *arguments.get(3).unwrap_or(&"block");
+        assert!(rows.iter().all(is_wait));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn wait_measures_only_what_was_asked_for() {
     let rows = rows(&["wait", "--scenario", "death", "--rounds", "1"]);
     assert_eq!(rows.len(), 3);
     assert!(rows.iter().all(|row| is(row, "floor", "end_of_pipe")));
+}
+
+const LAYERS: [&str; 7] = [
+    "raw",
+    "framed",
+    "bincode",
+    "postcard",
+    "rkyv",
+    "flatbuffers",
+    "in_place",
+];
+
+#[test]
+fn pingpong_and_stream_measure_every_layer_backend_and_wait_strategy() {
+    let layers = LAYERS.join(",");
+    let chosen = ["--layer", &layers, "--size", "64,4096", "--rounds", "1"];
+    for (command, backends) in [("pingpong", "shm"), ("signal", "mmap")] {
+        let waits = ["--wait-strategy", "busy_spin,block"];
+        let rows = rows(&[&[command, "--backend", backends][..], &waits, &chosen].concat());
+        let is_chosen = |row: &&Value| !is(row, "layer", "floor");
+        // the raw layer has no events of 4 KiB
+        assert_eq!(rows.iter().filter(is_chosen).count(), (7 + 6) * 2);
+        for layer in LAYERS {
+            let own = rows.iter().filter(|row| is(row, "layer", layer));
+            let waits: BTreeSet<_> = own.filter_map(|row| row["wait"].as_str()).collect();
+            assert_eq!(waits, BTreeSet::from(["block", "busy_spin"]), "{layer}");
+        }
+        assert!(rows.iter().all(|row| row["verified"] == true));
+    }
+}
+
+#[test]
+fn a_fixed_rate_gives_latencies_one_way_and_both_ways() {
+    for command in ["pingpong", "stream"] {
+        let options = "--rate 5000 --layer raw,framed --size 64 --rounds 1";
+        let arguments: Vec<&str> = [command].into_iter().chain(options.split(' ')).collect();
+        let rows = rows(&arguments);
+        let paced = rows.iter().filter(|row| !is(row, "layer", "floor"));
+        assert_eq!(paced.clone().count(), 2);
+        for row in paced {
+            let of = |key: &str| row[key].as_f64().expect("a latency");
+            assert!(of("p50_ns") > 0.0, "{row}");
+            assert!(of("p99_ns") <= of("p9999_ns"), "{row}");
+            assert!(of("p9999_ns") <= of("max_ns"), "{row}");
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn churn_attaches_and_detaches_and_nofrag_sends_whole() {
+    let rows = rows(&["churn", "--rounds", "1"]);
+    rows.iter().for_each(|row| assert_compares(row, 1));
+    let names: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row["scenario"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["broadcast", "churn", "churn_attach", "churn_detach"]
+    );
+    let rows = self::rows(&["nofrag", "--size", "4096,65536", "--rounds", "1"]);
+    assert_eq!(rows.len(), 2);
+    rows.iter().for_each(|row| assert_compares(row, 1));
 }
 
 #[test]
@@ -308,13 +477,110 @@ fn bad_options_are_refused_and_say_what_is_possible() {
             &["raw", "--scenario", "stream_packed", "--size", "56"],
             "[8, 24]",
         ),
+        (&["raw", "--scenario", "steam"], "stream_called"),
+        (&["layers", "--scenario", "onion"], "codecs"),
+        (
+            &["raw", "--cores", "0,9999"],
+            "core 9999 cannot be used: this process may use the cores [",
+        ),
+        (&["raw", "--cores", "0,0"], "two different cores are needed"),
+        (&["wait", "--cores", "0"], "--cores takes two cores"),
+        (&["raw", "--cores", "a,b"], "invalid digit"),
+        (&["sweep", "--tier", "enormous"], "smoke"),
+        (&["broadcast", "--consumers", "0"], "a number from 1 to 32"),
+        (&["broadcast", "--wait-strategy", "hope"], "spin_then_yield"),
+        (&["repeat", "--times", "1"], "2..="),
+        (&["pingpong", "--layer", "onion"], "in_place"),
+        (&["stream", "--size", "1000"], "a power of two"),
+        (&["stream", "--backend", "floppy"], "shm, mmap or disk"),
+        (
+            &["stream", "--layer", "raw", "--size", "4096"],
+            "nothing to measure",
+        ),
+        (&["nofrag", "--size", "64"], "nothing to measure"),
+        (
+            &["pingpong", "--backend", "disk", "--disk-root", "/dev/shm"],
+            "--disk-root",
+        ),
     ] {
-        let output = bench().args(arguments).output().expect("perf-bench starts");
-        assert!(!output.status.success());
-        assert!(text(&output).contains(says), "{}", text(&output));
+        let Ended { code, text } = run::to_its_end(program().args(arguments));
+        assert!(matches!(code, Some(1 | 2)), "{text}");
+        assert!(text.contains(says), "{text}");
     }
-    let list = bench().arg("--list").output().expect("perf-bench starts");
-    assert!(text(&list).contains("stream_batch16"));
+    let list = run::to_its_end(program().arg("--list"));
+    assert!(list.text.contains("stream_batch16"));
+}
+
+/// Starts the program on one core.
+#[cfg(target_os = "linux")]
+fn program_on_one_core() -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = program();
+    let keep_to_one = || {
+        // SAFETY: the set consists of integers, for which zero is a valid value.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        let size = size_of::<libc::cpu_set_t>();
+        // SAFETY: the pointer is to a local structure of that size, which the call fills in.
+        unsafe { libc::sched_getaffinity(0, size, &raw mut set) };
+        let is_set = |core: &usize| {
+            // SAFETY: the core is below the size of the set.
+            unsafe { libc::CPU_ISSET(*core, &set) }
+        };
+        let core = (0..libc::CPU_SETSIZE as usize).find(is_set).unwrap_or(0);
+        // SAFETY: as above.
+        let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the core is below the size of the set.
+        unsafe { libc::CPU_SET(core, &mut one) };
+        // SAFETY: the pointer is to a local structure of that size, which the call reads.
+        match unsafe { libc::sched_setaffinity(0, size, &raw const one) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(keep_to_one) };
+    command
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn on_one_core_every_row_is_verified_and_the_output_says_what_it_is_worth() {
+    let _turn = turn();
+    let arguments = ["raw", "--quick", "--rounds", "1", "--size", "8"];
+    let mut program = program_on_one_core();
+    let program = program.args(arguments);
+    let Ended { code, text: says } =
+        run::to_its_end(program.args(["--backend", "shm", "--scenario", "stream"]));
+    assert_eq!(code, Some(0), "{says}");
+    assert!(
+        says.contains("NOT pinned, as there is only one core"),
+        "{says}"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_ring_that_does_not_fit_is_an_error_and_nothing_is_left() {
+    let _turn = turn();
+    // a process that mounts a file system needs a namespace of its own
+    let script = "mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 77
+        \"$0\" raw --quick --rounds 1 --size 248 --backend \"$1\" --scenario stream,ping_pong
+        echo \"exit code $?\"
+        ls -A /dev/shm | sed 's/^/left: /'";
+    for backend in ["shm", "mmap"] {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+        unshare.args([env!("CARGO_BIN_EXE_perf-bench"), backend]);
+        let Ended { code, text: says } = run::to_its_end(&mut unshare);
+        if code != Some(0) {
+            assert!(std::env::var_os("CI").is_none(), "no namespace: {says}");
+            eprintln!("skipped: no namespace: {says}");
+            return;
+        }
+        assert!(says.contains("exit code 1"), "{says}");
+        assert!(says.contains("bytes needed"), "{says}");
+        assert!(!says.contains("left: "), "{says}");
+    }
 }
 
 /// The directory in which a process of this program keeps its file-backed rings.
@@ -328,27 +594,29 @@ fn own_directory(process: u32) -> std::path::PathBuf {
     parent.join(format!("perf-bench-{process}"))
 }
 
-/// Starts a run that would take minutes, and calls `stop` with the ids of the program and its second process.
-fn interrupted(stop: impl FnOnce(i32, i32)) {
+/// Starts a run that would take minutes, and calls `stop` with the ids of the program and its second process. Returns
+/// what the program wrote to standard error.
+fn interrupted(stop: impl FnOnce(i32, i32)) -> String {
     let _turn = turn();
     let root = tempfile::tempdir().expect("a temporary directory");
-    let mut child = bench()
-        .args([
-            "raw",
-            "--rounds",
-            "10000",
-            "--budget-s",
-            "600",
-            "--backend",
-            "mmap",
-            "--mmap-root",
-        ])
-        .arg(root.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("perf-bench starts");
-    let id = child.id();
+    let mut program = program();
+    let running = run::start(
+        program
+            .args([
+                "raw",
+                "--rounds",
+                "10000",
+                "--budget-s",
+                "600",
+                "--hang-limit-ms",
+                "10000",
+                "--backend",
+                "mmap",
+                "--mmap-root",
+            ])
+            .arg(root.path()),
+    );
+    let id = running.child.id();
     let patience = Instant::now() + Duration::from_secs(60);
     let is_measuring = || std::fs::read_dir(root.path()).is_ok_and(|files| files.count() > 12);
     while !is_measuring() && Instant::now() < patience {
@@ -364,8 +632,8 @@ fn interrupted(stop: impl FnOnce(i32, i32)) {
         .parse()
         .expect("an id");
     stop(id as i32, peer);
-    let status = child.wait().expect("it ends");
-    assert!(!status.success());
+    let Ended { code, text } = running.wait();
+    assert_eq!(code, Some(1), "{text}");
     assert_eq!(
         std::fs::read_dir(root.path())
             .expect("the directory")
@@ -378,6 +646,7 @@ fn interrupted(stop: impl FnOnce(i32, i32)) {
         !Path::new(&format!("/proc/{peer}")).exists(),
         "the second process is left"
     );
+    text
 }
 
 fn signal(process: i32, signal: i32) {
@@ -388,11 +657,22 @@ fn signal(process: i32, signal: i32) {
 #[test]
 #[cfg(target_os = "linux")]
 fn an_interrupt_ends_both_processes_and_leaves_no_file() {
-    interrupted(|driver, _| signal(driver, libc::SIGINT));
+    let says = interrupted(|driver, _| signal(driver, libc::SIGINT));
+    assert!(says.contains("interrupted"), "{says}");
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn the_death_of_the_second_process_ends_the_run_and_leaves_no_file() {
-    interrupted(|_, peer| signal(peer, libc::SIGKILL));
+    let says = interrupted(|_, peer| signal(peer, libc::SIGKILL));
+    let how = "the peer process ended (signal: 9 (SIGKILL)) and said nothing";
+    assert!(says.contains(how), "{says}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_second_process_that_hangs_is_ended_after_a_deadline() {
+    let says = interrupted(|_, peer| signal(peer, libc::SIGSTOP));
+    assert!(says.contains("does not answer"), "{says}");
+    assert!(says.contains("--hang-limit-ms"), "{says}");
 }

@@ -23,6 +23,7 @@ pub mod fuzz;
 #[cfg(not(fuzzing))]
 mod hostile;
 mod hot_paths;
+pub mod kinds;
 mod ledger;
 #[cfg(not(fuzzing))]
 pub mod power;

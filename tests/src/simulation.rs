@@ -18,7 +18,7 @@ use ledger::Ledger;
 use payload::{Large, Payload, Small};
 pub use search::{Tally, search};
 
-/// Steps that a negative control leaves out or takes too early. Each is a bug that some seed must reveal.
+/// Steps that a negative control leaves out. Each is a bug that some seed must reveal.
 pub const CONTROLS: &[&str] = &[
     "JoinReread",
     "RefreshRescan",
@@ -26,8 +26,8 @@ pub const CONTROLS: &[&str] = &[
     "TakeoverClear",
     "TakeoverGate",
     "BatchUndo",
-    "EventFirst",
-    "LeaseHolds",
+    "KeepDurable",
+    "JoinBit",
 ];
 
 /// Rare situations that the roles must reach, in addition to [`disruptor_mp::dst::MARKS`].

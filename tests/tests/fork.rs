@@ -34,7 +34,7 @@ fn child_that_uses_its_parents_consumer_is_refused_and_the_parent_goes_on() {
         assert_names(
             said.text(),
             &[
-                "recv: Some(Forked)",
+                "recv: Some(\"Forked\")",
                 &format!("try_consume_next: {refused}"),
                 &format!("leased: {refused}"),
                 &format!("process: {refused}"),
@@ -62,7 +62,7 @@ fn child_that_uses_its_parents_producer_is_refused_and_the_parent_goes_on() {
         assert_names(
             said.text(),
             &[
-                "send: Some(Forked)",
+                "send: Some(\"Forked\")",
                 &format!("try_publish: {refused}"),
                 &format!("try_claim: {refused}"),
                 ", 0)",

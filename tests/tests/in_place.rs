@@ -157,6 +157,8 @@ fn events_are_lent_in_place_and_copied_where_the_page_says_so() {
     rings.note("held", address(rx.held(0).expect("a held event")));
     rx.release_held(1);
     rx.process_next_blocking(|event, _| rings.note("process_next_blocking", address(event)));
+    let (_, event) = rx.recv_owned(NEVER).expect("an event");
+    rings.note("recv_owned", address(&event));
     let (_, event) = rx.try_consume_next().expect("an event");
     rings.note("try_consume_next", address(&event));
     let (_, event) = rx.consume_next();

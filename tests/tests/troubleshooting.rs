@@ -10,9 +10,11 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 
 /// Every file of the libraries with errors that programs can get.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 11] = [
     "disruptor-mp/src/cause.rs",
     "disruptor-mp/src/error.rs",
+    "disruptor-mp/src/inspect/error.rs",
+    "disruptor-mp/src/inspect/removal.rs",
     "disruptor-mp/src/liveness/mod.rs",
     "disruptor-mp/src/observability/error.rs",
     "disruptor-mp/src/handles/ring_set.rs",

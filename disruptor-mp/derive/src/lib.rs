@@ -10,6 +10,7 @@ use syn::{DeriveInput, parse_macro_input};
 
 mod attributes;
 mod expand;
+mod manifest;
 mod provider;
 mod refuse;
 

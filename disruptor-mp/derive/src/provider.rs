@@ -1,15 +1,17 @@
 //! Finds the crate that provides `Event` in the crate where the derive runs.
 
-use proc_macro_crate::{FoundCrate, crate_name};
+use std::env;
+use std::path::PathBuf;
+
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{Error, Ident, Path};
 
 use crate::attributes::Options;
+use crate::manifest::Manifest;
 
-/// The packages that provide `Event`, with the names of their libraries. The first one that the user's
-/// `Cargo.toml` lists is taken.
-const PROVIDERS: [(&str, &str); 2] = [("disruptor-mp", "disruptor_mp"), ("myelon", "myelon")];
+/// The packages that provide `Event`. The first one that the user's `Cargo.toml` lists is taken.
+const PROVIDERS: [&str; 2] = ["disruptor-mp", "myelon"];
 
 /// The path of the providing crate: from the user's option, or else from the manifest of the crate that is compiled.
 ///
@@ -19,12 +21,13 @@ pub(crate) fn path(options: &Options) -> syn::Result<TokenStream> {
     if let Some(path) = &options.provider {
         return Ok(explicit(path));
     }
-    for (package, library) in PROVIDERS {
-        let name = match crate_name(package) {
-            Ok(FoundCrate::Itself) => library.to_owned(),
-            Ok(FoundCrate::Name(name)) => name,
-            Err(_) => continue,
-        };
+    let manifest = env::var_os("CARGO_MANIFEST_DIR")
+        .and_then(|directory| Manifest::at(PathBuf::from(directory).join("Cargo.toml")));
+    let name = manifest.and_then(|manifest| {
+        let mut names = PROVIDERS.iter().map(|package| manifest.name_of(package));
+        names.find_map(|name| name)
+    });
+    if let Some(name) = name {
         let name = Ident::new(&name, Span::call_site());
         return Ok(quote!(::#name));
     }

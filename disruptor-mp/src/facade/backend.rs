@@ -26,7 +26,7 @@ pub mod shared_memory {
 /// let layout = MmapTransportLayout::new(root, "ticks");
 /// let mut tx = MmapProducer::<u64>::create(&layout, 64, || 0)?;
 /// let mut rx = MmapConsumer::<u64>::attach(&layout, 64, "reader")?;
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -8,11 +8,11 @@
 //!
 //! let ring = HeapRing::<u64>::new(8)?;
 //! let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-//! tx.publish_batch(3, |event, i| *event = i as u64);
+//! tx.send_batch(3, Deadline::NEVER, |event, i| *event = i as u64)?;
 //! tx.close()?;
 //!
-//! assert_eq!(*rx.recv(Deadline::NEVER)?, 0);                 // in place; released when the lease is dropped
-//! assert_eq!(rx.try_consume_next(), Some((1, 1)));           // a copy
+//! assert_eq!(*rx.recv(Deadline::NEVER)?, 0);                      // in place; released when the lease is dropped
+//! assert_eq!(rx.recv_owned(Deadline::NEVER)?, (1, 1));            // a copy
 //! rx.process_within(Deadline::NEVER, |event, sequence, is_last| {
 //!     assert_eq!((*event, sequence, is_last), (2, 2, true)); // all that is there
 //! })?;

@@ -1,10 +1,12 @@
 //! The cursors of a live ring, and what its parties wait for.
 //!
 //! ```
+//! use disruptor_mp::Deadline;
+//!
 //! let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
 //! let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-//! tx.publish_batch(3, |event, i| *event = i as u64);
-//! rx.try_consume_next();
+//! tx.send_batch(3, Deadline::NEVER, |event, i| *event = i as u64)?;
+//! rx.recv(Deadline::NEVER)?.commit();
 //!
 //! let state = tx.ring_state();
 //! assert_eq!((state.published, state.gate), (2, Some(0)));

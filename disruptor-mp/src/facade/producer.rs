@@ -33,10 +33,10 @@
 //!
 //! | call | full ring |
 //! |---|---|
-//! | `try_publish`, `try_claim`, `try_batch_publish` | returns at once |
-//! | `send`, `send_batch`, `claim`, `publish_with_timeout` | waits until its deadline |
+//! | `try_send`, `try_claim`, `try_batch_publish` | returns at once |
+//! | `send`, `send_value`, `send_batch`, `claim` | waits until its deadline |
 //! | `publish_managed`, `publish_batch_managed` | waits while the [required consumers] make progress |
-//! | `publish`, `publish_value`, `publish_batch` | waits; panics on an error that no wait resolves |
+//! | `publish`, `publish_value`, `publish_batch`, for existing programs | waits; panics on an error that no wait resolves |
 //!
 //! [required consumers]: RequiredConsumerLivenessConfig
 //!
@@ -46,8 +46,8 @@
 //!
 //! # The end
 //!
-//! Dropping the producer closes the ring: consumers drain it and then see the end. [`Producer::keep`] leaves
-//! the name, [`Producer::destroy`] removes it, even if events are unread.
+//! Dropping the producer closes the ring: consumers drain it and then see the end. [`Producer::close_and_keep`]
+//! leaves the name, [`Producer::destroy`] removes it, even if events are unread.
 
 pub use crate::error::{MissingFreeSlots, RingBufferFull, SendError};
 pub use crate::handles::diagnosis::BlockedOn;

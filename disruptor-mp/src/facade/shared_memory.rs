@@ -16,7 +16,7 @@
 //!     .build_producer(|| 0)?;
 //! let consumer: SharedDisruptorBuilder<u64> = attach_shared_consumer(&name, 1024);
 //! let rx: SharedConsumer<u64> = consumer.with_consumer_id("worker_0").build_consumer()?;
-//! assert!(tx.discover_consumer_id("worker_0"));
+//! assert!(tx.notice_consumer_id("worker_0"));
 //!
 //! let second = build_shared_single_producer::<u64>(&name, 1024).build_producer(|| 0);
 //! assert!(second.unwrap_err().to_string().contains("already has a live producer"));

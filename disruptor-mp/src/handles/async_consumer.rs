@@ -18,14 +18,14 @@ use crate::handles::readiness::Readiness;
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{AsyncConsumer, HeapRing, RecvError};
+/// use disruptor_mp::{AsyncConsumer, Deadline, HeapRing, RecvError};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
 /// let ring = HeapRing::<u64>::new(8)?;
 /// let mut tx = ring.producer()?;
 /// let mut rx = AsyncConsumer::new(ring.consumer("task")?)?;
 /// let sender = std::thread::spawn(move || {
-///     tx.publish(|event| *event = 7);
+///     tx.send(Deadline::NEVER, |event| *event = 7).unwrap();
 ///     tx.close()
 /// });
 /// assert_eq!(*rx.recv().await?, 7);
@@ -93,7 +93,7 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
     /// # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
     /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
     /// let mut rx = disruptor_mp::AsyncConsumer::new(ring.consumer("task")?)?;
-    /// assert_eq!(rx.get_mut().try_consume_next(), None);
+    /// assert!(rx.get_mut().try_recv()?.is_none());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -43,13 +43,13 @@ pub enum HandlerPanicPolicy {
 ///
 /// ```
 /// use std::sync::mpsc;
-/// use disruptor_mp::HeapRing;
+/// use disruptor_mp::{Deadline, HeapRing};
 ///
 /// let ring = HeapRing::<u64>::new(8)?;
 /// let mut tx = ring.producer()?;
 /// let (seen, events) = mpsc::channel();
 /// let handler = ring.builder().handle_events_with(move |event, _, _| seen.send(*event).unwrap())?;
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// assert_eq!(events.recv(), Ok(7));
 /// handler.shutdown_and_join().unwrap();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,7 +58,7 @@ pub enum HandlerPanicPolicy {
 /// A handler that panics:
 ///
 /// ```
-/// use disruptor_mp::{HandlerPanicPolicy, HeapRing};
+/// use disruptor_mp::{Deadline, HandlerPanicPolicy, HeapRing};
 ///
 /// let ring = HeapRing::<u64>::new(8)?;
 /// let mut tx = ring.producer()?;
@@ -67,7 +67,7 @@ pub enum HandlerPanicPolicy {
 ///     .with_panic_policy(HandlerPanicPolicy::Skip)
 ///     .handle_events_with(|event, _, _| assert_ne!(*event, 7))?;
 /// let ends = ring.builder().handle_events_with(|event, _, _| assert_ne!(*event, 7))?;
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// tx.close()?;
 /// while skips.is_running() || ends.is_running() {
 ///     std::thread::yield_now();
@@ -238,7 +238,7 @@ impl AutoConsumer {
     /// ```
     /// use std::io::ErrorKind;
     /// use std::sync::mpsc;
-    /// use disruptor_mp::{AutoConsumer, HeapRing};
+    /// use disruptor_mp::{AutoConsumer, Deadline, HeapRing};
     ///
     /// let ring = HeapRing::<u64>::new(8)?;
     /// let mut tx = ring.producer()?;
@@ -248,7 +248,7 @@ impl AutoConsumer {
     ///     let me = given.recv().unwrap();
     ///     say.send(me.join().unwrap_err().kind()).unwrap();
     /// })?)?;
-    /// tx.publish(|event| *event = 7);
+    /// tx.send(Deadline::NEVER, |event| *event = 7)?;
     /// assert_eq!(said.recv()?, ErrorKind::Deadlock);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

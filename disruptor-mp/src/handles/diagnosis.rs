@@ -24,12 +24,12 @@ use crate::sync::Ordering;
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{BlockedOn, HeapRing};
+/// use disruptor_mp::{BlockedOn, Deadline, HeapRing};
 ///
 /// let ring = HeapRing::<u64>::new(1)?;
 /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
 /// assert!(tx.blocked_on().is_none());
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// match tx.blocked_on() {
 ///     Some(BlockedOn::Consumer { id, is_alive, lag, .. }) => assert_eq!((id.as_str(), is_alive, lag), ("reader", true, 1)),
 ///     other => panic!("{other:?}"),
@@ -149,11 +149,11 @@ pub(crate) const NAME_REMOVED: &str = "; the ring's name was removed or leads to
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::RingState;
+/// use disruptor_mp::{Deadline, RingState};
 ///
 /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
 /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish_batch(3, |_, _| {});
+/// tx.send_batch(3, Deadline::NEVER, |_, _| {})?;
 /// let state: RingState = tx.ring_state();
 /// assert_eq!((state.published, state.gate), (2, Some(-1)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

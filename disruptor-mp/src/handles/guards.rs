@@ -109,14 +109,16 @@ impl<E: Event> DerefMut for Claim<'_, E> {
 /// # Examples
 ///
 /// ```
+/// use disruptor_mp::Deadline;
+///
 /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
 /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish(|event| *event = 7);
-/// let lease = rx.try_consume_next_leased().expect("published");
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
+/// let lease = rx.recv(Deadline::NEVER)?;
 /// assert_eq!((*lease, lease.sequence()), (7, 0));
 /// lease.release_uncommitted();                           // it is delivered again
-/// rx.try_consume_next_leased().expect("again").commit();
-/// assert!(rx.try_consume_next_leased().is_none());
+/// rx.recv(Deadline::NEVER)?.commit();
+/// assert!(rx.try_recv()?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -130,9 +132,6 @@ impl<'a, E: Event> Lease<'a, E> {
     #[inline(always)]
     pub(crate) fn new(core: &'a mut ConsumerCore<E>) -> Self {
         core.prefetch_after(core.next());
-        if left_out!(LeaseHolds) {
-            core.release_ahead();
-        }
         Self { core }
     }
 
@@ -164,7 +163,7 @@ impl<'a, E: Event> Lease<'a, E> {
     ///
     /// let ring = HeapRing::<u64>::new(4)?;
     /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-    /// tx.publish_batch(2, |event, i| *event = i as u64);
+    /// tx.send_batch(2, Deadline::NEVER, |event, i| *event = i as u64)?;
     /// rx.recv(Deadline::NEVER)?.hold();
     /// rx.recv(Deadline::NEVER)?.hold();
     /// assert_eq!((rx.held_count(), rx.held(1), tx.is_consumed(0)), (2, Some(&1), false));

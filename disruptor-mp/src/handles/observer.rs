@@ -58,10 +58,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// let ring = HeapRing::<u64>::with_observers(4)?;
 /// let mut tx = ring.producer()?;
 /// let mut observer = ring.builder().with_start(StartFrom::Oldest).build_observer()?;
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// assert_eq!(observer.recv(Deadline::NEVER)?, (0, 7));
 /// for event in 1..=8 {
-///     tx.publish(|slot| *slot = event);
+///     tx.send(Deadline::NEVER, |slot| *slot = event)?;
 /// }
 /// assert_eq!(observer.recv(Deadline::NEVER), Err(RecvError::Lagged(5)));
 /// assert_eq!(observer.recv(Deadline::NEVER)?, (6, 6));

@@ -33,18 +33,18 @@ use crate::waiting::cancel::{CancelToken, Watch};
 ///
 /// ```
 /// use std::os::fd::AsFd;
-/// use disruptor_mp::HeapRing;
+/// use disruptor_mp::{Deadline, HeapRing};
 /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 ///
 /// let ring = HeapRing::<u64>::new(8)?;
 /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("loop")?);
 /// let readiness = rx.readiness()?;
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// let mut seen = Vec::new();
 /// while seen.is_empty() {
 ///     // when nothing is left, arm the descriptor; if an event has come by then, read again
-///     while let Some((_, event)) = rx.try_consume_next() {
-///         seen.push(event);
+///     while let Some(event) = rx.try_recv()? {
+///         seen.push(*event);
 ///     }
 ///     if seen.is_empty() && !readiness.arm(&rx)? {
 ///         poll(&mut [PollFd::new(readiness.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
@@ -55,7 +55,7 @@ use crate::waiting::cancel::{CancelToken, Watch};
 /// ```
 #[derive(Debug)]
 pub struct Readiness {
-    shared: Arc<Shared>,
+    shared: Arc<SentryState>,
     region: Arc<dyn Region>,
     line: usize,
     sentry: Option<JoinHandle<()>>,
@@ -63,8 +63,9 @@ pub struct Readiness {
     live: &'static AtomicU64,
 }
 
+/// What the handle and its sentry share.
 #[derive(Debug)]
-struct Shared {
+struct SentryState {
     bell: Bell,
     orders: Mutex<Orders>,
     changed: Condvar,
@@ -127,7 +128,7 @@ struct Orders {
     is_over: bool,
 }
 
-impl Shared {
+impl SentryState {
     fn orders(&self) -> MutexGuard<'_, Orders> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +161,7 @@ impl<E: Event, B> Consumer<E, B> {
         if let Some(refusal) = self.refusal() {
             return Err(io::Error::other(refusal));
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SentryState {
             bell: Bell::new()?,
             orders: Mutex::default(),
             changed: Condvar::new(),
@@ -258,7 +259,7 @@ impl Drop for Readiness {
 /// The thread that sleeps in the loop's place. It reads stamps and writes only the eventfd and its line's bit.
 struct Sentry<E> {
     core: ConsumerCore<E>,
-    shared: Arc<Shared>,
+    shared: Arc<SentryState>,
     interval: Duration,
     /// The consumer's tokens.
     cancels: Vec<CancelToken>,

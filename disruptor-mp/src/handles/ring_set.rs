@@ -117,23 +117,23 @@ impl<M: Member + ?Sized> Member for &M {
 /// for ring in &rings {
 ///     set.push(ring.consumer("scheduler")?)?;
 /// }
-/// senders[1].publish(|event| *event = 7);
+/// senders[1].send(Deadline::NEVER, |event| *event = 7)?;
 /// let ready = set.wait(Deadline::NEVER)?;
-/// assert_eq!((ready, set[ready].try_consume_next()), (1, Some((0, 7))));
+/// assert_eq!((ready, set[ready].recv_owned(Deadline::NEVER)?), (1, (0, 7)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// Rings can be added and removed:
 ///
 /// ```
-/// use disruptor_mp::{AutoWaitStrategy, HeapRing, RingSet};
+/// use disruptor_mp::{AutoWaitStrategy, Deadline, HeapRing, RingSet};
 ///
 /// let ring = HeapRing::<u64>::new(8)?;
 /// let mut tx = ring.producer()?;
 /// let consumers = [ring.consumer("first")?, ring.consumer("second")?];
 /// let mut set = RingSet::of(consumers)?.with_wait_strategy(AutoWaitStrategy::BusySpin);
-/// tx.publish(|event| *event = 7);
-/// assert!(set.iter_mut().all(|rx| rx.try_consume_next() == Some((0, 7))));
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
+/// assert!(set.iter_mut().all(|rx| rx.recv_owned(Deadline::NEVER) == Ok((0, 7))));
 /// assert_eq!(set.swap_remove(0).consumer_id(), "first");
 /// assert_eq!((set.len(), set.is_empty()), (1, false));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -147,7 +147,7 @@ impl<M: Member + ?Sized> Member for &M {
 /// let (orders, ticks) = (HeapRing::<u64>::new(8)?, HeapRing::<[u32; 4]>::new(8)?);
 /// let (_orders_tx, mut ticks_tx) = (orders.producer()?, ticks.producer()?);
 /// let (orders_rx, ticks_rx) = (orders.consumer("desk")?, ticks.consumer("desk")?);
-/// ticks_tx.publish(|event| event[0] = 7);
+/// ticks_tx.send(Deadline::NEVER, |event| event[0] = 7)?;
 /// let ready = RingSet::of([&orders_rx as &dyn RingMember, &ticks_rx])?.wait(Deadline::NEVER)?;
 /// assert_eq!(ready, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -178,13 +178,15 @@ pub struct RingSet<M> {
 /// assert_eq!(full.max, 128);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a RingSet waits on {max} rings at the most: use another set on another thread for more")]
 #[non_exhaustive]
 pub struct RingSetFull {
     /// How many rings a set can wait for.
     pub max: usize,
 }
+
+crate::error::debug_is_text!(RingSetFull);
 
 impl<M> fmt::Debug for RingSet<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,14 +7,14 @@ use crate::Sequence;
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{HeapRing, StartFrom};
+/// use disruptor_mp::{Deadline, HeapRing, StartFrom};
 ///
 /// let ring = HeapRing::<u64>::new(8)?;
 /// let mut tx = ring.producer()?;
-/// tx.publish_batch(3, |event, i| *event = i as u64);
-/// for (start, first) in [(StartFrom::Oldest, Some((0, 0))), (StartFrom::Latest, None), (StartFrom::Sequence(1), Some((1, 1)))] {
+/// tx.send_batch(3, Deadline::NEVER, |event, i| *event = i as u64)?;
+/// for (start, first) in [(StartFrom::Oldest, Some(0)), (StartFrom::Latest, None), (StartFrom::Sequence(1), Some(1))] {
 ///     let mut rx = ring.builder().with_start(start).build_consumer()?;
-///     assert_eq!(rx.try_consume_next(), first);
+///     assert_eq!(rx.try_recv()?.map(|event| *event), first);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

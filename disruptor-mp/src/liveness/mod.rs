@@ -9,6 +9,7 @@
 //!
 //! The types are here, the state of the watch is in `watch`, and the producer runs it.
 
+pub(crate) mod fast_path;
 pub(crate) mod watch;
 
 use core::fmt;
@@ -291,7 +292,7 @@ impl fmt::Display for RequiredConsumerAlert {
 /// # Examples
 ///
 /// See [`RequiredConsumerLivenessConfig`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequiredConsumerError {
     /// Required consumers did not register in time. The next managed publish waits for them again.
@@ -359,6 +360,8 @@ pub enum RequiredConsumerError {
     #[error("this producer was made before a fork and belongs to the parent process")]
     Forked,
 }
+
+crate::error::debug_is_text!(RequiredConsumerError);
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use super::fast_path::FastPath;
 use super::{
     RequiredConsumerAlert, RequiredConsumerError, RequiredConsumerFailureAction,
     RequiredConsumerLivenessConfig,
@@ -14,19 +15,15 @@ use crate::layout::control::{ConsumerId, LineState, Owner};
 use crate::layout::lock_bytes::line_byte;
 use crate::protocol::registered::registered_at;
 use crate::segment::Segment;
-use crate::sync::Ordering as Order;
-use crate::sync::process::{AtomicU64, Ordering};
-
-/// The word that the fast path loads while it must not be taken.
-pub(crate) static HALT: AtomicU64 = AtomicU64::new(0);
+use crate::sync::Ordering;
 
 /// A producer's watch.
 #[derive(Debug)]
 pub(crate) struct Liveness {
-    /// While this word is zero, managed publishes take the cold path.
-    pub(crate) word: &'static AtomicU64,
-    /// The producer's live word.
-    pub(crate) live: &'static AtomicU64,
+    /// Closed while required consumers need attention.
+    pub(crate) fast_path: FastPath,
+    /// The fast path of a plain publish.
+    pub(crate) plain: FastPath,
     pub(crate) watch: Option<Box<Watch>>,
     /// Whether a managed publish waits for space.
     pub(crate) is_episode: bool,
@@ -63,7 +60,7 @@ pub(crate) struct Stall {
 
 /// A required consumer's line at one check.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sight {
+pub(crate) struct LineCheck {
     pub(crate) sequence: Sequence,
     pub(crate) owner: Owner,
     pub(crate) is_attached: bool,
@@ -72,10 +69,10 @@ pub(crate) struct Sight {
 }
 
 impl Liveness {
-    pub(crate) fn new(live: &'static AtomicU64) -> Self {
+    pub(crate) fn new(plain: FastPath) -> Self {
         Self {
-            word: live,
-            live,
+            fast_path: plain,
+            plain,
             watch: None,
             is_episode: false,
             prints: true,
@@ -92,18 +89,12 @@ impl Liveness {
 
     /// Managed publishes take the cold path from now on, for good.
     pub(crate) fn halt(&mut self) {
-        (self.word, self.live) = (&HALT, &HALT);
-    }
-
-    /// Whether managed publishes may take the fast path.
-    #[inline(always)]
-    pub(crate) fn is_calm(&self) -> bool {
-        self.word.load(Ordering::Relaxed) != 0
+        (self.fast_path, self.plain) = (FastPath::CLOSED, FastPath::CLOSED);
     }
 }
 
 impl Stall {
-    pub(crate) fn begin(sight: Sight, now: Instant) -> Self {
+    pub(crate) fn begin(sight: LineCheck, now: Instant) -> Self {
         Self {
             sequence: sight.sequence,
             since: now,
@@ -114,22 +105,22 @@ impl Stall {
     }
 
     /// Whether the consumer has moved or come back since the stall began.
-    pub(crate) fn is_healed_by(&self, sight: Sight) -> bool {
+    pub(crate) fn is_healed_by(&self, sight: LineCheck) -> bool {
         let came_back = sight.is_attached && (!self.is_attached || sight.owner != self.owner);
         sight.sequence != self.sequence || came_back
     }
 }
 
 /// The registered line of `id`. A lock that cannot be probed counts as held: an error declares no consumer dead.
-pub(crate) fn find<E: Event>(segment: &Segment<E>, id: Option<&ConsumerId>) -> Option<Sight> {
+pub(crate) fn find<E: Event>(segment: &Segment<E>, id: Option<&ConsumerId>) -> Option<LineCheck> {
     let id = id?;
     let (index, line) = registered_at(segment.control()).find(|(_, line)| line.id() == *id)?;
     let is_attached = segment
         .locks()
         .is_held_by_other(line_byte(index))
         .unwrap_or(true);
-    Some(Sight {
-        sequence: line.sequence.load(Order::Acquire),
+    Some(LineCheck {
+        sequence: line.sequence.load(Ordering::Acquire),
         owner: line.owner.load(),
         is_attached,
         is_dead: !is_attached && line.state() == LineState::Active,

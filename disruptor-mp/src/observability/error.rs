@@ -16,7 +16,7 @@ use crate::cause::{SystemCause, after};
 /// assert!(matches!(error, CountersError::NotFound { .. }));
 /// assert!(CountersFile::anonymous().counter(0x10, "mine").is_err()); // an id of this family
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CountersError {
     /// There is no such file.
@@ -113,3 +113,5 @@ pub enum CountersError {
         cause: Option<Box<SystemCause>>,
     },
 }
+
+crate::error::debug_is_text!(CountersError);

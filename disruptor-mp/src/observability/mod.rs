@@ -5,7 +5,7 @@
 //! counters with [`snapshot`](CountersFile::snapshot), including those of processes that have died.
 //!
 //! ```
-//! use disruptor_mp::HeapRing;
+//! use disruptor_mp::{Deadline, HeapRing};
 //! use disruptor_mp::observability::{CounterId, CountersFile};
 //!
 //! let file = CountersFile::anonymous(); // or CountersFile::create("/dev/shm/ticks.counters")?
@@ -14,7 +14,7 @@
 //! tx.attach_counters(&file)?;
 //! let orders = file.counter(CounterId::application(0), "orders sent")?;
 //!
-//! tx.publish(|event| *event = 7);
+//! tx.send(Deadline::NEVER, |event| *event = 7)?;
 //! orders.add(1);
 //! tx.counters(); // brings the file up to date
 //!
@@ -22,7 +22,7 @@
 //! let value = |id: CounterId| all.iter().find(|counter| counter.id == id).map(|counter| counter.value);
 //! assert_eq!(value(CounterId::EVENTS_PUBLISHED), Some(1));
 //! assert_eq!(value(CounterId::application(0)), Some(1));
-//! # assert_eq!(rx.try_consume_next(), Some((0, 7)));
+//! # assert_eq!(rx.recv_owned(Deadline::NEVER)?, (0, 7));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -112,7 +112,7 @@ impl MmapTransportLayout {
     }
 }
 
-/// Kept for programs written against disruptor-mp 0.1.
+/// # Kept for programs written against disruptor-mp 0.1
 impl MmapTransportLayout {
     /// [`root`](Self::root).
     ///
@@ -141,7 +141,7 @@ impl MmapTransportLayout {
 
 /// Where a handle finds its segment.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum RingLocation {
     Shared {
         name: String,
     },
@@ -152,7 +152,7 @@ pub(crate) enum Place {
     },
 }
 
-impl Place {
+impl RingLocation {
     /// The ring's name, for messages.
     pub(crate) fn name(&self) -> String {
         match self {

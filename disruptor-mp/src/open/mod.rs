@@ -3,3 +3,5 @@
 pub(crate) mod backing;
 pub(crate) mod builder;
 pub(crate) mod simple;
+#[cfg(not(loom))]
+pub(crate) mod untyped;

@@ -11,7 +11,7 @@ use crate::handles::consumer::{Consumer, SharedConsumer};
 use crate::handles::kinds::{Heap, MappedFile};
 use crate::handles::observer::{Observer, SharedObserver};
 use crate::handles::producer::{Producer, SharedProducer};
-use crate::open::backing::{MmapTransportLayout, Place};
+use crate::open::backing::{MmapTransportLayout, RingLocation};
 use crate::open::builder::{DisruptorBuilder, SharedDisruptorBuilder};
 use crate::region::heap::HeapMemory;
 use crate::segment;
@@ -35,7 +35,7 @@ use crate::segment;
 /// let name = portable_shm_segment_name("doc");
 /// let mut tx = publisher::<u64>(&name, 4096)?;
 /// let mut rx = subscriber::<u64>(&name)?;
-/// tx.publish(|event| *event = 100);
+/// tx.send(Deadline::NEVER, |event| *event = 100)?;
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 100);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -85,10 +85,10 @@ pub fn subscribe_within<E: Event>(
 /// A builder for a consumer of the ring `name`, whatever its capacity.
 fn any_consumer<E: Event>(name: &str) -> SharedDisruptorBuilder<E> {
     let name = name.to_owned();
-    SharedDisruptorBuilder::new(Place::Shared { name }, None)
+    SharedDisruptorBuilder::new(RingLocation::Shared { name }, None)
 }
 
-/// A builder for the producer of the ring `name` with `size` slots, a power of two.
+/// A [`DisruptorBuilder`] for the producer of the ring `name` with `size` slots, a power of two.
 ///
 /// # Examples
 ///
@@ -98,21 +98,21 @@ pub fn build_shared_single_producer<E: Event>(
     size: usize,
 ) -> SharedDisruptorBuilder<E> {
     SharedDisruptorBuilder::new(
-        Place::Shared {
+        RingLocation::Shared {
             name: name.to_owned(),
         },
         Some(size),
     )
 }
 
-/// A builder for a consumer of the ring `name`, which must have `size` slots.
+/// A [`DisruptorBuilder`] for a consumer of the ring `name`, which must have `size` slots.
 ///
 /// # Examples
 ///
 /// See [`DisruptorBuilder`].
 pub fn attach_shared_consumer<E: Event>(name: &str, size: usize) -> SharedDisruptorBuilder<E> {
     SharedDisruptorBuilder::new(
-        Place::Shared {
+        RingLocation::Shared {
             name: name.to_owned(),
         },
         Some(size),
@@ -134,13 +134,13 @@ pub type MmapProducer<E> = Producer<E, MappedFile>;
 pub type MmapConsumer<E> = Consumer<E, MappedFile>;
 
 impl<E: Event> MmapProducer<E> {
-    /// A builder for the ring in the file `layout` with `size` slots; also for its consumers.
+    /// A [`DisruptorBuilder`] for the ring in the file `layout` with `size` slots; `build_producer` ends it.
     ///
     /// # Examples
     ///
     /// See [`MmapObserver`].
     pub fn builder(layout: &MmapTransportLayout, size: usize) -> DisruptorBuilder<E, MappedFile> {
-        DisruptorBuilder::new(Place::File(layout.clone()), Some(size))
+        DisruptorBuilder::new(RingLocation::File(layout.clone()), Some(size))
     }
 
     /// Creates the ring in the file `layout`, or takes over that of a dead producer.
@@ -152,14 +152,14 @@ impl<E: Event> MmapProducer<E> {
     /// # Examples
     ///
     /// ```
-    /// use disruptor_mp::{MmapConsumer, MmapProducer, MmapTransportLayout};
+    /// use disruptor_mp::{Deadline, MmapConsumer, MmapProducer, MmapTransportLayout};
     /// # let directory = tempfile::tempdir()?;
     ///
     /// let layout = MmapTransportLayout::new(directory.path(), "ticks");
     /// let mut tx = MmapProducer::<u64>::create(&layout, 8, || 0)?;
     /// let mut rx = MmapConsumer::<u64>::attach(&layout, 8, "reader")?;
-    /// tx.publish(|event| *event = 7);
-    /// assert_eq!(rx.try_consume_next(), Some((0, 7)));
+    /// tx.send(Deadline::NEVER, |event| *event = 7)?;
+    /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (0, 7));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create<F: FnMut() -> E>(
@@ -172,6 +172,16 @@ impl<E: Event> MmapProducer<E> {
 }
 
 impl<E: Event> MmapConsumer<E> {
+    /// A [`DisruptorBuilder`] for a consumer of the ring in the file `layout`, which must have `size` slots;
+    /// `build_consumer` ends it.
+    ///
+    /// # Examples
+    ///
+    /// See [`MmapObserver`].
+    pub fn builder(layout: &MmapTransportLayout, size: usize) -> DisruptorBuilder<E, MappedFile> {
+        MmapProducer::builder(layout, size)
+    }
+
     /// Attaches the durable consumer `id` to the ring in the file `layout`, which must have `size` slots.
     ///
     /// # Errors
@@ -182,7 +192,7 @@ impl<E: Event> MmapConsumer<E> {
     ///
     /// See [`MmapProducer::create`].
     pub fn attach(layout: &MmapTransportLayout, size: usize, id: &str) -> MultiProcessResult<Self> {
-        MmapProducer::builder(layout, size)
+        Self::builder(layout, size)
             .with_consumer_id(id)
             .build_consumer()
     }
@@ -204,7 +214,7 @@ impl<E: Event> MmapConsumer<E> {
 /// let name = portable_shm_segment_name("doc");
 /// let mut tx = build_shared_single_producer::<u64>(&name, 8).with_observers().build_producer(|| 0)?;
 /// let mut watch: SharedObserver<u64> = observer(&name)?;
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// assert_eq!(watch.recv(Deadline::NEVER)?, (0, 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -217,18 +227,31 @@ pub fn observer<E: Event>(name: &str) -> MultiProcessResult<SharedObserver<E>> {
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{MmapObserver, MmapProducer, MmapTransportLayout};
+/// use disruptor_mp::{Deadline, MmapConsumer, MmapObserver, MmapProducer, MmapTransportLayout};
 /// # let directory = tempfile::tempdir()?;
 ///
 /// let layout = MmapTransportLayout::new(directory.path(), "ticks");
-/// let ring = || MmapProducer::<u64>::builder(&layout, 8);
-/// let mut tx = ring().with_observers().build_producer(|| 0)?;
-/// let mut watch: MmapObserver<u64> = ring().build_observer()?;
-/// tx.publish(|event| *event = 7);
-/// assert_eq!(watch.try_recv()?, Some((0, 7)));
+/// let mut tx = MmapProducer::<u64>::builder(&layout, 8).with_observers().build_producer(|| 0)?;
+/// let mut rx = MmapConsumer::<u64>::builder(&layout, 8).build_consumer()?;
+/// let mut watch = MmapObserver::<u64>::builder(&layout, 8).build_observer()?;
+/// tx.send_value(7, Deadline::NEVER)?;
+/// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (0, 7));
+/// assert_eq!(watch.recv(Deadline::NEVER)?, (0, 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub type MmapObserver<E> = Observer<E, MappedFile>;
+
+impl<E: Event> MmapObserver<E> {
+    /// A [`DisruptorBuilder`] for an observer of the ring in the file `layout`, which must have `size` slots;
+    /// `build_observer` ends it.
+    ///
+    /// # Examples
+    ///
+    /// See [`MmapObserver`].
+    pub fn builder(layout: &MmapTransportLayout, size: usize) -> DisruptorBuilder<E, MappedFile> {
+        MmapProducer::builder(layout, size)
+    }
+}
 
 /// A ring on this process's heap: for threads, for tests of programs, for Miri. Its bytes are laid out as in
 /// shared memory.
@@ -236,22 +259,26 @@ pub type MmapObserver<E> = Observer<E, MappedFile>;
 /// # Examples
 ///
 /// ```
+/// use disruptor_mp::Deadline;
+///
 /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
 /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish(|event| *event = 7);
-/// assert_eq!(rx.try_consume_next(), Some((0, 7)));
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
+/// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (0, 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// A ring whose sequences are about to pass 2³², and one that can be observed:
 ///
 /// ```
+/// use disruptor_mp::Deadline;
+///
 /// let ring = disruptor_mp::HeapRing::<u64>::with_first_sequence(8, (1 << 32) - 1)?;
-/// assert_eq!(ring.builder().build_producer(|| 0)?.publish_batch(2, |_, _| {}), 1 << 32);
+/// assert_eq!(ring.builder().build_producer(|| 0)?.send_batch(2, Deadline::NEVER, |_, _| {})?, 1 << 32);
 ///
 /// let ring = disruptor_mp::HeapRing::<u64>::with_observers(8)?;
 /// let (mut tx, mut watch) = (ring.producer()?, ring.observer()?);
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// assert_eq!(watch.try_recv()?, Some((0, 7)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -302,9 +329,9 @@ impl<E: Event> HeapRing<E> {
         })
     }
 
-    /// A builder for this ring's producer and consumers.
+    /// A [`DisruptorBuilder`] for this ring's producer, consumers and observers.
     pub fn builder(&self) -> DisruptorBuilder<E, Heap> {
-        let place = Place::Heap {
+        let place = RingLocation::Heap {
             memory: self.memory.clone(),
             capacity: self.capacity,
         };

@@ -6,7 +6,7 @@
 //! even where no handler runs: it lies in a page that the kernel wipes on fork, and is non-zero only in the
 //! process that mapped it.
 //!
-//! Writers: the process that maps the live word writes it once. A thread claims a place of the
+//! Writers: the process that maps the live word writes it once. A thread claims an entry of the
 //! registry by one exchange; then that thread alone writes it.
 //!
 //! The registry has no lock. A thread would hold it while it opens a file. That thread may have been
@@ -123,12 +123,12 @@ fn wiped_page() -> Option<&'static AtomicU64> {
 }
 
 /// Descriptors in one block of the registry.
-const BLOCK_PLACES: usize = 64;
+const BLOCK_ENTRIES: usize = 64;
 
-/// A place that no thread has.
+/// An entry that no thread has.
 const EMPTY: i32 = -1;
 
-/// A place whose thread is opening its descriptor.
+/// An entry whose thread is opening its descriptor.
 const CLAIMED: i32 = -2;
 
 /// How often opening a descriptor between two forks is tried, with a nap between tries: ten seconds in all.
@@ -139,7 +139,7 @@ const NAP: Duration = Duration::from_millis(1);
 
 /// The registry's entry for one descriptor.
 #[derive(Debug)]
-struct Place {
+struct Entry {
     /// The number, [`EMPTY`] or [`CLAIMED`]. A number is stored (Release) after its mark.
     descriptor: AtomicI32,
     device: AtomicU64,
@@ -147,7 +147,7 @@ struct Place {
     offset: AtomicI64,
 }
 
-impl Place {
+impl Entry {
     const fn new() -> Self {
         Self {
             descriptor: AtomicI32::new(EMPTY),
@@ -157,7 +157,7 @@ impl Place {
         }
     }
 
-    /// Claims the place; true if the caller has it from now on.
+    /// Claims the entry; true if the caller has it from now on.
     fn claim(&self) -> bool {
         let claimed =
             self.descriptor
@@ -165,7 +165,7 @@ impl Place {
         claimed.is_ok()
     }
 
-    /// Lists a descriptor. The caller has claimed the place.
+    /// Lists a descriptor. The caller has claimed the entry.
     fn fill(&self, descriptor: i32, mark: Mark) {
         self.device.store(mark.device, Ordering::Relaxed);
         self.inode.store(mark.inode, Ordering::Relaxed);
@@ -188,18 +188,18 @@ impl Place {
     /// Closes the descriptor if the number still refers to it. Async-signal-safe.
     fn close(&self, descriptor: i32) {
         if !self.mark().is_lost(descriptor) {
-            // SAFETY: by its mark, the number refers to the description that was opened for this place, and
-            // the owner of the place no longer uses it (R8).
+            // SAFETY: by its mark, the number refers to the description that was opened for this entry, and
+            // the owner of the entry no longer uses it (R8).
             drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
         }
     }
 }
 
-/// A fixed array of places and a link to the next block. Blocks are only ever added, so that the child
+/// A fixed array of entries and a link to the next block. Blocks are only ever added, so that the child
 /// handler can walk them.
 #[derive(Debug)]
 struct Block {
-    places: [Place; BLOCK_PLACES],
+    entries: [Entry; BLOCK_ENTRIES],
     /// The next block or null. Set once; never freed.
     next: AtomicPtr<Block>,
 }
@@ -207,7 +207,7 @@ struct Block {
 impl Block {
     const fn new() -> Self {
         Self {
-            places: [const { Place::new() }; BLOCK_PLACES],
+            entries: [const { Entry::new() }; BLOCK_ENTRIES],
             next: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -226,16 +226,16 @@ fn blocks() -> impl Iterator<Item = &'static Block> {
     std::iter::successors(Some(&FIRST), |block| block.next())
 }
 
-/// All places, in order. Async-signal-safe.
-fn places() -> impl Iterator<Item = &'static Place> {
-    blocks().flat_map(|block| block.places.iter())
+/// All entries, in order. Async-signal-safe.
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    blocks().flat_map(|block| block.entries.iter())
 }
 
-/// Claims a place for the caller.
-fn claim_place() -> &'static Place {
+/// Claims an entry for the caller.
+fn claim_entry() -> &'static Entry {
     loop {
-        if let Some(place) = places().find(|place| place.claim()) {
-            return place;
+        if let Some(entry) = entries().find(|entry| entry.claim()) {
+            return entry;
         }
         append_block();
     }
@@ -317,10 +317,10 @@ pub(super) extern "C" fn after_fork_in_parent() {
 /// (R8). Only this thread exists in the child. A number that the program has closed, and that refers to
 /// something else by now, is left alone.
 extern "C" fn after_fork_in_child() {
-    for place in places() {
-        let descriptor = place.descriptor.swap(EMPTY, Ordering::Acquire);
+    for entry in entries() {
+        let descriptor = entry.descriptor.swap(EMPTY, Ordering::Acquire);
         if descriptor >= 0 {
-            place.close(descriptor);
+            entry.close(descriptor);
         }
     }
     if let Some(word) = word_at(CURRENT.load(Ordering::Relaxed)) {
@@ -340,8 +340,8 @@ pub(crate) struct RegisteredFd {
     /// The number; meaningful only while `live` is non-zero and the number has the mark.
     descriptor: i32,
     mark: Mark,
-    /// The registry's place for it.
-    place: &'static Place,
+    /// The registry's entry for it.
+    entry: &'static Entry,
     /// The live word of the process that opened it.
     live: &'static AtomicU64,
 }
@@ -364,15 +364,15 @@ impl RegisteredFd {
             }
             let opened = open()?;
             let mark = Mark::put_on(opened.as_fd())?;
-            let place = claim_place();
+            let entry = claim_entry();
             let descriptor = opened.into_raw_fd();
-            place.fill(descriptor, mark);
+            entry.fill(descriptor, mark);
             // SYNC POINT fork
             fence(Ordering::SeqCst);
             let registered = Self {
                 descriptor,
                 mark,
-                place,
+                entry,
                 live,
             };
             if BEGUN.load(Ordering::SeqCst) == begun {
@@ -428,8 +428,8 @@ impl Drop for RegisteredFd {
         }
         // in this order, a child that is forked in between finds the number listed: its handler closes the
         // descriptor, or leaves it alone if the number refers to another file by now
-        self.place.close(self.descriptor);
-        self.place.free();
+        self.entry.close(self.descriptor);
+        self.entry.free();
     }
 }
 

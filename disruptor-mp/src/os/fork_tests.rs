@@ -111,7 +111,7 @@ fn a_child_neither_uses_nor_closes_a_registered_descriptor() {
 }
 
 #[test]
-fn the_registry_grows_and_reuses_places() {
+fn the_registry_grows_and_reuses_entries() {
     let open = || RegisteredFd::open_with(|| Ok(File::open("/dev/null")?.into())).expect("open");
     let many: Vec<_> = (0..150).map(|_| open()).collect();
     // The child handler finds the descriptors of every block.
@@ -131,11 +131,11 @@ fn the_registry_grows_and_reuses_places() {
 
 #[test]
 fn forks_and_descriptors_at_once() {
-    // There are enough places for all tests, so that no child of a raw clone has to allocate.
-    let places: Vec<_> = (0..300)
+    // There are enough entries for all tests, so that no child of a raw clone has to allocate.
+    let entries: Vec<_> = (0..300)
         .map(|_| RegisteredFd::open_with(null_device).expect("open"))
         .collect();
-    drop(places);
+    drop(entries);
     let until = Instant::now() + Duration::from_millis(300);
     std::thread::scope(|scope| {
         for _ in 0..3 {

@@ -237,13 +237,6 @@ impl<E: Event> ConsumerCore<E> {
         })
     }
 
-    /// For a negative control: stores the next event as released although it is not, which a lease must never do.
-    #[cold]
-    pub(crate) fn release_ahead(&self) {
-        let line = &self.view.control().consumers[self.line];
-        line.sequence.store(self.next, Ordering::Release);
-    }
-
     /// The newest published sequence, found by polling one stamp after the other (R2: no shortcuts).
     pub(crate) fn newest(&self) -> Sequence {
         let end = self.next.saturating_add(self.view.capacity() as i64);

@@ -280,12 +280,13 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     let line = &control.consumers[index];
     let floor = &control.producer.floor;
     point("join.locked");
-    if !left_out!(JoinBit) {
+    step!(
+        JoinBit,
         control
             .registered
             .bits
-            .fetch_or(1 << index, Ordering::AcqRel);
-    }
+            .fetch_or(1 << index, Ordering::AcqRel)
+    );
     point("join.bit");
     line.set_state(LineState::Joining);
     point("join.joining");
@@ -304,9 +305,7 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     line.set_state(LineState::Settling);
     point("join.settling");
     // SYNC POINT join: pairs with the fence in `ProducerCore::refresh`.
-    if !left_out!(JoinFence) {
-        fence(Ordering::SeqCst);
-    }
+    step!(JoinFence, fence(Ordering::SeqCst));
     let start = match left_out!(JoinReread) {
         false => floor.load(Ordering::Acquire).clamp(-1, MAX_SEQUENCE),
         true => line.sequence.load(Ordering::Relaxed),
@@ -355,16 +354,18 @@ pub(crate) fn go_away(
 
 /// Sets the state FREE first, then clears the bit, which is only a hint.
 fn set_free(control: &Control, index: usize) {
-    if !left_out!(LineFree) {
-        control.consumers[index].set_state(LineState::Free);
-    }
+    step!(
+        LineFree,
+        control.consumers[index].set_state(LineState::Free)
+    );
     point("leave.free");
-    if !left_out!(LineBit) {
+    step!(
+        LineBit,
         control
             .registered
             .bits
-            .fetch_and(!(1 << index), Ordering::AcqRel);
-    }
+            .fetch_and(!(1 << index), Ordering::AcqRel)
+    );
     point("leave.bit");
     sleep::wake_producer(control);
 }
@@ -418,9 +419,7 @@ pub(crate) fn remove(
 fn remove_locked(control: &Control, locks: &dyn Locks, id: &ConsumerId) -> Result<(), LineError> {
     let index = position_of(control, id).ok_or(LineError::Unknown)?;
     let line = &control.consumers[index];
-    if !left_out!(RemoveLineLock) {
-        wait_for_line(locks, index)?;
-    }
+    step!(RemoveLineLock, wait_for_line(locks, index)?);
     point("remove.locked");
     if line.is_position_of(id) {
         depart(control, index);

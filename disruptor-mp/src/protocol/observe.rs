@@ -31,14 +31,13 @@ pub(crate) enum Sight {
 /// published yet.
 #[inline(always)]
 pub(crate) fn write(stamp: &AtomicU64, sequence: Sequence, copy: impl FnOnce()) {
-    if !left_out!(ObserveBusy) {
-        stamp.store(stamp::busy(sequence), Ordering::Relaxed);
-    }
+    step!(
+        ObserveBusy,
+        stamp.store(stamp::busy(sequence), Ordering::Relaxed)
+    );
     // SYNC POINT observe: pairs with the Acquire fence in `read`: a reader of one of the words sees the busy
     // stamp, too
-    if !left_out!(ObserveWriteFence) {
-        fence(Ordering::Release);
-    }
+    step!(ObserveWriteFence, fence(Ordering::Release));
     copy();
 }
 
@@ -64,9 +63,7 @@ pub(crate) fn read(
         return Sight::Seen;
     }
     // SYNC POINT observe
-    if !left_out!(ObserveReadFence) {
-        fence(Ordering::Acquire);
-    }
+    step!(ObserveReadFence, fence(Ordering::Acquire));
     match stamp.load(Ordering::Relaxed) == before {
         true => Sight::Seen,
         false => Sight::Overwritten,

@@ -145,9 +145,7 @@ pub(crate) fn wake_consumers(control: &Control) {
     if cfg!(loom) && !looks_closer() {
         return;
     }
-    if !left_out!(WakeFence) {
-        fence(Ordering::SeqCst);
-    }
+    step!(WakeFence, fence(Ordering::SeqCst));
     if waiters.sleepers.load(Ordering::Relaxed) == 0
         || waiters.sleepers.swap(0, Ordering::AcqRel) == 0
     {
@@ -155,9 +153,7 @@ pub(crate) fn wake_consumers(control: &Control) {
     }
     point("wake.taken");
     note_time(waiters);
-    if !left_out!(WakeBump) {
-        waiters.event_word.fetch_add(1, Ordering::Release);
-    }
+    step!(WakeBump, waiters.event_word.fetch_add(1, Ordering::Release));
     point("wake.bumped");
     kernel::wake_all(&waiters.event_word);
     point("wake.woken");
@@ -169,9 +165,7 @@ pub(crate) fn wake_consumers(control: &Control) {
 #[cold]
 #[inline(never)]
 pub(crate) fn wake_producer_for(control: &Control, before: Sequence, released: Sequence) {
-    if !left_out!(WakeFence) {
-        fence(Ordering::SeqCst);
-    }
+    step!(WakeFence, fence(Ordering::SeqCst));
     let wanted = control.waiters.space_wanted.load(Ordering::Relaxed);
     if before < wanted && wanted <= released {
         wake_producer(control);
@@ -186,9 +180,7 @@ pub(crate) fn wake_producer(control: &Control) {
     if cfg!(loom) && !looks_closer() {
         return;
     }
-    if !left_out!(WakeFence) {
-        fence(Ordering::SeqCst);
-    }
+    step!(WakeFence, fence(Ordering::SeqCst));
     if waiters.space_wanted.load(Ordering::Relaxed) == NOTHING_WANTED
         || waiters.space_wanted.swap(NOTHING_WANTED, Ordering::AcqRel) == NOTHING_WANTED
     {
@@ -196,9 +188,7 @@ pub(crate) fn wake_producer(control: &Control) {
     }
     point("wake.wish_taken");
     note_time(waiters);
-    if !left_out!(WakeBump) {
-        waiters.space_word.fetch_add(1, Ordering::Release);
-    }
+    step!(WakeBump, waiters.space_word.fetch_add(1, Ordering::Release));
     point("wake.space_bumped");
     kernel::wake_all(&waiters.space_word);
     point("wake.space_woken");
@@ -241,12 +231,13 @@ pub(crate) fn sleep_until_event(
 fn go_to_bed(control: &Control, line: usize) -> u32 {
     let word = control.waiters.event_word.load(Ordering::Acquire);
     point("sleep.word");
-    if !left_out!(SleepBit) {
+    step!(
+        SleepBit,
         control
             .waiters
             .sleepers
-            .fetch_or(1 << line, Ordering::Relaxed);
-    }
+            .fetch_or(1 << line, Ordering::Relaxed)
+    );
     point("sleep.bit");
     word
 }

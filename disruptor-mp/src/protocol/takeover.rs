@@ -64,9 +64,7 @@ pub(crate) fn take_over<E: Event>(view: RingView<E>) -> Inheritance {
         .clamp(-1, stamp::MAX_SEQUENCE);
     let head = last_contiguous(view, floor);
     point("takeover.head");
-    if !left_out!(TakeoverClear) {
-        clear_above(view, head);
-    }
+    step!(TakeoverClear, clear_above(view, head));
     point("takeover.cleared");
     Inheritance {
         next: head + 1,

@@ -176,7 +176,7 @@ pub(super) fn read_owner(fd: BorrowedFd<'_>) -> Option<Owner> {
 }
 
 /// The identity of this boot and of this file.
-pub(super) fn origin_of(fd: BorrowedFd<'_>) -> io::Result<Origin> {
+pub(crate) fn origin_of(fd: BorrowedFd<'_>) -> io::Result<Origin> {
     let (inode, born_ns) = boot::file_identity(fd)?;
     Ok(Origin {
         boot: boot::boot_id()?,
@@ -186,7 +186,7 @@ pub(super) fn origin_of(fd: BorrowedFd<'_>) -> io::Result<Origin> {
 }
 
 /// R17: whether the ring was last in use as another file, or in another boot without having been ended in order.
-fn is_in_doubt(fd: BorrowedFd<'_>, here: &Origin) -> io::Result<bool> {
+pub(crate) fn is_in_doubt(fd: BorrowedFd<'_>, here: &Origin) -> io::Result<bool> {
     let mut line = [0; LINE_BYTES];
     if read_at(fd, &mut line, CONTROL_OFFSET)? < line.len() {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -36,7 +36,7 @@ use crate::region::{MemoryOptions, Region};
 use crate::testing::fail::point;
 
 /// The file of a ring, while it is built.
-const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     magic: MAGIC,
     builder_byte: PRODUCER_BYTE,
 };

@@ -8,7 +8,11 @@ mod attach;
 mod create;
 mod refusals;
 
+#[cfg(not(loom))]
+pub(crate) use attach::{is_in_doubt, origin_of};
 pub(crate) use attach::{open, open_to_observe};
+#[cfg(not(loom))]
+pub(crate) use create::KIND;
 pub(crate) use create::{create_on_heap, create_or_take_over, open_on_heap, produce_on_heap};
 pub(crate) use refusals::{file_error, io_error, not_found};
 
@@ -197,9 +201,7 @@ impl<E: Event> Segment<E> {
         let locks = self.locks();
         // SYNC POINT drain: pairs with itself. Of two consumers that have just released their last event, one
         // sees the other's.
-        if !left_out!(DrainFence) {
-            fence(Ordering::SeqCst);
-        }
+        step!(DrainFence, fence(Ordering::SeqCst));
         for _ in 0..TRIES {
             if !registered::is_drained(self.control(), has_drained)
                 || !self.region.is_name_ours()?
@@ -235,9 +237,7 @@ impl<E: Event> Segment<E> {
     pub(crate) fn is_ending_without(&self) -> io::Result<bool> {
         // SYNC POINT late: pairs with the fence in `Producer::finish`. Either the producer finds this line,
         // or this consumer finds the ring closed.
-        if !left_out!(LateFence) {
-            fence(Ordering::SeqCst);
-        }
+        step!(LateFence, fence(Ordering::SeqCst));
         if ends::closed_at(self.control()).is_none() {
             return Ok(false);
         }

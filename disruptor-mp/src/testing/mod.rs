@@ -31,6 +31,15 @@ macro_rules! left_out {
     };
 }
 
+/// A step of the protocol, unless a negative control leaves it out.
+macro_rules! step {
+    ($step:ident, $do:expr) => {
+        if !left_out!($step) {
+            $do;
+        }
+    };
+}
+
 /// `Ordering::Release`, unless a negative control of the loom models weakens it.
 #[cfg(not(all(test, loom)))]
 macro_rules! release {

@@ -7,7 +7,7 @@ use super::AutoWaitStrategy;
 use crate::sync::yield_now;
 use crate::{clock, env};
 
-/// Kept for programs written against disruptor-mp 0.1.
+/// # Kept for programs written against disruptor-mp 0.1
 impl AutoWaitStrategy {
     /// [`BusySpin`](Self::BusySpin).
     ///
@@ -114,7 +114,7 @@ impl AutoWaitStrategy {
 }
 
 /// How long a program's own blocking loop sleeps between two polls: 50 µs, or `MYELON_BLOCK_STRATEGY_US`.
-/// This crate's own calls sleep in the kernel until they are woken.
+/// This crate's own calls sleep in the kernel until they are woken: with [`AutoWaitStrategy::Block`] no loop is needed.
 ///
 /// # Examples
 ///
@@ -125,7 +125,8 @@ pub fn default_block_strategy_duration() -> Duration {
     env::block_sleep()
 }
 
-/// How long `consume_next_with_sleep` sleeps between two polls: 50 µs, or `MYELON_CONSUME_SLEEP_US`.
+/// How long a program that calls `consume_next_with_sleep` may let it sleep between two polls: 50 µs, or
+/// `MYELON_CONSUME_SLEEP_US`. Replaced by [`AutoWaitStrategy::Sleep`].
 ///
 /// # Examples
 ///
@@ -136,7 +137,8 @@ pub fn default_consume_sleep_duration() -> Duration {
     env::consume_sleep()
 }
 
-/// How long discovery sleeps between two attempts: 1 ms, or `MYELON_DISCOVERY_POLL_MS`.
+/// How long discovery sleeps between two attempts: 1 ms, or `MYELON_DISCOVERY_POLL_MS`. A program's own loop is
+/// replaced by `wait_for_ring` of the builder, and by `wait_for_consumer_id` of the producer.
 ///
 /// # Examples
 ///
@@ -147,7 +149,7 @@ pub fn default_discovery_poll_duration() -> Duration {
     env::discovery_poll()
 }
 
-/// Sleeps for [`default_block_strategy_duration`].
+/// Sleeps for [`default_block_strategy_duration`]. Replaced by the calls that take a [`Deadline`](crate::Deadline).
 ///
 /// # Examples
 ///
@@ -162,7 +164,7 @@ pub fn perform_default_block_wait() {
     perform_sleep_wait(default_block_strategy_duration());
 }
 
-/// Sleeps for [`default_consume_sleep_duration`].
+/// Sleeps for [`default_consume_sleep_duration`]. Replaced by the calls that take a [`Deadline`](crate::Deadline).
 ///
 /// # Examples
 ///
@@ -177,7 +179,7 @@ pub fn perform_default_consume_sleep_wait() {
     perform_sleep_wait(default_consume_sleep_duration());
 }
 
-/// Sleeps for [`default_discovery_poll_duration`].
+/// Sleeps for [`default_discovery_poll_duration`]. Replaced as that function is.
 ///
 /// # Examples
 ///
@@ -192,7 +194,7 @@ pub fn perform_default_discovery_poll_wait() {
     perform_sleep_wait(default_discovery_poll_duration());
 }
 
-/// Sleeps for `duration`; if that is zero it only yields.
+/// Sleeps for `duration`; if that is zero it only yields. Replaced by [`std::thread::sleep`].
 ///
 /// # Examples
 ///

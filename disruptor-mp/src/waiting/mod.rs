@@ -6,11 +6,13 @@
 
 pub(crate) mod cancel;
 pub(crate) mod check_timer;
-mod compat;
 pub(crate) mod deadline;
 pub(crate) mod participants;
 mod strategies;
 pub(crate) mod wait_loop;
+
+// after the others, so that its block is the last on the type's page
+mod compat;
 
 pub use compat::{
     default_block_strategy_duration, default_consume_sleep_duration,

@@ -28,10 +28,49 @@ use derived::Tick;
 
 fn bounds<T: api::Event>() {}
 
+fn seen_from_outside(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    use api::inspect::{self, InspectError, RemovalError};
+    let opened: Result<inspect::Inspector, InspectError> = inspect::Inspector::open(path);
+    let mut ring = opened?;
+    let _: Result<inspect::Inspector, InspectError> =
+        inspect::Inspector::open_shared_memory("ticks");
+    let info: &inspect::RingInfo = ring.info();
+    let (_, _): (&inspect::EventInfo, inspect::Process) = (&info.event, info.creator);
+    let sighting: Result<inspect::Sighting, InspectError> = ring.read_event(0, &mut [0; 8]);
+    let _ = [
+        inspect::Sighting::Whole,
+        inspect::Sighting::NotYet,
+        inspect::Sighting::Gone,
+        sighting?,
+    ];
+    let seen: inspect::Snapshot = ring.snapshot()?;
+    let _: inspect::Phase = seen.phase();
+    let _: Option<&inspect::ConsumerSeen> = seen.blocker();
+    let _: Option<u64> = seen.largest_lag();
+    let _: Option<inspect::HeldBy> = seen.held_by.clone();
+    let producer: &inspect::ProducerSeen = &seen.producer;
+    let _: inspect::Liveness = producer.liveness;
+    let _: inspect::NameState = seen.name;
+    let _: Vec<inspect::Presence> = seen.consumers.iter().map(|it| it.presence).collect();
+    for found in inspect::rings_in(&inspect::shared_memory_directory())? {
+        let inspect::Found { name, ring, .. } = found;
+        let _: (String, Result<inspect::Inspector, InspectError>) = (name, ring);
+    }
+    let check: Result<inspect::RemovalCheck, InspectError> = inspect::check_removal(path);
+    let inspect::RemovalCheck {
+        in_use_by, losses, ..
+    } = check?;
+    let _: [Vec<String>; 2] = [in_use_by, losses];
+    let _: Result<Vec<String>, RemovalError> = inspect::remove_dead(path, false);
+    Ok(())
+}
+
 fn simple_case(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut tx: api::SharedProducer<Tick> = api::publisher::<Tick>(name, 4096)?;
     tx.publish(|t| t.price = 100);
     tx.publish_value(Tick::default());
+    let _: Result<Sequence, api::SendError> = tx.send_value(Tick::default(), Deadline::NEVER);
+    let _: Result<Sequence, api::RingBufferFull> = tx.try_send(|t: &mut Tick| t.price = 1);
     let mut claim: api::Claim<'_, Tick> = tx.claim(Deadline::NEVER)?;
     claim.quantity = 1;
     let _: Sequence = claim.publish();
@@ -51,6 +90,7 @@ fn simple_case(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     rx.detach()?;
     tx.close()?;
     api::publisher::<Tick>(name, 4096)?.keep()?;
+    api::publisher::<Tick>(name, 4096)?.close_and_keep()?;
     api::publisher::<Tick>(name, 4096)?.destroy()?;
     let _ = [
         api::StartFrom::Oldest,
@@ -169,7 +209,7 @@ macro_rules! producer_methods {
             let _: bool = tx.is_consumed(0);
             let _: bool =
                 tx.wait_until_consumed_with_strategy(0, second, api::AutoWaitStrategy::Block);
-            let _: bool = tx.discover_consumer_id("id");
+            let _: bool = tx.discover_consumer_id("id") && tx.notice_consumer_id("id");
             let _: bool = tx.wait_for_consumer_id("id", second);
             let _: Option<Sequence> = tx.consumer_sequence("id");
             let _: usize = tx.get_consumer_count();
@@ -263,6 +303,7 @@ macro_rules! consumer_methods {
             let second = Duration::from_secs(1);
             let _: Option<(Sequence, Tick)> = rx.try_consume_next();
             let _: (Sequence, Tick) = rx.consume_next();
+            let _: Result<(Sequence, Tick), api::RecvError> = rx.recv_owned(Deadline::NEVER);
             if let Some(lease) = rx.try_consume_next_leased() {
                 let lease: api::Lease<'_, Tick> = lease;
                 let _: (Sequence, &Tick) = (lease.sequence(), &*lease);
@@ -302,6 +343,13 @@ fn mapped_files(root: &Path) -> api::MultiProcessResult<()> {
     let layout: api::MmapTransportLayout = api::MmapTransportLayout::new(root, "ticks");
     let _: api::MmapProducer<Tick> = api::MmapProducer::create(&layout, 8, Tick::default)?;
     let _: api::MmapConsumer<Tick> = api::MmapConsumer::attach(&layout, 8, "reader")?;
+    type Builder =
+        fn(&api::MmapTransportLayout, usize) -> api::DisruptorBuilder<Tick, api::MappedFile>;
+    let _: [Builder; 3] = [
+        api::MmapProducer::<Tick>::builder,
+        api::MmapConsumer::<Tick>::builder,
+        api::MmapObserver::<Tick>::builder,
+    ];
     layout.ensure_directories()?;
     let _: (&Path, &str) = (layout.root_dir(), layout.segment_name());
     Ok(())

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+debug_is_text!(CodecError);
+
 /// Why a message could not be encoded, or bytes could not be decoded.
 ///
 /// # Examples
@@ -14,7 +16,7 @@ use std::error::Error;
 /// assert!(matches!(error, CodecError::TrailingBytes { consumed: 1, len: 2, .. }));
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
     /// The format cannot express this message.

@@ -129,13 +129,13 @@ impl<T: Archive> Rkyv<T> {
 /// # Examples
 ///
 /// ```
-/// use myelon::TypedProducer;
+/// use myelon::{Deadline, TypedProducer};
 /// use myelon::codec::{Rkyv, RkyvMessage};
 /// use myelon::transport::FramedTransportFrame;
 ///
 /// /// Sends anything that rkyv's derives were put on.
 /// fn archive<F: FramedTransportFrame>(tx: &mut TypedProducer<F>, message: &impl RkyvMessage) {
-///     tx.publish(Rkyv::of(message), 1).expect("sent");
+///     tx.send(Rkyv::of(message), 1, Deadline::NEVER).expect("sent");
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -167,7 +167,7 @@ impl<T: RkyvMessage> Codec for Rkyv<T> {
 
     fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
-        let (_, result) = write(&self.0, Out::new(Place::End(out)));
+        let (_, result) = write(&self.0, Out::new(OutSpace::End(out)));
         let checked = result
             .map_err(encode_error::<T>)
             .and_then(|()| check_len(NAME, out.len() - start));
@@ -178,7 +178,7 @@ impl<T: RkyvMessage> Codec for Rkyv<T> {
     }
 
     fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
-        match write(&self.0, Out::new(Place::Slice(out))) {
+        match write(&self.0, Out::new(OutSpace::Slice(out))) {
             (out, Ok(())) => check_len(NAME, out.used).map(|()| Some(out.used)),
             (out, Err(_)) if out.full => Ok(None),
             (_, Err(e)) => Err(encode_error::<T>(e)),
@@ -329,19 +329,19 @@ fn write<'a>(message: &impl RkyvMessage, out: Out<'a>) -> (Out<'a>, Result<(), E
 /// The output of an archive. Positions count from the archive's own start, wherever that lies.
 #[derive(Debug)]
 pub struct Out<'a> {
-    place: Place<'a>,
+    place: OutSpace<'a>,
     used: usize,
     full: bool,
 }
 
 #[derive(Debug)]
-enum Place<'a> {
+enum OutSpace<'a> {
     Slice(&'a mut [u8]),
     End(&'a mut Vec<u8>),
 }
 
 impl<'a> Out<'a> {
-    fn new(place: Place<'a>) -> Self {
+    fn new(place: OutSpace<'a>) -> Self {
         Self {
             place,
             used: 0,
@@ -359,8 +359,8 @@ impl Positional for Out<'_> {
 impl Writer<Error> for Out<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match &mut self.place {
-            Place::End(out) => out.extend_from_slice(bytes),
-            Place::Slice(out) => match out[self.used..].get_mut(..bytes.len()) {
+            OutSpace::End(out) => out.extend_from_slice(bytes),
+            OutSpace::Slice(out) => match out[self.used..].get_mut(..bytes.len()) {
                 Some(to) => to.copy_from_slice(bytes),
                 None => {
                     self.full = true;

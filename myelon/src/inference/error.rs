@@ -2,6 +2,8 @@
 
 use disruptor_mp::MultiProcessError;
 
+debug_is_text!(InferenceTopologyError);
+
 /// The result of a topology's calls.
 ///
 /// # Examples
@@ -27,7 +29,7 @@ pub type InferenceTopologyResult<T> = Result<T, InferenceTopologyError>;
 /// assert!(matches!(error, InferenceTopologyError::NoSuchWorker { index: 2, workers: 2 }));
 /// assert_eq!(error.to_string(), "there is no worker 2: the topology has 2, numbered from 0");
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum InferenceTopologyError {
     /// The number of workers is outside the range of a topology.

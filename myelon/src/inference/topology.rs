@@ -94,14 +94,14 @@ impl FixedTopology<MappedFile> {
     /// # Examples
     ///
     /// ```
-    /// use myelon::{FixedTopology, WorkerCount};
+    /// use myelon::{Deadline, FixedTopology, WorkerCount};
     ///
     /// # let name = myelon::portable_shm_segment_name("doc");
     /// let topology = FixedTopology::in_files(std::env::temp_dir(), &name, 64, WorkerCount::Two);
     /// let mut scheduler = topology.build_scheduler(|| 0_u64)?;
     /// let mut worker = topology.attach_worker::<u64>(1)?;
-    /// scheduler.publish_value(7);
-    /// assert_eq!(worker.try_consume_next(), Some((0, 7)));
+    /// scheduler.send_value(7, Deadline::NEVER)?;
+    /// assert_eq!(worker.recv_owned(Deadline::NEVER)?, (0, 7));
     /// # scheduler.destroy()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -308,7 +308,7 @@ impl<B: sealed::Backing> FixedTopology<B> {
     }
 }
 
-/// Kept for programs written against disruptor-mp 0.1 and myelon 0.1.
+/// # Kept for programs written against disruptor-mp 0.1
 impl<B> FixedTopology<B> {
     /// [`name`](Self::name).
     ///

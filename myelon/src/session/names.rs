@@ -51,8 +51,8 @@ pub fn compact_session_tag(label: &str) -> TransportResult<String> {
     Ok((0..TAG_DIGITS).rev().map(digit).collect())
 }
 
-/// The names of a session's rings: one ring on which the scheduler sends to all workers, and one ring for each
-/// worker's answers. Both sides compute the names from the same label.
+/// The names of a session's rings: one ring on which the scheduler sends to all workers, and for each worker one ring
+/// for its answers and one for the requests to it alone. Both sides compute the names from the same label.
 ///
 /// # Examples
 ///
@@ -62,6 +62,7 @@ pub fn compact_session_tag(label: &str) -> TransportResult<String> {
 /// let layout = MyelonTransportLayout::for_session("llama-70b")?;
 /// assert_eq!(layout.rpc_ring_name(), "myl-6mahex05sx5f8-q");
 /// assert_eq!(layout.response_ring_name(3), "myl-6mahex05sx5f8-r3");
+/// assert_eq!(layout.request_ring_name(3), "myl-6mahex05sx5f8-q3");
 /// assert_eq!(layout.rpc_mmap_layout("/rings").path().to_str(), Some("/rings/myl-6mahex05sx5f8-q"));
 /// assert_eq!(layout.response_mmap_layout("/rings", 3).path().to_str(), Some("/rings/myl-6mahex05sx5f8-r3"));
 /// # Ok::<(), myelon::TransportError>(())
@@ -128,6 +129,11 @@ impl MyelonTransportLayout {
         format!("{}-r{rank}", self.stem)
     }
 
+    /// The ring of the requests to the worker `rank` alone.
+    pub fn request_ring_name(&self, rank: usize) -> String {
+        format!("{}-q{rank}", self.stem)
+    }
+
     /// The file of the ring from the scheduler to all workers, in the directory `root`.
     pub fn rpc_mmap_layout(&self, root: impl AsRef<Path>) -> MmapTransportLayout {
         MmapTransportLayout::new(root, self.rpc_ring_name())
@@ -158,8 +164,12 @@ mod tests {
         let prefix = "x".repeat(PREFIX_BYTES_MAX);
         let layout = MyelonTransportLayout::for_session_with_prefix(&prefix, "s").expect("names");
         for rank in [0, 9, 9999] {
-            let name = layout.response_ring_name(rank);
-            validate_segment_name(&name).expect(&name);
+            for name in [
+                layout.response_ring_name(rank),
+                layout.request_ring_name(rank),
+            ] {
+                validate_segment_name(&name).expect(&name);
+            }
         }
         validate_segment_name(&layout.rpc_ring_name()).expect("fits");
     }

@@ -12,14 +12,15 @@ pub const REASSEMBLY_ALIGN: usize = 16;
 /// # Examples
 ///
 /// ```
+/// use myelon::Deadline;
 /// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, MyelonWaitStrategy, ReassemblyBuffer};
 ///
 /// let name = myelon::portable_shm_segment_name("doc");
 /// let mut tx = FramedTransportProducer::<FixedFrame<4>>::create(&name, 8)?;
 /// let mut rx = FramedTransportConsumer::<FixedFrame<4>>::attach(&name, 8, MyelonWaitStrategy::Block)?;
-/// tx.publish(b"three frames", 1)?;
+/// tx.send(b"three frames", 1, Deadline::NEVER)?;
 /// let mut buffer = ReassemblyBuffer::new();
-/// let len = rx.recv_message_blocking_leased(&mut buffer, |_kind, message| message.len());
+/// let len = rx.recv_leased(&mut buffer, Deadline::NEVER, |_meta, message| message.len())?;
 /// assert_eq!((len, buffer.as_slice()), (12, &b"three frames"[..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -20,15 +20,16 @@ pub type TransportResult<T> = Result<T, TransportError>;
 /// # Examples
 ///
 /// ```
+/// use myelon::Deadline;
 /// use myelon::transport::{FixedFrame, FramedTransportProducer, MAX_MESSAGE_BYTES, TransportError};
 ///
 /// let name = myelon::portable_shm_segment_name("doc");
 /// let mut tx = FramedTransportProducer::<FixedFrame<64>>::create(&name, 8)?;
-/// let error = tx.publish(&vec![0; MAX_MESSAGE_BYTES + 1], 0).unwrap_err();
+/// let error = tx.send(&vec![0; MAX_MESSAGE_BYTES + 1], 0, Deadline::NEVER).unwrap_err();
 /// assert!(matches!(error, TransportError::MessageTooLong { .. }));
 /// # Ok::<(), TransportError>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
     /// The ring could not be created, opened or attached.
@@ -120,3 +121,5 @@ pub enum TransportError {
         workers: usize,
     },
 }
+
+debug_is_text!(TransportError);

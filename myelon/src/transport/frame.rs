@@ -137,7 +137,10 @@ impl FrameMeta {
         let [a, b, c, d] = self.len.to_ne_bytes();
         let [e, f] = self.check().to_ne_bytes();
         let [g, h, i, j] = self.msg_id.to_ne_bytes();
-        [a, b, c, d, self.kind, self.flags, e, f, g, h, i, j]
+        // put together first, so that the compiler stores one word
+        let head = u64::from_ne_bytes([a, b, c, d, self.kind, self.flags, e, f]);
+        let [a, b, c, d, k, l, e, f] = head.to_ne_bytes();
+        [a, b, c, d, k, l, e, f, g, h, i, j]
     }
 
     /// Reads a header from its bytes; `None` if no header has these bytes.
@@ -195,6 +198,7 @@ impl FrameMeta {
 /// # Examples
 ///
 /// ```
+/// use myelon::Deadline;
 /// use myelon::transport::{FRAME_HEADER_BYTES, FramedTransportFrame, FramedTransportProducer};
 ///
 /// #[derive(Clone, Copy, myelon::Event)]
@@ -224,7 +228,7 @@ impl FrameMeta {
 ///
 /// let name = myelon::portable_shm_segment_name("doc");
 /// let mut tx = FramedTransportProducer::<TracedFrame>::create(&name, 64)?;
-/// tx.publish(b"hello", 1)?;
+/// tx.send(b"hello", 1, Deadline::NEVER)?;
 /// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // it is kept otherwise
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -295,11 +299,12 @@ pub(super) const fn assert_carries_something<F: FramedTransportFrame>() {
 /// # Examples
 ///
 /// ```
+/// use myelon::Deadline;
 /// use myelon::transport::{FixedFrame, FramedTransportFrame, FramedTransportProducer};
 ///
 /// let ring = myelon::HeapRing::<FixedFrame<1000>>::new(8)?;
 /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-/// tx.publish(&[7; 1000], 1)?;
+/// tx.send(&[7; 1000], 1, Deadline::NEVER)?;
 /// assert_eq!((FixedFrame::<1000>::PAYLOAD_BYTES, tx.last_published_sequence()), (1000, 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -323,7 +328,7 @@ pub struct FixedFrame<const N: usize> {
 /// let ring = myelon::HeapRing::<AlignedFixedFrame<1008>>::new(8)?;
 /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
 /// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-/// tx.publish(&[7; 1000], 1)?;
+/// tx.send(&[7; 1000], 1, Deadline::NEVER)?;
 /// assert!(rx.recv(Deadline::NEVER)?.as_ptr().cast::<u128>().is_aligned());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -30,7 +30,7 @@ use super::frame::FramedTransportFrame;
 ///     sum
 /// }
 ///
-/// tx.publish(&[1, 2, 3], 7)?;
+/// tx.send(&[1, 2, 3], 7, Deadline::NEVER)?;
 /// let message = rx.recv(Deadline::NEVER)?;
 /// assert_eq!((message.kind(), message.meta().frames, message.is_in_place()), (7, 1, true));
 /// message.release_uncommitted(); // it is delivered again

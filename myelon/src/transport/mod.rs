@@ -36,6 +36,7 @@ mod assembly;
 mod buffer;
 mod clock;
 mod consumer;
+mod copy;
 mod error;
 mod frame;
 mod message;

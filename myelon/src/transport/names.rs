@@ -75,7 +75,7 @@ pub fn coordination_cursor_name(ring: &str) -> String {
 /// let tx = ring.producer()?;
 /// let _reader = ring.consumer("reader")?;
 /// assert_eq!(myelon::ensure_coordination_cursor(&tx).consumers.len(), 1);
-/// # Ok::<(), myelon::MultiProcessError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn ensure_coordination_cursor<E: Event, B>(ring: &Producer<E, B>) -> RingState {
     ring.ring_state()

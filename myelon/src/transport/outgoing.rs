@@ -7,6 +7,7 @@
 
 use disruptor_mp::{Claim, Deadline, Producer, Sequence};
 
+use super::copy::{SHORT_BYTES, copy_short};
 use super::error::{TransportError, TransportResult};
 use super::frame::{FrameMeta, FramedTransportFrame, TIME_BYTES, frame_flags};
 
@@ -26,6 +27,11 @@ pub(super) enum Patience {
     Until(Deadline),
     /// As long as the required consumers make progress.
     Managed,
+}
+
+/// Whether a message of this length can be sent without a call: it fits one frame, and copying it takes a few moves.
+pub(super) const fn is_short<F: FramedTransportFrame>(len: usize) -> bool {
+    len <= SHORT_BYTES && len <= F::PAYLOAD_BYTES
 }
 
 /// Sends a message of one frame in the claimed frame.
@@ -52,7 +58,10 @@ pub(super) fn send_in<F: FramedTransportFrame>(
 pub(super) fn put<F: FramedTransportFrame>(frame: &mut F, at: usize, piece: &[u8]) {
     let payload = frame.payload_mut();
     if let Some(to) = payload.get_mut(at..at + piece.len()) {
-        to.copy_from_slice(piece);
+        match is_short::<F>(piece.len()) {
+            true => copy_short(to, piece),
+            false => to.copy_from_slice(piece),
+        }
     }
 }
 

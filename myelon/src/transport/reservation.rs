@@ -68,7 +68,7 @@ impl<'a, F: FramedTransportFrame> Reservation<'a, F> {
     }
 
     /// Sends the message, and returns the sequence of its frame.
-    #[inline]
+    #[inline(always)]
     pub fn publish(mut self) -> Sequence {
         let mut meta = FrameMeta {
             len: self.len as u32,

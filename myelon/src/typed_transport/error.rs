@@ -1,9 +1,17 @@
 //! Errors of typed messages.
 
-use disruptor_mp::RecvError;
+use disruptor_mp::{MultiProcessError, RecvError};
 
 use crate::codec::CodecError;
 use crate::transport::TransportError;
+
+debug_is_text!(
+    TypedPublishError,
+    DecodeError,
+    TypedRecvError,
+    TypedServeError,
+    KindTaken
+);
 
 /// Why a typed message was not sent.
 ///
@@ -15,7 +23,7 @@ use crate::transport::TransportError;
 /// let error = TypedPublishError::Encode { kind: 7, source: CodecError::custom("no price") };
 /// assert_eq!(error.to_string(), "a message of kind 7 was not sent: no price");
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedPublishError {
     /// The message could not be encoded.
@@ -43,7 +51,7 @@ pub enum TypedPublishError {
 /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
 /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
 /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-/// tx.publish_raw(b"\xFF", 7)?;
+/// tx.raw().send(b"\xFF", 7, Deadline::NEVER)?;
 /// rx.process_available::<Bincode<u64>>(|kind, outcome| {
 ///     let error = outcome.unwrap_err();
 ///     assert_eq!((error.kind, error.len, kind), (7, 1, 7));
@@ -51,7 +59,7 @@ pub enum TypedPublishError {
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("a message of kind {kind} and {len} bytes was dropped: {source}")]
 pub struct DecodeError {
     /// The message's kind.
@@ -76,7 +84,7 @@ pub struct DecodeError {
 /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
 /// use myelon::{RecvError, TypedRecvError};
 ///
-/// tx.publish_raw(b"", 7)?;
+/// tx.raw().send(b"", 7, Deadline::NEVER)?;
 /// tx.close()?;
 /// let mut dropped = 0;
 /// loop {
@@ -91,7 +99,7 @@ pub struct DecodeError {
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedRecvError {
     /// No message was received.
@@ -136,7 +144,7 @@ pub enum TypedRecvError {
 ///
 /// assert!(!goes_on(&TypedRecvError::from(RecvError::Closed).into()));
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedServeError {
     /// No request came, or a request came that is not of the type.
@@ -145,6 +153,9 @@ pub enum TypedServeError {
     /// The answer was not sent.
     #[error(transparent)]
     Publish(#[from] TypedPublishError),
+    /// The ring of the requests to this worker could not be attached.
+    #[error(transparent)]
+    Ring(MultiProcessError),
 }
 
 /// A kind already has a handler.
@@ -161,7 +172,7 @@ pub enum TypedServeError {
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("kind {kind} has a handler already: one kind is one type of message")]
 pub struct KindTaken {
     /// The kind.

@@ -22,8 +22,8 @@ type Handler<'h> = Box<dyn FnMut(&[u8]) -> Result<(), CodecError> + 'h>;
 /// let name = myelon::portable_shm_segment_name("doc");
 /// let mut tx = TypedProducer::<FixedFrame<256>>::create(&name, 64)?;
 /// let mut rx = TypedConsumer::<FixedFrame<256>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
-/// tx.publish(&Bincode(7_u64), 1)?;
-/// tx.publish(&Bincode("stop".to_owned()), 2)?;
+/// tx.send(&Bincode(7_u64), 1, Deadline::NEVER)?;
+/// tx.send(&Bincode("stop".to_owned()), 2, Deadline::NEVER)?;
 ///
 /// let (mut prices, mut texts) = (Vec::new(), Vec::new());
 /// let mut table = KindTable::new()
@@ -87,7 +87,7 @@ impl<'h> KindTable<'h> {
     /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
     /// let mut table = KindTable::new().on_access::<Rkyv<String>>(1, |text| assert_eq!(text, "gold"))?;
-    /// tx.publish(&Rkyv("gold".to_owned()), 1)?;
+    /// tx.send(&Rkyv("gold".to_owned()), 1, Deadline::NEVER)?;
     /// rx.dispatch(&mut table, Deadline::NEVER)?;
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())

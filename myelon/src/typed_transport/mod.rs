@@ -19,7 +19,7 @@
 //! let name = myelon::portable_shm_segment_name("doc");
 //! let mut tx = TypedProducer::<FixedFrame<1024>>::create(&name, 64)?;
 //! let mut rx = TypedConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
-//! tx.publish(&Bincode((7_u64, "gold".to_owned())), ORDER)?;
+//! tx.send(&Bincode((7_u64, "gold".to_owned())), ORDER, Deadline::NEVER)?;
 //! let (kind, Bincode(order)) = rx.recv::<Bincode<(u64, String)>>(Deadline::NEVER)?;
 //! assert_eq!((kind, order), (ORDER, (7, "gold".to_owned())));
 //! # }
@@ -31,8 +31,8 @@ mod error;
 mod kinds;
 mod producer;
 
-pub(crate) use consumer::decode;
 pub use consumer::{MmapTypedConsumer, TypedConsumer};
 pub use error::{DecodeError, KindTaken, TypedPublishError, TypedRecvError, TypedServeError};
 pub use kinds::KindTable;
+pub(crate) use producer::Encode;
 pub use producer::{MmapTypedProducer, TypedProducer};

@@ -15,6 +15,26 @@ use crate::transport::{
 /// The shown count of messages is brought up to date each time this many messages have passed: a power of two.
 pub(super) const SHOWN_EVERY: u64 = 64;
 
+/// What can be written into a frame, or behind what is in a buffer: each value with a codec, and more.
+pub(crate) trait Encode {
+    /// As [`Codec::encode_into`].
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError>;
+    /// As [`Codec::encode_append`].
+    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
+}
+
+impl<T: Codec> Encode for T {
+    #[inline(always)]
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
+        Codec::encode_into(self, out)
+    }
+
+    #[inline(always)]
+    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        Codec::encode_append(self, out)
+    }
+}
+
 /// Sends values of any [`Codec`] over a ring of frames. [`MmapTypedProducer`] is this type.
 ///
 /// # Examples
@@ -29,8 +49,8 @@ pub(super) const SHOWN_EVERY: u64 = 64;
 /// let mut tx = TypedProducer::<FixedFrame<1024>>::create(&name, 64)?;
 /// let prices = vec![101_u64, 102];
 /// tx.send(Bincode::of(&prices), 1, Deadline::NEVER)?; // the values are not moved
-/// tx.stamp_send_times(true).publish(&Bincode((7_u64, true)), 1)?;
-/// tx.publish_raw(b"as it is", 2)?;
+/// tx.stamp_send_times(true).send(&Bincode((7_u64, true)), 1, Deadline::NEVER)?;
+/// tx.raw().send(b"as it is", 2, Deadline::NEVER)?;
 /// println!("{:?}, at most {} bytes in a frame", tx.counters(), tx.raw().frame_limit());
 /// tx.close()?;
 /// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // without consumers the ring is kept
@@ -96,7 +116,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     ///
     /// # let name = &myelon::portable_shm_segment_name("doc");
     /// let mut tx = TypedProducer::<FixedFrame<64>>::create_with_consumers(name, 8, ["worker_0"])?;
-    /// assert!(!tx.raw().discover_consumer_id("worker_0"), "expected, and not there yet");
+    /// assert!(!tx.raw().notice_consumer_id("worker_0"), "expected, and not there yet");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create_with_consumers<I: AsRef<str>>(
@@ -118,7 +138,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # let name = &myelon::portable_shm_segment_name("doc");
     /// let mut tx = TypedProducer::<FixedFrame<64>>::create(name, 8)?.free_running();
     /// for _ in 0..100 {
-    ///     tx.raw().try_publish(b"whoever is there may read it", 1)?;
+    ///     tx.raw().try_send(b"whoever is there may read it", 1)?;
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -158,20 +178,6 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         }
     }
 
-    /// Sends a value, waiting for space for as long as it takes. Returns the sequence of its last frame.
-    ///
-    /// # Errors
-    ///
-    /// [`TypedPublishError`], except a time-out.
-    #[inline]
-    pub fn publish<T: Codec>(
-        &mut self,
-        message: &T,
-        kind: u8,
-    ) -> Result<Sequence, TypedPublishError> {
-        self.send(message, kind, Deadline::NEVER)
-    }
-
     /// Sends a value, waiting for space until the deadline. Returns the sequence of its last frame.
     ///
     /// # Errors
@@ -205,14 +211,14 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
     /// use myelon::{TransportError, TypedPublishError};
     ///
-    /// while tx.raw().try_publish(b"something else", 2).is_ok() {}
-    /// let error = tx.try_publish(&Bincode(7_u64), 1).unwrap_err();
+    /// while tx.raw().try_send(b"something else", 2).is_ok() {}
+    /// let error = tx.try_send(&Bincode(7_u64), 1).unwrap_err();
     /// assert!(matches!(error, TypedPublishError::Transport(TransportError::Full { .. })));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn try_publish<T: Codec>(
+    pub fn try_send<T: Codec>(
         &mut self,
         message: &T,
         kind: u8,
@@ -257,9 +263,19 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self.send_by(message, kind, Patience::Managed)
     }
 
+    /// As [`send`](Self::send), for what has no codec of its own.
+    pub(crate) fn send_encoded<T: Encode>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send_by(message, kind, Patience::Until(deadline))
+    }
+
     /// Encodes the message straight into a frame if it fits one.
     #[inline(always)]
-    fn send_by<T: Codec>(
+    fn send_by<T: Encode>(
         &mut self,
         message: &T,
         kind: u8,
@@ -286,7 +302,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
 
     #[cold]
     #[inline(never)]
-    fn send_long<T: Codec>(
+    fn send_long<T: Encode>(
         &mut self,
         message: &T,
         kind: u8,
@@ -298,7 +314,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
             .map_err(|source| not_sent(kind, source))?;
         self.is_long = self.scratch.len() > self.raw.frame_limit();
         let sequence = match patience {
-            Patience::None => self.raw.try_publish(&self.scratch, kind)?,
+            Patience::None => self.raw.try_send(&self.scratch, kind)?,
             Patience::Until(deadline) => self.raw.send(&self.scratch, kind, deadline)?,
             Patience::Managed => self.raw.publish_managed(&self.scratch, kind)?,
         };
@@ -320,16 +336,6 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self.raw
             .ring()
             .set_counter(CounterId::CODEC_ENCODED, encoded);
-    }
-
-    /// Sends bytes as they are. Waits for space for as long as it takes: see
-    /// [`FramedTransportProducer::publish`].
-    ///
-    /// # Errors
-    ///
-    /// As [`FramedTransportProducer::publish`].
-    pub fn publish_raw(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
-        self.raw.publish(message, kind)
     }
 
     /// Names the consumers that this producer depends on: see
@@ -393,7 +399,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// use myelon::CountersFile;
     ///
     /// tx.attach_counters(&CountersFile::anonymous())?;
-    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// tx.send(&Bincode(7_u64), 1, Deadline::NEVER)?;
     /// let counters = tx.counters();
     /// assert!(counters.iter().any(|it| it.id.get() == 0x33 && it.value == 1), "one encoded");
     /// # }
@@ -423,6 +429,75 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// [`TransportError::Ring`].
     pub fn close(self) -> MultiProcessResult<CloseReport> {
         self.raw.close()
+    }
+}
+
+/// # Kept for programs written against disruptor-mp 0.1
+impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
+    /// [`send`](Self::send) without a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), except the time-out.
+    ///
+    /// # Examples
+    ///
+    /// See [`TypedProducer::publish_raw`].
+    #[inline]
+    pub fn publish<T: Codec>(
+        &mut self,
+        message: &T,
+        kind: u8,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send(message, kind, Deadline::NEVER)
+    }
+
+    /// The same as [`try_send`](Self::try_send).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    ///
+    /// # Examples
+    ///
+    /// See [`TypedProducer::publish_raw`].
+    #[inline]
+    pub fn try_publish<T: Codec>(
+        &mut self,
+        message: &T,
+        kind: u8,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.try_send(message, kind)
+    }
+
+    /// Sends bytes as they are, without a deadline. Replaced by [`FramedTransportProducer::send`] of
+    /// [`raw`](Self::raw).
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportProducer::send`], except the time-out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use myelon::codec::Bincode;
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{Deadline, TypedProducer};
+    ///
+    /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// tx.send(&Bincode(7_u64), 1, Deadline::NEVER)?;
+    /// tx.try_publish(&Bincode(7_u64), 1)?;
+    /// tx.try_send(&Bincode(7_u64), 1)?;
+    /// tx.publish_raw(b"as it is", 2)?;
+    /// tx.raw().send(b"as it is", 2, Deadline::NEVER)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish_raw(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
+        self.raw.send(message, kind, Deadline::NEVER)
     }
 }
 

@@ -44,8 +44,14 @@ pub(crate) trait Backing: Sized + 'static {
     /// The rings of this session that have a name.
     fn rings(config: &RunnerMyelonTransportConfig, root: &Path) -> Vec<String> {
         let layout = config.layout().expect("names");
-        let responses = (0..config.workers).map(|rank| layout.response_ring_name(rank));
-        let mut names: Vec<_> = responses.chain([layout.rpc_ring_name()]).collect();
+        let ranks = 0..config.workers;
+        let of_workers = ranks.flat_map(|rank| {
+            [
+                layout.response_ring_name(rank),
+                layout.request_ring_name(rank),
+            ]
+        });
+        let mut names: Vec<_> = of_workers.chain([layout.rpc_ring_name()]).collect();
         names.retain(|name| Self::directory(root).join(name).exists());
         names
     }

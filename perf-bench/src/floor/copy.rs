@@ -1,14 +1,17 @@
-//! How fast one core can copy data that the other core has just written: blocks in shared memory, each handed
-//! over by a stamp.
+//! How fast a core copies: data of its own, and data that the other core has just written. The latter are blocks in
+//! shared memory, each handed over by a stamp.
 //!
 //! The producer copies a message of its own into the block, and the consumer copies it out into its own memory.
 //! No transport between two private memories does less work. A block's stamp has a line of its own before the
 //! block.
 
+use std::hint::black_box;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+use crate::clock::Clock;
+use crate::scenario::{Outcome, in_blocks};
 use crate::watch::spin_until;
 
 /// Bytes of the line before each block.
@@ -76,5 +79,22 @@ impl<'a> Blocks<'a> {
         // complete. The producer does not write it until the commit below.
         unsafe { ptr::copy_nonoverlapping(block, message.as_mut_ptr(), self.size_bytes) };
         self.committed.store(sequence as i64, Release);
+    }
+}
+
+/// Copies a buffer that is in this core's caches, as far as it fits there, `count` times.
+pub(crate) fn copy_hot(clock: &Clock, size_bytes: usize, count: u64) -> Outcome {
+    let from = vec![1_u8; size_bytes];
+    let mut to = vec![0_u8; size_bytes];
+    let outcome = in_blocks(clock, count, |block| {
+        for _ in block {
+            to.copy_from_slice(black_box(&from));
+            black_box(&mut to);
+        }
+    });
+    Outcome {
+        hash: u64::from(to == from),
+        expected: 1,
+        ..outcome
     }
 }

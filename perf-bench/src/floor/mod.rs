@@ -2,7 +2,8 @@
 
 pub(crate) mod bounce;
 pub(crate) mod copy;
-pub(crate) mod memory;
+pub(crate) mod cursor;
+pub(crate) mod operation;
 pub(crate) mod ping_pong;
 pub(crate) mod stream;
 pub(crate) mod wake;

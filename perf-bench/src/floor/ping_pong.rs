@@ -5,17 +5,18 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::stream::{Slots, shape};
 use crate::arena::{Arena, Role};
 use crate::clock::Clock;
-use crate::payload::{REPLY, expected, key};
+use crate::fault::Round;
+use crate::payload::{REPLY, expected};
 use crate::scenario::Outcome;
 use crate::spec::Spec;
 
-/// Makes `count` round trips from sequence `first` on.
-pub(crate) fn run<const W: usize>(
+/// Makes the trips of a round, from sequence `first` on.
+pub(crate) fn run<const FAULTY: bool, const W: usize>(
     arena: &mut Arena,
     clock: &Clock,
     spec: &Spec,
     first: u64,
-    (round, count): (u64, u64),
+    round: Round,
 ) -> Outcome {
     if arena.role() == Role::Driver {
         arena.progress().store(first as i64 - 1, SeqCst);
@@ -30,16 +31,18 @@ pub(crate) fn run<const W: usize>(
         spec.capacity,
         arena.driver_progress(),
     );
-    let key = key(round, 0).wrapping_sub(first);
+    let count = round.count;
+    // a stream adds the sequence to the key
+    let key = |sequence: u64| round.sent_key::<FAULTY>(sequence - first);
     let mut limit = first + spec.capacity as u64;
     let mut hash = 0;
     if arena.role() == Role::Peer {
         for sequence in first..first + count {
             hash = there.consume_into::<W>(hash, sequence..sequence + 1);
-            let reply = (key.wrapping_add(sequence) ^ REPLY).wrapping_sub(sequence);
+            let reply = (key(sequence) ^ REPLY).wrapping_sub(sequence);
             limit = back.produce::<W>(sequence..sequence + 1, reply, limit);
         }
-        let expected = expected::<W>(round, count, 0);
+        let expected = expected::<W>(round.number, count, 0);
         return Outcome {
             hash,
             expected,
@@ -49,16 +52,18 @@ pub(crate) fn run<const W: usize>(
     let mut ticks = Vec::with_capacity(count as usize);
     let mut before = clock.ticks();
     for sequence in first..first + count {
-        limit = there.produce::<W>(sequence..sequence + 1, key, limit);
+        let request = key(sequence).wrapping_sub(sequence);
+        limit = there.produce::<W>(sequence..sequence + 1, request, limit);
         hash = back.consume_into::<W>(hash, sequence..sequence + 1);
         let now = clock.ticks();
         ticks.push(now.wrapping_sub(before));
         before = now;
     }
-    let expected = expected::<W>(round, count, REPLY);
+    let expected = expected::<W>(round.number, count, REPLY);
     Outcome {
         ticks,
         hash,
         expected,
+        ..Outcome::default()
     }
 }

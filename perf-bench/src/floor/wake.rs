@@ -39,6 +39,11 @@ pub(crate) fn send(arena: &Arena, number: usize) {
     let word = arena.wake_word();
     arena.sent_at(number).store(monotonic_ns(), Release);
     word.fetch_add(1, Release);
+    wake(word);
+}
+
+/// Wakes one process or thread that sleeps on the word.
+pub(crate) fn wake(word: &AtomicU32) {
     // SAFETY: FUTEX_WAKE uses only the word's address; without FUTEX_PRIVATE_FLAG it reaches other processes.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
 }
@@ -56,7 +61,8 @@ pub(crate) fn idle(duration: Duration, interval: Duration) {
     }
 }
 
-fn wait(word: &AtomicU32, old: u32, longest: Duration) {
+/// Sleeps while the word has the value `old`, but not longer than this.
+pub(crate) fn wait(word: &AtomicU32, old: u32, longest: Duration) {
     let longest = libc::timespec {
         tv_sec: longest.as_secs() as libc::time_t,
         tv_nsec: longest.subsec_nanos().into(),

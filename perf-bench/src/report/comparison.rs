@@ -49,6 +49,12 @@ pub(crate) struct Row {
     pub(crate) target: Option<String>,
     pub(crate) is_met: Option<bool>,
     pub(crate) verified: bool,
+    /// Why the row is not verified; printed on standard error.
+    #[serde(skip)]
+    pub(crate) reason: Option<String>,
+    /// The ratio of each round. Used only by sweeps.
+    #[serde(skip)]
+    pub(crate) ratios: Vec<f64>,
 }
 
 impl Row {
@@ -81,7 +87,24 @@ impl Row {
             target: None,
             is_met: None,
             verified: false,
+            reason: None,
+            ratios: Vec::new(),
         }
+    }
+
+    /// The row with the reason why it is not verified, or as verified.
+    pub(crate) fn judged(self, reason: Option<String>) -> Self {
+        Self {
+            verified: reason.is_none(),
+            reason,
+            ..self
+        }
+    }
+
+    /// The row's name, and why it is not verified; `None` if it is.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let cell = (self.scenario, self.backend, self.size_bytes);
+        super::complaint(cell, self.verified, self.reason.as_deref())
     }
 
     /// Fills in the figures of the rounds, the figures that they are compared with, and the ratios.
@@ -89,10 +112,12 @@ impl Row {
         self,
         (own, rounds): (Spread, usize),
         (floor, beside): (impl Into<Cow<'static, str>>, Spread),
-        ratio: Spread,
+        ratios: Vec<f64>,
         target: Option<Target>,
     ) -> Self {
+        let ratio = Spread::of(ratios.clone());
         Self {
+            ratios,
             rounds,
             figure: own.median,
             figure_min: own.min,
@@ -180,11 +205,12 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
 }
 
 /// About three digits, whatever the unit.
-fn short(figure: f64) -> String {
+pub(super) fn short(figure: f64) -> String {
     match figure {
         _ if figure >= 100.0 => format!("{figure:.0}"),
         _ if figure >= 10.0 => format!("{figure:.1}"),
-        _ => format!("{figure:.2}"),
+        _ if figure >= 0.1 || figure == 0.0 => format!("{figure:.2}"),
+        _ => format!("{figure:.4}"),
     }
 }
 

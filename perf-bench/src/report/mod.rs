@@ -2,7 +2,10 @@
 
 pub(crate) mod comparison;
 pub(crate) mod json;
+pub(crate) mod markdown;
+pub(crate) mod page;
 pub(crate) mod table;
+pub(crate) mod verdict;
 
 use serde::Serialize;
 
@@ -31,6 +34,7 @@ pub(crate) struct Row {
     pub(crate) p90_ns: Option<f64>,
     pub(crate) p99_ns: Option<f64>,
     pub(crate) p999_ns: Option<f64>,
+    pub(crate) p9999_ns: Option<f64>,
     pub(crate) max_ns: Option<f64>,
     /// For a latency scenario: the number of consecutive round trips that fit into a second.
     pub(crate) msgs_per_s: f64,
@@ -42,12 +46,49 @@ pub(crate) struct Row {
     /// For a latency, p50 divided by the two-line bounce: lower is better. For a rate, the rate divided by that
     /// of the bare stream: higher is better.
     pub(crate) ratio_to_floor: f64,
+    /// The placement of the cores in these rounds, if rounds are kept apart by it.
+    pub(crate) placement: Option<&'static str>,
     pub(crate) cpu_user_s: f64,
     pub(crate) cpu_sys_s: f64,
+    /// Page faults and context switches of both processes, in all counted rounds.
+    pub(crate) minor_faults: i64,
+    pub(crate) major_faults: i64,
+    pub(crate) voluntary_switches: i64,
+    pub(crate) involuntary_switches: i64,
     pub(crate) verified: bool,
+    /// Why the row is not verified; printed on standard error.
+    #[serde(skip)]
+    pub(crate) reason: Option<String>,
     /// Used only for the table.
     #[serde(skip)]
     pub(crate) ratio: Spread,
+    /// The figures of the rounds, and the ratio of each. Used only by sweeps and repetitions.
+    #[serde(skip)]
+    pub(crate) figures: Spread,
+    #[serde(skip)]
+    pub(crate) ratios: Vec<f64>,
+    /// Whether the time of one operation matters, and not the rate. Used only for the table.
+    #[serde(skip)]
+    pub(crate) is_operation: bool,
+}
+
+impl Row {
+    /// The cell's name, and why it is not verified; `None` if it is.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let cell = (self.scenario, self.backend, self.size_bytes);
+        complaint(cell, self.verified, self.reason.as_deref())
+    }
+}
+
+/// A row's name, and why it is not verified; `None` if it is.
+pub(crate) fn complaint(
+    (scenario, backend, size_bytes): (&str, &str, usize),
+    verified: bool,
+    reason: Option<&str>,
+) -> Option<String> {
+    let reason = reason.unwrap_or("no reason was kept");
+    let text = format!("not verified: {scenario} on {backend}, {size_bytes} bytes: {reason}");
+    (!verified).then_some(text)
 }
 
 /// The rows of a run, in the order of its plan.
@@ -66,7 +107,7 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             scenario: cell.spec.scenario(),
             layer: cell.spec.layer(),
             backend: cell.spec.backend.name(),
-            wait: "busy_spin",
+            wait: cell.spec.strategy.name(),
             size_bytes: cell.spec.size_bytes,
             capacity: cell.spec.capacity,
             consumers: 1,
@@ -76,6 +117,7 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             p90_ns: quantile(0.9),
             p99_ns: quantile(0.99),
             p999_ns: quantile(0.999),
+            p9999_ns: quantile(0.9999),
             max_ns: is_latency.then(|| own.trips.max() as f64),
             msgs_per_s: rate,
             bytes_per_s: rate * cell.spec.size_bytes as f64,
@@ -83,10 +125,19 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             floor_two_line_ns: two_line,
             floor_stream_msgs_per_s: (!is_latency).then(|| bounce(cell.floor)),
             ratio_to_floor: ratio.median,
-            cpu_user_s: own.cpu.0,
-            cpu_sys_s: own.cpu.1,
-            verified: own.is_verified,
+            placement: None,
+            cpu_user_s: own.usage.user_s,
+            cpu_sys_s: own.usage.system_s,
+            minor_faults: own.usage.minor_faults,
+            major_faults: own.usage.major_faults,
+            voluntary_switches: own.usage.voluntary_switches,
+            involuntary_switches: own.usage.involuntary_switches,
+            verified: own.is_verified(),
+            reason: own.reason.clone(),
             ratio,
+            figures: Spread::of(own.figures.clone()),
+            ratios: own.ratios(floor),
+            is_operation: cell.spec.is_operation(),
         }
     };
     (0..series.len()).map(row).collect()
@@ -129,4 +180,95 @@ fn batches_of(plan: &Plan, series: &[Series], backend: Backend, size: usize) -> 
         (Some(unpacked), None) => format!("{size} B {unpacked}"),
         (None, packed) => format!("{size} B ({})", packed?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Scenario, Wanted};
+
+    pub(super) fn plan(scenarios: Vec<Scenario>) -> Plan {
+        Plan::new(&Wanted {
+            sizes: Some(vec![56]),
+            backends: Some(vec![Backend::Shm]),
+            scenarios,
+            capacity: 64,
+            ping_pong_capacity: 16,
+            mmap_root: "no-such-directory".into(),
+        })
+    }
+
+    pub(super) fn series(figures: [f64; 3]) -> Series {
+        let mut series = Series::new().expect("a series");
+        series.figures = figures.to_vec();
+        series.messages = 300;
+        series.usage.user_s = 1.5;
+        series.usage.system_s = 0.25;
+        series
+    }
+
+    #[test]
+    fn a_latency_has_its_percentiles_and_is_divided_by_the_two_line_bounce() {
+        let plan = plan(vec![Scenario::PingPong]);
+        let mut all = vec![
+            series([50.0, 50.0, 50.0]),
+            series([100.0, 200.0, 400.0]),
+            series([110.0, 220.0, 440.0]),
+            series([150.0, 400.0, 600.0]),
+        ];
+        for trip in 1..=10_000 {
+            all[3].trips.record(trip).expect("a trip");
+        }
+        let row = &rows(&plan, &all)[3];
+        assert_eq!((row.scenario, row.layer), ("ping_pong", "raw"));
+        assert_eq!((row.p50_ns, row.ratio_to_floor), (Some(400.0), 1.5));
+        assert_eq!((row.ratio.min, row.ratio.max), (1.5, 2.0));
+        // 400 ns are two and a half million trips per second
+        assert_eq!((row.msgs_per_s, row.bytes_per_s), (2.5e6, 140e6));
+        assert_eq!(
+            (row.floor_one_line_ns, row.floor_two_line_ns),
+            (50.0, 200.0)
+        );
+        assert_eq!(row.floor_stream_msgs_per_s, None);
+        assert_eq!((row.rounds, row.messages), (3, 300));
+        assert_eq!((row.cpu_user_s, row.cpu_sys_s), (1.5, 0.25));
+        // the histogram keeps three digits
+        for (found, expected) in [
+            (row.p90_ns, 9_000.0),
+            (row.p99_ns, 9_900.0),
+            (row.p999_ns, 9_990.0),
+            (row.max_ns, 10_000.0),
+        ] {
+            let found = found.expect("a percentile");
+            assert!((found / expected - 1.0).abs() < 0.001, "{found} {expected}");
+        }
+        assert!(row.verified && row.complaint().is_none());
+    }
+
+    #[test]
+    fn a_rate_is_divided_by_the_bare_stream_and_a_batch_by_single_publishes() {
+        let plan = plan(vec![Scenario::Stream, Scenario::StreamBatch16]);
+        let mut all = vec![
+            series([50.0, 50.0, 50.0]),
+            series([100.0, 100.0, 100.0]),
+            series([10e6, 20e6, 40e6]),
+            series([8e6, 10e6, 36e6]),
+            series([10e6, 20e6, 40e6]),
+            series([16e6, 30e6, 54e6]),
+        ];
+        all[3].reason = Some(String::from("round 2: wrong"));
+        let table = rows(&plan, &all);
+        let row = &table[3];
+        assert_eq!((row.scenario, row.ratio_to_floor), ("stream", 0.8));
+        assert_eq!((row.msgs_per_s, row.bytes_per_s), (10e6, 560e6));
+        assert_eq!((row.p50_ns, row.max_ns), (None, None));
+        assert_eq!(row.floor_stream_msgs_per_s, Some(20e6));
+        assert_eq!(
+            row.complaint().as_deref(),
+            Some("not verified: stream on shm, 56 bytes: round 2: wrong")
+        );
+        assert_eq!(table[5].ratio_to_floor, 1.5);
+        let gain = "batches of 16 against one publish per event (shm): 56 B x2.00";
+        assert_eq!(batches(&plan, &all).as_deref(), Some(gain));
+    }
 }

@@ -4,15 +4,20 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::Row;
+use super::comparison::short;
 
 /// One table of latencies and one of rates; floors are rows like any other.
 pub(crate) fn render(rows: &[Row]) -> String {
+    let (operations, others): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().partition(|row| row.is_operation);
     let (latencies, rates): (Vec<&Row>, Vec<&Row>) =
-        rows.iter().partition(|row| row.p50_ns.is_some());
+        others.into_iter().partition(|row| row.p50_ns.is_some());
     let mut text = String::new();
     if !latencies.is_empty() {
         let heads = [
             "round trip, ns",
+            "layer",
+            "wait",
             "on",
             "bytes",
             "capacity",
@@ -20,10 +25,13 @@ pub(crate) fn render(rows: &[Row]) -> String {
             "p90",
             "p99",
             "p99.9",
+            "p99.99",
             "max",
             "x two-line",
             "min - max",
             "cpu s",
+            "faults",
+            "switches",
             "verified",
         ];
         text += &table(&heads, latencies, latency);
@@ -31,6 +39,8 @@ pub(crate) fn render(rows: &[Row]) -> String {
     if !rates.is_empty() {
         let heads = [
             "stream, one way",
+            "layer",
+            "wait",
             "on",
             "bytes",
             "capacity",
@@ -39,10 +49,29 @@ pub(crate) fn render(rows: &[Row]) -> String {
             "x bare",
             "min - max",
             "cpu s",
+            "faults",
+            "switches",
             "verified",
         ];
         text.push('\n');
         text += &table(&heads, rates, rate);
+    }
+    if !operations.is_empty() {
+        let heads = [
+            "operation",
+            "layer",
+            "wait",
+            "on",
+            "bytes",
+            "capacity",
+            "ns each",
+            "cpu s",
+            "faults",
+            "switches",
+            "verified",
+        ];
+        text.push('\n');
+        text += &table(&heads, operations, |row| vec![short(1e9 / row.msgs_per_s)]);
     }
     text
 }
@@ -53,15 +82,22 @@ fn table(heads: &[&str], rows: Vec<&Row>, cells: fn(&Row) -> Vec<String>) -> Str
     for row in rows {
         let mut all = vec![
             row.scenario.to_owned(),
+            row.layer.to_owned(),
+            row.wait.to_owned(),
             row.backend.to_owned(),
             row.size_bytes.to_string(),
             row.capacity.to_string(),
         ];
         all.extend(cells(row));
         all.push(format!("{:.3}+{:.3}", row.cpu_user_s, row.cpu_sys_s));
+        all.push(format!("{}+{}", row.minor_faults, row.major_faults));
+        all.push(format!(
+            "{}+{}",
+            row.voluntary_switches, row.involuntary_switches
+        ));
         all.push(if row.verified { "yes" } else { "NO" }.to_owned());
         table.add_row(all.into_iter().enumerate().map(|(column, text)| {
-            let side = if column < 2 {
+            let side = if column < 4 {
                 CellAlignment::Left
             } else {
                 CellAlignment::Right
@@ -73,7 +109,14 @@ fn table(heads: &[&str], rows: Vec<&Row>, cells: fn(&Row) -> Vec<String>) -> Str
 }
 
 fn latency(row: &Row) -> Vec<String> {
-    let quantiles = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns];
+    let quantiles = [
+        row.p50_ns,
+        row.p90_ns,
+        row.p99_ns,
+        row.p999_ns,
+        row.p9999_ns,
+        row.max_ns,
+    ];
     let shown = quantiles.map(|value| value.map_or(String::new(), |ns| format!("{ns:.0}")));
     let mut cells = Vec::from(shown);
     cells.extend(ratio(row));
@@ -81,10 +124,7 @@ fn latency(row: &Row) -> Vec<String> {
 }
 
 fn rate(row: &Row) -> Vec<String> {
-    let mut cells = vec![
-        format!("{:.1}", row.msgs_per_s / 1e6),
-        format!("{:.2}", row.bytes_per_s / 1e9),
-    ];
+    let mut cells = vec![short(row.msgs_per_s / 1e6), short(row.bytes_per_s / 1e9)];
     cells.extend(ratio(row));
     cells
 }

@@ -9,14 +9,15 @@ use myelon::rkyv::{self, Archive, Deserialize, Serialize};
 use super::{Endpoint, Failure, Outcome, in_blocks};
 use crate::arena::{Arena, Role};
 use crate::clock::Clock;
+use crate::fault::{Fault, Round};
 use crate::payload::key;
 use crate::spec::{Spec, Work};
 
 /// A message that consists mainly of one byte vector.
-#[derive(Archive, Serialize, Deserialize)]
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, serde::Deserialize)]
 #[rkyv(crate = rkyv)]
 pub(crate) struct Flat {
-    bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     pub(crate) id: u64,
 }
 
@@ -95,13 +96,13 @@ impl Access {
 }
 
 impl Endpoint for Access {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, _: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         arena.meet();
         if arena.role() == Role::Peer {
             return Outcome::default();
         }
         let mut sum = 0_u64;
-        let outcome = in_blocks(clock, count, |block| {
+        let outcome = in_blocks(clock, round.count, |block| {
             for _ in block {
                 sum = sum.wrapping_add(match self.is_nested {
                     true => self.id::<Rkyv<Nested>>(|nested| nested.id.to_native()),
@@ -109,9 +110,16 @@ impl Endpoint for Access {
                 });
             }
         });
+        // one read more, one less, or one of another value
+        let surplus = match round.fault {
+            Some(Fault::Flip) => 1,
+            Some(Fault::Lose) => self.id.wrapping_neg(),
+            Some(Fault::Double) => self.id,
+            Some(Fault::Slow) | None => 0,
+        };
         Outcome {
-            hash: sum,
-            expected: self.id.wrapping_mul(count),
+            hash: sum.wrapping_add(surplus),
+            expected: self.id.wrapping_mul(round.count),
             ..outcome
         }
     }

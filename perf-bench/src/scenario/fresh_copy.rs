@@ -6,6 +6,7 @@ use super::stream::wait_for_progress;
 use super::{Endpoint, Outcome, in_blocks};
 use crate::arena::{Arena, Role};
 use crate::clock::Clock;
+use crate::fault::Round;
 use crate::floor::copy::{Blocks, stride};
 use crate::sample;
 use crate::spec::Spec;
@@ -29,7 +30,9 @@ impl FreshCopy {
 }
 
 impl Endpoint for FreshCopy {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        let Round { number, count, .. } = round;
+        let is_faulty = round.has_faulty_messages();
         let first = self.next;
         self.next += count;
         if arena.role() == Role::Driver {
@@ -47,7 +50,11 @@ impl Endpoint for FreshCopy {
         if arena.role() == Role::Driver {
             let outcome = in_blocks(clock, count, |part| {
                 for index in part {
-                    sample::write(&mut self.message, round, index);
+                    if is_faulty {
+                        round.write_sample::<true>(&mut self.message, index, 0);
+                    } else {
+                        round.write_sample::<false>(&mut self.message, index, 0);
+                    }
                     blocks.send(first + index, &self.message);
                 }
             });
@@ -56,11 +63,11 @@ impl Endpoint for FreshCopy {
         }
         let hash = (0..count).fold(0, |hash, index| {
             blocks.receive(first + index, &mut self.message);
-            sample::fold(hash, &self.message, round, index)
+            sample::fold(hash, &self.message, number, index)
         });
         Outcome {
             hash,
-            expected: sample::expected(size_bytes, round, count),
+            expected: sample::expected(size_bytes, number, count),
             ..Outcome::default()
         }
     }

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use myelon::codec::{AnyTable, Bincode, Codec, FlatBuffer, Postcard, Rkyv, ZeroCopyCodec};
 use myelon::flatbuffers::{FlatBufferBuilder, ForwardsUOffset, Vector, WIPOffset};
@@ -15,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::{Endpoint, Failure, Outcome, RING_ENDED, in_blocks};
 use crate::arena::{Arena, Role};
 use crate::backend::Open;
-use crate::clock::Clock;
-use crate::payload::{REPLY, bytes_of, expected, fill, fold, key, words_of};
+use crate::clock::{Clock, monotonic_ns};
+use crate::fault::Round;
+use crate::pace::Pace;
+use crate::payload::{REPLY, bytes_of, expected, fold, words_of};
 use crate::spec::Spec;
 use crate::watch::stop;
 
@@ -26,7 +29,7 @@ type Frame = AlignedFixedFrame<64>;
 /// The kind of all messages; the program's choice.
 const KIND: u8 = 7;
 
-/// How the messages of a ping-pong are sent and received.
+/// How messages are sent and received.
 pub(crate) trait Messages<B: Open>: 'static {
     /// The two ends.
     type Tx;
@@ -36,17 +39,27 @@ pub(crate) trait Messages<B: Open>: 'static {
 
     fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure>;
 
-    /// Sends the message that `key` determines.
-    fn send(tx: &mut Self::Tx, key: u64);
+    /// Sends message `index` of `round`; `mark` is 0 or [`REPLY`].
+    fn send<const FAULTY: bool>(tx: &mut Self::Tx, round: Round, index: u64, mark: u64);
 
-    /// Waits for the next message and folds all of it into `hash`.
-    fn receive(rx: &mut Self::Rx, hash: u64) -> u64;
+    /// Sends these messages together, or one after the other where there are no batches.
+    #[inline(always)]
+    fn send_batch<const FAULTY: bool>(tx: &mut Self::Tx, round: Round, indices: Range<u64>) {
+        for index in indices {
+            Self::send::<FAULTY>(tx, round, index, 0);
+        }
+    }
 
-    /// As [`expected`].
-    fn expected(round: u64, count: u64, mark: u64) -> u64;
+    /// Waits for these messages of `round`, and folds them into `hash`.
+    fn receive(rx: &mut Self::Rx, hash: u64, round: u64, indices: Range<u64>, mark: u64) -> u64;
+
+    /// The hash of so many messages of that size.
+    fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64;
 
     /// Closes the ring, which also removes its name: its consumer has an automatic id.
     fn close(tx: Self::Tx) -> Result<(), Failure>;
+
+    fn detach(rx: Self::Rx) -> Result<(), Failure>;
 }
 
 /// Messages of bytes, copied into a frame and read in it.
@@ -57,39 +70,42 @@ impl<B: Open> Messages<B> for Framed {
     type Rx = FramedTransportConsumer<Frame, B>;
 
     fn producer(spec: &Spec, name: &str) -> Result<Self::Tx, Failure> {
-        let builder = B::spinning_builder(spec, name);
+        let builder = B::waiting_builder(spec, name);
         Ok(FramedTransportProducer::from_builder(builder)?)
     }
 
     fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure> {
-        let builder = B::spinning_builder(spec, name);
+        let builder = B::waiting_builder(spec, name);
         Ok(FramedTransportConsumer::from_builder(builder)?)
     }
 
     #[inline(always)]
-    fn send(tx: &mut Self::Tx, key: u64) {
-        let mut words = [0; 8];
-        fill(&mut words, key);
+    fn send<const FAULTY: bool>(tx: &mut Self::Tx, round: Round, index: u64, mark: u64) {
+        let words = round.words::<FAULTY, 8>(index, mark);
         if tx.publish(bytes_of(&words), KIND).is_err() {
             stop(RING_ENDED);
         }
     }
 
     #[inline(always)]
-    fn receive(rx: &mut Self::Rx, hash: u64) -> u64 {
-        match rx.recv(Deadline::NEVER) {
+    fn receive(rx: &mut Self::Rx, hash: u64, _: u64, indices: Range<u64>, _: u64) -> u64 {
+        indices.fold(hash, |hash, _| match rx.recv(Deadline::NEVER) {
             Ok(message) => words_of(&message).map_or(0, |words| fold::<8>(hash, &words)),
             Err(_) => stop(RING_ENDED),
-        }
+        })
     }
 
-    fn expected(round: u64, count: u64, mark: u64) -> u64 {
+    fn expected(_: usize, round: u64, count: u64, mark: u64) -> u64 {
         expected::<8>(round, count, mark)
     }
 
     fn close(tx: Self::Tx) -> Result<(), Failure> {
         tx.close()?;
         Ok(())
+    }
+
+    fn detach(rx: Self::Rx) -> Result<(), Failure> {
+        Ok(rx.detach()?)
     }
 }
 
@@ -102,9 +118,7 @@ pub(crate) struct Value {
 
 impl Value {
     #[inline(always)]
-    pub(crate) fn new(key: u64) -> Self {
-        let mut words = [0; 8];
-        fill(&mut words, key);
+    pub(crate) fn new(words: [u64; 8]) -> Self {
         Self { words }
     }
 
@@ -122,39 +136,42 @@ impl<B: Open> Messages<B> for Typed {
     type Rx = TypedConsumer<Frame, B>;
 
     fn producer(spec: &Spec, name: &str) -> Result<Self::Tx, Failure> {
-        Ok(TypedProducer::from_builder(B::spinning_builder(
-            spec, name,
-        ))?)
+        Ok(TypedProducer::from_builder(B::waiting_builder(spec, name))?)
     }
 
     fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure> {
-        Ok(TypedConsumer::from_builder(B::spinning_builder(
-            spec, name,
-        ))?)
+        Ok(TypedConsumer::from_builder(B::waiting_builder(spec, name))?)
     }
 
     #[inline(always)]
-    fn send(tx: &mut Self::Tx, key: u64) {
-        if tx.publish(&Bincode(Value::new(key)), KIND).is_err() {
+    fn send<const FAULTY: bool>(tx: &mut Self::Tx, round: Round, index: u64, mark: u64) {
+        let words = round.words::<FAULTY, 8>(index, mark);
+        if tx.publish(&Bincode(Value::new(words)), KIND).is_err() {
             stop(RING_ENDED);
         }
     }
 
     #[inline(always)]
-    fn receive(rx: &mut Self::Rx, hash: u64) -> u64 {
-        match rx.recv::<Bincode<Value>>(Deadline::NEVER) {
-            Ok((_, Bincode(value))) => value.fold_into(hash),
-            Err(_) => stop(RING_ENDED),
-        }
+    fn receive(rx: &mut Self::Rx, hash: u64, _: u64, indices: Range<u64>, _: u64) -> u64 {
+        indices.fold(hash, |hash, _| {
+            match rx.recv::<Bincode<Value>>(Deadline::NEVER) {
+                Ok((_, Bincode(value))) => value.fold_into(hash),
+                Err(_) => stop(RING_ENDED),
+            }
+        })
     }
 
-    fn expected(round: u64, count: u64, mark: u64) -> u64 {
+    fn expected(_: usize, round: u64, count: u64, mark: u64) -> u64 {
         expected::<8>(round, count, mark)
     }
 
     fn close(tx: Self::Tx) -> Result<(), Failure> {
         tx.close()?;
         Ok(())
+    }
+
+    fn detach(rx: Self::Rx) -> Result<(), Failure> {
+        Ok(rx.detach()?)
     }
 }
 
@@ -177,9 +194,10 @@ impl<B: Open> Messages<B> for ByHand {
     }
 
     #[inline(always)]
-    fn send(tx: &mut Self::Tx, key: u64) {
+    fn send<const FAULTY: bool>(tx: &mut Self::Tx, round: Round, index: u64, mark: u64) {
+        let words = round.words::<FAULTY, 8>(index, mark);
         let mut place = [0; Frame::PAYLOAD_BYTES];
-        let encoded = Bincode(Value::new(key)).encode_into(&mut place);
+        let encoded = Bincode(Value::new(words)).encode_into(&mut place);
         let len = encoded.ok().flatten().unwrap_or(0);
         if tx.publish(&place[..len], KIND).is_err() {
             stop(RING_ENDED);
@@ -187,22 +205,28 @@ impl<B: Open> Messages<B> for ByHand {
     }
 
     #[inline(always)]
-    fn receive(rx: &mut Self::Rx, hash: u64) -> u64 {
-        let Ok(message) = rx.recv(Deadline::NEVER) else {
-            stop(RING_ENDED);
-        };
-        match Bincode::<Value>::decode(&message) {
-            Ok(Bincode(value)) => value.fold_into(hash),
-            Err(_) => 0,
-        }
+    fn receive(rx: &mut Self::Rx, hash: u64, _: u64, indices: Range<u64>, _: u64) -> u64 {
+        indices.fold(hash, |hash, _| {
+            let Ok(message) = rx.recv(Deadline::NEVER) else {
+                stop(RING_ENDED);
+            };
+            match Bincode::<Value>::decode(&message) {
+                Ok(Bincode(value)) => value.fold_into(hash),
+                Err(_) => 0,
+            }
+        })
     }
 
-    fn expected(round: u64, count: u64, mark: u64) -> u64 {
-        <Typed as Messages<B>>::expected(round, count, mark)
+    fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64 {
+        <Typed as Messages<B>>::expected(size_bytes, round, count, mark)
     }
 
     fn close(tx: Self::Tx) -> Result<(), Failure> {
         <Framed as Messages<B>>::close(tx)
+    }
+
+    fn detach(rx: Self::Rx) -> Result<(), Failure> {
+        <Framed as Messages<B>>::detach(rx)
     }
 }
 
@@ -221,6 +245,43 @@ impl<M: Messages<B>, B: Open> Asking<M, B> {
             replies: None,
         })
     }
+
+    fn ask_all<const FAULTY: bool, const PACED: bool>(
+        &mut self,
+        arena: &mut Arena,
+        clock: &Clock,
+        round: Round,
+    ) -> Outcome {
+        let replies = self
+            .replies
+            .as_mut()
+            .expect("the driver finishes opening before the first round");
+        let mut trips = Vec::with_capacity(round.count as usize);
+        let mut took_ns = Vec::new();
+        let mut hash = 0;
+        arena.meet();
+        let pace = self.spec.per_s.map(|per_s| Pace::begin(arena, per_s));
+        let mut before = clock.ticks();
+        for index in 0..round.count {
+            if let (true, Some(pace)) = (PACED, pace) {
+                pace.wait_for(index);
+            }
+            M::send::<FAULTY>(&mut self.requests, round, index, 0);
+            hash = M::receive(replies, hash, round.number, index..index + 1, REPLY);
+            if let (true, Some(pace)) = (PACED, pace) {
+                took_ns.push(pace.latency_ns(index, monotonic_ns()));
+            }
+            let now = clock.ticks();
+            trips.push(now.wrapping_sub(before));
+            before = now;
+        }
+        Outcome {
+            ticks: trips,
+            hash,
+            expected: M::expected(self.spec.size_bytes, round.number, round.count, REPLY),
+            took_ns,
+        }
+    }
 }
 
 impl<M: Messages<B>, B: Open> Endpoint for Asking<M, B> {
@@ -229,37 +290,25 @@ impl<M: Messages<B>, B: Open> Endpoint for Asking<M, B> {
         Ok(())
     }
 
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
-        let replies = self
-            .replies
-            .as_mut()
-            .expect("the driver finishes opening before the first round");
-        let mut trips = Vec::with_capacity(count as usize);
-        let mut hash = 0;
-        arena.meet();
-        let mut before = clock.ticks();
-        for index in 0..count {
-            M::send(&mut self.requests, key(round, index));
-            hash = M::receive(replies, hash);
-            let now = clock.ticks();
-            trips.push(now.wrapping_sub(before));
-            before = now;
-        }
-        Outcome {
-            ticks: trips,
-            hash,
-            expected: M::expected(round, count, REPLY),
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        match (round.has_faulty_messages(), self.spec.per_s) {
+            (true, _) => self.ask_all::<true, true>(arena, clock, round),
+            (false, Some(_)) => self.ask_all::<false, true>(arena, clock, round),
+            (false, None) => self.ask_all::<false, false>(arena, clock, round),
         }
     }
 
     fn close(self: Box<Self>) -> Result<(), Failure> {
-        drop(self.replies);
+        if let Some(replies) = self.replies {
+            M::detach(replies)?;
+        }
         M::close(self.requests)
     }
 }
 
 /// The peer's end: answers each request.
 pub(crate) struct Answering<M: Messages<B>, B: Open> {
+    size_bytes: usize,
     requests: M::Rx,
     replies: M::Tx,
 }
@@ -267,29 +316,38 @@ pub(crate) struct Answering<M: Messages<B>, B: Open> {
 impl<M: Messages<B>, B: Open> Answering<M, B> {
     pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
         Ok(Self {
+            size_bytes: spec.size_bytes,
             requests: M::consumer(spec, &spec.name)?,
             replies: M::producer(spec, &spec.reply_name())?,
         })
     }
-}
 
-impl<M: Messages<B>, B: Open> Endpoint for Answering<M, B> {
-    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+    fn answer_all<const FAULTY: bool>(&mut self, arena: &mut Arena, round: Round) -> Outcome {
         let mut hash = 0;
         arena.meet();
-        for index in 0..count {
-            hash = M::receive(&mut self.requests, hash);
-            M::send(&mut self.replies, key(round, index) ^ REPLY);
+        for index in 0..round.count {
+            hash = M::receive(&mut self.requests, hash, round.number, index..index + 1, 0);
+            M::send::<FAULTY>(&mut self.replies, round, index, REPLY);
         }
         Outcome {
             hash,
-            expected: M::expected(round, count, 0),
+            expected: M::expected(self.size_bytes, round.number, round.count, 0),
             ..Outcome::default()
+        }
+    }
+}
+
+impl<M: Messages<B>, B: Open> Endpoint for Answering<M, B> {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: Round) -> Outcome {
+        if round.has_faulty_messages() {
+            self.answer_all::<true>(arena, round)
+        } else {
+            self.answer_all::<false>(arena, round)
         }
     }
 
     fn close(self: Box<Self>) -> Result<(), Failure> {
-        drop(self.requests);
+        M::detach(self.requests)?;
         M::close(self.replies)
     }
 }
@@ -364,26 +422,23 @@ impl<T> CodecAlone<T> {
 #[repr(C, align(16))]
 struct Place([u8; 2 * Frame::PAYLOAD_BYTES]);
 
-impl<T: Coded> Endpoint for CodecAlone<T> {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
-        arena.meet();
-        if arena.role() == Role::Peer {
-            arena.meet();
-            return Outcome::default();
-        }
+impl<T: Coded> CodecAlone<T> {
+    fn pass_all<const FAULTY: bool>(clock: &Clock, round: Round) -> Outcome {
         let mut place = Place([0; 2 * Frame::PAYLOAD_BYTES]);
         let mut hash = 0;
         let mut kept = T::Kept::default();
-        let mut pass = |key| {
-            let len = T::write(&mut kept, Value::new(key), black_box(&mut place.0))?;
+        let mut pass = |mut words: [u64; 8], last: u64| {
+            words[0] ^= last;
+            let len = T::write(&mut kept, Value::new(words), black_box(&mut place.0))?;
             T::read(black_box(&place.0[..len]))
         };
         // a round trip is a chain: the next value sent depends on the last one received, here through a zero
         let mut last = 0;
-        let outcome = in_blocks(clock, count, |block| {
+        let outcome = in_blocks(clock, round.count, |block| {
             for index in block {
                 for mark in [0, REPLY] {
-                    if let Some(value) = pass(key(round, index) ^ mark ^ last) {
+                    let words = round.words::<FAULTY, 8>(index, mark);
+                    if let Some(value) = pass(words, last) {
                         let folded = value.fold_into(hash);
                         last = black_box(folded) & black_box(0);
                         if mark == 0 {
@@ -393,11 +448,23 @@ impl<T: Coded> Endpoint for CodecAlone<T> {
                 }
             }
         });
-        arena.meet();
         Outcome {
             hash,
-            expected: expected::<8>(round, count, 0),
+            expected: expected::<8>(round.number, round.count, 0),
             ..outcome
         }
+    }
+}
+
+impl<T: Coded> Endpoint for CodecAlone<T> {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        arena.meet();
+        let outcome = match (arena.role(), round.has_faulty_messages()) {
+            (Role::Peer, _) => Outcome::default(),
+            (Role::Driver, true) => Self::pass_all::<true>(clock, round),
+            (Role::Driver, false) => Self::pass_all::<false>(clock, round),
+        };
+        arena.meet();
+        outcome
     }
 }

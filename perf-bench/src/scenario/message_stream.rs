@@ -1,23 +1,29 @@
-//! Messages one way, at full speed, over a ring of frames: short ones that are read in place, long ones that are
-//! copied out, values that are decoded, or archives of which one field is read in place.
+//! Messages one way, at full speed or at a fixed rate; and what the messages of a ring of frames may be: short ones
+//! that are read in place, long ones that are copied out, values that are decoded, or archives of which one field is
+//! read in place.
 
+use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Release, SeqCst};
 
-use myelon::codec::{Bincode, Rkyv};
+use myelon::codec::{AnyTable, Bincode, FlatBuffer, Postcard, Rkyv};
+use myelon::flatbuffers::{FlatBufferBuilder, ForwardsUOffset, Vector, WIPOffset};
 use myelon::rkyv::Archive;
 use myelon::transport::{FramedTransportFrame, ReassemblyBuffer};
 use myelon::{Deadline, RecvError, TypedConsumer, TypedProducer};
 
 use super::access::Flat;
-use super::message_ping_pong::Value;
+use super::message_ping_pong::{Messages, Value};
 use super::stream::wait_for_progress;
 use super::{Endpoint, Failure, Outcome, RING_ENDED, in_blocks};
 use crate::arena::Arena;
 use crate::backend::Open;
-use crate::clock::Clock;
-use crate::payload::{bytes_of, expected, fill, fold, key, words_of};
+use crate::clock::{Clock, monotonic_ns};
+use crate::fault::Round;
+use crate::pace::Pace;
+use crate::payload::{bytes_of, expected, fold, words_of};
 use crate::sample;
-use crate::spec::Spec;
+use crate::spec::{Spec, Work};
 use crate::watch::{Patience, stop};
 
 /// The kind of all messages; the program's choice.
@@ -27,24 +33,27 @@ const KIND: u8 = 7;
 pub(crate) trait Traffic: 'static {
     fn new(size_bytes: usize) -> Self;
 
-    /// Sends message `index` of `round`.
-    fn send<F: FramedTransportFrame, B>(
+    /// Sends message `index` of `round`; `mark` is 0 or [`REPLY`](crate::payload::REPLY).
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
+        mark: u64,
     );
 
-    /// Receives `count` messages and returns their hash.
+    /// Receives these messages of `round`, and folds them into `hash`.
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
         rx: &mut TypedConsumer<F, B>,
+        hash: u64,
         round: u64,
-        count: u64,
+        indices: Range<u64>,
+        mark: u64,
     ) -> u64;
 
-    /// The hash that [`receive`](Self::receive) must return.
-    fn expected(&self, round: u64, count: u64) -> u64;
+    /// The hash of so many messages of that size.
+    fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64;
 }
 
 /// Messages of 64 bytes, each read in full in its frame.
@@ -56,14 +65,14 @@ impl Traffic for Short {
     }
 
     #[inline(always)]
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
+        mark: u64,
     ) {
-        let mut words = [0; 8];
-        fill(&mut words, key(round, index));
+        let words = round.words::<FAULTY, 8>(index, mark);
         if tx.publish_raw(bytes_of(&words), KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -72,11 +81,12 @@ impl Traffic for Short {
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
         rx: &mut TypedConsumer<F, B>,
+        mut hash: u64,
         _: u64,
-        count: u64,
+        indices: Range<u64>,
+        _: u64,
     ) -> u64 {
-        let mut hash = 0;
-        let surplus = take(count, || {
+        let surplus = take(indices.end - indices.start, || {
             rx.raw().process_available_messages(|_, message| {
                 hash = words_of(message).map_or(0, |words| fold::<8>(hash, &words));
             })
@@ -84,8 +94,8 @@ impl Traffic for Short {
         hash ^ surplus
     }
 
-    fn expected(&self, round: u64, count: u64) -> u64 {
-        expected::<8>(round, count, 0)
+    fn expected(_: usize, round: u64, count: u64, mark: u64) -> u64 {
+        expected::<8>(round, count, mark)
     }
 }
 
@@ -112,13 +122,14 @@ impl Traffic for Values {
     }
 
     #[inline(always)]
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
+        mark: u64,
     ) {
-        let value = Bincode(Value::new(key(round, index)));
+        let value = Bincode(Value::new(round.words::<FAULTY, 8>(index, mark)));
         if tx.publish(&value, KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -127,11 +138,12 @@ impl Traffic for Values {
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
         rx: &mut TypedConsumer<F, B>,
+        mut hash: u64,
         _: u64,
-        count: u64,
+        indices: Range<u64>,
+        _: u64,
     ) -> u64 {
-        let mut hash = 0;
-        let surplus = take(count, || {
+        let surplus = take(indices.end - indices.start, || {
             rx.process_available::<Bincode<Value>>(|_, value| {
                 hash = value.map_or(0, |Bincode(value)| value.fold_into(hash));
             })
@@ -139,8 +151,8 @@ impl Traffic for Values {
         hash ^ surplus
     }
 
-    fn expected(&self, round: u64, count: u64) -> u64 {
-        expected::<8>(round, count, 0)
+    fn expected(_: usize, round: u64, count: u64, mark: u64) -> u64 {
+        expected::<8>(round, count, mark)
     }
 }
 
@@ -158,15 +170,14 @@ impl Traffic for Archives {
         }
     }
 
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
+        mark: u64,
     ) {
-        let mut id = [0];
-        fill(&mut id, key(round, index));
-        self.message.0.id = id[0];
+        [self.message.0.id] = round.words::<FAULTY, 1>(index, mark);
         if tx.publish(&self.message, KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -175,10 +186,12 @@ impl Traffic for Archives {
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
         rx: &mut TypedConsumer<F, B>,
+        hash: u64,
         _: u64,
-        count: u64,
+        indices: Range<u64>,
+        _: u64,
     ) -> u64 {
-        (0..count).fold(0, |hash, _| {
+        indices.fold(hash, |hash, _| {
             let read = |_, flat: &<Flat as Archive>::Archived| fold(hash, &[flat.id.to_native()]);
             let received =
                 rx.recv_leased_within::<Rkyv<Flat>, _, _>(&mut self.buffer, Deadline::NEVER, read);
@@ -186,8 +199,8 @@ impl Traffic for Archives {
         })
     }
 
-    fn expected(&self, round: u64, count: u64) -> u64 {
-        expected::<1>(round, count, 0)
+    fn expected(_: usize, round: u64, count: u64, mark: u64) -> u64 {
+        expected::<1>(round, count, mark)
     }
 }
 
@@ -207,13 +220,14 @@ impl Traffic for Long {
         }
     }
 
-    fn send<F: FramedTransportFrame, B>(
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
         tx: &mut TypedProducer<F, B>,
-        round: u64,
+        round: Round,
         index: u64,
+        mark: u64,
     ) {
-        sample::write(&mut self.message, round, index);
+        round.write_sample::<FAULTY>(&mut self.message, index, mark);
         if tx.publish_raw(&self.message, KIND).is_err() {
             stop(RING_ENDED);
         }
@@ -222,11 +236,14 @@ impl Traffic for Long {
     fn receive<F: FramedTransportFrame, B>(
         &mut self,
         rx: &mut TypedConsumer<F, B>,
+        hash: u64,
         round: u64,
-        count: u64,
+        indices: Range<u64>,
+        mark: u64,
     ) -> u64 {
         let Self { message, buffer } = self;
-        (0..count).fold(0, |hash, index| {
+        let round = sample::marked(round, mark);
+        indices.fold(hash, |hash, index| {
             let received = rx.raw().recv_leased(buffer, Deadline::NEVER, |_, bytes| {
                 if bytes.len() > F::PAYLOAD_BYTES {
                     return sample::fold(hash, bytes, round, index);
@@ -238,75 +255,329 @@ impl Traffic for Long {
         })
     }
 
-    fn expected(&self, round: u64, count: u64) -> u64 {
-        sample::expected(self.message.len(), round, count)
+    fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64 {
+        sample::expected(size_bytes, sample::marked(round, mark), count)
+    }
+}
+
+/// Values with a byte vector of the size of the message, encoded into frames and decoded from them.
+pub(crate) struct Encoded<C: Parcel> {
+    parcel: C::Parcel,
+    buffer: ReassemblyBuffer,
+}
+
+impl<C: Parcel> Traffic for Encoded<C> {
+    fn new(size_bytes: usize) -> Self {
+        Self {
+            parcel: C::pack(vec![0; size_bytes]),
+            buffer: ReassemblyBuffer::new(),
+        }
+    }
+
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
+        &mut self,
+        tx: &mut TypedProducer<F, B>,
+        round: Round,
+        index: u64,
+        mark: u64,
+    ) {
+        round.write_sample::<FAULTY>(C::content(&mut self.parcel), index, mark);
+        if !C::send(&mut self.parcel, tx) {
+            stop(RING_ENDED);
+        }
+    }
+
+    fn receive<F: FramedTransportFrame, B>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        hash: u64,
+        round: u64,
+        indices: Range<u64>,
+        mark: u64,
+    ) -> u64 {
+        let round = sample::marked(round, mark);
+        let Self { parcel, buffer } = self;
+        indices.fold(hash, |hash, index| {
+            let fold = |bytes: &[u8]| sample::fold(hash, bytes, round, index);
+            C::receive(rx, parcel, buffer, fold).unwrap_or_else(|| stop(RING_ENDED))
+        })
+    }
+
+    fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64 {
+        Long::expected(size_bytes, round, count, mark)
+    }
+}
+
+/// How to use a codec for a value that consists mainly of one byte vector.
+pub(crate) trait Parcel: 'static {
+    /// A value, and what is kept from one message to the next.
+    type Parcel;
+
+    fn pack(bytes: Vec<u8>) -> Self::Parcel;
+
+    /// The bytes of the value, for writing.
+    fn content(parcel: &mut Self::Parcel) -> &mut [u8];
+
+    /// Sends the value; returns whether the ring is open.
+    fn send<F: FramedTransportFrame, B>(
+        parcel: &mut Self::Parcel,
+        tx: &mut TypedProducer<F, B>,
+    ) -> bool;
+
+    /// Receives a value into memory of this process and folds its bytes; `None` if the ring has ended, or the message
+    /// is no value.
+    fn receive<F: FramedTransportFrame, B>(
+        rx: &mut TypedConsumer<F, B>,
+        parcel: &mut Self::Parcel,
+        buffer: &mut ReassemblyBuffer,
+        fold: impl Fn(&[u8]) -> u64,
+    ) -> Option<u64>;
+}
+
+macro_rules! parcel {
+    ($($codec:ident)*) => {$(
+        impl Parcel for $codec<Flat> {
+            type Parcel = Self;
+
+            fn pack(bytes: Vec<u8>) -> Self {
+                Self(Flat { bytes, id: 0 })
+            }
+
+            fn content(parcel: &mut Self) -> &mut [u8] {
+                &mut parcel.0.bytes
+            }
+
+            fn send<F: FramedTransportFrame, B>(
+                parcel: &mut Self,
+                tx: &mut TypedProducer<F, B>,
+            ) -> bool {
+                tx.publish(parcel, KIND).is_ok()
+            }
+
+            fn receive<F: FramedTransportFrame, B>(
+                rx: &mut TypedConsumer<F, B>,
+                parcel: &mut Self,
+                _: &mut ReassemblyBuffer,
+                fold: impl Fn(&[u8]) -> u64,
+            ) -> Option<u64> {
+                *parcel = rx.recv(Deadline::NEVER).ok()?.1;
+                Some(fold(&parcel.0.bytes))
+            }
+        }
+    )*};
+}
+
+parcel! { Bincode Postcard Rkyv }
+
+/// One builder serves all messages, and a received vector is copied out of the frame.
+impl Parcel for FlatBuffer<AnyTable<'static>> {
+    type Parcel = (Vec<u8>, FlatBufferBuilder<'static>);
+
+    fn pack(bytes: Vec<u8>) -> Self::Parcel {
+        (bytes, FlatBufferBuilder::new())
+    }
+
+    fn content((bytes, _): &mut Self::Parcel) -> &mut [u8] {
+        bytes
+    }
+
+    fn send<F: FramedTransportFrame, B>(
+        (bytes, kept): &mut Self::Parcel,
+        tx: &mut TypedProducer<F, B>,
+    ) -> bool {
+        let mut builder = std::mem::take(kept);
+        let vector = builder.create_vector(bytes);
+        let start = builder.start_table();
+        builder.push_slot_always(4, vector);
+        let table = builder.end_table(start);
+        let message = Self::finish(builder, WIPOffset::new(table.value()));
+        let is_sent = tx.publish(&message, KIND).is_ok();
+        *kept = message.into_builder();
+        is_sent
+    }
+
+    fn receive<F: FramedTransportFrame, B>(
+        rx: &mut TypedConsumer<F, B>,
+        (bytes, _): &mut Self::Parcel,
+        buffer: &mut ReassemblyBuffer,
+        fold: impl Fn(&[u8]) -> u64,
+    ) -> Option<u64> {
+        let read = |_, table: AnyTable<'_>| {
+            let vector = table.get::<ForwardsUOffset<Vector<'_, u8>>>(0).ok()??;
+            bytes.clear();
+            bytes.extend_from_slice(vector.bytes());
+            Some(fold(bytes))
+        };
+        rx.recv_leased_within::<Self, _, _>(buffer, Deadline::NEVER, read)
+            .ok()?
+    }
+}
+
+/// This traffic over a ring of these frames.
+pub(crate) struct Over<T, F>(PhantomData<(T, F)>);
+
+impl<T: Traffic, F: FramedTransportFrame, B: Open> Messages<B> for Over<T, F> {
+    type Tx = (TypedProducer<F, B>, T);
+    type Rx = (TypedConsumer<F, B>, T);
+
+    fn producer(spec: &Spec, name: &str) -> Result<Self::Tx, Failure> {
+        let builder = B::waiting_builder(spec, name);
+        let traffic = T::new(spec.size_bytes);
+        Ok((TypedProducer::from_builder(builder)?, traffic))
+    }
+
+    fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure> {
+        let builder = B::waiting_builder(spec, name);
+        let traffic = T::new(spec.size_bytes);
+        Ok((TypedConsumer::from_builder(builder)?, traffic))
+    }
+
+    #[inline(always)]
+    fn send<const FAULTY: bool>((tx, traffic): &mut Self::Tx, round: Round, index: u64, mark: u64) {
+        traffic.send::<FAULTY, F, B>(tx, round, index, mark);
+    }
+
+    #[inline(always)]
+    fn receive(
+        (rx, traffic): &mut Self::Rx,
+        hash: u64,
+        round: u64,
+        indices: Range<u64>,
+        mark: u64,
+    ) -> u64 {
+        traffic.receive(rx, hash, round, indices, mark)
+    }
+
+    fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64 {
+        T::expected(size_bytes, round, count, mark)
+    }
+
+    fn close((tx, _): Self::Tx) -> Result<(), Failure> {
+        tx.close()?;
+        Ok(())
+    }
+
+    fn detach((rx, _): Self::Rx) -> Result<(), Failure> {
+        Ok(rx.detach()?)
     }
 }
 
 /// The driver's end.
-pub(crate) struct Sending<T: Traffic, F: FramedTransportFrame, B: Open> {
-    ring: TypedProducer<F, B>,
-    traffic: T,
+pub(crate) struct Sending<M: Messages<B>, B: Open> {
+    ring: M::Tx,
+    batch: usize,
+    per_s: Option<u64>,
 }
 
-impl<T: Traffic, F: FramedTransportFrame, B: Open> Sending<T, F, B> {
+impl<M: Messages<B>, B: Open> Sending<M, B> {
     pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
-        let builder = B::spinning_builder(spec, &spec.name);
+        let batch = match spec.work {
+            Work::ChosenStream { batch, .. } => batch,
+            _ => 1,
+        };
         Ok(Self {
-            ring: TypedProducer::from_builder(builder)?,
-            traffic: T::new(spec.size_bytes),
+            ring: M::producer(spec, &spec.name)?,
+            batch,
+            per_s: spec.per_s,
+        })
+    }
+
+    fn send_all<const FAULTY: bool>(
+        &mut self,
+        clock: &Clock,
+        round: Round,
+        pace: Option<Pace>,
+    ) -> Outcome {
+        in_blocks(clock, round.count, |block| {
+            if let Some(pace) = pace {
+                for index in block {
+                    pace.wait_for(index);
+                    M::send::<FAULTY>(&mut self.ring, round, index, 0);
+                }
+            } else if self.batch == 1 {
+                for index in block {
+                    M::send::<FAULTY>(&mut self.ring, round, index, 0);
+                }
+            } else {
+                let end = block.end;
+                for first in block.step_by(self.batch) {
+                    let last = (first + self.batch as u64).min(end);
+                    M::send_batch::<FAULTY>(&mut self.ring, round, first..last);
+                }
+            }
         })
     }
 }
 
-impl<T: Traffic, F: FramedTransportFrame, B: Open> Endpoint for Sending<T, F, B> {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+impl<M: Messages<B>, B: Open> Endpoint for Sending<M, B> {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         arena.progress().store(0, SeqCst);
         arena.meet();
-        let outcome = in_blocks(clock, count, |block| {
-            for index in block {
-                self.traffic.send(&mut self.ring, round, index);
-            }
-        });
-        wait_for_progress(arena, round + 1);
+        let pace = self.per_s.map(|per_s| Pace::begin(arena, per_s));
+        let outcome = if round.has_faulty_messages() {
+            self.send_all::<true>(clock, round, pace)
+        } else {
+            self.send_all::<false>(clock, round, pace)
+        };
+        wait_for_progress(arena, round.number + 1);
         outcome
     }
 
     fn close(self: Box<Self>) -> Result<(), Failure> {
-        self.ring.close()?;
-        Ok(())
+        M::close(self.ring)
     }
 }
 
 /// The peer's end.
-pub(crate) struct Receiving<T: Traffic, F: FramedTransportFrame, B: Open> {
-    ring: TypedConsumer<F, B>,
-    traffic: T,
+pub(crate) struct Receiving<M: Messages<B>, B: Open> {
+    ring: M::Rx,
+    size_bytes: usize,
+    per_s: Option<u64>,
 }
 
-impl<T: Traffic, F: FramedTransportFrame, B: Open> Receiving<T, F, B> {
+impl<M: Messages<B>, B: Open> Receiving<M, B> {
     pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
-        let builder = B::spinning_builder(spec, &spec.name);
         Ok(Self {
-            ring: TypedConsumer::from_builder(builder)?,
-            traffic: T::new(spec.size_bytes),
+            ring: M::consumer(spec, &spec.name)?,
+            size_bytes: spec.size_bytes,
+            per_s: spec.per_s,
         })
+    }
+
+    /// Receives the messages one by one; returns their hash, and the latency of each.
+    fn receive_paced(&mut self, arena: &Arena, round: Round, per_s: u64) -> (u64, Vec<u64>) {
+        let mut took_ns = Vec::with_capacity(round.count as usize);
+        let mut hash = 0;
+        for index in 0..round.count {
+            hash = M::receive(&mut self.ring, hash, round.number, index..index + 1, 0);
+            let at_ns = monotonic_ns();
+            took_ns.push(Pace::of_round(arena, per_s).latency_ns(index, at_ns));
+        }
+        (hash, took_ns)
     }
 }
 
-impl<T: Traffic, F: FramedTransportFrame, B: Open> Endpoint for Receiving<T, F, B> {
-    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+impl<M: Messages<B>, B: Open> Endpoint for Receiving<M, B> {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: Round) -> Outcome {
         arena.meet();
-        let hash = self.traffic.receive(&mut self.ring, round, count);
-        arena.progress().store(round as i64 + 1, Release);
+        let Round { number, count, .. } = round;
+        let (hash, took_ns) = match self.per_s {
+            Some(per_s) => self.receive_paced(arena, round, per_s),
+            None => {
+                let hash = M::receive(&mut self.ring, 0, number, 0..count, 0);
+                (hash, Vec::new())
+            }
+        };
+        arena.progress().store(number as i64 + 1, Release);
         Outcome {
             hash,
-            expected: self.traffic.expected(round, count),
+            expected: M::expected(self.size_bytes, number, count, 0),
+            took_ns,
             ..Outcome::default()
         }
     }
 
     fn close(self: Box<Self>) -> Result<(), Failure> {
-        Ok(self.ring.detach()?)
+        M::detach(self.ring)
     }
 }

@@ -4,6 +4,7 @@
 //! finishes opening: a ring from the peer to the driver exists only by then.
 
 pub(crate) mod access;
+pub(crate) mod events;
 pub(crate) mod fresh_copy;
 pub(crate) mod message_ping_pong;
 pub(crate) mod message_stream;
@@ -13,22 +14,27 @@ pub(crate) mod wait;
 
 use std::error::Error;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use myelon::codec::{AnyTable, Bincode, FlatBuffer, Postcard, Rkyv};
-use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
+use myelon::transport::AlignedFixedFrame;
 use myelon::{MappedFile, SharedMemory};
 
-use self::access::Access;
+use self::access::{Access, Flat};
+use self::events::Events;
 use self::fresh_copy::FreshCopy;
 use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed, Value};
-use self::message_stream::{Archives, Long, Short, Traffic, Values};
+use self::message_stream::{Archives, Encoded, Long, Over, Short, Traffic, Values};
 
 use crate::arena::{Arena, Role};
 use crate::backend::{Backend, Open};
 use crate::clock::Clock;
+use crate::fault::Round;
 use crate::floor;
+use crate::floor::operation::{self, Operation};
 use crate::payload::{OfWords, PackedWords, Words, for_size};
-use crate::spec::{Format, Spec, Work};
+use crate::spec::{Format, Layer, Spec, Work};
+use crate::watch::stop;
 
 /// Events published together in the batch scenarios.
 pub(crate) const BATCH: u64 = 16;
@@ -51,6 +57,8 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     /// The value that `hash` must have.
     pub(crate) expected: u64,
+    /// At a fixed rate, the latencies that this end measured, in ns.
+    pub(crate) took_ns: Vec<u64>,
 }
 
 impl Outcome {
@@ -67,8 +75,8 @@ pub(crate) trait Endpoint {
         Ok(())
     }
 
-    /// Sends or receives `count` messages; the other process runs the same round.
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome;
+    /// Sends or receives the messages of a round; the other process runs the same round.
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome;
 
     /// Removes the objects that this end has created, by their exact names.
     fn close(self: Box<Self>) -> Result<(), Failure> {
@@ -89,6 +97,12 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
             spec: spec.clone(),
             next: 0,
         })),
+        Work::BareCursor => Ok(Box::new(BareCursor {
+            spec: spec.clone(),
+            next: 0,
+        })),
+        Work::HotCopy => Ok(Box::new(HotCopy(spec.size_bytes))),
+        Work::Operation(operation) => Ok(Box::new(Repeated(operation))),
         Work::FreshCopy => Ok(Box::new(FreshCopy::new(spec))),
         Work::CodecAlone(Format::Bincode) => Ok(Box::new(CodecAlone::<Bincode<Value>>::new())),
         Work::CodecAlone(Format::Postcard) => Ok(Box::new(CodecAlone::<Postcard<Value>>::new())),
@@ -99,7 +113,7 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
         Work::Access { .. } => Ok(Box::new(Access::open(spec)?)),
         _ => match spec.backend {
             Backend::Shm => open_ring::<SharedMemory>(spec, role),
-            Backend::Mmap => open_ring::<MappedFile>(spec, role),
+            Backend::Mmap | Backend::Disk => open_ring::<MappedFile>(spec, role),
             Backend::None => Err("a ring needs a backend".into()),
         },
     }
@@ -111,9 +125,25 @@ fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Fail
         Work::TypedPingPong => open_messages::<Typed, B>(spec, role),
         Work::CodecByHand => open_messages::<ByHand, B>(spec, role),
         Work::FramedStream { frame_bytes } => open_frames::<Short, B>(spec, frame_bytes, role),
-        Work::FramedCopy { frame_bytes } => open_frames::<Long, B>(spec, frame_bytes, role),
+        Work::FramedCopy { frame_bytes } => open_large_frames::<Long, B>(spec, frame_bytes, role),
         Work::TypedStream { frame_bytes } => open_frames::<Values, B>(spec, frame_bytes, role),
-        Work::InPlace { frame_bytes } => open_frames::<Archives, B>(spec, frame_bytes, role),
+        Work::InPlace { frame_bytes } => open_large_frames::<Archives, B>(spec, frame_bytes, role),
+        Work::ChosenPingPong { layer, frame_bytes }
+        | Work::ChosenStream {
+            layer, frame_bytes, ..
+        } => match layer {
+            Layer::Raw => {
+                for_size!(spec.size_bytes, W => open_messages::<Events<W>, B>(spec, role))
+            }
+            Layer::Framed => open_large_frames::<Long, B>(spec, frame_bytes, role),
+            Layer::Bincode => open_frames::<Encoded<Bincode<Flat>>, B>(spec, frame_bytes, role),
+            Layer::Postcard => open_frames::<Encoded<Postcard<Flat>>, B>(spec, frame_bytes, role),
+            Layer::Rkyv => open_frames::<Encoded<Rkyv<Flat>>, B>(spec, frame_bytes, role),
+            Layer::FlatBuffers => {
+                open_frames::<Encoded<FlatBuffer<AnyTable<'_>>>, B>(spec, frame_bytes, role)
+            }
+            Layer::InPlace => open_large_frames::<Archives, B>(spec, frame_bytes, role),
+        },
         _ => for_size!(spec.size_bytes, W => open_events::<W, B>(spec, role)),
     }
 }
@@ -122,34 +152,47 @@ fn open_messages<M: Messages<B>, B: Open>(
     spec: &Spec,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
-    Ok(match role {
-        Role::Driver => Box::new(message_ping_pong::Asking::<M, B>::open(spec)?),
-        Role::Peer => Box::new(message_ping_pong::Answering::<M, B>::open(spec)?),
+    Ok(match (spec.is_round_trip(), role) {
+        (true, Role::Driver) => Box::new(message_ping_pong::Asking::<M, B>::open(spec)?),
+        (true, Role::Peer) => Box::new(message_ping_pong::Answering::<M, B>::open(spec)?),
+        (false, Role::Driver) => Box::new(message_stream::Sending::<M, B>::open(spec)?),
+        (false, Role::Peer) => Box::new(message_stream::Receiving::<M, B>::open(spec)?),
     })
 }
 
+/// Opens a ring of frames of one of the sizes of [`FRAMES`].
 fn open_frames<T: Traffic, B: Open>(
     spec: &Spec,
     frame_bytes: usize,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
     match frame_bytes {
-        64 => open_traffic::<T, AlignedFixedFrame<64>, B>(spec, role),
-        256 => open_traffic::<T, AlignedFixedFrame<256>, B>(spec, role),
-        65_536 => open_traffic::<T, AlignedFixedFrame<65_536>, B>(spec, role),
+        64 => open_messages::<Over<T, AlignedFixedFrame<64>>, B>(spec, role),
+        256 => open_messages::<Over<T, AlignedFixedFrame<256>>, B>(spec, role),
+        4_096 => open_messages::<Over<T, AlignedFixedFrame<4_096>>, B>(spec, role),
+        65_536 => open_messages::<Over<T, AlignedFixedFrame<65_536>>, B>(spec, role),
         _ => Err("no frame is made for that size".into()),
     }
 }
 
-fn open_traffic<T: Traffic, F: FramedTransportFrame, B: Open>(
+/// The same, also of one of the sizes of [`LARGE_FRAMES`].
+fn open_large_frames<T: Traffic, B: Open>(
     spec: &Spec,
+    frame_bytes: usize,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
-    Ok(match role {
-        Role::Driver => Box::new(message_stream::Sending::<T, F, B>::open(spec)?),
-        Role::Peer => Box::new(message_stream::Receiving::<T, F, B>::open(spec)?),
-    })
+    match frame_bytes {
+        0x10_0000 => open_messages::<Over<T, AlignedFixedFrame<0x10_0000>>, B>(spec, role),
+        0x400_0000 => open_messages::<Over<T, AlignedFixedFrame<0x400_0000>>, B>(spec, role),
+        _ => open_frames::<T, B>(spec, frame_bytes, role),
+    }
 }
+
+/// The payload sizes of frames for messages of every kind, in bytes.
+pub(crate) const FRAMES: [usize; 4] = [64, 256, 4_096, 65_536];
+
+/// Those for messages that are not to be split however long they are.
+pub(crate) const LARGE_FRAMES: [usize; 2] = [0x10_0000, 0x400_0000];
 
 fn open_events<const W: usize, B: Open>(
     spec: &Spec,
@@ -173,14 +216,16 @@ fn open_stream<const W: usize, E: OfWords<W>, B: Open>(
     })
 }
 
-/// Sends `count` messages, a multiple of [`BLOCKS`], block by block. The ring is much smaller than a block, so
+/// Sends `count` messages, block by block; the blocks are of one size if `count` is a multiple of [`BLOCKS`], or less
+/// than that. The ring is much smaller than a block, so
 /// the time to publish a block is also the time that the reader takes.
 #[inline(always)]
 pub(crate) fn in_blocks(clock: &Clock, count: u64, mut send: impl FnMut(Range<u64>)) -> Outcome {
-    let mut ticks = Vec::with_capacity(BLOCKS as usize);
+    let blocks = BLOCKS.min(count);
+    let mut ticks = Vec::with_capacity(blocks as usize);
     let mut before = clock.ticks();
-    for block in 0..BLOCKS {
-        send(block * count / BLOCKS..(block + 1) * count / BLOCKS);
+    for block in 0..blocks {
+        send(block * count / blocks..(block + 1) * count / blocks);
         let now = clock.ticks();
         ticks.push(now.wrapping_sub(before));
         before = now;
@@ -196,9 +241,9 @@ struct Bounce {
 }
 
 impl Endpoint for Bounce {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, _: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         arena.meet();
-        floor::bounce::run(arena, clock, self.two_lines, count)
+        floor::bounce::run(arena, clock, self.two_lines, round.count)
     }
 }
 
@@ -217,7 +262,7 @@ impl<const PACKED: bool> Bare<PACKED> {
 }
 
 impl<const PACKED: bool> Endpoint for Bare<PACKED> {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         if arena.role() == Role::Driver {
             arena
                 .progress()
@@ -228,22 +273,32 @@ impl<const PACKED: bool> Endpoint for Bare<PACKED> {
         let base = arena.slots(self.spec.arena_offset, stride * self.spec.capacity);
         let slots = floor::stream::Slots::<PACKED>::new(base, self.spec.capacity, arena.progress());
         let first = self.next;
+        let count = round.count;
         self.next += count;
         for_size!(self.spec.size_bytes, W => match arena.role() {
             Role::Driver => {
-                let key = crate::payload::key(round, 0).wrapping_sub(first);
+                let key = crate::payload::key(round.number, 0).wrapping_sub(first);
                 let mut limit = first + self.spec.capacity as u64;
                 let range = |block: Range<u64>| first + block.start..first + block.end;
                 // a loop each, because the compiler keeps the variables of a small loop in registers
                 let outcome = match self.spec.work {
                     Work::BareStreamCalled => in_blocks(clock, count, |block| {
-                        limit = slots.produce_by_calls::<W>(range(block), key, limit);
+                        for (part, skew) in round.skewed(block) {
+                            let key = key.wrapping_add(skew);
+                            limit = slots.produce_by_calls::<W>(range(part), key, limit);
+                        }
                     }),
                     Work::BareStream { batch: 1, .. } => in_blocks(clock, count, |block| {
-                        limit = slots.produce::<W>(range(block), key, limit);
+                        for (part, skew) in round.skewed(block) {
+                            let key = key.wrapping_add(skew);
+                            limit = slots.produce::<W>(range(part), key, limit);
+                        }
                     }),
                     _ => in_blocks(clock, count, |block| {
-                        limit = slots.produce_batches::<W, BATCH>(range(block), key, limit);
+                        for (part, skew) in round.skewed(block) {
+                            let key = key.wrapping_add(skew);
+                            limit = slots.produce_batches::<W, BATCH>(range(part), key, limit);
+                        }
                     }),
                 };
                 stream::wait_for_progress(arena, first + count - 1);
@@ -251,9 +306,75 @@ impl<const PACKED: bool> Endpoint for Bare<PACKED> {
             }
             Role::Peer => {
                 let hash = slots.consume_into::<W>(0, first..first + count);
-                let expected = crate::payload::expected::<W>(round, count, 0);
+                let expected = crate::payload::expected::<W>(round.number, count, 0);
                 Outcome { hash, expected, ..Outcome::default() }
             }
+        })
+    }
+}
+
+struct BareCursor {
+    spec: Spec,
+    next: u64,
+}
+
+impl Endpoint for BareCursor {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        let first = self.next;
+        self.next += round.count;
+        if arena.role() == Role::Driver {
+            let last = first as i64 - 1;
+            arena.progress().store(last, Ordering::SeqCst);
+            arena.cursor().store(last, Ordering::SeqCst);
+        }
+        arena.meet();
+        let capacity = self.spec.capacity;
+        let bytes = floor::cursor::stride(self.spec.size_bytes) * capacity;
+        let base = arena.slots(self.spec.arena_offset, bytes);
+        let slots = floor::cursor::Slots::new(base, capacity, arena.cursor(), arena.progress());
+        for_size!(self.spec.size_bytes, W => match arena.role() {
+            Role::Driver => {
+                let key = crate::payload::key(round.number, 0).wrapping_sub(first);
+                let mut limit = first + capacity as u64;
+                let outcome = in_blocks(clock, round.count, |block| {
+                    for (part, skew) in round.skewed(block) {
+                        let range = first + part.start..first + part.end;
+                        limit = slots.produce::<W>(range, key.wrapping_add(skew), limit);
+                    }
+                });
+                stream::wait_for_progress(arena, self.next - 1);
+                outcome
+            }
+            Role::Peer => {
+                let hash = slots.consume::<W>(first..self.next);
+                let expected = crate::payload::expected::<W>(round.number, round.count, 0);
+                Outcome { hash, expected, ..Outcome::default() }
+            }
+        })
+    }
+}
+
+/// Copying so many bytes, which only the driver does.
+struct HotCopy(usize);
+
+impl Endpoint for HotCopy {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        arena.meet();
+        match arena.role() {
+            Role::Driver => floor::copy::copy_hot(clock, self.0, round.count),
+            Role::Peer => Outcome::default(),
+        }
+    }
+}
+
+struct Repeated(Operation);
+
+impl Endpoint for Repeated {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        arena.meet();
+        operation::run(self.0, arena, clock, round.count).unwrap_or_else(|error| {
+            eprintln!("{}: {error}", self.0.name());
+            stop("an operation of the kernel failed")
         })
     }
 }
@@ -264,11 +385,13 @@ struct BarePingPong {
 }
 
 impl Endpoint for BarePingPong {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         let first = self.next;
-        self.next += count;
-        for_size!(self.spec.size_bytes, W => {
-            floor::ping_pong::run::<W>(arena, clock, &self.spec, first, (round, count))
+        self.next += round.count;
+        for_size!(self.spec.size_bytes, W => if round.has_faulty_messages() {
+            floor::ping_pong::run::<true, W>(arena, clock, &self.spec, first, round)
+        } else {
+            floor::ping_pong::run::<false, W>(arena, clock, &self.spec, first, round)
         })
     }
 }

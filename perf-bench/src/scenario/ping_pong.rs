@@ -6,7 +6,8 @@ use super::{Endpoint, Failure, Outcome};
 use crate::arena::Arena;
 use crate::backend::Open;
 use crate::clock::Clock;
-use crate::payload::{OfWords, REPLY, Words, expected, fill, fold, key};
+use crate::fault::Round;
+use crate::payload::{OfWords, REPLY, Words, expected, fold};
 use crate::spec::Spec;
 use crate::watch::Patience;
 
@@ -25,26 +26,24 @@ impl<const W: usize, B: Open> Asking<W, B> {
             replies: None,
         })
     }
-}
 
-impl<const W: usize, B: Open> Endpoint for Asking<W, B> {
-    fn finish_opening(&mut self) -> Result<(), Failure> {
-        self.replies = Some(B::consumer(&self.spec, &self.spec.reply_name())?);
-        Ok(())
-    }
-
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn ask_all<const FAULTY: bool>(
+        &mut self,
+        arena: &mut Arena,
+        clock: &Clock,
+        round: Round,
+    ) -> Outcome {
         let replies = self
             .replies
             .as_mut()
             .expect("the driver finishes opening before the first round");
-        let mut trips = Vec::with_capacity(count as usize);
+        let mut trips = Vec::with_capacity(round.count as usize);
         let mut hash = 0;
         arena.meet();
         let mut before = clock.ticks();
-        for index in 0..count {
+        for index in 0..round.count {
             self.requests
-                .publish(|event| fill(event.words_mut(), key(round, index)));
+                .publish(|event| round.fill::<FAULTY, W>(event.words_mut(), index, 0));
             hash = receive(replies, hash);
             let now = clock.ticks();
             trips.push(now.wrapping_sub(before));
@@ -53,7 +52,23 @@ impl<const W: usize, B: Open> Endpoint for Asking<W, B> {
         Outcome {
             ticks: trips,
             hash,
-            expected: expected::<W>(round, count, REPLY),
+            expected: expected::<W>(round.number, round.count, REPLY),
+            ..Outcome::default()
+        }
+    }
+}
+
+impl<const W: usize, B: Open> Endpoint for Asking<W, B> {
+    fn finish_opening(&mut self) -> Result<(), Failure> {
+        self.replies = Some(B::consumer(&self.spec, &self.spec.reply_name())?);
+        Ok(())
+    }
+
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
+        if round.has_faulty_messages() {
+            self.ask_all::<true>(arena, clock, round)
+        } else {
+            self.ask_all::<false>(arena, clock, round)
         }
     }
 
@@ -78,21 +93,29 @@ impl<const W: usize, B: Open> Answering<W, B> {
             replies: B::producer(spec, &spec.reply_name())?,
         })
     }
-}
 
-impl<const W: usize, B: Open> Endpoint for Answering<W, B> {
-    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+    fn answer_all<const FAULTY: bool>(&mut self, arena: &mut Arena, round: Round) -> Outcome {
         let mut hash = 0;
         arena.meet();
-        for index in 0..count {
+        for index in 0..round.count {
             hash = receive(&mut self.requests, hash);
             self.replies
-                .publish(|event| fill(event.words_mut(), key(round, index) ^ REPLY));
+                .publish(|event| round.fill::<FAULTY, W>(event.words_mut(), index, REPLY));
         }
         Outcome {
             hash,
-            expected: expected::<W>(round, count, 0),
+            expected: expected::<W>(round.number, round.count, 0),
             ..Outcome::default()
+        }
+    }
+}
+
+impl<const W: usize, B: Open> Endpoint for Answering<W, B> {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: Round) -> Outcome {
+        if round.has_faulty_messages() {
+            self.answer_all::<true>(arena, round)
+        } else {
+            self.answer_all::<false>(arena, round)
         }
     }
 

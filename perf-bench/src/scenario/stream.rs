@@ -8,7 +8,8 @@ use super::{Endpoint, Failure, Outcome, in_blocks};
 use crate::arena::Arena;
 use crate::backend::Open;
 use crate::clock::Clock;
-use crate::payload::{OfWords, expected, fill, fold, key};
+use crate::fault::Round;
+use crate::payload::{OfWords, expected, fill, fold};
 use crate::spec::{Spec, Work};
 use crate::watch::{Patience, spin_until};
 
@@ -38,6 +39,29 @@ impl<const W: usize, E: OfWords<W>, B: Open> Sending<W, E, B> {
             is_called,
         })
     }
+
+    fn send_all<const FAULTY: bool>(&mut self, clock: &Clock, round: Round) -> Outcome {
+        in_blocks(clock, round.count, |block| {
+            if self.is_called {
+                // twice: a function with one call site would be compiled for it
+                for index in block.step_by(2) {
+                    send_one(&mut self.ring, round.sent_key::<FAULTY>(index));
+                    send_one(&mut self.ring, round.sent_key::<FAULTY>(index + 1));
+                }
+            } else if self.batch == 1 {
+                for index in block {
+                    self.ring
+                        .publish(|event| round.fill::<FAULTY, W>(event.words_mut(), index, 0));
+                }
+            } else {
+                for first in block.step_by(self.batch) {
+                    self.ring.publish_batch(self.batch, |event, i| {
+                        round.fill::<FAULTY, W>(event.words_mut(), first + i as u64, 0)
+                    });
+                }
+            }
+        })
+    }
 }
 
 /// Sends one event, as a function of a larger program does.
@@ -48,30 +72,15 @@ fn send_one<const W: usize, E: OfWords<W>, B: Open>(ring: &mut Producer<E, B>, k
 }
 
 impl<const W: usize, E: OfWords<W>, B: Open> Endpoint for Sending<W, E, B> {
-    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
         arena.progress().store(0, SeqCst);
         arena.meet();
-        let outcome = in_blocks(clock, count, |block| {
-            if self.is_called {
-                // twice: a function with one call site would be compiled for it
-                for index in block.step_by(2) {
-                    send_one(&mut self.ring, key(round, index));
-                    send_one(&mut self.ring, key(round, index + 1));
-                }
-            } else if self.batch == 1 {
-                for index in block {
-                    self.ring
-                        .publish(|event| fill(event.words_mut(), key(round, index)));
-                }
-            } else {
-                for first in block.step_by(self.batch) {
-                    self.ring.publish_batch(self.batch, |event, i| {
-                        fill(event.words_mut(), key(round, first + i as u64))
-                    });
-                }
-            }
-        });
-        wait_for_progress(arena, round + 1);
+        let outcome = if round.has_faulty_messages() {
+            self.send_all::<true>(clock, round)
+        } else {
+            self.send_all::<false>(clock, round)
+        };
+        wait_for_progress(arena, round.number + 1);
         outcome
     }
 
@@ -93,12 +102,12 @@ impl<const W: usize, E: OfWords<W>, B: Open> Receiving<W, E, B> {
 }
 
 impl<const W: usize, E: OfWords<W>, B: Open> Endpoint for Receiving<W, E, B> {
-    fn run(&mut self, arena: &mut Arena, _: &Clock, round: u64, count: u64) -> Outcome {
+    fn run(&mut self, arena: &mut Arena, _: &Clock, round: Round) -> Outcome {
         arena.meet();
         let mut hash = 0;
         let mut seen = 0;
         let mut patience = Patience::default();
-        while seen < count {
+        while seen < round.count {
             let mut burst = hash;
             let events = self
                 .ring
@@ -109,12 +118,12 @@ impl<const W: usize, E: OfWords<W>, B: Open> Endpoint for Receiving<W, E, B> {
                 patience.pause();
             }
         }
-        arena.progress().store(round as i64 + 1, Release);
+        arena.progress().store(round.number as i64 + 1, Release);
         // Receiving more events than were sent counts as wrong, too.
-        let surplus = seen - count;
+        let surplus = seen - round.count;
         Outcome {
             hash: hash ^ surplus,
-            expected: expected::<W>(round, count, 0),
+            expected: expected::<W>(round.number, round.count, 0),
             ..Outcome::default()
         }
     }

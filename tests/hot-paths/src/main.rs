@@ -204,6 +204,18 @@ pub fn hot_try_publish_message(tx: &mut FramedTransportProducer<Frame>, message:
     tx.try_publish(message, 1).is_ok()
 }
 
+/// `reserve` and `publish`, of a message that is written in place
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_reserve_message(tx: &mut FramedTransportProducer<Frame>, message: &Message) -> bool {
+    let Ok(mut frame) = tx.reserve(message.len(), 1, Deadline::NEVER) else {
+        return false;
+    };
+    frame.copy_from_slice(message);
+    frame.publish();
+    true
+}
+
 /// `recv`, of a message, read and released
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]

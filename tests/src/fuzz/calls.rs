@@ -62,7 +62,7 @@ pub enum Call {
     Consume(u8, i8),
     /// `try_consume_next`.
     TryConsume(u8),
-    /// `recv`; the event is copied at once.
+    /// `recv`, where the event is copied at once, and `recv_owned`.
     Recv(u8),
     /// `process_available` and `process_within`, copying.
     Process(u8),
@@ -272,6 +272,12 @@ impl<E: Sample, B: 'static> Party<E, B> {
             Call::TryConsume(_) => {
                 let taken = unless_in_doubt(|| rx.try_consume_next());
                 if let Some((sequence, event)) = taken.flatten() {
+                    assert_eq!(sequence, next);
+                    black_box(event);
+                }
+            }
+            Call::Recv(how) if how & 128 != 0 => {
+                if let Some((sequence, event)) = told(rx.recv_owned(deadline)) {
                     assert_eq!(sequence, next);
                     black_box(event);
                 }

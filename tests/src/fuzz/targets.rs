@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
+use disruptor_mp::inspect::{Inspector, check_removal};
 use disruptor_mp::observability::{CounterId, CountersFile};
 use disruptor_mp::{
     CounterHandle, HeapRing, MappedFile, MmapProducer, MmapTransportLayout, Sequence,
@@ -78,6 +79,7 @@ fn attach_raw_as<E: Sample>(u: &mut Unstructured<'_>) -> Result<()> {
     let calls = steps::<Call>(u)?;
     arena::enter(|layout| {
         std::fs::write(layout.path(), &file).expect("write");
+        see_from_outside(layout);
         let mut party = party::<E>(layout, capacity);
         for call in calls {
             party.call(call);
@@ -157,6 +159,7 @@ fn mutated<E: Sample>(u: &mut Unstructured<'_>, is_interleaved: bool) -> Result<
             store.apply(&file, &ring);
             act_out_plant(&file, &ring);
         }
+        see_from_outside(layout);
         for step in steps {
             match step {
                 Step::Store(store) => store.apply(&file, &ring),
@@ -164,8 +167,31 @@ fn mutated<E: Sample>(u: &mut Unstructured<'_>, is_interleaved: bool) -> Result<
             }
             act_out_plant(&file, &ring);
         }
+        see_from_outside(layout);
     });
     Ok(())
+}
+
+/// Reads whatever is there from outside. Whether it is a ring or not, this ends, and shows nothing impossible.
+fn see_from_outside(layout: &MmapTransportLayout) {
+    let Ok(mut ring) = Inspector::open(layout.path()) else {
+        return;
+    };
+    let Ok(seen) = ring.snapshot() else {
+        return;
+    };
+    let capacity = ring.info().capacity;
+    assert!(
+        seen.consumers
+            .iter()
+            .all(|consumer| consumer.lag <= capacity)
+    );
+    assert!(seen.floor <= seen.published, "{seen:?}");
+    let mut bytes = [0; 64];
+    for sequence in [seen.floor, seen.published, seen.published.wrapping_add(1)] {
+        let _ = ring.read_event(sequence, &mut bytes);
+    }
+    let _ = check_removal(layout.path());
 }
 
 fn act_out_plant(file: &File, ring: &Ring) {

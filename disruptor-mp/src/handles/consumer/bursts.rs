@@ -42,7 +42,7 @@ impl<E: Event, B> Consumer<E, B> {
     ///
     /// let ring = HeapRing::<u64>::new(8)?;
     /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-    /// tx.publish_batch(3, |event, i| *event = i as u64);
+    /// tx.send_batch(3, Deadline::NEVER, |event, i| *event = i as u64)?;
     /// let mut seen = Vec::new();
     /// rx.process_within(Deadline::NEVER, |event, _, is_last| seen.push((*event, is_last)))?;
     /// assert_eq!(seen, [(0, false), (1, false), (2, true)]);

@@ -9,9 +9,10 @@ use crate::event::Event;
 use crate::handles::guards::Lease;
 use crate::waiting::AutoWaitStrategy;
 
+/// # Kept for programs written against disruptor-mp 0.1
 impl<E: Event, B> Consumer<E, B> {
-    /// A copy of the next event. Waits for it for as long as it takes, also after the producer has died.
-    /// [`recv`](Self::recv) returns errors instead.
+    /// [`recv_owned`](Self::recv_owned) without a deadline: waits for as long as it takes, also after the producer
+    /// has died, and panics where that call returns another error.
     ///
     /// # Panics
     ///
@@ -20,7 +21,8 @@ impl<E: Event, B> Consumer<E, B> {
         self.consume_next_by(self.habits.strategy)
     }
 
-    /// As [`consume_next`](Self::consume_next), but sleeps for `pause` between two polls.
+    /// As [`consume_next`](Self::consume_next), but sleeps for `pause` between two polls. Replaced by
+    /// [`recv_owned`](Self::recv_owned) of a consumer that was built with [`AutoWaitStrategy::Sleep`].
     ///
     /// # Panics
     ///
@@ -38,7 +40,25 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
-    /// The next event in place, waiting for it for as long as it takes.
+    /// [`try_recv`](Self::try_recv) without its errors: at the ring's end, too, it returns nothing.
+    ///
+    /// # Panics
+    ///
+    /// In a process forked from the one that made this consumer, and once when events are in doubt
+    /// ([`RecvError::InDoubt`](crate::RecvError::InDoubt)).
+    #[inline(always)]
+    pub fn try_consume_next_leased(&mut self) -> Option<Lease<'_, E>> {
+        if self.is_ready() {
+            return Some(Lease::new(&mut self.core));
+        }
+        if self.untold.is_some() {
+            self.panic_in_doubt();
+        }
+        None
+    }
+
+    /// [`recv`](Self::recv) without a deadline: waits for as long as it takes, also after the producer has died, and
+    /// panics where that call returns another error.
     ///
     /// # Panics
     ///
@@ -50,7 +70,8 @@ impl<E: Event, B> Consumer<E, B> {
         Lease::new(&mut self.core)
     }
 
-    /// As [`consume_next_leased`](Self::consume_next_leased), but sleeps for `pause` between two polls.
+    /// As [`consume_next_leased`](Self::consume_next_leased), but sleeps for `pause` between two polls. Replaced by
+    /// [`recv`](Self::recv) of a consumer that was built with [`AutoWaitStrategy::Sleep`].
     ///
     /// # Panics
     ///
@@ -62,8 +83,7 @@ impl<E: Event, B> Consumer<E, B> {
         Lease::new(&mut self.core)
     }
 
-    /// As [`process_available`](Self::process_available), but waits for the first event and tells the closure
-    /// of each event whether it is the last of this call.
+    /// [`process_within`](Self::process_within) without a deadline, which panics where that call returns an error.
     ///
     /// # Panics
     ///
@@ -75,7 +95,7 @@ impl<E: Event, B> Consumer<E, B> {
         self.process_ready::<true, _>(|| false, handle)
     }
 
-    /// Waits for one event and handles it in place.
+    /// Waits for one event and handles it in place. [`recv`](Self::recv) replaces it.
     ///
     /// # Panics
     ///
@@ -92,11 +112,9 @@ impl<E: Event, B> Consumer<E, B> {
     pub fn consumer_sequence(&self) -> Sequence {
         self.current_sequence()
     }
-}
 
-/// Kept for programs written against disruptor-mp 0.1.
-impl<E: Event, B> Consumer<E, B> {
-    /// Does nothing: attaching has already signalled that this consumer is ready. The call can be removed.
+    /// Does nothing: attaching has already signalled that this consumer is ready. The call can be removed. It has
+    /// nothing to do with `readiness`, which makes a descriptor for an event loop.
     pub fn signal_readiness(&self) {}
 
     /// True: the segment of every ring includes coordination. The call can be removed.

@@ -79,12 +79,14 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Examples
     ///
     /// ```
+    /// use disruptor_mp::Deadline;
+    ///
     /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
     /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-    /// tx.publish_batch(3, |event, i| *event = i as u64);
+    /// tx.send_batch(3, Deadline::NEVER, |event, i| *event = i as u64)?;
     /// rx.process_available(|_, _| {});
     /// assert_eq!((rx.counters()[0].id.get(), rx.counters()[0].value), (0x20, 3));
-    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         let next = self.next_to_read();

@@ -7,9 +7,10 @@ use super::{Consumer, refusal};
 use crate::clock;
 use crate::error::RecvError;
 use crate::event::Event;
+use crate::liveness::fast_path::FastPath;
 #[cfg(doc)]
 use crate::protocol::consume::ConsumerCore;
-use crate::sync::process::{AtomicU64, Ordering};
+use crate::sync::process::Ordering;
 use crate::testing::fail::reached;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::participants::Participants;
@@ -212,8 +213,7 @@ impl<E: Event, B> Awaited for Consumer<E, B> {
     /// consumer that has lost its lock cannot tell whether the producer is alive.
     fn check_liveness(&mut self) -> Result<(), RecvError> {
         if self.segment.has_lost_locks() {
-            static LOST: AtomicU64 = AtomicU64::new(0);
-            (self.has_lost, self.live) = (true, &LOST);
+            (self.has_lost, self.fast_path) = (true, FastPath::CLOSED);
             return Err(RecvError::LockLost);
         }
         self.counters.bring_up_to_date(self.core.next());

@@ -1,30 +1,90 @@
-//! Calls for programs that were written against disruptor-mp 0.1: other names for calls of [`Producer`].
+//! Calls for programs that were written against disruptor-mp 0.1: calls that panic where [`Producer::send`] returns an
+//! error, and other names for calls of [`Producer`].
 
 use std::time::Duration;
 
 use super::Producer;
 use crate::Sequence;
-use crate::error::SendError;
+use crate::error::{MultiProcessResult, RingBufferFull, SendError};
 use crate::event::Event;
 use crate::protocol::registered::registered;
 use crate::waiting::deadline::Deadline;
 
+/// # Kept for programs written against disruptor-mp 0.1
 impl<E: Event, B> Producer<E, B> {
+    /// [`send`](Self::send) without a deadline, which panics where that call returns an error.
+    ///
+    /// # Panics
+    ///
+    /// When sequences are exhausted, in a forked process, and when the program has closed the descriptor of
+    /// the producer's lock ([`SendError::LockLost`]).
+    #[inline(always)]
+    pub fn publish<F: FnOnce(&mut E)>(&mut self, write: F) {
+        match self.vacant(1) {
+            Some(sequence) => {
+                self.core.publish(sequence, write);
+            }
+            None => self.publish_slowly(write),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_slowly<F: FnOnce(&mut E)>(&mut self, write: F) {
+        let sequence = self.wait_or_panic(1);
+        self.write_slowly(sequence, write);
+    }
+
+    /// [`send_value`](Self::send_value) without a deadline, which panics where that call returns an error.
+    ///
+    /// # Panics
+    ///
+    /// As [`publish`](Self::publish).
+    #[inline(always)]
+    pub fn publish_value(&mut self, event: E) {
+        self.publish(|slot| *slot = event);
+    }
+
+    /// [`send_batch`](Self::send_batch) without a deadline, which panics where that call returns an error.
+    ///
+    /// # Panics
+    ///
+    /// As [`publish`](Self::publish), and when the batch is larger than the ring.
+    #[inline]
+    pub fn publish_batch<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
+        match self.vacant(n) {
+            Some(first) => self.write_many(first, n, write),
+            None => {
+                let first = self.wait_or_panic(n);
+                self.write_many_slowly(first, n, write)
+            }
+        }
+    }
+
+    /// The same as [`publish_batch`](Self::publish_batch). [`send_batch`](Self::send_batch) replaces both.
+    ///
+    /// # Panics
+    ///
+    /// As [`publish_batch`](Self::publish_batch).
+    pub fn batch_publish<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
+        self.publish_batch(n, write)
+    }
+
+    /// The same as [`try_send`](Self::try_send).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    #[inline(always)]
+    pub fn try_publish<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
+        self.try_send(write)
+    }
+
     /// [`send`](Self::send) with a timeout in place of a deadline.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
-    /// assert_eq!(tx.publish_with_timeout(Duration::from_millis(5), |event| *event = 7), Ok(0));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn publish_with_timeout<F: FnOnce(&mut E)>(
         &mut self,
         timeout: Duration,
@@ -33,25 +93,23 @@ impl<E: Event, B> Producer<E, B> {
         self.send(Deadline::after(timeout), write)
     }
 
-    /// The same as [`publish_batch`](Self::publish_batch), under its older name.
-    ///
-    /// # Panics
-    ///
-    /// As [`publish_batch`](Self::publish_batch).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let mut tx = disruptor_mp::HeapRing::<u64>::new(8)?.producer()?;
-    /// assert_eq!(tx.batch_publish(2, |event, i| *event = i as u64), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn batch_publish<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
-        self.publish_batch(n, write)
+    /// The same as [`notice_consumer_id`](Self::notice_consumer_id).
+    pub fn discover_consumer_id(&mut self, id: &str) -> bool {
+        self.notice_consumer_id(id)
     }
 
-    /// How many consumers are registered, attached and away.
+    /// How many consumers are registered, attached and away: the number of consumers in
+    /// [`ring_state`](Self::ring_state).
     pub fn get_consumer_count(&self) -> usize {
         registered(self.segment.control()).count()
+    }
+
+    /// [`close_and_keep`](Self::close_and_keep), which says that the ring is closed, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`close_and_keep`](Self::close_and_keep).
+    pub fn keep(self) -> MultiProcessResult<()> {
+        self.close_and_keep()
     }
 }

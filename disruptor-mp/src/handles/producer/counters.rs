@@ -16,12 +16,12 @@ impl<E: Event, B> Producer<E, B> {
     /// # Examples
     ///
     /// ```
-    /// use disruptor_mp::{CountersFile, HeapRing};
+    /// use disruptor_mp::{CountersFile, Deadline, HeapRing};
     ///
     /// let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
     /// let mut tx = ring.producer()?;
     /// tx.attach_counters(&file)?;
-    /// tx.publish(|event| *event = 7);
+    /// tx.send(Deadline::NEVER, |event| *event = 7)?;
     /// tx.counters();                                         // up to date now, not by and by
     /// assert_eq!(file.snapshot()[0].value, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -85,11 +85,13 @@ impl<E: Event, B> Producer<E, B> {
     /// # Examples
     ///
     /// ```
+    /// use disruptor_mp::Deadline;
+    ///
     /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
     /// let mut tx = ring.producer()?;
-    /// tx.publish_batch(3, |event, i| *event = i as u64);
+    /// tx.send_batch(3, Deadline::NEVER, |event, i| *event = i as u64)?;
     /// assert_eq!((tx.counters()[0].id.get(), tx.counters()[0].value), (0x10, 3));
-    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
         // the position is read from the ring, which is not mapped in a forked child (R8)

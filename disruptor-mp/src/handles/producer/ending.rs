@@ -71,7 +71,7 @@ impl<E: Event, B> Producer<E, B> {
     /// # Errors
     ///
     /// When the system fails.
-    pub fn keep(self) -> MultiProcessResult<()> {
+    pub fn close_and_keep(self) -> MultiProcessResult<()> {
         self.end(Ending::Keep).map(drop)
     }
 
@@ -115,9 +115,7 @@ impl<E: Event, B> Producer<E, B> {
         self.core.close();
         point("close.closed");
         // SYNC POINT late: pairs with the fence in `Segment::is_ending_without`.
-        if !left_out!(EndFence) {
-            fence(Ordering::SeqCst);
-        }
+        step!(EndFence, fence(Ordering::SeqCst));
         let removes = match self.ending {
             Ending::Close | Ending::AsFound { .. } => {
                 registered::is_drained(self.segment.control(), false)

@@ -17,9 +17,8 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::handles::guards::Claim;
 use crate::layout::control::{ConsumerId, ConsumerLine};
-use crate::liveness::watch::{
-    HALT, Required, Stall, Watch, clear, failure_of, find, grace_left, raise,
-};
+use crate::liveness::fast_path::FastPath;
+use crate::liveness::watch::{Required, Stall, Watch, clear, failure_of, find, grace_left, raise};
 use crate::liveness::{
     RequiredConsumerAlert, RequiredConsumerError, RequiredConsumerLivenessConfig,
 };
@@ -63,7 +62,7 @@ impl<E: Event, B> Producer<E, B> {
         &mut self,
         config: RequiredConsumerLivenessConfig,
     ) -> &mut Self {
-        self.liveness.word = &HALT;
+        self.liveness.fast_path = FastPath::CLOSED;
         self.liveness.watch = Some(Box::new(Watch {
             required: config
                 .required_consumer_ids
@@ -117,7 +116,7 @@ impl<E: Event, B> Producer<E, B> {
         write: F,
     ) -> Result<Sequence, RequiredConsumerError> {
         match self.vacant_managed(1) {
-            Some(sequence) => Ok(self.write_one(sequence, write)),
+            Some(sequence) => Ok(self.core.publish(sequence, write)),
             None => self.publish_managed_slowly(write),
         }
     }
@@ -153,15 +152,17 @@ impl<E: Event, B> Producer<E, B> {
     pub fn claim_managed(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
         match self.vacant_managed(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
-            None => self.claim_managed_slowly(),
+            None => {
+                let sequence = self.wait_managed_slowly()?;
+                Ok(self.claimed_slowly(sequence))
+            }
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn claim_managed_slowly(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
-        let sequence = self.wait_managed(1)?;
-        Ok(self.claimed_slowly(sequence))
+    fn wait_managed_slowly(&mut self) -> Result<Sequence, RequiredConsumerError> {
+        self.wait_managed(1)
     }
 
     /// Publishes `n` events together, waiting until they fit, as long as the required consumers make
@@ -195,11 +196,19 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
+    /// As [`claim_vacant`](Self::claim_vacant), for a managed publish.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn claim_vacant_managed(&mut self) -> Option<Claim<'_, E>> {
+        let sequence = self.vacant_managed(1)?;
+        Some(self.claimed(sequence))
+    }
+
     /// As `vacant` for a plain publish.
     #[inline(always)]
     fn vacant_managed(&self, n: usize) -> Option<Sequence> {
         // this check comes first: a forked child must not read its position from the ring
-        match self.liveness.is_calm() {
+        match self.liveness.fast_path.is_open() {
             true => self.core.vacant(n),
             false => None,
         }
@@ -286,7 +295,7 @@ impl<E: Event, B> Producer<E, B> {
         if let Some(watch) = &mut self.liveness.watch {
             watch.has_started = true;
         }
-        self.liveness.word = self.liveness.live;
+        self.liveness.fast_path = self.liveness.plain;
         Ok(())
     }
 
@@ -397,7 +406,7 @@ impl<E: Event, B> Producer<E, B> {
                 required.stall = None;
             }
             if watch.failure.is_some() {
-                self.liveness.word = &HALT;
+                self.liveness.fast_path = FastPath::CLOSED;
             }
         }
     }

@@ -1,16 +1,20 @@
-//! The producer's handle: `publish`, and every query about how far the consumers are.
+//! The producer's handle, and how it begins and ends.
 //!
 //! One process at a time has the ring's producer; it holds lock byte 0. When that process dies the byte falls,
 //! consumers drain the published events and get an error, and the next producer on the name takes over (R14).
 
-mod compat;
-mod counters;
-mod ending;
+// in the order of the blocks on the type's page: what exists for programs written against 0.1 is last
+mod sending;
+
 mod managed;
 mod queries;
-mod sending;
+
+mod counters;
+mod ending;
 mod syncing;
 mod waiting;
+
+mod compat;
 
 pub use ending::CloseReport;
 pub use syncing::SyncPolicy;
@@ -22,6 +26,7 @@ use std::time::Instant;
 use crate::Sequence;
 use crate::event::Event;
 use crate::handles::kinds::SharedMemory;
+use crate::liveness::fast_path::FastPath;
 use crate::liveness::watch::Liveness;
 use crate::observability::{EndpointCounters, Role};
 use crate::protocol::expect::Expectation;
@@ -42,6 +47,8 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// removed, too, unless a durable consumer has unread events. A producer that is dropped by a panic leaves
 /// the ring as a death would: consumers get the error for a dead producer, and a successor may take over.
 ///
+/// In all calls of this crate the deadline is the last argument; only a closure stands behind it.
+///
 /// # Examples
 ///
 /// ```
@@ -49,8 +56,10 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 ///
 /// let ring = HeapRing::<u64>::new(8)?;
 /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;         // written in place
+/// tx.send_value(8, Deadline::NEVER)?;
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
+/// assert_eq!(*rx.recv(Deadline::NEVER)?, 8);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -58,16 +67,16 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 ///
 /// ```
 /// use std::time::Duration;
-/// use disruptor_mp::{AutoWaitStrategy, HeapRing};
+/// use disruptor_mp::{AutoWaitStrategy, Deadline, HeapRing};
 ///
 /// let ring = HeapRing::<u64>::new(2)?;
 /// let mut tx = ring.producer()?;
 /// tx.expect_consumer_id("reader")?;                      // the ring is filled once and no further until it has come
-/// assert!(!tx.discover_consumer_id("reader"));
+/// assert!(!tx.notice_consumer_id("reader"));
 /// let mut rx = ring.consumer("reader")?;
 /// assert!(tx.wait_for_consumer_id("reader", Duration::from_secs(5)));
 ///
-/// tx.publish_batch(tx.capacity(), |event, i| *event = i as u64);
+/// tx.send_batch(tx.capacity(), Deadline::NEVER, |event, i| *event = i as u64)?;
 /// assert_eq!((tx.last_published_sequence(), tx.min_gating_sequence()), (1, -1));
 /// assert!(tx.blocked_on().expect("it is full").to_string().contains("'reader'"));
 ///
@@ -77,7 +86,7 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// assert_eq!(tx.consumer_sequence("reader"), Some(1));
 ///
 /// drop(rx);                                              // it may come back, so its place is kept
-/// assert_eq!(tx.get_consumer_count(), 1);
+/// assert_eq!(tx.ring_state().consumers, [(String::from("reader"), 1)]);
 /// tx.remove_consumer("reader")?;
 /// assert_eq!(tx.ring_state().consumers, []);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -89,19 +98,46 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// use disruptor_mp::{portable_shm_segment_name, publisher, subscriber};
 ///
 /// let name = portable_shm_segment_name("doc");
-/// publisher::<u64>(&name, 8)?.keep()?;                   // closed; a later consumer reads what is left
+/// publisher::<u64>(&name, 8)?.close_and_keep()?;         // closed; a later consumer reads what is left
 /// assert!(subscriber::<u64>(&name).is_ok());
 /// publisher::<u64>(&name, 8)?.destroy()?;                // closed, and its name is gone
 /// assert!(subscriber::<u64>(&name).is_err());
 /// publisher::<u64>(&name, 8)?.close()?;                  // closed; the name goes when no consumer needs it
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Calls for existing programs, each beside the call that replaces it:
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::{Deadline, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let (mut tx, rx) = (ring.producer()?, ring.consumer("reader")?);
+/// tx.publish(|event| *event = 0);
+/// tx.send(Deadline::NEVER, |event| *event = 1)?;
+/// tx.publish_with_timeout(Duration::from_millis(5), |event| *event = 2)?;
+/// tx.send(Deadline::after(Duration::from_millis(5)), |event| *event = 3)?;
+/// tx.publish_value(4);
+/// tx.send_value(5, Deadline::NEVER)?;
+/// tx.try_publish(|event| *event = 6)?;
+/// tx.try_send(|event| *event = 7)?;
+/// # drop(rx);
+/// # tx.remove_consumer("reader")?;
+/// tx.publish_batch(2, |event, i| *event = i as u64);
+/// tx.batch_publish(2, |event, i| *event = i as u64);
+/// tx.send_batch(2, Deadline::NEVER, |event, i| *event = i as u64)?;
+/// assert_eq!(tx.get_consumer_count(), tx.ring_state().consumers.len());
+/// assert_eq!(tx.discover_consumer_id("reader"), tx.notice_consumer_id("reader"));
+/// tx.keep()?;                                            // or close_and_keep()
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Producer<E: Event, B = SharedMemory> {
     pub(crate) core: ProducerCore<E>,
     live: &'static AtomicU64,
-    /// The word that a publish loads first: the live word, or, in a ring with observers, a word that is always zero.
-    calm: &'static AtomicU64,
+    /// Closed in a ring with observers, and without the lock.
+    fast_path: FastPath,
     /// Memory in which events of a ring with observers are written before they are copied to their slots (R13).
     scratch: Option<Box<MaybeUninit<E>>>,
     pub(crate) habits: Habits,
@@ -109,7 +145,7 @@ pub struct Producer<E: Event, B = SharedMemory> {
     _watches: Vec<Watch>,
     pub(crate) segment: Segment<E>,
     /// Since when the ring has been full without a change of the gate.
-    stalled: Option<Stall>,
+    stalled: Option<FullSince>,
     /// When a call that never waits next checks liveness while the ring is full.
     timer: CheckTimer,
     pub(crate) liveness: Liveness,
@@ -127,10 +163,6 @@ pub struct Producer<E: Event, B = SharedMemory> {
     backing: PhantomData<fn() -> B>,
 }
 
-/// A word that is always zero. A publish that loads it in place of the live word takes the slow path: in a
-/// ring with observers, where that path copies the event, and after the lock is lost.
-static NEVER_CALM: AtomicU64 = AtomicU64::new(0);
-
 /// Memory for one event, on the heap whatever its size is.
 fn zeroed<E>() -> Box<MaybeUninit<E>> {
     let mut memory = Box::<E>::new_uninit();
@@ -141,7 +173,7 @@ fn zeroed<E>() -> Box<MaybeUninit<E>> {
 
 /// A period in which the gate does not move.
 #[derive(Clone, Copy, Debug)]
-struct Stall {
+struct FullSince {
     since: Instant,
     gate: Sequence,
     /// Whether the log already says that an absent consumer holds the ring.
@@ -171,20 +203,18 @@ impl<E: Event, B> Producer<E, B> {
         habits: Habits,
     ) -> Self {
         tracing::debug!(ring = %segment.shown, next = start.next, epoch = start.epoch, "producer starts");
+        let fast_path = match segment.is_observed {
+            true => FastPath::CLOSED,
+            false => FastPath::open(segment.region().live_word()),
+        };
         Self {
             _watches: habits.watch(segment.region()),
             core: ProducerCore::new(segment.view, start.next, start.floor, expected),
             live: segment.region().live_word(),
-            calm: match segment.is_observed {
-                true => &NEVER_CALM,
-                false => segment.region().live_word(),
-            },
+            fast_path,
             scratch: segment.is_observed.then(zeroed),
             habits,
-            liveness: Liveness::new(match segment.is_observed {
-                true => &NEVER_CALM,
-                false => segment.region().live_word(),
-            }),
+            liveness: Liveness::new(fast_path),
             segment,
             stalled: None,
             timer: CheckTimer::default(),
@@ -214,7 +244,7 @@ impl<E: Event, B> Producer<E, B> {
     #[inline(always)]
     fn vacant(&self, n: usize) -> Option<Sequence> {
         // checked first: a forked child has not mapped the ring, from which the position is read (R8)
-        if self.calm.load(Ordering::Relaxed) == 0 {
+        if !self.fast_path.is_open() {
             return None;
         }
         self.core.vacant(n)

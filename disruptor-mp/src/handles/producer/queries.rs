@@ -86,9 +86,10 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Whether a consumer with this id is registered now, attached or away. If it was expected, it counts as
-    /// having come.
-    pub fn discover_consumer_id(&mut self, id: &str) -> bool {
+    /// Whether a consumer with this id is registered now, attached or away. If it was expected, the producer notes
+    /// that it has come, for good: from then on it is not expected, even if it leaves. A question that notes nothing
+    /// is [`consumer_sequence`](Self::consumer_sequence).
+    pub fn notice_consumer_id(&mut self, id: &str) -> bool {
         let control = self.segment.control();
         self.core.expectation().is_pending(control);
         self.consumer_sequence(id).is_some()
@@ -98,12 +99,12 @@ impl<E: Event, B> Producer<E, B> {
     /// whether it is registered. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
     pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
-        while !self.discover_consumer_id(id) {
+        while !self.notice_consumer_id(id) {
             if deadline.has_passed() || self.habits.are_cancelled() || self.notice_loss() {
                 return false;
             }
             self.sleep_until_somebody_comes(deadline, self.habits.liveness_interval, |tx| {
-                tx.discover_consumer_id(id)
+                tx.notice_consumer_id(id)
             });
         }
         true
@@ -127,13 +128,13 @@ impl<E: Event, B> Producer<E, B> {
     /// # Examples
     ///
     /// ```
-    /// use disruptor_mp::{portable_shm_segment_name, publisher, subscriber};
+    /// use disruptor_mp::{Deadline, portable_shm_segment_name, publisher, subscriber};
     ///
     /// let name = portable_shm_segment_name("doc");
     /// let mut tx = publisher::<u64>(&name, 8)?.free_running();
-    /// tx.publish_batch(8, |_, _| {});
-    /// tx.publish(|event| *event = 8);                    // no consumer has come, and the producer goes on
-    /// assert_ne!(subscriber::<u64>(&name)?.try_consume_next(), Some((0, 0)));
+    /// tx.send_batch(8, Deadline::NEVER, |_, _| {})?;
+    /// tx.send(Deadline::NEVER, |event| *event = 8)?;     // no consumer has come, and the producer goes on
+    /// assert_ne!(subscriber::<u64>(&name)?.recv_owned(Deadline::NEVER)?, (0, 0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
@@ -160,7 +161,7 @@ impl<E: Event, B> Producer<E, B> {
     /// let (_here, away) = (ring.consumer("here")?, ring.consumer("away")?);
     /// drop(away);
     /// assert_eq!(tx.attached_consumer_ids(), ["here"]);
-    /// assert_eq!(tx.get_consumer_count(), 2);
+    /// assert_eq!(tx.ring_state().consumers.len(), 2);
     /// # Ok::<(), disruptor_mp::MultiProcessError>(())
     /// ```
     pub fn attached_consumer_ids(&self) -> Vec<String> {
@@ -181,6 +182,26 @@ impl<E: Event, B> Producer<E, B> {
     #[doc(hidden)]
     pub fn cancel_waits_when_closed<P: Event, C>(&mut self, other: &Consumer<P, C>) {
         self.habits.peer = Some(other.segment().region().clone());
+    }
+
+    /// Whether one of this producer's tokens is cancelled, or the ring whose end cancels its waits is closed. For the
+    /// layers above.
+    #[doc(hidden)]
+    pub fn is_cancelled(&self) -> bool {
+        self.habits.are_cancelled()
+    }
+
+    /// How many producers this ring has had, this one included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
+    /// assert_eq!(ring.producer()?.epoch(), 1);
+    /// # Ok::<(), disruptor_mp::MultiProcessError>(())
+    /// ```
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Removes a durable consumer that will not come back: it leaves the gate and loses its position. A

@@ -1,4 +1,4 @@
-//! Publishing one event or a batch: the fast paths, and their slow halves, which wait or serve rings with observers.
+//! Publishing: one event, an event by value, many together, or a slot to write.
 
 use core::ptr::NonNull;
 
@@ -12,133 +12,10 @@ use crate::testing::fail::point;
 use crate::waiting::deadline::Deadline;
 
 impl<E: Event, B> Producer<E, B> {
-    /// Publishes one event if a slot is free. Never waits.
+    /// Publishes one event, waiting for a free slot until the deadline.
     ///
     /// The closure gets the slot as the last lap left it, not cleared: write every field, or use
-    /// [`publish_value`](Self::publish_value).
-    ///
-    /// # Errors
-    ///
-    /// [`RingBufferFull`] when no slot is free; [`blocked_on`](Self::blocked_on) says what holds the ring.
-    ///
-    /// # Panics
-    ///
-    /// In a process forked from the one that made this producer.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let ring = disruptor_mp::HeapRing::<u64>::new(1)?;
-    /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
-    /// assert_eq!(tx.try_publish(|event| *event = 1), Ok(0));
-    /// assert!(tx.try_publish(|event| *event = 2).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline(always)]
-    pub fn try_publish<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
-        match self.vacant(1) {
-            Some(sequence) => Ok(self.write_one(sequence, write)),
-            None => self.try_publish_slowly(write),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn try_publish_slowly<F: FnOnce(&mut E)>(
-        &mut self,
-        write: F,
-    ) -> Result<Sequence, RingBufferFull> {
-        match self.refill(1) {
-            Some(sequence) => Ok(self.write_slowly(sequence, write)),
-            None => Err(RingBufferFull),
-        }
-    }
-
-    /// As [`write_one`](Self::write_one), after a wait, or in a ring with observers.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn write_slowly<F: FnOnce(&mut E)>(
-        &mut self,
-        sequence: Sequence,
-        write: F,
-    ) -> Sequence {
-        let Some(scratch) = &mut self.scratch else {
-            return self.write_one(sequence, write);
-        };
-        point("publish.claimed");
-        // SAFETY: zeroed when it was made, and any bytes are an `E` by the contract of `Event`.
-        write(unsafe { scratch.assume_init_mut() });
-        self.core.write_observed(sequence, scratch);
-        self.core.publish_one(sequence);
-        sequence
-    }
-
-    /// Writes one event into its slot and publishes it. The caller has checked that there is space.
-    #[inline(always)]
-    pub(crate) fn write_one<F: FnOnce(&mut E)>(
-        &mut self,
-        sequence: Sequence,
-        write: F,
-    ) -> Sequence {
-        point("publish.claimed");
-        if left_out!(EventFirst) {
-            self.core.publish_one(sequence);
-        }
-        let mut event = self.core.event(sequence);
-        // SAFETY: the slot is claimed by this producer alone, and no consumer reads it before its stamp (R2, R3);
-        // any bytes are an `E` by the contract of `Event`.
-        write(unsafe { event.as_mut() });
-        self.core.publish_one(sequence);
-        sequence
-    }
-
-    /// Publishes one event, waiting for a free slot for as long as it takes.
-    ///
-    /// The closure gets the slot as the last lap left it, not cleared. [`send`](Self::send) does the same and
-    /// returns its errors.
-    ///
-    /// # Panics
-    ///
-    /// When sequences are exhausted, in a forked process, and when the program has closed the descriptor of
-    /// the producer's lock ([`SendError::LockLost`]).
-    #[inline(always)]
-    pub fn publish<F: FnOnce(&mut E)>(&mut self, write: F) {
-        match self.vacant(1) {
-            Some(sequence) => {
-                self.write_one(sequence, write);
-            }
-            None => self.publish_slowly(write),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn publish_slowly<F: FnOnce(&mut E)>(&mut self, write: F) {
-        let sequence = self.wait_or_panic(1);
-        self.write_slowly(sequence, write);
-    }
-
-    /// Publishes a whole event by value, waiting for a free slot for as long as it takes.
-    ///
-    /// # Panics
-    ///
-    /// As [`publish`](Self::publish).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
-    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-    /// tx.publish_value(7);
-    /// assert_eq!(rx.try_consume_next(), Some((0, 7)));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline(always)]
-    pub fn publish_value(&mut self, event: E) {
-        self.publish(|slot| *slot = event);
-    }
-
-    /// Publishes one event, waiting for a free slot until the deadline.
+    /// [`send_value`](Self::send_value).
     ///
     /// # Errors
     ///
@@ -165,7 +42,7 @@ impl<E: Event, B> Producer<E, B> {
         write: F,
     ) -> Result<Sequence, SendError> {
         match self.vacant(1) {
-            Some(sequence) => Ok(self.write_one(sequence, write)),
+            Some(sequence) => Ok(self.core.publish(sequence, write)),
             None => self.send_slowly(deadline, write),
         }
     }
@@ -179,6 +56,111 @@ impl<E: Event, B> Producer<E, B> {
     ) -> Result<Sequence, SendError> {
         let sequence = self.wait_for_space(1, deadline)?;
         Ok(self.write_slowly(sequence, write))
+    }
+
+    /// Publishes a whole event by value, waiting for a free slot until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// assert_eq!(tx.send_value(7, Deadline::NEVER)?, 0);
+    /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (0, 7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn send_value(&mut self, event: E, deadline: Deadline) -> Result<Sequence, SendError> {
+        self.send(deadline, |slot| *slot = event)
+    }
+
+    /// Publishes `n` events together, waiting until they fit or the deadline passes.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::BatchTooLarge`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing};
+    ///
+    /// let mut tx = HeapRing::<u64>::new(8)?.producer()?;
+    /// assert_eq!(tx.send_batch(4, Deadline::NEVER, |event, i| *event = i as u64)?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_batch<F: FnMut(&mut E, usize)>(
+        &mut self,
+        n: usize,
+        deadline: Deadline,
+        write: F,
+    ) -> Result<Sequence, SendError> {
+        match self.vacant(n) {
+            Some(first) => Ok(self.write_many(first, n, write)),
+            None => {
+                let first = self.wait_for_space(n, deadline)?;
+                Ok(self.write_many_slowly(first, n, write))
+            }
+        }
+    }
+
+    /// Publishes one event if a slot is free. Never waits. The closure gets the slot as [`send`](Self::send)'s does.
+    ///
+    /// # Errors
+    ///
+    /// [`RingBufferFull`] when no slot is free; [`blocked_on`](Self::blocked_on) says what holds the ring.
+    ///
+    /// # Panics
+    ///
+    /// In a process forked from the one that made this producer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = disruptor_mp::HeapRing::<u64>::new(1)?;
+    /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// assert_eq!(tx.try_send(|event| *event = 1), Ok(0));
+    /// assert!(tx.try_send(|event| *event = 2).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn try_send<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
+        match self.vacant(1) {
+            Some(sequence) => Ok(self.core.publish(sequence, write)),
+            None => self.try_send_slowly(write),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_send_slowly<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
+        match self.refill(1) {
+            Some(sequence) => Ok(self.write_slowly(sequence, write)),
+            None => Err(RingBufferFull),
+        }
+    }
+
+    /// Publishes one event in a slot that is free after a wait, or in a ring with observers.
+    pub(crate) fn write_slowly<F: FnOnce(&mut E)>(
+        &mut self,
+        sequence: Sequence,
+        write: F,
+    ) -> Sequence {
+        match &mut self.scratch {
+            None => self.core.publish(sequence, write),
+            Some(scratch) => {
+                point("publish.claimed");
+                // SAFETY: zeroed when it was made, and any bytes are an `E` by the contract of `Event`.
+                write(unsafe { scratch.assume_init_mut() });
+                self.core.publish_observed(sequence, scratch)
+            }
+        }
     }
 
     /// Claims the next slot, waiting for it until the deadline. The caller writes through the guard and then
@@ -204,8 +186,20 @@ impl<E: Event, B> Producer<E, B> {
     pub fn claim(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.claimed(sequence)),
-            None => self.claim_slowly(deadline),
+            None => {
+                let sequence = self.wait_slowly(deadline)?;
+                Ok(self.claimed_slowly(sequence))
+            }
         }
+    }
+
+    /// Claims the next slot if it is free at first sight: without a refresh of the gate, and never in a ring with
+    /// observers. For the layers above, which have slow halves of their own.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn claim_vacant(&mut self) -> Option<Claim<'_, E>> {
+        let sequence = self.vacant(1)?;
+        Some(self.claimed(sequence))
     }
 
     /// A claim of the slot itself.
@@ -217,9 +211,8 @@ impl<E: Event, B> Producer<E, B> {
 
     #[cold]
     #[inline(never)]
-    fn claim_slowly(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
-        let sequence = self.wait_for_space(1, deadline)?;
-        Ok(self.claimed_slowly(sequence))
+    fn wait_slowly(&mut self, deadline: Deadline) -> Result<Sequence, SendError> {
+        self.wait_for_space(1, deadline)
     }
 
     /// Claims the next slot if it is free. Never waits.
@@ -254,6 +247,9 @@ impl<E: Event, B> Producer<E, B> {
 
     /// As [`claimed`](Self::claimed); in a ring with observers, of separate memory from which publishing copies the
     /// event to its slot (R13).
+    ///
+    /// Inlined, so that a claim is made where it is used: one that a call may have returned stays in memory.
+    #[inline(always)]
     pub(crate) fn claimed_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
         let event = match &mut self.scratch {
             Some(scratch) => NonNull::from(&mut **scratch).cast(),
@@ -308,7 +304,8 @@ impl<E: Event, B> Producer<E, B> {
         }
     }
 
-    /// Writes `n` events and publishes them together. The caller has checked that there is space.
+    /// Writes `n` events and publishes them together. The caller has checked that there is space, and that the ring has
+    /// no observers.
     #[inline(always)]
     pub(crate) fn write_many<F: FnMut(&mut E, usize)>(
         &mut self,
@@ -318,7 +315,7 @@ impl<E: Event, B> Producer<E, B> {
     ) -> Sequence {
         self.core
             .publish_batch::<false>(first, n, |mut event, index| {
-                // SAFETY: as in `write_one`; each slot of the claim is handed out once (R2).
+                // SAFETY: as in `ProducerCore::publish`; each slot of the claim is handed out once (R2).
                 write(unsafe { event.as_mut() }, index);
             })
     }
@@ -346,60 +343,5 @@ impl<E: Event, B> Producer<E, B> {
             });
             point("publish.busy");
         })
-    }
-
-    /// Publishes `n` events together, waiting until they fit.
-    ///
-    /// # Panics
-    ///
-    /// When the batch is larger than the ring, when sequences are exhausted, and in a forked process.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
-    /// let mut tx = ring.producer()?;
-    /// assert_eq!(tx.publish_batch(4, |event, i| *event = i as u64), 3);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline]
-    pub fn publish_batch<F: FnMut(&mut E, usize)>(&mut self, n: usize, write: F) -> Sequence {
-        match self.vacant(n) {
-            Some(first) => self.write_many(first, n, write),
-            None => {
-                let first = self.wait_or_panic(n);
-                self.write_many_slowly(first, n, write)
-            }
-        }
-    }
-
-    /// Publishes `n` events together, waiting until they fit or the deadline passes.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), and [`SendError::BatchTooLarge`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use disruptor_mp::{Deadline, HeapRing};
-    ///
-    /// let mut tx = HeapRing::<u64>::new(8)?.producer()?;
-    /// assert_eq!(tx.send_batch(4, Deadline::NEVER, |event, i| *event = i as u64)?, 3);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn send_batch<F: FnMut(&mut E, usize)>(
-        &mut self,
-        n: usize,
-        deadline: Deadline,
-        write: F,
-    ) -> Result<Sequence, SendError> {
-        match self.vacant(n) {
-            Some(first) => Ok(self.write_many(first, n, write)),
-            None => {
-                let first = self.wait_for_space(n, deadline)?;
-                Ok(self.write_many_slowly(first, n, write))
-            }
-        }
     }
 }

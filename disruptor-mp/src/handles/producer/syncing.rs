@@ -18,14 +18,14 @@ use crate::sync::process::Ordering;
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{MmapProducer, MmapTransportLayout, SyncPolicy};
+/// use disruptor_mp::{Deadline, MmapProducer, MmapTransportLayout, SyncPolicy};
 ///
 /// # let files = tempfile::tempdir()?;
 /// let layout = MmapTransportLayout::new(files.path(), "orders");
 /// let mut tx = MmapProducer::<u64>::builder(&layout, 1024)
 ///     .with_sync(SyncPolicy::KeepSynced)
 ///     .build_zeroed_producer()?;
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// assert_eq!(tx.sync()?, 0);                             // from here on event 0 outlives a power cut
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use super::{NEVER_CALM, Producer, Stall};
+use super::{FullSince, Producer};
 use crate::Sequence;
 use crate::clock;
 use crate::error::SendError;
 use crate::event::Event;
 use crate::handles::diagnosis::{self, BlockedOn};
 use crate::layout::stamp::MAX_SEQUENCE;
+use crate::liveness::fast_path::FastPath;
 use crate::protocol::{lines, sleep};
 use crate::sync::spin_loop;
 use crate::testing::fail::reached;
@@ -68,7 +69,7 @@ impl<E: Event, B> Producer<E, B> {
     pub(crate) fn notice_loss(&mut self) -> bool {
         if !self.has_lost && self.segment.has_lost_locks() {
             self.has_lost = true;
-            self.calm = &NEVER_CALM;
+            self.fast_path = FastPath::CLOSED;
             self.liveness.halt();
         }
         self.has_lost
@@ -214,9 +215,9 @@ impl<E: Event, B> Producer<E, B> {
     fn note_stall(&mut self) {
         let gate = self.core.gate();
         match self.stalled {
-            Some(Stall { gate: at, .. }) if at == gate => {}
+            Some(FullSince { gate: at, .. }) if at == gate => {}
             _ => {
-                self.stalled = Some(Stall {
+                self.stalled = Some(FullSince {
                     since: clock::now(),
                     gate,
                     is_told: false,
@@ -253,7 +254,7 @@ impl<E: Event, B> Producer<E, B> {
         };
         if is_news {
             tracing::warn!(ring = %self.segment.shown, "{blocked}");
-            self.stalled = self.stalled.map(|stall| Stall {
+            self.stalled = self.stalled.map(|stall| FullSince {
                 is_told: true,
                 ..stall
             });

@@ -43,7 +43,7 @@ pub enum CoordinationMode {
     },
 }
 
-/// Kept for programs written against disruptor-mp 0.1.
+/// # Kept for programs written against disruptor-mp 0.1
 impl CoordinationMode {
     /// [`WaitForConsumers`](Self::WaitForConsumers); fewer than none is none.
     ///
@@ -88,14 +88,14 @@ impl CoordinationMode {
 /// # Examples
 ///
 /// ```
-/// use disruptor_mp::{BlockedOn, DiscoveryMode, HeapRing};
+/// use disruptor_mp::{BlockedOn, Deadline, DiscoveryMode, HeapRing};
 ///
 /// let ring = HeapRing::<u64>::new(1)?;
 /// let ids = DiscoveryMode::Ids(vec!["risk".into()]);
 /// let mut tx = ring.builder().with_discovery(ids).build_zeroed_producer()?;
-/// tx.publish(|event| *event = 7);                        // one ring's worth, and no more until the consumer has come
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;         // one ring's worth, and no more until the consumer has come
 /// assert!(matches!(tx.blocked_on(), Some(BlockedOn::Expected { .. })));
-/// assert_eq!(ring.consumer("risk")?.try_consume_next(), Some((0, 7)));
+/// assert_eq!(ring.consumer("risk")?.recv_owned(Deadline::NEVER)?, (0, 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub enum DiscoveryMode {
     Ids(Vec<String>),
 }
 
-/// Kept for programs written against disruptor-mp 0.1.
+/// # Kept for programs written against disruptor-mp 0.1
 impl DiscoveryMode {
     /// [`Disabled`](Self::Disabled).
     ///

@@ -22,7 +22,7 @@ use crate::handles::producer::SyncPolicy;
 use crate::handles::start::StartFrom;
 use crate::layout::control::ConsumerId;
 use crate::layout::stamp::MAX_SEQUENCE;
-use crate::open::backing::Place;
+use crate::open::backing::RingLocation;
 use crate::os::step::Step;
 use crate::os::{cpu, process};
 use crate::protocol::consume::ConsumerCore;
@@ -58,7 +58,7 @@ const LOOK_FOR_RING_MIN: Duration = Duration::from_micros(50);
 /// let name = portable_shm_segment_name("doc");
 /// let mut tx = build_shared_single_producer::<u64>(&name, 64).build_producer(|| 0)?;
 /// let mut rx = attach_shared_consumer::<u64>(&name, 64).with_consumer_id("reader").build_consumer()?;
-/// tx.publish(|event| *event = 7);
+/// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -67,7 +67,7 @@ const LOOK_FOR_RING_MIN: Duration = Duration::from_micros(50);
 ///
 /// ```
 /// use std::time::Duration;
-/// use disruptor_mp::{AutoWaitStrategy, CancelToken, HeapRing, MultiProcessError};
+/// use disruptor_mp::{AutoWaitStrategy, CancelToken, Deadline, HeapRing, MultiProcessError};
 ///
 /// let ring = HeapRing::<u64>::new(8)?;
 /// let token = CancelToken::new();
@@ -87,8 +87,8 @@ const LOOK_FOR_RING_MIN: Duration = Duration::from_micros(50);
 ///     .with_liveness_interval(Duration::from_millis(20))
 ///     .with_cancel_token(&token)
 ///     .build_zeroed_producer()?;
-/// tx.publish_batch(8, |_, _| {});
-/// assert!(tx.try_publish(|_| {}).is_err(), "worker_0 and worker_1 have not come");
+/// tx.send_batch(8, Deadline::NEVER, |_, _| {})?;
+/// assert!(tx.try_send(|_| {}).is_err(), "worker_0 and worker_1 have not come");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -134,7 +134,7 @@ const LOOK_FOR_RING_MIN: Duration = Duration::from_micros(50);
 /// ```
 #[must_use = "a builder does nothing until it builds"]
 pub struct DisruptorBuilder<E: Event, B = SharedMemory> {
-    place: Place,
+    place: RingLocation,
     want: Want,
     coordination: CoordinationMode,
     coordination_timeout: Option<Duration>,
@@ -166,7 +166,7 @@ impl<E: Event, B> fmt::Debug for DisruptorBuilder<E, B> {
 }
 
 impl<E: Event, B> DisruptorBuilder<E, B> {
-    pub(crate) fn new(place: Place, capacity: Option<usize>) -> Self {
+    pub(crate) fn new(place: RingLocation, capacity: Option<usize>) -> Self {
         // counted here, because counting allocates and a wait must not
         cpu::online_cpus();
         cpu::quota();
@@ -207,7 +207,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             ..self.want.clone()
         };
         let segment = match &self.place {
-            Place::Heap { memory, capacity } => segment::open_on_heap(memory, *capacity),
+            RingLocation::Heap { memory, capacity } => segment::open_on_heap(memory, *capacity),
             _ => segment::open_to_observe(&self.file(false)?, &want)?,
         };
         Observer::new(segment, self.start, self.habits)
@@ -246,7 +246,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         self.pin(env::producer_core())?;
         let expectation = self.expectation()?;
         let (segment, start) = match &self.place {
-            Place::Heap { memory, capacity } => {
+            RingLocation::Heap { memory, capacity } => {
                 let segment = segment::open_on_heap(memory, *capacity);
                 let start = segment::produce_on_heap(&segment)?;
                 (segment, start)
@@ -304,7 +304,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             None => (automatic_id(), false),
         };
         let segment = match &self.place {
-            Place::Heap { memory, capacity } => segment::open_on_heap(memory, *capacity),
+            RingLocation::Heap { memory, capacity } => segment::open_on_heap(memory, *capacity),
             _ => segment::open(&self.file(false)?, &self.want)?.0,
         };
         let who = Applicant {
@@ -319,7 +319,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         let place = lines::attach(segment.control(), segment.locks(), who)
             .map_err(|error| diagnosis::line_error(&segment, &id, error))?;
         let mut consumer = Consumer::new(segment, place, id, is_durable, self.habits.clone());
-        let is_named = !matches!(self.place, Place::Heap { .. });
+        let is_named = !matches!(self.place, RingLocation::Heap { .. });
         if is_named && is_durable && !place.rejoined {
             let segment = consumer.segment();
             let is_too_late = segment.is_ending_without();
@@ -442,6 +442,31 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     }
 }
 
+/// # Kept for programs written against disruptor-mp 0.1
+impl<E: Event, B> DisruptorBuilder<E, B> {
+    /// [`wait_for_consumers`](Self::wait_for_consumers), one of them.
+    pub fn wait_for_single_consumer(self, timeout: Duration) -> Self {
+        self.wait_for_consumers(1, timeout)
+    }
+
+    /// [`with_discovery`](Self::with_discovery) of [`DiscoveryMode::Disabled`], which is the default.
+    pub fn disable_discovery(self) -> Self {
+        self.with_discovery(DiscoveryMode::Disabled)
+    }
+
+    /// [`discover_consumer_with_prefix`](Self::discover_consumer_with_prefix) and
+    /// [`with_discovery_interval`](Self::with_discovery_interval).
+    pub fn discover_consumer_with_prefix_and_interval(
+        self,
+        max: usize,
+        prefix: &str,
+        interval: Duration,
+    ) -> Self {
+        self.discover_consumer_with_prefix(max, prefix)
+            .with_discovery_interval(interval)
+    }
+}
+
 /// The newest retained event of a ring to which the caller is not attached; at times an older one.
 fn newest<E: Event>(segment: &Segment<E>) -> Sequence {
     let floor = segment.control().producer.floor.load(Ordering::Acquire);
@@ -450,7 +475,7 @@ fn newest<E: Event>(segment: &Segment<E>) -> Sequence {
 }
 
 /// An id that no other consumer has: the process, and a number within it.
-fn automatic_id() -> ConsumerId {
+pub(crate) fn automatic_id() -> ConsumerId {
     use crate::sync::process::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

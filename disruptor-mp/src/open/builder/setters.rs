@@ -38,11 +38,6 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         self.with_coordination(CoordinationMode::wait_for_consumers(min_consumers, timeout))
     }
 
-    /// Waits for one consumer before the producer is handed out.
-    pub fn wait_for_single_consumer(self, timeout: Duration) -> Self {
-        self.wait_for_consumers(1, timeout)
-    }
-
     /// Which consumers the producer expects.
     ///
     /// # Examples
@@ -51,11 +46,6 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     pub fn with_discovery(mut self, mode: DiscoveryMode) -> Self {
         self.discovery = mode;
         self
-    }
-
-    /// Expects no consumer: the default.
-    pub fn disable_discovery(self) -> Self {
-        self.with_discovery(DiscoveryMode::Disabled)
     }
 
     /// Expects at least one consumer, of any id.
@@ -68,11 +58,13 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     /// # Examples
     ///
     /// ```
+    /// use disruptor_mp::Deadline;
+    ///
     /// let ring = disruptor_mp::HeapRing::<u64>::new(1)?;
     /// let mut tx = ring.builder().discover_consumer_with_prefix(2, "worker").build_zeroed_producer()?;
-    /// tx.publish(|event| *event = 7);
-    /// assert_eq!(ring.consumer("worker_0")?.try_consume_next(), Some((0, 7)));
-    /// assert!(tx.try_publish(|event| *event = 8).is_err(), "worker_1 has not come");
+    /// tx.send(Deadline::NEVER, |event| *event = 7)?;
+    /// assert_eq!(ring.consumer("worker_0")?.recv_owned(Deadline::NEVER)?, (0, 7));
+    /// assert!(tx.try_send(|event| *event = 8).is_err(), "worker_1 has not come");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn discover_consumer_with_prefix(self, max: usize, prefix: &str) -> Self {
@@ -87,18 +79,6 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
     pub fn with_discovery_interval(mut self, interval: Duration) -> Self {
         self.discovery_interval = Some(interval);
         self
-    }
-
-    /// [`discover_consumer_with_prefix`](Self::discover_consumer_with_prefix) and
-    /// [`with_discovery_interval`](Self::with_discovery_interval).
-    pub fn discover_consumer_with_prefix_and_interval(
-        self,
-        max: usize,
-        prefix: &str,
-        interval: Duration,
-    ) -> Self {
-        self.discover_consumer_with_prefix(max, prefix)
-            .with_discovery_interval(interval)
     }
 
     /// An explicit id makes the consumer durable: its position outlives its process, and it gates until it comes

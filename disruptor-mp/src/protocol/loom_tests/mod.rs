@@ -161,10 +161,6 @@ pub(crate) enum Step {
     ObserveFloorRelook,
     /// The floor's store is a Release store.
     FloorRelease,
-    /// The event is written before its stamp; simulations leave it out.
-    EventFirst,
-    /// A lease is not released before its end; simulations leave it out.
-    LeaseHolds,
 }
 
 thread_local! {

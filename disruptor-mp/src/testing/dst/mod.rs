@@ -50,7 +50,7 @@
 //!             let mut tx = ring.producer().unwrap();
 //!             while tx.last_published_sequence() < 9 {
 //!                 let next = (tx.last_published_sequence() + 1) as u64;
-//!                 tx.publish(|event| *event = next);
+//!                 tx.send(Deadline::NEVER, |event| *event = next).unwrap();
 //!             }
 //!         });
 //!     });

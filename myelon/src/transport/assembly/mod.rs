@@ -44,8 +44,8 @@ const UNDELIVERED_PER_CHECK: usize = 64;
 /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
 /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
 /// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-/// tx.ring().publish(|_frame| {}); // a frame that belongs to no message
-/// tx.publish(b"hello", 1)?;
+/// tx.ring().send(Deadline::NEVER, |_frame| {})?; // a frame that belongs to no message
+/// tx.send(b"hello", 1, Deadline::NEVER)?;
 /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
 /// assert_eq!((rx.received().messages, rx.received().malformed, rx.received().dropped()), (1, 1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -86,7 +86,7 @@ impl Received {
 /// let ring = myelon::HeapRing::<FixedFrame<4>>::new(8)?;
 /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
 /// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-/// tx.stamp_send_times(true).publish(b"hello", 7)?;
+/// tx.stamp_send_times(true).send(b"hello", 7, Deadline::NEVER)?;
 /// let meta = rx.recv(Deadline::NEVER)?.meta();
 /// assert_eq!((meta.kind, meta.len, meta.frames, meta.first_sequence), (7, 5, 4, 0));
 /// assert!(meta.sent_at_ns.is_some());

@@ -21,19 +21,20 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Examples
     ///
     /// ```
+    /// use myelon::Deadline;
     /// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer};
     ///
     /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
     /// let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// for message in ["a", "b", "c"] {
-    ///     tx.publish(message.as_bytes(), 1)?;
+    ///     tx.send(message.as_bytes(), 1, Deadline::NEVER)?;
     /// }
     /// let mut all = Vec::new();
     /// assert_eq!(rx.process_available_messages(|_kind, message| all.extend_from_slice(message))?, 3);
     /// assert_eq!(all, b"abc");
     ///
-    /// tx.stamp_send_times(true).publish(b"d", 1)?;
+    /// tx.stamp_send_times(true).send(b"d", 1, Deadline::NEVER)?;
     /// rx.process_available_messages_with_meta(|meta, message| {
     ///     println!("{} bytes, sent at {:?}", message.len(), meta.sent_at_ns);
     /// })?;
@@ -96,10 +97,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         handle: &mut impl FnMut(ReceivedMessageMeta, &[u8]),
         left: usize,
     ) -> Result<usize, RecvError> {
-        if self.assembler.is_between() {
-            let Some(frame) = self.ring.try_recv()? else {
-                return Ok(0);
-            };
+        if self.assembler.is_between()
+            && let Some(frame) = self.ring.lease_published()
+        {
             if let Some(single) = Single::of(&frame, self.assembler.limit) {
                 handle(single.meta(), single.message(&*frame));
                 frame.hold();

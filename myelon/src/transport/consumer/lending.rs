@@ -25,7 +25,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&[1; 100], 7)?;
+    /// tx.send(&[1; 100], 7, Deadline::NEVER)?;
     /// let mut buffer = ReassemblyBuffer::new();
     /// let sum = rx.recv_leased(&mut buffer, Deadline::NEVER, |meta, message| {
     ///     assert_eq!(meta.kind, 7);
@@ -107,7 +107,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     #[inline(always)]
     pub(in crate::transport) fn take_back(&mut self) {
         if self.assembler.is_between() {
-            if let Ok(Some(frame)) = self.ring.try_recv() {
+            if let Some(frame) = self.ring.lease_published() {
                 self.assembler.count();
                 frame.commit();
             }

@@ -32,7 +32,9 @@ use super::place::RingPlace;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MyelonWaitStrategy {
-    /// Spins without giving up its core. Use it for the shortest delay, on a core of its own.
+    /// Spins without giving up its core. Use it for the shortest delay, on a core of its own. This is
+    /// [`AutoWaitStrategy::BusySpinWithSpinLoopHint`], not [`AutoWaitStrategy::BusySpin`], which spins without the
+    /// processor's hint; a transport gets that one by `from_builder`.
     BusySpin,
     /// Spins for about as long as a wake-up takes, then sleeps in the kernel.
     #[default]
@@ -67,7 +69,7 @@ impl From<MyelonWaitStrategy> for AutoWaitStrategy {
 /// let mut tx = FramedTransportProducer::<FixedFrame<1024>>::create(&name, 64)?;
 /// let mut rx = FramedTransportConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
 /// println!("{} waits on a ring of {} frames", rx.consumer_id(), rx.depth());
-/// tx.publish(b"hello", 7)?;
+/// tx.send(b"hello", 7, Deadline::NEVER)?;
 /// let message = rx.recv(Deadline::NEVER)?;
 /// assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
 /// message.release();
@@ -96,7 +98,7 @@ pub struct FramedTransportConsumer<F: FramedTransportFrame, B = SharedMemory> {
 /// let layout = MmapTransportLayout::new(std::env::temp_dir(), &name);
 /// let mut tx = FramedTransportProducer::<FixedFrame<64>, _>::create(&layout, 8)?;
 /// let mut rx = MmapFramedTransportConsumer::<FixedFrame<64>>::attach(&layout, 8, MyelonWaitStrategy::Block)?;
-/// tx.publish(b"hello", 1)?;
+/// tx.send(b"hello", 1, Deadline::NEVER)?;
 /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -142,13 +144,14 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # Examples
     ///
     /// ```
+    /// use myelon::Deadline;
     /// use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer, MyelonWaitStrategy};
     ///
     /// # let name = &myelon::portable_shm_segment_name("doc");
     /// # let attach = || FramedTransportConsumer::<FixedFrame<64>>::attach_with_consumer_id(name, 8, "reader", MyelonWaitStrategy::Block);
     /// let mut tx = FramedTransportProducer::<FixedFrame<64>>::create(name, 8)?;
     /// drop(attach()?); // with the id "reader"
-    /// tx.publish(b"while it was away", 1)?;
+    /// tx.send(b"while it was away", 1, Deadline::NEVER)?;
     /// assert_eq!(attach()?.recv_owned(myelon::Deadline::NEVER)?.1, b"while it was away");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -205,8 +208,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// rx.limit_message_bytes(100);
-    /// tx.publish(&[0; 101], 1)?;
-    /// tx.publish(&[0; 100], 1)?;
+    /// tx.send(&[0; 101], 1, Deadline::NEVER)?;
+    /// tx.send(&[0; 100], 1, Deadline::NEVER)?;
     /// assert_eq!(rx.recv(Deadline::NEVER)?.len(), 100);
     /// assert_eq!(rx.received().too_long, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -241,7 +244,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// use myelon::RingSet;
     ///
-    /// tx.publish(b"hello", 7)?;
+    /// tx.send(b"hello", 7, Deadline::NEVER)?;
     /// let ready = RingSet::of([rx.as_ring()])?.wait(Deadline::NEVER)?;
     /// assert_eq!(ready, 0);
     /// assert!(rx.try_recv()?.is_some());
@@ -270,7 +273,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     ///
     /// let file = CountersFile::anonymous();
     /// rx.attach_counters(&file)?;
-    /// tx.publish(&[1; 100], 7)?;
+    /// tx.send(&[1; 100], 7, Deadline::NEVER)?;
     /// rx.recv_owned(Deadline::NEVER)?;
     /// let counters = rx.counters();
     /// assert!(counters.iter().any(|it| it.id.get() == 0x32 && it.value == 1), "one put together");
@@ -317,9 +320,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// let builder = || ring.builder().with_consumer_id("reader");
     /// FramedTransportConsumer::from_builder(builder())?.detach()?;
-    /// assert!(tx.discover_consumer_id("reader"), "its place is kept");
+    /// assert!(tx.notice_consumer_id("reader"), "its place is kept");
     /// FramedTransportConsumer::from_builder(builder())?.leave()?;
-    /// assert!(!tx.discover_consumer_id("reader"));
+    /// assert!(!tx.notice_consumer_id("reader"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn leave(self) -> MultiProcessResult<()> {
@@ -336,10 +339,10 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     }
 }
 
-/// Kept for programs written against disruptor-mp 0.1.
+/// # Kept for programs written against disruptor-mp 0.1
 impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
-    /// The next message's kind and a copy of its bytes. Waits for as long as it takes, even if the producer
-    /// dies. [`recv_owned`](Self::recv_owned) is the same call with a deadline and errors.
+    /// [`recv_owned`](Self::recv_owned) without a deadline: waits for as long as it takes, even if the producer dies,
+    /// and panics where that call returns another error.
     ///
     /// # Panics
     ///
@@ -365,8 +368,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         (meta.kind, message)
     }
 
-    /// As [`recv_message_blocking_owned`](Self::recv_message_blocking_owned), with everything that is known
-    /// about the message.
+    /// [`recv_owned_with_meta`](Self::recv_owned_with_meta) without a deadline, as
+    /// [`recv_message_blocking_owned`](Self::recv_message_blocking_owned).
     ///
     /// # Panics
     ///
@@ -384,8 +387,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         }
     }
 
-    /// Hands the next message's kind and bytes to `handle`. Waits for as long as it takes, even if the producer
-    /// dies. [`recv_leased`](Self::recv_leased) is the same call with a deadline and errors.
+    /// [`recv_leased`](Self::recv_leased) without a deadline, as
+    /// [`recv_message_blocking_owned`](Self::recv_message_blocking_owned); `handle` gets the kind alone.
     ///
     /// # Panics
     ///
@@ -418,8 +421,8 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         })
     }
 
-    /// As [`recv_message_blocking_leased`](Self::recv_message_blocking_leased), with everything that is known
-    /// about the message.
+    /// [`recv_leased`](Self::recv_leased) without a deadline, as
+    /// [`recv_message_blocking_owned`](Self::recv_message_blocking_owned).
     ///
     /// # Panics
     ///

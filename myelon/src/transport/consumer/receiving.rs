@@ -31,7 +31,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// use std::time::Duration;
     /// use myelon::RecvError;
     ///
-    /// tx.publish(b"hello", 7)?;
+    /// tx.send(b"hello", 7, Deadline::NEVER)?;
     /// let message = rx.recv(Deadline::after(Duration::from_secs(1)))?;
     /// assert_eq!((message.kind(), &*message), (7, &b"hello"[..]));
     /// drop(message); // releases it
@@ -66,7 +66,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// assert!(rx.try_recv()?.is_none());
-    /// tx.publish(b"hello", 7)?;
+    /// tx.send(b"hello", 7, Deadline::NEVER)?;
     /// assert!(rx.try_recv()?.is_some_and(|message| &*message == b"hello"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -85,6 +85,15 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// [`wait`](Self::wait).
     #[inline(always)]
     pub(crate) fn has_message(&mut self) -> Result<bool, RecvError> {
+        if self.lend_published() {
+            return Ok(true);
+        }
+        self.poll_slowly()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn poll_slowly(&mut self) -> Result<bool, RecvError> {
         if self.assembler.is_between() {
             let Some(frame) = self.ring.try_recv()? else {
                 return Ok(false);
@@ -97,22 +106,36 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
         Ok(self.assembler.poll(&mut self.ring, &mut left)?.is_some())
     }
 
+    /// Whether the ring's next frame is there and is a whole message, which is ready to be lent.
+    #[inline(always)]
+    fn lend_published(&mut self) -> bool {
+        if self.assembler.is_between()
+            && let Some(frame) = self.ring.lease_published()
+        {
+            return self.assembler.lend(frame);
+        }
+        false
+    }
+
     /// Waits for the next message until the deadline. Afterwards there is a message to lend: either the ring's
     /// next frame, which stays in the ring, or the message that the assembler has.
     #[inline(always)]
     pub(super) fn wait(&mut self, deadline: Deadline) -> Result<(), RecvError> {
+        if self.lend_published() {
+            return Ok(());
+        }
+        self.wait_slowly(deadline)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_slowly(&mut self, deadline: Deadline) -> Result<(), RecvError> {
         if self.assembler.is_between() {
             let frame = self.ring.recv(deadline)?;
             if self.assembler.lend(frame) {
                 return Ok(());
             }
         }
-        self.assemble(deadline)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn assemble(&mut self, deadline: Deadline) -> Result<(), RecvError> {
         self.assembler.wait(&mut self.ring, deadline).map(|_| ())
     }
 
@@ -130,9 +153,9 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.publish(b"hello", 7)?;
+    /// tx.send(b"hello", 7, Deadline::NEVER)?;
     /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (7, b"hello".to_vec()));
-    /// tx.publish(&[1; 100], 7)?;
+    /// tx.send(&[1; 100], 7, Deadline::NEVER)?;
     /// let (meta, message) = rx.recv_owned_with_meta(Deadline::NEVER)?;
     /// assert_eq!((meta.frames, message.len()), (2, 100));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

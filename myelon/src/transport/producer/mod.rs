@@ -5,9 +5,9 @@
 mod sending;
 
 use disruptor_mp::{
-    CloseReport, CounterId, CounterSnapshot, CountersFile, DiscoveryMode, DisruptorBuilder,
-    MappedFile, MultiProcessResult, Producer, RequiredConsumerLivenessConfig, Sequence,
-    SharedMemory,
+    CloseReport, CounterId, CounterSnapshot, CountersFile, Deadline, DiscoveryMode,
+    DisruptorBuilder, MappedFile, MultiProcessResult, Producer, RequiredConsumerLivenessConfig,
+    Sequence, SharedMemory,
 };
 
 pub use sending::publish_framed_payload;
@@ -30,7 +30,7 @@ use super::place::RingPlace;
 /// let mut tx = FramedTransportProducer::<FixedFrame<1024>>::create(&name, 64)?;
 /// let mut rx = FramedTransportConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
 /// tx.send(b"hello", 7, Deadline::NEVER)?;
-/// let last = tx.publish(&vec![0; tx.frame_limit() + 1], 8)?; // two frames
+/// let last = tx.send(&vec![0; tx.frame_limit() + 1], 8, Deadline::NEVER)?; // two frames
 /// assert_eq!((last, tx.last_published_sequence(), tx.depth()), (2, 2, 64));
 /// assert!(!tx.ring().is_consumed(last));
 /// println!("{:?}", tx.counters());
@@ -52,13 +52,13 @@ pub struct FramedTransportProducer<F: FramedTransportFrame, B = SharedMemory> {
 /// # Examples
 ///
 /// ```
-/// use myelon::MmapTransportLayout;
+/// use myelon::{Deadline, MmapTransportLayout};
 /// use myelon::transport::{FixedFrame, MmapFramedTransportProducer};
 ///
 /// # let name = myelon::portable_shm_segment_name("doc");
 /// let layout = MmapTransportLayout::new(std::env::temp_dir(), &name);
 /// let mut tx = MmapFramedTransportProducer::<FixedFrame<64>>::create(&layout, 8)?;
-/// tx.publish(b"hello", 1)?;
+/// tx.send(b"hello", 1, Deadline::NEVER)?;
 /// assert!(layout.path().exists());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -109,9 +109,9 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # let name = &myelon::portable_shm_segment_name("doc");
     /// let mut tx = FramedTransportProducer::<FixedFrame<64>>::create_with_consumers(name, 8, ["worker_0", "worker_1"])?;
     /// for _ in 0..8 {
-    ///     tx.try_publish(b"kept for them", 1)?;
+    ///     tx.try_send(b"kept for them", 1)?;
     /// }
-    /// assert!(tx.try_publish(b"one too many", 1).is_err());
+    /// assert!(tx.try_send(b"one too many", 1).is_err());
     /// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // without consumers the ring is kept
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -137,7 +137,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # let name = &myelon::portable_shm_segment_name("doc");
     /// let mut tx = FramedTransportProducer::<FixedFrame<64>>::create(name, 8)?.free_running();
     /// for _ in 0..100 {
-    ///     tx.try_publish(b"whoever is there may read it", 1)?;
+    ///     tx.try_send(b"whoever is there may read it", 1)?;
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -156,11 +156,12 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # Examples
     ///
     /// ```
+    /// use myelon::Deadline;
     /// use myelon::transport::{FixedFrame, FramedTransportProducer};
     ///
     /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
-    /// tx.publish(b"hello", 1)?;
+    /// tx.send(b"hello", 1, Deadline::NEVER)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_builder(builder: DisruptorBuilder<F, B>) -> TransportResult<Self> {
@@ -188,7 +189,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
-    /// tx.stamp_send_times(true).publish(b"hello", 7)?;
+    /// tx.stamp_send_times(true).send(b"hello", 7, Deadline::NEVER)?;
     /// let meta = rx.recv(Deadline::NEVER)?.meta();
     /// assert_eq!((meta.len, meta.sent_at_ns.is_some()), (5, true));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -214,7 +215,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// let reader = FramedTransportConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
     /// assert_eq!(tx.discover_consumers(["reader", "writer"])?, 1);
-    /// assert!(tx.discover_consumer_id("reader") && !tx.discover_consumer_id("writer"));
+    /// assert!(tx.notice_consumer_id("reader") && !tx.notice_consumer_id("writer"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn discover_consumers<I: AsRef<str>>(
@@ -224,18 +225,19 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         let mut present = 0;
         for id in ids {
             self.ring.expect_consumer_id(id.as_ref())?;
-            present += usize::from(self.ring.discover_consumer_id(id.as_ref()));
+            present += usize::from(self.ring.notice_consumer_id(id.as_ref()));
         }
         Ok(present)
     }
 
-    /// Whether a consumer with this id is registered now, attached or away.
+    /// Whether a consumer with this id is registered now, attached or away. If it was expected, the producer notes
+    /// that it has come: see [`Producer::notice_consumer_id`].
     ///
     /// # Examples
     ///
     /// See [`discover_consumers`](Self::discover_consumers).
-    pub fn discover_consumer_id(&mut self, id: &str) -> bool {
-        self.ring.discover_consumer_id(id)
+    pub fn notice_consumer_id(&mut self, id: &str) -> bool {
+        self.ring.notice_consumer_id(id)
     }
 
     /// Names the consumers that this producer depends on: see [`Producer::enable_required_consumer_liveness`].
@@ -292,7 +294,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// use myelon::CountersFile;
     ///
     /// tx.attach_counters(&CountersFile::anonymous())?;
-    /// tx.publish(&[1; 100], 7)?;
+    /// tx.send(&[1; 100], 7, Deadline::NEVER)?;
     /// let counters = tx.counters();
     /// assert!(counters.iter().any(|it| it.id.get() == 0x30 && it.value == 2), "two frames");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -324,5 +326,62 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// [`TransportError::Ring`](super::TransportError::Ring).
     pub fn close(self) -> MultiProcessResult<CloseReport> {
         self.ring.close()
+    }
+}
+
+/// # Kept for programs written against disruptor-mp 0.1
+impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
+    /// [`send`](Self::send) without a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), except the time-out.
+    ///
+    /// # Examples
+    ///
+    /// See [`FramedTransportProducer::try_publish`].
+    #[inline(always)]
+    pub fn publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
+        self.send(message, kind, Deadline::NEVER)
+    }
+
+    /// The same as [`try_send`](Self::try_send).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::Deadline;
+    /// use myelon::transport::{FixedFrame, FramedTransportProducer};
+    ///
+    /// let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// tx.publish(b"hello", 7)?;
+    /// tx.send(b"hello", 7, Deadline::NEVER)?;
+    /// tx.try_publish(b"hello", 7)?;
+    /// tx.try_send(b"hello", 7)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn try_publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
+        self.try_send(message, kind)
+    }
+
+    /// The same as [`notice_consumer_id`](Self::notice_consumer_id).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::{FixedFrame, FramedTransportProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// assert_eq!(tx.discover_consumer_id("reader"), tx.notice_consumer_id("reader"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn discover_consumer_id(&mut self, id: &str) -> bool {
+        self.notice_consumer_id(id)
     }
 }

@@ -5,21 +5,11 @@ use disruptor_mp::{CounterId, Deadline, Producer, Sequence};
 use super::super::clock;
 use super::super::error::{TransportError, TransportResult};
 use super::super::frame::{FramedTransportFrame, TIME_BYTES, assert_carries_something};
-use super::super::outgoing::{Outgoing, Patience, send_in};
+use super::super::outgoing::{Outgoing, Patience, is_short, send_in};
 use super::super::reservation::Reservation;
 use super::FramedTransportProducer;
 
 impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
-    /// Sends a message, waiting for space for as long as it takes. Returns the sequence of its last frame.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), except the time-out.
-    #[inline(always)]
-    pub fn publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
-        self.send(message, kind, Deadline::NEVER)
-    }
-
     /// Sends a message, waiting for space until the deadline. Returns the sequence of its last frame.
     ///
     /// # Errors
@@ -53,8 +43,10 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
-        if self.is_plain(message.len()) {
-            return Ok(send_in(self.ring.claim(deadline)?, message, kind));
+        if self.is_short(message.len())
+            && let Some(frame) = self.ring.claim_vacant()
+        {
+            return Ok(send_in(frame, message, kind));
         }
         self.send_slowly(message, kind, Patience::Until(deadline))
     }
@@ -76,16 +68,16 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
     /// use myelon::TransportError;
     ///
-    /// tx.try_publish(b"hello", 7)?;
+    /// tx.try_send(b"hello", 7)?;
     /// let half_a_ring = 4 * 64;
-    /// let error = tx.try_publish(&vec![0; half_a_ring + 1], 7).unwrap_err();
+    /// let error = tx.try_send(&vec![0; half_a_ring + 1], 7).unwrap_err();
     /// assert!(matches!(error, TransportError::NeedsRuns { frames: 5, limit: 4, .. }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
-    pub fn try_publish(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
-        if self.is_plain(message.len())
-            && let Ok(frame) = self.ring.try_claim()
+    #[inline(always)]
+    pub fn try_send(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
+        if self.is_short(message.len())
+            && let Some(frame) = self.ring.claim_vacant()
         {
             return Ok(send_in(frame, message, kind));
         }
@@ -118,10 +110,12 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// tx.publish_managed(b"hello", 7)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn publish_managed(&mut self, message: &[u8], kind: u8) -> TransportResult<Sequence> {
-        if self.is_plain(message.len()) {
-            return Ok(send_in(self.ring.claim_managed()?, message, kind));
+        if self.is_short(message.len())
+            && let Some(frame) = self.ring.claim_vacant_managed()
+        {
+            return Ok(send_in(frame, message, kind));
         }
         self.send_slowly(message, kind, Patience::Managed)
     }
@@ -147,7 +141,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// # std::fs::remove_file(std::path::Path::new("/dev/shm").join(&*name))?; // without consumers the ring is kept
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn reserve(
         &mut self,
         len: usize,
@@ -179,7 +173,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn reserve_managed(&mut self, len: usize, kind: u8) -> TransportResult<Reservation<'_, F>> {
         self.check_reservation(len)?;
         let is_timed = self.is_timed;
@@ -206,7 +200,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     /// assert!(tx.try_reserve(65, 7).is_err(), "larger than a frame");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_reserve(&mut self, len: usize, kind: u8) -> TransportResult<Reservation<'_, F>> {
         self.check_reservation(len)?;
         let is_timed = self.is_timed;
@@ -218,6 +212,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         Reservation::new(frame, len, kind, is_timed)
     }
 
+    #[inline(always)]
     fn check_reservation(&self, len: usize) -> TransportResult<()> {
         match self.fits(len) {
             true => Ok(()),
@@ -234,10 +229,10 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         F::PAYLOAD_BYTES.saturating_sub(time)
     }
 
-    /// Whether a message of `len` bytes fits one frame and carries no time.
+    /// Whether a message of `len` bytes can be sent without a call.
     #[inline(always)]
-    fn is_plain(&self, len: usize) -> bool {
-        len <= F::PAYLOAD_BYTES && !self.is_timed
+    fn is_short(&self, len: usize) -> bool {
+        is_short::<F>(len) && !self.is_timed
     }
 
     #[inline(always)]
@@ -246,8 +241,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         len.saturating_add(time) <= F::PAYLOAD_BYTES
     }
 
-    /// Sends a message of several frames, or one that carries a time.
-    #[cold]
+    /// Sends a message that is not short, or one for which there is no free frame yet.
     #[inline(never)]
     fn send_slowly(
         &mut self,
@@ -255,6 +249,18 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
         kind: u8,
         patience: Patience,
     ) -> TransportResult<Sequence> {
+        if message.len() <= F::PAYLOAD_BYTES && !self.is_timed {
+            let depth = self.ring.capacity();
+            let frame = match patience {
+                Patience::None => self
+                    .ring
+                    .try_claim()
+                    .map_err(|_| TransportError::Full { frames: 1, depth })?,
+                Patience::Until(deadline) => self.ring.claim(deadline)?,
+                Patience::Managed => self.ring.claim_managed()?,
+            };
+            return Ok(send_in(frame, message, kind));
+        }
         let outgoing = Outgoing {
             message,
             time: self.is_timed.then(|| clock::now_ns().to_ne_bytes()),

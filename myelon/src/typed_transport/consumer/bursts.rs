@@ -27,7 +27,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
     /// for number in 1..4_u64 {
-    ///     tx.publish(&Bincode(number), 1)?;
+    ///     tx.send(&Bincode(number), 1, Deadline::NEVER)?;
     /// }
     /// let mut sum = 0;
     /// let count = rx.process_available::<Bincode<u64>>(|_kind, number| sum += number.map_or(0, |it| it.0))?;
@@ -60,12 +60,12 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// ```
     /// # #[cfg(feature = "rkyv")] {
     /// # use myelon::codec::Rkyv;
-    /// # use myelon::{TypedConsumer, TypedProducer, transport::AlignedFixedFrame};
+    /// # use myelon::{Deadline, TypedConsumer, TypedProducer, transport::AlignedFixedFrame};
     /// # let ring = myelon::HeapRing::<AlignedFixedFrame<64>>::new(8)?;
     /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Rkyv(vec![1_u32, 2]), 1)?;
-    /// tx.publish(&Rkyv(vec![3_u32]), 1)?;
+    /// tx.send(&Rkyv(vec![1_u32, 2]), 1, Deadline::NEVER)?;
+    /// tx.send(&Rkyv(vec![3_u32]), 1, Deadline::NEVER)?;
     /// let mut count = 0;
     /// rx.process_available_zero_copy::<Rkyv<Vec<u32>>, _>(|_kind, numbers| {
     ///     count += numbers.map_or(0, |numbers| numbers.len());

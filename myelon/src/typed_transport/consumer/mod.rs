@@ -6,16 +6,18 @@ mod bursts;
 mod receiving;
 
 use disruptor_mp::{
-    CounterId, CounterSnapshot, CountersFile, DisruptorBuilder, MappedFile, MultiProcessResult,
-    SharedMemory,
+    CounterId, CounterSnapshot, CountersFile, Deadline, DisruptorBuilder, MappedFile,
+    MultiProcessResult, RecvError, SharedMemory,
 };
 
-pub(crate) use receiving::decode;
 pub(super) use receiving::failed;
 
+use super::error::TypedRecvError;
 use super::producer::SHOWN_EVERY;
+use crate::codec::{Codec, ZeroCopyCodec};
 use crate::transport::{
-    FramedTransportConsumer, FramedTransportFrame, MyelonWaitStrategy, RingPlace, TransportResult,
+    FramedTransportConsumer, FramedTransportFrame, MyelonWaitStrategy, ReassemblyBuffer, RingPlace,
+    TransportResult,
 };
 
 /// Receives every message of a ring of frames, in order, as a value of any [`Codec`](crate::Codec).
@@ -32,8 +34,8 @@ use crate::transport::{
 /// let name = myelon::portable_shm_segment_name("doc");
 /// let mut tx = TypedProducer::<FixedFrame<1024>>::create(&name, 64)?;
 /// let mut rx = TypedConsumer::<FixedFrame<1024>>::attach(&name, 64, MyelonWaitStrategy::Block)?;
-/// tx.publish_raw(b"no pair of numbers", 9)?;
-/// tx.publish(&Bincode((1_u32, 2_u32)), 1)?;
+/// tx.raw().send(b"no pair of numbers", 9, Deadline::NEVER)?;
+/// tx.send(&Bincode((1_u32, 2_u32)), 1, Deadline::NEVER)?;
 /// let error = rx.recv::<Bincode<(u32, u32)>>(Deadline::NEVER).unwrap_err();
 /// assert!(error.to_string().starts_with("a message of kind 9 and 18 bytes was dropped"));
 /// let (kind, pair) = rx.recv::<Bincode<(u32, u32)>>(Deadline::NEVER)?;
@@ -63,7 +65,7 @@ pub struct TypedConsumer<F: FramedTransportFrame, B = SharedMemory> {
 /// let layout = MmapTransportLayout::new(std::env::temp_dir(), &name);
 /// let mut tx = TypedProducer::<FixedFrame<64>, _>::create(&layout, 8)?;
 /// let mut rx = MmapTypedConsumer::<FixedFrame<64>>::attach(&layout, 8, MyelonWaitStrategy::Block)?;
-/// tx.publish(&Bincode(7_u64), 1)?;
+/// tx.send(&Bincode(7_u64), 1, Deadline::NEVER)?;
 /// assert_eq!(rx.recv(Deadline::NEVER)?, (1, Bincode(7_u64)));
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -212,7 +214,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// let rx = TypedConsumer::from_builder(ring.builder().with_consumer_id("reader"))?;
     /// rx.leave()?;
-    /// assert!(!tx.raw().discover_consumer_id("reader"));
+    /// assert!(!tx.raw().notice_consumer_id("reader"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn leave(self) -> MultiProcessResult<()> {
@@ -226,5 +228,84 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// [`TransportError::Ring`](crate::TransportError::Ring).
     pub fn detach(self) -> MultiProcessResult<()> {
         self.raw.detach()
+    }
+}
+
+/// # Kept for programs written against disruptor-mp 0.1
+impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
+    /// [`recv`](Self::recv) without a deadline: waits for as long as it takes, even if the producer dies.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), except the time-out and a producer's death.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
+    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
+    /// tx.publish(&Bincode(vec!["a", "b"].join("-")), 1)?;
+    /// let (_kind, Bincode(text)) = rx.recv_owned::<Bincode<String>>()?;
+    /// assert_eq!(text, "a-b");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_owned<T: Codec>(&mut self) -> Result<(u8, T), TypedRecvError> {
+        loop {
+            match self.recv(Deadline::NEVER) {
+                Err(TypedRecvError::Recv(RecvError::ProducerDead { .. })) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// [`recv_leased_within`](Self::recv_leased_within) without a deadline: waits for as long as it takes, even if
+    /// the producer dies.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_leased_within`](Self::recv_leased_within), except the time-out and a producer's death.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "rkyv")] {
+    /// use myelon::codec::Rkyv;
+    /// use myelon::transport::{AlignedFixedFrame, ReassemblyBuffer};
+    /// use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
+    ///
+    /// type Frame = AlignedFixedFrame<4096>;
+    ///
+    /// let name = myelon::portable_shm_segment_name("doc");
+    /// let mut tx = TypedProducer::<Frame>::create(&name, 64)?;
+    /// let mut rx = TypedConsumer::<Frame>::attach(&name, 64, MyelonWaitStrategy::Block)?;
+    /// tx.publish(&Rkyv(vec![1_u32, 2, 3]), 1)?;
+    /// let mut buffer = ReassemblyBuffer::new();
+    /// let sum = rx.recv_leased::<Rkyv<Vec<u32>>, _, _>(&mut buffer, |_kind, numbers| {
+    ///     numbers.iter().map(|number| number.to_native()).sum::<u32>()
+    /// })?;
+    /// assert_eq!(sum, 6);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_leased<T: ZeroCopyCodec, R, H>(
+        &mut self,
+        buffer: &mut ReassemblyBuffer,
+        mut handle: H,
+    ) -> Result<R, TypedRecvError>
+    where
+        H: for<'a> FnMut(u8, T::Archived<'a>) -> R,
+    {
+        loop {
+            match self.recv_leased_within::<T, R, _>(buffer, Deadline::NEVER, &mut handle) {
+                Err(TypedRecvError::Recv(RecvError::ProducerDead { .. })) => {}
+                outcome => return outcome,
+            }
+        }
     }
 }

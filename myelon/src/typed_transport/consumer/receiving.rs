@@ -31,29 +31,6 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         }
     }
 
-    /// Hands `handle` the next message's kind and value. The message is released if `handle` returns `true`, or
-    /// if the message is no `T`. Otherwise, and if `handle` panics, it is delivered again.
-    pub(crate) fn recv_with<T: Codec, R>(
-        &mut self,
-        deadline: Deadline,
-        handle: impl FnOnce(u8, T) -> (bool, R),
-    ) -> Result<R, TypedRecvError> {
-        let message = self.raw.recv(deadline)?;
-        let kind = message.kind();
-        let value = match T::decode(&message) {
-            Ok(value) => value,
-            Err(source) => return undecodable(message, source),
-        };
-        let (is_done, result) = handle(kind, value);
-        if is_done {
-            message.release();
-            self.count();
-        } else {
-            message.release_uncommitted();
-        }
-        Ok(result)
-    }
-
     /// The next message's kind and value, if there is a whole one. Never waits.
     ///
     /// # Errors
@@ -71,7 +48,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
     /// assert_eq!(rx.try_recv::<Bincode<u64>>()?, None);
-    /// tx.publish(&Bincode(7_u64), 1)?;
+    /// tx.send(&Bincode(7_u64), 1, Deadline::NEVER)?;
     /// assert_eq!(rx.try_recv()?, Some((1, Bincode(7_u64))));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -84,37 +61,6 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         let value = decode(message)?;
         self.count();
         Ok(Some(value))
-    }
-
-    /// The next message's kind and value. Waits for as long as it takes, even if the producer dies.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv), except the time-out and a producer's death.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::{FixedFrame, ReassemblyBuffer};
-    /// # use myelon::{Deadline, KindTable, TypedConsumer, TypedProducer};
-    /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
-    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
-    /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Bincode(vec!["a", "b"].join("-")), 1)?;
-    /// let (_kind, Bincode(text)) = rx.recv_owned::<Bincode<String>>()?;
-    /// assert_eq!(text, "a-b");
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn recv_owned<T: Codec>(&mut self) -> Result<(u8, T), TypedRecvError> {
-        loop {
-            match self.recv(Deadline::NEVER) {
-                Err(TypedRecvError::Recv(RecvError::ProducerDead { .. })) => {}
-                outcome => return outcome,
-            }
-        }
     }
 
     /// The next message without decoding it; waits for it until the deadline: see
@@ -134,7 +80,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish(&Bincode(7_u16), 1)?;
+    /// tx.send(&Bincode(7_u16), 1, Deadline::NEVER)?;
     /// assert_eq!(&*rx.recv_raw(Deadline::NEVER)?, [7, 0], "bincode's 7");
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -159,7 +105,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # let ring = myelon::HeapRing::<FixedFrame<64>>::new(8)?;
     /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
-    /// tx.publish_raw(b"as it is", 1)?;
+    /// tx.raw().send(b"as it is", 1, Deadline::NEVER)?;
     /// assert_eq!(rx.recv_raw_owned(Deadline::NEVER)?, (1, b"as it is".to_vec()));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -185,7 +131,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
     /// let mut buffer = ReassemblyBuffer::new();
-    /// tx.publish_raw(&[7; 100], 1)?; // two frames: put together in the buffer
+    /// tx.raw().send(&[7; 100], 1, Deadline::NEVER)?; // two frames: put together in the buffer
     /// let sum = rx.recv_raw_leased(&mut buffer, Deadline::NEVER, |_kind, bytes| {
     ///     bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>()
     /// })?;
@@ -202,58 +148,14 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
             .recv_leased(buffer, deadline, |meta, bytes| handle(meta.kind, bytes))
     }
 
-    /// Hands `handle` the next message to read in place. Waits for as long as it takes, even if the producer
-    /// dies. If one frame holds the message, it is read where its producer wrote it, otherwise in `buffer`. It
-    /// is released when `handle` returns, and delivered again if `handle` panics.
+    /// Hands `handle` the next message to read in place; waits for the message until the deadline. If one frame holds
+    /// the message, it is read where its producer wrote it, otherwise in `buffer`. It is released when `handle`
+    /// returns, and delivered again if `handle` panics.
     ///
     /// # Errors
     ///
     /// [`TypedRecvError::Decode`] for bytes that are no `T`, or that lie at an address where a `T` cannot be
-    /// read: they are consumed. [`TypedRecvError::Recv`], except a producer's death.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "rkyv")] {
-    /// use myelon::codec::Rkyv;
-    /// use myelon::transport::{AlignedFixedFrame, ReassemblyBuffer};
-    /// use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
-    ///
-    /// type Frame = AlignedFixedFrame<4096>;
-    ///
-    /// let name = myelon::portable_shm_segment_name("doc");
-    /// let mut tx = TypedProducer::<Frame>::create(&name, 64)?;
-    /// let mut rx = TypedConsumer::<Frame>::attach(&name, 64, MyelonWaitStrategy::Block)?;
-    /// tx.publish(&Rkyv(vec![1_u32, 2, 3]), 1)?;
-    /// let mut buffer = ReassemblyBuffer::new();
-    /// let sum = rx.recv_leased::<Rkyv<Vec<u32>>, _, _>(&mut buffer, |_kind, numbers| {
-    ///     numbers.iter().map(|number| number.to_native()).sum::<u32>()
-    /// })?;
-    /// assert_eq!(sum, 6);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn recv_leased<T: ZeroCopyCodec, R, H>(
-        &mut self,
-        buffer: &mut ReassemblyBuffer,
-        mut handle: H,
-    ) -> Result<R, TypedRecvError>
-    where
-        H: for<'a> FnMut(u8, T::Archived<'a>) -> R,
-    {
-        loop {
-            match self.recv_leased_within::<T, R, _>(buffer, Deadline::NEVER, &mut handle) {
-                Err(TypedRecvError::Recv(RecvError::ProducerDead { .. })) => {}
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// As [`recv_leased`](Self::recv_leased), but waits only until the deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv_leased`](Self::recv_leased), and every [`TypedRecvError::Recv`].
+    /// read: they are consumed. [`TypedRecvError::Recv`].
     ///
     /// # Examples
     ///
@@ -269,7 +171,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     ///
     /// let mut buffer = ReassemblyBuffer::new();
     /// let soon = Deadline::after(Duration::from_secs(1));
-    /// tx.publish(&Rkyv("gold".to_owned()), 1)?;
+    /// tx.send(&Rkyv("gold".to_owned()), 1, Deadline::NEVER)?;
     /// rx.recv_leased_within::<Rkyv<String>, _, _>(&mut buffer, soon, |_kind, text| assert_eq!(text, "gold"))?;
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -311,8 +213,8 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
     /// # let mut rx = TypedConsumer::from_builder(ring.builder())?;
     /// let mut texts = Vec::new();
     /// let mut table = KindTable::new().on(2, |Bincode(text): Bincode<String>| texts.push(text))?;
-    /// tx.publish(&Bincode(7_u64), 1)?;
-    /// tx.publish(&Bincode("gold".to_owned()), 2)?;
+    /// tx.send(&Bincode(7_u64), 1, Deadline::NEVER)?;
+    /// tx.send(&Bincode("gold".to_owned()), 2, Deadline::NEVER)?;
     /// assert!(rx.dispatch(&mut table, Deadline::NEVER).is_err(), "a kind that the table does not have");
     /// assert_eq!(rx.dispatch(&mut table, Deadline::NEVER)?, 2);
     /// drop(table);
@@ -340,7 +242,7 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
 
 /// Decodes a message and releases it, whether or not it can be decoded.
 #[inline(always)]
-pub(crate) fn decode<T: Codec, F: FramedTransportFrame, B>(
+fn decode<T: Codec, F: FramedTransportFrame, B>(
     message: Message<'_, F, B>,
 ) -> Result<(u8, T), DecodeError> {
     let kind = message.kind();

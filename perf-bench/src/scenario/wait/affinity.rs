@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use myelon::{Deadline, SharedConsumer, SharedProducer};
 
-use super::party::{self, Order, Party, Strategy};
+use super::party::{self, Order, Party};
 use super::{CAPACITY, Event, LIVENESS_INTERVAL, Name, Pairs, Setting};
 use crate::affinity::{self, Cores};
 use crate::clock::monotonic_ns;
-use crate::payload::{OfWords, fill, key_of};
+use crate::fault::{Fault, Round};
+use crate::payload::{OfWords, key_of};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
+use crate::strategy::Strategy;
 use crate::watch;
 
 const ROUNDS_MAX: usize = 10;
@@ -27,6 +29,9 @@ struct Pair {
     rx: SharedConsumer<Event>,
     party: Party,
     sent: u64,
+    /// What the other side should receive; has the fault of this round.
+    round: Round,
+    deadline: Deadline,
     is_right: bool,
     _names: [Name; 2],
 }
@@ -43,11 +48,14 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let trips = if setting.is_quick { TRIPS_QUICK } else { TRIPS };
     let all_cores = affinity::allowed();
     let [mut pinned, mut shrunk, mut widened] = <[Pairs; 3]>::default();
-    let mut is_right = true;
+    let mut reason = None;
     let rounds = setting.rounds.min(ROUNDS_MAX);
     for round in 0..=rounds {
+        let running = setting.start_round(round);
+        let fault = running.fault;
+        let mut is_right = true;
         let mut one = |cores: Option<Cores>| -> Result<f64, Failure> {
-            let mut pair = Pair::start(setting, cores)?;
+            let mut pair = Pair::start(setting, cores, fault)?;
             pair.adapt()?;
             let figure = pair.median_ns(trips)?;
             is_right &= pair.close()?;
@@ -57,7 +65,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         let free = one(None)?;
         let own_cores = one(Some(apart))?;
         let same_core = one(Some(together))?;
-        let mut pair = Pair::start(setting, Some(apart))?;
+        let mut pair = Pair::start(setting, Some(apart), fault)?;
         pair.adapt()?;
         pair.move_to(together)?;
         let down_to_one = pair.median_ns(trips)?;
@@ -65,6 +73,8 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         let two_again = pair.median_ns(trips)?;
         is_right &= pair.close()?;
         affinity::allow(&all_cores);
+        let wrong = (!is_right).then_some("an event did not come back as it was sent");
+        running.end(&mut reason, round, wrong);
         // round 0 is the warm-up
         if round > 0 {
             pinned.push(own_cores, free);
@@ -74,9 +84,8 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     }
     let row = |scenario, pairs: &Pairs, floor, limit| Row {
         messages: (trips * rounds) as u64,
-        verified: is_right,
         ..pairs.fill(
-            Row::new(scenario, Strategy::Block.name(), "ns", CAPACITY),
+            Row::new(scenario, Strategy::Block.name(), "ns", CAPACITY).judged(reason.clone()),
             floor,
             Some(Target::RatioAtMost(limit)),
         )
@@ -91,7 +100,11 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
 impl Pair {
     /// Starts the pair with this process on one core and the party on the other, or with both on any core that
     /// they may use.
-    fn start(setting: Setting<'_>, cores: Option<Cores>) -> Result<Self, Failure> {
+    fn start(
+        setting: Setting<'_>,
+        cores: Option<Cores>,
+        fault: Option<Fault>,
+    ) -> Result<Self, Failure> {
         let names = [Name::new(), Name::new()];
         let [there, back] = [&names[0], &names[1]].map(|name| name.ring(CAPACITY, Strategy::Block));
         if let Some(cores) = cores {
@@ -108,6 +121,12 @@ impl Pair {
             rx,
             party,
             sent: 0,
+            round: Round {
+                number: 0,
+                count: 0,
+                fault,
+            },
+            deadline: setting.deadline(),
             is_right: true,
             _names: names,
         })
@@ -144,9 +163,10 @@ impl Pair {
     fn trip(&mut self) -> Result<(), Failure> {
         let sent = self.sent;
         self.sent += 1;
-        self.tx
-            .send(Deadline::NEVER, |event| fill(event.words_mut(), sent))?;
-        let event = self.rx.recv(Deadline::NEVER)?;
+        self.tx.send(self.deadline, |event| {
+            self.round.fill::<true, 7>(event.words_mut(), sent, 0);
+        })?;
+        let event = self.rx.recv(self.deadline)?;
         self.is_right &= key_of(event.words()) == Some(sent);
         Ok(())
     }

@@ -10,27 +10,27 @@
 
 use std::time::{Duration, Instant};
 
-use myelon::SharedProducer;
+use myelon::{Deadline, SharedProducer};
 
-use super::party::{Order, Party, Strategy};
+use super::party::{Order, Party};
 use super::{CAPACITY, END, Event, Name, Pairs, SETTLE, Setting, consumer};
 use crate::clock::{monotonic_ns, process_cpu_ns};
+use crate::fault::{Fault, Round};
 use crate::payload::{OfWords, expected, fill, key};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
+use crate::strategy::Strategy;
 use crate::watch;
 
 const CONSUMERS: usize = 3;
 const ROUNDS_MAX: usize = 10;
-/// Duration of one step. With this, a step takes two seconds in seven rounds.
-const ROUND: Duration = Duration::from_millis(300);
 const SLICE: Duration = Duration::from_millis(1);
 /// Events between two reads of the clock.
 const CHUNK: u64 = 256;
 
 /// The pace at which the producer publishes.
 #[derive(Clone, Copy, Debug)]
-enum Pace {
+pub(super) enum Pace {
     Full,
     /// Events per second, published slice by slice.
     Slices(f64),
@@ -46,13 +46,17 @@ struct Run {
     cpu: f64,
     cpu_of_consumers: f64,
     count: u64,
+    /// Whether every consumer received exactly the events that were sent.
+    is_right: bool,
 }
 
 /// A ring with all processes that share it.
 struct Side {
     tx: SharedProducer<Event>,
     parties: Vec<Party>,
-    is_right: bool,
+    deadline: Deadline,
+    /// The duration of one step.
+    time: Duration,
     _name: Name,
 }
 
@@ -63,15 +67,32 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         <(Pairs, Pairs, Pairs, Pairs)>::default();
     let (mut count, mut paced_count, mut even_count) = (0, 0, 0);
     let rounds = setting.rounds.min(ROUNDS_MAX);
+    let mut reason = None;
     for round in 0..=rounds as u64 {
+        let running = setting.start_round(round as usize);
+        (asleep.deadline, yielding.deadline) = (setting.deadline(), setting.deadline());
         let mut both = |pace, step| -> Result<(Run, Run), Failure> {
             let number = round * 3 + step;
-            Ok((asleep.run(pace, number)?, yielding.run(pace, number)?))
+            let fault = running.fault;
+            Ok((
+                asleep.run(pace, number, fault)?,
+                yielding.run(pace, number, fault)?,
+            ))
         };
         let (own, beside) = both(Pace::Full, 0)?;
         let tenth = beside.per_s / 10.0;
         let (own_paced, beside_paced) = both(Pace::Slices(tenth), 1)?;
         let (own_even, beside_even) = both(Pace::Even(tenth), 2)?;
+        let runs = [
+            (own, beside),
+            (own_paced, beside_paced),
+            (own_even, beside_even),
+        ];
+        let is_right = runs
+            .iter()
+            .all(|(own, beside)| own.is_right && beside.is_right);
+        let wrong = (!is_right).then_some("a consumer received other events than were sent");
+        running.end(&mut reason, round as usize, wrong);
         // round 0 is the warm-up
         if round > 0 {
             rates.push(own.per_s / 1e6, beside.per_s / 1e6);
@@ -83,13 +104,13 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
             even_count += own_even.count;
         }
     }
-    let is_right = asleep.close()? & yielding.close()?;
+    asleep.close()?;
+    yielding.close()?;
     let row = |scenario, unit, messages, pairs: &Pairs, target| Row {
         messages,
         consumers: CONSUMERS,
-        verified: is_right,
         ..pairs.fill(
-            Row::new(scenario, Strategy::Block.name(), unit, CAPACITY),
+            Row::new(scenario, Strategy::Block.name(), unit, CAPACITY).judged(reason.clone()),
             Strategy::SpinThenYield.name(),
             target,
         )
@@ -126,28 +147,41 @@ impl Side {
         Ok(Self {
             tx,
             parties: parties?,
-            is_right: true,
+            deadline: Deadline::NEVER,
+            time: setting.step_time(),
             _name: name,
         })
     }
 
     /// Runs one round; `number` is part of the keys of its events.
-    fn run(&mut self, pace: Pace, number: u64) -> Result<Run, Failure> {
+    fn run(&mut self, pace: Pace, number: u64, fault: Option<Fault>) -> Result<Run, Failure> {
         watch::check();
         for party in &mut self.parties {
             party.order(&Order::TakeAll)?;
         }
         std::thread::sleep(SETTLE);
         let (start, cpu) = (monotonic_ns(), process_cpu_ns());
-        let count = publish(&mut self.tx, pace, number);
-        self.tx
-            .publish(|event| fill(event.words_mut(), key(number, count) | END));
+        let round = Round {
+            number,
+            count: 0,
+            fault,
+        };
+        let (tx, deadline) = (&mut self.tx, self.deadline);
+        let time = self.time;
+        let count = if round.has_faulty_messages() {
+            publish::<true>(tx, deadline, (pace, time), round)?
+        } else {
+            publish::<false>(tx, deadline, (pace, time), round)?
+        };
+        tx.send(deadline, |event| {
+            fill(event.words_mut(), key(number, count) | END);
+        })?;
         let own_cpu = process_cpu_ns() - cpu;
         let hash = expected::<7>(number, count, 0);
-        let (mut end, mut cpu) = (start, 0);
+        let (mut end, mut cpu, mut is_right) = (start, 0, true);
         for party in &mut self.parties {
             let answer = party.answer()?;
-            self.is_right &= (answer.count, answer.hash) == (count, hash);
+            is_right &= (answer.count, answer.hash) == (count, hash);
             end = end.max(answer.at_ns);
             cpu += answer.cpu_ns;
         }
@@ -157,50 +191,57 @@ impl Side {
             cpu: (own_cpu + cpu) as f64 / elapsed,
             cpu_of_consumers: cpu as f64 / elapsed,
             count,
+            is_right,
         })
     }
 
-    /// Ends all processes; returns whether every consumer had every event in every round.
-    fn close(self) -> Result<bool, Failure> {
+    /// Ends all processes.
+    fn close(self) -> Result<(), Failure> {
         drop(self.parties);
-        self.tx.destroy()?;
-        Ok(self.is_right)
+        Ok(self.tx.destroy()?)
     }
 }
 
-/// Publishes for the time of a round, and returns the number of events.
-fn publish(tx: &mut SharedProducer<Event>, pace: Pace, number: u64) -> u64 {
+/// Publishes for this time, and returns the number of events.
+pub(super) fn publish<const FAULTY: bool>(
+    tx: &mut SharedProducer<Event>,
+    deadline: Deadline,
+    (pace, time): (Pace, Duration),
+    round: Round,
+) -> Result<u64, Failure> {
     let start = Instant::now();
     let mut next = 0;
-    let mut publish_until = |end: u64| {
+    let mut publish_until = |end: u64| -> Result<u64, Failure> {
         while next < end {
-            tx.publish(|event| fill(event.words_mut(), key(number, next)));
+            tx.send(deadline, |event| {
+                round.fill::<FAULTY, 7>(event.words_mut(), next, 0);
+            })?;
             next += 1;
         }
-        next
+        Ok(next)
     };
     match pace {
         Pace::Full => loop {
-            let so_far = publish_until(0);
-            let so_far = publish_until(so_far + CHUNK);
-            if start.elapsed() >= ROUND {
-                return so_far;
+            let so_far = publish_until(0)?;
+            let so_far = publish_until(so_far + CHUNK)?;
+            if start.elapsed() >= time {
+                return Ok(so_far);
             }
         },
         Pace::Slices(per_s) => {
             let mut due = start;
-            while start.elapsed() < ROUND {
+            while start.elapsed() < time {
                 due += SLICE;
-                publish_until((per_s * (due - start).as_secs_f64()) as u64);
+                publish_until((per_s * (due - start).as_secs_f64()) as u64)?;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             publish_until(0)
         }
         Pace::Even(per_s) => loop {
             let elapsed = start.elapsed();
-            let so_far = publish_until((per_s * elapsed.as_secs_f64()) as u64);
-            if elapsed >= ROUND {
-                return so_far;
+            let so_far = publish_until((per_s * elapsed.as_secs_f64()) as u64)?;
+            if elapsed >= time {
+                return Ok(so_far);
             }
             core::hint::spin_loop();
         },

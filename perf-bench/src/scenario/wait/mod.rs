@@ -5,6 +5,7 @@
 //! the one that it is compared with, and ratios are taken within a round, as everywhere.
 
 mod affinity;
+pub(crate) mod broadcast;
 mod death;
 mod fan_out;
 mod idle;
@@ -14,15 +15,18 @@ pub(crate) mod party;
 use std::ffi::CString;
 use std::time::Duration;
 
-use myelon::portable_shm_segment_name;
+use myelon::{Deadline, portable_shm_segment_name};
 
-use self::party::{Order, Party, Ring, Strategy};
+use self::party::{Order, Party, Ring};
 use super::Failure;
 use crate::affinity::Cores;
 use crate::arena::Arena;
+use crate::fault::{Fault, Planted, Round, complain};
 use crate::measure::Spread;
 use crate::payload::Words;
 use crate::report::comparison::{Row, Target};
+use crate::strategy::Strategy;
+use crate::watch::{Timed, patience};
 
 /// The event of all rings: 56 bytes.
 type Event = Words<7>;
@@ -66,6 +70,58 @@ pub(crate) struct Setting<'a> {
     pub(crate) cores: Option<Cores>,
     pub(crate) rounds: usize,
     pub(crate) is_quick: bool,
+    /// A round that takes longer than this is not verified.
+    pub(crate) round_limit: Duration,
+    /// The faults to plant.
+    pub(crate) faults: Planted,
+}
+
+impl Setting<'_> {
+    /// The duration of one step of one ring in which a producer publishes without end.
+    fn step_time(&self) -> Duration {
+        Duration::from_millis(if self.is_quick { 100 } else { 300 })
+    }
+
+    /// Starts a round.
+    fn start_round(&self, number: usize) -> Running {
+        let round = Round::new(number as u64, 0, self.faults);
+        let timed = Timed::start(self.round_limit);
+        std::thread::sleep(round.delay(self.round_limit));
+        Running {
+            fault: round.fault,
+            timed,
+        }
+    }
+
+    /// A deadline that ends a call to a party that hangs.
+    fn deadline(&self) -> Deadline {
+        Deadline::after(patience(self.round_limit))
+    }
+}
+
+/// A round that has begun.
+#[derive(Debug)]
+struct Running {
+    /// The fault to plant in this round.
+    fault: Option<Fault>,
+    timed: Timed,
+}
+
+impl Running {
+    /// Whether something has to happen that should not, in a scenario without messages.
+    fn has_surprise(&self) -> bool {
+        self.fault.is_some_and(|fault| fault != Fault::Slow)
+    }
+
+    /// Ends the round; adds to the reasons why the scenario is not verified what was wrong in this round, or else its
+    /// lateness.
+    fn end(self, reasons: &mut Option<String>, number: usize, wrong: Option<&str>) {
+        let wrong = wrong.map(str::to_owned).or(self.timed.end());
+        complain(
+            reasons,
+            wrong.map(|wrong| format!("round {number}: {wrong}")),
+        );
+    }
 }
 
 /// Bytes of slots that [`run`] needs in the arena.
@@ -100,6 +156,7 @@ impl Name {
             name: self.0.clone(),
             capacity,
             strategy,
+            has_observers: false,
         }
     }
 }
@@ -147,8 +204,49 @@ impl Pairs {
         row.with(
             (Spread::of(self.own.clone()), self.own.len()),
             (floor, Spread::of(self.beside.clone())),
-            Spread::of(ratios),
+            ratios,
             target,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_ratio_of_its_rounds_and_not_of_its_medians() {
+        let mut pairs = Pairs::default();
+        for (own, beside) in [(10.0, 5.0), (30.0, 10.0), (80.0, 100.0)] {
+            pairs.push(own, beside);
+        }
+        let row = pairs.fill(
+            Row::new("s", "w", "ns", 1),
+            "f",
+            Some(Target::RatioAtMost(1.9)),
+        );
+        assert_eq!((row.figure, row.floor_figure), (30.0, 10.0));
+        assert_eq!(
+            (row.ratio_to_floor, row.ratio_min, row.ratio_max),
+            (2.0, 0.8, 3.0)
+        );
+        assert_eq!((row.rounds, row.is_met), (3, Some(false)));
+    }
+
+    #[test]
+    fn each_wrong_round_is_a_reason() {
+        let mut reason = None;
+        let round = || Running {
+            fault: None,
+            timed: Timed::start(Duration::from_secs(600)),
+        };
+        round().end(&mut reason, 1, None);
+        assert_eq!(reason, None);
+        round().end(&mut reason, 2, Some("wrong"));
+        round().end(&mut reason, 3, Some("also wrong"));
+        assert_eq!(
+            reason.as_deref(),
+            Some("round 2: wrong; round 3: also wrong")
+        );
     }
 }

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use myelon::{
-    AutoWaitStrategy, Deadline, HeapRing, RecvError, RequiredConsumerAlert,
-    RequiredConsumerLivenessConfig, RingMember, RingSet, SharedConsumer, SharedDisruptorBuilder,
-    SharedProducer,
+    Deadline, HeapRing, RecvError, RequiredConsumerAlert, RequiredConsumerError,
+    RequiredConsumerLivenessConfig, RingMember, RingSet, SendError, SharedConsumer,
+    SharedDisruptorBuilder, SharedObserver, SharedProducer,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
+use super::broadcast::{SLOW_BURST, SLOW_PAUSE};
 use super::{END, Event, LIVENESS_INTERVAL};
 use crate::arena::Arena;
 use crate::child::{self, Child};
@@ -21,32 +22,7 @@ use crate::clock::{monotonic_ns, process_cpu_ns};
 use crate::floor::wake;
 use crate::payload::{OfWords, fold, key_of};
 use crate::scenario::Failure;
-
-/// How all ends of a ring wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Strategy {
-    Block,
-    SpinThenYield,
-}
-
-impl Strategy {
-    /// The strategy for the builder.
-    pub(crate) fn wait(self) -> AutoWaitStrategy {
-        match self {
-            Self::Block => AutoWaitStrategy::Block,
-            // with four processes on two cores, 100 spins would reduce this reference to a third of its rate
-            Self::SpinThenYield => AutoWaitStrategy::SpinThenYield { spins: 10 },
-        }
-    }
-
-    /// Its name in reports.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Block => "block",
-            Self::SpinThenYield => "spin_then_yield",
-        }
-    }
-}
+use crate::strategy::Strategy;
 
 /// A ring, as both sides open it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,13 +30,18 @@ pub(crate) struct Ring {
     pub(crate) name: String,
     pub(crate) capacity: usize,
     pub(crate) strategy: Strategy,
+    /// Whether the ring is made for observers.
+    pub(crate) has_observers: bool,
 }
 
 impl Ring {
     /// Creates the ring.
     pub(crate) fn producer(&self) -> Result<SharedProducer<Event>, Failure> {
         let builder = myelon::build_shared_single_producer(&self.name, self.capacity);
-        let builder = builder.with_wait_strategy(self.strategy.wait());
+        let mut builder = builder.with_wait_strategy(self.strategy.wait());
+        if self.has_observers {
+            builder = builder.with_observers();
+        }
         Ok(builder.build_zeroed_producer()?)
     }
 
@@ -96,8 +77,16 @@ pub(crate) enum Order {
     TakeEach { count: usize },
     /// The same with bare wake-ups.
     BareWakes { first: u32, count: usize },
+    /// Attach an observer to this ring.
+    Observe(Ring),
     /// Receive until the end mark.
     TakeAll,
+    /// The same with pauses.
+    TakeSlowly,
+    /// The same with an observer.
+    Watch,
+    /// Attach to this ring, receive so many events and detach, for so long and at least once.
+    Churn { ring: Ring, ms: u64, events: u64 },
     /// Publish each received event again, until the ring's end.
     Echo,
     /// Wait for an event that does not come.
@@ -123,8 +112,14 @@ pub(crate) enum Order {
 pub(crate) struct Answer {
     /// How long each event took from just before its publication, in ns.
     pub(crate) took_ns: Vec<u64>,
+    /// How long each detaching took, in ns.
+    pub(crate) left_ns: Vec<u64>,
+    /// The key of each of these events; 0 for a torn one.
+    pub(crate) keys: Vec<u64>,
     /// The number of events received.
     pub(crate) count: u64,
+    /// The number of events that an observer missed.
+    pub(crate) missed: u64,
     /// The hash of all received events.
     pub(crate) hash: u64,
     /// How the wait ended, in a word.
@@ -150,6 +145,7 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
         arena: Arena::inherit(descriptor)?,
         tx: None,
         rx: None,
+        observer: None,
     };
     child::obey_all(|order| {
         let before = process_cpu_ns();
@@ -172,6 +168,7 @@ struct Ends {
     arena: Arena,
     tx: Option<SharedProducer<Event>>,
     rx: Option<SharedConsumer<Event>>,
+    observer: Option<SharedObserver<Event>>,
 }
 
 impl Ends {
@@ -181,11 +178,22 @@ impl Ends {
             Order::Produce(ring) => self.tx = Some(ring.producer()?),
             Order::Consume(ring) => self.rx = Some(ring.consumer()?),
             Order::ConsumeRequired(ring) => self.rx = Some(ring.required_consumer()?),
-            Order::TakeEach { count } => answer.took_ns = take_each(self.rx()?, count)?,
+            Order::TakeEach { count } => {
+                (answer.took_ns, answer.keys) = take_each(self.rx()?, count)?;
+            }
             Order::BareWakes { first, count } => {
                 answer.took_ns = wake::receive(&self.arena, first, count);
             }
-            Order::TakeAll => (answer.count, answer.hash) = take_all(self.rx()?)?,
+            Order::Observe(ring) => self.observer = Some(ring.attach().build_observer()?),
+            Order::TakeAll => (answer.count, answer.hash) = take_all(self.rx()?, || {})?,
+            Order::TakeSlowly => {
+                (answer.count, answer.hash) = take_all(self.rx()?, pause_after_bursts())?;
+            }
+            Order::Watch => {
+                let observer = self.observer.as_mut().ok_or("no observer")?;
+                (answer.count, answer.missed, answer.end) = watch(observer)?;
+            }
+            Order::Churn { ring, ms, events } => answer = churn(&ring, ms, events)?,
             Order::Echo => answer.count = self.echo()?,
             Order::IdleConsumer { ms } => {
                 answer.end = await_event(self.rx()?, within(ms));
@@ -240,20 +248,29 @@ fn within(ms: u64) -> Deadline {
     Deadline::after(Duration::from_millis(ms))
 }
 
-/// Receives `count` events, each of which carries its time of sending; returns the ns that each took.
-fn take_each(rx: &mut SharedConsumer<Event>, count: usize) -> Result<Vec<u64>, Failure> {
-    let mut took = Vec::with_capacity(count);
+/// Receives `count` events, each of which carries its time of sending; returns the ns that each took, and its key.
+fn take_each(
+    rx: &mut SharedConsumer<Event>,
+    count: usize,
+) -> Result<(Vec<u64>, Vec<u64>), Failure> {
+    let (mut took, mut keys) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for _ in 0..count {
         let lease = rx.recv(Deadline::NEVER)?;
         let now = monotonic_ns();
-        let sent_at = key_of(lease.words()).ok_or("an event is torn")?;
+        let sent_at = key_of(lease.words()).unwrap_or(0);
         took.push(now.saturating_sub(sent_at));
+        keys.push(sent_at);
     }
-    Ok(took)
+    Ok((took, keys))
 }
 
-/// Receives events until the one with the end mark; returns the number of events before it and their hash.
-fn take_all(rx: &mut SharedConsumer<Event>) -> Result<(u64, u64), Failure> {
+/// Receives events until the one with the end mark, and calls `after_each` in between. Returns the number of events
+/// before the mark and their hash.
+#[inline(always)]
+fn take_all(
+    rx: &mut SharedConsumer<Event>,
+    mut after_each: impl FnMut(),
+) -> Result<(u64, u64), Failure> {
     let (mut count, mut hash, mut is_over) = (0, 0, false);
     while !is_over {
         rx.process_within(Deadline::NEVER, |event, _, is_last| {
@@ -263,15 +280,85 @@ fn take_all(rx: &mut SharedConsumer<Event>) -> Result<(u64, u64), Failure> {
             }
             count += 1;
             hash = fold(hash, event.words());
+            after_each();
         })?;
     }
     Ok((count, hash))
 }
 
+/// Sleeps after each burst of events.
+fn pause_after_bursts() -> impl FnMut() {
+    let mut count = 0;
+    move || {
+        count += 1;
+        if count % SLOW_BURST == 0 {
+            std::thread::sleep(SLOW_PAUSE);
+        }
+    }
+}
+
+/// Observes events until the one with the end mark; returns how many events were seen before it and how many were
+/// missed, and whether all were whole and in order.
+fn watch(observer: &mut SharedObserver<Event>) -> Result<(u64, u64, String), Failure> {
+    let (mut seen, mut missed, mut offset, mut is_whole) = (0, 0, None, true);
+    loop {
+        match observer.recv(Deadline::NEVER) {
+            Ok((sequence, event)) => {
+                let key = key_of(event.words());
+                if key.is_some_and(|key| key & END != 0) {
+                    break;
+                }
+                seen += 1;
+                // within a round, the keys count the events as the sequences do
+                let own = key.map(|key| key.wrapping_sub(sequence as u64));
+                is_whole &= own.is_some() && own == *offset.get_or_insert(own);
+            }
+            Err(RecvError::Lagged(events)) => missed += events,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let end = if is_whole { "whole" } else { "torn" };
+    Ok((seen, missed, String::from(end)))
+}
+
+/// Attaches and detaches for `ms`; `took_ns` has how long each attaching took.
+fn churn(ring: &Ring, ms: u64, events: u64) -> Result<Answer, Failure> {
+    let mut answer = Answer::default();
+    let mut is_whole = true;
+    let end = monotonic_ns() + ms * 1_000_000;
+    while answer.took_ns.is_empty() || monotonic_ns() < end {
+        let before = monotonic_ns();
+        let mut rx = ring.consumer()?;
+        answer.took_ns.push(monotonic_ns() - before);
+        let mut next = None;
+        for _ in 0..events {
+            match rx.recv(within(CHURN_PATIENCE_MS)) {
+                Ok(event) => {
+                    // keys count within a round; the end mark is no part of the count
+                    let key = key_of(event.words());
+                    let number = key.map(|key| key & !END);
+                    is_whole &= key.is_some() && (next.is_none() || next == number);
+                    next = key.filter(|key| key & END == 0).map(|key| key + 1);
+                }
+                Err(RecvError::Timeout) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let before = monotonic_ns();
+        rx.detach()?;
+        answer.left_ns.push(monotonic_ns() - before);
+    }
+    answer.end = String::from(if is_whole { "whole" } else { "torn" });
+    Ok(answer)
+}
+
+/// The time after which a consumer of [`churn`] detaches without an event.
+const CHURN_PATIENCE_MS: u64 = 20;
+
 fn await_event(rx: &mut SharedConsumer<Event>, deadline: Deadline) -> String {
     match rx.recv(deadline) {
         Ok(_) => String::from("event"),
-        Err(end) => word_of(&end),
+        Err(end) => end_of_recv(&end),
     }
 }
 
@@ -281,7 +368,7 @@ fn await_set(rx: &SharedConsumer<Event>, deadline: Deadline) -> Result<String, F
     let mut set = RingSet::of([rx as &dyn RingMember, &other])?;
     Ok(match set.wait(deadline) {
         Ok(_) => String::from("event"),
-        Err(end) => word_of(&end),
+        Err(end) => end_of_recv(&end),
     })
 }
 
@@ -325,7 +412,15 @@ fn await_alert(tx: &mut SharedProducer<Event>) -> (u64, String) {
     };
     match alerted_at.load(Ordering::Relaxed) {
         0 => (0, String::from("no alert")),
-        at => (at, word_of(&end)),
+        at => {
+            let end = match end {
+                RequiredConsumerError::GracefulShutdownTriggered { .. } => {
+                    String::from("GracefulShutdownTriggered")
+                }
+                other => other.to_string(),
+            };
+            (at, end)
+        }
     }
 }
 
@@ -333,15 +428,16 @@ fn await_space(tx: &mut SharedProducer<Event>, deadline: Deadline) -> String {
     while tx.try_publish(|_| {}).is_ok() {}
     match tx.send(deadline, |_| {}) {
         Ok(_) => String::from("space"),
-        Err(end) => word_of(&end),
+        Err(SendError::Timeout { .. }) => String::from("Timeout"),
+        Err(end) => end.to_string(),
     }
 }
 
-/// The name of an error's variant.
-fn word_of(error: &dyn std::error::Error) -> String {
-    let debug = format!("{error:?}");
-    let end = debug
-        .find(|c: char| !c.is_alphanumeric())
-        .unwrap_or(debug.len());
-    debug[..end].to_owned()
+/// How a consumer's wait ended, in a word if it may be expected.
+fn end_of_recv(end: &RecvError) -> String {
+    match end {
+        RecvError::Timeout => String::from("Timeout"),
+        RecvError::ProducerDead { .. } => String::from("ProducerDead"),
+        other => other.to_string(),
+    }
 }

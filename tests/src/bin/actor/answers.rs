@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, Write};
 
+use myelon_tests::kinds::kind_of;
+
 /// The text of an answer, or an error.
 pub(crate) type Answer = Result<String, Failure>;
 
@@ -12,7 +14,7 @@ pub(crate) struct Failure {
     pub(crate) text: String,
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self {
             kind: kind_of(&error),
@@ -20,15 +22,6 @@ impl<E: std::error::Error> From<E> for Failure {
             text: error.to_string(),
         }
     }
-}
-
-/// The name of the error's variant.
-pub(crate) fn kind_of(error: &dyn std::error::Error) -> String {
-    let debug = format!("{error:?}");
-    let end = debug
-        .find(|c: char| !c.is_alphanumeric())
-        .unwrap_or(debug.len());
-    debug[..end].to_owned()
 }
 
 /// The next line of input, or `None` at its end.

@@ -12,6 +12,7 @@ use disruptor_mp::{
 use myelon::codec::Bincode;
 use myelon::transport::FixedFrame;
 use myelon::{MyelonWaitStrategy, TypedConsumer, TypedProducer};
+use myelon_tests::kinds::kinds_of;
 
 use crate::options::Words;
 use crate::{Answer, Failure};
@@ -78,13 +79,13 @@ pub(crate) fn lose_messages(words: &Words<'_>) -> Result<(Strangers, String), Fa
     let mut say = |call, error: Option<String>| {
         said.push(format!("{call}={}", error.unwrap_or_default()));
     };
-    say("send", debug(tx.raw().send(b"bytes", 1, Deadline::NEVER)));
+    say("send", kinds(tx.raw().send(b"bytes", 1, Deadline::NEVER)));
     let long = [7; 3 * 64];
-    say("send-long", debug(tx.raw().send(&long, 1, Deadline::NEVER)));
-    say("try", debug(tx.raw().try_publish(b"bytes", 1)));
-    say("send-value", debug(tx.send(&value, 1, Deadline::NEVER)));
-    say("managed", debug(tx.raw().publish_managed(b"bytes", 1)));
-    say("managed-value", debug(tx.publish_managed(&value, 1)));
+    say("send-long", kinds(tx.raw().send(&long, 1, Deadline::NEVER)));
+    say("try", kinds(tx.raw().try_publish(b"bytes", 1)));
+    say("send-value", kinds(tx.send(&value, 1, Deadline::NEVER)));
+    say("managed", kinds(tx.raw().publish_managed(b"bytes", 1)));
+    say("managed-value", kinds(tx.publish_managed(&value, 1)));
     // it may read what is there, and must not wait for more
     let mut read = 0;
     let end = loop {
@@ -93,9 +94,9 @@ pub(crate) fn lose_messages(words: &Words<'_>) -> Result<(Strangers, String), Fa
             Err(error) => break error,
         }
     };
-    say("recv-value", Some(format!("{end:?}")));
-    say("recv", debug(rx.recv_raw(Deadline::NEVER)));
-    say("recv-copy", debug(rx.raw().recv_owned(Deadline::NEVER)));
+    say("recv-value", Some(kinds_of(&end)));
+    say("recv", kinds(rx.recv_raw(Deadline::NEVER)));
+    say("recv-copy", kinds(rx.raw().recv_owned(Deadline::NEVER)));
     say("read", Some(read.to_string()));
     let ends = [rx.detach().err(), tx.close().err()];
     let ends = ends.map(|end| end.map_or(String::from("no error"), |end| end.to_string()));
@@ -109,8 +110,8 @@ pub(crate) fn lose_messages(words: &Words<'_>) -> Result<(Strangers, String), Fa
     ))
 }
 
-fn debug<T, E: std::fmt::Debug>(outcome: Result<T, E>) -> Option<String> {
-    outcome.err().map(|error| format!("{error:?}"))
+fn kinds<T, E: std::error::Error + 'static>(outcome: Result<T, E>) -> Option<String> {
+    outcome.err().map(|error| kinds_of(&error))
 }
 
 /// `lose-readiness`: another file gets the number of a `Readiness`, whose thread is about to report an event. Says

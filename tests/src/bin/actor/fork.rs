@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use disruptor_mp::observability::CountersError;
 use disruptor_mp::{Consumer, CountersFile, Deadline, DisruptorBuilder, HeapRing, Producer};
 use myelon_tests::Record;
+use myelon_tests::kinds::kind_of;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -60,7 +61,8 @@ pub(crate) fn use_in_child<B>(
         std::panic::set_hook(Box::new(|_| {}));
         let mut said = Vec::new();
         if let Some(mut rx) = rx.take() {
-            said.push(format!("recv: {:?}", rx.recv(Deadline::NEVER).err()));
+            let end = rx.recv(Deadline::NEVER).err();
+            said.push(format!("recv: {:?}", end.map(|end| kind_of(&end))));
             said.push(format!(
                 "try_consume_next: {}",
                 panic_of(|| rx.try_consume_next())
@@ -78,7 +80,7 @@ pub(crate) fn use_in_child<B>(
         }
         if let Some(mut tx) = tx.take() {
             let sent = tx.send(Deadline::NEVER, |record| record.write(0));
-            said.push(format!("send: {:?}", sent.err()));
+            said.push(format!("send: {:?}", sent.err().map(|end| kind_of(&end))));
             said.push(format!(
                 "try_publish: {}",
                 panic_of(|| tx.try_publish(|r| r.write(0)))

@@ -11,6 +11,7 @@ use disruptor_mp::{
     Observer, Producer,
 };
 use myelon::transport::RingPlace;
+use myelon_tests::kinds::kind_of;
 use myelon_tests::{Record, Tally};
 
 mod answers;
@@ -34,7 +35,7 @@ mod storm;
 mod system;
 mod told;
 
-use answers::{Answer, Failure, kind_of, next_line, reply};
+use answers::{Answer, Failure, next_line, reply};
 use books::{Books, Sightings};
 use many::Waits;
 use messages::Messages;
@@ -203,6 +204,7 @@ impl<B: 'static> Actor<B> {
             "forbid-barrier" => system::forbid_barrier(),
             "forbid-nameless" => system::forbid_nameless(),
             "list" => system::list(&self.directory),
+            "inspect" => system::inspect(&self.directory, words),
             "fill-disk" => system::fill_disk(&self.directory, words),
             "tmpfs" => system::mount_tmpfs(&self.directory, words),
             "hot-loop" => hot::run(&self.builder, words),

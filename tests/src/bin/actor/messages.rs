@@ -7,12 +7,13 @@ use myelon::transport::{
 use myelon_tests::Record;
 use myelon_tests::frames::judge::How;
 use myelon_tests::frames::{FRAME_BYTES, Frame, LEN_MIN, identify, message};
+use myelon_tests::kinds::kind_of;
 
 use crate::books::{Books, Sightings};
 use crate::options::{self, Words};
 use crate::storm::WRONG_PAUSE;
 use crate::told::{Progress, SLICE, is_told};
-use crate::{Answer, Failure, kind_of, reply};
+use crate::{Answer, Failure, reply};
 
 /// At most one producer and one consumer of messages.
 pub(crate) struct Messages<B> {

@@ -4,11 +4,12 @@ use std::thread;
 use std::time::Duration;
 
 use disruptor_mp::{CancelToken, Deadline, DisruptorBuilder, Observer, RecvError};
+use myelon_tests::kinds::kind_of;
 use myelon_tests::{Record, Tally};
 
+use crate::Answer;
 use crate::books::Sightings;
 use crate::options::{self, Words};
-use crate::{Answer, kind_of};
 
 /// `watch n=N ms=PATIENCE`: writes down the events that it sees until N have come or the ring ends. The death
 /// of a producer does not end the ring.

@@ -1,6 +1,6 @@
 //! Requests to the system: another user, another umask, a small file system.
 
-use disruptor_mp::{Deadline, MultiProcessResult, build_shared_single_producer};
+use disruptor_mp::{Deadline, MultiProcessResult, build_shared_single_producer, inspect};
 use myelon::TypedConsumer;
 use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer};
 use nix::mount::{MsFlags, mount};
@@ -159,6 +159,29 @@ pub(crate) fn forbid_barrier() -> Answer {
         refuse(libc::EPERM),
         allow(),
     ])
+}
+
+/// `inspect name=RING`: reads the ring from outside. Says in which state it is, whether its producer is alive, how many
+/// consumers it has, and how many rings of the directory may not be read.
+pub(crate) fn inspect(directory: &str, words: &Words<'_>) -> Answer {
+    let directory = std::path::Path::new(directory);
+    let found = inspect::rings_in(directory)?.filter(|found| {
+        let ring = &found.ring;
+        matches!(ring, Err(inspect::InspectError::Unreadable { path, .. }) if path.starts_with(directory))
+    });
+    let unreadable = found.count();
+    let seen = inspect::Inspector::open(directory.join(words.word("name")));
+    let seen = seen.map_err(|error| crate::Failure {
+        before: format!("unreadable={unreadable}"),
+        ..error.into()
+    })?;
+    let seen = { seen }.snapshot()?;
+    Ok(format!(
+        "state={} producer={} consumers={} unreadable={unreadable}",
+        seen.phase(),
+        seen.producer.liveness,
+        seen.consumers.len()
+    ))
 }
 
 /// `forbid-nameless`: from now on files without a name are not supported, as on some file systems.

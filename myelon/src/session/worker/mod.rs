@@ -1,24 +1,29 @@
 //! The worker's side of a session.
 
+mod receiver;
+mod sender;
+
 use std::path::Path;
-use std::time::Duration;
 
 use disruptor_mp::{
-    Deadline, DiscoveryMode, MappedFile, MultiProcessError, MultiProcessResult, RecvError,
-    SendError, Sequence, SharedMemory, perform_sleep_wait,
+    Deadline, DiscoveryMode, MappedFile, MultiProcessResult, Sequence, SharedMemory,
 };
 
 use super::config::RunnerMyelonTransportConfig;
-use super::{Places, SCHEDULER_ID};
+use super::head::{HeadedBytes, HeadedValue, only_of_the_transport};
+use super::received::Request;
+use super::{Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
 use crate::transport::{
-    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, Message,
-    TransportError, TransportResult,
+    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
+    TransportResult,
 };
 use crate::typed_transport::{TypedConsumer, TypedProducer, TypedPublishError, TypedServeError};
 
-/// How often a worker checks whether a scheduler that has closed the session has given up its place.
-const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
+pub use receiver::RequestReceiver;
+pub use sender::{Reply, ResponseSender};
+
+use sender::{answer_to, is_cancelled, send_answer};
 
 /// A worker of a session: receives each message of its [`Scheduler`](super::Scheduler), and answers on a ring
 /// of its own.
@@ -54,9 +59,8 @@ const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
 /// ```
 #[derive(Debug)]
 pub struct Worker<F: FramedTransportFrame, B = SharedMemory> {
-    requests: TypedConsumer<F, B>,
-    responses: TypedProducer<F, B>,
-    rank: usize,
+    receiver: RequestReceiver<F, B>,
+    sender: ResponseSender<F, B>,
 }
 
 impl<F: FramedTransportFrame> Worker<F> {
@@ -122,7 +126,7 @@ impl<F: FramedTransportFrame> Worker<F, MappedFile> {
 
 impl<F: FramedTransportFrame, B> Worker<F, B> {
     fn start_in(places: &Places<F, B>, rank: usize) -> TransportResult<Self> {
-        places.check_rank(rank)?;
+        check_rank(&places.config, rank)?;
         // create the worker's own ring first, as the scheduler may be waiting for it; answers are kept for a
         // scheduler that has not come yet, even if the worker ends before it comes
         let scheduler = DiscoveryMode::Ids(vec![SCHEDULER_ID.to_owned()]);
@@ -133,32 +137,53 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
             .with_consumer_id(&places.config.worker_id(rank))
             .skip_absence()
             .wait_for_ring(places.config.transport.start_timeout);
-        let mut worker = Self {
-            requests: TypedConsumer::from_builder(requests)?,
-            responses,
-            rank,
-        };
-        let responses = worker.responses.raw().ring();
-        responses.cancel_waits_when_closed(worker.requests.raw().as_ring());
-        if worker.is_session_closed() {
+        let requests = TypedConsumer::from_builder(requests)?;
+        let mut receiver = RequestReceiver::new(requests, places.clone(), rank)?;
+        let mut sender = ResponseSender { responses, rank };
+        let responses = sender.responses.raw().ring();
+        responses.cancel_waits_when_closed(receiver.transport().as_ring());
+        if sender.is_session_closed() {
             // the scheduler has left the rings that existed when it closed the session; this one may not have
             // existed
-            give_up_answers(&mut worker.responses);
+            sender.give_up();
         }
-        Ok(worker)
+        Ok(Self { receiver, sender })
     }
 
-    /// Whether the scheduler has closed the session, even if requests are left.
-    fn is_session_closed(&mut self) -> bool {
-        self.requests.raw().as_ring().is_closed()
+    /// Parts the worker into a half that receives requests and a half that sends answers. Both can be held at once: a
+    /// request stays lent while its answer goes out piece by piece. They may live in different threads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+    /// # scheduler.broadcast(b"one two three", 1, Deadline::NEVER)?;
+    /// let request = requests.recv(Deadline::NEVER)?;
+    /// let mut reply = responses.reply(request.id());
+    /// for word in request.split(|byte| *byte == b' ') {
+    ///     reply.send(word, request.kind(), Deadline::NEVER)?;
+    /// }
+    /// reply.finish(b"", request.kind(), Deadline::NEVER)?;
+    /// request.release(); // a worker that dies before this receives the request again
+    /// # assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"one");
+    /// # drop((requests, responses));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn split(self) -> (RequestReceiver<F, B>, ResponseSender<F, B>) {
+        (self.receiver, self.sender)
     }
 
-    /// The scheduler's next message; waits for it until the deadline. The message is released when it is
-    /// dropped. A worker that dies before that receives the message again when it comes back.
+    /// The scheduler's next request, to all workers or to this one; waits for it until the deadline. The request is
+    /// released when it is dropped. A worker that dies before that receives the request again when it comes back.
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportConsumer::recv`].
+    /// [`TransportError::Recv`] as [`FramedTransportConsumer::recv`]; [`TransportError::Ring`] if the ring of the
+    /// requests to this worker does not fit.
     ///
     /// # Examples
     ///
@@ -176,11 +201,11 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn recv(&mut self, deadline: Deadline) -> Result<Message<'_, F, B>, RecvError> {
-        self.requests.recv_raw(deadline)
+    pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, F, B>> {
+        self.receiver.recv(deadline)
     }
 
-    /// Hands the scheduler's next message to `answer`, and sends back the result under the message's kind.
+    /// Hands the scheduler's next request to `answer`, and sends back the result under the request's kind.
     /// Waits for the message until the deadline, and returns the answer's sequence. The message is released
     /// only after the answer is sent. So a worker that dies between the two answers again when it comes back:
     /// each request has at least one answer.
@@ -188,7 +213,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// If the scheduler has died or has not come, its place is kept, and an answer that finds no space waits
     /// for space until the deadline. Once the scheduler has closed the session, no answer waits: the requests
     /// that are left are served, no process receives their answers, and then this call returns
-    /// [`RecvError::Closed`].
+    /// [`Closed`](disruptor_mp::RecvError::Closed).
     ///
     /// # Errors
     ///
@@ -200,12 +225,20 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         deadline: Deadline,
         answer: impl FnOnce(u8, &[u8]) -> A,
     ) -> TransportResult<Sequence> {
-        let request = self.requests.recv_raw(deadline)?;
+        let request = self.receiver.recv(deadline)?;
         let kind = request.kind();
+        let head = answer_to(request.id());
         let reply = answer(kind, &request);
-        let sent = send_answer(&mut self.responses, deadline, is_cancelled, |responses| {
-            responses.raw().send(reply.as_ref(), kind, deadline)
-        });
+        let reply = HeadedBytes(head, reply.as_ref());
+        let sent = send_answer(
+            &mut self.sender.responses,
+            deadline,
+            is_cancelled,
+            |responses| {
+                let sent = responses.send_encoded(&reply, kind, deadline);
+                sent.map_err(only_of_the_transport)
+            },
+        );
         match sent {
             Ok(sequence) => {
                 request.release();
@@ -234,21 +267,36 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         deadline: Deadline,
         answer: impl FnOnce(u8, Q) -> A,
     ) -> Result<Sequence, TypedServeError> {
-        let responses = &mut self.responses;
-        self.requests
-            .recv_with(deadline, |kind, request| {
-                let reply = answer(kind, request);
-                let is_cancelled = |error: &TypedPublishError| match error {
-                    TypedPublishError::Transport(error) => is_cancelled(error),
-                    TypedPublishError::Encode { .. } => false,
-                };
-                let sent = send_answer(responses, deadline, is_cancelled, |responses| {
-                    responses.send(&reply, kind, deadline)
-                });
-                let is_done = !matches!(sent, Err(TypedPublishError::Transport(_)));
-                (is_done, sent)
-            })?
-            .map_err(TypedServeError::Publish)
+        let request = self.receiver.recv(deadline).map_err(not_received)?;
+        let kind = request.kind();
+        let value = match request.decode::<Q>() {
+            Ok(value) => value,
+            Err(error) => {
+                request.release();
+                return Err(TypedServeError::Recv(error.into()));
+            }
+        };
+        let head = answer_to(request.id());
+        let reply = answer(kind, value);
+        let is_cancelled = |error: &TypedPublishError| match error {
+            TypedPublishError::Transport(error) => is_cancelled(error),
+            TypedPublishError::Encode { .. } => false,
+        };
+        let sent = send_answer(
+            &mut self.sender.responses,
+            deadline,
+            is_cancelled,
+            |responses| responses.send_encoded(&HeadedValue(head, &reply), kind, deadline),
+        );
+        match sent {
+            // the next attempt would fail in the same way
+            Ok(_) | Err(TypedPublishError::Encode { .. }) => {
+                request.release();
+                self.receiver.count();
+            }
+            Err(TypedPublishError::Transport(_)) => request.release_uncommitted(),
+        }
+        sent.map_err(TypedServeError::Publish)
     }
 
     /// Sends a message to the scheduler. Waits for space until the deadline. It waits also while the scheduler
@@ -280,29 +328,41 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
-        if self.is_session_closed() {
-            return Err(TransportError::SessionClosed);
-        }
-        match self.responses.raw().send(message, kind, deadline) {
-            Err(error) if is_cancelled(&error) => Err(TransportError::SessionClosed),
-            sent => sent,
-        }
+        self.sender.respond(message, kind, deadline)
+    }
+
+    /// As [`respond`](Self::respond), but sends a value: it is encoded into the frame that the scheduler reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`respond`](Self::respond); [`TypedPublishError::Encode`].
+    ///
+    /// # Examples
+    ///
+    /// See [`ResponseSender::respond_value`].
+    pub fn respond_value<T: Codec>(
+        &mut self,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.sender.respond_value(value, kind, deadline)
     }
 
     /// The worker's rank.
     pub fn rank(&self) -> usize {
-        self.rank
+        self.receiver.rank()
     }
 
     /// The transport on which the scheduler's messages are received.
     pub fn requests(&mut self) -> &mut FramedTransportConsumer<F, B> {
-        self.requests.raw()
+        self.receiver.transport()
     }
 
-    /// The transport on which answers are sent. A wait for space fails with [`SendError::Cancelled`] once the
-    /// scheduler has closed the session.
+    /// The transport on which answers are sent. Once the scheduler has closed the session, a wait for space fails with
+    /// [`Cancelled`](disruptor_mp::SendError::Cancelled).
     pub fn responses(&mut self) -> &mut FramedTransportProducer<F, B> {
-        self.responses.raw()
+        self.sender.transport()
     }
 
     /// Ends this worker for good: closes its ring and gives up its place in the scheduler's ring. The place is
@@ -326,55 +386,17 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn leave(mut self) -> MultiProcessResult<()> {
-        if self.is_session_closed() {
-            give_up_answers(&mut self.responses);
-        }
-        let closed = self.responses.close();
-        closed.and(self.requests.leave())
+    pub fn leave(self) -> MultiProcessResult<()> {
+        let closed = self.sender.close();
+        closed.and(self.receiver.leave())
     }
 }
 
-/// Sends the answer to a request by calling `send`. A scheduler that has closed the session receives no
-/// answers; its place is then given up, so that it does not hold up the requests that are left.
-fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
-    responses: &mut TypedProducer<F, B>,
-    deadline: Deadline,
-    is_cancelled: impl Fn(&E) -> bool,
-    mut send: impl FnMut(&mut TypedProducer<F, B>) -> Result<Sequence, E>,
-) -> Result<Sequence, E> {
-    let mut is_given_up = false;
-    loop {
-        match send(responses) {
-            Err(error) if is_cancelled(&error) => {}
-            sent => return sent,
-        }
-        if is_given_up {
-            // a consumer outside the session holds the ring
-            return Err(TransportError::SessionClosed.into());
-        }
-        is_given_up = give_up_answers(responses);
-        if !is_given_up {
-            if deadline.has_passed() {
-                return Err(TransportError::SessionClosed.into());
-            }
-            perform_sleep_wait(UNTIL_IT_HAS_LEFT);
-        }
+/// A request was not received, as an error of values.
+fn not_received(error: TransportError) -> TypedServeError {
+    match error {
+        TransportError::Recv(error) => TypedServeError::Recv(error.into()),
+        TransportError::Ring(error) => TypedServeError::Ring(error),
+        error => TypedPublishError::Transport(error).into(),
     }
-}
-
-/// Whether a wait for space ended because the scheduler has closed the session. Nothing else cancels such a
-/// wait.
-fn is_cancelled(error: &TransportError) -> bool {
-    matches!(error, TransportError::Send(SendError::Cancelled))
-}
-
-/// Gives up the scheduler's place, so that no more answers are kept for it. Called after the scheduler has
-/// closed the session. Returns false while the scheduler itself is still attached and about to leave.
-fn give_up_answers<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -> bool {
-    let removed = responses.raw().ring().remove_consumer(SCHEDULER_ID);
-    !matches!(
-        removed,
-        Err(MultiProcessError::ConsumerAlreadyAttached { .. })
-    )
 }

@@ -1,0 +1,193 @@
+//! A received message of a session: its head, and what it lends.
+
+use core::ops::Deref;
+
+use disruptor_mp::{RecvError, SharedMemory};
+
+use super::head::{HEAD_BYTES, Head, LAST, RequestId};
+use crate::codec::{Codec, ZeroCopyCodec};
+use crate::transport::{FramedTransportFrame, Message};
+use crate::typed_transport::{DecodeError, TypedConsumer};
+
+/// The next message's head, if there is a message. The message stays the next one. Frames and messages that are not of
+/// this session, or whose head `is_fit` refuses, are dropped: as many as the ring holds in one call.
+pub(super) fn next_head<F: FramedTransportFrame, B>(
+    ring: &mut TypedConsumer<F, B>,
+    is_fit: impl Fn(Head) -> bool,
+) -> Result<Option<Head>, RecvError> {
+    for _ in 0..ring.raw().depth() {
+        let Some(message) = ring.raw().try_recv()? else {
+            return Ok(None);
+        };
+        if let Some(head) = Head::of(&message).filter(|head| is_fit(*head)) {
+            message.release_uncommitted();
+            return Ok(Some(head));
+        }
+        message.release();
+    }
+    Ok(None)
+}
+
+macro_rules! received {
+    ($name:ident) => {
+        impl<'a, F: FramedTransportFrame, B> $name<'a, F, B> {
+            /// `head` was read from this message.
+            pub(super) fn new(message: Message<'a, F, B>, head: Head) -> Self {
+                Self { message, head }
+            }
+
+            /// The kind of the message; the program chooses its meaning.
+            pub fn kind(&self) -> u8 {
+                self.message.kind()
+            }
+
+            /// The value that the message carries, as a value of the caller's own. The message stays lent.
+            ///
+            /// # Errors
+            ///
+            /// [`DecodeError`] if it carries no `T`.
+            pub fn decode<T: Codec>(&self) -> Result<T, DecodeError> {
+                T::decode(self).map_err(|source| self.undecodable(source))
+            }
+
+            /// The value that the message carries, read in place.
+            ///
+            /// # Errors
+            ///
+            /// [`DecodeError`] if it carries no `T`.
+            pub fn access<T: ZeroCopyCodec>(&self) -> Result<T::Archived<'_>, DecodeError> {
+                T::access(self).map_err(|source| self.undecodable(source))
+            }
+
+            #[cold]
+            fn undecodable(&self, source: crate::codec::CodecError) -> DecodeError {
+                DecodeError {
+                    kind: self.kind(),
+                    len: self.len(),
+                    source,
+                }
+            }
+
+            /// Whether the bytes are read where their sender wrote them, without a copy.
+            pub fn is_in_place(&self) -> bool {
+                self.message.is_in_place()
+            }
+
+            /// Releases the message, even during a panic.
+            pub fn release(self) {
+                self.message.release();
+            }
+
+            /// Returns the message to be delivered again.
+            pub fn release_uncommitted(self) {
+                self.message.release_uncommitted();
+            }
+        }
+
+        /// The bytes that the message carries.
+        impl<F: FramedTransportFrame, B> Deref for $name<'_, F, B> {
+            type Target = [u8];
+
+            #[inline]
+            fn deref(&self) -> &[u8] {
+                // the length was checked when the head was read
+                self.message.get(HEAD_BYTES..).unwrap_or_default()
+            }
+        }
+    };
+}
+
+/// A request that a worker has received. Dropping it releases it: the request is done. If the worker dies before
+/// that, or the request is dropped during a panic, it is delivered again.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// let sent = scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+/// let request = worker.recv(Deadline::NEVER)?;
+/// assert_eq!((request.id(), request.kind(), &*request), (sent, 1, &b"compute"[..]));
+/// request.release_uncommitted(); // as if the worker had died
+/// let request = worker.recv(Deadline::NEVER)?;
+/// assert_eq!(request.id(), sent);
+/// request.release();
+/// # worker.leave()?;
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a message releases it"]
+pub struct Request<'a, F: FramedTransportFrame, B = SharedMemory> {
+    message: Message<'a, F, B>,
+    head: Head,
+}
+
+received!(Request);
+
+/// An answer that a scheduler has received. Dropping it releases it.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+/// let sent = scheduler.send_to(0, b"two words", 1, Deadline::NEVER)?;
+///
+/// // the worker answers in two pieces
+/// let request = requests.recv(Deadline::NEVER)?;
+/// let mut reply = responses.reply(request.id());
+/// reply.send(b"two", 1, Deadline::NEVER)?;
+/// reply.finish(b"words", 1, Deadline::NEVER)?;
+/// request.release();
+///
+/// let (rank, response) = scheduler.recv_any(Deadline::NEVER)?;
+/// assert_eq!((rank, response.request(), &*response), (0, Some(sent), &b"two"[..]));
+/// assert_eq!((response.piece(), response.is_last()), (0, false));
+/// drop(response);
+/// let (_, response) = scheduler.recv_any(Deadline::NEVER)?;
+/// assert_eq!((response.piece(), response.is_last(), &*response), (1, true, &b"words"[..]));
+/// # drop(response);
+/// # drop((requests, responses));
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a message releases it"]
+pub struct Response<'a, F: FramedTransportFrame, B = SharedMemory> {
+    message: Message<'a, F, B>,
+    head: Head,
+}
+
+received!(Response);
+
+impl<F: FramedTransportFrame, B> Request<'_, F, B> {
+    /// The number of this request. The scheduler knows it from the call that sent the request.
+    pub fn id(&self) -> RequestId {
+        // requests without a number are dropped
+        self.head.request.unwrap_or(RequestId::first(0))
+    }
+}
+
+impl<F: FramedTransportFrame, B> Response<'_, F, B> {
+    /// The request that this message answers. `None` for a message that a worker has sent by itself.
+    pub fn request(&self) -> Option<RequestId> {
+        self.head.request
+    }
+
+    /// The number of this piece of the answer, from 0.
+    pub fn piece(&self) -> u32 {
+        self.head.piece
+    }
+
+    /// Whether the answer is complete with this piece.
+    pub fn is_last(&self) -> bool {
+        self.head.flags & LAST != 0
+    }
+}

@@ -1,0 +1,232 @@
+//! The half of a scheduler that receives answers.
+
+use std::time::{Duration, Instant};
+
+use disruptor_mp::{
+    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, SharedMemory,
+    perform_sleep_wait,
+};
+
+use super::super::head::Head;
+use super::super::received::{Response, next_head};
+use super::super::{Places, SCHEDULER_ID};
+use crate::codec::Codec;
+use crate::transport::{
+    FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
+};
+use crate::typed_transport::{DecodeError, TypedConsumer};
+
+/// How often a scheduler checks whether the rings of missing workers exist.
+const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
+
+/// The half of a [`Scheduler`](super::Scheduler) that receives answers: [`Scheduler::split`](super::Scheduler::split)
+/// returns it.
+///
+/// Dropping it gives up the answers that were not received, and all that workers send from then on. If a panic drops
+/// it, they are kept for a successor, as after a death.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
+/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// requests.broadcast(b"compute", 1, Deadline::NEVER)?;
+/// # worker.serve(Deadline::NEVER, |_, _| b"computed")?;
+/// let (rank, response) = responses.recv_any(Deadline::NEVER)?;
+/// assert_eq!((rank, &*response), (0, &b"computed"[..]));
+/// response.release();
+/// println!("{:?}", responses.transport(0).map(|ring| ring.received()));
+/// # worker.leave()?;
+/// # requests.close()?;
+/// # drop(responses);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
+    pub(super) answers: Answers<F, B>,
+    /// The worker whose ring is polled first: the one after the worker that answered last.
+    turn: usize,
+    next_look: Instant,
+}
+
+/// The scheduler's places on its workers' rings. Dropping this gives the places up. If a panic drops it, the
+/// places are kept for a successor, as after a death.
+#[derive(Debug)]
+pub(super) struct Answers<F: FramedTransportFrame, B> {
+    /// One entry for each worker: `None` until its ring is attached.
+    pub(super) rings: Vec<Option<TypedConsumer<F, B>>>,
+    pub(super) places: Places<F, B>,
+    /// The process that owns the places; a forked child must not give them up.
+    pub(super) process: u32,
+}
+
+impl<F: FramedTransportFrame, B> Answers<F, B> {
+    /// Attaches to the ring of the worker `rank`, if it exists.
+    pub(super) fn attach(&mut self, rank: usize) -> TransportResult<()> {
+        let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
+        self.rings[rank] = match TypedConsumer::from_builder(builder.skip_absence()) {
+            Ok(attached) => Some(attached),
+            Err(TransportError::Ring(
+                MultiProcessError::NotFound { .. }
+                // a worker that is ending holds the scheduler's place for a moment (R15)
+                | MultiProcessError::ConsumerAlreadyAttached { .. },
+            )) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// The ranks of the workers whose rings are not attached.
+    fn missing(&self) -> Vec<usize> {
+        let ranks = 0..self.rings.len();
+        ranks.filter(|rank| self.rings[*rank].is_none()).collect()
+    }
+
+    /// Gives up the answers that were not received, including those of workers that have started since the last
+    /// check. If a worker has gone, its ring's name is removed, too. Returns the first error.
+    pub(super) fn give_up(&mut self) -> MultiProcessResult<()> {
+        for rank in self.missing() {
+            // a ring that does not fit does not belong to this session
+            let _ = self.attach(rank);
+        }
+        let attached = self.rings.drain(..).flatten();
+        attached
+            .map(TypedConsumer::leave)
+            .fold(Ok(()), MultiProcessResult::and)
+    }
+}
+
+impl<F: FramedTransportFrame, B> Drop for Answers<F, B> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.process == std::process::id() {
+            // a drop cannot return the error; `close()` does
+            let _ = self.give_up();
+        }
+    }
+}
+
+impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
+    pub(super) fn new(answers: Answers<F, B>) -> Self {
+        Self {
+            answers,
+            turn: 0,
+            next_look: Instant::now(),
+        }
+    }
+
+    /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take
+    /// turns. If a worker has died or left, its remaining answers are received first, and then those of the
+    /// next worker with its rank. If there are no workers, the call waits until the deadline for one to come.
+    /// [`missing_workers`](super::RequestSender::missing_workers) names the workers that are not attached.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
+    /// fit.
+    pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
+        let (rank, head) = self.wait_for_any(deadline)?;
+        match &mut self.answers.rings[rank] {
+            Some(responses) => Ok((rank, Response::new(responses.recv_raw(deadline)?, head))),
+            None => Err(RecvError::Timeout.into()),
+        }
+    }
+
+    /// As [`recv_any`](Self::recv_any), but decodes a value. Returns the worker's rank, the message's kind, and
+    /// the value or the error of decoding it. A message that cannot be decoded is consumed.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_any`](Self::recv_any).
+    ///
+    /// # Examples
+    ///
+    /// See [`RequestSender::broadcast_value`](super::RequestSender::broadcast_value).
+    pub fn recv_any_value<T: Codec>(
+        &mut self,
+        deadline: Deadline,
+    ) -> TransportResult<(usize, u8, Result<T, DecodeError>)> {
+        let (rank, response) = self.recv_any(deadline)?;
+        let kind = response.kind();
+        let value = response.decode();
+        response.release();
+        if let (Ok(_), Some(responses)) = (&value, &mut self.answers.rings[rank]) {
+            responses.count();
+        }
+        Ok((rank, kind, value))
+    }
+
+    /// The transport on which a worker's messages are received; `None` until its ring is attached.
+    pub fn transport(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
+        Some(self.answers.rings.get_mut(rank)?.as_mut()?.raw())
+    }
+
+    /// Waits for a worker that has a whole message, and returns its rank.
+    fn wait_for_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Head)> {
+        loop {
+            self.attach_workers()?;
+            if let Some((rank, head)) = self.poll()? {
+                self.turn = rank + 1;
+                return Ok((rank, head));
+            }
+            if deadline.has_passed() {
+                return Err(RecvError::Timeout.into());
+            }
+            self.sleep(deadline)?;
+        }
+    }
+
+    /// Attaches to the rings of workers that have started since the last check.
+    fn attach_workers(&mut self) -> TransportResult<()> {
+        let now = Instant::now();
+        if self.answers.rings.iter().all(Option::is_some) || now < self.next_look {
+            return Ok(());
+        }
+        self.next_look = now + LOOK_FOR_WORKERS;
+        let mut missing = self.answers.missing().into_iter();
+        missing.try_for_each(|rank| self.answers.attach(rank))
+    }
+
+    /// The rank of a worker that has a whole message, if there is one.
+    fn poll(&mut self) -> TransportResult<Option<(usize, Head)>> {
+        let workers = self.answers.rings.len();
+        for rank in (self.turn..self.turn + workers).map(|turn| turn % workers) {
+            let Some(responses) = &mut self.answers.rings[rank] else {
+                continue;
+            };
+            match next_head(responses, |_| true) {
+                Ok(Some(head)) => return Ok(Some((rank, head))),
+                // a successor of the worker continues in the same ring
+                Ok(None) | Err(RecvError::ProducerDead { .. }) => {}
+                // a successor of the worker creates another ring
+                Err(RecvError::Closed) => self.answers.rings[rank] = None,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until one of the rings has news, or until it is time to check for missing workers again.
+    fn sleep(&mut self, deadline: Deadline) -> TransportResult<()> {
+        let is_complete = self.answers.rings.iter().all(Option::is_some);
+        let rest = deadline.remaining().unwrap_or(Duration::MAX);
+        let longest = match is_complete {
+            true => rest,
+            false => rest.min(LOOK_FOR_WORKERS),
+        };
+        let rings = self.answers.rings.iter_mut().flatten();
+        let mut set = RingSet::of(rings.map(|responses| responses.raw().as_ring()))
+            .expect("no more workers than a ring has consumers")
+            .with_wait_strategy(self.answers.places.config.transport.wait_strategy.into());
+        if set.is_empty() {
+            perform_sleep_wait(longest);
+            return Ok(());
+        }
+        match set.wait(Deadline::after(longest)) {
+            Ok(_) | Err(RecvError::Timeout) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The half of a scheduler that sends requests.
+
+use disruptor_mp::{
+    CloseReport, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult, SharedMemory,
+};
+
+use super::super::head::{
+    Head, HeadedBytes, HeadedValue, NOTICE, RequestId, only_of_the_transport,
+};
+use super::super::{Places, check_rank};
+use crate::codec::Codec;
+use crate::transport::{FramedTransportFrame, FramedTransportProducer, TransportResult};
+use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
+
+/// A worker that is not attached.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// drop(worker); // its place is kept
+/// let missing = scheduler.missing_workers();
+/// assert_eq!((missing[0].rank, &*missing[0].id, missing[0].is_away), (0, "worker_0", true));
+/// # Worker::<FixedFrame<256>>::start(&config, 0)?.leave()?;
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingWorker {
+    /// The worker's rank.
+    pub rank: usize,
+    /// The worker's consumer id.
+    pub id: String,
+    /// Whether the worker was attached before: its place in the ring is kept.
+    pub is_away: bool,
+}
+
+/// The half of a [`Scheduler`](super::Scheduler) that sends requests: [`Scheduler::split`](super::Scheduler::split)
+/// returns it. Dropping it closes the session.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
+/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// requests.broadcast(b"load", 1, Deadline::NEVER)?;
+/// let sent = requests.send_to(0, b"compute", 2, Deadline::NEVER)?;
+/// assert!(requests.missing_workers().is_empty());
+/// println!("{:?}", requests.transport().counters());
+/// # worker.serve(Deadline::NEVER, |_, _| b"loaded")?;
+/// # worker.serve(Deadline::NEVER, |_, _| b"computed")?;
+/// assert_eq!(&*responses.recv_any(Deadline::NEVER)?.1, b"loaded");
+/// assert_eq!(responses.recv_any(Deadline::NEVER)?.1.request(), Some(sent));
+/// # worker.leave()?;
+/// requests.close()?;
+/// # drop(responses);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
+    /// Requests to all workers.
+    common: TypedProducer<F, B>,
+    /// Requests to one worker each: `None` until the first one.
+    own: Vec<Option<Addressed<F, B>>>,
+    places: Places<F, B>,
+    next: RequestId,
+}
+
+/// The ring of the requests to one worker.
+#[derive(Debug)]
+struct Addressed<F: FramedTransportFrame, B> {
+    ring: TypedProducer<F, B>,
+    /// Whether the common ring tells the worker of it.
+    is_announced: bool,
+}
+
+impl<F: FramedTransportFrame, B> RequestSender<F, B> {
+    /// Takes over the rings that a dead predecessor has left.
+    pub(super) fn new(common: TypedProducer<F, B>, places: Places<F, B>) -> TransportResult<Self> {
+        let mut common = common;
+        let next = RequestId::first(common.raw().ring().epoch());
+        let mut sender = Self {
+            common,
+            own: (0..places.config.workers).map(|_| None).collect(),
+            places,
+            next,
+        };
+        for rank in 0..sender.own.len() {
+            if sender.places.has_addressed(rank) {
+                sender.open(rank)?;
+            }
+        }
+        Ok(sender)
+    }
+
+    /// Makes the ring of the requests to the worker `rank`, or takes it over.
+    fn open(&mut self, rank: usize) -> TransportResult<&mut Addressed<F, B>> {
+        let id = self.places.config.worker_id(rank);
+        let builder = self.places.addressed(rank);
+        let ring =
+            TypedProducer::from_builder(builder.with_discovery(DiscoveryMode::Ids(vec![id])))?;
+        Ok(self.own[rank].insert(Addressed {
+            ring,
+            is_announced: false,
+        }))
+    }
+
+    fn number(&mut self) -> Head {
+        let head = Head {
+            request: Some(self.next),
+            piece: 0,
+            flags: 0,
+        };
+        self.next = self.next.next();
+        head
+    }
+    /// Sends a message to all workers. Waits for space until the deadline. Returns the sequence of the
+    /// message's last frame. A worker that has not come, or is away, holds the ring until it comes or is
+    /// [removed](Self::remove_worker).
+    ///
+    /// # Errors
+    ///
+    /// As [`FramedTransportProducer::send`]: the error names a worker that holds the ring.
+    pub fn broadcast(
+        &mut self,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<RequestId> {
+        let id = self.next;
+        let head = self.number();
+        let sent = self
+            .common
+            .send_encoded(&HeadedBytes(head, message), kind, deadline);
+        sent.map_err(only_of_the_transport)?;
+        Ok(id)
+    }
+
+    /// As [`broadcast`](Self::broadcast), but sends a value: it is encoded once, into the frame that all
+    /// workers read.
+    ///
+    /// # Errors
+    ///
+    /// As [`TypedProducer::send`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use myelon::codec::Bincode;
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    ///
+    /// # let session = myelon::portable_shm_segment_name("doc");
+    /// let config = RunnerMyelonTransportConfig::new(&session, 1);
+    /// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    ///
+    /// scheduler.broadcast_value(&Bincode(vec![1_u64, 2, 3]), 1, Deadline::NEVER)?;
+    /// worker.serve_value(Deadline::NEVER, |_kind, Bincode(numbers): Bincode<Vec<u64>>| {
+    ///     Bincode(numbers.iter().sum::<u64>())
+    /// })?;
+    /// let (rank, kind, sum) = scheduler.recv_any_value::<Bincode<u64>>(Deadline::NEVER)?;
+    /// assert_eq!((rank, kind, sum?), (0, 1, Bincode(6)));
+    /// # worker.leave()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broadcast_value<T: Codec>(
+        &mut self,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<RequestId, TypedPublishError> {
+        let id = self.next;
+        let head = self.number();
+        self.common
+            .send_encoded(&HeadedValue(head, value), kind, deadline)?;
+        Ok(id)
+    }
+
+    /// Sends a message to the worker `rank` alone. Waits for space until the deadline. Workers receive what is sent to
+    /// all and what is sent to them alone in the order in which it was sent. Only this worker holds up the messages
+    /// that are sent to it alone.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchWorker`](crate::TransportError::NoSuchWorker). As [`FramedTransportProducer::send`]: the error
+    /// names what holds the ring.
+    pub fn send_to(
+        &mut self,
+        rank: usize,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<RequestId> {
+        let sent = self.send_encoded_to(rank, kind, deadline, |head| HeadedBytes(head, message));
+        sent.map_err(only_of_the_transport)
+    }
+
+    /// As [`send_to`](Self::send_to), but sends a value: it is encoded into the frame that the worker reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to); [`TypedPublishError::Encode`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::send_value_to`](super::Scheduler::send_value_to).
+    pub fn send_value_to<T: Codec>(
+        &mut self,
+        rank: usize,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<RequestId, TypedPublishError> {
+        self.send_encoded_to(rank, kind, deadline, |head| HeadedValue(head, value))
+    }
+
+    fn send_encoded_to<T: Encode>(
+        &mut self,
+        rank: usize,
+        kind: u8,
+        deadline: Deadline,
+        headed: impl FnOnce(Head) -> T,
+    ) -> Result<RequestId, TypedPublishError> {
+        check_rank(&self.places.config, rank)?;
+        let is_announced = match &self.own[rank] {
+            Some(own) => own.is_announced,
+            None => self.open(rank)?.is_announced,
+        };
+        if !is_announced {
+            self.announce(rank, deadline)?;
+        }
+        let id = self.next;
+        let head = self.number();
+        if let Some(own) = &mut self.own[rank] {
+            own.ring.send_encoded(&headed(head), kind, deadline)?;
+        }
+        Ok(id)
+    }
+
+    /// Tells the worker `rank` in the common ring that there is a ring of requests to it.
+    #[cold]
+    fn announce(&mut self, rank: usize, deadline: Deadline) -> Result<(), TypedPublishError> {
+        let head = Head {
+            piece: rank as u32,
+            flags: NOTICE,
+            ..self.number()
+        };
+        self.common
+            .send_encoded(&HeadedBytes(head, &[]), 0, deadline)?;
+        if let Some(own) = &mut self.own[rank] {
+            own.is_announced = true;
+        }
+        Ok(())
+    }
+
+    /// The workers that are not attached at present.
+    pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
+        let config = &self.places.config;
+        let requests = self.common.raw();
+        let attached = requests.ring().attached_consumer_ids();
+        (0..config.workers)
+            .map(|rank| (rank, config.worker_id(rank)))
+            .filter(|(_, id)| !attached.contains(id))
+            .map(|(rank, id)| MissingWorker {
+                rank,
+                is_away: requests.notice_consumer_id(&id),
+                id,
+            })
+            .collect()
+    }
+
+    /// Forgets a worker that will not come back, or that has not come and never will: it no longer holds the
+    /// ring, and messages that were sent are not kept for it. If it comes after all, it receives only messages
+    /// that are sent after it has come. A scheduler that succeeds this one expects all workers again.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchWorker`](crate::TransportError::NoSuchWorker). [`Ring`](crate::TransportError::Ring) with
+    /// [`MultiProcessError::ConsumerAlreadyAttached`] while the worker is attached, and with
+    /// [`MultiProcessError::NoSuchConsumer`] if it is neither away nor expected, because it has left or was
+    /// removed before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// assert!(scheduler.remove_worker(0).is_err(), "it is attached");
+    /// drop(worker);
+    /// scheduler.remove_worker(0)?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
+        check_rank(&self.places.config, rank)?;
+        let id = self.places.config.worker_id(rank);
+        if let Some(own) = &mut self.own[rank] {
+            match own.ring.raw().ring().remove_consumer(&id) {
+                // the common ring decides
+                Ok(()) | Err(MultiProcessError::NoSuchConsumer { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.common.raw().ring().remove_consumer(&id)?)
+    }
+
+    /// The transport on which messages to all workers are sent.
+    pub fn transport(&mut self) -> &mut FramedTransportProducer<F, B> {
+        self.common.raw()
+    }
+
+    /// Ends the session in order: workers receive the messages that were sent, and then the end. Never waits. Sent
+    /// messages are kept for workers that have not come or are away.
+    ///
+    /// # Errors
+    ///
+    /// [`Ring`](crate::TransportError::Ring)(crate::TransportError::Ring).
+    pub fn close(self) -> MultiProcessResult<CloseReport> {
+        // the common ring first: workers take its end for the session's
+        let closed = self.common.close();
+        let own = self.own.into_iter().flatten();
+        let others = own
+            .map(|own| own.ring.close().map(drop))
+            .fold(Ok(()), MultiProcessResult::and);
+        let report = closed?;
+        others.map(|()| report)
+    }
+}

@@ -1,0 +1,322 @@
+//! The half of a worker that sends answers.
+
+use std::time::Duration;
+
+use disruptor_mp::{
+    CloseReport, Deadline, MultiProcessError, MultiProcessResult, SendError, Sequence,
+    SharedMemory, perform_sleep_wait,
+};
+
+use super::super::SCHEDULER_ID;
+use super::super::head::{Head, HeadedBytes, HeadedValue, LAST, RequestId, only_of_the_transport};
+use crate::codec::Codec;
+use crate::transport::{
+    FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
+};
+use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
+
+/// How often a worker checks whether a scheduler that has closed the session has given up its place.
+const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
+
+/// The half of a [`Worker`](super::Worker) that sends answers: [`Worker::split`](super::Worker::split) returns it.
+///
+/// Dropping it closes the worker's ring; the answers are kept for the scheduler.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// let (requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+/// responses.respond(b"ready", 1, Deadline::NEVER)?; // a message that answers no request
+/// assert_eq!(scheduler.recv_any(Deadline::NEVER)?.1.request(), None);
+/// println!("worker {}: {:?}", responses.rank(), responses.transport().counters());
+/// drop(requests);
+/// responses.close()?;
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ResponseSender<F: FramedTransportFrame, B = SharedMemory> {
+    pub(super) responses: TypedProducer<F, B>,
+    pub(super) rank: usize,
+}
+
+impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
+    /// Whether the scheduler has closed the session, even if requests are left.
+    pub(super) fn is_session_closed(&mut self) -> bool {
+        self.responses.raw().ring().is_cancelled()
+    }
+
+    /// Sends a message to the scheduler: see [`Worker::respond`](super::Worker::respond).
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::respond`](super::Worker::respond).
+    pub fn respond(
+        &mut self,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        let message = HeadedBytes(UNASKED, message);
+        self.send(&message, kind, deadline)
+            .map_err(only_of_the_transport)
+    }
+
+    /// As [`respond`](Self::respond), but sends a value: it is encoded into the frame that the scheduler reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`respond`](Self::respond); [`TypedPublishError::Encode`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::codec::Bincode;
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let (requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+    /// responses.respond_value(&Bincode(vec![1_u64, 2, 3]), 1, Deadline::NEVER)?;
+    /// let (rank, _kind, numbers) = scheduler.recv_any_value::<Bincode<Vec<u64>>>(Deadline::NEVER)?;
+    /// assert_eq!((rank, numbers?), (0, Bincode(vec![1, 2, 3])));
+    /// # drop(requests);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn respond_value<T: Codec>(
+        &mut self,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send(&HeadedValue(UNASKED, value), kind, deadline)
+    }
+
+    /// Begins the answer to a request, which goes out piece by piece.
+    ///
+    /// # Examples
+    ///
+    /// See [`Worker::split`](super::Worker::split).
+    pub fn reply(&mut self, request: RequestId) -> Reply<'_, F, B> {
+        Reply {
+            sender: self,
+            request,
+            piece: 0,
+        }
+    }
+
+    fn send<T: Encode>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        if self.is_session_closed() {
+            return Err(TransportError::SessionClosed.into());
+        }
+        match self.responses.send_encoded(message, kind, deadline) {
+            Err(TypedPublishError::Transport(error)) if is_cancelled(&error) => {
+                Err(TransportError::SessionClosed.into())
+            }
+            sent => sent,
+        }
+    }
+
+    /// The worker's rank.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// The transport on which answers are sent. Once the scheduler has closed the session, a wait for space fails with
+    /// [`Cancelled`](disruptor_mp::SendError::Cancelled).
+    pub fn transport(&mut self) -> &mut FramedTransportProducer<F, B> {
+        self.responses.raw()
+    }
+
+    /// Closes the worker's ring. The answers are kept for the scheduler, unless it has closed the session.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Ring`].
+    pub fn close(mut self) -> MultiProcessResult<CloseReport> {
+        if self.is_session_closed() {
+            self.give_up();
+        }
+        self.responses.close()
+    }
+
+    /// Gives up the answers that are not received: see [`give_up_answers`].
+    pub(super) fn give_up(&mut self) {
+        give_up_answers(&mut self.responses);
+    }
+}
+
+/// The head of a message that answers no request.
+const UNASKED: Head = Head {
+    request: None,
+    piece: 0,
+    flags: LAST,
+};
+
+/// The head of an answer in one piece.
+pub(super) fn answer_to(request: RequestId) -> Head {
+    Head {
+        request: Some(request),
+        piece: 0,
+        flags: LAST,
+    }
+}
+
+/// An answer that goes out piece by piece. The scheduler knows the answer to be complete when it has received the last
+/// piece, which [`finish`](Self::finish) sends. Dropping a reply sends nothing.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// # use myelon::codec::Bincode;
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+/// # let sent = scheduler.broadcast(b"count", 1, Deadline::NEVER)?;
+/// let request = requests.recv(Deadline::NEVER)?;
+/// let mut reply = responses.reply(request.id());
+/// reply.send(b"one", 1, Deadline::NEVER)?;
+/// reply.send_value(&Bincode(2_u64), 2, Deadline::NEVER)?;
+/// reply.finish(b"three", 1, Deadline::NEVER)?;
+/// request.release();
+/// # for piece in 0..3 {
+/// #     let (_, response) = scheduler.recv_any(Deadline::NEVER)?;
+/// #     assert_eq!((response.request(), response.piece(), response.is_last()), (Some(sent), piece, piece == 2));
+/// # }
+/// # drop((requests, responses));
+/// # scheduler.close()?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Reply<'a, F: FramedTransportFrame, B = SharedMemory> {
+    sender: &'a mut ResponseSender<F, B>,
+    request: RequestId,
+    piece: u32,
+}
+
+impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
+    /// Sends the next piece. Waits for space until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::respond`](super::Worker::respond); then the piece was not sent, and may be sent again.
+    pub fn send(
+        &mut self,
+        piece: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        let piece = HeadedBytes(self.head(0), piece);
+        self.send_piece(&piece, kind, deadline)
+            .map_err(only_of_the_transport)
+    }
+
+    /// As [`send`](Self::send), but sends a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`TypedPublishError::Encode`].
+    pub fn send_value<T: Codec>(
+        &mut self,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        let piece = HeadedValue(self.head(0), value);
+        self.send_piece(&piece, kind, deadline)
+    }
+
+    /// Sends the last piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn finish(
+        mut self,
+        piece: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        let piece = HeadedBytes(self.head(LAST), piece);
+        self.send_piece(&piece, kind, deadline)
+            .map_err(only_of_the_transport)
+    }
+
+    fn head(&self, flags: u8) -> Head {
+        Head {
+            request: Some(self.request),
+            piece: self.piece,
+            flags,
+        }
+    }
+
+    fn send_piece<T: Encode>(
+        &mut self,
+        piece: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        let sequence = self.sender.send(piece, kind, deadline)?;
+        self.piece += 1;
+        Ok(sequence)
+    }
+}
+
+/// Sends the answer to a request by calling `send`. A scheduler that has closed the session receives no
+/// answers; its place is then given up, so that it does not hold up the requests that are left.
+pub(super) fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
+    responses: &mut TypedProducer<F, B>,
+    deadline: Deadline,
+    is_cancelled: impl Fn(&E) -> bool,
+    mut send: impl FnMut(&mut TypedProducer<F, B>) -> Result<Sequence, E>,
+) -> Result<Sequence, E> {
+    let mut is_given_up = false;
+    loop {
+        match send(responses) {
+            Err(error) if is_cancelled(&error) => {}
+            sent => return sent,
+        }
+        if is_given_up {
+            // a consumer outside the session holds the ring
+            return Err(TransportError::SessionClosed.into());
+        }
+        is_given_up = give_up_answers(responses);
+        if !is_given_up {
+            if deadline.has_passed() {
+                return Err(TransportError::SessionClosed.into());
+            }
+            perform_sleep_wait(UNTIL_IT_HAS_LEFT);
+        }
+    }
+}
+
+/// Whether a wait for space ended because the scheduler has closed the session. Nothing else cancels such a
+/// wait.
+pub(super) fn is_cancelled(error: &TransportError) -> bool {
+    matches!(error, TransportError::Send(SendError::Cancelled))
+}
+
+/// Gives up the scheduler's place, so that no more answers are kept for it. Called after the scheduler has
+/// closed the session. Returns false while the scheduler itself is still attached and about to leave.
+fn give_up_answers<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -> bool {
+    let removed = responses.raw().ring().remove_consumer(SCHEDULER_ID);
+    !matches!(
+        removed,
+        Err(MultiProcessError::ConsumerAlreadyAttached { .. })
+    )
+}

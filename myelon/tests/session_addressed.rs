@@ -1,0 +1,240 @@
+//! Requests to one worker beside requests to all: their order, whom they hold up, and what happens when members die.
+
+mod session_shared;
+
+use std::thread;
+use std::time::Duration;
+
+use myelon::{
+    Deadline, MappedFile, RecvError, RequestId, Scheduler, SendError, SharedMemory, TransportError,
+    Worker,
+};
+use session_shared::{Backing, Frame, Result, session, soon};
+
+/// The next number of a fixed sequence without a pattern.
+fn shuffled(state: &mut u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+/// The scheduler sends to all and to one in a mixed order while the workers receive. Each worker receives exactly what
+/// is sent to it, in the order in which it was sent.
+fn what_is_sent_to_all_and_to_one_comes_in_one_order<B: Backing>() -> Result
+where
+    Worker<Frame, B>: Send,
+{
+    const REQUESTS: u32 = 2000;
+    let (root, config) = (tempfile::tempdir()?, session(3));
+    let mut scheduler = B::scheduler(&config, root.path())?;
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..3)
+            .map(|rank| {
+                let (config, root) = (&config, root.path());
+                scope.spawn(move || -> Result<Vec<(RequestId, u32)>> {
+                    let mut worker = B::worker(config, root, rank)?;
+                    let mut received = Vec::new();
+                    loop {
+                        match worker.recv(soon()) {
+                            Ok(request) => {
+                                let number = u32::from_le_bytes(request[..].try_into()?);
+                                received.push((request.id(), number));
+                            }
+                            Err(TransportError::Recv(RecvError::Closed)) => break,
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                    worker.leave()?;
+                    Ok(received)
+                })
+            })
+            .collect();
+        let mut sent = [const { Vec::new() }; 3];
+        let mut state = 7;
+        for number in 0..REQUESTS {
+            let bytes = number.to_le_bytes();
+            match shuffled(&mut state) % 4 {
+                3 => {
+                    let id = scheduler.broadcast(&bytes, 1, soon())?;
+                    sent.iter_mut().for_each(|sent| sent.push((id, number)));
+                }
+                rank => {
+                    let id = scheduler.send_to(rank as usize, &bytes, 1, soon())?;
+                    sent[rank as usize].push((id, number));
+                }
+            }
+        }
+        scheduler.close()?;
+        for (worker, sent) in workers.into_iter().zip(sent) {
+            assert!(sent.is_sorted() && sent.len() > 900);
+            assert_eq!(worker.join().expect("no panic")?, sent);
+        }
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    })?;
+    assert_eq!(B::rings(&config, root.path()), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn what_is_sent_to_all_and_to_one_comes_in_one_order_in_shared_memory() -> Result {
+    what_is_sent_to_all_and_to_one_comes_in_one_order::<SharedMemory>()
+}
+
+#[test]
+fn what_is_sent_to_all_and_to_one_comes_in_one_order_in_files() -> Result {
+    what_is_sent_to_all_and_to_one_comes_in_one_order::<MappedFile>()
+}
+
+#[test]
+fn a_worker_that_receives_nothing_holds_up_only_what_is_sent_to_it() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    // worker 1 has not come: its ring fills once
+    let full = loop {
+        match scheduler.send_to(1, b"later", 1, Deadline::after(Duration::from_millis(1))) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    let TransportError::Send(SendError::Timeout { blocked_on }) = full else {
+        panic!("{full}");
+    };
+    assert!(blocked_on.contains("worker_1"), "{blocked_on}");
+    for _ in 0..100 {
+        let id = scheduler.send_to(0, b"now", 1, soon())?;
+        worker.serve(soon(), |_, request| request.to_vec())?;
+        let (rank, answer) = scheduler.recv_any(soon())?;
+        assert_eq!(
+            (rank, answer.request(), answer.piece(), answer.is_last()),
+            (0, Some(id), 0, true)
+        );
+        assert_eq!(&*answer, b"now");
+    }
+    // what was sent to it is kept
+    let mut late = Worker::<Frame>::start(&config, 1)?;
+    assert_eq!(&*late.recv(soon())?, b"later");
+    late.leave()?;
+    worker.leave()?;
+    scheduler.close()?;
+    assert_eq!(
+        SharedMemory::rings(&config, std::path::Path::new("")),
+        [""; 0]
+    );
+    Ok(())
+}
+
+#[test]
+fn a_request_that_was_not_done_comes_again_to_the_next_worker_of_its_rank() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let first = scheduler.send_to(0, b"first", 1, soon())?;
+    let second = scheduler.send_to(0, b"second", 1, soon())?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    worker.recv(soon())?.release_uncommitted();
+    drop(worker);
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    for (id, bytes) in [(first, &b"first"[..]), (second, b"second")] {
+        let request = worker.recv(soon())?;
+        assert_eq!((request.id(), &*request), (id, bytes));
+    }
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+#[test]
+fn the_next_scheduler_goes_on_with_higher_numbers_behind_what_was_sent() -> Result {
+    let config = session(1);
+    let mut worker = None;
+    let mut ids = Vec::new();
+    for part in 0..3_u8 {
+        let died = thread::spawn({
+            let config = config.clone();
+            move || -> RequestId {
+                let mut scheduler = Scheduler::<Frame>::start(&config).expect("a scheduler");
+                scheduler.broadcast(&[part, 0], 1, soon()).expect("sent");
+                let id = scheduler.send_to(0, &[part, 1], 1, soon()).expect("sent");
+                // as after a death: the session is left as it is
+                std::panic::resume_unwind(Box::new(id));
+            }
+        });
+        let id = *died
+            .join()
+            .expect_err("it panics")
+            .downcast::<RequestId>()
+            .expect("an id");
+        ids.push(id);
+        if part == 1 {
+            worker = Some(Worker::<Frame>::start(&config, 0)?);
+        }
+    }
+    assert!(ids.is_sorted(), "{ids:?}");
+    let mut worker = worker.expect("started");
+    for part in 0..3_u8 {
+        for which in 0..2_u8 {
+            let request = loop {
+                match worker.recv(soon()) {
+                    Ok(request) => break request.to_vec(),
+                    Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            assert_eq!(request, [part, which]);
+        }
+    }
+    Scheduler::<Frame>::start(&config)?.close()?;
+    let end = worker.recv(soon()).map(drop);
+    assert!(
+        matches!(end, Err(TransportError::Recv(RecvError::Closed))),
+        "{end:?}"
+    );
+    worker.leave()?;
+    assert_eq!(
+        SharedMemory::rings(&config, std::path::Path::new("")),
+        [""; 0]
+    );
+    Ok(())
+}
+
+#[test]
+fn an_answer_in_pieces_names_its_request_and_its_end() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
+    let id = scheduler.send_to(0, b"a b c", 1, soon())?;
+    let request = requests.recv(soon())?;
+    let mut reply = responses.reply(request.id());
+    reply.send(b"a", 1, soon())?;
+    reply.send(b"b", 1, soon())?;
+    reply.finish(b"c", 2, soon())?;
+    request.release();
+    responses.respond(b"by itself", 3, soon())?;
+    for (piece, bytes, is_last) in [(0, b"a", false), (1, b"b", false), (2, b"c", true)] {
+        let (_, answer) = scheduler.recv_any(soon())?;
+        assert_eq!(
+            (answer.request(), answer.piece(), answer.is_last()),
+            (Some(id), piece, is_last)
+        );
+        assert_eq!(&*answer, bytes);
+    }
+    let (_, news) = scheduler.recv_any(soon())?;
+    assert_eq!(
+        (news.request(), news.kind(), &*news),
+        (None, 3, &b"by itself"[..])
+    );
+    news.release();
+    let nobody = scheduler.send_to(1, b"", 1, soon());
+    assert!(matches!(
+        nobody,
+        Err(TransportError::NoSuchWorker {
+            rank: 1,
+            workers: 1
+        })
+    ));
+    responses.close()?;
+    requests.leave()?;
+    scheduler.close()?;
+    Ok(())
+}

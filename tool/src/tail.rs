@@ -1,0 +1,197 @@
+//! `tail`: the events of a ring as they come. Reads as an observer does, and needs no permission to write.
+
+use std::io::{Write, stdout};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use disruptor_mp::Sequence;
+use disruptor_mp::inspect::{Inspector, Liveness, NameState, Sighting, Snapshot};
+use serde_json::json;
+
+use crate::fields::{Layout, hex};
+use crate::options::{From, Tail};
+use crate::ring::open;
+use crate::{Failure, Outcome};
+
+/// The pauses between two reads while nothing comes.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+/// How often the ring's end is checked while nothing comes.
+const CHECK: Duration = Duration::from_millis(100);
+/// The most bytes of an event that are read.
+const BYTES_MAX: usize = 1 << 20;
+
+pub(crate) fn run(options: &Tail, json: bool) -> Result<Outcome, Failure> {
+    let mut follower = Follower::new(open(&options.ring)?, options, json)?;
+    let end = options.period.map(|period| Instant::now() + period);
+    let mut printed = 0;
+    let mut pause = PAUSES[0];
+    let mut checked = Instant::now();
+    while options.count.is_none_or(|count| printed < count)
+        && end.is_none_or(|end| Instant::now() < end)
+    {
+        match follower.step()? {
+            Step::Event => {
+                printed += 1;
+                pause = PAUSES[0];
+            }
+            Step::Missed => pause = PAUSES[0],
+            Step::Nothing => {
+                stdout().flush()?;
+                if checked.elapsed() > CHECK {
+                    checked = Instant::now();
+                    if let Some(reason) = follower.end()? {
+                        eprintln!("myelon: {reason}");
+                        break;
+                    }
+                }
+                sleep(pause);
+                pause = (pause * 2).min(PAUSES[1]);
+            }
+        }
+    }
+    stdout().flush()?;
+    Ok(Outcome::Fine)
+}
+
+enum Step {
+    Event,
+    Missed,
+    Nothing,
+}
+
+struct Follower {
+    ring: Inspector,
+    next: Sequence,
+    bytes: Vec<u8>,
+    size: usize,
+    layout: Layout,
+    is_json: bool,
+    /// Whether the last event could not be read any more: then the follower gives itself a lead.
+    has_missed: bool,
+    out: std::io::BufWriter<std::io::Stdout>,
+}
+
+impl Follower {
+    fn new(mut ring: Inspector, options: &Tail, is_json: bool) -> Result<Self, Failure> {
+        let size = usize::try_from(ring.info().event.size).unwrap_or(usize::MAX);
+        let layout = match options.hex {
+            true => Layout::Unknown,
+            false => Layout::of(&ring.info().event.text, size),
+        };
+        let seen = ring.snapshot()?;
+        let next = match options.from {
+            From::Oldest => oldest(&ring, &seen),
+            From::Latest => seen.published + 1,
+            From::At(sequence) => sequence,
+        };
+        Ok(Self {
+            ring,
+            next,
+            bytes: vec![0; size.min(options.bytes).min(BYTES_MAX)],
+            size,
+            layout,
+            is_json,
+            has_missed: false,
+            out: std::io::BufWriter::new(stdout()),
+        })
+    }
+
+    fn step(&mut self) -> Result<Step, Failure> {
+        match self.ring.read_event(self.next, &mut self.bytes)? {
+            Sighting::Whole => {
+                self.print()?;
+                self.next += 1;
+                self.has_missed = false;
+                Ok(Step::Event)
+            }
+            Sighting::NotYet => {
+                self.out.flush()?;
+                Ok(Step::Nothing)
+            }
+            _ => {
+                self.miss()?;
+                Ok(Step::Missed)
+            }
+        }
+    }
+
+    fn print(&mut self) -> Result<(), Failure> {
+        let is_cut = self.bytes.len() < self.size;
+        if self.is_json {
+            let object = json!({
+                "sequence": self.next,
+                "event": self.layout.value(&self.bytes),
+                "bytes": hex(&self.bytes),
+                "is_cut": is_cut,
+            });
+            writeln!(self.out, "{object}")?;
+        } else {
+            let more = if is_cut { " …" } else { "" };
+            writeln!(
+                self.out,
+                "{} {}{more}",
+                self.next,
+                self.layout.show(&self.bytes)
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Goes on at a later event, and says how many were missed.
+    fn miss(&mut self) -> Result<(), Failure> {
+        let seen = self.ring.snapshot()?;
+        let low = oldest(&self.ring, &seen);
+        let newest = seen.published + 1;
+        let lead = match self.has_missed {
+            true => (newest - low) / 2,
+            false => 0,
+        };
+        let next = (low + lead).clamp(self.next + 1, newest.max(self.next + 1));
+        let missed = next - self.next;
+        match self.is_json {
+            true => writeln!(self.out, "{}", json!({"missed": missed, "next": next}))?,
+            false => writeln!(self.out, "missed {missed} events")?,
+        }
+        self.next = next;
+        self.has_missed = true;
+        Ok(())
+    }
+
+    /// Why no further event will come, if that is so.
+    fn end(&mut self) -> Result<Option<&'static str>, Failure> {
+        let seen = self.ring.snapshot()?;
+        if seen.published >= self.next {
+            // sequences rose while the order of the ring was in doubt, or the event has just come
+            if self.ring.read_event(self.next, &mut self.bytes)? == Sighting::NotYet {
+                self.miss()?;
+            }
+            return Ok(None);
+        }
+        Ok(why_ended(&seen))
+    }
+}
+
+/// Why no event will follow the last one that is published, if that is so.
+pub(crate) fn why_ended(seen: &Snapshot) -> Option<&'static str> {
+    match (seen.closed, seen.producer.liveness, seen.name) {
+        (Some(_), ..) => Some("the ring was closed, and this was its last event"),
+        (None, Liveness::Dead, NameState::Ours) => {
+            Some("the producer is not alive, and this was its last event; a successor may go on")
+        }
+        (None, Liveness::Dead, _) => {
+            Some("the producer is not alive and the ring's name is gone: no event will follow")
+        }
+        _ => None,
+    }
+}
+
+/// The oldest event that may still be read whole.
+pub(crate) fn oldest(ring: &Inspector, seen: &Snapshot) -> Sequence {
+    let retained = seen.published - ring.info().capacity as Sequence + 1;
+    let readable = match ring.info().has_observers {
+        true => retained,
+        // slots up to the floor may be written at any moment
+        false => retained.max(seen.floor + 1),
+    };
+    readable.max(ring.info().first_sequence)
+}
