@@ -125,6 +125,30 @@ fn a_worker_that_receives_nothing_holds_up_only_what_is_sent_to_it() -> Result {
     Ok(())
 }
 
+/// Whoever of the two ends first: no ring is left for a worker that has left for good.
+#[test]
+fn a_worker_that_leaves_before_it_has_heard_of_its_ring_leaves_nothing_behind() -> Result {
+    for closes_first in [false, true] {
+        let (root, config) = (tempfile::tempdir()?, session(1));
+        let mut scheduler = SharedMemory::scheduler(&config, root.path())?;
+        let worker = SharedMemory::worker(&config, root.path(), 0)?;
+        scheduler.send_to(0, b"prompt", 1, soon())?;
+        if closes_first {
+            scheduler.close()?;
+            worker.leave()?;
+        } else {
+            worker.leave()?;
+            scheduler.close()?;
+        }
+        assert_eq!(
+            SharedMemory::rings(&config, root.path()),
+            [""; 0],
+            "{closes_first}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn a_request_that_was_not_done_comes_again_to_the_next_worker_of_its_rank() -> Result {
     let config = session(1);

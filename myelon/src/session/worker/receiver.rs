@@ -205,8 +205,13 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
-    pub fn leave(self) -> MultiProcessResult<()> {
+    pub fn leave(mut self) -> MultiProcessResult<()> {
+        // the scheduler may have made the ring of its own requests since the last poll
+        let attached = match self.attach_own() {
+            Err(TransportError::Ring(error)) => Err(error),
+            _ => Ok(()),
+        };
         let own = self.own.map_or(Ok(()), TypedConsumer::leave);
-        own.and(self.common.leave())
+        own.and(self.common.leave()).and(attached)
     }
 }
