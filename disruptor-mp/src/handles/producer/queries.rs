@@ -191,13 +191,16 @@ impl<E: Event, B> Producer<E, B> {
         self.habits.are_cancelled()
     }
 
-    /// How many producers this ring has had, this one included.
+    /// How many producers this ring has had before this one. The ring of a [`HeapRing`](crate::HeapRing) is made before
+    /// its first producer, which counts as a successor.
     ///
     /// # Examples
     ///
     /// ```
-    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
-    /// assert_eq!(ring.producer()?.epoch(), 1);
+    /// let name = disruptor_mp::portable_shm_segment_name("doc");
+    /// let tx = disruptor_mp::publisher::<u64>(&name, 8)?;
+    /// assert_eq!(tx.epoch(), 0);
+    /// tx.destroy()?;
     /// # Ok::<(), disruptor_mp::MultiProcessError>(())
     /// ```
     pub fn epoch(&self) -> u64 {

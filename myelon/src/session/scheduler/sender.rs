@@ -122,8 +122,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.next = self.next.next();
         head
     }
-    /// Sends a message to all workers. Waits for space until the deadline. Returns the sequence of the
-    /// message's last frame. A worker that has not come, or is away, holds the ring until it comes or is
+
+    /// Sends a message to all workers. Waits for space until the deadline. Returns the number of the request,
+    /// which its answers name. A worker that has not come, or is away, holds the ring until it comes or is
     /// [removed](Self::remove_worker).
     ///
     /// # Errors
@@ -328,7 +329,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Errors
     ///
-    /// [`Ring`](crate::TransportError::Ring)(crate::TransportError::Ring).
+    /// [`MultiProcessError`].
     pub fn close(self) -> MultiProcessResult<CloseReport> {
         // the common ring first: workers take its end for the session's
         let closed = self.common.close();
