@@ -95,6 +95,14 @@ impl<E: Event, B> Producer<E, B> {
         self.consumer_sequence(id).is_some()
     }
 
+    /// Whether events are kept for the consumer with this id: it is attached, or away with a place in the ring, or
+    /// expected and has not come. For the layers above.
+    #[doc(hidden)]
+    pub fn keeps_for(&mut self, id: &str) -> bool {
+        self.notice_consumer_id(id)
+            || check_id(id).is_ok_and(|id| self.core.expectation().ids().contains(&id))
+    }
+
     /// Waits for a consumer with this id, for at most `timeout` or until the wait is cancelled, and returns
     /// whether it is registered. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
     pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {

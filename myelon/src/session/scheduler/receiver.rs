@@ -9,7 +9,7 @@ use disruptor_mp::{
 
 use super::super::head::Head;
 use super::super::received::{Response, next_head};
-use super::super::{Places, SCHEDULER_ID};
+use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -66,6 +66,9 @@ pub(super) struct Answers<F: FramedTransportFrame, B> {
 impl<F: FramedTransportFrame, B> Answers<F, B> {
     /// Attaches to the ring of the worker `rank`, if it exists.
     pub(super) fn attach(&mut self, rank: usize) -> TransportResult<()> {
+        if self.process != std::process::id() {
+            return Err(RecvError::Forked.into());
+        }
         let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
         self.rings[rank] = match TypedConsumer::from_builder(builder.skip_absence()) {
             Ok(attached) => Some(attached),
@@ -88,9 +91,16 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
     /// Gives up the answers that were not received, including those of workers that have started since the last
     /// check. If a worker has gone, its ring's name is removed, too. Returns the first error.
     pub(super) fn give_up(&mut self) -> MultiProcessResult<()> {
+        let deadline = Deadline::after(FOR_A_MOMENT);
         for rank in self.missing() {
-            // a ring that does not fit does not belong to this session
-            let _ = self.attach(rank);
+            // a ring that does not fit does not belong to this session; a worker that is ending holds the scheduler's
+            // place for a moment
+            while let (Ok(()), None) = (self.attach(rank), &self.rings[rank])
+                && self.places.has_responses(rank)
+                && !deadline.has_passed()
+            {
+                perform_sleep_wait(Duration::from_millis(1));
+            }
         }
         let attached = self.rings.drain(..).flatten();
         attached
@@ -129,7 +139,11 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
         let (rank, head) = self.wait_for_any(deadline)?;
         match &mut self.answers.rings[rank] {
-            Some(responses) => Ok((rank, Response::new(responses.recv_raw(deadline)?, head))),
+            Some(responses) => {
+                // it is there; a hostile peer may have taken it away
+                let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
+                Ok((rank, Response::new(message, head)))
+            }
             None => Err(RecvError::Timeout.into()),
         }
     }
