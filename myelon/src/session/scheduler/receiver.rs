@@ -141,8 +141,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let (rank, head) = self.wait_for_any(deadline)?;
         match &mut self.answers.rings[rank] {
             Some(responses) => {
-                // it is there; a hostile peer may have taken it away
+                // it is there; a hostile peer may have taken it away, or put another one in its place
                 let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
+                let head = Head::of(&message).unwrap_or(head);
                 Ok((rank, Response::new(message, head)))
             }
             None => Err(RecvError::Timeout.into()),

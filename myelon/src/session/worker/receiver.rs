@@ -105,8 +105,9 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             (Source::Own, Some(own)) => own,
             _ => &mut self.common,
         };
-        // it is there; a hostile peer may have taken it away
+        // it is there; a hostile peer may have taken it away, or put another one in its place
         let message = ring.recv_raw(Deadline::after(Duration::ZERO))?;
+        let head = Head::of(&message).unwrap_or(head);
         Ok(Request::new(message, head))
     }
 
