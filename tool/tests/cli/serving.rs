@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -19,12 +19,7 @@ struct Server {
 
 impl Server {
     fn start(directory: &str) -> Self {
-        Self::start_by(myelon(&[]), directory)
-    }
-
-    /// Starts it by a command that takes the program's arguments.
-    fn start_by(mut command: Command, directory: &str) -> Self {
-        command.args(["serve", "--listen", "127.0.0.1:0", "--dir", directory]);
+        let mut command = myelon(&["serve", "--listen", "127.0.0.1:0", "--dir", directory]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         let output = child.stdout.take().expect("piped");
@@ -160,34 +155,6 @@ fn other_methods_and_paths_are_refused_and_a_silent_client_holds_up_nobody() {
         matches!((&silent).read_to_end(&mut bytes), Ok(0) | Err(_))
     });
     assert!(bytes.is_empty(), "{bytes:?}");
-}
-
-#[test]
-fn a_client_that_gets_no_thread_does_not_end_the_server() {
-    let rings = Rings::new();
-    let directory = rings.directory().to_str().expect("UTF-8");
-    // a server that may take as much memory as another one needed to start: too little for a thread's stack
-    let other = Server::start(directory);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", other.child.id()));
-    let status = status.expect("its status");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-    let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-    let peak: u64 = peak.expect(&status).parse().expect("a number");
-    let mut command = Command::new("sh");
-    let script = format!("ulimit -v {}; exec \"$0\" \"$@\"", peak + 256);
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_myelon")]);
-    let mut server = Server::start_by(command, directory);
-    for _ in 0..3 {
-        let mut client = server.connect();
-        let mut answer = Vec::new();
-        // it is closed at once, perhaps before the request comes
-        let _ = client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n");
-        let _ = client.read_to_end(&mut answer);
-        assert!(answer.is_empty(), "{answer:?}");
-    }
-    assert_eq!(server.child.try_wait().expect("wait"), None);
-    kill(Pid::from_raw(server.child.id() as i32), Signal::SIGTERM).expect("signal");
-    assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]
