@@ -480,6 +480,7 @@ fn nothing_that_exists_is_replaced() {
     refused(4, &arguments, "exists", "--force");
     assert_eq!(fs::read(&file).expect("read"), sound);
     ends(0, &[&arguments[..], &["--force"]].concat());
+    let sound = fs::read(&file).expect("read");
     // with --force, too, neither a ring nor another file is written over
     let other = rings.named("other");
     fs::write(&other, "a letter").expect("write");

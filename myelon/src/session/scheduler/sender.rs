@@ -186,8 +186,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
-        self.announce_all(deadline)
-            .map_err(only_of_the_transport)?;
+        self.announce_all(deadline).map_err(only_of_the_transport)?;
         let id = self.next;
         let head = self.number();
         let sent = self
