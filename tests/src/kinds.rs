@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use myelon::inspect::{InspectError, RemovalError};
 use myelon::{
     CodecError, CountersError, MultiProcessError, RecvError, RequiredConsumerError, SendError,
     TransportError, TypedPublishError, TypedRecvError, TypedServeError,
@@ -40,6 +41,8 @@ pub fn kind_of(error: &(dyn Error + 'static)) -> String {
         TypedPublishError: Encode Transport;
         TypedRecvError: Recv Decode UnknownKind NoKinds;
         TypedServeError: Recv Publish;
+        InspectError: NotFound Unreadable NotARing OtherVersion Damaged BeingCreated HalfMade System;
+        RemovalError: Inspect InUse WouldLose Changed System;
     }
     for (is_it, name) in [
         (error.is::<myelon::RingBufferFull>(), "RingBufferFull"),
