@@ -320,8 +320,8 @@ fn an_answer_in_pieces_names_its_request_and_its_end() -> Result {
     Ok(())
 }
 
-/// The common ring is drained when the scheduler ends the session, and a ring of requests to one worker is not. The next
-/// scheduler continues both, with higher numbers.
+/// The common ring is drained when the scheduler ends the session, and a ring of requests to one worker is not. The
+/// next scheduler continues both, with higher numbers.
 #[test]
 fn the_session_goes_on_if_only_a_ring_of_one_worker_was_kept() -> Result {
     for is_away in [false, true] {
