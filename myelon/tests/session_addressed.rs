@@ -125,7 +125,8 @@ fn a_worker_that_receives_nothing_holds_up_only_what_is_sent_to_it() -> Result {
     Ok(())
 }
 
-/// Not even the first request to a worker needs space in the common ring. What is sent to all afterwards comes after it.
+/// Not even the first request to a worker needs space in the common ring. What is sent to all afterwards comes after
+/// it.
 #[test]
 fn the_first_request_to_a_worker_passes_a_common_ring_that_is_full() -> Result {
     let config = session(2);

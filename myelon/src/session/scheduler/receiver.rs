@@ -23,8 +23,8 @@ const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 /// returns it.
 ///
 /// Drop or close the [sending half](super::RequestSender) first. Dropping this half gives up the answers that were not
-/// received, and what the workers that are there send from then on. A worker that starts after that keeps its answers for
-/// a scheduler, until the session is closed. If a panic drops it, they are kept for a successor, as after a death.
+/// received, and what the workers that are there send from then on. A worker that starts after that keeps its answers
+/// for a scheduler, until the session is closed. If a panic drops it, they are kept for a successor, as after a death.
 ///
 /// # Examples
 ///

@@ -424,8 +424,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     }
 
     /// Ends the rings of requests to one worker: before the common ring, whose end workers take for the session's. If
-    /// one of them is kept for its worker, a notice keeps the common ring, too: a successor of this scheduler then takes
-    /// over both, and gives higher numbers. Returns the ids of those workers.
+    /// one of them is kept for its worker, a notice keeps the common ring, too: a successor of this scheduler then
+    /// takes over both, and gives higher numbers. Returns the ids of those workers.
     fn end_own(&mut self) -> (Vec<String>, MultiProcessResult<()>) {
         let mut kept_for = Vec::new();
         let mut result = match self.open_all() {

@@ -64,7 +64,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// Waits for the scheduler's ring.
     pub(super) fn attach(places: Places<F, B>, rank: usize) -> TransportResult<Self> {
         let id = places.config.worker_id(rank);
-        // First: once the scheduler finds this worker in the common ring, what it sends to the worker alone is received.
+        // first: once the scheduler finds this worker in the common ring, the worker receives what is sent to it alone
         let own = attach_to_own(&places, rank)?;
         let common = until_it_is_free(|| {
             let builder = places.requests().with_consumer_id(&id).skip_absence();
@@ -236,8 +236,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         if is_forked {
             return left;
         }
-        // The scheduler may have made the ring of this worker's requests since the last poll. One that it makes from now
-        // on does not wait for this worker, which is not in the common ring any more.
+        // The scheduler may have made the ring of this worker's requests since the last poll. One that it makes from
+        // now on does not wait for this worker, which is not in the common ring any more.
         let own = match self.own {
             Some(own) => Ok(Some(own)),
             None => attach_to_own(&self.places, self.rank),
