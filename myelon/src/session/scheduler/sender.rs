@@ -1,15 +1,21 @@
 //! The half of a scheduler that sends requests.
 
+use std::time::Instant;
+
 use disruptor_mp::{
-    CloseReport, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult, SharedMemory,
+    CloseReport, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult, SendError,
+    SharedMemory,
 };
 
 use super::super::head::{
     Head, HeadedBytes, HeadedValue, NOTICE, RequestId, only_of_the_transport,
 };
+use super::super::config::OnWorkerDeath;
 use super::super::{Places, check_rank};
 use crate::codec::Codec;
-use crate::transport::{FramedTransportFrame, FramedTransportProducer, TransportResult};
+use crate::transport::{
+    FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
+};
 use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
 
 /// A worker that is not attached.
@@ -72,6 +78,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     own: Vec<Option<Addressed<F, B>>>,
     places: Places<F, B>,
     next: RequestId,
+    /// Since when each worker is away, as far as a waiting call has noticed it.
+    away_since: Vec<Option<Instant>>,
 }
 
 /// The ring of the requests to one worker.
@@ -90,6 +98,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let mut sender = Self {
             common,
             own: (0..places.config.workers).map(|_| None).collect(),
+            away_since: vec![None; places.config.workers],
             places,
             next,
         };
@@ -113,6 +122,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }))
     }
 
+    /// The number of the next request.
+    pub(super) fn next_request(&self) -> RequestId {
+        self.next
+    }
+
     fn number(&mut self) -> Head {
         let head = Head {
             request: Some(self.next),
@@ -122,9 +136,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.next = self.next.next();
         head
     }
-    /// Sends a message to all workers. Waits for space until the deadline. Returns the sequence of the
-    /// message's last frame. A worker that has not come, or is away, holds the ring until it comes or is
-    /// [removed](Self::remove_worker).
+    /// Sends a message to all workers. Waits for space until the deadline. Returns the number that the answers name. A
+    /// worker that has not come, or is away, holds the ring until it comes or is [removed](Self::remove_worker).
     ///
     /// # Errors
     ///
@@ -136,10 +149,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
         let id = self.next;
-        let head = self.number();
-        let sent = self
-            .common
-            .send_encoded(&HeadedBytes(head, message), kind, deadline);
+        let message = HeadedBytes(self.number(), message);
+        let sent = self.until_sent(None, deadline, |sender, deadline| {
+            sender
+                .common
+                .send_encoded(&message, kind, deadline)
+                .map(drop)
+        });
         sent.map_err(only_of_the_transport)?;
         Ok(id)
     }
@@ -181,9 +197,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         deadline: Deadline,
     ) -> Result<RequestId, TypedPublishError> {
         let id = self.next;
-        let head = self.number();
-        self.common
-            .send_encoded(&HeadedValue(head, value), kind, deadline)?;
+        let message = HeadedValue(self.number(), value);
+        self.until_sent(None, deadline, |sender, deadline| {
+            sender
+                .common
+                .send_encoded(&message, kind, deadline)
+                .map(drop)
+        })?;
         Ok(id)
     }
 
@@ -241,11 +261,88 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             self.announce(rank, deadline)?;
         }
         let id = self.next;
-        let head = self.number();
-        if let Some(own) = &mut self.own[rank] {
-            own.ring.send_encoded(&headed(head), kind, deadline)?;
-        }
+        let message = headed(self.number());
+        self.until_sent(Some(rank), deadline, |sender, deadline| {
+            match &mut sender.own[rank] {
+                Some(own) => own.ring.send_encoded(&message, kind, deadline).map(drop),
+                None => Ok(()),
+            }
+        })?;
         Ok(id)
+    }
+
+    /// Calls `send` until the deadline; meanwhile it asks now and then what the death of a worker means, if it is the
+    /// worker `rank` (or any worker, if that is `None`).
+    #[inline(always)]
+    fn until_sent(
+        &mut self,
+        rank: Option<usize>,
+        deadline: Deadline,
+        mut send: impl FnMut(&mut Self, Deadline) -> Result<(), TypedPublishError>,
+    ) -> Result<(), TypedPublishError> {
+        loop {
+            match send(self, self.until_next_look(deadline)) {
+                Err(TypedPublishError::Transport(TransportError::Send(
+                    SendError::Timeout { .. },
+                ))) if !deadline.has_passed() => self.look_for_deaths(rank)?,
+                sent => return sent,
+            }
+        }
+    }
+
+    /// How long a call waits before it asks what a death means.
+    #[inline]
+    pub(super) fn until_next_look(&self, deadline: Deadline) -> Deadline {
+        let config = &self.places.config;
+        match config.on_worker_death {
+            OnWorkerDeath::Wait => deadline,
+            _ => {
+                let interval = config.transport.liveness_interval;
+                Deadline::after(deadline.remaining().map_or(interval, |rest| rest.min(interval)))
+            }
+        }
+    }
+
+    /// Does what the session's policy says about the worker `rank` (or any worker, if that is `None`), if it has died.
+    #[cold]
+    pub(super) fn look_for_deaths(&mut self, only: Option<usize>) -> TransportResult<()> {
+        let now = Instant::now();
+        let missing = self.missing_workers();
+        for rank in 0..self.away_since.len() {
+            let is_away = missing
+                .iter()
+                .any(|missing| missing.rank == rank && missing.is_away);
+            if !is_away {
+                self.away_since[rank] = None;
+                continue;
+            }
+            let since = *self.away_since[rank].get_or_insert(now);
+            if only.is_some_and(|only| only != rank) {
+                continue;
+            }
+            match self.places.config.on_worker_death {
+                OnWorkerDeath::Wait => {}
+                OnWorkerDeath::Fail => {
+                    return Err(TransportError::WorkerDied {
+                        rank,
+                        is_removed: false,
+                    });
+                }
+                OnWorkerDeath::RemoveAfter(patience) => {
+                    if now.duration_since(since) >= patience {
+                        self.remove_worker(rank)?;
+                        self.away_since[rank] = None;
+                        if only.is_some() {
+                            return Err(TransportError::WorkerDied {
+                                rank,
+                                is_removed: true,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Tells the worker `rank` in the common ring that there is a ring of requests to it.
