@@ -125,6 +125,31 @@ fn a_worker_that_receives_nothing_holds_up_only_what_is_sent_to_it() -> Result {
     Ok(())
 }
 
+/// Not even the first request to a worker needs space in the common ring. What is sent to all afterwards comes after it.
+#[test]
+fn the_first_request_to_a_worker_passes_a_common_ring_that_is_full() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    // worker 1 has not come: it holds up what is sent to all
+    let mut sent = 0;
+    while scheduler.broadcast(b"all", 1, Deadline::after(Duration::from_millis(1))).is_ok() {
+        worker.recv(soon())?.release();
+        sent += 1;
+    }
+    assert!(sent > 0);
+    scheduler.send_to(0, b"one", 1, soon())?;
+    assert_eq!(&*worker.recv(soon())?, b"one");
+    scheduler.send_to(0, b"two", 1, soon())?;
+    scheduler.remove_worker(1)?;
+    scheduler.broadcast(b"all again", 1, soon())?;
+    assert_eq!(&*worker.recv(soon())?, b"two");
+    assert_eq!(&*worker.recv(soon())?, b"all again");
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
 /// Whoever of the two ends first: no ring is left for a worker that has left for good.
 #[test]
 fn a_worker_that_leaves_before_it_has_heard_of_its_ring_leaves_nothing_behind() -> Result {

@@ -1,6 +1,6 @@
 //! The half of a scheduler that sends requests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     CloseReport, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult, SendError,
@@ -148,6 +148,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        self.announce_all(deadline).map_err(only_of_the_transport)?;
         let id = self.next;
         let message = HeadedBytes(self.number(), message);
         let sent = self.until_sent(None, deadline, |sender, deadline| {
@@ -196,6 +197,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> Result<RequestId, TypedPublishError> {
+        self.announce_all(deadline)?;
         let id = self.next;
         let message = HeadedValue(self.number(), value);
         self.until_sent(None, deadline, |sender, deadline| {
@@ -258,7 +260,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             None => self.open(rank)?.is_announced,
         };
         if !is_announced {
-            self.announce(rank, deadline)?;
+            match self.announce(rank, Deadline::after(Duration::ZERO)) {
+                // another worker holds the common ring: the worker finds its ring at its next look
+                Ok(()) | Err(TypedPublishError::Transport(TransportError::Send(_))) => {}
+                Err(error) => return Err(error),
+            }
         }
         let id = self.next;
         let message = headed(self.number());
@@ -340,6 +346,17 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                         }
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the workers of the rings that they may not know of. A broadcast needs that before it: a worker that knows
+    /// of its ring finds the requests with smaller numbers there.
+    fn announce_all(&mut self, deadline: Deadline) -> Result<(), TypedPublishError> {
+        for rank in 0..self.own.len() {
+            if matches!(&self.own[rank], Some(own) if !own.is_announced) {
+                self.announce(rank, deadline)?;
             }
         }
         Ok(())

@@ -185,13 +185,21 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// Waits until one of the rings has news.
     fn sleep(&mut self, deadline: Deadline) -> TransportResult<()> {
         let strategy = self.places.config.transport.wait_strategy.into();
+        let (has_own, interval) = (self.own.is_some(), self.places.config.transport.liveness_interval);
+        // without a ring of its own, it looks for one: the scheduler cannot tell it of one while the common ring is full
+        let until = match has_own {
+            true => deadline,
+            false => Deadline::after(deadline.remaining().map_or(interval, |rest| rest.min(interval))),
+        };
         let rings = [Some(&mut self.common), self.own.as_mut()];
         let rings = rings.into_iter().flatten();
         let mut set = RingSet::of(rings.map(|ring| ring.raw().as_ring()))
             .expect("two rings")
             .with_wait_strategy(strategy);
-        match set.wait(deadline) {
-            Ok(_) | Err(RecvError::Timeout) => Ok(()),
+        match set.wait(until) {
+            Ok(_) => Ok(()),
+            Err(RecvError::Timeout) if !has_own => self.attach_own(),
+            Err(RecvError::Timeout) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
