@@ -150,6 +150,32 @@ fn the_first_request_to_a_worker_passes_a_common_ring_that_is_full() -> Result {
     Ok(())
 }
 
+/// The scheduler ends the session before the worker has found its ring.
+#[test]
+fn a_request_in_a_ring_that_was_not_announced_comes_before_the_end() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let full = Deadline::after(Duration::from_millis(1));
+    while scheduler.broadcast(b"all", 1, full).is_ok() {}
+    scheduler.send_to(0, b"one", 1, soon())?;
+    scheduler.remove_worker(1)?;
+    scheduler.close()?;
+    let mut last = Vec::new();
+    let end = loop {
+        match worker.recv(soon()) {
+            Ok(request) => last = request.to_vec(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(end, TransportError::Recv(RecvError::Closed)), "{end}");
+    assert_eq!(last, b"one");
+    worker.leave()?;
+    let left = SharedMemory::rings(&config, std::path::Path::new(""));
+    assert_eq!(left, [""; 0]);
+    Ok(())
+}
+
 /// Whoever of the two ends first: no ring is left for a worker that has left for good.
 #[test]
 fn a_worker_that_leaves_before_it_has_heard_of_its_ring_leaves_nothing_behind() -> Result {

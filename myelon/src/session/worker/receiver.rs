@@ -137,6 +137,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
                 Ok(common) => common,
                 // everything was sent before the end: requests to this worker are received first
                 Err(error @ (RecvError::Closed | RecvError::ProducerDead { .. })) => {
+                    self.attach_own()?;
                     let own = own.map_or_else(|| self.poll_own(), |head| Ok(Some(head)))?;
                     let own = own.ok_or(error)?;
                     return Ok(Some((Source::Own, own)));
