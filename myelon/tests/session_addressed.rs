@@ -313,3 +313,99 @@ fn an_answer_in_pieces_names_its_request_and_its_end() -> Result {
     scheduler.close()?;
     Ok(())
 }
+
+/// The common ring is drained when the scheduler ends the session, and a ring of requests to one worker is not. The next
+/// scheduler continues both, with higher numbers.
+#[test]
+fn the_session_goes_on_if_only_a_ring_of_one_worker_was_kept() -> Result {
+    for is_away in [false, true] {
+        let config = session(1);
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let mut worker = Worker::<Frame>::start(&config, 0)?;
+        let all = scheduler.broadcast(b"all", 1, soon())?;
+        let kept = scheduler.send_to(0, b"kept", 1, soon())?;
+        assert_eq!(worker.recv(soon())?.id(), all);
+        let request = worker.recv(soon())?;
+        assert_eq!(request.id(), kept);
+        // it is in the middle of this request
+        request.release_uncommitted();
+        let mut worker = match is_away {
+            true => {
+                drop(worker);
+                None
+            }
+            false => Some(worker),
+        };
+        let report = scheduler.close()?;
+        assert_eq!(report.kept_for, ["worker_0"]);
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let next = [
+            scheduler.broadcast(b"next", 1, soon())?,
+            scheduler.send_to(0, b"one", 1, soon())?,
+            scheduler.broadcast(b"last", 1, soon())?,
+        ];
+        assert!(kept < next[0] && next.is_sorted());
+        let mut worker = match worker.take() {
+            Some(worker) => worker,
+            None => Worker::<Frame>::start(&config, 0)?,
+        };
+        for (id, bytes) in [(kept, &b"kept"[..])]
+            .into_iter()
+            .chain(next.into_iter().zip([&b"next"[..], b"one", b"last"]))
+        {
+            let request = worker.recv(soon())?;
+            assert_eq!((request.id(), &*request), (id, bytes), "{is_away}");
+        }
+        worker.leave()?;
+        scheduler.close()?;
+        let left = SharedMemory::rings(&config, std::path::Path::new(""));
+        assert_eq!(left, [""; 0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_is_attached_is_not_removed_and_loses_nothing() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    scheduler.send_to(0, b"kept", 1, soon())?;
+    assert!(scheduler.remove_worker(0).is_err());
+    assert_eq!(&*worker.recv(soon())?, b"kept");
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// Nobody waits for a worker that has left, or keeps anything for it. It receives what is sent after it has come again.
+#[test]
+fn requests_to_a_worker_that_has_left_wait_for_nobody() -> Result {
+    for comes_again in [false, true] {
+        for has_ring in [false, true] {
+            let config = session(1);
+            let mut scheduler = Scheduler::<Frame>::start(&config)?;
+            let mut worker = Worker::<Frame>::start(&config, 0)?;
+            if has_ring {
+                scheduler.send_to(0, b"before", 1, soon())?;
+                worker.recv(soon())?.release();
+            }
+            worker.leave()?;
+            for _ in 0..100 {
+                scheduler.send_to(0, b"to nobody", 1, soon())?;
+            }
+            if comes_again {
+                let mut worker = Worker::<Frame>::start(&config, 0)?;
+                assert!(scheduler.missing_workers().is_empty());
+                scheduler.send_to(0, b"again", 1, soon())?;
+                scheduler.broadcast(b"all", 1, soon())?;
+                assert_eq!(&*worker.recv(soon())?, b"again", "{has_ring}");
+                assert_eq!(&*worker.recv(soon())?, b"all", "{has_ring}");
+                worker.leave()?;
+            }
+            scheduler.close()?;
+            let left = SharedMemory::rings(&config, std::path::Path::new(""));
+            assert_eq!(left, [""; 0], "{comes_again}, {has_ring}");
+        }
+    }
+    Ok(())
+}

@@ -30,9 +30,13 @@ mod scheduler;
 mod worker;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use disruptor_mp::inspect::shared_memory_directory;
-use disruptor_mp::{DisruptorBuilder, MappedFile, MmapTransportLayout, SharedMemory};
+use disruptor_mp::{
+    Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError, SharedMemory,
+    perform_sleep_wait,
+};
 
 pub(crate) use config::WORKER_PREFIX;
 pub use head::RequestId;
@@ -127,6 +131,11 @@ impl<F: FramedTransportFrame, B> Places<F, B> {
         (self.path)(&self.root, &self.layout.request_ring_name(rank)).exists()
     }
 
+    /// Whether the worker `rank` has made its ring of answers.
+    fn has_responses(&self, rank: usize) -> bool {
+        (self.path)(&self.root, &self.layout.response_ring_name(rank)).exists()
+    }
+
     /// The ring from the worker `rank` to the scheduler.
     fn responses(&self, rank: usize) -> DisruptorBuilder<F, B> {
         let name = self.layout.response_ring_name(rank);
@@ -142,6 +151,25 @@ impl<F: FramedTransportFrame, B> Places<F, B> {
             .described_as(&format!("session {}, {what}", self.config.session))
             .with_liveness_interval(config.liveness_interval)
             .with_wait_strategy(config.wait_strategy.into())
+    }
+}
+
+/// How long a member waits for a place that another process has for a moment.
+const FOR_A_MOMENT: Duration = Duration::from_millis(20);
+
+/// Attaches to a ring. If another process has this consumer's place, it may be a producer that ends and keeps the place
+/// for the consumer (R15): then it is tried again for a moment.
+fn until_it_is_free<T>(mut attach: impl FnMut() -> TransportResult<T>) -> TransportResult<T> {
+    let deadline = Deadline::after(FOR_A_MOMENT);
+    loop {
+        match attach() {
+            Err(TransportError::Ring(MultiProcessError::ConsumerAlreadyAttached { .. }))
+                if !deadline.has_passed() =>
+            {
+                perform_sleep_wait(Duration::from_millis(1));
+            }
+            attached => return attached,
+        }
     }
 }
 

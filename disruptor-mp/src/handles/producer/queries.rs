@@ -95,6 +95,14 @@ impl<E: Event, B> Producer<E, B> {
         self.consumer_sequence(id).is_some()
     }
 
+    /// Whether events are kept for the consumer with this id: it is attached, or away with a place in the ring, or
+    /// expected and has not come. For the layers above.
+    #[doc(hidden)]
+    pub fn keeps_for(&mut self, id: &str) -> bool {
+        self.notice_consumer_id(id)
+            || check_id(id).is_ok_and(|id| self.core.expectation().ids().contains(&id))
+    }
+
     /// Waits for a consumer with this id, for at most `timeout` or until the wait is cancelled, and returns
     /// whether it is registered. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
     pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
@@ -191,13 +199,16 @@ impl<E: Event, B> Producer<E, B> {
         self.habits.are_cancelled()
     }
 
-    /// How many producers this ring has had, this one included.
+    /// How many producers this ring has had before this one. The ring of a [`HeapRing`](crate::HeapRing) is made before
+    /// its first producer, which counts as a successor.
     ///
     /// # Examples
     ///
     /// ```
-    /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
-    /// assert_eq!(ring.producer()?.epoch(), 1);
+    /// let name = disruptor_mp::portable_shm_segment_name("doc");
+    /// let tx = disruptor_mp::publisher::<u64>(&name, 8)?;
+    /// assert_eq!(tx.epoch(), 0);
+    /// tx.destroy()?;
     /// # Ok::<(), disruptor_mp::MultiProcessError>(())
     /// ```
     pub fn epoch(&self) -> u64 {

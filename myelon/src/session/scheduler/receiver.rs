@@ -10,7 +10,7 @@ use disruptor_mp::{
 
 use super::super::head::{Head, LAST, RequestId};
 use super::super::received::{Kept, Response, next_head, next_sequence};
-use super::super::{Places, SCHEDULER_ID, check_rank};
+use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -23,8 +23,9 @@ const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 /// The half of a [`Scheduler`](super::Scheduler) that receives answers: [`Scheduler::split`](super::Scheduler::split)
 /// returns it.
 ///
-/// Dropping it gives up the answers that were not received, and all that workers send from then on. If a panic drops
-/// it, they are kept for a successor, as after a death.
+/// Drop or close the [sending half](super::RequestSender) first. Dropping this half gives up the answers that were not
+/// received, and what the workers that are there send from then on. A worker that starts after that keeps its answers for
+/// a scheduler, until the session is closed. If a panic drops it, they are kept for a successor, as after a death.
 ///
 /// # Examples
 ///
@@ -112,6 +113,9 @@ pub(super) struct Answers<F: FramedTransportFrame, B> {
 impl<F: FramedTransportFrame, B> Answers<F, B> {
     /// Attaches to the ring of the worker `rank`, if it exists.
     pub(super) fn attach(&mut self, rank: usize) -> TransportResult<()> {
+        if self.process != std::process::id() {
+            return Err(RecvError::Forked.into());
+        }
         let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
         self.rings[rank] = match TypedConsumer::from_builder(builder.skip_absence()) {
             Ok(attached) => Some(attached),
@@ -134,9 +138,16 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
     /// Gives up the answers that were not received, including those of workers that have started since the last
     /// check. If a worker has gone, its ring's name is removed, too. Returns the first error.
     pub(super) fn give_up(&mut self) -> MultiProcessResult<()> {
+        let deadline = Deadline::after(FOR_A_MOMENT);
         for rank in self.missing() {
-            // a ring that does not fit does not belong to this session
-            let _ = self.attach(rank);
+            // a ring that does not fit does not belong to this session; a worker that is ending holds the scheduler's
+            // place for a moment
+            while let (Ok(()), None) = (self.attach(rank), &self.rings[rank])
+                && self.places.has_responses(rank)
+                && !deadline.has_passed()
+            {
+                perform_sleep_wait(Duration::from_millis(1));
+            }
         }
         let attached = self.rings.drain(..).flatten();
         attached
@@ -197,8 +208,12 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let Some(responses) = &mut self.answers.rings[rank] else {
             return Err(RecvError::Timeout.into());
         };
-        self.handed_out[rank].add(head, next_sequence(responses));
-        Ok(Response::new(responses.recv_raw(Deadline::NEVER)?, head))
+        let sequence = next_sequence(responses);
+        // it is there; a hostile peer may have taken it away, or put another one in its place
+        let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
+        let head = Head::of(&message).unwrap_or(head);
+        self.handed_out[rank].add(head, sequence);
+        Ok(Response::new(message, head))
     }
 
     /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Of what this
@@ -266,8 +281,10 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let Some(responses) = &mut self.answers.rings[rank] else {
             return Ok(());
         };
-        self.handed_out[rank].add(head, next_sequence(responses));
-        let message = responses.recv_raw(Deadline::NEVER)?;
+        let sequence = next_sequence(responses);
+        let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
+        let head = Head::of(&message).unwrap_or(head);
+        self.handed_out[rank].add(head, sequence);
         self.kept.push_back(Kept {
             rank,
             head,

@@ -1,5 +1,6 @@
 //! The half of a scheduler that sends requests.
 
+use core::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
@@ -73,13 +74,35 @@ pub struct MissingWorker {
 #[derive(Debug)]
 pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     /// Requests to all workers.
-    common: TypedProducer<F, B>,
+    common: UntilTheEnd<TypedProducer<F, B>>,
     /// Requests to one worker each: `None` until the first one.
     own: Vec<Option<Addressed<F, B>>>,
     places: Places<F, B>,
     next: RequestId,
     /// Since when each worker is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<Instant>>,
+    /// The process that sends; a forked child must not make any ring.
+    process: u32,
+}
+
+/// What is taken out at the end.
+#[derive(Debug)]
+struct UntilTheEnd<T>(Option<T>);
+
+impl<T> Deref for UntilTheEnd<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it has not ended")
+    }
+}
+
+impl<T> DerefMut for UntilTheEnd<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("it has not ended")
+    }
 }
 
 /// The ring of the requests to one worker.
@@ -96,26 +119,49 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let mut common = common;
         let next = RequestId::first(common.raw().ring().epoch());
         let mut sender = Self {
-            common,
+            common: UntilTheEnd(Some(common)),
             own: (0..places.config.workers).map(|_| None).collect(),
             away_since: vec![None; places.config.workers],
             places,
             next,
+            process: std::process::id(),
         };
-        for rank in 0..sender.own.len() {
-            if sender.places.has_addressed(rank) {
-                sender.open(rank)?;
+        // a ring that cannot be taken over now is tried again when it is needed, and that call reports why
+        let _ = sender.open_all();
+        Ok(sender)
+    }
+
+    /// Takes over the rings of requests to one worker that a dead predecessor has left. Returns the first error.
+    fn open_all(&mut self) -> TransportResult<()> {
+        let mut result = Ok(());
+        for rank in 0..self.own.len() {
+            if self.own[rank].is_none() && self.places.has_addressed(rank) {
+                result = result.and(self.open(rank).map(drop));
             }
         }
-        Ok(sender)
+        result
     }
 
     /// Makes the ring of the requests to the worker `rank`, or takes it over.
     fn open(&mut self, rank: usize) -> TransportResult<&mut Addressed<F, B>> {
+        if self.process != std::process::id() {
+            return Err(MultiProcessError::Forked.into());
+        }
         let id = self.places.config.worker_id(rank);
         let builder = self.places.addressed(rank);
-        let ring =
-            TypedProducer::from_builder(builder.with_discovery(DiscoveryMode::Ids(vec![id])))?;
+        let discovery = DiscoveryMode::Ids(vec![id.clone()]);
+        let mut ring = TypedProducer::from_builder(builder.with_discovery(discovery))?;
+        // A worker that has left, or was removed, is missed by nobody. One that leaves after this finds its ring.
+        if !self.common.raw().ring().keeps_for(&id) {
+            match ring.raw().ring().remove_consumer(&id) {
+                Ok(())
+                | Err(
+                    MultiProcessError::NoSuchConsumer { .. }
+                    | MultiProcessError::ConsumerAlreadyAttached { .. },
+                ) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(self.own[rank].insert(Addressed {
             ring,
             is_announced: false,
@@ -136,8 +182,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.next = self.next.next();
         head
     }
-    /// Sends a message to all workers. Waits for space until the deadline. Returns the number that the answers name. A
-    /// worker that has not come, or is away, holds the ring until it comes or is [removed](Self::remove_worker).
+
+    /// Sends a message to all workers. Waits for space until the deadline. Returns the number of the request,
+    /// which its answers name. A worker that has not come, or is away, holds the ring until it comes or is
+    /// [removed](Self::remove_worker).
     ///
     /// # Errors
     ///
@@ -148,7 +196,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
-        self.announce_all(deadline).map_err(only_of_the_transport)?;
+        self.announce_all(deadline)
+            .map_err(only_of_the_transport)?;
         let id = self.next;
         let message = HeadedBytes(self.number(), message);
         let sent = self.until_sent(None, deadline, |sender, deadline| {
@@ -261,7 +310,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         };
         if !is_announced {
             match self.announce(rank, Deadline::after(Duration::ZERO)) {
-                // another worker holds the common ring: the worker finds its ring at its next look
+                // another worker holds the common ring: this one finds its ring at its next look
                 Ok(()) | Err(TypedPublishError::Transport(TransportError::Send(_))) => {}
                 Err(error) => return Err(error),
             }
@@ -351,8 +400,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         Ok(())
     }
 
-    /// Tells the workers of the rings that they may not know of. A broadcast needs that before it: a worker that knows
-    /// of its ring finds the requests with smaller numbers there.
+    /// Tells the workers of the rings that they may not know of. Each broadcast needs that before it: a worker that has
+    /// received the broadcast knows of its ring, and has received the requests with smaller numbers.
     fn announce_all(&mut self, deadline: Deadline) -> Result<(), TypedPublishError> {
         for rank in 0..self.own.len() {
             if matches!(&self.own[rank], Some(own) if !own.is_announced) {
@@ -422,14 +471,25 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
         check_rank(&self.places.config, rank)?;
         let id = self.places.config.worker_id(rank);
-        if let Some(own) = &mut self.own[rank] {
-            match own.ring.raw().ring().remove_consumer(&id) {
-                // the common ring decides
-                Ok(()) | Err(MultiProcessError::NoSuchConsumer { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+        // the common ring first: nothing is given up of a worker that is attached there
+        let removed = self.common.raw().ring().remove_consumer(&id);
+        if !matches!(
+            removed,
+            Ok(()) | Err(MultiProcessError::NoSuchConsumer { .. })
+        ) {
+            return Ok(removed?);
         }
-        Ok(self.common.raw().ring().remove_consumer(&id)?)
+        match &mut self.own[rank] {
+            None => Ok(removed?),
+            Some(own) => match own.ring.raw().ring().remove_consumer(&id) {
+                // a worker that comes has its place there first
+                Err(
+                    MultiProcessError::NoSuchConsumer { .. }
+                    | MultiProcessError::ConsumerAlreadyAttached { .. },
+                ) => Ok(removed?),
+                removed_there => Ok(removed_there?),
+            },
+        }
     }
 
     /// The transport on which messages to all workers are sent.
@@ -442,15 +502,56 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Errors
     ///
-    /// [`Ring`](crate::TransportError::Ring)(crate::TransportError::Ring).
-    pub fn close(self) -> MultiProcessResult<CloseReport> {
-        // the common ring first: workers take its end for the session's
-        let closed = self.common.close();
-        let own = self.own.into_iter().flatten();
-        let others = own
-            .map(|own| own.ring.close().map(drop))
-            .fold(Ok(()), MultiProcessResult::and);
-        let report = closed?;
-        others.map(|()| report)
+    /// [`MultiProcessError`].
+    pub fn close(mut self) -> MultiProcessResult<CloseReport> {
+        let (kept_for, others) = self.end_own();
+        let Some(common) = self.common.0.take() else {
+            return Err(MultiProcessError::Forked);
+        };
+        let mut report = common.close()?;
+        others?;
+        for id in kept_for {
+            if !report.kept_for.contains(&id) {
+                report.kept_for.push(id);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Ends the rings of requests to one worker: before the common ring, whose end workers take for the session's. If
+    /// one of them is kept for its worker, a notice keeps the common ring, too: a successor of this scheduler then takes
+    /// over both, and gives higher numbers. Returns the ids of those workers.
+    fn end_own(&mut self) -> (Vec<String>, MultiProcessResult<()>) {
+        let mut kept_for = Vec::new();
+        let mut result = match self.open_all() {
+            Err(TransportError::Ring(error)) => Err(error),
+            _ => Ok(()),
+        };
+        for rank in 0..self.own.len() {
+            let Some(own) = self.own[rank].take() else {
+                continue;
+            };
+            match own.ring.close() {
+                Ok(report) if report.kept_for.is_empty() => {}
+                Ok(report) => {
+                    kept_for.extend(report.kept_for);
+                    // without space, what fills the common ring keeps it
+                    let _ = self.announce(rank, Deadline::after(Duration::ZERO));
+                }
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        (kept_for, result)
+    }
+}
+
+impl<F: FramedTransportFrame, B> Drop for RequestSender<F, B> {
+    fn drop(&mut self) {
+        // a panic leaves the rings as a death does, and so does a forked child
+        let is_ending = self.common.0.is_some() && !std::thread::panicking();
+        if is_ending && self.process == std::process::id() {
+            // a drop cannot return the errors; `close()` does
+            let _ = self.end_own();
+        }
     }
 }

@@ -150,13 +150,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         let scheduler = DiscoveryMode::Ids(vec![SCHEDULER_ID.to_owned()]);
         let responses = places.responses(rank).with_discovery(scheduler);
         let responses = TypedProducer::from_builder(responses)?;
-        let requests = places
-            .requests()
-            .with_consumer_id(&places.config.worker_id(rank))
-            .skip_absence()
-            .wait_for_ring(places.config.transport.start_timeout);
-        let requests = TypedConsumer::from_builder(requests)?;
-        let mut receiver = RequestReceiver::new(requests, places.clone(), rank)?;
+        let mut receiver = RequestReceiver::attach(places.clone(), rank)?;
         let mut sender = ResponseSender { responses, rank };
         let responses = sender.responses.raw().ring();
         responses.cancel_waits_when_closed(receiver.transport().as_ring());

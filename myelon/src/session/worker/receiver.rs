@@ -5,11 +5,13 @@
 //! publishes request n before request n + 1. So a worker that has found a request in one ring sees every request
 //! with a smaller number in the other ring, if it polls that ring afterwards (`rfcs/0008`).
 
+use std::time::Duration;
+
 use disruptor_mp::{
     Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, SharedMemory,
 };
 
-use super::super::Places;
+use super::super::{Places, until_it_is_free};
 use super::super::head::{Head, NOTICE};
 use super::super::received::{Request, next_head, next_sequence};
 use crate::transport::{
@@ -47,6 +49,8 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     own: Option<TypedConsumer<F, B>>,
     places: Places<F, B>,
     rank: usize,
+    /// The process that has the places; a forked child must not take or give up any.
+    process: u32,
 }
 
 /// The ring that has the next request.
@@ -57,17 +61,22 @@ enum Source {
 }
 
 impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
-    /// The worker has its place in the common ring.
-    pub(super) fn new(
-        common: TypedConsumer<F, B>,
-        places: Places<F, B>,
-        rank: usize,
-    ) -> TransportResult<Self> {
+    /// Waits for the scheduler's ring.
+    pub(super) fn attach(places: Places<F, B>, rank: usize) -> TransportResult<Self> {
+        let id = places.config.worker_id(rank);
+        // First: once the scheduler finds this worker in the common ring, what it sends to the worker alone is received.
+        let own = attach_to_own(&places, rank)?;
+        let common = until_it_is_free(|| {
+            let builder = places.requests().with_consumer_id(&id).skip_absence();
+            let patience = places.config.transport.start_timeout;
+            TypedConsumer::from_builder(builder.wait_for_ring(patience))
+        })?;
         let mut receiver = Self {
             common,
-            own: None,
+            own,
             places,
             rank,
+            process: std::process::id(),
         };
         // the scheduler announces a ring that it makes after this in the common ring
         receiver.attach_own()?;
@@ -76,18 +85,12 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Attaches to the ring of the requests to this worker, if it exists.
     fn attach_own(&mut self) -> TransportResult<()> {
-        if self.own.is_some() {
-            return Ok(());
+        if self.process != std::process::id() {
+            return Err(MultiProcessError::Forked.into());
         }
-        let builder = self
-            .places
-            .addressed(self.rank)
-            .with_consumer_id(&self.places.config.worker_id(self.rank));
-        self.own = match TypedConsumer::from_builder(builder.skip_absence()) {
-            Ok(attached) => Some(attached),
-            Err(TransportError::Ring(MultiProcessError::NotFound { .. })) => None,
-            Err(error) => return Err(error),
-        };
+        if self.own.is_none() {
+            self.own = attach_to_own(&self.places, self.rank)?;
+        }
         Ok(())
     }
 
@@ -103,7 +106,10 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             _ => &mut self.common,
         };
         let delivery = count_delivery(ring);
-        Ok(Request::new(ring.recv_raw(deadline)?, head, delivery))
+        // it is there; a hostile peer may have taken it away, or put another one in its place
+        let message = ring.recv_raw(Deadline::after(Duration::ZERO))?;
+        let head = Head::of(&message).unwrap_or(head);
+        Ok(Request::new(message, head, delivery))
     }
 
     /// How often the next request was delivered; waits for it until the deadline.
@@ -158,9 +164,14 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             if common.flags & NOTICE == 0 {
                 return Ok(Some((Source::Common, common)));
             }
-            self.common.recv_raw(Deadline::NEVER)?.release();
             if common.piece as usize == self.rank {
+                // before the notice is released: it is found again if this fails
                 self.attach_own()?;
+            }
+            let notice = self.common.recv_raw(Deadline::after(Duration::ZERO))?;
+            match Head::of(&notice) == Some(common) {
+                true => notice.release(),
+                false => notice.release_uncommitted(),
             }
         }
     }
@@ -186,11 +197,16 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// Waits until one of the rings has news.
     fn sleep(&mut self, deadline: Deadline) -> TransportResult<()> {
         let strategy = self.places.config.transport.wait_strategy.into();
-        let (has_own, interval) = (self.own.is_some(), self.places.config.transport.liveness_interval);
-        // without a ring of its own, it looks for one: the scheduler cannot tell it of one while the common ring is full
+        let interval = self.places.config.transport.liveness_interval;
+        let has_own = self.own.is_some();
         let until = match has_own {
             true => deadline,
-            false => Deadline::after(deadline.remaining().map_or(interval, |rest| rest.min(interval))),
+            // without a ring of its own, it looks for one: while the common ring is full, no notice can come
+            false => Deadline::after(
+                deadline
+                    .remaining()
+                    .map_or(interval, |rest| rest.min(interval)),
+            ),
         };
         let rings = [Some(&mut self.common), self.own.as_mut()];
         let rings = rings.into_iter().flatten();
@@ -225,14 +241,41 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// # Errors
     ///
     /// [`TransportError::Ring`].
-    pub fn leave(mut self) -> MultiProcessResult<()> {
-        // the scheduler may have made the ring of its own requests since the last poll
-        let attached = match self.attach_own() {
-            Err(TransportError::Ring(error)) => Err(error),
-            _ => Ok(()),
+    pub fn leave(self) -> MultiProcessResult<()> {
+        let is_forked = self.process != std::process::id();
+        let left = self.common.leave();
+        if is_forked {
+            return left;
+        }
+        // The scheduler may have made the ring of this worker's requests since the last poll. One that it makes from now
+        // on does not wait for this worker, which is not in the common ring any more.
+        let own = match self.own {
+            Some(own) => Ok(Some(own)),
+            None => attach_to_own(&self.places, self.rank),
         };
-        let own = self.own.map_or(Ok(()), TypedConsumer::leave);
-        own.and(self.common.leave()).and(attached)
+        let own = match own {
+            Ok(own) => own.map_or(Ok(()), TypedConsumer::leave),
+            Err(TransportError::Ring(error)) => Err(error),
+            Err(_) => Ok(()),
+        };
+        left.and(own)
+    }
+}
+
+/// Attaches to the ring of the requests to the worker `rank`, if it exists.
+fn attach_to_own<F: FramedTransportFrame, B>(
+    places: &Places<F, B>,
+    rank: usize,
+) -> TransportResult<Option<TypedConsumer<F, B>>> {
+    let id = places.config.worker_id(rank);
+    let attached = until_it_is_free(|| {
+        let builder = places.addressed(rank).with_consumer_id(&id);
+        TypedConsumer::from_builder(builder.skip_absence())
+    });
+    match attached {
+        Ok(attached) => Ok(Some(attached)),
+        Err(TransportError::Ring(MultiProcessError::NotFound { .. })) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
