@@ -295,3 +295,61 @@ fn a_death_is_what_the_policy_says() -> Result {
     }
     Ok(())
 }
+
+#[test]
+fn a_shutdown_receives_every_answer_and_names_who_has_not_finished() -> Result {
+    for finishes in [true, false] {
+        let config = session(2);
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let mut sent = Vec::new();
+        for number in 0..10_u8 {
+            sent.push(scheduler.broadcast(&[number], 1, soon())?);
+            sent.push(scheduler.send_to(0, &[number], 1, soon())?);
+        }
+        let worker = thread::spawn({
+            let config = config.clone();
+            move || {
+                let mut worker = Worker::<Frame>::start(&config, 0).expect("starts");
+                while worker.serve(soon(), |_, request| request.to_vec()).is_ok() {}
+                worker.leave().expect("left");
+            }
+        });
+        let other = thread::spawn({
+            let config = config.clone();
+            move || {
+                let mut other = Worker::<Frame>::start(&config, 1).expect("starts");
+                if finishes {
+                    while other.serve(soon(), |_, _| b"").is_ok() {}
+                    other.leave().expect("left");
+                }
+            }
+        });
+        let mut received = Vec::new();
+        let deadline = match finishes {
+            true => soon(),
+            false => Deadline::after(Duration::from_secs(1)),
+        };
+        let report = scheduler.shutdown(deadline, |rank, answer| {
+            if rank == 0 {
+                received.extend(answer.request());
+            }
+        })?;
+        assert_eq!(received, sent);
+        worker.join().expect("no panic");
+        other.join().expect("no panic");
+        match finishes {
+            true => assert!(report.kept_for.is_empty(), "{report:?}"),
+            false => {
+                assert_eq!(report.kept_for, ["worker_1"]);
+                // it comes after all
+                let mut late = Worker::<Frame>::start(&config, 1)?;
+                for _ in 0..10 {
+                    late.recv(soon())?.release();
+                }
+                late.leave()?;
+            }
+        }
+        assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
+    }
+    Ok(())
+}

@@ -4,10 +4,11 @@ mod receiver;
 mod sender;
 
 use std::path::Path;
+use std::time::Duration;
 
 use disruptor_mp::{
     CloseReport, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError,
-    MultiProcessResult, SharedMemory,
+    MultiProcessResult, RecvError, SharedMemory,
 };
 
 use super::Places;
@@ -61,6 +62,9 @@ pub struct Scheduler<F: FramedTransportFrame, B = SharedMemory> {
     sender: RequestSender<F, B>,
     receiver: ResponseReceiver<F, B>,
 }
+
+/// How often a scheduler that shuts down asks whether everything is done.
+const UNTIL_IT_ASKS_AGAIN: Duration = Duration::from_millis(1);
 
 /// Checks the number of workers. A ring has one line for each worker, and a `RingSet` can wait for as many
 /// rings.
@@ -509,6 +513,63 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// The transport on which a worker's messages are received; `None` until its ring is attached.
     pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
         self.receiver.transport(rank)
+    }
+
+    /// Lets the workers finish what they have, and then [closes](Self::close) the session. Until the deadline it hands
+    /// each answer to `each`, with the worker's rank; it returns sooner if all requests are done and all answers
+    /// received. The result names the workers for which requests are kept that were not done: they have not come, are
+    /// away, or have not finished.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_any`](Self::recv_any), except for the time-out, and as [`close`](Self::close). The session is closed all
+    /// the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// # scheduler.broadcast(b"the last", 1, Deadline::NEVER)?;
+    /// # let serving = std::thread::spawn(move || {
+    /// #     worker.serve(Deadline::NEVER, |_, _| b"done").unwrap();
+    /// #     worker.leave().unwrap();
+    /// # });
+    /// let mut answers = Vec::new();
+    /// let report = scheduler.shutdown(Deadline::NEVER, |rank, answer| answers.push((rank, answer.to_vec())))?;
+    /// assert_eq!(answers, [(0, b"done".to_vec())]);
+    /// assert!(report.kept_for.is_empty());
+    /// # serving.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown(
+        mut self,
+        deadline: Deadline,
+        mut each: impl FnMut(usize, Response<'_, F, B>),
+    ) -> TransportResult<CloseReport> {
+        let received = loop {
+            // asked first: an answer is sent before its request is done
+            let is_done = self.sender.is_everything_done();
+            let now = Deadline::after(match is_done {
+                true => Duration::ZERO,
+                false => UNTIL_IT_ASKS_AGAIN.min(deadline.remaining().unwrap_or(Duration::MAX)),
+            });
+            match self.recv_any(now) {
+                Ok((rank, response)) => each(rank, response),
+                Err(TransportError::Recv(RecvError::Timeout))
+                    if is_done || deadline.has_passed() =>
+                {
+                    break Ok(());
+                }
+                Err(TransportError::Recv(RecvError::Timeout)) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let report = self.close()?;
+        received.map(|()| report)
     }
 
     /// Ends the session in order: workers receive the messages that were sent, and then the end. Answers that

@@ -427,6 +427,23 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         Ok(())
     }
 
+    /// Whether each worker that is there, away or expected has done every request.
+    pub(super) fn is_everything_done(&mut self) -> bool {
+        let workers = 0..self.places.config.workers;
+        let ids: Vec<_> = workers.map(|rank| self.places.config.worker_id(rank)).collect();
+        let own = self.own.iter_mut().flatten().map(|own| &mut own.ring);
+        [&mut *self.common].into_iter().chain(own).all(|ring| {
+            let ring = ring.raw().ring();
+            let state = ring.ring_state();
+            // an expected worker that has not come has done nothing
+            state.published < 0
+                || state.gate.is_none_or(|gate| gate >= state.published)
+                    && ids.iter().all(|id| {
+                        !ring.keeps_for(id) || state.consumers.iter().any(|(there, _)| there == id)
+                    })
+        })
+    }
+
     /// The workers that are not attached at present.
     pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
         let config = &self.places.config;
