@@ -9,6 +9,7 @@ use disruptor_mp::inspect::{
 };
 use disruptor_mp::{
     AutoWaitStrategy, Deadline, Event, MmapConsumer, MmapProducer, MmapTransportLayout,
+    UntypedConsumer,
 };
 
 /// An event of 24 bytes.
@@ -239,6 +240,61 @@ fn what_is_slow_or_gone_does_not_count_as_attached() {
         Inspector::open(place.layout.path()),
         Err(InspectError::NotFound { .. })
     ));
+}
+
+#[test]
+fn a_ring_is_not_in_doubt_while_a_process_is_in_it() {
+    let place = Place::new();
+    let tx = place.producer::<u64>(8, 0);
+    let rx = place.consumer::<u64>(8, "reader");
+    tx.close_and_keep().expect("closed");
+    // the inode of another file, as a copy has it
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(place.layout.path())
+        .expect("open");
+    file.write_all_at(&1_u64.to_ne_bytes(), 4096 + 80)
+        .expect("write");
+    let ring = Inspector::open(place.layout.path()).expect("open");
+    assert_eq!(place.seen().is_in_doubt, Some(false));
+    let other = UntypedConsumer::attach(&ring, None).expect("it attaches");
+    other.detach().expect("detached");
+    drop(rx);
+    assert_eq!(place.seen().is_in_doubt, Some(true));
+    assert!(UntypedConsumer::attach(&ring, None).is_err());
+}
+
+#[test]
+fn only_what_begins_as_a_ring_is_removed_under_a_creators_name() {
+    let place = Place::new();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = place.files.path().join(name);
+        fs::write(&path, bytes).expect("write");
+        path
+    };
+    let empty = file(".ring.0123456789abcdef", b"");
+    let begun = file(".ring.fedcba9876543210", b"DISRPTMP");
+    let names: Vec<_> = rings_in(place.files.path())
+        .expect("read")
+        .map(|found| found.name)
+        .collect();
+    assert_eq!(names, [".ring.fedcba9876543210"]);
+    let refused = remove_dead(&empty, true).expect_err("it is no ring");
+    assert!(
+        matches!(
+            refused,
+            RemovalError::Inspect(InspectError::NotARing { .. })
+        ),
+        "{refused}"
+    );
+    assert_eq!(remove_dead(&begun, false).expect("removed"), [""; 0]);
+    assert!(empty.exists() && !begun.exists());
+    // a file that has another name is not a creator's
+    let begun = file(".ring.fedcba9876543210", b"DISRPTMP");
+    fs::hard_link(&begun, place.files.path().join("mine")).expect("link");
+    let refused = remove_dead(&begun, true).expect_err("it is linked");
+    assert!(refused.to_string().contains("a second name"), "{refused}");
+    assert!(begun.exists());
 }
 
 #[test]

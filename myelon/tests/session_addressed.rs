@@ -133,7 +133,10 @@ fn the_first_request_to_a_worker_passes_a_common_ring_that_is_full() -> Result {
     let mut worker = Worker::<Frame>::start(&config, 0)?;
     // worker 1 has not come: it holds up what is sent to all
     let mut sent = 0;
-    while scheduler.broadcast(b"all", 1, Deadline::after(Duration::from_millis(1))).is_ok() {
+    while scheduler
+        .broadcast(b"all", 1, Deadline::after(Duration::from_millis(1)))
+        .is_ok()
+    {
         worker.recv(soon())?.release();
         sent += 1;
     }
@@ -168,7 +171,10 @@ fn a_request_in_a_ring_that_was_not_announced_comes_before_the_end() -> Result {
             Err(error) => break error,
         }
     };
-    assert!(matches!(end, TransportError::Recv(RecvError::Closed)), "{end}");
+    assert!(
+        matches!(end, TransportError::Recv(RecvError::Closed)),
+        "{end}"
+    );
     assert_eq!(last, b"one");
     worker.leave()?;
     let left = SharedMemory::rings(&config, std::path::Path::new(""));

@@ -1,6 +1,6 @@
 //! `clean` and `rm`: removing dead rings.
 
-use std::io::{Write, stdout};
+use std::io::{self, Write, stdout};
 use std::path::Path;
 
 use disruptor_mp::inspect::{InspectError, RemovalCheck, RemovalError, check_removal, remove_dead};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::options::{Clean, Rm};
 use crate::ring::{path_json, path_of};
 use crate::text::printable;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 /// What happened to one ring.
 struct Deed {
@@ -49,30 +49,29 @@ pub(crate) fn clean(options: &Clean, json: bool) -> Result<Outcome, Failure> {
             words,
         });
     }
+    let outcome = match is_refused {
+        true => Outcome::Refused,
+        false => Outcome::Fine,
+    };
+    reported(print(&deeds, &options.place.directory(), json), outcome)
+}
+
+fn print(deeds: &[Deed], directory: &Path, json: bool) -> io::Result<()> {
     let mut out = stdout().lock();
     if json {
         let array: Vec<_> = deeds.iter().map(Deed::json).collect();
-        writeln!(out, "{}", Value::Array(array))?;
-    } else {
-        // a ring in use is what an operator expects
-        let mut told = 0;
-        for deed in deeds.iter().filter(|deed| deed.result != "in-use") {
-            writeln!(out, "{}", deed.line())?;
-            told += 1;
-        }
-        if told == 0 {
-            writeln!(
-                out,
-                "nothing to remove in {}",
-                options.place.directory().display()
-            )?;
-        }
+        return writeln!(out, "{}", Value::Array(array));
     }
-    Ok(if is_refused {
-        Outcome::Refused
-    } else {
-        Outcome::Fine
-    })
+    // a ring in use is what an operator expects
+    let mut told = 0;
+    for deed in deeds.iter().filter(|deed| deed.result != "in-use") {
+        writeln!(out, "{}", deed.line())?;
+        told += 1;
+    }
+    if told == 0 {
+        writeln!(out, "nothing to remove in {}", directory.display())?;
+    }
+    Ok(())
 }
 
 pub(crate) fn rm(options: &Rm, json: bool) -> Result<Outcome, Failure> {
@@ -84,15 +83,15 @@ pub(crate) fn rm(options: &Rm, json: bool) -> Result<Outcome, Failure> {
         result,
         words,
     };
-    let mut out = stdout().lock();
-    match json {
-        true => writeln!(out, "{}", deed.json())?,
-        false => writeln!(out, "{}", deed.line())?,
-    }
-    Ok(match result {
+    let outcome = match result {
         "removed" | "would-remove" => Outcome::Fine,
         _ => Outcome::Refused,
-    })
+    };
+    let said = match json {
+        true => writeln!(stdout(), "{}", deed.json()),
+        false => writeln!(stdout(), "{}", deed.line()),
+    };
+    reported(said, outcome)
 }
 
 /// Removes a ring, or says what would happen. Errors are those of the system, and files that are no rings.

@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use std::fs;
-use std::io::{Write, stdout};
+use std::io::{self, Write, stdout};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::list::read;
 use crate::options::In;
 use crate::text::{bytes, printable};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 /// Less free space than this holds few rings.
 const SPACE_MIN: u64 = 16 << 20;
@@ -65,29 +65,32 @@ pub(crate) fn run(place: &In, json: bool) -> Result<Outcome, Failure> {
     reports.extend(removal_at_logout());
     reports.push(rings(place)?);
     let is_warned = reports.iter().any(|report| report.level == Level::Warning);
+    let outcome = match is_warned {
+        true => Outcome::Finding,
+        false => Outcome::Fine,
+    };
+    reported(print(&reports, json), outcome)
+}
+
+fn print(reports: &[Report], json: bool) -> io::Result<()> {
     let mut out = stdout().lock();
     if json {
         let array: Vec<Value> = reports
             .iter()
             .map(|report| json!({"check": report.name, "level": word(report.level), "text": report.text}))
             .collect();
-        writeln!(out, "{}", Value::Array(array))?;
-    } else {
-        for report in &reports {
-            writeln!(
-                out,
-                "{:<7} {:<14} {}",
-                word(report.level),
-                report.name,
-                printable(&report.text)
-            )?;
-        }
+        return writeln!(out, "{}", Value::Array(array));
     }
-    Ok(if is_warned {
-        Outcome::Finding
-    } else {
-        Outcome::Fine
-    })
+    for report in reports {
+        writeln!(
+            out,
+            "{:<7} {:<14} {}",
+            word(report.level),
+            report.name,
+            printable(&report.text)
+        )?;
+    }
+    Ok(())
 }
 
 fn word(level: Level) -> &'static str {

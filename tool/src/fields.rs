@@ -195,7 +195,7 @@ impl Input<'_> {
             return self.fields(depth);
         }
         let word = self.word()?;
-        let (class, bits) = word.split_at(1);
+        let (class, bits) = word.split_at_checked(1)?;
         let class = class.bytes().next()?;
         let bits: usize = bits.parse().ok()?;
         let is_known = match class {
@@ -498,6 +498,15 @@ mod tests {
             shown[TICK.len() - 9],
             "{ price: -5, qty: 7, venue: \"XAU\" }"
         );
+    }
+
+    #[test]
+    fn names_may_begin_with_any_letter() {
+        assert_eq!(Layout::of("é", 4), Layout::Unknown);
+        assert_eq!(Layout::of("a::é ü32", 4), Layout::Unknown);
+        let text = "Pair<u8, Übel> { größe: u8 @0, é: i8 @1 } size 2 align 1";
+        let layout = Layout::of(text, 2);
+        assert_eq!(layout.show(&[7, 255]), "{ größe: 7, é: -1 }");
     }
 
     #[test]

@@ -1,46 +1,53 @@
 //! `lag`: how far each consumer is behind.
 
-use std::io::{Write, stdout};
+use std::io::{self, Write, stdout};
 
+use disruptor_mp::inspect::{ConsumerSeen, Snapshot};
 use serde_json::json;
 
 use crate::options::Lag;
 use crate::ring::{consumer_json, open};
 use crate::text::{printable, table};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 pub(crate) fn run(options: &Lag, json: bool) -> Result<Outcome, Failure> {
     let seen = open(&options.ring)?.snapshot()?;
-    let exceeds = |lag: u64| options.max.is_some_and(|max| lag > max);
+    let outcome = match seen.consumers.iter().any(|it| is_over(it, options)) {
+        true => Outcome::Finding,
+        false => Outcome::Fine,
+    };
+    reported(print(&seen, options, json), outcome)
+}
+
+fn is_over(consumer: &ConsumerSeen, options: &Lag) -> bool {
     // a consumer that is just joining has no position yet, and the producer does not wait for it
-    let is_over = seen
-        .consumers
-        .iter()
-        .any(|consumer| consumer.is_gating && exceeds(consumer.lag));
+    consumer.is_gating && options.max.is_some_and(|max| consumer.lag > max)
+}
+
+fn print(seen: &Snapshot, options: &Lag, json: bool) -> io::Result<()> {
     let mut out = stdout().lock();
     if json {
         let consumers: Vec<_> = seen.consumers.iter().map(consumer_json).collect();
         let object = json!({
             "published": seen.published,
             "max": options.max,
-            "is_over": is_over,
+            "is_over": seen.consumers.iter().any(|it| is_over(it, options)),
             "consumers": consumers,
         });
         writeln!(out, "{object}")?;
     } else if seen.consumers.is_empty() {
         eprintln!("no consumer has a place in this ring");
     } else {
-        let row = |consumer: &disruptor_mp::inspect::ConsumerSeen| {
-            let over = consumer.is_gating && exceeds(consumer.lag);
+        let row = |consumer: &ConsumerSeen| {
+            let over = match is_over(consumer, options) {
+                true => "over",
+                false => "",
+            };
             vec![
                 printable(&consumer.id),
                 consumer.lag.to_string(),
                 consumer.presence.to_string(),
-                if over {
-                    String::from("over")
-                } else {
-                    String::new()
-                },
+                String::from(over),
             ]
         };
         let rows: Vec<_> = [vec![]]
@@ -51,9 +58,5 @@ pub(crate) fn run(options: &Lag, json: bool) -> Result<Outcome, Failure> {
             writeln!(out, "{line}")?;
         }
     }
-    Ok(if is_over {
-        Outcome::Finding
-    } else {
-        Outcome::Fine
-    })
+    Ok(())
 }

@@ -29,6 +29,7 @@ mod show;
 mod signals;
 mod stat;
 mod tail;
+mod target;
 mod text;
 mod top;
 
@@ -53,6 +54,8 @@ enum Failure {
     Handle(MultiProcessError),
     /// Something that exists would have been replaced: a word for programs, and a text.
     Refused(&'static str, String),
+    /// Something is not as the command needs it: a word for programs, and a text.
+    Failed(&'static str, String),
     /// It could not go on.
     Stopped(String),
     /// The command line asks for what it may not ask for.
@@ -107,6 +110,7 @@ impl Failure {
             Self::Ring(_)
             | Self::Recording(_)
             | Self::Handle(_)
+            | Self::Failed(..)
             | Self::Stopped(_)
             | Self::Io(..)
             | Self::Output(_) => 3,
@@ -124,7 +128,11 @@ impl Failure {
             Self::Handle(MultiProcessError::InUse { .. }) => "in-use",
             Self::Handle(MultiProcessError::NoSpace { .. }) => "no-space",
             Self::Handle(MultiProcessError::PermissionDenied { .. }) => "permission",
-            Self::Refused(word, _) => word,
+            Self::Handle(MultiProcessError::ForeignOwner { .. }) => "owner",
+            Self::Handle(MultiProcessError::NotFound { .. }) => "missing",
+            Self::Handle(MultiProcessError::NotARing { .. }) => "foreign",
+            Self::Handle(MultiProcessError::ConsumerAlreadyAttached { .. }) => "attached",
+            Self::Refused(word, _) | Self::Failed(word, _) => word,
             Self::Stopped(_) => "stopped",
             Self::Usage(_) => "usage",
             Self::Removal(_) | Self::Handle(_) | Self::Io(..) | Self::Output(_) => "system",
@@ -137,11 +145,23 @@ impl Failure {
             Self::Removal(error) => error.to_string(),
             Self::Recording(error) => error.text(),
             Self::Handle(error) => error.to_string(),
-            Self::Refused(_, text) | Self::Stopped(text) | Self::Usage(text) => text.clone(),
+            Self::Refused(_, text)
+            | Self::Failed(_, text)
+            | Self::Stopped(text)
+            | Self::Usage(text) => text.clone(),
             Self::Io(what, error) => format!("{what}: {error}"),
             Self::Output(error) => format!("the output: {error}"),
         };
         text::printable(&text)
+    }
+}
+
+/// The end of a command that has done its work and has tried to say so: a reader that has closed the output changes
+/// nothing of the outcome.
+fn reported(said: io::Result<()>, outcome: Outcome) -> Result<Outcome, Failure> {
+    match said {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(outcome),
     }
 }
 
@@ -173,7 +193,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Finding) => ExitCode::from(1),
         Ok(Outcome::Refused) => ExitCode::from(4),
-        // the reader of the output has seen enough
+        // a command that prints until it is stopped: the reader of the output has seen enough
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }

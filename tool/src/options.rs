@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use disruptor_mp::Sequence;
 
+use crate::recording::SEQUENCE_END;
+
 /// What is on this machine's rings, seen from outside: without attaching, and without holding up any process.
 ///
 /// A ring is given by its name in shared memory, or by a path: anything with a slash.
@@ -140,7 +142,7 @@ pub(crate) struct Record {
     /// The file for the recording, which must not exist.
     pub(crate) file: PathBuf,
 
-    /// Write over a recording that exists.
+    /// Write over a recording that exists, or over an empty file.
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -243,9 +245,9 @@ fn from(text: &str) -> Result<From, String> {
         "oldest" => Ok(From::Oldest),
         "latest" => Ok(From::Latest),
         number => match number.parse() {
-            Ok(sequence) if sequence >= 0 => Ok(From::At(sequence)),
+            Ok(sequence) if (0..SEQUENCE_END).contains(&sequence) => Ok(From::At(sequence)),
             _ => Err(String::from(
-                "expected oldest, latest, or a sequence from 0 on",
+                "expected oldest, latest, or a sequence from 0 to 2^61 - 1",
             )),
         },
     }
@@ -288,5 +290,6 @@ mod tests {
         Options::command().debug_assert();
         assert_eq!(from("17"), Ok(From::At(17)));
         assert!(from("-1").is_err() && from("newest").is_err());
+        assert!(from("2305843009213693951").is_ok() && from("2305843009213693952").is_err());
     }
 }

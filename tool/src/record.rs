@@ -1,9 +1,7 @@
 //! `record`: the events of a ring to a file. Watches the ring from outside and holds up nobody, unless it is asked to
 //! lose nothing.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write, stdout};
-use std::path::Path;
+use std::io::{Write, stdout};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,12 +10,13 @@ use disruptor_mp::{RecvError, Sequence, UntypedConsumer, UntypedEvent};
 use serde_json::json;
 
 use crate::options::{From, Record};
-use crate::recording::{EVENT_BYTES_MAX, Header, Reader, Writer};
-use crate::ring::open;
+use crate::recording::{EVENT_BYTES_MAX, Header, Writer};
+use crate::ring::{check_order, open};
 use crate::signals::Ending;
 use crate::tail::{oldest, why_ended};
+use crate::target::Target;
 use crate::text::printable;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 /// The pauses between two reads while nothing comes.
 const PAUSES: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(2)];
@@ -37,10 +36,14 @@ pub(crate) fn run(options: &Record, json: bool) -> Result<Outcome, Failure> {
         );
         return Err(Failure::Stopped(text));
     }
-    // refused before anything is attached, which would hold up the producer
-    check_target(&options.file, options.force)?;
-    let mut source = Source::open(ring, options)?;
-    let file = create(&options.file, options.force)?;
+    let target = Target::open(&options.file, options.force)?;
+    let mut source = match Source::open(ring, options) {
+        Ok(source) => source,
+        Err(failure) => {
+            target.discard();
+            return Err(failure);
+        }
+    };
     let since = |time: SystemTime| {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         since.as_nanos() as u64
@@ -58,7 +61,15 @@ pub(crate) fn run(options: &Record, json: bool) -> Result<Outcome, Failure> {
     };
     let started = Instant::now();
     let failed = |error| Failure::Io(format!("writing {}", options.file.display()), error);
-    let mut writer = Writer::new(file, &header).map_err(failed)?;
+    let begun = target.emptied().and_then(|file| Writer::new(file, &header));
+    let mut writer = match begun {
+        Ok(writer) => writer,
+        Err(error) => {
+            source.give_up();
+            target.discard();
+            return Err(failed(error));
+        }
+    };
     let mut bytes = vec![0; header.event.size as usize];
     let mut pause = PAUSES[0];
     let mut checked = started;
@@ -114,61 +125,21 @@ pub(crate) fn run(options: &Record, json: bool) -> Result<Outcome, Failure> {
     let (events, missed, gaps) = (writer.events, writer.missed, writer.gaps);
     writer.end().map_err(failed)?;
     source.detach()?;
-    if json {
+    let outcome = match missed {
+        0 => Outcome::Fine,
+        _ => Outcome::Finding,
+    };
+    let said = if json {
         let object = json!({"events": events, "missed": missed, "gaps": gaps, "ended": why});
-        writeln!(stdout(), "{object}")?;
+        writeln!(stdout(), "{object}")
     } else {
         writeln!(
             stdout(),
             "recorded {events} events, missed {missed} in {gaps} gaps; {}",
             printable(&why)
-        )?;
-    }
-    Ok(match missed {
-        0 => Outcome::Fine,
-        _ => Outcome::Finding,
-    })
-}
-
-/// Whether a recording may be written to this file. A file that is no recording is never written over.
-fn check_target(path: &Path, force: bool) -> Result<(), Failure> {
-    let is_taken = path.symlink_metadata().is_ok();
-    let refused = |why: &str| {
-        let text = format!("{} {why}; nothing was recorded", path.display());
-        Err(Failure::Refused("exists", text))
+        )
     };
-    match (is_taken, force) {
-        (false, _) => Ok(()),
-        (true, false) => {
-            refused("exists: choose another file, or write over a recording with --force")
-        }
-        (true, true) => match Reader::open(path) {
-            Err(error) if error.word() == "foreign" => {
-                refused("is not a recording, and is not written over: choose another file")
-            }
-            Err(error) if error.word() == "system" => Err(Failure::Recording(error)),
-            _ => Ok(()),
-        },
-    }
-}
-
-fn create(path: &Path, force: bool) -> Result<File, Failure> {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    match force {
-        true => options.create(true).truncate(true),
-        false => options.create_new(true),
-    };
-    options.open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::Refused(
-            "exists",
-            format!(
-                "{} has just been created by another process",
-                path.display()
-            ),
-        ),
-        _ => Failure::Io(format!("creating {}", path.display()), error),
-    })
+    reported(said, outcome)
 }
 
 /// What a read of a ring found.
@@ -195,13 +166,14 @@ enum Source {
 
 impl Source {
     fn open(mut ring: Inspector, options: &Record) -> Result<Self, Failure> {
+        let seen = ring.snapshot()?;
+        check_order(&ring, &seen)?;
         if options.lossless {
             return Ok(Self::Attached(UntypedConsumer::attach(
                 &ring,
                 options.id.as_deref(),
             )?));
         }
-        let seen = ring.snapshot()?;
         let next = match options.from {
             From::Oldest => oldest(&ring, &seen),
             From::Latest => seen.published + 1,
@@ -278,13 +250,24 @@ impl Source {
         };
         let seen = ring.snapshot()?;
         if seen.published < *next {
-            return Ok(why_ended(&seen).map(String::from));
+            return Ok(why_ended(ring, &seen, *next)?.map(String::from));
         }
         // sequences rose while the order of the ring was in doubt, or the event has just come
         if ring.read_event(*next, bytes)? == Sighting::NotYet {
             *next = oldest(ring, &seen).max(*next + 1);
         }
         Ok(None)
+    }
+
+    /// Gives up a place in the ring that was taken for nothing. A place that the ring had before is kept.
+    fn give_up(self) {
+        match self {
+            Self::Attached(consumer) if !consumer.has_rejoined() => {
+                // the failure that led here is told
+                let _ = consumer.leave();
+            }
+            _ => {}
+        }
     }
 
     fn detach(mut self) -> Result<(), Failure> {

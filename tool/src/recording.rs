@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use disruptor_mp::{Sequence, UntypedEvent};
 
 /// The first bytes of a recording.
-const MAGIC: [u8; 8] = *b"MYELNREC";
+pub(crate) const MAGIC: [u8; 8] = *b"MYELNREC";
 const VERSION: u32 = 1;
 /// The length of the header's fixed part.
 const FIXED_BYTES: usize = 104;
@@ -22,6 +22,8 @@ const BLOCK_HEAD_BYTES: usize = 24;
 const BLOCK_BYTES: usize = 256 << 10;
 /// The largest event that can be recorded.
 pub(crate) const EVENT_BYTES_MAX: u64 = 64 << 20;
+/// The sequence after the last one that an event can have.
+pub(crate) const SEQUENCE_END: Sequence = 1 << 61;
 
 const COMPRESSED: u32 = 1;
 const LOSSLESS: u32 = 2;
@@ -193,7 +195,8 @@ impl Header {
         if !header.event.is_valid() || header.event.size > EVENT_BYTES_MAX {
             return Err("the event layout is one that no ring has");
         }
-        if !header.capacity.is_power_of_two() || header.first < 0 {
+        let is_sequence = (0..=SEQUENCE_END).contains(&header.first);
+        if !header.capacity.is_power_of_two() || !is_sequence {
             return Err("the number of slots or the first sequence is one that no ring has");
         }
         Ok(header)
@@ -202,7 +205,8 @@ impl Header {
     /// The most bytes of a block's content.
     fn content_bytes_max(&self) -> usize {
         // a block ends with the event that fills it; each event has a time beside its bytes
-        (16 + (BLOCK_BYTES + self.event.size as usize) * 9).max(64)
+        let size = self.event.size as usize;
+        16 + BLOCK_BYTES.div_ceil(size) * (8 + size)
     }
 }
 
@@ -392,7 +396,11 @@ impl Reader {
         let (kind, sum) = (u32_at(&head, 4), u32_at(&head, 16));
         let (stored_length, length) = (u32_at(&head, 8) as usize, u32_at(&head, 12) as usize);
         let most = self.header.content_bytes_max();
-        if length > most || stored_length > lz4_flex::block::get_maximum_output_size(most) {
+        let stored_most = match self.header.is_compressed {
+            true => lz4_flex::block::get_maximum_output_size(most),
+            false => most,
+        };
+        if length > most || stored_length > stored_most {
             return Err(damaged("the block is longer than blocks are"));
         }
         let mut stored = vec![0; stored_length];
@@ -434,6 +442,9 @@ impl Reader {
                 if second as Sequence != self.next {
                     return Err("its events do not follow those before");
                 }
+                if first as Sequence > SEQUENCE_END - self.next {
+                    return Err("its events have sequences that no ring has");
+                }
                 let bytes = content.split_off(16 + first as usize * 8);
                 let times = content[16..].as_chunks::<8>().0;
                 let sequence = self.next;
@@ -449,6 +460,9 @@ impl Reader {
                 let (from, next) = (first as Sequence, second as Sequence);
                 if from != self.next || next <= from {
                     return Err("its gap does not follow the events before");
+                }
+                if next > SEQUENCE_END {
+                    return Err("its gap goes on at a sequence that no ring has");
                 }
                 self.next = next;
                 Ok(Block::Gap { first: from, next })
@@ -602,6 +616,66 @@ mod tests {
                 Block::End,
             ];
             assert_eq!(blocks, expected);
+        }
+    }
+
+    #[test]
+    fn a_block_may_be_as_long_as_the_writer_makes_one() {
+        for (size, count) in [
+            (1, 262_144),
+            (8, 32_768),
+            (262_143, 2),
+            (262_144, 1),
+            (EVENT_BYTES_MAX, 1),
+        ] {
+            let mut header = header(false);
+            header.event.size = size;
+            let expected = 16 + count * (8 + size);
+            assert_eq!(header.content_bytes_max() as u64, expected, "{size}");
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("recording");
+        for (count, is_read) in [(32_768, true), (32_769, false)] {
+            let file = File::create(&path).expect("create");
+            let mut writer = Writer::new(file, &header(false)).expect("write");
+            for index in 1..=count {
+                let is_full = writer.event(2 + index, 0, &[0; 8]).expect("write");
+                assert_eq!(is_full, index >= 32_768, "{index}");
+            }
+            writer.end().expect("write");
+            let word = read(&path).err().map(|error| error.word());
+            assert_eq!(word.is_none(), is_read, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn sequences_that_no_ring_has_are_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("recording");
+        let word = |first: Sequence, add: &dyn Fn(&mut Writer) -> io::Result<()>| {
+            let header = Header {
+                first,
+                ..header(false)
+            };
+            let file = File::create(&path).expect("create");
+            let mut writer = Writer::new(file, &header).expect("write");
+            add(&mut writer).expect("write");
+            writer.end().expect("write");
+            read(&path).err().map(|error| error.word())
+        };
+        let event = |writer: &mut Writer, sequence| writer.event(sequence, 0, &[0; 8]).map(drop);
+        let last = SEQUENCE_END - 1;
+        assert_eq!(word(last, &|writer| event(writer, last)), None);
+        assert_eq!(word(3, &|writer| writer.go_on_at(SEQUENCE_END)), None);
+        assert_eq!(word(SEQUENCE_END, &|_| Ok(())), None);
+        for refused in [
+            word(SEQUENCE_END, &|writer| event(writer, SEQUENCE_END)),
+            word(3, &|writer| writer.go_on_at(SEQUENCE_END + 1)),
+            word(3, &|writer| writer.go_on_at(i64::MAX)),
+            word(i64::MAX, &|_| Ok(())),
+            word(-1, &|_| Ok(())),
+        ] {
+            assert_eq!(refused, Some("damaged"));
         }
     }
 

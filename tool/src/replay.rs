@@ -13,7 +13,7 @@ use crate::options::Replay;
 use crate::recording::{Block, Header, Reader, RecordingError};
 use crate::ring::path_of;
 use crate::signals::Ending;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 /// The longest wait after which a signal is noticed.
 const STEP: Duration = Duration::from_millis(50);
@@ -50,6 +50,13 @@ pub(crate) fn run(options: &Replay, json: bool) -> Result<Outcome, Failure> {
         )));
     };
     let layout = MmapTransportLayout::new(root, leaf);
+    if !layout.root().is_dir() {
+        let text = format!(
+            "there is no directory {}, so no ring was made: make the directory, or choose another path",
+            layout.root().display()
+        );
+        return Err(Failure::Failed("missing", text));
+    }
     let capacity = header.capacity as usize;
     let mut ring =
         UntypedProducer::create(&layout, &header.event, capacity, first, header.is_observed)?;
@@ -88,7 +95,11 @@ pub(crate) fn run(options: &Replay, json: bool) -> Result<Outcome, Failure> {
     let events = player.events;
     ring.close()?;
     let (missed, gaps) = (found.missed, found.gaps);
-    if json {
+    let outcome = match missed == 0 && !is_stopped && fault.is_none() {
+        true => Outcome::Fine,
+        false => Outcome::Finding,
+    };
+    let said = if json {
         let object = json!({
             "events": events,
             "of": found.events,
@@ -97,19 +108,16 @@ pub(crate) fn run(options: &Replay, json: bool) -> Result<Outcome, Failure> {
             "is_stopped": is_stopped,
             "fault": fault.as_ref().map(|fault| fault.word()),
         });
-        writeln!(stdout(), "{object}")?;
+        writeln!(stdout(), "{object}")
     } else {
         let stopped = if is_stopped { "; it was stopped" } else { "" };
         writeln!(
             stdout(),
             "replayed {events} of {} events, {missed} are missing in {gaps} gaps{stopped}",
             found.events
-        )?;
-    }
-    Ok(match missed == 0 && !is_stopped && fault.is_none() {
-        true => Outcome::Fine,
-        false => Outcome::Finding,
-    })
+        )
+    };
+    reported(said, outcome)
 }
 
 /// What a recording holds up to its end, or up to its first fault.

@@ -23,6 +23,20 @@ pub(crate) fn open(ring: &str) -> Result<Inspector, Failure> {
     Ok(Inspector::open(path_of(ring))?)
 }
 
+/// Refuses a ring whose events are in doubt (R17): what its slots hold may be of different moments.
+pub(crate) fn check_order(ring: &Inspector, seen: &Snapshot) -> Result<(), Failure> {
+    if seen.is_in_doubt != Some(true) {
+        return Ok(());
+    }
+    let text = format!(
+        "the events of the ring at {} are in doubt: the machine was restarted while the ring was in use, or the file is a \
+         copy, so its slots may be of different moments; start its producer or one of its consumers, which settles that, \
+         then run this again",
+        ring.path().display()
+    );
+    Err(Failure::Failed("in-doubt", text))
+}
+
 impl In {
     pub(crate) fn directory(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(shared_memory_directory)

@@ -50,13 +50,15 @@ pub(crate) fn run(options: &Serve, json: bool) -> Result<Outcome, Failure> {
     while !ending.has_come() {
         match listener.accept() {
             Ok((client, _)) => {
-                let count = clients.fetch_add(1, Ordering::Relaxed) + 1;
-                let (place, clients) = (Arc::clone(&place), Arc::clone(&clients));
-                std::thread::spawn(move || {
+                let (place, counted) = (Arc::clone(&place), Counted::new(&clients));
+                let answering = std::thread::Builder::new().spawn(move || {
                     // the client's errors are its own
-                    let _ = answer(client, count > CLIENTS_MAX, &place);
-                    clients.fetch_sub(1, Ordering::Relaxed);
+                    let _ = answer(client, counted.is_one_too_many(), &place);
                 });
+                // without a thread for it, the client is dropped: the next one may find one
+                if answering.is_err() {
+                    std::thread::sleep(PAUSE);
+                }
             }
             // also where a client has gone again, or descriptors are used up for now
             Err(_) => std::thread::sleep(PAUSE),
@@ -65,10 +67,34 @@ pub(crate) fn run(options: &Serve, json: bool) -> Result<Outcome, Failure> {
     Ok(Outcome::Fine)
 }
 
+/// One of the clients that are answered at present.
+struct Counted {
+    clients: Arc<AtomicUsize>,
+    /// How many there are with this one.
+    count: usize,
+}
+
+impl Counted {
+    fn new(clients: &Arc<AtomicUsize>) -> Self {
+        let clients = Arc::clone(clients);
+        let count = clients.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { clients, count }
+    }
+
+    fn is_one_too_many(&self) -> bool {
+        self.count > CLIENTS_MAX
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Answers one request and closes the connection.
 fn answer(mut client: TcpStream, is_crowded: bool, place: &In) -> io::Result<()> {
     client.set_nonblocking(false)?;
-    client.set_write_timeout(Some(PATIENCE))?;
     let (status, body) = match is_crowded {
         true => (
             "503 Service Unavailable",
@@ -86,8 +112,27 @@ fn answer(mut client: TcpStream, is_crowded: bool, place: &In) -> io::Result<()>
             ""
         },
     );
-    client.write_all((head + &body).as_bytes())?;
+    write_within(PATIENCE, &mut client, (head + &body).as_bytes())?;
     client.shutdown(std::net::Shutdown::Write)
+}
+
+/// Writes all of it, or fails after this time, however often the client reads a little.
+fn write_within(time: Duration, client: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    let end = Instant::now() + time;
+    while !bytes.is_empty() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        client.set_write_timeout(Some(left))?;
+        match client.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The request's lines up to the empty one, or as many bytes as a request may have.
@@ -308,11 +353,40 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     #[test]
     fn labels_stay_in_their_quotes() {
         assert_eq!(escaped("a\"} 1\nb\\"), "a\\\"} 1\\nb\\\\");
+    }
+
+    #[test]
+    fn a_client_that_reads_slowly_is_given_up_while_it_reads() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let reader = TcpStream::connect(listener.local_addr().expect("its address"));
+        let mut reader = reader.expect("connect");
+        let (mut client, _) = listener.accept().expect("accept");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut bytes = [0; 1024];
+                while !is_over.load(Ordering::Relaxed) {
+                    reader.read_exact(&mut bytes).expect("it is written to");
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            // more than all buffers hold
+            let answer = vec![b'x'; 64 << 20];
+            let written = write_within(Duration::from_millis(100), &mut client, &answer);
+            is_over.store(true, Ordering::Relaxed);
+            let kind = written.expect_err("the client reads too slowly").kind();
+            assert!(
+                matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock),
+                "{kind}"
+            );
+        });
     }
 
     #[test]

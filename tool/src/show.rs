@@ -1,30 +1,33 @@
 //! `show`: everything that is known about one ring.
 
-use std::io::{Write, stdout};
+use std::io::{self, Write, stdout};
 use std::time::SystemTime;
 
 use disruptor_mp::inspect::{Inspector, Snapshot};
 
 use crate::ring::{held_by, open, ring_json};
 use crate::text::{bytes, printable, table};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 pub(crate) fn run(ring: &str, json: bool) -> Result<Outcome, Failure> {
     let mut opened = open(ring)?;
     let seen = opened.snapshot()?;
-    let name = opened.info().name.clone();
-    let mut out = stdout().lock();
-    if json {
-        writeln!(out, "{}", ring_json(&name, &opened, &seen))?;
-    } else {
-        for line in lines(&opened, &seen) {
-            writeln!(out, "{line}")?;
-        }
-    }
-    Ok(match seen.faults.is_empty() {
+    let outcome = match seen.faults.is_empty() {
         true => Outcome::Fine,
         false => Outcome::Finding,
-    })
+    };
+    reported(print(&opened, &seen, json), outcome)
+}
+
+fn print(ring: &Inspector, seen: &Snapshot, json: bool) -> io::Result<()> {
+    let mut out = stdout().lock();
+    if json {
+        return writeln!(out, "{}", ring_json(&ring.info().name, ring, seen));
+    }
+    for line in lines(ring, seen) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
 }
 
 fn lines(ring: &Inspector, seen: &Snapshot) -> Vec<String> {

@@ -5,12 +5,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::Sequence;
-use disruptor_mp::inspect::{Inspector, Liveness, NameState, Sighting, Snapshot};
+use disruptor_mp::inspect::{InspectError, Inspector, Liveness, NameState, Sighting, Snapshot};
 use serde_json::json;
 
 use crate::fields::{Layout, hex};
 use crate::options::{From, Tail};
-use crate::ring::open;
+use crate::ring::{check_order, open};
 use crate::{Failure, Outcome};
 
 /// The pauses between two reads while nothing comes.
@@ -79,6 +79,7 @@ impl Follower {
             false => Layout::of(&ring.info().event.text, size),
         };
         let seen = ring.snapshot()?;
+        check_order(&ring, &seen)?;
         let next = match options.from {
             From::Oldest => oldest(&ring, &seen),
             From::Latest => seen.published + 1,
@@ -167,22 +168,29 @@ impl Follower {
             }
             return Ok(None);
         }
-        Ok(why_ended(&seen))
+        Ok(why_ended(&self.ring, &seen, self.next)?)
     }
 }
 
-/// Why no event will follow the last one that is published, if that is so.
-pub(crate) fn why_ended(seen: &Snapshot) -> Option<&'static str> {
-    match (seen.closed, seen.producer.liveness, seen.name) {
-        (Some(_), ..) => Some("the ring was closed, and this was its last event"),
+/// Why no event will come of the sequence `next` or a later one, if that is so.
+pub(crate) fn why_ended(
+    ring: &Inspector,
+    seen: &Snapshot,
+    next: Sequence,
+) -> Result<Option<&'static str>, InspectError> {
+    let why = match (seen.closed, seen.producer.liveness, seen.name) {
+        (Some(_), ..) => "the ring was closed, and this was its last event",
         (None, Liveness::Dead, NameState::Ours) => {
-            Some("the producer is not alive, and this was its last event; a successor may go on")
+            "the producer is not alive, and this was its last event; a successor may go on"
         }
         (None, Liveness::Dead, _) => {
-            Some("the producer is not alive and the ring's name is gone: no event will follow")
+            "the producer is not alive and the ring's name is gone: no event will follow"
         }
-        _ => None,
-    }
+        _ => return Ok(None),
+    };
+    // the producer may have published an event after the snapshot's search for it, and died before the probe (R11)
+    let has_come = ring.read_event(next, &mut [])? != Sighting::NotYet;
+    Ok((!has_come).then_some(why))
 }
 
 /// The oldest event that may still be read whole.
@@ -194,4 +202,28 @@ pub(crate) fn oldest(ring: &Inspector, seen: &Snapshot) -> Sequence {
         false => retained.max(seen.floor + 1),
     };
     readable.max(ring.info().first_sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use disruptor_mp::{Deadline, MmapProducer, MmapTransportLayout};
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_seen_that_comes_right_before_the_producer_dies() {
+        let files = tempfile::tempdir().expect("a directory");
+        let layout = MmapTransportLayout::new(files.path(), "ring");
+        let mut tx = MmapProducer::<u64>::create(&layout, 8, || 0).expect("a ring");
+        let mut ring = Inspector::open(layout.path()).expect("open");
+        let mut seen = ring.snapshot().expect("read");
+        let why = |seen: &Snapshot, next| why_ended(&ring, seen, next).expect("read");
+        assert_eq!(why(&seen, 0), None, "the producer is alive");
+        // a snapshot that found no event and then found the producer's lock free
+        tx.send_value(7, Deadline::NEVER).expect("space");
+        seen.producer.liveness = Liveness::Dead;
+        assert_eq!((seen.published, why(&seen, 0)), (-1, None));
+        assert!(why(&seen, 1).is_some());
+        tx.destroy().expect("removed");
+    }
 }

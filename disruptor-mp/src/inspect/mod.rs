@@ -393,8 +393,8 @@ impl Place {
         let mut page = [0; CONTROL_OFFSET];
         let count = read_at(fd, &mut page, 0).map_err(|source| self.failed("read it", source))?;
         let page = &page[..count];
-        let is_begun = page.is_empty() || page.starts_with(&MAGIC);
-        if is_begun && listing::ring_of_temporary(&self.leaf).is_some() {
+        // a creator writes the magic at once: an empty file of such a name may be another program's
+        if page.starts_with(&MAGIC) && listing::ring_of_temporary(&self.leaf).is_some() {
             return Err(match in_use(locks) {
                 Liveness::Dead => InspectError::HalfMade { path: path() },
                 _ => InspectError::BeingCreated { path: path() },

@@ -5,11 +5,13 @@
 //! so if something would be lost.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::listing::ring_of_temporary;
-use super::{InspectError, Inspector, Liveness, NameState, Place, Presence, Snapshot, in_use};
+use super::{
+    InspectError, Inspector, Liveness, NameState, Place, Presence, Snapshot, in_use, read_at,
+};
 use crate::clock;
 use crate::layout::lock_bytes::{LOCK_BYTES_END, PRODUCER_BYTE};
 use crate::os::lock::LockFile;
@@ -162,51 +164,31 @@ pub fn remove_dead(
     accepts_losses: bool,
 ) -> Result<Vec<String>, RemovalError> {
     let place = Place::of(path.as_ref())?;
-    let failed = |what| {
-        let path = place.path.clone();
-        move |source: io::Error| RemovalError::System { path, what, source }
-    };
     if let Err(InspectError::HalfMade { .. }) = Inspector::open(&place.path) {
-        return remove_half_made(&place).map_err(failed("remove it"));
+        return remove_half_made(&place);
     }
     let fd = open_to_lock(&place)?;
-    let locks = LockFile::reopen(fd.as_fd()).map_err(failed("open it for its locks"))?;
-    let in_use_by = |by| {
-        Err(RemovalError::InUse {
-            path: place.path.clone(),
-            by,
-        })
-    };
-    let is_locked = lock_producer(&locks).map_err(failed("lock it"))?;
+    let locks = LockFile::reopen(fd.as_fd()).map_err(failed(&place, "open it for its locks"))?;
+    let is_locked = lock_producer(&locks).map_err(failed(&place, "lock it"))?;
     // the lock is held until the name is gone: no producer can take the ring over meanwhile
-    let checked = match is_locked {
-        // the check opens the file again, and so counts this function's own lock as a producer's
+    let mut checked = match is_locked {
         true => check_as_holder(&place, &locks)?,
         false => check_removal(&place.path)?,
     };
-    if !is_locked || !checked.in_use_by.is_empty() {
-        let by = match checked.in_use_by.is_empty() {
-            true => vec![String::from("a process that holds its producer's lock")],
-            false => checked.in_use_by,
-        };
-        return in_use_by(by);
+    if !is_locked && checked.in_use_by.is_empty() {
+        let holder = String::from("a process that holds its producer's lock");
+        checked.in_use_by.push(holder);
+    }
+    if !checked.in_use_by.is_empty() {
+        return Err(used_by(&place, checked.in_use_by));
     }
     if !checked.losses.is_empty() && !accepts_losses {
         return Err(RemovalError::WouldLose {
-            path: place.path.clone(),
+            path: place.path,
             losses: checked.losses,
         });
     }
-    let is_same = place.directory.names_same_file(&place.leaf, fd.as_fd());
-    if !is_same.map_err(failed("read the status of its name"))? {
-        return Err(RemovalError::Changed {
-            path: place.path.clone(),
-        });
-    }
-    let second = place.directory.remove_second_names(&place.leaf, fd.as_fd());
-    second
-        .and_then(|()| place.directory.unlink(&place.leaf))
-        .map_err(failed("remove its name"))?;
+    unlink_unused(&place, fd.as_fd(), &locks)?;
     tracing::info!(ring = %place.path.display(), losses = ?checked.losses, "removed a dead ring");
     Ok(checked.losses)
 }
@@ -214,16 +196,13 @@ pub fn remove_dead(
 /// As [`check_removal`], for the holder of the producer's lock.
 fn check_as_holder(place: &Place, locks: &LockFile) -> Result<RemovalCheck, RemovalError> {
     let mut check = RemovalCheck::default();
-    let held = locks.any_held_by_other(0..LOCK_BYTES_END);
-    let held = held.map_err(|source| place.failed("probe its locks", source))?;
     match Inspector::open(&place.path) {
         Ok(mut ring) => {
             let mut seen = ring.snapshot()?;
+            // the inspector has opened the file again, and so takes the caller's lock for a producer's
             seen.producer.liveness = Liveness::Dead;
+            check.in_use_by = users_of(&seen);
             check.losses = losses_of(&seen);
-            if held.is_some() {
-                check.in_use_by = users_of(&seen);
-            }
         }
         Err(error @ (InspectError::Damaged { .. } | InspectError::OtherVersion { .. })) => {
             check.losses = vec![format!(
@@ -233,10 +212,62 @@ fn check_as_holder(place: &Place, locks: &LockFile) -> Result<RemovalCheck, Remo
         }
         Err(error) => return Err(error.into()),
     }
-    if held.is_some() && check.in_use_by.is_empty() {
-        check.in_use_by = words_of(Liveness::Alive);
+    if check.in_use_by.is_empty() {
+        check.in_use_by = others_in(place, locks)?;
     }
     Ok(check)
+}
+
+/// Removes the name of a ring whose producer's lock the caller holds. A consumer may have joined since the caller read
+/// the ring, which takes milliseconds: so the locks are probed once more right before the name goes.
+fn unlink_unused(place: &Place, fd: BorrowedFd<'_>, locks: &LockFile) -> Result<(), RemovalError> {
+    let is_same = place.directory.names_same_file(&place.leaf, fd);
+    if !is_same.map_err(failed(place, "read the status of its name"))? {
+        return Err(changed(place));
+    }
+    // a creator that died left it: each producer that takes the ring over removes it, too
+    place
+        .directory
+        .remove_second_names(&place.leaf, fd)
+        .map_err(failed(place, "remove its temporary name"))?;
+    let others = others_in(place, locks)?;
+    if !others.is_empty() {
+        return Err(used_by(place, others));
+    }
+    place
+        .directory
+        .unlink(&place.leaf)
+        .map_err(failed(place, "remove its name"))
+}
+
+/// Whether another process holds any lock of the ring, in words: also one that is just attaching and has no line yet.
+fn others_in(place: &Place, locks: &LockFile) -> Result<Vec<String>, RemovalError> {
+    let held = locks
+        .any_held_by_other(0..LOCK_BYTES_END)
+        .map_err(|source| place.failed("probe its locks", source))?;
+    Ok(match held {
+        Some(_) => words_of(Liveness::Alive),
+        None => Vec::new(),
+    })
+}
+
+/// The error for a step that the system refused.
+fn failed(place: &Place, what: &'static str) -> impl FnOnce(io::Error) -> RemovalError + use<> {
+    let path = place.path.clone();
+    move |source| RemovalError::System { path, what, source }
+}
+
+fn used_by(place: &Place, by: Vec<String>) -> RemovalError {
+    RemovalError::InUse {
+        path: place.path.clone(),
+        by,
+    }
+}
+
+fn changed(place: &Place) -> RemovalError {
+    RemovalError::Changed {
+        path: place.path.clone(),
+    }
 }
 
 /// What is wrong with a ring, without the words about its use: they would count the caller's own lock.
@@ -265,17 +296,40 @@ fn lock_producer(locks: &LockFile) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Removes the temporary names that dead creators left of this file's ring.
-fn remove_half_made(place: &Place) -> io::Result<Vec<String>> {
-    let ring = ring_of_temporary(&place.leaf).unwrap_or(&place.leaf);
-    place.directory.remove_leftovers(ring, KIND)?;
-    match place.path.exists() {
-        true => Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "it belongs to another user, or its creator is alive after all",
-        )),
-        false => Ok(Vec::new()),
+/// Removes the temporary name under which a creator died. The next creator of the ring would do so, too (R15), and also
+/// remove empty files of such names, which may be another program's.
+fn remove_half_made(place: &Place) -> Result<Vec<String>, RemovalError> {
+    let fd = open_to_lock(place)?;
+    let mut start = [0; 8];
+    let count = read_at(fd.as_fd(), &mut start, 0).map_err(failed(place, "read it"))?;
+    if count < start.len() || start != KIND.magic {
+        return Err(changed(place));
     }
+    let ring = ring_of_temporary(&place.leaf).unwrap_or(&place.leaf);
+    let status = nix::sys::stat::fstat(&fd).map_err(io::Error::from);
+    let is_linked = status.map_err(failed(place, "read its status"))?.st_nlink > 1;
+    let is_named = place.directory.names_same_file(ring, fd.as_fd());
+    if is_linked && !is_named.map_err(failed(place, "read the status of its ring's name"))? {
+        let text = "it has a second name, which is not its ring's: remove that one first if it is not needed";
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, text);
+        return Err(failed(place, "remove it")(source));
+    }
+    let locks = LockFile::reopen(fd.as_fd()).map_err(failed(place, "open it for its locks"))?;
+    let is_locked = locks.try_lock(KIND.builder_byte);
+    if !is_locked.map_err(failed(place, "lock it"))? {
+        let creator = String::from("the process that creates it");
+        return Err(used_by(place, vec![creator]));
+    }
+    // the lock is held until the name is gone: a creator that is about to take it finds that the name is gone
+    let is_same = place.directory.names_same_file(&place.leaf, fd.as_fd());
+    if !is_same.map_err(failed(place, "read the status of its name"))? {
+        return Err(changed(place));
+    }
+    place
+        .directory
+        .unlink(&place.leaf)
+        .map_err(failed(place, "remove its name"))?;
+    Ok(Vec::new())
 }
 
 fn words_of(in_use: Liveness) -> Vec<String> {
@@ -317,6 +371,9 @@ fn losses_of(seen: &Snapshot) -> Vec<String> {
         let what = match consumer.presence {
             Presence::Away => "which is away and may come back",
             Presence::Expected => "which was expected and has not come",
+            Presence::Unknown if consumer.is_durable => {
+                "which may be away, as its lock cannot be probed here"
+            }
             _ => continue,
         };
         // a closed ring is of no use to a consumer that has read everything
@@ -335,4 +392,67 @@ fn losses_of(seen: &Snapshot) -> Vec<String> {
         losses.push(format!("{count} events that no consumer has read"));
     }
     losses
+}
+
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod tests {
+    use super::*;
+    use crate::{MmapConsumer, MmapProducer, MmapTransportLayout};
+
+    fn files() -> (tempfile::TempDir, MmapTransportLayout) {
+        let files = tempfile::tempdir().expect("a directory");
+        let layout = MmapTransportLayout::new(files.path(), "ring");
+        (files, layout)
+    }
+
+    fn producer(layout: &MmapTransportLayout) -> MmapProducer<u64> {
+        MmapProducer::create(layout, 8, || 0).expect("a producer")
+    }
+
+    #[test]
+    fn a_consumer_that_joins_after_the_check_keeps_the_name() {
+        let (_files, layout) = files();
+        producer(&layout).close_and_keep().expect("closed");
+        let place = Place::of(&layout.path()).expect("a place");
+        let fd = open_to_lock(&place).expect("open");
+        let locks = LockFile::reopen(fd.as_fd()).expect("reopen");
+        assert!(lock_producer(&locks).expect("lock"));
+        let check = || check_as_holder(&place, &locks).expect("checked").in_use_by;
+        assert_eq!(check(), [""; 0]);
+        let builder = MmapConsumer::<u64>::builder(&layout, 8);
+        let rx = builder.build_consumer().expect("it joins");
+        let refused = unlink_unused(&place, fd.as_fd(), &locks);
+        assert!(
+            matches!(refused, Err(RemovalError::InUse { .. })),
+            "{refused:?}"
+        );
+        assert!(layout.path().exists());
+        let by = check();
+        assert!(by[0].starts_with("consumer \"auto-"), "{by:?}");
+        drop(rx);
+        unlink_unused(&place, fd.as_fd(), &locks).expect("removed");
+        assert!(!layout.path().exists());
+    }
+
+    #[test]
+    fn the_place_of_a_durable_consumer_is_a_loss_unless_it_is_known_to_be_there() {
+        let (_files, layout) = files();
+        let tx = producer(&layout);
+        let rx = MmapConsumer::<u64>::attach(&layout, 8, "reader").expect("a consumer");
+        let mut seen = Inspector::open(layout.path())
+            .and_then(|mut ring| ring.snapshot())
+            .expect("read");
+        for (presence, losses) in [
+            (Presence::Attached, 0),
+            (Presence::Away, 1),
+            (Presence::Unknown, 1),
+        ] {
+            seen.consumers[0].presence = presence;
+            assert_eq!(losses_of(&seen).len(), losses, "{presence}");
+        }
+        seen.consumers[0].is_durable = false;
+        assert_eq!(losses_of(&seen), [""; 0]);
+        rx.leave().expect("left");
+        drop(tx);
+    }
 }

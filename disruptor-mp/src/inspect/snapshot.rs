@@ -11,7 +11,7 @@ use crate::Sequence;
 use crate::layout::control::{
     ConsumerLine, Control, KEPT, KEPT_UNTIL_DRAINED, LineState, NOTHING_WANTED, OPEN, Owner,
 };
-use crate::layout::lock_bytes::{PRODUCER_BYTE, VOUCHED_BYTE, line_byte};
+use crate::layout::lock_bytes::{LOCK_BYTES_END, PRODUCER_BYTE, VOUCHED_BYTE, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::protocol::{doubt, registered};
 use crate::segment::{LOOK, is_in_doubt, origin_of};
@@ -454,8 +454,12 @@ impl Inspector {
 
     /// As `segment::attach` decides for a process that opens the ring.
     fn is_in_doubt(&self) -> Result<Option<bool>, InspectError> {
-        // a living producer has settled it
-        if self.liveness_of(VOUCHED_BYTE) == Liveness::Alive {
+        // a doubt is settled before any process takes another lock than the producer's
+        let held = self
+            .locks
+            .as_ref()
+            .map(|locks| locks.any_held_by_other(PRODUCER_BYTE + 1..LOCK_BYTES_END));
+        if let Some(Ok(Some(_))) = held {
             return Ok(Some(false));
         }
         let fd = self.fd.as_fd();

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Sequence;
+use crate::cause::why_not_opened;
 use crate::error::{MultiProcessError, MultiProcessResult, RecvError, SendError};
 use crate::handles::consumer::{Consumer, check_id};
 use crate::handles::diagnosis;
@@ -26,15 +27,16 @@ use crate::handles::producer::{CloseReport, Producer};
 use crate::inspect::{Inspector, RingInfo};
 use crate::layout::control::Control;
 use crate::layout::header::{EventRecord, Geometry, HEADER_BYTES, Header};
-use crate::layout::lock_bytes::{PRODUCER_BYTE, VOUCHED_BYTE};
+use crate::layout::lock_bytes::{LOCK_BYTES_END, PRODUCER_BYTE, VOUCHED_BYTE};
 use crate::layout::slot::SlotShape;
 use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::open::backing::{MmapTransportLayout, RingLocation};
 use crate::open::builder::automatic_id;
 use crate::os::lock::LockFile;
 use crate::os::memory::{Access, ReserveError, page_size, reserve};
-use crate::os::names;
+use crate::os::names::{self, OpenError};
 use crate::os::step::Step;
+use crate::os::user::{effective_user, user_text};
 use crate::protocol::expect::Expectation;
 use crate::protocol::lines::{self, Applicant};
 use crate::protocol::takeover::{Found, Inheritance};
@@ -527,6 +529,11 @@ impl UntypedProducer {
 /// rx.release();                                        // the producer may use the slot again
 /// assert_eq!(rx.next_sequence(), 1);
 /// rx.detach()?;
+///
+/// let ring = Inspector::open_shared_memory(&name)?;
+/// let rx = UntypedConsumer::attach(&ring, Some("recorder"))?;
+/// assert!(!rx.has_rejoined());
+/// rx.leave()?;                                         // no place is kept for it
 /// # tx.destroy()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -534,12 +541,13 @@ impl UntypedProducer {
 pub struct UntypedConsumer {
     handle: Consumer<Stand, MappedFile>,
     slots: Slots,
+    has_rejoined: bool,
 }
 
 impl UntypedConsumer {
     /// Attaches to a ring that was opened for inspection, with an automatic id or as a durable consumer of this id. It
     /// starts at the oldest retained event, or where the consumer of this id stopped. Needs permission to write the
-    /// file.
+    /// file, which may belong to another user: the caller has chosen that file, and reads it already.
     ///
     /// # Errors
     ///
@@ -575,11 +583,13 @@ impl UntypedConsumer {
         let here = origin_of(fd.as_fd())
             .map_err(failed(Step::Settle))
             .map_err(refused)?;
-        let is_vouched = locks
-            .is_held_by_other(VOUCHED_BYTE)
+        // a doubt is settled before any process takes another lock than the producer's
+        let is_settled = locks
+            .any_held_by_other(PRODUCER_BYTE + 1..LOCK_BYTES_END)
             .map_err(failed(Step::Lock))
-            .map_err(refused)?;
-        if !is_vouched
+            .map_err(refused)?
+            .is_some();
+        if !is_settled
             && is_in_doubt(fd.as_fd(), &here)
                 .map_err(failed(Step::Settle))
                 .map_err(refused)?
@@ -610,7 +620,16 @@ impl UntypedConsumer {
                 return Err(crate::segment::not_found(&place));
             }
         }
-        Ok(Self { handle, slots })
+        Ok(Self {
+            handle,
+            slots,
+            has_rejoined: line.rejoined,
+        })
+    }
+
+    /// Whether the ring had a place for this id, from which this consumer goes on.
+    pub fn has_rejoined(&self) -> bool {
+        self.has_rejoined
     }
 
     /// The next event, if there is one: copies its bytes and returns its sequence. The event is held, and the producer
@@ -679,6 +698,15 @@ impl UntypedConsumer {
     pub fn detach(self) -> MultiProcessResult<()> {
         self.handle.detach()
     }
+
+    /// Detaches for good. A durable consumer gives up its place, with every event that is not released.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::leave`].
+    pub fn leave(self) -> MultiProcessResult<()> {
+        self.handle.leave()
+    }
 }
 
 /// A segment whose slots are a double, and the slots themselves.
@@ -704,18 +732,45 @@ fn double(
     Ok((segment, slots))
 }
 
+/// Opens the file for writing, whoever owns it.
 fn open_to_attach(place: &FilePlace) -> MultiProcessResult<OwnedFd> {
-    let opened = place.directory.open_existing(&place.leaf, true, true);
+    let opened = place.directory.open_existing(&place.leaf, true, false);
+    let not_a_ring = |found: &str| MultiProcessError::NotARing {
+        path: place.path(),
+        found: found.to_owned(),
+    };
     opened.map_err(|error| match error {
-        names::OpenError::NotFound => crate::segment::not_found(place),
-        names::OpenError::PermissionDenied { errno } => {
-            file_error(place, Step::OpenFile.failed(errno))
+        OpenError::NotFound => crate::segment::not_found(place),
+        OpenError::PermissionDenied { errno } => {
+            let (source, path) = (io::Error::from(errno), place.path());
+            let cause = Box::new(why_not_opened(errno, &place.full_path(), true));
+            match cause.is_permission() {
+                true => MultiProcessError::PermissionDenied {
+                    path,
+                    source,
+                    cause,
+                },
+                false => MultiProcessError::Io {
+                    name: place.shown(),
+                    operation: Step::OpenFile.words(),
+                    source,
+                    cause: Some(cause),
+                },
+            }
         }
-        names::OpenError::Failed(failed) => file_error(place, failed),
-        other => in_use(
-            place,
-            &format!("its file cannot be opened for writing: {other:?}"),
-        ),
+        OpenError::Symlink => not_a_ring("a symbolic link"),
+        OpenError::NotRegular { kind } => not_a_ring(kind),
+        OpenError::ForeignOwner { uid } => MultiProcessError::ForeignOwner {
+            path: place.path(),
+            owner: user_text(uid),
+            owner_uid: uid,
+            caller: user_text(effective_user()),
+        },
+        OpenError::NetworkFileSystem { kind } => MultiProcessError::NetworkFileSystem {
+            path: place.path(),
+            kind: kind.to_owned(),
+        },
+        OpenError::Failed(failed) => file_error(place, failed),
     })
 }
 

@@ -1,7 +1,9 @@
 //! `record` and `replay`: what was on a ring is on another ring afterwards, or it is said what is not.
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::inspect::Inspector;
@@ -11,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::party::Rings;
-use crate::{Run, ends, myelon, wait_until};
+use crate::{Run, ends, myelon, needs_root, wait_until};
 
 /// The program, with its outputs piped.
 fn start(arguments: &[&str]) -> Child {
@@ -286,6 +288,125 @@ fn refused(code: i32, arguments: &[&str], word: &str, text: &str) {
 }
 
 #[test]
+fn a_recorder_that_cannot_record_takes_no_place_in_the_ring() {
+    let rings = Rings::new();
+    let (ring, file) = (rings.named("ring"), rings.named("file"));
+    let mut tx = rings.party_that("ring", &["produce 8", "publish 3"]);
+    let consumers = || {
+        let json = ends(0, &["lag", &ring, "--json"]).json();
+        json["consumers"].as_array().map(Vec::len)
+    };
+    let lossless = ["--lossless", "--id", "recorder"];
+    let nowhere = rings.named("no/such/file");
+    let arguments = [&["record", &*ring, &*nowhere][..], &lossless].concat();
+    refused(3, &arguments, "system", "creating");
+    assert_eq!(consumers(), Some(0));
+    // the file can be made, and no byte can be written to it
+    let arguments = [&["record", &*ring, &*file][..], &lossless].concat();
+    let without_space = |more: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""]);
+        command.arg(env!("CARGO_BIN_EXE_myelon"));
+        command.args(&arguments).args(more).stdin(Stdio::null());
+        let run = Run::of(command.output().expect("it starts"));
+        assert_eq!(run.code, 3, "{run:?}");
+        assert!(run.err.contains("writing"), "{run:?}");
+    };
+    without_space(&[]);
+    assert!(!rings.path("file").exists());
+    assert_eq!(consumers(), Some(0));
+    // the consumer is there already: no file is made, and a recording stays as it is
+    let mut rx = rings.party_that("ring", &["consume 8 recorder"]);
+    refused(3, &arguments, "attached", "is already attached, by pid");
+    assert!(!rings.path("file").exists());
+    fs::write(&file, "MYELNREC, another one").expect("write");
+    let forced = [&arguments[..], &["--force"]].concat();
+    refused(3, &forced, "attached", "is already attached, by pid");
+    assert_eq!(fs::read(&file).expect("read"), b"MYELNREC, another one");
+    // a place that was there before is kept
+    rx.ok("detach");
+    without_space(&["--force"]);
+    assert_eq!(consumers(), Some(1));
+    tx.ok("close");
+}
+
+#[test]
+fn a_ring_in_doubt_is_refused_until_a_process_has_settled_that() {
+    let rings = Rings::new();
+    let (copy, file) = (rings.named("copy"), rings.named("file"));
+    let mut tx = rings.party_that("ring", &["produce 8", "publish 3"]);
+    fs::copy(rings.path("ring"), &copy).expect("copy");
+    for arguments in [
+        &["tail", &*copy][..],
+        &["record", &*copy, &*file],
+        &["record", &*copy, &*file, "--lossless"],
+    ] {
+        refused(3, arguments, "in-doubt", "start its producer or one of its");
+    }
+    assert!(!rings.path("file").exists());
+    let mut rx = rings.party_that("copy", &["consume 8 reader"]);
+    ends(0, &["tail", &copy, "--for", "10ms"]);
+    ends(0, &["record", &copy, &file, "--for", "10ms"]);
+    rx.ok("leave");
+    tx.ok("close");
+}
+
+#[test]
+fn another_users_ring_is_recorded_without_loss_by_whoever_may_write_it() {
+    if !needs_root("another_users_ring_is_recorded_without_loss_by_whoever_may_write_it") {
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let rings = Rings::new();
+    let (ring, file) = (rings.named("ring"), rings.named("out/file"));
+    let allow = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    // the other user needs a program that it may execute, and a directory that it may write
+    let program = rings.path("myelon-copy");
+    fs::copy(env!("CARGO_BIN_EXE_myelon"), &program).expect("copy");
+    fs::create_dir(rings.path("out")).expect("a directory");
+    for (path, mode) in [
+        (rings.directory(), 0o755),
+        (&*program, 0o755),
+        (&*rings.path("out"), 0o777),
+    ] {
+        allow(path, mode);
+    }
+    let mut tx = rings.party_that("ring", &["produce 8", "publish 3"]);
+    let as_nobody = || {
+        let mut command = Command::new(&program);
+        command.args([
+            "record",
+            &*ring,
+            &*file,
+            "--lossless",
+            "--count",
+            "3",
+            "--json",
+        ]);
+        command.stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+        Run::of(command.output().expect("it starts"))
+    };
+    allow(&rings.path("ring"), 0o604);
+    let run = as_nobody();
+    assert_eq!(run.code, 3, "{run:?}");
+    let error: serde_json::Value = serde_json::from_str(&run.err).expect("an object");
+    assert_eq!(error["error"], "permission", "{run:?}");
+    assert!(!rings.path("out/file").exists());
+    allow(&rings.path("ring"), 0o606);
+    let run = as_nobody();
+    assert_eq!((run.code, &run.json()["events"]), (0, &3.into()), "{run:?}");
+    // the ring of that user
+    allow(&rings.path("ring"), 0o600);
+    std::os::unix::fs::chown(&ring, Some(NOBODY), Some(NOBODY)).expect("chown");
+    tx.ok("publish 3");
+    let file = rings.named("file");
+    ends(0, &["record", &ring, &file, "--lossless", "--count", "3"]);
+    tx.ok("close");
+}
+
+#[test]
 fn bad_recordings_are_told_as_what_they_are() {
     let rings = Rings::new();
     let (ring, file, copy) = (
@@ -333,6 +454,12 @@ fn bad_recordings_are_told_as_what_they_are() {
         "missing",
         "No such file",
     );
+    refused(
+        3,
+        &["replay", &file, &rings.named("no/such")],
+        "missing",
+        "there is no directory",
+    );
     // the end block is missing, and everything before it is whole
     let path = bad(&sound[..sound.len() - 7]);
     let partial = ends(1, &["replay", &path, &copy, "--partial"]);
@@ -353,6 +480,7 @@ fn nothing_that_exists_is_replaced() {
     refused(4, &arguments, "exists", "--force");
     assert_eq!(fs::read(&file).expect("read"), sound);
     ends(0, &[&arguments[..], &["--force"]].concat());
+    let sound = fs::read(&file).expect("read");
     // with --force, too, neither a ring nor another file is written over
     let other = rings.named("other");
     fs::write(&other, "a letter").expect("write");
@@ -361,6 +489,17 @@ fn nothing_that_exists_is_replaced() {
         refused(4, &arguments, "exists", "is not a recording");
     }
     assert_eq!(fs::read(&other).expect("read"), b"a letter");
+    let link = rings.named("link");
+    std::os::unix::fs::symlink(&file, &link).expect("link");
+    let arguments = ["record", &*ring, &*link, "--count", "5", "--force"];
+    refused(4, &arguments, "exists", "symbolic link");
+    assert_eq!(fs::read(&file).expect("read"), sound);
+    // an empty file has nothing to lose
+    let empty = rings.named("empty");
+    fs::write(&empty, "").expect("write");
+    let arguments = ["record", &*ring, &*empty, "--count", "5"];
+    refused(4, &arguments, "exists", "--force");
+    ends(0, &[&arguments[..], &["--force"]].concat());
     refused(4, &["replay", &file, &other], "exists", "is not replaced");
     refused(4, &["replay", &file, &ring], "exists", "there is a ring");
     let layout = MmapTransportLayout::new(rings.directory(), "numbers");

@@ -1,12 +1,12 @@
 //! What cannot be shown: each with its exit code, its word and a text.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use crate::party::{Rings, Tick};
-use crate::{Run, ends, myelon, needs_root};
+use crate::{Run, ends, myelon, needs_root, run};
 
 /// The word of the error as JSON, which every command that reads a ring gives alike.
 #[track_caller]
@@ -117,6 +117,7 @@ fn wrong_usage_is_2_and_help_is_0() {
         &["show"],
         &["lag", "ring", "--max", "many"],
         &["tail", "ring", "--from", "-3"],
+        &["tail", "ring", "--from", "2305843009213693952"],
         &["stat", "ring", "--interval", "0"],
         &["record", "ring"],
         &["record", "ring", "file", "--id", "recorder"],
@@ -135,17 +136,60 @@ fn wrong_usage_is_2_and_help_is_0() {
     assert_eq!(size_of::<Tick>(), 16);
 }
 
+/// The exit code of a run whose output nobody reads.
+#[track_caller]
+fn code_unread(arguments: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = myelon(arguments).stdout(writer).status();
+    status.expect("it ran").code()
+}
+
 #[test]
 fn an_output_that_is_closed_is_no_error() {
     let rings = Rings::new();
     let _tx = rings.party_that("ring", &["produce 1024 observers", "publish 1000"]);
     let ring = rings.named("ring");
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    let status = myelon(&["tail", &ring, "--from", "oldest", "--count", "1000"])
-        .stdout(writer)
-        .status();
-    assert_eq!(status.expect("it ran").code(), Some(0));
+    let tail = ["tail", &*ring, "--from", "oldest", "--count", "1000"];
+    assert_eq!(code_unread(&tail), Some(0));
+}
+
+#[test]
+fn an_output_that_is_closed_hides_no_finding() {
+    let rings = Rings::new();
+    let (ring, file) = (rings.named("ring"), rings.named("file"));
+    let directory = rings.directory().to_str().expect("UTF-8");
+    let mut tx = rings.party_that("ring", &["produce 8 observers"]);
+    let mut rx = rings.party_that("ring", &["consume 8 reader"]);
+    for _ in 0..2 {
+        tx.ok("publish 8");
+        rx.ok("recv 8");
+    }
+    tx.ok("publish 2");
+    for (json, copy) in [(None, "copy"), (Some("--json"), "second")] {
+        let code = |arguments: &[&str]| {
+            let all: Vec<_> = arguments.iter().copied().chain(json).collect();
+            code_unread(&all)
+        };
+        assert_eq!(code(&["lag", &ring, "--max", "1"]), Some(1));
+        assert_eq!(code(&["lag", &ring, "--max", "2"]), Some(0));
+        assert_eq!(code(&["rm", &ring]), Some(4));
+        assert_eq!(code(&["show", &ring]), Some(0));
+        let doctor = ["doctor", "--dir", directory];
+        assert_eq!(code(&doctor), Some(run(&doctor).code));
+        // the first events are gone, which is a gap
+        let record = ["record", &*ring, &*file, "--from", "0", "--count", "1"];
+        let forced = [&record[..], &["--force"]].concat();
+        assert_eq!(code(&forced), Some(1));
+        let copy = rings.named(copy);
+        assert_eq!(code(&["replay", &file, &copy]), Some(1));
+    }
+    // a position that cannot be true
+    let file = fs::OpenOptions::new().write(true).open(&ring);
+    let file = file.expect("open");
+    file.write_all_at(&99_i64.to_ne_bytes(), 4096 + 1024)
+        .expect("write");
+    assert_eq!(code_unread(&["show", &ring]), Some(1));
 }
 
 #[test]

@@ -35,6 +35,10 @@ fn only_rings_that_nothing_needs_are_cleaned() {
         .kill();
     std::fs::write(rings.path("foreign"), "text").expect("write");
     std::fs::write(rings.path(".other.0123456789abcdef"), "text").expect("write");
+    // these may be other programs' files
+    for empty in [".made.fedcba9876543210", ".upload.0123456789abcdef"] {
+        std::fs::write(rings.path(empty), "").expect("write");
+    }
     let names = || {
         let entries = std::fs::read_dir(rings.directory()).expect("read");
         let mut names: Vec<_> = entries
@@ -80,7 +84,9 @@ fn only_rings_that_nothing_needs_are_cleaned() {
     );
     clean(&[]).has(&["drained: removed\n", ".made.0123456789abcdef: removed\n"]);
     let left = [
+        ".made.fedcba9876543210",
         ".other.0123456789abcdef",
+        ".upload.0123456789abcdef",
         "attached",
         "away",
         "foreign",
@@ -98,7 +104,9 @@ fn only_rings_that_nothing_needs_are_cleaned() {
     assert_eq!(
         names(),
         [
+            ".made.fedcba9876543210",
             ".other.0123456789abcdef",
+            ".upload.0123456789abcdef",
             "attached",
             "foreign",
             "live",

@@ -196,8 +196,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
-        self.announce_all(deadline)
-            .map_err(only_of_the_transport)?;
+        self.announce_all(deadline).map_err(only_of_the_transport)?;
         let id = self.next;
         let message = HeadedBytes(self.number(), message);
         let sent = self.until_sent(None, deadline, |sender, deadline| {

@@ -21,7 +21,7 @@ use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
     TransportResult,
 };
-use crate::typed_transport::{TypedConsumer, TypedProducer, TypedPublishError, TypedServeError};
+use crate::typed_transport::{TypedProducer, TypedPublishError, TypedServeError};
 
 pub use receiver::RequestReceiver;
 pub use sender::{Reply, ResponseSender};

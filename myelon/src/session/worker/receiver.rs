@@ -11,7 +11,6 @@ use disruptor_mp::{
     Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, SharedMemory,
 };
 
-use super::super::{Places, until_it_is_free};
 use super::super::head::{Head, NOTICE};
 use super::super::received::{Request, next_head, next_sequence};
 use crate::transport::{
