@@ -13,6 +13,7 @@ use disruptor_mp::{
 
 use super::super::head::{Head, NOTICE};
 use super::super::received::{Request, next_head, next_sequence};
+use super::super::{Places, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
 };
