@@ -148,7 +148,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             // returns the errors
             let _ = answers.attach(rank);
         }
-        let sender = RequestSender::new(requests, answers.places.clone())?;
+        let sender = RequestSender::new(requests, answers.places.clone());
         Ok(Self {
             sender,
             receiver: ResponseReceiver::new(answers),

@@ -74,7 +74,9 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     /// Requests to all workers.
     common: UntilTheEnd<TypedProducer<F, B>>,
     /// Requests to one worker each: `None` until the first one.
-    own: Vec<Option<Addressed<F, B>>>,
+    own: Vec<Option<TypedProducer<F, B>>>,
+    /// Bit i: the ring of worker i exists, and the common ring does not tell of it.
+    unannounced: u64,
     places: Places<F, B>,
     next: RequestId,
     /// The process that sends; a forked child must not make any ring.
@@ -101,29 +103,21 @@ impl<T> DerefMut for UntilTheEnd<T> {
     }
 }
 
-/// The ring of the requests to one worker.
-#[derive(Debug)]
-struct Addressed<F: FramedTransportFrame, B> {
-    ring: TypedProducer<F, B>,
-    /// Whether the common ring tells the worker of it.
-    is_announced: bool,
-}
-
 impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Takes over the rings that a dead predecessor has left.
-    pub(super) fn new(common: TypedProducer<F, B>, places: Places<F, B>) -> TransportResult<Self> {
-        let mut common = common;
+    pub(super) fn new(mut common: TypedProducer<F, B>, places: Places<F, B>) -> Self {
         let next = RequestId::first(common.raw().ring().epoch());
         let mut sender = Self {
             common: UntilTheEnd(Some(common)),
             own: (0..places.config.workers).map(|_| None).collect(),
+            unannounced: 0,
             places,
             next,
             process: std::process::id(),
         };
         // a ring that cannot be taken over now is tried again when it is needed, and that call reports why
         let _ = sender.open_all();
-        Ok(sender)
+        sender
     }
 
     /// Takes over the rings of requests to one worker that a dead predecessor has left. Returns the first error.
@@ -131,14 +125,14 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let mut result = Ok(());
         for rank in 0..self.own.len() {
             if self.own[rank].is_none() && self.places.has_addressed(rank) {
-                result = result.and(self.open(rank).map(drop));
+                result = result.and(self.open(rank));
             }
         }
         result
     }
 
     /// Makes the ring of the requests to the worker `rank`, or takes it over.
-    fn open(&mut self, rank: usize) -> TransportResult<&mut Addressed<F, B>> {
+    fn open(&mut self, rank: usize) -> TransportResult<()> {
         if self.process != std::process::id() {
             return Err(MultiProcessError::Forked.into());
         }
@@ -157,10 +151,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.own[rank].insert(Addressed {
-            ring,
-            is_announced: false,
-        }))
+        self.own[rank] = Some(ring);
+        self.unannounced |= 1 << rank;
+        Ok(())
     }
 
     fn number(&mut self) -> Head {
@@ -186,14 +179,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
-        self.announce_all(deadline).map_err(only_of_the_transport)?;
-        let id = self.next;
-        let head = self.number();
-        let sent = self
-            .common
-            .send_encoded(&HeadedBytes(head, message), kind, deadline);
-        sent.map_err(only_of_the_transport)?;
-        Ok(id)
+        let sent = self.broadcast_encoded(kind, deadline, |head| HeadedBytes(head, message));
+        sent.map_err(only_of_the_transport)
     }
 
     /// As [`broadcast`](Self::broadcast), but sends a value: it is encoded once, into the frame that all
@@ -232,11 +219,22 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> Result<RequestId, TypedPublishError> {
-        self.announce_all(deadline)?;
+        self.broadcast_encoded(kind, deadline, |head| HeadedValue(head, value))
+    }
+
+    #[inline]
+    fn broadcast_encoded<T: Encode>(
+        &mut self,
+        kind: u8,
+        deadline: Deadline,
+        headed: impl FnOnce(Head) -> T,
+    ) -> Result<RequestId, TypedPublishError> {
+        if self.unannounced != 0 {
+            self.announce_all(deadline)?;
+        }
         let id = self.next;
         let head = self.number();
-        self.common
-            .send_encoded(&HeadedValue(head, value), kind, deadline)?;
+        self.common.send_encoded(&headed(head), kind, deadline)?;
         Ok(id)
     }
 
@@ -286,11 +284,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         headed: impl FnOnce(Head) -> T,
     ) -> Result<RequestId, TypedPublishError> {
         check_rank(&self.places.config, rank)?;
-        let is_announced = match &self.own[rank] {
-            Some(own) => own.is_announced,
-            None => self.open(rank)?.is_announced,
-        };
-        if !is_announced {
+        if self.own[rank].is_none() {
+            self.open(rank)?;
+        }
+        if self.unannounced & 1 << rank != 0 {
             match self.announce(rank, Deadline::after(Duration::ZERO)) {
                 // another worker holds the common ring: this one finds its ring at its next look
                 Ok(()) | Err(TypedPublishError::Transport(TransportError::Send(_))) => {}
@@ -300,18 +297,17 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let id = self.next;
         let head = self.number();
         if let Some(own) = &mut self.own[rank] {
-            own.ring.send_encoded(&headed(head), kind, deadline)?;
+            own.send_encoded(&headed(head), kind, deadline)?;
         }
         Ok(id)
     }
 
     /// Tells the workers of the rings that they may not know of. Each broadcast needs that before it: a worker that has
     /// received the broadcast knows of its ring, and has received the requests with smaller numbers.
+    #[cold]
     fn announce_all(&mut self, deadline: Deadline) -> Result<(), TypedPublishError> {
-        for rank in 0..self.own.len() {
-            if matches!(&self.own[rank], Some(own) if !own.is_announced) {
-                self.announce(rank, deadline)?;
-            }
+        while self.unannounced != 0 {
+            self.announce(self.unannounced.trailing_zeros() as usize, deadline)?;
         }
         Ok(())
     }
@@ -326,9 +322,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         };
         self.common
             .send_encoded(&HeadedBytes(head, &[]), 0, deadline)?;
-        if let Some(own) = &mut self.own[rank] {
-            own.is_announced = true;
-        }
+        self.unannounced &= !(1 << rank);
         Ok(())
     }
 
@@ -386,7 +380,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         match &mut self.own[rank] {
             None => Ok(removed?),
-            Some(own) => match own.ring.raw().ring().remove_consumer(&id) {
+            Some(own) => match own.raw().ring().remove_consumer(&id) {
                 // a worker that comes has its place there first
                 Err(
                     MultiProcessError::NoSuchConsumer { .. }
@@ -436,7 +430,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             let Some(own) = self.own[rank].take() else {
                 continue;
             };
-            match own.ring.close() {
+            match own.close() {
                 Ok(report) if report.kept_for.is_empty() => {}
                 Ok(report) => {
                     kept_for.extend(report.kept_for);
