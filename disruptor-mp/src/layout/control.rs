@@ -291,8 +291,8 @@ pub(crate) struct ConsumerLine {
     pub(crate) in_doubt_next: process::AtomicU64,
     /// A sequence that no event has: the consumer stands there until it has been told.
     pub(crate) doubt_at: process::AtomicI64,
-    /// Reserved.
-    counter: process::AtomicU64,
+    /// A number of the layer above, which the owner alone writes and its successor finds. 0 when an id takes the line.
+    pub(crate) note: process::AtomicU64,
 }
 
 impl ConsumerLine {
@@ -338,6 +338,7 @@ impl ConsumerLine {
         let flags = if durable { DURABLE } else { 0 };
         self.flags.store(flags, Ordering::Relaxed);
         self.in_doubt.store(0, Ordering::Relaxed);
+        self.note.store(0, Ordering::Relaxed);
         for (word, chunk) in self.id.iter().zip(id.bytes.as_chunks::<8>().0) {
             word.store(u64::from_ne_bytes(*chunk), Ordering::Release);
         }
@@ -458,7 +459,7 @@ impl Control {
                 in_doubt: process::AtomicU64::new(0),
                 in_doubt_next: process::AtomicU64::new(0),
                 doubt_at: process::AtomicI64::new(0),
-                counter: process::AtomicU64::new(0),
+                note: process::AtomicU64::new(0),
             }),
             further_producers: core::array::from_fn(|_| ReservedLine::new()),
         }
@@ -496,6 +497,7 @@ const _: () = {
     assert!(core::mem::offset_of!(ConsumerLine, id) == 48);
     assert!(core::mem::offset_of!(ConsumerLine, in_doubt) == 96);
     assert!(core::mem::offset_of!(ConsumerLine, doubt_at) == 112);
+    assert!(core::mem::offset_of!(ConsumerLine, note) == 120);
     assert!(core::mem::offset_of!(ProducerLine, doubt_seen) == 16);
     assert!(core::mem::offset_of!(ProducerLine, owner) == 32);
     assert!(core::mem::offset_of!(ProducerLine, kept) == 56);

@@ -91,6 +91,20 @@ impl<E: Event> ConsumerCore<E> {
         self.next = next;
     }
 
+    /// The note that this consumer, or one that had its place before, has left.
+    pub(crate) fn note(&self) -> u64 {
+        self.control().consumers[self.line]
+            .note
+            .load(Ordering::Relaxed)
+    }
+
+    /// A successor reads the note after this process has died: the kernel's lock orders the two.
+    pub(crate) fn set_note(&self, note: u64) {
+        self.control().consumers[self.line]
+            .note
+            .store(note, Ordering::Relaxed);
+    }
+
     /// Whether the next event may be read.
     #[inline(always)]
     pub(crate) fn is_ready(&self) -> bool {

@@ -225,17 +225,29 @@ fn tells_of_departed(line: &ConsumerLine) -> bool {
     line.state() == LineState::Free && line.is_durable()
 }
 
-/// Whether the durable consumer `id` has left, or was removed, under the ring's present producer. Also false
-/// if another consumer has needed its line since.
-pub(crate) fn has_departed(control: &Control, id: &ConsumerId) -> bool {
+/// What a line tells of a durable consumer that has left, or was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departed {
+    /// The last sequence that it had released.
+    pub(crate) released: Sequence,
+    /// Whether the ring has had the same producer since.
+    pub(crate) is_of_this_producer: bool,
+}
+
+/// Whether the durable consumer `id` has left, or was removed. `None` also if another consumer has needed its line
+/// since.
+pub(crate) fn departed(control: &Control, id: &ConsumerId) -> Option<Departed> {
     let epoch = control.producer.epoch.load(Ordering::Relaxed);
-    let mut lines = control.consumers.iter();
-    lines.any(|line| {
+    control.consumers.iter().find_map(|line| {
+        if !tells_of_departed(line) || line.id() != *id {
+            return None;
+        }
+        let departed = Departed {
+            released: line.sequence.load(Ordering::Relaxed),
+            is_of_this_producer: line.epoch.load(Ordering::Relaxed) == epoch,
+        };
         // the state is read again, as the line may have changed hands
-        tells_of_departed(line)
-            && line.epoch.load(Ordering::Relaxed) == epoch
-            && line.id() == *id
-            && tells_of_departed(line)
+        (tells_of_departed(line) && line.id() == *id).then_some(departed)
     })
 }
 

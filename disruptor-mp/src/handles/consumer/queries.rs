@@ -88,6 +88,24 @@ impl<E: Event, B> Consumer<E, B> {
         !self.is_forked() && self.core.is_watched()
     }
 
+    /// A number that stays with this consumer's place in the ring, and that the next consumer in this place finds. 0
+    /// until one is set. For the layers above, which count there how often an event was handed out.
+    #[doc(hidden)]
+    pub fn note(&self) -> u64 {
+        match self.is_forked() {
+            true => 0,
+            false => self.core.note(),
+        }
+    }
+
+    /// See [`note`](Self::note).
+    #[doc(hidden)]
+    pub fn set_note(&self, note: u64) {
+        if !self.is_forked() {
+            self.core.set_note(note);
+        }
+    }
+
     /// Whether one of this consumer's tokens is cancelled. For the layers above, whose loops skip events that
     /// they do not use.
     #[doc(hidden)]

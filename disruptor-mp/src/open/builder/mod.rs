@@ -314,8 +314,12 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             is_here: true,
         };
         // read before the consumer has come: events published from then on are for it
-        let skipped = (self.skips_absence && lines::has_departed(segment.control(), &id))
-            .then(|| newest(&segment));
+        let departed = lines::departed(segment.control(), &id).filter(|_| self.skips_absence);
+        let skipped = departed.map(|departed| match departed.is_of_this_producer {
+            true => newest(&segment),
+            // this producer expects it again; what it had released before is not for it
+            false => departed.released.min(newest(&segment)),
+        });
         let place = lines::attach(segment.control(), segment.locks(), who)
             .map_err(|error| diagnosis::line_error(&segment, &id, error))?;
         let mut consumer = Consumer::new(segment, place, id, is_durable, self.habits.clone());
