@@ -139,7 +139,7 @@ fn any_member_is_replaced<B: Backing>() -> Result {
         panic!("dropped by a panic, it leaves its ring as a death would");
     });
     assert!(panics.join().is_err());
-    let mut scheduler = B::scheduler(&config, root)?;
+    let mut scheduler = B::resumed(&config, root)?;
     for _ in 0..2 {
         let (rank, answer) = scheduler.recv_any(soon())?;
         assert_eq!(*answer, [2, rank as u8]);

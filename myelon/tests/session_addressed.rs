@@ -416,3 +416,27 @@ fn requests_to_a_worker_that_has_left_wait_for_nobody() -> Result {
     }
     Ok(())
 }
+
+/// The next scheduler expects a worker that has left, but the worker does not do again what it has done.
+#[test]
+fn a_worker_that_left_does_not_get_what_it_has_done_from_the_next_scheduler() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    drop(Worker::<Frame>::start(&config, 1)?);
+    for _ in 0..5 {
+        scheduler.broadcast(b"old", 1, soon())?;
+        worker.recv(soon())?.release();
+    }
+    worker.leave()?;
+    // worker 1 is away, and keeps the ring
+    scheduler.close()?;
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    scheduler.broadcast(b"new", 1, soon())?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    assert_eq!(&*worker.recv(soon())?, b"new");
+    worker.leave()?;
+    scheduler.remove_worker(1)?;
+    scheduler.close()?;
+    Ok(())
+}

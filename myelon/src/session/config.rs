@@ -138,6 +138,42 @@ pub struct RunnerMyelonTransportConfig {
     pub workers: usize,
     /// The session's rings.
     pub transport: MyelonTransportConfig,
+    /// What the scheduler does about a worker that has died.
+    pub on_worker_death: OnWorkerDeath,
+}
+
+/// What a scheduler does about a worker that has died, or has ended without leaving, while one of its calls waits for
+/// that worker: for space that the worker holds, or for its answer.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use myelon::transport::FixedFrame;
+/// use myelon::{Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, TransportError, Worker};
+///
+/// # let session = myelon::portable_shm_segment_name("doc");
+/// let config = RunnerMyelonTransportConfig::new(&session, 1)
+///     .with_on_worker_death(OnWorkerDeath::RemoveAfter(Duration::from_millis(50)));
+/// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// drop(Worker::<FixedFrame<256>>::start(&config, 0)?); // as if it had died
+/// let error = scheduler.call(0, b"compute", 1, Deadline::NEVER).unwrap_err();
+/// assert!(matches!(error, TransportError::WorkerDied { rank: 0, is_removed: true }));
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnWorkerDeath {
+    /// Its place is kept, and the call goes on waiting: the next worker of its rank receives what it has not done.
+    #[default]
+    Wait,
+    /// After this time its place is given up, with all that it has not done. A call that waits for its answer fails
+    /// with [`WorkerDied`](crate::TransportError::WorkerDied); a call that waits for space goes on. If a worker of this
+    /// rank comes again, it receives what is sent after it has come.
+    RemoveAfter(Duration),
+    /// The call fails with [`WorkerDied`](crate::TransportError::WorkerDied). Its place is kept.
+    Fail,
 }
 
 impl RunnerMyelonTransportConfig {
@@ -148,7 +184,19 @@ impl RunnerMyelonTransportConfig {
             prefix: DEFAULT_TRANSPORT_PREFIX.to_owned(),
             workers,
             transport: MyelonTransportConfig::default(),
+            on_worker_death: OnWorkerDeath::default(),
         }
+    }
+
+    /// What the scheduler does about a worker that has died; otherwise it waits for the next one.
+    ///
+    /// # Examples
+    ///
+    /// See [`OnWorkerDeath`].
+    #[must_use]
+    pub fn with_on_worker_death(mut self, on_worker_death: OnWorkerDeath) -> Self {
+        self.on_worker_death = on_worker_death;
+        self
     }
 
     /// The prefix of the names of the session's rings: up to 9 ASCII letters and digits.

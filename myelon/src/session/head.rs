@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0–7 | the number of the request; in an answer, of the request that it answers, or 0 |
 //! | 8–11 | the number of the piece, from 0; in a notice, the rank of a worker |
-//! | 12 | [`LAST`] or [`NOTICE`] |
+//! | 12 | [`LAST`], [`NOTICE`] and [`GIVEN_UP`] |
 //! | 13–15 | zero |
 
 use core::fmt;
@@ -20,6 +20,8 @@ pub(super) const HEAD_BYTES: usize = 16;
 pub(super) const LAST: u8 = 1;
 /// The scheduler has made a ring for the requests to one worker. It carries no payload.
 pub(super) const NOTICE: u8 = 2;
+/// The worker answers nothing to this request: too many of its kind have died of it.
+pub(super) const GIVEN_UP: u8 = 4;
 
 /// The number of a request within its session. The numbers of one scheduler go up in the order in which it sends, and
 /// those of its successor are higher.
@@ -54,6 +56,11 @@ impl RequestId {
 
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// Whether the scheduler whose first number is `first` or a successor of it has given this number.
+    pub(super) fn is_since(self, first: Self) -> bool {
+        self.0 >= first.0
     }
 
     /// The number as it is sent.
@@ -99,7 +106,7 @@ impl Head {
             piece: u32::from_ne_bytes([a, b, c, d]),
             flags,
         };
-        (flags & !(LAST | NOTICE) == 0).then_some(head)
+        (flags & !(LAST | NOTICE | GIVEN_UP) == 0).then_some(head)
     }
 }
 
@@ -170,7 +177,7 @@ mod tests {
         let mut bytes = head.to_bytes();
         assert_eq!(Head::of(&bytes), Some(head));
         assert_eq!(Head::of(&bytes[..15]), None);
-        for (at, value) in [(12, 4), (13, 1), (14, 1), (15, 1)] {
+        for (at, value) in [(12, 8), (13, 1), (14, 1), (15, 1)] {
             let before = core::mem::replace(&mut bytes[at], value);
             assert_eq!(Head::of(&bytes), None, "{at}");
             bytes[at] = before;

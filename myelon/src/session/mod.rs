@@ -38,6 +38,7 @@ use disruptor_mp::{
     perform_sleep_wait,
 };
 
+pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
 pub use head::RequestId;
 pub use received::{Request, Response};

@@ -1,25 +1,27 @@
 //! A received message of a session: its head, and what it lends.
 
 use core::ops::Deref;
+use std::collections::VecDeque;
 
-use disruptor_mp::{RecvError, SharedMemory};
+use disruptor_mp::{RecvError, Sequence, SharedMemory};
 
-use super::head::{HEAD_BYTES, Head, LAST, RequestId};
+use super::head::{GIVEN_UP, HEAD_BYTES, Head, LAST, RequestId};
 use crate::codec::{Codec, ZeroCopyCodec};
 use crate::transport::{FramedTransportFrame, Message};
 use crate::typed_transport::{DecodeError, TypedConsumer};
 
 /// The next message's head, if there is a message. The message stays the next one. Frames and messages that are not of
-/// this session, or whose head `is_fit` refuses, are dropped: as many as the ring holds in one call.
+/// this session, or whose head and sequence `is_fit` refuses, are dropped: as many as the ring holds in one call.
 pub(super) fn next_head<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,
-    is_fit: impl Fn(Head) -> bool,
+    mut is_fit: impl FnMut(Head, Sequence) -> bool,
 ) -> Result<Option<Head>, RecvError> {
     for _ in 0..ring.raw().depth() {
+        let sequence = next_sequence(ring);
         let Some(message) = ring.raw().try_recv()? else {
             return Ok(None);
         };
-        if let Some(head) = Head::of(&message).filter(|head| is_fit(*head)) {
+        if let Some(head) = Head::of(&message).filter(|head| is_fit(*head, sequence)) {
             message.release_uncommitted();
             return Ok(Some(head));
         }
@@ -28,14 +30,91 @@ pub(super) fn next_head<F: FramedTransportFrame, B>(
     Ok(None)
 }
 
+/// The sequence of the first frame that this consumer has not released.
+pub(super) fn next_sequence<F: FramedTransportFrame, B>(
+    ring: &mut TypedConsumer<F, B>,
+) -> Sequence {
+    ring.raw().as_ring().current_sequence() + 1
+}
+
+/// An answer that came before one that was waited for: a copy that [`recv_any`](super::Scheduler::recv_any) hands out.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) rank: usize,
+    pub(super) head: Head,
+    pub(super) kind: u8,
+    /// With the head.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The first of the kept answers. Dropping this forgets it, as dropping a [`Message`] releases it.
+#[derive(Debug)]
+pub(super) struct FirstKept<'a>(&'a mut VecDeque<Kept>);
+
+impl FirstKept<'_> {
+    fn release(self) {
+        self.0.pop_front();
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for FirstKept<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// Where the bytes of an answer are.
+#[derive(Debug)]
+enum Body<'a, F: FramedTransportFrame, B> {
+    Lent(Message<'a, F, B>),
+    Kept(FirstKept<'a>),
+}
+
+impl<F: FramedTransportFrame, B> Body<'_, F, B> {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Lent(message) => message.kind(),
+            Self::Kept(kept) => kept.0.front().map_or(0, |kept| kept.kind),
+        }
+    }
+
+    fn is_in_place(&self) -> bool {
+        matches!(self, Self::Lent(message) if message.is_in_place())
+    }
+
+    fn release(self) {
+        match self {
+            Self::Lent(message) => message.release(),
+            Self::Kept(kept) => kept.release(),
+        }
+    }
+
+    fn release_uncommitted(self) {
+        match self {
+            Self::Lent(message) => message.release_uncommitted(),
+            Self::Kept(kept) => core::mem::forget(kept),
+        }
+    }
+}
+
+impl<F: FramedTransportFrame, B> Deref for Body<'_, F, B> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Lent(message) => message,
+            Self::Kept(kept) => kept.0.front().map_or(&[], |kept| &kept.bytes),
+        }
+    }
+}
+
 macro_rules! received {
     ($name:ident) => {
-        impl<'a, F: FramedTransportFrame, B> $name<'a, F, B> {
-            /// `head` was read from this message.
-            pub(super) fn new(message: Message<'a, F, B>, head: Head) -> Self {
-                Self { message, head }
-            }
-
+        impl<F: FramedTransportFrame, B> $name<'_, F, B> {
             /// The kind of the message; the program chooses its meaning.
             pub fn kind(&self) -> u8 {
                 self.message.kind()
@@ -113,7 +192,7 @@ macro_rules! received {
 /// assert_eq!((request.id(), request.kind(), &*request), (sent, 1, &b"compute"[..]));
 /// request.release_uncommitted(); // as if the worker had died
 /// let request = worker.recv(Deadline::NEVER)?;
-/// assert_eq!(request.id(), sent);
+/// assert_eq!((request.id(), request.delivery()), (sent, 2));
 /// request.release();
 /// # worker.leave()?;
 /// # scheduler.close()?;
@@ -124,6 +203,7 @@ macro_rules! received {
 pub struct Request<'a, F: FramedTransportFrame, B = SharedMemory> {
     message: Message<'a, F, B>,
     head: Head,
+    delivery: u32,
 }
 
 received!(Request);
@@ -161,13 +241,29 @@ received!(Request);
 #[derive(Debug)]
 #[must_use = "dropping a message releases it"]
 pub struct Response<'a, F: FramedTransportFrame, B = SharedMemory> {
-    message: Message<'a, F, B>,
+    message: Body<'a, F, B>,
     head: Head,
 }
 
 received!(Response);
 
-impl<F: FramedTransportFrame, B> Request<'_, F, B> {
+impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
+    /// `head` was read from this message, which is delivered for the time `delivery`.
+    pub(super) fn new(message: Message<'a, F, B>, head: Head, delivery: u32) -> Self {
+        Self {
+            message,
+            head,
+            delivery,
+        }
+    }
+
+    /// Which delivery of this request this is, from 1. It is more than 1 if a worker of this rank has received the
+    /// request before, and has died or returned it. A worker that dies in the middle of a receiving call counts as
+    /// one that has received the request. Counts to 65,535.
+    pub fn delivery(&self) -> u32 {
+        self.delivery
+    }
+
     /// The number of this request. The scheduler knows it from the call that sent the request.
     pub fn id(&self) -> RequestId {
         // requests without a number are dropped
@@ -175,7 +271,23 @@ impl<F: FramedTransportFrame, B> Request<'_, F, B> {
     }
 }
 
-impl<F: FramedTransportFrame, B> Response<'_, F, B> {
+impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
+    /// `head` was read from this message.
+    pub(super) fn new(message: Message<'a, F, B>, head: Head) -> Self {
+        Self {
+            message: Body::Lent(message),
+            head,
+        }
+    }
+
+    /// The first of `kept`, whose head is `head`.
+    pub(super) fn of_kept(kept: &'a mut VecDeque<Kept>, head: Head) -> Self {
+        Self {
+            message: Body::Kept(FirstKept(kept)),
+            head,
+        }
+    }
+
     /// The request that this message answers. `None` for a message that a worker has sent by itself.
     pub fn request(&self) -> Option<RequestId> {
         self.head.request
@@ -189,5 +301,11 @@ impl<F: FramedTransportFrame, B> Response<'_, F, B> {
     /// Whether the answer is complete with this piece.
     pub fn is_last(&self) -> bool {
         self.head.flags & LAST != 0
+    }
+
+    /// Whether the worker has given the request up: it was delivered more often than the worker's
+    /// [limit](super::Worker::set_delivery_limit) allows.
+    pub fn is_given_up(&self) -> bool {
+        self.head.flags & GIVEN_UP != 0
     }
 }

@@ -112,6 +112,41 @@ pub enum TransportError {
         "the scheduler has closed the session and receives nothing any more: serve the remaining requests until the call returns Closed, then leave"
     )]
     SessionClosed,
+    /// The worker has not answered the request before the deadline. Its answer can be received later.
+    #[error(
+        "worker {rank} has not answered request {request} before the deadline{why}: its answer can still be received"
+    )]
+    NoAnswer {
+        /// The worker's rank.
+        rank: usize,
+        /// The number of the request, in words.
+        request: String,
+        /// Why, as far as that is known.
+        why: String,
+    },
+    /// The worker has sent too many messages before the answer that is awaited.
+    #[error(
+        "worker {rank} has sent {limit} messages before the answer that is awaited, and no more are kept: receive them \
+         with recv_any()"
+    )]
+    TooManyUnread {
+        /// The worker's rank.
+        rank: usize,
+        /// How many messages of a worker are kept.
+        limit: usize,
+    },
+    /// A worker has died, and the session's [`OnWorkerDeath`](crate::OnWorkerDeath) says what that means.
+    #[error(
+        "worker {rank} has died and is {}",
+        if *is_removed { "removed: its requests are given up, and it starts anew if it comes again" }
+        else { "away: start a worker of this rank, or remove it with remove_worker()" }
+    )]
+    WorkerDied {
+        /// The worker's rank.
+        rank: usize,
+        /// Whether its place was given up.
+        is_removed: bool,
+    },
     /// A worker that the session does not have.
     #[error("there is no worker {rank}: the session has {workers}, numbered from 0")]
     NoSuchWorker {

@@ -33,6 +33,11 @@ pub(crate) trait Backing: Sized + 'static {
         config: &RunnerMyelonTransportConfig,
         root: &Path,
     ) -> TransportResult<Scheduler<Frame, Self>>;
+    /// A scheduler that receives its predecessor's answers, too.
+    fn resumed(
+        config: &RunnerMyelonTransportConfig,
+        root: &Path,
+    ) -> TransportResult<Scheduler<Frame, Self>>;
     fn worker(
         config: &RunnerMyelonTransportConfig,
         root: &Path,
@@ -74,6 +79,12 @@ impl Backing for SharedMemory {
     ) -> TransportResult<Scheduler<Frame, Self>> {
         Scheduler::start(config)
     }
+    fn resumed(
+        config: &RunnerMyelonTransportConfig,
+        _: &Path,
+    ) -> TransportResult<Scheduler<Frame, Self>> {
+        Scheduler::resume(config)
+    }
     fn worker(
         config: &RunnerMyelonTransportConfig,
         _: &Path,
@@ -92,6 +103,12 @@ impl Backing for MappedFile {
         root: &Path,
     ) -> TransportResult<Scheduler<Frame, Self>> {
         Scheduler::start_in_files(config, root)
+    }
+    fn resumed(
+        config: &RunnerMyelonTransportConfig,
+        root: &Path,
+    ) -> TransportResult<Scheduler<Frame, Self>> {
+        Scheduler::resume_in_files(config, root)
     }
     fn worker(
         config: &RunnerMyelonTransportConfig,

@@ -6,6 +6,7 @@ mod ends;
 mod names;
 mod reserved;
 mod ring;
+mod sessions;
 mod waits;
 mod wake;
 
@@ -107,5 +108,6 @@ pub fn families() -> Vec<Family> {
         waits::readiness(),
         reserved::observers(),
         reserved::producers(),
+        sessions::sessions(),
     ]
 }

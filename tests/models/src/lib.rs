@@ -21,6 +21,7 @@
 //! | `sets` | R9 | no wake-up from any ring is lost by a consumer that sleeps on several rings at once | `sleep.rs` `sleep_until_any`, `ring_set.rs` | one ring without bit or poll, no second poll, word late, one word slept on, barrier before the last bit, no bump, no liveness check |
 //! | `readiness` | R9 | no wake-up is lost by a thread that sleeps for an event loop, whatever the loop does meanwhile, and both threads end | `readiness.rs` | fence, bit, either second check, word late; cleared late; not notified; an end that wakes no sentry; no liveness check |
 //! | `observers` | R13 | an observer never takes a torn event, even where stores and loads overtake each other | `observe.rs` | busy stamp, both fences, Release, Acquire, second stamp load, floor |
+//! | `sessions` | RFC 0008 | a request whose worker dies is delivered again with a count that is not too low; the program gets each piece of its answer once | `session/worker`, `session/scheduler` of `myelon` | released first; noted late or not at all; nothing remembered, or not how far |
 //! | `producers` | R10 | claims of several producers, and holes that dead producers leave | (to be built) | intent late, ignored or early back; slot not polled again; holes left; no compare-and-swap |
 //!
 //! Where the library's order differs from the first wording of a rule, the models have the library's. Batches
@@ -44,6 +45,7 @@ mod observer;
 mod publisher;
 mod readiness;
 mod ring;
+mod sessions;
 mod sets;
 mod wake;
 

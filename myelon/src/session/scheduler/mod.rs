@@ -4,10 +4,11 @@ mod receiver;
 mod sender;
 
 use std::path::Path;
+use std::time::Duration;
 
 use disruptor_mp::{
     CloseReport, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError,
-    MultiProcessResult, SharedMemory,
+    MultiProcessResult, RecvError, SharedMemory,
 };
 
 use super::Places;
@@ -62,6 +63,9 @@ pub struct Scheduler<F: FramedTransportFrame, B = SharedMemory> {
     receiver: ResponseReceiver<F, B>,
 }
 
+/// How often a scheduler that shuts down asks whether everything is done.
+const UNTIL_IT_ASKS_AGAIN: Duration = Duration::from_millis(1);
+
 /// Checks the number of workers. A ring has one line for each worker, and a `RingSet` can wait for as many
 /// rings.
 fn check_workers(workers: usize) -> TransportResult<()> {
@@ -95,7 +99,31 @@ impl<F: FramedTransportFrame> Scheduler<F> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn start(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
-        Self::start_in(Places::in_shared_memory(config)?)
+        Self::start_in(Places::in_shared_memory(config)?, false)
+    }
+
+    /// As [`start`](Self::start), and also receives the answers to a dead predecessor's requests that no process has
+    /// received: all that are unread, whether the predecessor has received other pieces of them or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    ///
+    /// # let session = myelon::portable_shm_segment_name("doc");
+    /// let config = RunnerMyelonTransportConfig::new(&session, 1);
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config.clone(), 0);
+    /// let mut scheduler = Scheduler::<FixedFrame<256>>::resume(&config)?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
+        Self::start_in(Places::in_shared_memory(config)?, true)
     }
 }
 
@@ -125,12 +153,28 @@ impl<F: FramedTransportFrame> Scheduler<F, MappedFile> {
         config: &RunnerMyelonTransportConfig,
         root: impl AsRef<Path>,
     ) -> TransportResult<Self> {
-        Self::start_in(Places::in_files(config, root.as_ref())?)
+        Self::start_in(Places::in_files(config, root.as_ref())?, false)
+    }
+
+    /// As [`resume`](Scheduler::resume), with rings in files in the directory `root`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Scheduler::start).
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::resume`].
+    pub fn resume_in_files(
+        config: &RunnerMyelonTransportConfig,
+        root: impl AsRef<Path>,
+    ) -> TransportResult<Self> {
+        Self::start_in(Places::in_files(config, root.as_ref())?, true)
     }
 }
 
 impl<F: FramedTransportFrame, B> Scheduler<F, B> {
-    fn start_in(places: Places<F, B>) -> TransportResult<Self> {
+    fn start_in(places: Places<F, B>, resumes: bool) -> TransportResult<Self> {
         let workers = places.config.workers;
         check_workers(workers)?;
         let requests = places
@@ -149,9 +193,13 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             let _ = answers.attach(rank);
         }
         let sender = RequestSender::new(requests, answers.places.clone());
+        let first = match resumes {
+            true => RequestId::first(0),
+            false => sender.next_request(),
+        };
         Ok(Self {
             sender,
-            receiver: ResponseReceiver::new(answers),
+            receiver: ResponseReceiver::new(answers, first),
         })
     }
 
@@ -277,6 +325,152 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         self.receiver.recv_any(deadline)
     }
 
+    /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Of what this
+    /// worker sends before it, a copy is kept for [`recv_any`](Self::recv_any): as many messages as its ring has frames.
+    /// Other workers' messages stay in their rings. So an answer in pieces is received in a loop until
+    /// [`Response::is_last`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`](TransportError::NoAnswer) after the deadline: the answer can still be received by this call or by
+    /// [`recv_any`](Self::recv_any). [`WorkerDied`](TransportError::WorkerDied) as [`OnWorkerDeath`] says.
+    /// [`TooManyUnread`](TransportError::TooManyUnread). [`NoSuchWorker`](TransportError::NoSuchWorker). As
+    /// [`recv_any`](Self::recv_any).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+    /// let sent = scheduler.send_to(0, b"prompt", 1, Deadline::NEVER)?;
+    /// # let request = requests.recv(Deadline::NEVER)?;
+    /// # let mut reply = responses.reply(request.id());
+    /// # reply.send(b"two", 1, Deadline::NEVER)?;
+    /// # reply.finish(b"words", 1, Deadline::NEVER)?;
+    /// # request.release();
+    /// let mut text = String::new();
+    /// loop {
+    ///     let piece = scheduler.recv_answer(0, sent, Deadline::NEVER)?;
+    ///     text += std::str::from_utf8(&piece)?;
+    ///     if piece.is_last() {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(text, "twowords");
+    /// # drop((requests, responses));
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_answer(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+        deadline: Deadline,
+    ) -> TransportResult<Response<'_, F, B>> {
+        let head = loop {
+            let until = self.sender.until_next_look(deadline);
+            match self.receiver.wait_for_answer(rank, request, until) {
+                Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {
+                    self.sender.look_for_deaths(Some(rank))?;
+                }
+                found => break found?,
+            }
+        };
+        self.receiver.hand_out(rank, head)
+    }
+
+    /// Sends a request to the worker `rank` and waits for its answer until the deadline: [`send_to`](Self::send_to) and
+    /// [`recv_answer`](Self::recv_answer). An answer in pieces goes on with [`recv_answer`](Self::recv_answer) and the
+    /// number of the request, which the response names.
+    ///
+    /// # Errors
+    ///
+    /// As those two.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// # let serving = std::thread::spawn(move || {
+    /// #     worker.serve(Deadline::NEVER, |_, request| request.to_ascii_uppercase()).unwrap();
+    /// #     worker.leave().unwrap();
+    /// # });
+    /// let answer = scheduler.call(0, b"hello", 1, Deadline::NEVER)?;
+    /// assert_eq!(&*answer, b"HELLO");
+    /// # drop(answer);
+    /// # serving.join().unwrap();
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn call(
+        &mut self,
+        rank: usize,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Response<'_, F, B>> {
+        let request = self.send_to(rank, message, kind, deadline)?;
+        self.recv_answer(rank, request, deadline)
+    }
+
+    /// Sends a request to all workers and hands the first piece of each worker's answer to `each`, with the worker's
+    /// rank; waits until the deadline. Returns the ranks of the workers whose answers have not come: those can still be
+    /// received with [`recv_any`](Self::recv_any).
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast) and [`recv_answer`](Self::recv_answer), except
+    /// [`NoAnswer`](TransportError::NoAnswer) and [`WorkerDied`](TransportError::WorkerDied).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let workers = [0, 1].map(|rank| {
+    /// #     let mut worker = Worker::<FixedFrame<256>>::start(&config, rank).unwrap();
+    /// #     std::thread::spawn(move || {
+    /// #         worker.serve(Deadline::NEVER, |_, _| [rank as u8 + 10]).unwrap();
+    /// #         worker.leave().unwrap();
+    /// #     })
+    /// # });
+    /// let mut sum = 0;
+    /// let missing = scheduler.gather(b"how many?", 1, Deadline::NEVER, |_rank, answer| sum += answer[0])?;
+    /// assert_eq!((sum, missing), (21, vec![]));
+    /// # for worker in workers { worker.join().unwrap(); }
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn gather(
+        &mut self,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+        mut each: impl FnMut(usize, Response<'_, F, B>),
+    ) -> TransportResult<Vec<usize>> {
+        let request = self.broadcast(message, kind, deadline)?;
+        let mut missing = Vec::new();
+        for rank in 0..self.receiver.workers() {
+            match self.recv_answer(rank, request, deadline) {
+                Ok(response) => each(rank, response),
+                Err(TransportError::NoAnswer { .. } | TransportError::WorkerDied { .. }) => {
+                    missing.push(rank);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(missing)
+    }
+
     /// As [`recv_any`](Self::recv_any), but decodes a value: see [`ResponseReceiver::recv_any_value`].
     ///
     /// # Errors
@@ -319,6 +513,63 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// The transport on which a worker's messages are received; `None` until its ring is attached.
     pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
         self.receiver.transport(rank)
+    }
+
+    /// Lets the workers finish what they have, and then [closes](Self::close) the session. Until the deadline it hands
+    /// each answer to `each`, with the worker's rank; it returns sooner if all requests are done and all answers
+    /// received. The result names the workers for which requests are kept that were not done: they have not come, are
+    /// away, or have not finished.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_any`](Self::recv_any), except for the time-out, and as [`close`](Self::close). The session is closed all
+    /// the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// # scheduler.broadcast(b"the last", 1, Deadline::NEVER)?;
+    /// # let serving = std::thread::spawn(move || {
+    /// #     worker.serve(Deadline::NEVER, |_, _| b"done").unwrap();
+    /// #     worker.leave().unwrap();
+    /// # });
+    /// let mut answers = Vec::new();
+    /// let report = scheduler.shutdown(Deadline::NEVER, |rank, answer| answers.push((rank, answer.to_vec())))?;
+    /// assert_eq!(answers, [(0, b"done".to_vec())]);
+    /// assert!(report.kept_for.is_empty());
+    /// # serving.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown(
+        mut self,
+        deadline: Deadline,
+        mut each: impl FnMut(usize, Response<'_, F, B>),
+    ) -> TransportResult<CloseReport> {
+        let received = loop {
+            // asked first: an answer is sent before its request is done
+            let is_done = self.sender.is_everything_done();
+            let now = Deadline::after(match is_done {
+                true => Duration::ZERO,
+                false => UNTIL_IT_ASKS_AGAIN.min(deadline.remaining().unwrap_or(Duration::MAX)),
+            });
+            match self.recv_any(now) {
+                Ok((rank, response)) => each(rank, response),
+                Err(TransportError::Recv(RecvError::Timeout))
+                    if is_done || deadline.has_passed() =>
+                {
+                    break Ok(());
+                }
+                Err(TransportError::Recv(RecvError::Timeout)) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let report = self.close()?;
+        received.map(|()| report)
     }
 
     /// Ends the session in order: workers receive the messages that were sent, and then the end. Answers that

@@ -1,15 +1,16 @@
 //! The half of a scheduler that receives answers.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, SharedMemory,
+    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, Sequence, SharedMemory,
     perform_sleep_wait,
 };
 
-use super::super::head::Head;
-use super::super::received::{Response, next_head};
-use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID};
+use super::super::head::{Head, LAST, RequestId};
+use super::super::received::{Kept, Response, next_head, next_sequence};
+use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -51,6 +52,51 @@ pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     /// The worker whose ring is polled first: the one after the worker that answered last.
     turn: usize,
     next_look: Instant,
+    /// What came before an answer that was waited for, oldest first.
+    kept: VecDeque<Kept>,
+    /// Of the answers from each worker: what was handed out.
+    handed_out: Vec<HandedOut>,
+    /// The first request whose answers are received.
+    first: RequestId,
+    /// The workers that died after their last message, in words.
+    dead: Vec<Option<String>>,
+}
+
+/// What was handed out of one worker's answers. A worker that dies before it has completed a request answers it again,
+/// when it comes back. Only one request can be answered again: the one that it had received last. So it is enough to
+/// know the highest number that was answered, and how far.
+#[derive(Clone, Copy, Debug, Default)]
+struct HandedOut {
+    request: Option<RequestId>,
+    /// The piece that has not been handed out.
+    next_piece: u32,
+    is_complete: bool,
+    /// The sequence of the last piece: one that the program has returned comes again.
+    at: Sequence,
+}
+
+/// No sequence.
+const NOWHERE: Sequence = -1;
+
+impl HandedOut {
+    /// Whether this piece was handed out before, from another place in the ring.
+    fn has(&self, head: Head, sequence: Sequence) -> bool {
+        head.request.is_some()
+            && head.request == self.request
+            && (self.is_complete || head.piece < self.next_piece)
+            && sequence != self.at
+    }
+
+    fn add(&mut self, head: Head, sequence: Sequence) {
+        if head.request.is_some() && head.request >= self.request {
+            *self = Self {
+                request: head.request,
+                next_piece: head.piece.saturating_add(1),
+                is_complete: head.flags & LAST != 0,
+                at: sequence,
+            };
+        }
+    }
 }
 
 /// The scheduler's places on its workers' rings. Dropping this gives the places up. If a panic drops it, the
@@ -120,17 +166,29 @@ impl<F: FramedTransportFrame, B> Drop for Answers<F, B> {
 }
 
 impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
-    pub(super) fn new(answers: Answers<F, B>) -> Self {
+    /// How many workers the session has.
+    pub(super) fn workers(&self) -> usize {
+        self.answers.rings.len()
+    }
+
+    /// Answers to requests before `first` are dropped.
+    pub(super) fn new(answers: Answers<F, B>, first: RequestId) -> Self {
         Self {
-            answers,
             turn: 0,
             next_look: Instant::now(),
+            kept: VecDeque::new(),
+            handed_out: vec![HandedOut::default(); answers.rings.len()],
+            dead: vec![None; answers.rings.len()],
+            first,
+            answers,
         }
     }
 
     /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take
     /// turns. If a worker has died or left, its remaining answers are received first, and then those of the
-    /// next worker with its rank. If there are no workers, the call waits until the deadline for one to come.
+    /// next worker with its rank. A worker that dies before it has completed a request answers it again when it comes
+    /// back; what was received before is dropped. So are answers to the requests of a scheduler before this one, unless
+    /// this one was started by [`Scheduler::resume`](super::Scheduler::resume). If there are no workers, the call waits until the deadline for one to come.
     /// [`missing_workers`](super::RequestSender::missing_workers) names the workers that are not attached.
     ///
     /// # Errors
@@ -138,16 +196,107 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
     /// fit.
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
-        let (rank, head) = self.wait_for_any(deadline)?;
-        match &mut self.answers.rings[rank] {
-            Some(responses) => {
-                // it is there; a hostile peer may have taken it away, or put another one in its place
-                let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
-                let head = Head::of(&message).unwrap_or(head);
-                Ok((rank, Response::new(message, head)))
-            }
-            None => Err(RecvError::Timeout.into()),
+        if let Some((rank, head)) = self.kept.front().map(|kept| (kept.rank, kept.head)) {
+            return Ok((rank, Response::of_kept(&mut self.kept, head)));
         }
+        let (rank, head) = self.wait_for_any(deadline)?;
+        Ok((rank, self.hand_out(rank, head)?))
+    }
+
+    /// The message whose head was found in the ring of the worker `rank`.
+    pub(super) fn hand_out(
+        &mut self,
+        rank: usize,
+        head: Head,
+    ) -> TransportResult<Response<'_, F, B>> {
+        let Some(responses) = &mut self.answers.rings[rank] else {
+            return Err(RecvError::Timeout.into());
+        };
+        let sequence = next_sequence(responses);
+        // it is there; a hostile peer may have taken it away, or put another one in its place
+        let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
+        let head = Head::of(&message).unwrap_or(head);
+        self.handed_out[rank].add(head, sequence);
+        Ok(Response::new(message, head))
+    }
+
+    /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Of what this
+    /// worker sends before it, a copy is kept for [`recv_any`](Self::recv_any): as many messages as its ring has frames.
+    /// Other workers' messages stay in their rings.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`](TransportError::NoAnswer) after the deadline: the answer can still be received by this call or by
+    /// [`recv_any`](Self::recv_any). [`TooManyUnread`](TransportError::TooManyUnread).
+    /// [`NoSuchWorker`](TransportError::NoSuchWorker). As [`recv_any`](Self::recv_any).
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::recv_answer`](super::Scheduler::recv_answer).
+    pub fn recv_answer(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+        deadline: Deadline,
+    ) -> TransportResult<Response<'_, F, B>> {
+        let head = self.wait_for_answer(rank, request, deadline)?;
+        self.hand_out(rank, head)
+    }
+
+    /// Waits for the message that [`recv_answer`](Self::recv_answer) hands out.
+    pub(super) fn wait_for_answer(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+        deadline: Deadline,
+    ) -> TransportResult<Head> {
+        check_rank(&self.answers.places.config, rank)?;
+        loop {
+            self.attach_workers()?;
+            match self.next_of(rank)? {
+                Some(head) if head.request == Some(request) => return Ok(head),
+                Some(head) => self.keep(rank, head)?,
+                None if deadline.has_passed() => return Err(self.no_answer(rank, request)),
+                None => self.sleep(Some(rank), deadline)?,
+            }
+        }
+    }
+
+    #[cold]
+    fn no_answer(&self, rank: usize, request: RequestId) -> TransportError {
+        let why = match (&self.answers.rings[rank], &self.dead[rank]) {
+            (None, _) => String::from(" (it has not started, or has left)"),
+            (Some(_), Some(owner)) => format!(" (it has died: {owner})"),
+            (Some(_), None) => String::new(),
+        };
+        TransportError::NoAnswer {
+            rank,
+            request: request.to_string(),
+            why,
+        }
+    }
+
+    /// Copies the message whose head was found in the ring of the worker `rank`.
+    fn keep(&mut self, rank: usize, head: Head) -> TransportResult<()> {
+        let limit = self.answers.places.config.transport.response_depth;
+        if self.kept.iter().filter(|kept| kept.rank == rank).count() >= limit {
+            return Err(TransportError::TooManyUnread { rank, limit });
+        }
+        let Some(responses) = &mut self.answers.rings[rank] else {
+            return Ok(());
+        };
+        let sequence = next_sequence(responses);
+        let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
+        let head = Head::of(&message).unwrap_or(head);
+        self.handed_out[rank].add(head, sequence);
+        self.kept.push_back(Kept {
+            rank,
+            head,
+            kind: message.kind(),
+            bytes: message.to_vec(),
+        });
+        message.release();
+        Ok(())
     }
 
     /// As [`recv_any`](Self::recv_any), but decodes a value. Returns the worker's rank, the message's kind, and
@@ -190,7 +339,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             if deadline.has_passed() {
                 return Err(RecvError::Timeout.into());
             }
-            self.sleep(deadline)?;
+            self.sleep(None, deadline)?;
         }
     }
 
@@ -209,30 +358,58 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     fn poll(&mut self) -> TransportResult<Option<(usize, Head)>> {
         let workers = self.answers.rings.len();
         for rank in (self.turn..self.turn + workers).map(|turn| turn % workers) {
-            let Some(responses) = &mut self.answers.rings[rank] else {
-                continue;
-            };
-            match next_head(responses, |_| true) {
-                Ok(Some(head)) => return Ok(Some((rank, head))),
-                // a successor of the worker continues in the same ring
-                Ok(None) | Err(RecvError::ProducerDead { .. }) => {}
-                // a successor of the worker creates another ring
-                Err(RecvError::Closed) => self.answers.rings[rank] = None,
-                Err(error) => return Err(error.into()),
+            if let Some(head) = self.next_of(rank)? {
+                return Ok(Some((rank, head)));
             }
         }
         Ok(None)
     }
 
-    /// Waits until one of the rings has news, or until it is time to check for missing workers again.
-    fn sleep(&mut self, deadline: Deadline) -> TransportResult<()> {
+    /// The head of the next message from the worker `rank`, if there is one.
+    fn next_of(&mut self, rank: usize) -> TransportResult<Option<Head>> {
+        let Some(responses) = &mut self.answers.rings[rank] else {
+            return Ok(None);
+        };
+        let (handed_out, first) = (&self.handed_out[rank], self.first);
+        let is_new = |head: Head, sequence| {
+            head.request.is_none_or(|request| request.is_since(first))
+                && !handed_out.has(head, sequence)
+        };
+        match next_head(responses, is_new) {
+            Ok(head) => {
+                if head.is_some() {
+                    self.dead[rank] = None;
+                }
+                Ok(head)
+            }
+            // a successor of the worker continues in the same ring
+            Err(RecvError::ProducerDead { owner }) => {
+                self.dead[rank] = Some(owner);
+                Ok(None)
+            }
+            // a successor of the worker creates another ring, whose sequences start anew
+            Err(RecvError::Closed) => {
+                self.answers.rings[rank] = None;
+                self.handed_out[rank].at = NOWHERE;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until one of the rings, or that of the worker `only`, has news, or until it is time to check for missing
+    /// workers again.
+    fn sleep(&mut self, only: Option<usize>, deadline: Deadline) -> TransportResult<()> {
         let is_complete = self.answers.rings.iter().all(Option::is_some);
         let rest = deadline.remaining().unwrap_or(Duration::MAX);
         let longest = match is_complete {
             true => rest,
             false => rest.min(LOOK_FOR_WORKERS),
         };
-        let rings = self.answers.rings.iter_mut().flatten();
+        let rings = self.answers.rings.iter_mut().enumerate();
+        let rings = rings
+            .filter(|(rank, _)| only.is_none_or(|only| only == *rank))
+            .filter_map(|(_, responses)| responses.as_mut());
         let mut set = RingSet::of(rings.map(|responses| responses.raw().as_ring()))
             .expect("no more workers than a ring has consumers")
             .with_wait_strategy(self.answers.places.config.transport.wait_strategy.into());

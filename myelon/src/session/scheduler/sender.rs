@@ -1,12 +1,14 @@
 //! The half of a scheduler that sends requests.
 
 use core::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    CloseReport, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult, SharedMemory,
+    CloseReport, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult, SendError,
+    SharedMemory,
 };
 
+use super::super::config::OnWorkerDeath;
 use super::super::head::{
     Head, HeadedBytes, HeadedValue, NOTICE, RequestId, only_of_the_transport,
 };
@@ -79,6 +81,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     unannounced: u64,
     places: Places<F, B>,
     next: RequestId,
+    /// Since when each worker is away, as far as a waiting call has noticed it.
+    away_since: Vec<Option<Instant>>,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -111,6 +115,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             common: UntilTheEnd(Some(common)),
             own: (0..places.config.workers).map(|_| None).collect(),
             unannounced: 0,
+            away_since: vec![None; places.config.workers],
             places,
             next,
             process: std::process::id(),
@@ -154,6 +159,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.own[rank] = Some(ring);
         self.unannounced |= 1 << rank;
         Ok(())
+    }
+
+    /// The number of the next request.
+    pub(super) fn next_request(&self) -> RequestId {
+        self.next
     }
 
     fn number(&mut self) -> Head {
@@ -233,8 +243,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             self.announce_all(deadline)?;
         }
         let id = self.next;
-        let head = self.number();
-        self.common.send_encoded(&headed(head), kind, deadline)?;
+        let message = headed(self.number());
+        self.until_sent(None, deadline, |sender, deadline| {
+            sender
+                .common
+                .send_encoded(&message, kind, deadline)
+                .map(drop)
+        })?;
         Ok(id)
     }
 
@@ -295,11 +310,92 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             }
         }
         let id = self.next;
-        let head = self.number();
-        if let Some(own) = &mut self.own[rank] {
-            own.send_encoded(&headed(head), kind, deadline)?;
-        }
+        let message = headed(self.number());
+        self.until_sent(Some(rank), deadline, |sender, deadline| {
+            match &mut sender.own[rank] {
+                Some(own) => own.send_encoded(&message, kind, deadline).map(drop),
+                None => Ok(()),
+            }
+        })?;
         Ok(id)
+    }
+
+    /// Calls `send` until the deadline; meanwhile it asks now and then what the death of a worker means, if it is the
+    /// worker `rank` (or any worker, if that is `None`).
+    #[inline(always)]
+    fn until_sent(
+        &mut self,
+        rank: Option<usize>,
+        deadline: Deadline,
+        mut send: impl FnMut(&mut Self, Deadline) -> Result<(), TypedPublishError>,
+    ) -> Result<(), TypedPublishError> {
+        loop {
+            match send(self, self.until_next_look(deadline)) {
+                Err(TypedPublishError::Transport(TransportError::Send(SendError::Timeout {
+                    ..
+                }))) if !deadline.has_passed() => self.look_for_deaths(rank)?,
+                sent => return sent,
+            }
+        }
+    }
+
+    /// How long a call waits before it asks what a death means.
+    #[inline]
+    pub(super) fn until_next_look(&self, deadline: Deadline) -> Deadline {
+        let config = &self.places.config;
+        match config.on_worker_death {
+            OnWorkerDeath::Wait => deadline,
+            _ => {
+                let interval = config.transport.liveness_interval;
+                Deadline::after(
+                    deadline
+                        .remaining()
+                        .map_or(interval, |rest| rest.min(interval)),
+                )
+            }
+        }
+    }
+
+    /// Does what the session's policy says about the worker `rank` (or any worker, if that is `None`), if it has died.
+    #[cold]
+    pub(super) fn look_for_deaths(&mut self, only: Option<usize>) -> TransportResult<()> {
+        let now = Instant::now();
+        let missing = self.missing_workers();
+        for rank in 0..self.away_since.len() {
+            let is_away = missing
+                .iter()
+                .any(|missing| missing.rank == rank && missing.is_away);
+            if !is_away {
+                self.away_since[rank] = None;
+                continue;
+            }
+            let since = *self.away_since[rank].get_or_insert(now);
+            if only.is_some_and(|only| only != rank) {
+                continue;
+            }
+            match self.places.config.on_worker_death {
+                OnWorkerDeath::Wait => {}
+                OnWorkerDeath::Fail => {
+                    return Err(TransportError::WorkerDied {
+                        rank,
+                        is_removed: false,
+                    });
+                }
+                OnWorkerDeath::RemoveAfter(patience) => {
+                    if now.duration_since(since) >= patience {
+                        self.remove_worker(rank)?;
+                        self.away_since[rank] = None;
+                        if only.is_some() {
+                            return Err(TransportError::WorkerDied {
+                                rank,
+                                is_removed: true,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Tells the workers of the rings that they may not know of. Each broadcast needs that before it: a worker that has
@@ -324,6 +420,25 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             .send_encoded(&HeadedBytes(head, &[]), 0, deadline)?;
         self.unannounced &= !(1 << rank);
         Ok(())
+    }
+
+    /// Whether each worker that is there, away or expected has done every request.
+    pub(super) fn is_everything_done(&mut self) -> bool {
+        let workers = 0..self.places.config.workers;
+        let ids: Vec<_> = workers
+            .map(|rank| self.places.config.worker_id(rank))
+            .collect();
+        let own = self.own.iter_mut().flatten();
+        [&mut *self.common].into_iter().chain(own).all(|ring| {
+            let ring = ring.raw().ring();
+            let state = ring.ring_state();
+            // an expected worker that has not come has done nothing
+            state.published < 0
+                || state.gate.is_none_or(|gate| gate >= state.published)
+                    && ids.iter().all(|id| {
+                        !ring.keeps_for(id) || state.consumers.iter().any(|(there, _)| there == id)
+                    })
+        })
     }
 
     /// The workers that are not attached at present.

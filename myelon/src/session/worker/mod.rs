@@ -3,6 +3,7 @@
 mod receiver;
 mod sender;
 
+use std::fmt;
 use std::path::Path;
 
 use disruptor_mp::{
@@ -10,7 +11,9 @@ use disruptor_mp::{
 };
 
 use super::config::RunnerMyelonTransportConfig;
-use super::head::{HeadedBytes, HeadedValue, only_of_the_transport};
+use super::head::{
+    GIVEN_UP, Head, HeadedBytes, HeadedValue, LAST, RequestId, only_of_the_transport,
+};
 use super::received::Request;
 use super::{Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
@@ -61,6 +64,21 @@ use sender::{answer_to, is_cancelled, send_answer};
 pub struct Worker<F: FramedTransportFrame, B = SharedMemory> {
     receiver: RequestReceiver<F, B>,
     sender: ResponseSender<F, B>,
+    given_up: Option<DeliveryLimit>,
+}
+
+/// When a worker gives a request up, and whom it tells.
+struct DeliveryLimit {
+    deliveries: u32,
+    tell: Box<dyn FnMut(RequestId, u8, &[u8]) + Send>,
+}
+
+impl fmt::Debug for DeliveryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeliveryLimit")
+            .field("deliveries", &self.deliveries)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<F: FramedTransportFrame> Worker<F> {
@@ -141,7 +159,11 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
             // existed
             sender.give_up();
         }
-        Ok(Self { receiver, sender })
+        Ok(Self {
+            receiver,
+            sender,
+            given_up: None,
+        })
     }
 
     /// Parts the worker into a half that receives requests and a half that sends answers. Both can be held at once: a
@@ -219,6 +241,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         deadline: Deadline,
         answer: impl FnOnce(u8, &[u8]) -> A,
     ) -> TransportResult<Sequence> {
+        self.give_up_repeated(deadline)?;
         let request = self.receiver.recv(deadline)?;
         let kind = request.kind();
         let head = answer_to(request.id());
@@ -261,6 +284,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
         deadline: Deadline,
         answer: impl FnOnce(u8, Q) -> A,
     ) -> Result<Sequence, TypedServeError> {
+        self.give_up_repeated(deadline).map_err(not_received)?;
         let request = self.receiver.recv(deadline).map_err(not_received)?;
         let kind = request.kind();
         let value = match request.decode::<Q>() {
@@ -291,6 +315,80 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
             Err(TypedPublishError::Transport(_)) => request.release_uncommitted(),
         }
         sent.map_err(TypedServeError::Publish)
+    }
+
+    /// From now on, `serve` and `serve_value` give up a request that was delivered more than `deliveries` times: `tell`
+    /// gets its number, kind and bytes, the scheduler gets an empty answer that
+    /// [is given up](super::Response::is_given_up), and the request is done. So a request that kills its workers does
+    /// not kill them for ever. Without a limit each request is served however often it was delivered. A program that
+    /// receives requests itself looks at [`Request::delivery`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.set_delivery_limit(2, |request, _kind, _bytes| eprintln!("gave up request {request}"));
+    /// let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
+    /// for _ in 0..2 {
+    ///     worker.recv(Deadline::NEVER)?.release_uncommitted(); // as if the worker had died of it
+    /// }
+    /// # scheduler.send_to(0, b"food", 1, Deadline::NEVER)?;
+    /// worker.serve(Deadline::NEVER, |_kind, _request| b"done")?;
+    /// let (_, answer) = scheduler.recv_any(Deadline::NEVER)?;
+    /// assert!(answer.request() == Some(sent) && answer.is_given_up());
+    /// # drop(answer);
+    /// # assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"done");
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_delivery_limit(
+        &mut self,
+        deliveries: u32,
+        tell: impl FnMut(RequestId, u8, &[u8]) + Send + 'static,
+    ) {
+        self.given_up = Some(DeliveryLimit {
+            deliveries,
+            tell: Box::new(tell),
+        });
+    }
+
+    /// Gives up the requests at the head of the ring that were delivered too often.
+    fn give_up_repeated(&mut self, deadline: Deadline) -> TransportResult<()> {
+        let Some(limit) = &mut self.given_up else {
+            return Ok(());
+        };
+        while self.receiver.deliveries_of_next(deadline)? >= limit.deliveries {
+            let request = self.receiver.recv(deadline)?;
+            let head = Head {
+                flags: LAST | GIVEN_UP,
+                ..answer_to(request.id())
+            };
+            (limit.tell)(request.id(), request.kind(), &request);
+            let kind = request.kind();
+            let answer = HeadedBytes(head, &[]);
+            let sent = send_answer(
+                &mut self.sender.responses,
+                deadline,
+                is_cancelled,
+                |responses| {
+                    let sent = responses.send_encoded(&answer, kind, deadline);
+                    sent.map_err(only_of_the_transport)
+                },
+            );
+            match sent {
+                Ok(_) => request.release(),
+                Err(error) => {
+                    request.release_uncommitted();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends a message to the scheduler. Waits for space until the deadline. It waits also while the scheduler

@@ -12,7 +12,7 @@ use disruptor_mp::{
 };
 
 use super::super::head::{Head, NOTICE};
-use super::super::received::{Request, next_head};
+use super::super::received::{Request, next_head, next_sequence};
 use super::super::{Places, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -105,10 +105,21 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             (Source::Own, Some(own)) => own,
             _ => &mut self.common,
         };
+        let delivery = count_delivery(ring);
         // it is there; a hostile peer may have taken it away, or put another one in its place
         let message = ring.recv_raw(Deadline::after(Duration::ZERO))?;
         let head = Head::of(&message).unwrap_or(head);
-        Ok(Request::new(message, head))
+        Ok(Request::new(message, head, delivery))
+    }
+
+    /// How often the next request was delivered; waits for it until the deadline.
+    pub(super) fn deliveries_of_next(&mut self, deadline: Deadline) -> TransportResult<u32> {
+        let (source, _) = self.wait(deadline)?;
+        let ring = match (source, &mut self.own) {
+            (Source::Own, Some(own)) => own,
+            _ => &mut self.common,
+        };
+        Ok(deliveries(ring).1)
     }
 
     /// Waits until there is a request, and returns where it is.
@@ -128,7 +139,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     fn poll(&mut self) -> TransportResult<Option<(Source, Head)>> {
         loop {
             let own = self.poll_own()?;
-            let common = match next_head(&mut self.common, |head| head.request.is_some()) {
+            let common = match next_head(&mut self.common, |head, _| head.request.is_some()) {
                 Ok(common) => common,
                 // everything was sent before the end: requests to this worker are received first
                 Err(error @ (RecvError::Closed | RecvError::ProducerDead { .. })) => {
@@ -169,7 +180,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };
-        match next_head(own, |head| {
+        match next_head(own, |head, _| {
             head.request.is_some() && head.flags & NOTICE == 0
         }) {
             Ok(head) => Ok(head),
@@ -266,4 +277,31 @@ fn attach_to_own<F: FramedTransportFrame, B>(
         Err(TransportError::Ring(MultiProcessError::NotFound { .. })) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Bits of a note that count.
+const COUNT_BITS: u32 = 16;
+
+/// The greatest count of deliveries.
+const MOST: u32 = (1 << COUNT_BITS) - 1;
+
+/// Of the next request in this ring: the upper bits of the [note](Consumer::note) that the worker's place has if the
+/// request was delivered before (the sequence of its first frame), and how often it was.
+fn deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> (u64, u32) {
+    let of_request = (next_sequence(ring) as u64) << COUNT_BITS;
+    let note = ring.raw().as_ring().note();
+    let count = note.wrapping_sub(of_request);
+    match count <= u64::from(MOST) {
+        true => (of_request, count as u32),
+        false => (of_request, 0),
+    }
+}
+
+/// Counts that the next request of this ring is about to be handed out, and returns for which time.
+fn count_delivery<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> u32 {
+    let (of_request, before) = deliveries(ring);
+    let count = (before + 1).min(MOST);
+    let ring = ring.raw().as_ring();
+    ring.set_note(of_request | u64::from(count));
+    count
 }

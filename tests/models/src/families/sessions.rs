@@ -1,0 +1,55 @@
+//! The layer of sessions: completion, deliveries, and answers that are sent again.
+
+use super::Family;
+use crate::sessions::{Otherwise, Sessions};
+
+/// RFC 0008.
+pub(super) fn sessions() -> Family {
+    let mut family = Family::new("sessions", "RFC 0008");
+    let plan = |requests, pieces, workers| Sessions {
+        requests,
+        pieces,
+        workers,
+        otherwise: None,
+    };
+    for (requests, pieces, workers) in [(1, 1, 2), (1, 3, 3), (2, 1, 3), (2, 2, 2), (2, 2, 3)] {
+        family.holds(
+            &format!("{requests} requests, {pieces} pieces each, {workers} workers"),
+            plan(requests, pieces, workers),
+        );
+    }
+    for (name, failure, otherwise) in [
+        (
+            "released before it is answered",
+            &["no way to an end", "stuck"][..],
+            Otherwise::ReleasedFirst,
+        ),
+        (
+            "noted after it was handed out",
+            &["more often than it says"],
+            Otherwise::NotedLate,
+        ),
+        (
+            "note not read",
+            &["more often than it says"],
+            Otherwise::NoteIgnored,
+        ),
+        (
+            "every piece received",
+            &["a piece twice"],
+            Otherwise::NothingRemembered,
+        ),
+        (
+            "only the request remembered",
+            &["no way to an end", "stuck"],
+            Otherwise::PiecesForgotten,
+        ),
+    ] {
+        let model = Sessions {
+            otherwise: Some(otherwise),
+            ..plan(2, 2, 3)
+        };
+        family.fails(name, failure, model);
+    }
+    family
+}

@@ -1,0 +1,241 @@
+//! Sessions (RFC 0008): when a request is done, how often it was delivered, and which pieces of its answer are new.
+//!
+//! The workers of one rank come one after the other, and any but the last may be killed at any step. Each request is
+//! handed out, answered piece by piece, and only then released. The note, which stays with the worker's place, counts
+//! how often a request was handed out. The scheduler drops the pieces that it has received before: it knows the highest
+//! number that was answered, and how far. Receiving and sending are one step each: the rings have models of their own.
+
+use crate::checker::{Cpu, Flow, Halt, Lock, Memory, Model, Process, Step, Word, broken};
+
+/// What a control does otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Otherwise {
+    /// The request is released before it is answered.
+    ReleasedFirst,
+    /// The note is stored after the request was handed out.
+    NotedLate,
+    /// A worker that comes does not read the note of the one before it.
+    NoteIgnored,
+    /// The scheduler receives each piece that is sent.
+    NothingRemembered,
+    /// The scheduler remembers the request that was answered, but not how far.
+    PiecesForgotten,
+}
+
+/// The configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    pub(crate) requests: u8,
+    pub(crate) pieces: u8,
+    /// How many workers come, one after the other.
+    pub(crate) workers: u8,
+    pub(crate) otherwise: Option<Otherwise>,
+}
+
+/// The note: the request, and the number of its deliveries.
+const NOTE: u8 = 0;
+const NOTE_OF: Word = 16;
+
+const PIECES_SENT_MAX: usize = 16;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    /// The lock of the worker's place.
+    place: Lock,
+    /// How many requests were released.
+    released: u8,
+    /// How often each request was handed out.
+    deliveries: [u8; 2],
+    /// The worker's ring: the number of each piece among all pieces of all requests.
+    sent: [u8; PIECES_SENT_MAX],
+    sent_count: u8,
+    /// Bit i: the program has got piece i.
+    received: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Working {
+    Start,
+    Poll,
+    Note,
+    HandOut,
+    NoteLate,
+    Send(u8),
+    Release,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    Worker(Working),
+    Scheduler,
+}
+
+/// A process: of a worker its request and the number of its delivery; of the scheduler what it has received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Local {
+    role: Role,
+    request: u8,
+    delivery: u8,
+    /// How many messages of the worker's ring it has read.
+    read: u8,
+    /// The highest request that was answered, + 1.
+    highest: u8,
+    /// Its next piece.
+    next_piece: u8,
+}
+
+impl Sessions {
+    fn does(&self, otherwise: Otherwise) -> bool {
+        self.otherwise == Some(otherwise)
+    }
+
+    fn work(&self, at: Working, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
+        let me = cpu.me;
+        let note = NOTE_OF * local.request as Word + local.delivery as Word;
+        let next = match at {
+            Working::Start => {
+                let world = cpu.system("locks its place")?;
+                if !world.place.try_lock(me) {
+                    return Err(Halt::Waits);
+                }
+                Working::Poll
+            }
+            Working::Poll => {
+                local.request = cpu.world.released;
+                if local.request == self.requests {
+                    let world = cpu.system("leaves")?;
+                    world.place.unlock(me);
+                    return Ok(Flow::Ends);
+                }
+                let found = cpu.load(NOTE);
+                let is_of_it = found / NOTE_OF == local.request as Word;
+                local.delivery = match is_of_it && !self.does(Otherwise::NoteIgnored) {
+                    true => (found % NOTE_OF) as u8 + 1,
+                    false => 1,
+                };
+                match self.does(Otherwise::NotedLate) {
+                    true => Working::HandOut,
+                    false => Working::Note,
+                }
+            }
+            Working::Note => {
+                cpu.store(NOTE, note)?;
+                Working::HandOut
+            }
+            Working::HandOut => {
+                let world = &mut *cpu.world;
+                let count = &mut world.deliveries[usize::from(local.request)];
+                *count += 1;
+                if *count > local.delivery {
+                    return broken("a request was delivered more often than it says");
+                }
+                match self.otherwise {
+                    Some(Otherwise::NotedLate) => Working::NoteLate,
+                    Some(Otherwise::ReleasedFirst) => Working::Release,
+                    _ => Working::Send(0),
+                }
+            }
+            Working::NoteLate => {
+                cpu.store(NOTE, note)?;
+                Working::Send(0)
+            }
+            Working::Send(piece) => {
+                let world = &mut *cpu.world;
+                world.sent[usize::from(world.sent_count)] = local.request * self.pieces + piece;
+                world.sent_count += 1;
+                match (piece + 1 < self.pieces, self.otherwise) {
+                    (true, _) => Working::Send(piece + 1),
+                    (false, Some(Otherwise::ReleasedFirst)) => Working::Poll,
+                    (false, _) => Working::Release,
+                }
+            }
+            Working::Release => {
+                cpu.world.released = local.request + 1;
+                match self.does(Otherwise::ReleasedFirst) {
+                    true => Working::Send(0),
+                    false => Working::Poll,
+                }
+            }
+        };
+        local.role = Role::Worker(next);
+        Ok(Flow::Goes)
+    }
+
+    fn receive(&self, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
+        let all = self.requests * self.pieces;
+        let world = &mut *cpu.world;
+        if world.received.count_ones() == u32::from(all) {
+            return Ok(Flow::Ends);
+        }
+        if local.read == world.sent_count {
+            return Err(Halt::Waits);
+        }
+        let number = world.sent[usize::from(local.read)];
+        local.read += 1;
+        let (request, piece) = (number / self.pieces, number % self.pieces);
+        let is_answered = request + 1 == local.highest
+            && (piece < local.next_piece || self.does(Otherwise::PiecesForgotten));
+        if is_answered && !self.does(Otherwise::NothingRemembered) {
+            return Ok(Flow::Goes);
+        }
+        if world.received & (1 << number) != 0 {
+            return broken("the program gets a piece twice");
+        }
+        world.received |= 1 << number;
+        if request + 1 >= local.highest {
+            local.highest = request + 1;
+            local.next_piece = piece + 1;
+        }
+        Ok(Flow::Goes)
+    }
+}
+
+impl Model for Sessions {
+    type Local = Local;
+    type World = World;
+
+    fn processes(&self) -> Vec<Process<Local>> {
+        let local = |role| Local {
+            role,
+            request: 0,
+            delivery: 0,
+            read: 0,
+            highest: 0,
+            next_piece: 0,
+        };
+        let names = ["worker", "second worker", "third worker"];
+        let mut all = vec![("scheduler", local(Role::Scheduler))];
+        for name in names.into_iter().take(usize::from(self.workers)) {
+            all.push((name, local(Role::Worker(Working::Start))));
+        }
+        all
+    }
+    fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        // of no request
+        memory.set(NOTE, NOTE_OF * 7);
+        memory
+    }
+    fn world(&self) -> World {
+        World::default()
+    }
+    fn word(&self, _: u8) -> String {
+        "note".into()
+    }
+    fn deaths(&self) -> u8 {
+        self.workers - 1
+    }
+    fn is_mortal(&self, who: usize, local: &Local) -> bool {
+        // one that waits for the place has done nothing
+        who > 0 && local.role != Role::Worker(Working::Start)
+    }
+    fn reap(&self, who: usize, world: &mut World) {
+        world.place.unlock(who);
+    }
+    fn step(&self, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
+        match local.role {
+            Role::Worker(at) => self.work(at, local, cpu),
+            Role::Scheduler => self.receive(local, cpu),
+        }
+    }
+}
