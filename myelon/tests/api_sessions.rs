@@ -52,7 +52,7 @@ fn ends_of_a_topology(error: InferenceTopologyError) -> usize {
 
 fn sessions(config: &RunnerMyelonTransportConfig, root: &Path) -> Result<(), Box<dyn Error>> {
     let mut scheduler: Scheduler<Frame> = Scheduler::start(config)?;
-    let _ = Scheduler::<Frame, _>::start_in_files(config, root)?;
+    let _ = Scheduler::<Frame, Frame, _>::start_in_files(config, root)?;
     let _: TransportResult<RequestId> = scheduler.broadcast(b"", 1, Deadline::NEVER);
     let _: (usize, Response<'_, Frame>) = scheduler.recv_any(Deadline::NEVER)?;
     let missing: Vec<MissingWorker> = scheduler.missing_workers();
@@ -68,7 +68,7 @@ fn sessions(config: &RunnerMyelonTransportConfig, root: &Path) -> Result<(), Box
     let _: MultiProcessResult<myelon::CloseReport> = scheduler.close();
 
     let mut worker: Worker<Frame> = Worker::start(config, 0)?;
-    let _ = Worker::<Frame, _>::start_in_files(config, 0, root)?;
+    let _ = Worker::<Frame, Frame, _>::start_in_files(config, 0, root)?;
     let _: Request<'_, Frame> = worker.recv(Deadline::NEVER)?;
     let _: TransportResult<Sequence> =
         worker.serve(Deadline::NEVER, |_: u8, request: &[u8]| request.to_vec());

@@ -20,7 +20,7 @@ use session_shared::{Backing, Frame, Result, session, soon};
 use text_codec::Text;
 
 /// Serves until the scheduler closes. Each answer is the request and the worker's rank.
-fn serve<B>(mut worker: Worker<Frame, B>) -> Result<u32> {
+fn serve<B>(mut worker: Worker<Frame, Frame, B>) -> Result<u32> {
     let rank = worker.rank() as u8;
     let mut served = 0;
     loop {
@@ -36,7 +36,7 @@ fn serve<B>(mut worker: Worker<Frame, B>) -> Result<u32> {
 
 /// Sends requests, and receives every worker's answer to each of them.
 fn ask<B>(
-    scheduler: &mut Scheduler<Frame, B>,
+    scheduler: &mut Scheduler<Frame, Frame, B>,
     workers: usize,
     requests: core::ops::Range<u8>,
 ) -> Result {
@@ -106,7 +106,7 @@ fn any_member_is_replaced<B: Backing>() -> Result {
     let root = root.path();
     let mut scheduler = B::scheduler(&config, root)?;
     let mut workers = [B::worker(&config, root, 0)?, B::worker(&config, root, 1)?];
-    let answer = |worker: &mut Worker<Frame, B>| -> Result {
+    let answer = |worker: &mut Worker<Frame, Frame, B>| -> Result {
         let rank = worker.rank() as u8;
         worker.serve(soon(), |_, request| [request, &[rank]].concat())?;
         Ok(())
@@ -360,8 +360,8 @@ fn a_worker_whose_ring_cannot_be_closed_gives_up_its_place() -> Result {
         directory.path().join("aside"),
     );
     std::fs::create_dir(&root)?;
-    let mut scheduler = Scheduler::<Frame, _>::start_in_files(&config, &root)?;
-    let mut worker = Worker::<Frame, _>::start_in_files(&config, 0, &root)?;
+    let mut scheduler = Scheduler::<Frame, Frame, _>::start_in_files(&config, &root)?;
+    let mut worker = Worker::<Frame, Frame, _>::start_in_files(&config, 0, &root)?;
     scheduler.broadcast(&[1], 1, soon())?;
     worker.serve(soon(), |_, request| request.to_vec())?;
     assert_eq!(*scheduler.recv_any(soon())?.1, [1]);

@@ -23,7 +23,7 @@ fn shuffled(state: &mut u64) -> u64 {
 /// is sent to it, in the order in which it was sent.
 fn what_is_sent_to_all_and_to_one_comes_in_one_order<B: Backing>() -> Result
 where
-    Worker<Frame, B>: Send,
+    Worker<Frame, Frame, B>: Send,
 {
     const REQUESTS: u32 = 2000;
     let (root, config) = (tempfile::tempdir()?, session(3));

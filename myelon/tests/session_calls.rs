@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use myelon::transport::AlignedFixedFrame;
 use myelon::{
     Deadline, OnWorkerDeath, RequestId, ResponseSender, Scheduler, SendError, SharedMemory,
     TransportError, Worker,
@@ -375,5 +376,34 @@ fn a_shutdown_receives_every_answer_and_names_the_workers_that_have_not_finished
         }
         assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
     }
+    Ok(())
+}
+
+/// Long requests and short answers: each direction has frames of its own, and both sides must name the same ones.
+#[test]
+fn requests_and_answers_have_frames_of_their_own() -> Result {
+    type Wide = AlignedFixedFrame<1024>;
+    let config = session(1);
+    let mut scheduler = Scheduler::<Wide, Frame>::start(&config)?;
+    let error = Worker::<Frame>::start(&config, 0).expect_err("other frames");
+    assert!(error.to_string().contains("frame"), "{error}");
+    let mut worker = Worker::<Wide, Frame>::start(&config, 0)?;
+    let id = scheduler.send_to(0, &[7; 1000], 1, soon())?;
+    worker.serve(soon(), |_, request| [request.len() as u8])?;
+    let answer = scheduler.recv_answer(0, id, soon())?;
+    assert_eq!(*answer, [1000_usize as u8]);
+    answer.release();
+    let bytes = |name: &str| {
+        Path::new("/dev/shm")
+            .join(name)
+            .metadata()
+            .map(|it| it.len())
+    };
+    let layout = config.layout()?;
+    let requests = bytes(&layout.rpc_ring_name())?;
+    let answers = bytes(&layout.response_ring_name(0))?;
+    assert!(requests > answers + 14 * 960, "{requests}, {answers}");
+    worker.leave()?;
+    scheduler.close()?;
     Ok(())
 }

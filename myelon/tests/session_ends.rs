@@ -71,7 +71,7 @@ fn never() -> Deadline {
 
 /// Repeats a call until it fails.
 fn work<B>(
-    worker: &mut Worker<Frame, B>,
+    worker: &mut Worker<Frame, Frame, B>,
     (call, deadline): (Call, fn() -> Deadline),
     done: &AtomicU32,
 ) -> End {
@@ -100,7 +100,7 @@ fn no_worker_waits_for_a_scheduler_that_has_closed<B: Backing>(
     (heard, is_dropped): (u32, bool),
 ) -> Result
 where
-    Worker<Frame, B>: Send,
+    Worker<Frame, Frame, B>: Send,
 {
     let (root, config) = (tempfile::tempdir()?, small_session());
     let rings = config.transport.clone().with_wait_strategy(strategy);
@@ -156,7 +156,7 @@ where
 
 fn no_call_waits<B: Backing>(strategy: MyelonWaitStrategy) -> Result
 where
-    Worker<Frame, B>: Send,
+    Worker<Frame, Frame, B>: Send,
 {
     for call in [Call::Serve, Call::ServeValue, Call::Respond] {
         for how in [(0, false), (0, true), (3, false), (3, true)] {
@@ -216,7 +216,7 @@ fn answers_that_are_never_received_leave_no_ring_in_files() -> Result {
 fn a_worker_that_comes_after_the_close_gets_what_was_sent_and_the_end() -> Result {
     for requests in [2, REQUESTS] {
         let (root, config) = (tempfile::tempdir()?, small_session());
-        let mut scheduler = Scheduler::<Frame, _>::start_in_files(&config, root.path())?;
+        let mut scheduler = Scheduler::<Frame, Frame, _>::start_in_files(&config, root.path())?;
         drop(MappedFile::worker(&config, root.path(), 0)?);
         for _ in 0..requests {
             scheduler.broadcast(b"ask", 1, soon())?;

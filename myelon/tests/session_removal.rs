@@ -70,7 +70,7 @@ enum Gone {
 }
 
 fn send_all<B>(
-    scheduler: &mut Scheduler<Frame, B>,
+    scheduler: &mut Scheduler<Frame, Frame, B>,
     numbers: core::ops::Range<u8>,
 ) -> TransportResult<()> {
     for number in numbers {

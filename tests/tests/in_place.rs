@@ -297,7 +297,11 @@ fn messages_are_lent_in_place_and_copied_where_the_page_says_so() {
 /// Runs `work` with both sides of a session whose rings lie in the directory.
 fn in_a_session(
     rings: &mut Rings,
-    work: impl FnOnce(&mut Rings, &mut Scheduler<Frame, MappedFile>, &mut Worker<Frame, MappedFile>),
+    work: impl FnOnce(
+        &mut Rings,
+        &mut Scheduler<Frame, Frame, MappedFile>,
+        &mut Worker<Frame, Frame, MappedFile>,
+    ),
 ) {
     let config = RunnerMyelonTransportConfig::new("places", 1);
     let mut scheduler = Scheduler::start_in_files(&config, &rings.directory).expect("a scheduler");

@@ -32,17 +32,17 @@ pub(crate) trait Backing: Sized + 'static {
     fn scheduler(
         config: &RunnerMyelonTransportConfig,
         root: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>>;
+    ) -> TransportResult<Scheduler<Frame, Frame, Self>>;
     /// A scheduler that receives its predecessor's answers, too.
     fn resumed(
         config: &RunnerMyelonTransportConfig,
         root: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>>;
+    ) -> TransportResult<Scheduler<Frame, Frame, Self>>;
     fn worker(
         config: &RunnerMyelonTransportConfig,
         root: &Path,
         rank: usize,
-    ) -> TransportResult<Worker<Frame, Self>>;
+    ) -> TransportResult<Worker<Frame, Frame, Self>>;
     /// The directory in which its rings have their names.
     fn directory(root: &Path) -> PathBuf;
 
@@ -76,20 +76,20 @@ impl Backing for SharedMemory {
     fn scheduler(
         config: &RunnerMyelonTransportConfig,
         _: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>> {
+    ) -> TransportResult<Scheduler<Frame, Frame, Self>> {
         Scheduler::start(config)
     }
     fn resumed(
         config: &RunnerMyelonTransportConfig,
         _: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>> {
+    ) -> TransportResult<Scheduler<Frame, Frame, Self>> {
         Scheduler::resume(config)
     }
     fn worker(
         config: &RunnerMyelonTransportConfig,
         _: &Path,
         rank: usize,
-    ) -> TransportResult<Worker<Frame, Self>> {
+    ) -> TransportResult<Worker<Frame, Frame, Self>> {
         Worker::start(config, rank)
     }
     fn directory(_: &Path) -> PathBuf {
@@ -101,20 +101,20 @@ impl Backing for MappedFile {
     fn scheduler(
         config: &RunnerMyelonTransportConfig,
         root: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>> {
+    ) -> TransportResult<Scheduler<Frame, Frame, Self>> {
         Scheduler::start_in_files(config, root)
     }
     fn resumed(
         config: &RunnerMyelonTransportConfig,
         root: &Path,
-    ) -> TransportResult<Scheduler<Frame, Self>> {
+    ) -> TransportResult<Scheduler<Frame, Frame, Self>> {
         Scheduler::resume_in_files(config, root)
     }
     fn worker(
         config: &RunnerMyelonTransportConfig,
         root: &Path,
         rank: usize,
-    ) -> TransportResult<Worker<Frame, Self>> {
+    ) -> TransportResult<Worker<Frame, Frame, Self>> {
         Worker::start_in_files(config, rank, root)
     }
     fn directory(root: &Path) -> PathBuf {

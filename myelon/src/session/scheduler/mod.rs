@@ -27,8 +27,12 @@ pub use sender::{MissingWorker, RequestSender};
 
 use receiver::Answers;
 
-/// The scheduler of a session: sends each message to all its [`Worker`](super::Worker)s, and receives messages
-/// from each of them.
+/// The scheduler of a session: sends requests to all its [`Worker`](super::Worker)s or to one of them, and receives
+/// their answers.
+///
+/// Requests travel in frames of the type `Req`, answers in frames of the type `Resp`. Without a second type both are the
+/// same. Short answers to long requests take less memory in a type of their own:
+/// `Scheduler::<AlignedFixedFrame<65536>, FixedFrame<112>>`. All members of a session name the same types.
 ///
 /// # Examples
 ///
@@ -57,10 +61,11 @@ use receiver::Answers;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Scheduler<F: FramedTransportFrame, B = SharedMemory> {
+pub struct Scheduler<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req, B = SharedMemory>
+{
     // the first field, so that it is dropped first: the ring must be closed before the answers are given up
-    sender: RequestSender<F, B>,
-    receiver: ResponseReceiver<F, B>,
+    sender: RequestSender<Req, B>,
+    receiver: ResponseReceiver<Resp, B>,
 }
 
 /// How often a scheduler that shuts down asks whether everything is done.
@@ -76,7 +81,7 @@ fn check_workers(workers: usize) -> TransportResult<()> {
     }
 }
 
-impl<F: FramedTransportFrame> Scheduler<F> {
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp> {
     /// Starts the scheduler: creates its ring, or takes over the ring that a dead predecessor left. The
     /// scheduler attaches to its workers' rings when these exist. Never waits.
     ///
@@ -99,7 +104,11 @@ impl<F: FramedTransportFrame> Scheduler<F> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn start(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
-        Self::start_in(Places::in_shared_memory(config)?, false)
+        Self::start_in(
+            Places::in_shared_memory(config)?,
+            Places::in_shared_memory(config)?,
+            false,
+        )
     }
 
     /// As [`start`](Self::start), and also receives the answers to a dead predecessor's requests that no process has
@@ -123,11 +132,15 @@ impl<F: FramedTransportFrame> Scheduler<F> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn resume(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
-        Self::start_in(Places::in_shared_memory(config)?, true)
+        Self::start_in(
+            Places::in_shared_memory(config)?,
+            Places::in_shared_memory(config)?,
+            true,
+        )
     }
 }
 
-impl<F: FramedTransportFrame> Scheduler<F, MappedFile> {
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp, MappedFile> {
     /// As [`start`](Scheduler::start), with rings in files in the directory `root`.
     ///
     /// # Errors
@@ -143,8 +156,8 @@ impl<F: FramedTransportFrame> Scheduler<F, MappedFile> {
     /// # let root = tempfile::tempdir()?;
     /// # let root = root.path();
     /// let config = RunnerMyelonTransportConfig::new("a session", 1);
-    /// let scheduler = Scheduler::<FixedFrame<256>, _>::start_in_files(&config, root)?;
-    /// let worker = Worker::<FixedFrame<256>, _>::start_in_files(&config, 0, root)?;
+    /// let scheduler = Scheduler::<FixedFrame<256>, FixedFrame<256>, _>::start_in_files(&config, root)?;
+    /// let worker = Worker::<FixedFrame<256>, FixedFrame<256>, _>::start_in_files(&config, 0, root)?;
     /// # worker.leave()?;
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -153,7 +166,11 @@ impl<F: FramedTransportFrame> Scheduler<F, MappedFile> {
         config: &RunnerMyelonTransportConfig,
         root: impl AsRef<Path>,
     ) -> TransportResult<Self> {
-        Self::start_in(Places::in_files(config, root.as_ref())?, false)
+        Self::start_in(
+            Places::in_files(config, root.as_ref())?,
+            Places::in_files(config, root.as_ref())?,
+            false,
+        )
     }
 
     /// As [`resume`](Scheduler::resume), with rings in files in the directory `root`.
@@ -169,12 +186,20 @@ impl<F: FramedTransportFrame> Scheduler<F, MappedFile> {
         config: &RunnerMyelonTransportConfig,
         root: impl AsRef<Path>,
     ) -> TransportResult<Self> {
-        Self::start_in(Places::in_files(config, root.as_ref())?, true)
+        Self::start_in(
+            Places::in_files(config, root.as_ref())?,
+            Places::in_files(config, root.as_ref())?,
+            true,
+        )
     }
 }
 
-impl<F: FramedTransportFrame, B> Scheduler<F, B> {
-    fn start_in(places: Places<F, B>, resumes: bool) -> TransportResult<Self> {
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
+    fn start_in(
+        places: Places<Req, B>,
+        places_of_answers: Places<Resp, B>,
+        resumes: bool,
+    ) -> TransportResult<Self> {
         let workers = places.config.workers;
         check_workers(workers)?;
         let requests = places
@@ -184,7 +209,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         let requests = TypedProducer::from_builder(requests)?;
         let mut answers = Answers {
             rings: (0..workers).map(|_| None).collect(),
-            places,
+            places: places_of_answers,
             process: std::process::id(),
         };
         for rank in 0..workers {
@@ -192,7 +217,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
             // returns the errors
             let _ = answers.attach(rank);
         }
-        let sender = RequestSender::new(requests, answers.places.clone());
+        let sender = RequestSender::new(requests, places);
         let first = match resumes {
             true => RequestId::first(0),
             false => sender.next_request(),
@@ -225,7 +250,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # drop(responses);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn split(self) -> (RequestSender<F, B>, ResponseReceiver<F, B>) {
+    pub fn split(self) -> (RequestSender<Req, B>, ResponseReceiver<Resp, B>) {
         (self.sender, self.receiver)
     }
 
@@ -321,7 +346,10 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     /// # Errors
     ///
     /// As [`ResponseReceiver::recv_any`].
-    pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
+    pub fn recv_any(
+        &mut self,
+        deadline: Deadline,
+    ) -> TransportResult<(usize, Response<'_, Resp, B>)> {
         self.receiver.recv_any(deadline)
     }
 
@@ -369,7 +397,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         rank: usize,
         request: RequestId,
         deadline: Deadline,
-    ) -> TransportResult<Response<'_, F, B>> {
+    ) -> TransportResult<Response<'_, Resp, B>> {
         let head = loop {
             let until = self.sender.until_next_look(deadline);
             match self.receiver.wait_for_answer(rank, request, until) {
@@ -415,7 +443,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         message: &[u8],
         kind: u8,
         deadline: Deadline,
-    ) -> TransportResult<Response<'_, F, B>> {
+    ) -> TransportResult<Response<'_, Resp, B>> {
         let request = self.send_to(rank, message, kind, deadline)?;
         self.recv_answer(rank, request, deadline)
     }
@@ -455,7 +483,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
         message: &[u8],
         kind: u8,
         deadline: Deadline,
-        mut each: impl FnMut(usize, Response<'_, F, B>),
+        mut each: impl FnMut(usize, Response<'_, Resp, B>),
     ) -> TransportResult<Vec<usize>> {
         let request = self.broadcast(message, kind, deadline)?;
         let mut missing = Vec::new();
@@ -506,12 +534,12 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     }
 
     /// The transport on which messages to all workers are sent.
-    pub fn requests(&mut self) -> &mut FramedTransportProducer<F, B> {
+    pub fn requests(&mut self) -> &mut FramedTransportProducer<Req, B> {
         self.sender.transport()
     }
 
     /// The transport on which a worker's messages are received; `None` until its ring is attached.
-    pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<F, B>> {
+    pub fn responses(&mut self, rank: usize) -> Option<&mut FramedTransportConsumer<Resp, B>> {
         self.receiver.transport(rank)
     }
 
@@ -548,7 +576,7 @@ impl<F: FramedTransportFrame, B> Scheduler<F, B> {
     pub fn shutdown(
         mut self,
         deadline: Deadline,
-        mut each: impl FnMut(usize, Response<'_, F, B>),
+        mut each: impl FnMut(usize, Response<'_, Resp, B>),
     ) -> TransportResult<CloseReport> {
         let received = loop {
             // asked first: an answer is sent before its request is done

@@ -28,8 +28,8 @@ pub use sender::{Reply, ResponseSender};
 
 use sender::{answer_to, is_cancelled, send_answer};
 
-/// A worker of a session: receives each message of its [`Scheduler`](super::Scheduler), and answers on a ring
-/// of its own.
+/// A worker of a session: receives the requests of its [`Scheduler`](super::Scheduler), and answers on a ring of its own.
+/// It names the same frame types as the scheduler.
 ///
 /// # Examples
 ///
@@ -61,9 +61,9 @@ use sender::{answer_to, is_cancelled, send_answer};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Worker<F: FramedTransportFrame, B = SharedMemory> {
-    receiver: RequestReceiver<F, B>,
-    sender: ResponseSender<F, B>,
+pub struct Worker<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req, B = SharedMemory> {
+    receiver: RequestReceiver<Req, B>,
+    sender: ResponseSender<Resp, B>,
     given_up: Option<DeliveryLimit>,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Debug for DeliveryLimit {
     }
 }
 
-impl<F: FramedTransportFrame> Worker<F> {
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Worker<Req, Resp> {
     /// Starts the worker `rank`, counted from 0. It creates the worker's ring, or takes over the ring that a
     /// dead predecessor left, and attaches to the scheduler's ring. It waits for that ring up to
     /// [`start_timeout`](crate::MyelonTransportConfig::start_timeout).
@@ -107,11 +107,15 @@ impl<F: FramedTransportFrame> Worker<F> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn start(config: &RunnerMyelonTransportConfig, rank: usize) -> TransportResult<Self> {
-        Self::start_in(&Places::in_shared_memory(config)?, rank)
+        Self::start_in(
+            Places::in_shared_memory(config)?,
+            &Places::in_shared_memory(config)?,
+            rank,
+        )
     }
 }
 
-impl<F: FramedTransportFrame> Worker<F, MappedFile> {
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Worker<Req, Resp, MappedFile> {
     /// As [`start`](Worker::start), with rings in files in the directory `root`.
     ///
     /// # Errors
@@ -127,8 +131,8 @@ impl<F: FramedTransportFrame> Worker<F, MappedFile> {
     /// # let root = tempfile::tempdir()?;
     /// # let root = root.path();
     /// let config = RunnerMyelonTransportConfig::new("a session", 1);
-    /// # let scheduler = Scheduler::<FixedFrame<256>, _>::start_in_files(&config, root)?;
-    /// let worker = Worker::<FixedFrame<256>, _>::start_in_files(&config, 0, root)?;
+    /// # let scheduler = Scheduler::<FixedFrame<256>, FixedFrame<256>, _>::start_in_files(&config, root)?;
+    /// let worker = Worker::<FixedFrame<256>, FixedFrame<256>, _>::start_in_files(&config, 0, root)?;
     /// # worker.leave()?;
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -138,19 +142,27 @@ impl<F: FramedTransportFrame> Worker<F, MappedFile> {
         rank: usize,
         root: impl AsRef<Path>,
     ) -> TransportResult<Self> {
-        Self::start_in(&Places::in_files(config, root.as_ref())?, rank)
+        Self::start_in(
+            Places::in_files(config, root.as_ref())?,
+            &Places::in_files(config, root.as_ref())?,
+            rank,
+        )
     }
 }
 
-impl<F: FramedTransportFrame, B> Worker<F, B> {
-    fn start_in(places: &Places<F, B>, rank: usize) -> TransportResult<Self> {
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp, B> {
+    fn start_in(
+        places: Places<Req, B>,
+        places_of_answers: &Places<Resp, B>,
+        rank: usize,
+    ) -> TransportResult<Self> {
         check_rank(&places.config, rank)?;
         // create the worker's own ring first, as the scheduler may be waiting for it; answers are kept for a
         // scheduler that has not come yet, even if the worker ends before it comes
         let scheduler = DiscoveryMode::Ids(vec![SCHEDULER_ID.to_owned()]);
-        let responses = places.responses(rank).with_discovery(scheduler);
+        let responses = places_of_answers.responses(rank).with_discovery(scheduler);
         let responses = TypedProducer::from_builder(responses)?;
-        let mut receiver = RequestReceiver::attach(places.clone(), rank)?;
+        let mut receiver = RequestReceiver::attach(places, rank)?;
         let mut sender = ResponseSender { responses, rank };
         let responses = sender.responses.raw().ring();
         responses.cancel_waits_when_closed(receiver.transport().as_ring());
@@ -189,7 +201,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # drop((requests, responses));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn split(self) -> (RequestReceiver<F, B>, ResponseSender<F, B>) {
+    pub fn split(self) -> (RequestReceiver<Req, B>, ResponseSender<Resp, B>) {
         (self.receiver, self.sender)
     }
 
@@ -217,7 +229,7 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, F, B>> {
+    pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, Req, B>> {
         self.receiver.recv(deadline)
     }
 
@@ -447,13 +459,13 @@ impl<F: FramedTransportFrame, B> Worker<F, B> {
     }
 
     /// The transport on which the scheduler's messages are received.
-    pub fn requests(&mut self) -> &mut FramedTransportConsumer<F, B> {
+    pub fn requests(&mut self) -> &mut FramedTransportConsumer<Req, B> {
         self.receiver.transport()
     }
 
     /// The transport on which answers are sent. Once the scheduler has closed the session, a wait for space fails with
     /// [`Cancelled`](disruptor_mp::SendError::Cancelled).
-    pub fn responses(&mut self) -> &mut FramedTransportProducer<F, B> {
+    pub fn responses(&mut self) -> &mut FramedTransportProducer<Resp, B> {
         self.sender.transport()
     }
 

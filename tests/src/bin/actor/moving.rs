@@ -20,14 +20,14 @@ pub(crate) fn about(directory: &str) -> Answer {
     let tx = MmapProducer::<u64>::create(&layout, 8, || 0)?;
     let topology = FixedTopology::in_files("rings", "topology", 8, WorkerCount::Two);
     let config = RunnerMyelonTransportConfig::new("moving", 2);
-    let mut scheduler = Scheduler::<Frame, _>::start_in_files(&config, "rings")?;
-    let first = Worker::<Frame, _>::start_in_files(&config, 0, "rings")?;
+    let mut scheduler = Scheduler::<Frame, Frame, _>::start_in_files(&config, "rings")?;
+    let first = Worker::<Frame, Frame, _>::start_in_files(&config, 0, "rings")?;
     let counters = CountersFile::create("counters")?;
     set_current_dir("/")?;
 
     // the scheduler finds a worker that starts later
     let mut late =
-        Worker::<Frame, _>::start_in_files(&config, 1, Path::new(directory).join("rings"))?;
+        Worker::<Frame, Frame, _>::start_in_files(&config, 1, Path::new(directory).join("rings"))?;
     late.respond(b"here", 1, Deadline::NEVER)?;
     let (rank, message) = scheduler.recv_any(Deadline::NEVER)?;
     assert_eq!((rank, &*message), (1, &b"here"[..]));

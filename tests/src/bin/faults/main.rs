@@ -43,8 +43,8 @@ fn short() -> Deadline {
 /// The backing of the scenario's rings.
 trait Backing: Sized + Send + 'static {
     fn builder<E: Event>(stage: &Stage, capacity: usize) -> DisruptorBuilder<E, Self>;
-    fn scheduler(stage: &Stage) -> TransportResult<Scheduler<Frame, Self>>;
-    fn worker(stage: &Stage) -> TransportResult<Worker<Frame, Self>>;
+    fn scheduler(stage: &Stage) -> TransportResult<Scheduler<Frame, Frame, Self>>;
+    fn worker(stage: &Stage) -> TransportResult<Worker<Frame, Frame, Self>>;
 }
 
 impl Backing for SharedMemory {
@@ -52,11 +52,11 @@ impl Backing for SharedMemory {
         build_shared_single_producer(&stage.name, capacity).with_liveness_interval(INTERVAL)
     }
 
-    fn scheduler(stage: &Stage) -> TransportResult<Scheduler<Frame, Self>> {
+    fn scheduler(stage: &Stage) -> TransportResult<Scheduler<Frame, Frame, Self>> {
         Scheduler::start(&session(&stage.name))
     }
 
-    fn worker(stage: &Stage) -> TransportResult<Worker<Frame, Self>> {
+    fn worker(stage: &Stage) -> TransportResult<Worker<Frame, Frame, Self>> {
         Worker::start(&session(&stage.name), 0)
     }
 }
@@ -67,11 +67,11 @@ impl Backing for MappedFile {
         MmapProducer::builder(&layout, capacity).with_liveness_interval(INTERVAL)
     }
 
-    fn scheduler(stage: &Stage) -> TransportResult<Scheduler<Frame, Self>> {
+    fn scheduler(stage: &Stage) -> TransportResult<Scheduler<Frame, Frame, Self>> {
         Scheduler::start_in_files(&session(&stage.name), &stage.directory)
     }
 
-    fn worker(stage: &Stage) -> TransportResult<Worker<Frame, Self>> {
+    fn worker(stage: &Stage) -> TransportResult<Worker<Frame, Frame, Self>> {
         Worker::start_in_files(&session(&stage.name), 0, &stage.directory)
     }
 }

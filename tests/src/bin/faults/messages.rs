@@ -98,8 +98,8 @@ pub(crate) fn session_afterwards<B: Backing>(stage: &Stage) -> Outcome {
 
 /// Sends a request and waits until it was served and answered. Requests and answers that the scenario left come first.
 fn ask<B>(
-    scheduler: &mut Scheduler<Frame, B>,
-    worker: &mut Worker<Frame, B>,
+    scheduler: &mut Scheduler<Frame, Frame, B>,
+    worker: &mut Worker<Frame, Frame, B>,
     request: &[u8],
 ) -> Outcome {
     scheduler.broadcast(request, 1, long())?;
