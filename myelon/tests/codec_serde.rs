@@ -93,6 +93,7 @@ macro_rules! serde_codec {
             /// Elements that take no bytes are counted over the whole message.
             #[test]
             fn empty_elements_are_limited() {
+                assert_eq!(MAX_EMPTY_ELEMENTS, 65_536);
                 let at_most = $codec(vec![(); MAX_EMPTY_ELEMENTS]).encode().unwrap();
                 assert_eq!(at_most, units(MAX_EMPTY_ELEMENTS));
                 let decoded = $codec::<Vec<()>>::decode(&at_most).unwrap();

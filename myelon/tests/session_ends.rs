@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use myelon::transport::{FramedTransportConsumer, FramedTransportProducer};
 use myelon::{
-    Deadline, MappedFile, MyelonWaitStrategy, RecvError, RunnerMyelonTransportConfig, Scheduler,
-    SharedMemory, TransportError, TypedPublishError, TypedRecvError, TypedServeError, Worker,
+    CancelToken, Deadline, MappedFile, MyelonWaitStrategy, RecvError, RunnerMyelonTransportConfig,
+    Scheduler, SharedMemory, TransportError, TransportResult, TypedPublishError, TypedRecvError,
+    TypedServeError, Worker,
 };
 use session_shared::{Backing, Frame, Result, session, soon, wait_until};
 use text_codec::Text;
@@ -425,6 +426,96 @@ fn a_scheduler_that_comes_no_further_than_to_close_holds_up_no_worker() -> Resul
         assert_eq!(end, End::Closed);
         assert_eq!(done.load(Ordering::SeqCst), REQUESTS);
         working.join().expect("no panic").leave()?;
+        assert_eq!(SharedMemory::rings(&config, root_of_none()), [""; 0]);
+    }
+    Ok(())
+}
+
+/// Each call that waits ends when the program's token is cancelled, and says so.
+#[test]
+fn a_token_ends_every_wait() -> Result {
+    type Waits = fn(&mut Scheduler<Frame>, &mut Worker<Frame>) -> TransportResult<()>;
+    let waits: [(&str, Waits); 8] = [
+        ("recv_any", |scheduler, _| {
+            scheduler.recv_any(never()).map(drop)
+        }),
+        ("call", |scheduler, _| {
+            scheduler.call(0, b"", 1, never()).map(drop)
+        }),
+        ("gather", |scheduler, _| {
+            scheduler.gather(b"", 1, never(), |_, _| ()).map(drop)
+        }),
+        ("broadcast", |scheduler, _| {
+            loop {
+                scheduler.broadcast(b"", 1, never())?;
+            }
+        }),
+        ("send_to", |scheduler, _| {
+            loop {
+                scheduler.send_to(0, b"", 1, never())?;
+            }
+        }),
+        ("recv", |_, worker| worker.recv(never()).map(drop)),
+        ("serve", |_, worker| {
+            worker.serve(never(), |_, _| b"").map(drop)
+        }),
+        ("respond", |_, worker| {
+            loop {
+                worker.respond(b"", 1, never())?;
+            }
+        }),
+    ];
+    for (name, wait) in waits {
+        let token = CancelToken::new();
+        let config = small_session().with_cancel_token(&token);
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let mut worker = Worker::<Frame>::start(&config, 0)?;
+        let (ended, end) = mpsc::channel();
+        let waiting = thread::spawn(move || {
+            let error = wait(&mut scheduler, &mut worker).expect_err("it is cancelled");
+            ended.send(error.to_string()).expect("the test waits");
+            (scheduler, worker)
+        });
+        thread::sleep(Duration::from_millis(20));
+        token.cancel();
+        let text = end.recv_timeout(BOUND).expect("it waits no longer");
+        assert!(text.contains("cancelled"), "{name}: {text}");
+        let (scheduler, worker) = waiting.join().expect("no panic");
+        worker.leave()?;
+        scheduler.close()?;
+    }
+    Ok(())
+}
+
+/// The same where there is no ring yet to wait for.
+#[test]
+fn a_token_ends_the_wait_for_the_other_side() -> Result {
+    for starts_worker in [true, false] {
+        let token = CancelToken::new();
+        let config = small_session().with_cancel_token(&token);
+        let waiting = thread::spawn({
+            let config = config.clone();
+            move || match starts_worker {
+                true => Worker::<Frame>::start(&config, 0)
+                    .expect_err("cancelled")
+                    .to_string(),
+                false => {
+                    let mut scheduler = Scheduler::<Frame>::start(&config).expect("starts");
+                    let error = scheduler
+                        .recv_any(never())
+                        .expect_err("cancelled")
+                        .to_string();
+                    scheduler.close().expect("closed");
+                    error
+                }
+            }
+        });
+        thread::sleep(Duration::from_millis(20));
+        token.cancel();
+        wait_until("it waits no longer", || waiting.is_finished());
+        let text = waiting.join().expect("no panic");
+        assert!(text.contains("cancelled"), "{text}");
+        // a worker that has not started has answered nothing, and a scheduler that has sent nothing keeps nothing
         assert_eq!(SharedMemory::rings(&config, root_of_none()), [""; 0]);
     }
     Ok(())

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use disruptor_mp::CancelToken;
+
 use super::names::{DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout};
 use crate::transport::{MyelonWaitStrategy, TransportResult};
 
@@ -140,6 +142,8 @@ pub struct RunnerMyelonTransportConfig {
     pub transport: MyelonTransportConfig,
     /// What the scheduler does about a worker that has died.
     pub on_worker_death: OnWorkerDeath,
+    /// Ends the waits of this process.
+    pub(super) cancel: Option<CancelToken>,
 }
 
 /// What a scheduler does about a worker that has died, or has ended without leaving, while one of its calls waits for
@@ -185,7 +189,41 @@ impl RunnerMyelonTransportConfig {
             workers,
             transport: MyelonTransportConfig::default(),
             on_worker_death: OnWorkerDeath::default(),
+            cancel: None,
         }
+    }
+
+    /// A token that ends each call of this process's scheduler or worker that waits, with `Cancelled` as its reason. A
+    /// signal handler may cancel it. A call that need not wait still succeeds: a loop that is never idle looks at the
+    /// token itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{CancelToken, Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, TransportError, Worker};
+    ///
+    /// # let session = myelon::portable_shm_segment_name("doc");
+    /// let token = CancelToken::new();
+    /// let config = RunnerMyelonTransportConfig::new(&session, 1).with_cancel_token(&token);
+    /// # let scheduler = Scheduler::<FixedFrame<256>>::start(&RunnerMyelonTransportConfig::new(&session, 1))?;
+    /// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// token.cancel(); // usually in a handler of SIGTERM
+    /// let end = worker.serve(Deadline::NEVER, |_kind, _request| b"done").unwrap_err();
+    /// assert!(matches!(end, TransportError::Recv(RecvError::Cancelled)));
+    /// worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_cancel_token(mut self, token: &CancelToken) -> Self {
+        self.cancel = Some(token.clone());
+        self
+    }
+
+    /// Whether the token of this process is cancelled.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
     }
 
     /// What the scheduler does about a worker that has died; otherwise it waits for the next one.

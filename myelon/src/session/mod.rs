@@ -148,10 +148,14 @@ impl<F: FramedTransportFrame, B> Places<F, B> {
     /// the session's tag, does not show it.
     fn ring(&self, name: &str, what: &str, depth: usize) -> DisruptorBuilder<F, B> {
         let config = &self.config.transport;
-        (self.builder)(&self.root, name, depth)
+        let builder = (self.builder)(&self.root, name, depth)
             .described_as(&format!("session {}, {what}", self.config.session))
             .with_liveness_interval(config.liveness_interval)
-            .with_wait_strategy(config.wait_strategy.into())
+            .with_wait_strategy(config.wait_strategy.into());
+        match &self.config.cancel {
+            Some(token) => builder.with_cancel_token(token),
+            None => builder,
+        }
     }
 }
 

@@ -192,11 +192,10 @@ impl<E: Event, B> Producer<E, B> {
         self.habits.peer = Some(other.segment().region().clone());
     }
 
-    /// Whether one of this producer's tokens is cancelled, or the ring whose end cancels its waits is closed. For the
-    /// layers above.
+    /// Whether the ring whose end cancels this producer's waits is closed. For the layers above.
     #[doc(hidden)]
-    pub fn is_cancelled(&self) -> bool {
-        self.habits.are_cancelled()
+    pub fn is_peer_closed(&self) -> bool {
+        self.habits.is_peer_closed()
     }
 
     /// How many producers this ring has had before this one. The ring of a [`HeapRing`](crate::HeapRing) is made before

@@ -68,6 +68,15 @@ use wake_list::{Entry, WakeList};
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<WakeList<Arc<dyn Region>>>);
 
+/// Clones are the same token.
+impl PartialEq for CancelToken {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for CancelToken {}
+
 /// While it is held, cancelling its token wakes every sleeper on the words of its region.
 pub(crate) type Watch = Entry<Arc<dyn Region>>;
 

@@ -30,8 +30,8 @@ use receiver::Answers;
 /// The scheduler of a session: sends requests to all its [`Worker`](super::Worker)s or to one of them, and receives
 /// their answers.
 ///
-/// Requests travel in frames of the type `Req`, answers in frames of the type `Resp`. Without a second type both are the
-/// same. Short answers to long requests take less memory in a type of their own:
+/// Requests travel in frames of the type `Req`, answers in frames of the type `Resp`. Without a second type both are
+/// the same. Short answers to long requests take less memory in a type of their own:
 /// `Scheduler::<AlignedFixedFrame<65536>, FixedFrame<112>>`. All members of a session name the same types.
 ///
 /// # Examples

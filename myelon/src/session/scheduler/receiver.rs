@@ -414,6 +414,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             .expect("no more workers than a ring has consumers")
             .with_wait_strategy(self.answers.places.config.transport.wait_strategy.into());
         if set.is_empty() {
+            if self.answers.places.config.is_cancelled() {
+                return Err(RecvError::Cancelled.into());
+            }
             perform_sleep_wait(longest);
             return Ok(());
         }

@@ -47,7 +47,7 @@ pub struct ResponseSender<F: FramedTransportFrame, B = SharedMemory> {
 impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     /// Whether the scheduler has closed the session, even if requests are left.
     pub(super) fn is_session_closed(&mut self) -> bool {
-        self.responses.raw().ring().is_cancelled()
+        is_session_closed(&mut self.responses)
     }
 
     /// Sends a message to the scheduler: see [`Worker::respond`](super::Worker::respond).
@@ -121,7 +121,9 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
             return Err(TransportError::SessionClosed.into());
         }
         match self.responses.send_encoded(message, kind, deadline) {
-            Err(TypedPublishError::Transport(error)) if is_cancelled(&error) => {
+            Err(TypedPublishError::Transport(error))
+                if is_cancelled(&error) && self.is_session_closed() =>
+            {
                 Err(TransportError::SessionClosed.into())
             }
             sent => sent,
@@ -288,7 +290,7 @@ pub(super) fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
     let mut is_given_up = false;
     loop {
         match send(responses) {
-            Err(error) if is_cancelled(&error) => {}
+            Err(error) if is_cancelled(&error) && is_session_closed(responses) => {}
             sent => return sent,
         }
         if is_given_up {
@@ -305,8 +307,12 @@ pub(super) fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
     }
 }
 
-/// Whether a wait for space ended because the scheduler has closed the session. Nothing else cancels such a
-/// wait.
+/// Whether the scheduler has closed the session to whose worker this ring belongs.
+fn is_session_closed<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -> bool {
+    responses.raw().ring().is_peer_closed()
+}
+
+/// Whether a wait for space was cancelled: because the scheduler has closed the session, or by the program's token.
 pub(super) fn is_cancelled(error: &TransportError) -> bool {
     matches!(error, TransportError::Send(SendError::Cancelled))
 }
