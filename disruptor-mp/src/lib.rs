@@ -158,6 +158,8 @@ pub use facade::{backend, consumer, lock_free, prelude, producer, shared_memory}
 pub use handles::async_consumer::AsyncConsumer;
 pub use handles::auto::{AutoConsumer, HandlerPanicPolicy};
 pub use handles::consumer::{Consumer, SharedConsumer};
+#[doc(hidden)]
+pub use handles::diagnosis::ConsumerPlace;
 pub use handles::diagnosis::{BlockedOn, RingState};
 pub use handles::guards::{Claim, Lease};
 pub use handles::kinds::{Heap, MappedFile, SharedMemory};

@@ -45,6 +45,8 @@ fn work(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
         match done {
             Ok(_) => {}
             Err(TransportError::Recv(RecvError::Closed)) => return Ok(worker.leave()?),
+            // told once: another scheduler may come
+            Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {}
             Err(error) => return Err(error.into()),
         }
     }

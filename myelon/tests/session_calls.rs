@@ -76,22 +76,19 @@ fn an_answer_that_is_late_can_still_be_received() -> Result {
     let error = scheduler.call(0, b"slow", 1, at_once()).unwrap_err();
     let TransportError::NoAnswer {
         rank: 0, request, ..
-    } = &error
+    } = error
     else {
         panic!("{error}");
     };
     let text = error.to_string();
     assert!(
-        text.contains("it has not started") && text.contains(request),
+        text.contains("it has not started") && text.contains(&request.to_string()),
         "{text}"
     );
     let mut worker = Worker::<Frame>::start(&config, 0)?;
     worker.serve(soon(), |_, _| b"done")?;
     let (_, answer) = scheduler.recv_any(soon())?;
-    assert_eq!(
-        answer.request().map(|id| id.to_string()).as_ref(),
-        Some(request)
-    );
+    assert_eq!(answer.request(), Some(request));
     answer.release();
     worker.leave()?;
     scheduler.close()?;
@@ -141,7 +138,7 @@ fn a_gathering_names_the_missing_workers() -> Result {
     is_there.recv()?;
     is_there.recv()?;
     let mut answers = Vec::new();
-    let missing = scheduler.gather(
+    let gathered = scheduler.gather(
         b"who?",
         1,
         Deadline::after(Duration::from_secs(2)),
@@ -149,7 +146,7 @@ fn a_gathering_names_the_missing_workers() -> Result {
             answers.push((rank, answer[0]));
         },
     )?;
-    assert_eq!((answers, missing), (vec![(0, 0), (2, 2)], vec![1]));
+    assert_eq!((answers, gathered.missing), (vec![(0, 0), (2, 2)], vec![1]));
     for worker in workers {
         worker.join().expect("no panic").leave()?;
     }
@@ -285,6 +282,7 @@ fn a_death_is_what_the_policy_says() -> Result {
                 Some(removed),
                 TransportError::WorkerDied {
                     rank: 0,
+                    request: Some(_),
                     is_removed,
                 },
             ) if *is_removed == removed => {}
@@ -305,7 +303,9 @@ fn a_death_is_what_the_policy_says() -> Result {
             | (
                 Some(false),
                 Some(TransportError::WorkerDied {
-                    is_removed: false, ..
+                    request: None,
+                    is_removed: false,
+                    ..
                 }),
             )
             | (None, Some(TransportError::Send(SendError::Timeout { .. }))) => {}
@@ -404,6 +404,212 @@ fn requests_and_answers_have_frames_of_their_own() -> Result {
     let answers = bytes(&layout.response_ring_name(0))?;
     assert!(requests > answers + 14 * 960, "{requests}, {answers}");
     worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+#[test]
+fn nothing_follows_the_last_piece_of_an_answer() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
+    let id = scheduler.send_to(0, b"", 1, soon())?;
+    let request = requests.recv(soon())?;
+    let mut reply = responses.reply(request.id());
+    reply.send(b"one", 1, soon())?;
+    reply.finish(b"two", 1, soon())?;
+    for error in [reply.send(b"", 1, soon()), reply.finish(b"", 1, soon())] {
+        let error = error.expect_err("it is complete");
+        assert!(
+            matches!(error, TransportError::AnswerComplete { request } if request == id),
+            "{error}"
+        );
+    }
+    request.release();
+    assert_eq!(&*scheduler.recv_answer(0, id, soon())?, b"one");
+    assert!(scheduler.recv_answer(0, id, soon())?.is_last());
+    assert!(scheduler.recv_any(at_once()).is_err());
+    drop(responses);
+    requests.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A message of more than half a ring begins anew after each time-out. A scheduler that looks for deaths meanwhile gets
+/// it to a worker that reads slowly all the same.
+#[test]
+fn a_long_message_reaches_a_slow_worker_while_the_scheduler_looks_for_deaths() -> Result {
+    let config = session(1).with_on_worker_death(OnWorkerDeath::Fail);
+    let rings = config.transport.clone();
+    let rings = rings.with_liveness_interval(Duration::from_millis(5));
+    let config = config.with_transport(rings);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let long = vec![7; 100 * 64];
+    scheduler.send_to(0, b"short", 1, soon())?;
+    let reading = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(&*worker.recv(soon()).expect("the short one"), b"short");
+        let message = worker.recv(soon()).expect("the long one").to_vec();
+        (worker, message)
+    });
+    scheduler.send_to(0, &long, 1, soon())?;
+    let (worker, message) = reading.join().expect("no panic");
+    assert_eq!(message, long);
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// What was kept while another answer was awaited is found by its own call, all pieces in their order.
+#[test]
+fn an_answer_that_was_kept_is_received_by_its_own_call() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
+    let first = scheduler.send_to(0, b"", 1, soon())?;
+    let second = scheduler.send_to(0, b"", 1, soon())?;
+    requests.recv(soon())?.release();
+    requests.recv(soon())?.release();
+    responses.reply(first).send(b"first, 0", 1, soon())?;
+    responses.respond(b"by itself", 1, soon())?;
+    responses.reply(second).finish(b"second", 1, soon())?;
+    assert_eq!(&*scheduler.recv_answer(0, second, soon())?, b"second");
+    let answer = scheduler.recv_answer(0, first, soon())?;
+    assert_eq!((answer.piece(), answer.is_last()), (0, false));
+    answer.release_uncommitted();
+    assert_eq!(&*scheduler.recv_answer(0, first, soon())?, b"first, 0");
+    let late = scheduler.recv_answer(0, first, at_once()).map(drop);
+    assert!(matches!(late, Err(TransportError::NoAnswer { .. })));
+    assert_eq!(&*scheduler.recv_any(soon())?.1, b"by itself");
+    drop(responses);
+    requests.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A worker whose second attempt has fewer pieces, or gives the request up, ends the answer all the same.
+#[test]
+fn a_second_answer_may_be_shorter() -> Result {
+    for gives_up in [false, true] {
+        let config = session(1);
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let id = scheduler.send_to(0, b"", 1, soon())?;
+        let first = thread::spawn({
+            let config = config.clone();
+            move || {
+                let worker = Worker::<Frame>::start(&config, 0).expect("starts");
+                let (mut requests, mut responses) = worker.split();
+                let request = requests.recv(soon()).expect("a request");
+                let mut reply = responses.reply(request.id());
+                for piece in [b"a", b"b"] {
+                    reply.send(piece, 1, soon()).expect("sent");
+                }
+                die(request.id())
+            }
+        });
+        left_by::<RequestId>(first);
+        for piece in [b"a", b"b"] {
+            assert_eq!(&*scheduler.recv_answer(0, id, soon())?, piece);
+        }
+        let mut worker = Worker::<Frame>::start(&config, 0)?;
+        if gives_up {
+            worker.set_delivery_limit(1, |_, _, _| ());
+            let none = worker.serve(at_once(), |_, _| b"").map(drop);
+            assert!(none.is_err());
+        } else {
+            worker.serve(soon(), |_, _| b"all of it")?;
+        }
+        let answer = scheduler.recv_answer(0, id, soon())?;
+        assert!(answer.is_last() && answer.is_given_up() == gives_up);
+        answer.release();
+        worker.leave()?;
+        scheduler.close()?;
+    }
+    Ok(())
+}
+
+/// Answers to a session that has ended are not taken for answers to the next one of the same label, whose numbers begin
+/// anew.
+#[test]
+fn an_answer_to_an_earlier_session_is_not_received() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let old = scheduler.broadcast(b"", 1, soon())?;
+    let dead = thread::spawn({
+        let config = config.clone();
+        move || {
+            let mut worker = Worker::<Frame>::start(&config, 0).expect("starts");
+            worker.respond(b"by itself", 1, soon()).expect("sent");
+            worker.serve(soon(), |_, _| b"old").expect("served");
+            die(())
+        }
+    });
+    left_by::<()>(dead);
+    scheduler.close()?;
+    let serving = thread::spawn({
+        let config = config.clone();
+        move || {
+            let mut worker = Worker::<Frame>::start(&config, 0).expect("starts");
+            worker.serve(soon(), |_, _| b"new").expect("served");
+            worker
+        }
+    });
+    // it takes over its predecessor's ring
+    thread::sleep(Duration::from_millis(50));
+    let mut scheduler = Scheduler::<Frame>::resume(&config)?;
+    let new = scheduler.broadcast(b"", 1, soon())?;
+    assert!(new.get() == old.get() && new != old);
+    let (_, answer) = scheduler.recv_any(soon())?;
+    assert_eq!((answer.request(), &*answer), (Some(new), &b"new"[..]));
+    answer.release();
+    serving.join().expect("no panic").leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A request that is returned because its answer finds no space has harmed nobody.
+#[test]
+fn waiting_for_space_is_no_delivery() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    worker.set_delivery_limit(2, |_, _, _| panic!("it harmed nobody"));
+    while worker.respond(b"", 1, at_once()).is_ok() {}
+    let id = scheduler.send_to(0, b"", 1, soon())?;
+    for _ in 0..5 {
+        let full = worker.serve(at_once(), |_, _| b"done").map(drop);
+        assert!(matches!(full, Err(TransportError::Send(_))), "{full:?}");
+    }
+    while scheduler.recv_any(at_once()).is_ok() {}
+    worker.serve(soon(), |_, _| b"done")?;
+    let answer = scheduler.recv_answer(0, id, soon())?;
+    assert!(!answer.is_given_up());
+    answer.release();
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A worker that leaves with a request that it has returned, and is expected again, counts on.
+#[test]
+fn deliveries_are_counted_over_a_leave() -> Result {
+    let config = session(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    // keeps the ring
+    drop(Worker::<Frame>::start(&config, 1)?);
+    let id = scheduler.broadcast(b"", 1, soon())?;
+    worker.recv(soon())?.release_uncommitted();
+    worker.leave()?;
+    scheduler.close()?;
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let request = worker.recv(soon())?;
+    assert_eq!((request.id(), request.delivery()), (id, 2));
+    request.release();
+    worker.leave()?;
+    scheduler.remove_worker(1)?;
     scheduler.close()?;
     Ok(())
 }

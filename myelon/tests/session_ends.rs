@@ -520,3 +520,89 @@ fn a_token_ends_the_wait_for_the_other_side() -> Result {
     }
     Ok(())
 }
+
+/// A token ends waits, not calls that find what they want; and a scheduler shuts down in order when it is cancelled.
+#[test]
+fn a_token_hides_nothing_that_is_there() -> Result {
+    let token = CancelToken::new();
+    let config = session(2).with_cancel_token(&token);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut workers = [0, 1].map(|rank| Worker::<Frame>::start(&config, rank).expect("starts"));
+    // the first makes a ring of its own that stays empty
+    scheduler.send_to(1, b"first", 1, soon())?;
+    workers[1].recv(soon())?.release();
+    token.cancel();
+    scheduler.broadcast(b"ask", 1, never())?;
+    for worker in &mut workers {
+        worker.serve(never(), |_, _| b"answered")?;
+    }
+    let end = workers[1].recv(Deadline::after(Duration::ZERO)).map(drop);
+    assert!(matches!(
+        end,
+        Err(TransportError::Recv(RecvError::Cancelled))
+    ));
+    // one answer is in the ring that is polled last
+    let (rank, answer) = scheduler.recv_any(never())?;
+    assert_eq!((rank, &*answer), (0, &b"answered"[..]));
+    answer.release();
+    let id = scheduler.send_to(0, b"last", 1, never())?;
+    let serving = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        for mut worker in workers {
+            while worker.serve(never(), |_, _| b"done").is_ok() {}
+            worker.leave().expect("left");
+        }
+    });
+    let mut answers = Vec::new();
+    let report = scheduler.shutdown(soon(), |_, answer| answers.push(answer.request()))?;
+    serving.join().expect("no panic");
+    assert_eq!((answers.len(), answers[1]), (2, Some(id)));
+    assert!(report.kept_for.is_empty(), "{report:?}");
+    Ok(())
+}
+
+/// A worker is not told of the same death again and again, but of each.
+#[test]
+fn a_worker_is_told_of_a_death_once() -> Result {
+    let config = session(1);
+    let rings = config.transport.clone();
+    let rings = rings.with_liveness_interval(Duration::from_millis(5));
+    let config = config.with_transport(rings);
+    let mut worker = None;
+    for _ in 0..2 {
+        let starts = Scheduler::<Frame>::start(&config)?;
+        let worker = match &mut worker {
+            Some(worker) => worker,
+            none => none.insert(Worker::<Frame>::start(&config, 0)?),
+        };
+        let panics = thread::spawn(move || -> () {
+            let _scheduler = starts;
+            panic!("dropped by a panic, it leaves the session as a death would");
+        });
+        panics.join().expect_err("a panic");
+        let told = worker.recv(soon()).map(drop);
+        assert!(
+            matches!(
+                told,
+                Err(TransportError::Recv(RecvError::ProducerDead { .. }))
+            ),
+            "{told:?}"
+        );
+        for _ in 0..2 {
+            let waits = worker
+                .recv(Deadline::after(Duration::from_millis(50)))
+                .map(drop);
+            assert!(
+                matches!(waits, Err(TransportError::Recv(RecvError::Timeout))),
+                "{waits:?}"
+            );
+        }
+    }
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    scheduler.broadcast(b"", 1, soon())?;
+    let mut worker = worker.expect("started");
+    worker.recv(soon())?.release();
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}

@@ -186,6 +186,36 @@ pub(crate) fn ring_state<E: Event>(segment: &Segment<E>, published: Sequence) ->
     }
 }
 
+/// A consumer's place in a ring, for the layers above.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerPlace {
+    /// The last sequence that it has released.
+    pub released: Sequence,
+    /// Its note.
+    pub note: u64,
+    /// Whether the consumer has ever come.
+    pub has_come: bool,
+    /// Whether it is attached, with a live process.
+    pub is_attached: bool,
+    /// The process that came last, by its number and its start.
+    pub owner: (u32, u64),
+}
+
+pub(crate) fn place_of<E: Event>(segment: &Segment<E>, id: &str) -> Option<ConsumerPlace> {
+    let (index, line) =
+        registered_at(segment.control()).find(|(_, line)| line.id().text() == id)?;
+    let owner = line.owner.load();
+    Some(ConsumerPlace {
+        released: line.sequence.load(Ordering::Acquire),
+        note: line.note.load(Ordering::Relaxed),
+        has_come: owner != Owner::NOBODY,
+        is_attached: is_alive(segment, index),
+        owner: (owner.pid, owner.start_ticks),
+    })
+}
+
 /// Whether the line's owner is alive and attached.
 fn is_alive<E: Event>(segment: &Segment<E>, index: usize) -> bool {
     let locks = segment.locks();

@@ -291,7 +291,8 @@ pub(crate) struct ConsumerLine {
     pub(crate) in_doubt_next: process::AtomicU64,
     /// A sequence that no event has: the consumer stands there until it has been told.
     pub(crate) doubt_at: process::AtomicI64,
-    /// A number of the layer above, which the owner alone writes and its successor finds. 0 when an id takes the line.
+    /// A number of the layer above, which the owner alone writes and its successor finds. 0 when another id takes the
+    /// line.
     pub(crate) note: process::AtomicU64,
 }
 
@@ -338,7 +339,10 @@ impl ConsumerLine {
         let flags = if durable { DURABLE } else { 0 };
         self.flags.store(flags, Ordering::Relaxed);
         self.in_doubt.store(0, Ordering::Relaxed);
-        self.note.store(0, Ordering::Relaxed);
+        // a consumer that left this line and comes again finds its note
+        if self.id() != *id {
+            self.note.store(0, Ordering::Relaxed);
+        }
         for (word, chunk) in self.id.iter().zip(id.bytes.as_chunks::<8>().0) {
             word.store(u64::from_ne_bytes(*chunk), Ordering::Release);
         }

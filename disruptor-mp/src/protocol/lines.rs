@@ -225,30 +225,32 @@ fn tells_of_departed(line: &ConsumerLine) -> bool {
     line.state() == LineState::Free && line.is_durable()
 }
 
-/// What a line tells of a durable consumer that has left, or was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a line tells of a durable consumer that has left, or was removed. The greater one is the later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Departed {
-    /// The last sequence that it had released.
-    pub(crate) released: Sequence,
     /// Whether the ring has had the same producer since.
     pub(crate) is_of_this_producer: bool,
+    /// The last sequence that it had released.
+    pub(crate) released: Sequence,
 }
 
 /// Whether the durable consumer `id` has left, or was removed. `None` also if another consumer has needed its line
 /// since.
 pub(crate) fn departed(control: &Control, id: &ConsumerId) -> Option<Departed> {
     let epoch = control.producer.epoch.load(Ordering::Relaxed);
-    control.consumers.iter().find_map(|line| {
+    let lines = control.consumers.iter().filter_map(|line| {
         if !tells_of_departed(line) || line.id() != *id {
             return None;
         }
         let departed = Departed {
-            released: line.sequence.load(Ordering::Relaxed),
             is_of_this_producer: line.epoch.load(Ordering::Relaxed) == epoch,
+            released: line.sequence.load(Ordering::Relaxed),
         };
         // the state is read again, as the line may have changed hands
         (tells_of_departed(line) && line.id() == *id).then_some(departed)
-    })
+    });
+    // where two lines tell of it, the later departure counts
+    lines.max()
 }
 
 /// The consumer of this line goes for good, and the line records under which producer (its epoch). The caller

@@ -86,7 +86,7 @@ fn open_file<E: Event>(
         false => FileRegion::map_whole(place_of, fd.as_fd(), locks, geometry, options, access),
     };
     let region = region.map_err(|failed| file_error(place, failed))?;
-    let segment = Segment::in_file(place, region, geometry, header.is_observed);
+    let segment = Segment::in_file(place, region, &header);
     Ok((segment, header))
 }
 

@@ -244,7 +244,7 @@ fn create_new<E: Event>(
     .map_err(refused)?;
     region.write_control(Control::new(want.first_sequence));
     let header = new_header::<E>(&place.leaf, geometry, want.first_sequence, want.observed);
-    let segment = Segment::<E>::in_file(place, region, geometry, want.observed);
+    let segment = Segment::<E>::in_file(place, region, &header);
     segment.control().producer.owner.store(current_owner());
     let here = origin_of(file.as_fd()).map_err(failed(Step::LookAtFile))?;
     segment.control().producer.origin.store(here);
@@ -372,7 +372,7 @@ fn take_over_file<E: Event>(
         Access::ReadWrite,
     )
     .map_err(|failed| file_error(place, failed))?;
-    let segment = Segment::in_file(place, region, geometry, header.is_observed);
+    let segment = Segment::in_file(place, region, &header);
     let inheritance =
         inherit(&segment, here, want.keeps_floor).map_err(failed(Step::WriteToDisk))?;
     // a producer that has just ended may still hold it

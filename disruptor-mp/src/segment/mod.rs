@@ -26,7 +26,7 @@ use crate::clock;
 use crate::error::{MultiProcessError, RecvError};
 use crate::event::{Event, require_event};
 use crate::layout::control::{Control, Owner, ended_word};
-use crate::layout::header::Geometry;
+use crate::layout::header::Header;
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::os::descriptor::lost_locks;
 use crate::os::process::Identity;
@@ -72,6 +72,8 @@ pub(crate) struct Segment<E> {
     pub(crate) shown: Arc<str>,
     /// Whether slots are written so that observers can read them (R13).
     pub(crate) is_observed: bool,
+    /// When the ring was created, in nanoseconds since 1970: no ring of the same name has the same time. 0 on the heap.
+    pub(crate) created_unix_ns: u64,
     region: Arc<dyn Region>,
     /// Whether the log already says that the program closed the descriptor of this endpoint's locks.
     is_loss_told: AtomicBool,
@@ -96,20 +98,17 @@ impl<E: Event> Segment<E> {
             name: name.into(),
             shown: name.into(),
             is_observed,
+            created_unix_ns: 0,
             region,
             is_loss_told: AtomicBool::new(false),
         }
     }
 
     /// A segment in a file.
-    fn in_file(
-        place: &FilePlace,
-        region: FileRegion,
-        geometry: Geometry,
-        is_observed: bool,
-    ) -> Self {
-        let region = Arc::new(region);
-        let mut segment = Self::new(&place.leaf, region, geometry.capacity, is_observed);
+    fn in_file(place: &FilePlace, region: FileRegion, header: &Header) -> Self {
+        let (capacity, region) = (header.geometry.capacity, Arc::new(region));
+        let mut segment = Self::new(&place.leaf, region, capacity, header.is_observed);
+        segment.created_unix_ns = header.created_unix_ns;
         if place.label.is_some() {
             segment.shown = place.shown().into();
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use disruptor_mp::CancelToken;
+use disruptor_mp::{CancelToken, Deadline, RecvError};
 
 use super::names::{DEFAULT_TRANSPORT_PREFIX, MyelonTransportLayout};
 use crate::transport::{MyelonWaitStrategy, TransportResult};
@@ -147,7 +147,9 @@ pub struct RunnerMyelonTransportConfig {
 }
 
 /// What a scheduler does about a worker that has died, or has ended without leaving, while one of its calls waits for
-/// that worker: for space that the worker holds, or for its answer.
+/// that worker: for space that the worker holds, for its answer, or for it to finish.
+/// [`recv_any`](crate::Scheduler::recv_any) waits for no worker in particular, and the
+/// [receiving half](crate::ResponseReceiver) gives up no place.
 ///
 /// # Examples
 ///
@@ -172,9 +174,10 @@ pub enum OnWorkerDeath {
     /// Its place is kept, and the call goes on waiting: the next worker of its rank receives what it has not done.
     #[default]
     Wait,
-    /// After this time its place is given up, with all that it has not done. A call that waits for its answer fails
-    /// with [`WorkerDied`](crate::TransportError::WorkerDied); a call that waits for space goes on. If a worker of this
-    /// rank comes again, it receives what is sent after it has come.
+    /// After this time, counted from when a waiting call first notices the death, its place is given up, with all that
+    /// it has not done; the log says so. A call that sends to it alone or waits for its answer fails with
+    /// [`WorkerDied`](crate::TransportError::WorkerDied); a broadcast goes on. If a worker of this rank comes again, it
+    /// receives what is sent after it has come.
     RemoveAfter(Duration),
     /// The call fails with [`WorkerDied`](crate::TransportError::WorkerDied). Its place is kept.
     Fail,
@@ -221,9 +224,19 @@ impl RunnerMyelonTransportConfig {
         self
     }
 
-    /// Whether the token of this process is cancelled.
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
+    /// The reason why a call that has found nothing must not go on waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Timeout`] after the deadline, [`RecvError::Cancelled`] if the token of this process is cancelled.
+    pub(super) fn go_on_until(&self, deadline: Deadline) -> Result<(), RecvError> {
+        if self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Err(RecvError::Cancelled);
+        }
+        match deadline.has_passed() {
+            true => Err(RecvError::Timeout),
+            false => Ok(()),
+        }
     }
 
     /// What the scheduler does about a worker that has died; otherwise it waits for the next one.

@@ -5,7 +5,7 @@
 //! | 0–7 | the number of the request; in an answer, of the request that it answers, or 0 |
 //! | 8–11 | the number of the piece, from 0; in a notice, the rank of a worker |
 //! | 12 | [`LAST`], [`NOTICE`] and [`GIVEN_UP`] |
-//! | 13–15 | zero |
+//! | 13–15 | the mark of the common ring: [`SessionMark`] |
 
 use core::fmt;
 
@@ -22,6 +22,20 @@ pub(super) const LAST: u8 = 1;
 pub(super) const NOTICE: u8 = 2;
 /// The worker answers nothing to this request: too many of its kind have died of it.
 pub(super) const GIVEN_UP: u8 = 4;
+
+/// Tells a session from earlier ones of the same label, whose answers may still be unread: 24 bits made from the time
+/// at which the common ring was created. Numbers of requests go up as long as that ring lives, and begin anew with the
+/// next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SessionMark(u32);
+
+impl SessionMark {
+    pub(super) fn of(common_ring_created: u64) -> Self {
+        // all bits of the time count
+        let mixed = common_ring_created.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self((mixed >> 40) as u32)
+    }
+}
 
 /// The number of a request within its session. The numbers of one scheduler go up in the order in which it sends, and
 /// those of its successor are higher.
@@ -43,36 +57,44 @@ pub(super) const GIVEN_UP: u8 = 4;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(u64);
+pub struct RequestId {
+    number: u64,
+    session: SessionMark,
+}
 
 impl RequestId {
     /// How many bits of a number count the requests of one scheduler; those above are its epoch.
     const COUNT_BITS: u32 = 40;
 
     /// The first number of the scheduler with this epoch. It is not 0.
-    pub(super) fn first(epoch: u64) -> Self {
-        Self((epoch << Self::COUNT_BITS) + 1)
+    pub(super) fn first(epoch: u64, session: SessionMark) -> Self {
+        Self {
+            number: (epoch << Self::COUNT_BITS) + 1,
+            session,
+        }
     }
 
     pub(super) fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self {
+            number: self.number + 1,
+            ..self
+        }
     }
 
-    /// Whether the scheduler whose first number is `first` or a successor of it has given this number.
-    pub(super) fn is_since(self, first: Self) -> bool {
-        self.0 >= first.0
+    pub(super) fn session(self) -> SessionMark {
+        self.session
     }
 
     /// The number as it is sent.
     pub fn get(self) -> u64 {
-        self.0
+        self.number
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0 & ((1 << Self::COUNT_BITS) - 1);
-        write!(f, "{}.{count}", self.0 >> Self::COUNT_BITS)
+        let count = self.number & ((1 << Self::COUNT_BITS) - 1);
+        write!(f, "{}.{count}", self.number >> Self::COUNT_BITS)
     }
 }
 
@@ -81,15 +103,27 @@ pub(super) struct Head {
     pub(super) request: Option<RequestId>,
     pub(super) piece: u32,
     pub(super) flags: u8,
+    pub(super) session: SessionMark,
 }
 
 impl Head {
+    /// The head of an answer in one piece.
+    pub(super) fn answer_to(request: RequestId) -> Self {
+        Self {
+            request: Some(request),
+            piece: 0,
+            flags: LAST,
+            session: request.session,
+        }
+    }
+
     fn to_bytes(self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         let request = self.request.map_or(0, RequestId::get);
         bytes[..8].copy_from_slice(&request.to_ne_bytes());
         bytes[8..12].copy_from_slice(&self.piece.to_ne_bytes());
         bytes[12] = self.flags;
+        bytes[13..].copy_from_slice(&self.session.0.to_le_bytes()[..3]);
         bytes
     }
 
@@ -98,13 +132,17 @@ impl Head {
         // a copy: a hostile peer may change the bytes while they are checked
         let bytes: [u8; HEAD_BYTES] = *message.first_chunk()?;
         let request = u64::from_ne_bytes(*bytes.first_chunk()?);
-        let [.., a, b, c, d, flags, 0, 0, 0] = bytes else {
-            return None;
+        let [.., a, b, c, d, flags, x, y, z] = bytes;
+        let session = SessionMark(u32::from_le_bytes([x, y, z, 0]));
+        let request = RequestId {
+            number: request,
+            session,
         };
         let head = Self {
-            request: (request != 0).then_some(RequestId(request)),
+            request: (request.number != 0).then_some(request),
             piece: u32::from_ne_bytes([a, b, c, d]),
             flags,
+            session,
         };
         (flags & !(LAST | NOTICE | GIVEN_UP) == 0).then_some(head)
     }
@@ -169,28 +207,40 @@ mod tests {
 
     #[test]
     fn a_head_survives_the_way_and_nothing_else_is_a_head() {
-        let head = Head {
-            request: Some(RequestId::first(7).next()),
-            piece: 3,
-            flags: LAST,
-        };
-        let mut bytes = head.to_bytes();
-        assert_eq!(Head::of(&bytes), Some(head));
-        assert_eq!(Head::of(&bytes[..15]), None);
-        for (at, value) in [(12, 8), (13, 1), (14, 1), (15, 1)] {
-            let before = core::mem::replace(&mut bytes[at], value);
-            assert_eq!(Head::of(&bytes), None, "{at}");
-            bytes[at] = before;
+        let session = SessionMark::of(1_700_000_000_000_000_000);
+        let id = RequestId::first(7, session).next();
+        for request in [Some(id), None] {
+            let head = Head {
+                request,
+                piece: 3,
+                flags: LAST,
+                session,
+            };
+            let mut bytes = head.to_bytes();
+            assert_eq!(Head::of(&bytes), Some(head));
+            assert_eq!(Head::of(&bytes[..15]), None);
+            bytes[12] = 8;
+            assert_eq!(Head::of(&bytes), None);
         }
-        assert_eq!(RequestId::first(7).next().to_string(), "7.2");
+        assert_eq!(id.to_string(), "7.2");
+    }
+
+    #[test]
+    fn rings_that_were_created_at_different_times_have_different_marks() {
+        let now = 1_700_000_000_000_000_000;
+        let marks: std::collections::BTreeSet<_> = (0..1000)
+            .map(|step| SessionMark::of(now + step * 1_000))
+            .collect();
+        assert_eq!(marks.len(), 1000);
     }
 
     #[test]
     fn a_successor_has_higher_numbers() {
-        let mut last = RequestId::first(1);
+        let session = SessionMark::of(1);
+        let mut last = RequestId::first(1, session);
         for _ in 0..1000 {
             last = last.next();
         }
-        assert!(RequestId::first(2) > last && RequestId::first(0).get() != 0);
+        assert!(RequestId::first(2, session) > last && RequestId::first(0, session).get() != 0);
     }
 }

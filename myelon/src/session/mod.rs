@@ -42,7 +42,7 @@ pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
 pub use head::RequestId;
 pub use received::{Request, Response};
-pub use scheduler::{MissingWorker, RequestSender, ResponseReceiver, Scheduler};
+pub use scheduler::{Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler};
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 
 use config::RunnerMyelonTransportConfig;

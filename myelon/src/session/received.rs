@@ -47,21 +47,28 @@ pub(super) struct Kept {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The first of the kept answers. Dropping this forgets it, as dropping a [`Message`] releases it.
+/// One of the kept answers. Dropping this forgets it, as dropping a [`Message`] releases it.
 #[derive(Debug)]
-pub(super) struct FirstKept<'a>(&'a mut VecDeque<Kept>);
+pub(super) struct OneKept<'a> {
+    all: &'a mut VecDeque<Kept>,
+    index: usize,
+}
 
-impl FirstKept<'_> {
+impl OneKept<'_> {
+    fn get(&self) -> Option<&Kept> {
+        self.all.get(self.index)
+    }
+
     fn release(self) {
-        self.0.pop_front();
+        self.all.remove(self.index);
         core::mem::forget(self);
     }
 }
 
-impl Drop for FirstKept<'_> {
+impl Drop for OneKept<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.0.pop_front();
+            self.all.remove(self.index);
         }
     }
 }
@@ -70,14 +77,14 @@ impl Drop for FirstKept<'_> {
 #[derive(Debug)]
 enum Body<'a, F: FramedTransportFrame, B> {
     Lent(Message<'a, F, B>),
-    Kept(FirstKept<'a>),
+    Kept(OneKept<'a>),
 }
 
 impl<F: FramedTransportFrame, B> Body<'_, F, B> {
     fn kind(&self) -> u8 {
         match self {
             Self::Lent(message) => message.kind(),
-            Self::Kept(kept) => kept.0.front().map_or(0, |kept| kept.kind),
+            Self::Kept(kept) => kept.get().map_or(0, |kept| kept.kind),
         }
     }
 
@@ -107,7 +114,7 @@ impl<F: FramedTransportFrame, B> Deref for Body<'_, F, B> {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Lent(message) => message,
-            Self::Kept(kept) => kept.0.front().map_or(&[], |kept| &kept.bytes),
+            Self::Kept(kept) => kept.get().map_or(&[], |kept| &kept.bytes),
         }
     }
 }
@@ -267,7 +274,9 @@ impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
     /// The number of this request. The scheduler knows it from the call that sent the request.
     pub fn id(&self) -> RequestId {
         // requests without a number are dropped
-        self.head.request.unwrap_or(RequestId::first(0))
+        self.head
+            .request
+            .unwrap_or(RequestId::first(0, self.head.session))
     }
 }
 
@@ -280,10 +289,10 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
         }
     }
 
-    /// The first of `kept`, whose head is `head`.
-    pub(super) fn of_kept(kept: &'a mut VecDeque<Kept>, head: Head) -> Self {
+    /// The kept answer at `index`, whose head is `head`.
+    pub(super) fn of_kept(all: &'a mut VecDeque<Kept>, index: usize, head: Head) -> Self {
         Self {
-            message: Body::Kept(FirstKept(kept)),
+            message: Body::Kept(OneKept { all, index }),
             head,
         }
     }
@@ -293,7 +302,9 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
         self.head.request
     }
 
-    /// The number of this piece of the answer, from 0.
+    /// The number of this piece of the answer, from 0. A worker that answers again after a death should send the same
+    /// pieces: those that were received before are dropped. If its answer is shorter this time, its last piece has a
+    /// number that was there before.
     pub fn piece(&self) -> u32 {
         self.head.piece
     }

@@ -1,5 +1,6 @@
 //! Errors of messages, in addition to the errors of rings.
 
+use crate::session::RequestId;
 use disruptor_mp::{CountersError, MultiProcessError, RecvError, RequiredConsumerError, SendError};
 
 /// The result of a transport's calls.
@@ -119,8 +120,8 @@ pub enum TransportError {
     NoAnswer {
         /// The worker's rank.
         rank: usize,
-        /// The number of the request, in words.
-        request: String,
+        /// The number of the request.
+        request: RequestId,
         /// Why, as far as that is known.
         why: String,
     },
@@ -137,15 +138,35 @@ pub enum TransportError {
     },
     /// A worker has died, and the session's [`OnWorkerDeath`](crate::OnWorkerDeath) says what that means.
     #[error(
-        "worker {rank} has died and is {}",
+        "worker {rank} has died{} and is {}",
+        request.map(|id| format!(" before it has answered request {id}")).unwrap_or_default(),
         if *is_removed { "removed: its requests are given up, and it starts anew if it comes again" }
         else { "away: start a worker of this rank, or remove it with remove_worker()" }
     )]
     WorkerDied {
         /// The worker's rank.
         rank: usize,
+        /// The request whose answer the call waited for; `None` if it waited for space.
+        request: Option<RequestId>,
         /// Whether its place was given up.
         is_removed: bool,
+    },
+    /// The worker has left, or was removed: nothing is kept for it, and it will not answer.
+    #[error(
+        "worker {rank} has left or was removed, and has not answered request {request}: start a worker of this rank and \
+         send the request again"
+    )]
+    WorkerGone {
+        /// The worker's rank.
+        rank: usize,
+        /// The number of the request.
+        request: RequestId,
+    },
+    /// A piece was to be sent after the last piece of an answer.
+    #[error("the answer to request {request} is complete: no piece can follow its last one")]
+    AnswerComplete {
+        /// The number of the request.
+        request: RequestId,
     },
     /// A worker that the session does not have.
     #[error("there is no worker {rank}: the session has {workers}, numbered from 0")]

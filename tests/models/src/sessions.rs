@@ -20,6 +20,8 @@ pub(crate) enum Otherwise {
     NothingRemembered,
     /// The scheduler remembers the request that was answered, but not how far.
     PiecesForgotten,
+    /// The scheduler drops the last piece of an answer, too, if it has received a piece of this number.
+    LastDropped,
 }
 
 /// The configuration.
@@ -29,6 +31,8 @@ pub(crate) struct Sessions {
     pub(crate) pieces: u8,
     /// How many workers come, one after the other.
     pub(crate) workers: u8,
+    /// Whether each worker but the first answers in one piece less.
+    pub(crate) shorter: bool,
     pub(crate) otherwise: Option<Otherwise>,
 }
 
@@ -37,6 +41,9 @@ const NOTE: u8 = 0;
 const NOTE_OF: Word = 16;
 
 const PIECES_SENT_MAX: usize = 16;
+
+/// Marks the last piece of an answer.
+const LAST: u8 = 0x80;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct World {
@@ -51,6 +58,8 @@ pub(crate) struct World {
     sent_count: u8,
     /// Bit i: the program has got piece i.
     received: u8,
+    /// Bit i: the program has got the last piece of request i.
+    complete: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +91,8 @@ pub(crate) struct Local {
     highest: u8,
     /// Its next piece.
     next_piece: u8,
+    /// Whether its last piece was received.
+    is_complete: bool,
 }
 
 impl Sessions {
@@ -140,10 +151,13 @@ impl Sessions {
                 Working::Send(0)
             }
             Working::Send(piece) => {
+                let pieces = self.pieces - u8::from(self.shorter && me > 1);
+                let is_last = piece + 1 == pieces;
                 let world = &mut *cpu.world;
-                world.sent[usize::from(world.sent_count)] = local.request * self.pieces + piece;
+                let number = local.request * self.pieces + piece;
+                world.sent[usize::from(world.sent_count)] = number | if is_last { LAST } else { 0 };
                 world.sent_count += 1;
-                match (piece + 1 < self.pieces, self.otherwise) {
+                match (!is_last, self.otherwise) {
                     (true, _) => Working::Send(piece + 1),
                     (false, Some(Otherwise::ReleasedFirst)) => Working::Poll,
                     (false, _) => Working::Release,
@@ -162,29 +176,36 @@ impl Sessions {
     }
 
     fn receive(&self, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
-        let all = self.requests * self.pieces;
         let world = &mut *cpu.world;
-        if world.received.count_ones() == u32::from(all) {
+        if world.complete.count_ones() == u32::from(self.requests) {
             return Ok(Flow::Ends);
         }
         if local.read == world.sent_count {
             return Err(Halt::Waits);
         }
-        let number = world.sent[usize::from(local.read)];
+        let (number, is_last) = match world.sent[usize::from(local.read)] {
+            last if last & LAST != 0 => (last & !LAST, true),
+            number => (number, false),
+        };
         local.read += 1;
         let (request, piece) = (number / self.pieces, number % self.pieces);
+        let is_old = piece < local.next_piece && (!is_last || self.does(Otherwise::LastDropped));
         let is_answered = request + 1 == local.highest
-            && (piece < local.next_piece || self.does(Otherwise::PiecesForgotten));
+            && (local.is_complete || is_old || self.does(Otherwise::PiecesForgotten));
         if is_answered && !self.does(Otherwise::NothingRemembered) {
             return Ok(Flow::Goes);
         }
-        if world.received & (1 << number) != 0 {
+        // the last piece of a shorter answer has a number that was there before
+        let is_twice = world.received & (1 << number) != 0 && !(is_last && self.shorter);
+        if is_twice || is_last && world.complete & (1 << request) != 0 {
             return broken("the program gets a piece twice");
         }
         world.received |= 1 << number;
+        world.complete |= u8::from(is_last) << request;
         if request + 1 >= local.highest {
             local.highest = request + 1;
             local.next_piece = piece + 1;
+            local.is_complete = is_last;
         }
         Ok(Flow::Goes)
     }
@@ -202,6 +223,7 @@ impl Model for Sessions {
             read: 0,
             highest: 0,
             next_piece: 0,
+            is_complete: false,
         };
         let names = ["worker", "second worker", "third worker"];
         let mut all = vec![("scheduler", local(Role::Scheduler))];

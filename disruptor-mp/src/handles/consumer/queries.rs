@@ -88,6 +88,12 @@ impl<E: Event, B> Consumer<E, B> {
         !self.is_forked() && self.core.is_watched()
     }
 
+    /// When the ring was created: see `Producer::ring_created`.
+    #[doc(hidden)]
+    pub fn ring_created(&self) -> u64 {
+        self.segment().created_unix_ns
+    }
+
     /// A number that stays with this consumer's place in the ring, and that the next consumer in this place finds. 0
     /// until one is set. For the layers above, which count there how often an event was handed out.
     #[doc(hidden)]

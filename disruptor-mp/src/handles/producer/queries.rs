@@ -10,7 +10,7 @@ use crate::clock;
 use crate::error::{MultiProcessError, MultiProcessResult, SendError};
 use crate::event::Event;
 use crate::handles::consumer::{Consumer, check_id};
-use crate::handles::diagnosis::{self, BlockedOn, RingState};
+use crate::handles::diagnosis::{self, BlockedOn, ConsumerPlace, RingState};
 use crate::protocol::registered::{registered, smallest};
 use crate::region::MemoryReport;
 use crate::waiting::AutoWaitStrategy;
@@ -156,6 +156,21 @@ impl<E: Event, B> Producer<E, B> {
         registered(self.segment.control())
             .find(|line| line.id().text() == id)
             .map(|line| line.sequence.load(crate::sync::Ordering::Acquire))
+    }
+
+    /// The place of the consumer with this id; `None` without one. For the layers above.
+    #[doc(hidden)]
+    pub fn consumer_place(&self, id: &str) -> Option<ConsumerPlace> {
+        match self.is_forked() {
+            true => None,
+            false => diagnosis::place_of(&self.segment, id),
+        }
+    }
+
+    /// When the ring was created, in nanoseconds since 1970: rings of one name differ in it. For the layers above.
+    #[doc(hidden)]
+    pub fn ring_created(&self) -> u64 {
+        self.segment.created_unix_ns
     }
 
     /// The ids of the consumers that are attached: registered, with a live process. Reads each line and

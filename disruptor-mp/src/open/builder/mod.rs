@@ -313,12 +313,16 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             owner: current_owner(),
             is_here: true,
         };
-        // read before the consumer has come: events published from then on are for it
-        let departed = lines::departed(segment.control(), &id).filter(|_| self.skips_absence);
-        let skipped = departed.map(|departed| match departed.is_of_this_producer {
-            true => newest(&segment),
-            // this producer expects it again; what it had released before is not for it
-            false => departed.released.min(newest(&segment)),
+        // Read before the consumer has come, and before the departure: events published from then on are for it, and so
+        // are those of a producer that has taken over since.
+        let newest = self.skips_absence.then(|| newest(&segment));
+        let skipped = newest.and_then(|newest| {
+            let departed = lines::departed(segment.control(), &id)?;
+            Some(match departed.is_of_this_producer {
+                true => newest,
+                // this producer expects it again; what it had released before is not for it
+                false => departed.released.min(newest),
+            })
         });
         let place = lines::attach(segment.control(), segment.locks(), who)
             .map_err(|error| diagnosis::line_error(&segment, &id, error))?;

@@ -4,11 +4,11 @@ mod receiver;
 mod sender;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     CloseReport, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError,
-    MultiProcessResult, RecvError, SharedMemory,
+    MultiProcessResult, RecvError, SharedMemory, perform_sleep_wait,
 };
 
 use super::Places;
@@ -26,6 +26,7 @@ pub use receiver::ResponseReceiver;
 pub use sender::{MissingWorker, RequestSender};
 
 use receiver::Answers;
+use sender::Awaits;
 
 /// The scheduler of a session: sends requests to all its [`Worker`](super::Worker)s or to one of them, and receives
 /// their answers.
@@ -67,6 +68,26 @@ pub struct Scheduler<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req
     sender: RequestSender<Req, B>,
     receiver: ResponseReceiver<Resp, B>,
 }
+
+/// What a [gathering](Scheduler::gather) has found.
+///
+/// # Examples
+///
+/// See [`Scheduler::gather`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gathered {
+    /// The number of the request.
+    pub request: RequestId,
+    /// The workers whose answers have not come, by rank.
+    pub missing: Vec<usize>,
+}
+
+/// When a call that waits for a worker that is not there says so in the log.
+const UNTIL_IT_SAYS_SO: Duration = Duration::from_secs(1);
+
+/// How often a scheduler that shuts down polls once everything is done.
+const POLLS_AT_THE_END: u32 = 3;
 
 /// How often a scheduler that shuts down asks whether everything is done.
 const UNTIL_IT_ASKS_AGAIN: Duration = Duration::from_millis(1);
@@ -219,7 +240,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         }
         let sender = RequestSender::new(requests, places);
         let first = match resumes {
-            true => RequestId::first(0),
+            true => RequestId::first(0, sender.next_request().session()),
             false => sender.next_request(),
         };
         Ok(Self {
@@ -361,7 +382,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// # Errors
     ///
     /// [`NoAnswer`](TransportError::NoAnswer) after the deadline: the answer can still be received by this call or by
-    /// [`recv_any`](Self::recv_any). [`WorkerDied`](TransportError::WorkerDied) as [`OnWorkerDeath`] says.
+    /// [`recv_any`](Self::recv_any). [`WorkerDied`](TransportError::WorkerDied) as [`OnWorkerDeath`](super::OnWorkerDeath)
+    /// says. [`WorkerGone`](TransportError::WorkerGone) if the worker has left or was removed without an answer.
     /// [`TooManyUnread`](TransportError::TooManyUnread). [`NoSuchWorker`](TransportError::NoSuchWorker). As
     /// [`recv_any`](Self::recv_any).
     ///
@@ -398,16 +420,48 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         request: RequestId,
         deadline: Deadline,
     ) -> TransportResult<Response<'_, Resp, B>> {
-        let head = loop {
-            let until = self.sender.until_next_look(deadline);
+        let started = Instant::now();
+        let mut is_told = false;
+        let found = loop {
+            let until = self.sender.until_next_look(deadline, 0);
             match self.receiver.wait_for_answer(rank, request, until) {
-                Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {
-                    self.sender.look_for_deaths(Some(rank))?;
-                }
+                Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {}
                 found => break found?,
             }
+            if let Err(error) = self.sender.go_on_waiting_for(rank, request) {
+                // it may have answered before it went, in a ring that was not attached
+                self.receiver.look_for_workers_now();
+                let now = Deadline::after(Duration::ZERO);
+                match self.receiver.wait_for_answer(rank, request, now) {
+                    Err(TransportError::NoAnswer { .. }) => return Err(error),
+                    found => break found?,
+                }
+            }
+            if !is_told && started.elapsed() >= UNTIL_IT_SAYS_SO {
+                is_told = true;
+                self.say_what_it_waits_for(rank, request);
+            }
         };
-        self.receiver.hand_out(rank, head)
+        self.receiver.hand_out(rank, found)
+    }
+
+    /// Warns that a call waits for the answer of a worker that is not there.
+    #[cold]
+    fn say_what_it_waits_for(&mut self, rank: usize, request: RequestId) {
+        let missing = self.missing_workers();
+        let Some(missing) = missing.iter().find(|missing| missing.rank == rank) else {
+            return;
+        };
+        let state = if missing.is_away {
+            "is away"
+        } else {
+            "has not come"
+        };
+        tracing::warn!(
+            session = self.sender.session(),
+            "a call waits for the answer of worker {rank} to request {request}, and the worker {state}: start it, or \
+             remove it with remove_worker({rank}); OnWorkerDeath says what a call does then"
+        );
     }
 
     /// Sends a request to the worker `rank` and waits for its answer until the deadline: [`send_to`](Self::send_to) and
@@ -449,13 +503,15 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     }
 
     /// Sends a request to all workers and hands the first piece of each worker's answer to `each`, with the worker's
-    /// rank; waits until the deadline. Returns the ranks of the workers whose answers have not come: those can still be
-    /// received with [`recv_any`](Self::recv_any).
+    /// rank; waits until the deadline. Returns the number of the request, and the ranks of the workers whose answers
+    /// have not come: those can still be received with [`recv_answer`](Self::recv_answer) or
+    /// [`recv_any`](Self::recv_any).
     ///
     /// # Errors
     ///
     /// As [`broadcast`](Self::broadcast) and [`recv_answer`](Self::recv_answer), except
-    /// [`NoAnswer`](TransportError::NoAnswer) and [`WorkerDied`](TransportError::WorkerDied).
+    /// [`NoAnswer`](TransportError::NoAnswer), [`WorkerDied`](TransportError::WorkerDied) and
+    /// [`WorkerGone`](TransportError::WorkerGone).
     ///
     /// # Examples
     ///
@@ -472,8 +528,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// #     })
     /// # });
     /// let mut sum = 0;
-    /// let missing = scheduler.gather(b"how many?", 1, Deadline::NEVER, |_rank, answer| sum += answer[0])?;
-    /// assert_eq!((sum, missing), (21, vec![]));
+    /// let gathered = scheduler.gather(b"how many?", 1, Deadline::NEVER, |_rank, answer| sum += answer[0])?;
+    /// assert_eq!((sum, gathered.missing), (21, vec![]));
     /// # for worker in workers { worker.join().unwrap(); }
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -484,19 +540,23 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         kind: u8,
         deadline: Deadline,
         mut each: impl FnMut(usize, Response<'_, Resp, B>),
-    ) -> TransportResult<Vec<usize>> {
+    ) -> TransportResult<Gathered> {
         let request = self.broadcast(message, kind, deadline)?;
         let mut missing = Vec::new();
         for rank in 0..self.receiver.workers() {
             match self.recv_answer(rank, request, deadline) {
                 Ok(response) => each(rank, response),
-                Err(TransportError::NoAnswer { .. } | TransportError::WorkerDied { .. }) => {
+                Err(
+                    TransportError::NoAnswer { .. }
+                    | TransportError::WorkerDied { .. }
+                    | TransportError::WorkerGone { .. },
+                ) => {
                     missing.push(rank);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(missing)
+        Ok(Gathered { request, missing })
     }
 
     /// As [`recv_any`](Self::recv_any), but decodes a value: see [`ResponseReceiver::recv_any_value`].
@@ -545,8 +605,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     /// Lets the workers finish what they have, and then [closes](Self::close) the session. Until the deadline it hands
     /// each answer to `each`, with the worker's rank; it returns sooner if all requests are done and all answers
-    /// received. The result names the workers for which requests are kept that were not done: they have not come, are
-    /// away, or have not finished.
+    /// received. The result names the workers with requests that were not done: they have not come, are away, or have
+    /// not finished. A cancelled token does not end this call.
     ///
     /// # Errors
     ///
@@ -578,22 +638,49 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         deadline: Deadline,
         mut each: impl FnMut(usize, Response<'_, Resp, B>),
     ) -> TransportResult<CloseReport> {
+        if self.sender.is_forked() {
+            return Err(MultiProcessError::Forked.into());
+        }
+        let mut quiet = 0;
+        let mut next_look = Instant::now();
         let received = loop {
             // asked first: an answer is sent before its request is done
             let is_done = self.sender.is_everything_done();
+            if is_done {
+                // a worker may have come, done everything and gone since the last look
+                self.receiver.look_for_workers_now();
+            }
             let now = Deadline::after(match is_done {
                 true => Duration::ZERO,
                 false => UNTIL_IT_ASKS_AGAIN.min(deadline.remaining().unwrap_or(Duration::MAX)),
             });
             match self.recv_any(now) {
-                Ok((rank, response)) => each(rank, response),
-                Err(TransportError::Recv(RecvError::Timeout))
-                    if is_done || deadline.has_passed() =>
-                {
-                    break Ok(());
+                Ok((rank, response)) => {
+                    quiet = 0;
+                    each(rank, response);
+                    continue;
+                }
+                // the program's token ends waits, and this is how such a program ends
+                Err(TransportError::Recv(RecvError::Cancelled)) => {
+                    perform_sleep_wait(now.remaining().unwrap_or_default());
                 }
                 Err(TransportError::Recv(RecvError::Timeout)) => {}
                 Err(error) => break Err(error),
+            }
+            if deadline.has_passed() {
+                break Ok(());
+            }
+            if is_done {
+                // one call may find the end of a ring, and only the next one its successor
+                quiet += 1;
+                if quiet == POLLS_AT_THE_END {
+                    break Ok(());
+                }
+            } else if next_look <= Instant::now() {
+                next_look = Instant::now() + self.sender.liveness_interval();
+                if let Err(error) = self.sender.look_for_deaths(Awaits::End) {
+                    break Err(error);
+                }
             }
         };
         let report = self.close()?;

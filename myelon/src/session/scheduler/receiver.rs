@@ -79,11 +79,13 @@ struct HandedOut {
 const NOWHERE: Sequence = -1;
 
 impl HandedOut {
-    /// Whether this piece was handed out before, from another place in the ring.
+    /// Whether this piece was handed out before, from another place in the ring. The last piece of an answer that is
+    /// shorter the second time was not.
     fn has(&self, head: Head, sequence: Sequence) -> bool {
+        let is_last = head.flags & LAST != 0;
         head.request.is_some()
             && head.request == self.request
-            && (self.is_complete || head.piece < self.next_piece)
+            && (self.is_complete || head.piece < self.next_piece && !is_last)
             && sequence != self.at
     }
 
@@ -97,6 +99,15 @@ impl HandedOut {
             };
         }
     }
+}
+
+/// Where a message is that a call hands out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    /// The index among the kept ones.
+    Kept(usize),
+    /// It is the next one in its worker's ring.
+    InRing(Head),
 }
 
 /// The scheduler's places on its workers' rings. Dropping this gives the places up. If a panic drops it, the
@@ -196,19 +207,29 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
     /// fit.
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
-        if let Some((rank, head)) = self.kept.front().map(|kept| (kept.rank, kept.head)) {
-            return Ok((rank, Response::of_kept(&mut self.kept, head)));
+        if let Some(rank) = self.kept.front().map(|kept| kept.rank) {
+            return Ok((rank, self.hand_out(rank, Found::Kept(0))?));
         }
         let (rank, head) = self.wait_for_any(deadline)?;
-        Ok((rank, self.hand_out(rank, head)?))
+        Ok((rank, self.hand_out(rank, Found::InRing(head))?))
     }
 
-    /// The message whose head was found in the ring of the worker `rank`.
+    /// A message that was found.
     pub(super) fn hand_out(
         &mut self,
         rank: usize,
-        head: Head,
+        found: Found,
     ) -> TransportResult<Response<'_, F, B>> {
+        let head = match found {
+            Found::InRing(head) => head,
+            Found::Kept(_) if self.answers.process != std::process::id() => {
+                return Err(RecvError::Forked.into());
+            }
+            Found::Kept(index) => {
+                let head = self.kept[index].head;
+                return Ok(Response::of_kept(&mut self.kept, index, head));
+            }
+        };
         let Some(responses) = &mut self.answers.rings[rank] else {
             return Err(RecvError::Timeout.into());
         };
@@ -239,8 +260,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         request: RequestId,
         deadline: Deadline,
     ) -> TransportResult<Response<'_, F, B>> {
-        let head = self.wait_for_answer(rank, request, deadline)?;
-        self.hand_out(rank, head)
+        let found = self.wait_for_answer(rank, request, deadline)?;
+        self.hand_out(rank, found)
     }
 
     /// Waits for the message that [`recv_answer`](Self::recv_answer) hands out.
@@ -249,15 +270,22 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         rank: usize,
         request: RequestId,
         deadline: Deadline,
-    ) -> TransportResult<Head> {
+    ) -> TransportResult<Found> {
         check_rank(&self.answers.places.config, rank)?;
+        let is_it = |kept: &Kept| kept.rank == rank && kept.head.request == Some(request);
+        if let Some(index) = self.kept.iter().position(is_it) {
+            return Ok(Found::Kept(index));
+        }
         loop {
             self.attach_workers()?;
             match self.next_of(rank)? {
-                Some(head) if head.request == Some(request) => return Ok(head),
+                Some(head) if head.request == Some(request) => return Ok(Found::InRing(head)),
                 Some(head) => self.keep(rank, head)?,
-                None if deadline.has_passed() => return Err(self.no_answer(rank, request)),
-                None => self.sleep(Some(rank), deadline)?,
+                None => match self.answers.places.config.go_on_until(deadline) {
+                    Ok(()) => self.sleep(Some(rank), deadline)?,
+                    Err(RecvError::Timeout) => return Err(self.no_answer(rank, request)),
+                    Err(error) => return Err(error.into()),
+                },
             }
         }
     }
@@ -269,11 +297,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             (Some(_), Some(owner)) => format!(" (it has died: {owner})"),
             (Some(_), None) => String::new(),
         };
-        TransportError::NoAnswer {
-            rank,
-            request: request.to_string(),
-            why,
-        }
+        TransportError::NoAnswer { rank, request, why }
     }
 
     /// Copies the message whose head was found in the ring of the worker `rank`.
@@ -336,11 +360,14 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 self.turn = rank + 1;
                 return Ok((rank, head));
             }
-            if deadline.has_passed() {
-                return Err(RecvError::Timeout.into());
-            }
+            self.answers.places.config.go_on_until(deadline)?;
             self.sleep(None, deadline)?;
         }
+    }
+
+    /// The next call attaches to the rings of workers that have started, whenever the last check was.
+    pub(super) fn look_for_workers_now(&mut self) {
+        self.next_look = Instant::now();
     }
 
     /// Attaches to the rings of workers that have started since the last check.
@@ -372,7 +399,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         };
         let (handed_out, first) = (&self.handed_out[rank], self.first);
         let is_new = |head: Head, sequence| {
-            head.request.is_none_or(|request| request.is_since(first))
+            head.session == first.session()
+                && head.request.is_none_or(|request| request >= first)
                 && !handed_out.has(head, sequence)
         };
         match next_head(responses, is_new) {
@@ -387,6 +415,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 self.dead[rank] = Some(owner);
                 Ok(None)
             }
+            // a wait is cancelled, not an answer that is there
+            Err(RecvError::Cancelled) => Ok(None),
             // a successor of the worker creates another ring, whose sequences start anew
             Err(RecvError::Closed) => {
                 self.answers.rings[rank] = None;
@@ -414,9 +444,6 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             .expect("no more workers than a ring has consumers")
             .with_wait_strategy(self.answers.places.config.transport.wait_strategy.into());
         if set.is_empty() {
-            if self.answers.places.config.is_cancelled() {
-                return Err(RecvError::Cancelled.into());
-            }
             perform_sleep_wait(longest);
             return Ok(());
         }

@@ -4,13 +4,13 @@ use core::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    CloseReport, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult, SendError,
-    SharedMemory,
+    CloseReport, ConsumerPlace, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult,
+    SendError, SharedMemory,
 };
 
 use super::super::config::OnWorkerDeath;
 use super::super::head::{
-    Head, HeadedBytes, HeadedValue, NOTICE, RequestId, only_of_the_transport,
+    Head, HeadedBytes, HeadedValue, NOTICE, RequestId, SessionMark, only_of_the_transport,
 };
 use super::super::{Places, check_rank};
 use crate::codec::Codec;
@@ -82,10 +82,24 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     places: Places<F, B>,
     next: RequestId,
     /// Since when each worker is away, as far as a waiting call has noticed it.
-    away_since: Vec<Option<Instant>>,
+    away_since: Vec<Option<(Instant, [Option<ConsumerPlace>; 2])>>,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
+
+/// What a call of the scheduler waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Awaits {
+    /// Space in the ring of one worker, or in the common ring.
+    Space { only: Option<usize> },
+    /// An answer of one worker.
+    Answer { rank: usize, request: RequestId },
+    /// Everything that the workers have to do.
+    End,
+}
+
+/// How often a call waits twice as long as before.
+const LONGER_ATTEMPTS_MAX: u32 = 20;
 
 /// What is taken out at the end.
 #[derive(Debug)]
@@ -110,7 +124,8 @@ impl<T> DerefMut for UntilTheEnd<T> {
 impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Takes over the rings that a dead predecessor has left.
     pub(super) fn new(mut common: TypedProducer<F, B>, places: Places<F, B>) -> Self {
-        let next = RequestId::first(common.raw().ring().epoch());
+        let ring = common.raw().ring();
+        let next = RequestId::first(ring.epoch(), SessionMark::of(ring.ring_created()));
         let mut sender = Self {
             common: UntilTheEnd(Some(common)),
             own: (0..places.config.workers).map(|_| None).collect(),
@@ -161,6 +176,15 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         Ok(())
     }
 
+    /// The session's label.
+    pub(super) fn session(&self) -> &str {
+        &self.places.config.session
+    }
+
+    pub(super) fn liveness_interval(&self) -> Duration {
+        self.places.config.transport.liveness_interval
+    }
+
     /// The number of the next request.
     pub(super) fn next_request(&self) -> RequestId {
         self.next
@@ -168,9 +192,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
 
     fn number(&mut self) -> Head {
         let head = Head {
-            request: Some(self.next),
-            piece: 0,
             flags: 0,
+            ..Head::answer_to(self.next)
         };
         self.next = self.next.next();
         head
@@ -245,10 +268,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let id = self.next;
         let message = headed(self.number());
         self.until_sent(None, deadline, |sender, deadline| {
-            sender
-                .common
-                .send_encoded(&message, kind, deadline)
-                .map(drop)
+            sender.common.send_encoded(&message, kind, deadline)
         })?;
         Ok(id)
     }
@@ -313,85 +333,140 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let message = headed(self.number());
         self.until_sent(Some(rank), deadline, |sender, deadline| {
             match &mut sender.own[rank] {
-                Some(own) => own.send_encoded(&message, kind, deadline).map(drop),
-                None => Ok(()),
+                Some(own) => own.send_encoded(&message, kind, deadline),
+                None => Ok(0),
             }
         })?;
         Ok(id)
     }
 
-    /// Calls `send` until the deadline; meanwhile it asks now and then what the death of a worker means, if it is the
-    /// worker `rank` (or any worker, if that is `None`).
+    /// Calls `send` until the deadline; meanwhile it asks now and then what the death of a worker means that holds the
+    /// space: the worker `only`, or any worker.
     #[inline(always)]
-    fn until_sent(
+    fn until_sent<T>(
         &mut self,
-        rank: Option<usize>,
+        only: Option<usize>,
         deadline: Deadline,
-        mut send: impl FnMut(&mut Self, Deadline) -> Result<(), TypedPublishError>,
-    ) -> Result<(), TypedPublishError> {
+        mut send: impl FnMut(&mut Self, Deadline) -> Result<T, TypedPublishError>,
+    ) -> Result<T, TypedPublishError> {
+        if self.places.config.on_worker_death == OnWorkerDeath::Wait {
+            return send(self, deadline);
+        }
+        let mut attempts = 0;
         loop {
-            match send(self, self.until_next_look(deadline)) {
+            match send(self, self.until_next_look(deadline, attempts)) {
                 Err(TypedPublishError::Transport(TransportError::Send(SendError::Timeout {
                     ..
-                }))) if !deadline.has_passed() => self.look_for_deaths(rank)?,
+                }))) if !deadline.has_passed() => self.look_for_deaths(Awaits::Space { only })?,
                 sent => return sent,
             }
+            attempts += 1;
         }
     }
 
-    /// How long a call waits before it asks what a death means.
-    #[inline]
-    pub(super) fn until_next_look(&self, deadline: Deadline) -> Deadline {
-        let config = &self.places.config;
-        match config.on_worker_death {
-            OnWorkerDeath::Wait => deadline,
-            _ => {
-                let interval = config.transport.liveness_interval;
-                Deadline::after(
-                    deadline
-                        .remaining()
-                        .map_or(interval, |rest| rest.min(interval)),
-                )
-            }
-        }
+    /// How long a call waits before it asks what a death means: a liveness interval, and each time longer. A message of
+    /// more than half a ring begins anew after each attempt: so it takes no more than twice the time, however slowly
+    /// the workers read.
+    pub(super) fn until_next_look(&self, deadline: Deadline, attempts: u32) -> Deadline {
+        let interval = self.places.config.transport.liveness_interval;
+        let interval = interval.saturating_mul(1 << attempts.min(LONGER_ATTEMPTS_MAX));
+        Deadline::after(
+            deadline
+                .remaining()
+                .map_or(interval, |rest| rest.min(interval)),
+        )
     }
 
-    /// Does what the session's policy says about the worker `rank` (or any worker, if that is `None`), if it has died.
+    /// The reason why a call must not go on waiting for this answer.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::WorkerGone`] if nothing is kept for the worker; [`TransportError::WorkerDied`] as
+    /// [`OnWorkerDeath`] says.
     #[cold]
-    pub(super) fn look_for_deaths(&mut self, only: Option<usize>) -> TransportResult<()> {
+    pub(super) fn go_on_waiting_for(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+    ) -> TransportResult<()> {
+        let id = self.places.config.worker_id(rank);
+        let own = self.own[rank].as_mut();
+        if !self.common.raw().ring().keeps_for(&id)
+            && !own.is_some_and(|own| own.raw().ring().keeps_for(&id))
+        {
+            return Err(TransportError::WorkerGone { rank, request });
+        }
+        self.look_for_deaths(Awaits::Answer { rank, request })
+    }
+
+    /// Whether the worker `rank` is away or dead: its places, which change when it comes back.
+    fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
+        let id = self.places.config.worker_id(rank);
+        let common = self.common.raw().ring().consumer_place(&id);
+        let own = self.own[rank].as_mut();
+        let own = own.and_then(|own| own.raw().ring().consumer_place(&id));
+        // a worker that leaves, and one that comes, has its place in the common ring last
+        let place = common.or(own)?;
+        (place.has_come && !place.is_attached).then_some([common, own])
+    }
+
+    /// Does what the session's policy says about each worker that has died and holds up the caller.
+    #[cold]
+    pub(super) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
         let now = Instant::now();
-        let missing = self.missing_workers();
+        let gate = self.common.raw().ring().ring_state().gate;
         for rank in 0..self.away_since.len() {
-            let is_away = missing
-                .iter()
-                .any(|missing| missing.rank == rank && missing.is_away);
-            if !is_away {
+            let Some(absence) = self.absence(rank) else {
                 self.away_since[rank] = None;
                 continue;
-            }
-            let since = *self.away_since[rank].get_or_insert(now);
-            if only.is_some_and(|only| only != rank) {
-                continue;
-            }
-            match self.places.config.on_worker_death {
-                OnWorkerDeath::Wait => {}
-                OnWorkerDeath::Fail => {
-                    return Err(TransportError::WorkerDied {
-                        rank,
-                        is_removed: false,
-                    });
+            };
+            let since = match self.away_since[rank] {
+                Some((since, seen)) if seen == absence => since,
+                _ => now,
+            };
+            self.away_since[rank] = Some((since, absence));
+            let (holds_up, request) = match awaits {
+                Awaits::Space { only: Some(only) } => (only == rank, None),
+                Awaits::Space { only: None } => {
+                    let released = absence[0].map(|place| place.released);
+                    (released.is_some_and(|it| Some(it) == gate), None)
+                }
+                Awaits::Answer { rank: of, request } => (of == rank, Some(request)),
+                Awaits::End => (true, None),
+            };
+            let is_removed = match self.places.config.on_worker_death {
+                _ if !holds_up => continue,
+                OnWorkerDeath::Wait => continue,
+                OnWorkerDeath::Fail => false,
+                OnWorkerDeath::RemoveAfter(patience) if now.duration_since(since) < patience => {
+                    continue;
                 }
                 OnWorkerDeath::RemoveAfter(patience) => {
-                    if now.duration_since(since) >= patience {
-                        self.remove_worker(rank)?;
-                        self.away_since[rank] = None;
-                        if only.is_some() {
-                            return Err(TransportError::WorkerDied {
-                                rank,
-                                is_removed: true,
-                            });
-                        }
+                    self.away_since[rank] = None;
+                    match self.remove_worker(rank) {
+                        Ok(()) => {}
+                        // it has come back, or left
+                        Err(TransportError::Ring(
+                            MultiProcessError::ConsumerAlreadyAttached { .. }
+                            | MultiProcessError::NoSuchConsumer { .. },
+                        )) => continue,
+                        Err(error) => return Err(error),
                     }
+                    tracing::warn!(
+                        session = self.places.config.session,
+                        "worker {rank} was away for {patience:?} and is removed: its requests are given up"
+                    );
+                    true
+                }
+            };
+            match awaits {
+                Awaits::Space { only: None } | Awaits::End if is_removed => {}
+                _ => {
+                    return Err(TransportError::WorkerDied {
+                        rank,
+                        request,
+                        is_removed,
+                    });
                 }
             }
         }
@@ -403,7 +478,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     #[cold]
     fn announce_all(&mut self, deadline: Deadline) -> Result<(), TypedPublishError> {
         while self.unannounced != 0 {
-            self.announce(self.unannounced.trailing_zeros() as usize, deadline)?;
+            let rank = self.unannounced.trailing_zeros() as usize;
+            self.until_sent(None, deadline, |sender, deadline| {
+                sender.announce(rank, deadline)
+            })?;
         }
         Ok(())
     }
@@ -432,29 +510,33 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         [&mut *self.common].into_iter().chain(own).all(|ring| {
             let ring = ring.raw().ring();
             let state = ring.ring_state();
-            // an expected worker that has not come has done nothing
-            state.published < 0
-                || state.gate.is_none_or(|gate| gate >= state.published)
-                    && ids.iter().all(|id| {
-                        !ring.keeps_for(id) || state.consumers.iter().any(|(there, _)| there == id)
-                    })
+            ids.iter().all(|id| {
+                match state.consumers.iter().find(|(there, _)| there == id) {
+                    Some((_, released)) => *released >= state.published,
+                    // an expected worker that has not come has done nothing; asked after the list was made
+                    None => state.published < 0 || !ring.keeps_for(id),
+                }
+            })
         })
+    }
+
+    /// Whether this is a forked child, which must not use the rings.
+    pub(super) fn is_forked(&self) -> bool {
+        self.process != std::process::id()
     }
 
     /// The workers that are not attached at present.
     pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
-        let config = &self.places.config;
-        let requests = self.common.raw();
-        let attached = requests.ring().attached_consumer_ids();
-        (0..config.workers)
-            .map(|rank| (rank, config.worker_id(rank)))
-            .filter(|(_, id)| !attached.contains(id))
-            .map(|(rank, id)| MissingWorker {
-                rank,
-                is_away: requests.notice_consumer_id(&id),
-                id,
-            })
-            .collect()
+        let attached = self.common.raw().ring().attached_consumer_ids();
+        let mut missing = Vec::new();
+        for rank in 0..self.places.config.workers {
+            let id = self.places.config.worker_id(rank);
+            if !attached.contains(&id) {
+                let is_away = self.absence(rank).is_some();
+                missing.push(MissingWorker { rank, id, is_away });
+            }
+        }
+        missing
     }
 
     /// Forgets a worker that will not come back, or that has not come and never will: it no longer holds the

@@ -11,9 +11,7 @@ use disruptor_mp::{
 };
 
 use super::config::RunnerMyelonTransportConfig;
-use super::head::{
-    GIVEN_UP, Head, HeadedBytes, HeadedValue, LAST, RequestId, only_of_the_transport,
-};
+use super::head::{Head, HeadedBytes, HeadedValue, RequestId, only_of_the_transport};
 use super::received::Request;
 use super::{Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
@@ -26,7 +24,7 @@ use crate::typed_transport::{TypedProducer, TypedPublishError, TypedServeError};
 pub use receiver::RequestReceiver;
 pub use sender::{Reply, ResponseSender};
 
-use sender::{answer_to, is_cancelled, send_answer};
+use sender::{given_up, is_cancelled, send_answer};
 
 /// A worker of a session: receives the requests of its [`Scheduler`](super::Scheduler), and answers on a ring of its own.
 /// It names the same frame types as the scheduler.
@@ -49,7 +47,7 @@ use sender::{answer_to, is_cancelled, send_answer};
 /// loop {
 ///     match worker.serve(Deadline::NEVER, |_kind, request| [request, b" done"].concat()) {
 ///         Ok(_) => {}
-///         Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {} // another scheduler may come
+///         Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {} // told once; another scheduler may come
 ///         Err(TransportError::Recv(RecvError::Closed)) => break,
 ///         Err(error) => return Err(error.into()),
 ///     }
@@ -163,13 +161,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         let responses = places_of_answers.responses(rank).with_discovery(scheduler);
         let responses = TypedProducer::from_builder(responses)?;
         let mut receiver = RequestReceiver::attach(places, rank)?;
-        let mut sender = ResponseSender { responses, rank };
+        let mut sender = ResponseSender {
+            responses,
+            rank,
+            session: receiver.session(),
+        };
         let responses = sender.responses.raw().ring();
         responses.cancel_waits_when_closed(receiver.transport().as_ring());
-        if sender.is_session_closed() {
+        if sender.is_closing() {
             // the scheduler has left the rings that existed when it closed the session; this one may not have
             // existed
-            sender.give_up();
+            sender.give_up_answers();
         }
         Ok(Self {
             receiver,
@@ -210,8 +212,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Errors
     ///
-    /// [`TransportError::Recv`] as [`FramedTransportConsumer::recv`]; [`TransportError::Ring`] if the ring of the
-    /// requests to this worker does not fit.
+    /// [`TransportError::Recv`] as [`FramedTransportConsumer::recv`], except that the death of a scheduler is told
+    /// once: the next call waits for another one. [`TransportError::Ring`] if the ring of the requests to this worker
+    /// does not fit.
     ///
     /// # Examples
     ///
@@ -245,7 +248,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportConsumer::recv`] and [`FramedTransportProducer::send`]; if sending fails, the
+    /// As [`recv`](Self::recv) and [`FramedTransportProducer::send`]; if sending fails, the
     /// message is delivered again. [`TransportError::SessionClosed`] if a consumer outside the session holds
     /// the ring of answers; the message is delivered again.
     pub fn serve<A: AsRef<[u8]>>(
@@ -256,7 +259,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         self.give_up_repeated(deadline)?;
         let request = self.receiver.recv(deadline)?;
         let kind = request.kind();
-        let head = answer_to(request.id());
+        let head = Head::answer_to(request.id());
         let reply = answer(kind, &request);
         let reply = HeadedBytes(head, reply.as_ref());
         let sent = send_answer(
@@ -275,6 +278,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             }
             Err(error) => {
                 request.release_uncommitted();
+                self.receiver.uncount_delivery();
                 Err(error)
             }
         }
@@ -306,7 +310,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
                 return Err(TypedServeError::Recv(error.into()));
             }
         };
-        let head = answer_to(request.id());
+        let head = Head::answer_to(request.id());
         let reply = answer(kind, value);
         let is_cancelled = |error: &TypedPublishError| match error {
             TypedPublishError::Transport(error) => is_cancelled(error),
@@ -324,7 +328,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
                 request.release();
                 self.receiver.count();
             }
-            Err(TypedPublishError::Transport(_)) => request.release_uncommitted(),
+            Err(TypedPublishError::Transport(_)) => {
+                request.release_uncommitted();
+                self.receiver.uncount_delivery();
+            }
         }
         sent.map_err(TypedServeError::Publish)
     }
@@ -333,7 +340,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// gets its number, kind and bytes, the scheduler gets an empty answer that
     /// [is given up](super::Response::is_given_up), and the request is done. So a request that kills its workers does
     /// not kill them for ever. Without a limit each request is served however often it was delivered. A program that
-    /// receives requests itself looks at [`Request::delivery`].
+    /// receives requests itself looks at [`Request::delivery`], and calls [`ResponseSender::give_up`].
     ///
     /// # Examples
     ///
@@ -376,11 +383,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         };
         while self.receiver.deliveries_of_next(deadline)? >= limit.deliveries {
             let request = self.receiver.recv(deadline)?;
-            let head = Head {
-                flags: LAST | GIVEN_UP,
-                ..answer_to(request.id())
-            };
-            (limit.tell)(request.id(), request.kind(), &request);
+            let head = given_up(request.id());
             let kind = request.kind();
             let answer = HeadedBytes(head, &[]);
             let sent = send_answer(
@@ -393,9 +396,13 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
                 },
             );
             match sent {
-                Ok(_) => request.release(),
+                Ok(_) => {
+                    (limit.tell)(request.id(), kind, &request);
+                    request.release();
+                }
                 Err(error) => {
                     request.release_uncommitted();
+                    self.receiver.uncount_delivery();
                     return Err(error);
                 }
             }
@@ -451,6 +458,15 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
         self.sender.respond_value(value, kind, deadline)
+    }
+
+    /// Whether the scheduler has closed the session: see [`ResponseSender::is_closing`].
+    ///
+    /// # Examples
+    ///
+    /// See [`ResponseSender::is_closing`].
+    pub fn is_closing(&mut self) -> bool {
+        self.sender.is_closing()
     }
 
     /// The worker's rank.

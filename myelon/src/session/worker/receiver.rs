@@ -11,7 +11,7 @@ use disruptor_mp::{
     Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, SharedMemory,
 };
 
-use super::super::head::{Head, NOTICE};
+use super::super::head::{Head, NOTICE, SessionMark};
 use super::super::received::{Request, next_head, next_sequence};
 use super::super::{Places, until_it_is_free};
 use crate::transport::{
@@ -49,6 +49,10 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     own: Option<TypedConsumer<F, B>>,
     places: Places<F, B>,
     rank: usize,
+    /// The ring of the request that was handed out last.
+    last: Source,
+    /// The epoch of the scheduler whose death was told.
+    dead: Option<u64>,
     /// The process that has the places; a forked child must not take or give up any.
     process: u32,
 }
@@ -76,11 +80,17 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             own,
             places,
             rank,
+            last: Source::Common,
+            dead: None,
             process: std::process::id(),
         };
         // the scheduler announces a ring that it makes after this in the common ring
         receiver.attach_own()?;
         Ok(receiver)
+    }
+
+    pub(super) fn session(&mut self) -> SessionMark {
+        SessionMark::of(self.common.raw().as_ring().ring_created())
     }
 
     /// Attaches to the ring of the requests to this worker, if it exists.
@@ -101,6 +111,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// As [`Worker::recv`](super::Worker::recv).
     pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, F, B>> {
         let (source, head) = self.wait(deadline)?;
+        self.last = source;
         let ring = match (source, &mut self.own) {
             (Source::Own, Some(own)) => own,
             _ => &mut self.common,
@@ -110,6 +121,19 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let message = ring.recv_raw(Deadline::after(Duration::ZERO))?;
         let head = Head::of(&message).unwrap_or(head);
         Ok(Request::new(message, head, delivery))
+    }
+
+    /// Takes back the count of the last delivery, of a request that was returned although nothing is wrong with it.
+    pub(super) fn uncount_delivery(&mut self) {
+        let ring = match (self.last, &mut self.own) {
+            (Source::Own, Some(own)) => own,
+            _ => &mut self.common,
+        };
+        let (of_request, count) = deliveries(ring);
+        if let Some(before) = count.checked_sub(1) {
+            let ring = ring.raw().as_ring();
+            ring.set_note(of_request | u64::from(before));
+        }
     }
 
     /// How often the next request was delivered; waits for it until the deadline.
@@ -128,9 +152,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             if let Some(found) = self.poll()? {
                 return Ok(found);
             }
-            if deadline.has_passed() {
-                return Err(RecvError::Timeout.into());
-            }
+            self.places.config.go_on_until(deadline)?;
             self.sleep(deadline)?;
         }
     }
@@ -141,12 +163,16 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             let own = self.poll_own()?;
             let common = match next_head(&mut self.common, |head, _| head.request.is_some()) {
                 Ok(common) => common,
+                // a wait is cancelled, not a request that is there
+                Err(RecvError::Cancelled) => None,
                 // everything was sent before the end: requests to this worker are received first
                 Err(error @ (RecvError::Closed | RecvError::ProducerDead { .. })) => {
                     self.attach_own()?;
                     let own = own.map_or_else(|| self.poll_own(), |head| Ok(Some(head)))?;
-                    let own = own.ok_or(error)?;
-                    return Ok(Some((Source::Own, own)));
+                    return match own {
+                        Some(own) => Ok(Some((Source::Own, own))),
+                        None => self.tell_of(error),
+                    };
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -176,6 +202,18 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
     }
 
+    /// The end of the session, or the death of its scheduler: each death is told once.
+    fn tell_of(&mut self, error: RecvError) -> TransportResult<Option<(Source, Head)>> {
+        if matches!(error, RecvError::ProducerDead { .. }) {
+            let epoch = self.common.raw().as_ring().ring_state().epoch;
+            if self.dead == Some(epoch) {
+                return Ok(None);
+            }
+            self.dead = Some(epoch);
+        }
+        Err(error.into())
+    }
+
     fn poll_own(&mut self) -> TransportResult<Option<Head>> {
         let Some(own) = &mut self.own else {
             return Ok(None);
@@ -184,8 +222,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             head.request.is_some() && head.flags & NOTICE == 0
         }) {
             Ok(head) => Ok(head),
-            // the common ring tells of its producer's death
-            Err(RecvError::ProducerDead { .. }) => Ok(None),
+            // the common ring tells of its producer's death; a wait is cancelled, not a request that is there
+            Err(RecvError::ProducerDead { .. } | RecvError::Cancelled) => Ok(None),
             Err(RecvError::Closed) => {
                 self.own = None;
                 Ok(None)

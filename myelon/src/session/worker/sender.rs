@@ -8,7 +8,9 @@ use disruptor_mp::{
 };
 
 use super::super::SCHEDULER_ID;
-use super::super::head::{Head, HeadedBytes, HeadedValue, LAST, RequestId, only_of_the_transport};
+use super::super::head::{
+    GIVEN_UP, Head, HeadedBytes, HeadedValue, LAST, RequestId, SessionMark, only_of_the_transport,
+};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
@@ -42,14 +44,10 @@ const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
 pub struct ResponseSender<F: FramedTransportFrame, B = SharedMemory> {
     pub(super) responses: TypedProducer<F, B>,
     pub(super) rank: usize,
+    pub(super) session: SessionMark,
 }
 
 impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
-    /// Whether the scheduler has closed the session, even if requests are left.
-    pub(super) fn is_session_closed(&mut self) -> bool {
-        is_session_closed(&mut self.responses)
-    }
-
     /// Sends a message to the scheduler: see [`Worker::respond`](super::Worker::respond).
     ///
     /// # Errors
@@ -61,7 +59,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
-        let message = HeadedBytes(UNASKED, message);
+        let message = HeadedBytes(self.unasked(), message);
         self.send(&message, kind, deadline)
             .map_err(only_of_the_transport)
     }
@@ -95,7 +93,66 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
-        self.send(&HeadedValue(UNASKED, value), kind, deadline)
+        self.send(&HeadedValue(self.unasked(), value), kind, deadline)
+    }
+
+    /// Gives up a request, which the scheduler learns by an empty answer that
+    /// [is given up](super::super::Response::is_given_up): one that was [delivered](super::super::Request::delivery) too
+    /// often, or that this worker cannot do. Release the request afterwards. `serve` does this by itself for a worker
+    /// with a [limit](super::Worker::set_delivery_limit).
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::respond`](super::Worker::respond).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+    /// let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
+    /// # requests.recv(Deadline::NEVER)?.release_uncommitted();
+    /// let request = requests.recv(Deadline::NEVER)?;
+    /// if request.delivery() > 1 {
+    ///     responses.give_up(request.id(), request.kind(), Deadline::NEVER)?;
+    ///     request.release();
+    /// }
+    /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
+    /// # drop((requests, responses));
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn give_up(
+        &mut self,
+        request: RequestId,
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        self.send(&HeadedBytes(given_up(request), &[]), kind, deadline)
+            .map_err(only_of_the_transport)
+    }
+
+    /// Whether the scheduler has closed the session: it receives no more answers, and requests may be left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let (requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+    /// assert!(!responses.is_closing());
+    /// scheduler.close()?;
+    /// assert!(responses.is_closing());
+    /// # drop(requests);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_closing(&mut self) -> bool {
+        is_closing(&mut self.responses)
     }
 
     /// Begins the answer to a request, which goes out piece by piece.
@@ -108,6 +165,17 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
             sender: self,
             request,
             piece: 0,
+            is_complete: false,
+        }
+    }
+
+    /// The head of a message that answers no request.
+    fn unasked(&self) -> Head {
+        Head {
+            request: None,
+            piece: 0,
+            flags: LAST,
+            session: self.session,
         }
     }
 
@@ -117,12 +185,12 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
-        if self.is_session_closed() {
+        if self.is_closing() {
             return Err(TransportError::SessionClosed.into());
         }
         match self.responses.send_encoded(message, kind, deadline) {
             Err(TypedPublishError::Transport(error))
-                if is_cancelled(&error) && self.is_session_closed() =>
+                if is_cancelled(&error) && self.is_closing() =>
             {
                 Err(TransportError::SessionClosed.into())
             }
@@ -147,31 +215,23 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     ///
     /// [`TransportError::Ring`].
     pub fn close(mut self) -> MultiProcessResult<CloseReport> {
-        if self.is_session_closed() {
-            self.give_up();
+        if self.is_closing() {
+            self.give_up_answers();
         }
         self.responses.close()
     }
 
     /// Gives up the answers that are not received: see [`give_up_answers`].
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn give_up_answers(&mut self) {
         give_up_answers(&mut self.responses);
     }
 }
 
-/// The head of a message that answers no request.
-const UNASKED: Head = Head {
-    request: None,
-    piece: 0,
-    flags: LAST,
-};
-
-/// The head of an answer in one piece.
-pub(super) fn answer_to(request: RequestId) -> Head {
+/// The head of the answer that gives a request up.
+pub(super) fn given_up(request: RequestId) -> Head {
     Head {
-        request: Some(request),
-        piece: 0,
-        flags: LAST,
+        flags: LAST | GIVEN_UP,
+        ..Head::answer_to(request)
     }
 }
 
@@ -209,6 +269,7 @@ pub struct Reply<'a, F: FramedTransportFrame, B = SharedMemory> {
     sender: &'a mut ResponseSender<F, B>,
     request: RequestId,
     piece: u32,
+    is_complete: bool,
 }
 
 impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
@@ -217,6 +278,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     /// # Errors
     ///
     /// As [`Worker::respond`](super::Worker::respond); then the piece was not sent, and may be sent again.
+    /// [`AnswerComplete`](TransportError::AnswerComplete) after the last piece.
     pub fn send(
         &mut self,
         piece: &[u8],
@@ -249,21 +311,39 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     ///
     /// As [`send`](Self::send).
     pub fn finish(
-        mut self,
+        &mut self,
         piece: &[u8],
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
         let piece = HeadedBytes(self.head(LAST), piece);
-        self.send_piece(&piece, kind, deadline)
-            .map_err(only_of_the_transport)
+        let sent = self.send_piece(&piece, kind, deadline);
+        self.is_complete |= sent.is_ok();
+        sent.map_err(only_of_the_transport)
+    }
+
+    /// As [`finish`](Self::finish), but sends a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_value`](Self::send_value).
+    pub fn finish_value<T: Codec>(
+        &mut self,
+        value: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        let piece = HeadedValue(self.head(LAST), value);
+        let sent = self.send_piece(&piece, kind, deadline);
+        self.is_complete |= sent.is_ok();
+        sent
     }
 
     fn head(&self, flags: u8) -> Head {
         Head {
-            request: Some(self.request),
             piece: self.piece,
             flags,
+            ..Head::answer_to(self.request)
         }
     }
 
@@ -273,6 +353,10 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
+        if self.is_complete {
+            let request = self.request;
+            return Err(TransportError::AnswerComplete { request }.into());
+        }
         let sequence = self.sender.send(piece, kind, deadline)?;
         self.piece += 1;
         Ok(sequence)
@@ -290,7 +374,7 @@ pub(super) fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
     let mut is_given_up = false;
     loop {
         match send(responses) {
-            Err(error) if is_cancelled(&error) && is_session_closed(responses) => {}
+            Err(error) if is_cancelled(&error) && is_closing(responses) => {}
             sent => return sent,
         }
         if is_given_up {
@@ -308,7 +392,7 @@ pub(super) fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
 }
 
 /// Whether the scheduler has closed the session to whose worker this ring belongs.
-fn is_session_closed<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -> bool {
+fn is_closing<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -> bool {
     responses.raw().ring().is_peer_closed()
 }
 

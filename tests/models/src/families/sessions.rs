@@ -10,6 +10,7 @@ pub(super) fn sessions() -> Family {
         requests,
         pieces,
         workers,
+        shorter: false,
         otherwise: None,
     };
     for (requests, pieces, workers) in [(1, 1, 2), (1, 3, 3), (2, 1, 3), (2, 2, 2), (2, 2, 3)] {
@@ -18,6 +19,13 @@ pub(super) fn sessions() -> Family {
             plan(requests, pieces, workers),
         );
     }
+    family.holds(
+        "2 requests, the second answer is shorter",
+        Sessions {
+            shorter: true,
+            ..plan(2, 3, 2)
+        },
+    );
     for (name, failure, otherwise) in [
         (
             "released before it is answered",
@@ -44,9 +52,15 @@ pub(super) fn sessions() -> Family {
             &["no way to an end", "stuck"],
             Otherwise::PiecesForgotten,
         ),
+        (
+            "the last piece dropped as an old one",
+            &["no way to an end", "stuck"],
+            Otherwise::LastDropped,
+        ),
     ] {
         let model = Sessions {
             otherwise: Some(otherwise),
+            shorter: otherwise == Otherwise::LastDropped,
             ..plan(2, 2, 3)
         };
         family.fails(name, failure, model);
