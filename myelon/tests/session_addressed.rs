@@ -2,6 +2,7 @@
 
 mod session_shared;
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -437,6 +438,35 @@ fn a_worker_that_left_does_not_get_what_it_has_done_from_the_next_scheduler() ->
     assert_eq!(&*worker.recv(soon())?, b"new");
     worker.leave()?;
     scheduler.remove_worker(1)?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A worker hears of its ring at once, by the notice with its rank: it does not wait for its next liveness check.
+#[test]
+fn a_notice_reaches_the_worker_that_it_is_for() -> Result {
+    let config = session(3);
+    let rings = config.transport.clone();
+    let rings = rings.with_liveness_interval(Duration::from_secs(3_600));
+    let config = config.with_transport(rings);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut workers = Vec::new();
+    for rank in 0..3 {
+        workers.push(Worker::<Frame>::start(&config, rank)?);
+    }
+    for (rank, mut worker) in workers.into_iter().enumerate() {
+        let (received, is_received) = mpsc::channel();
+        let waiting = thread::spawn(move || {
+            let message = worker.recv(Deadline::NEVER).map(|request| request.to_vec());
+            received.send(message).expect("the test waits");
+            worker
+        });
+        thread::sleep(Duration::from_millis(20));
+        scheduler.send_to(rank, &[rank as u8], 1, soon())?;
+        let message = is_received.recv_timeout(Duration::from_secs(20))?;
+        assert_eq!(message?, [rank as u8]);
+        waiting.join().expect("no panic").leave()?;
+    }
     scheduler.close()?;
     Ok(())
 }

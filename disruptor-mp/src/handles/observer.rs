@@ -322,9 +322,12 @@ impl<E: Event, B> Awaited for Observer<E, B> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use crate::error::RecvError;
     use crate::handles::start::StartFrom;
     use crate::open::simple::HeapRing;
+    use crate::waiting::wait_loop::Awaited;
 
     #[test]
     fn one_that_lags_sees_nothing_of_a_batch_that_is_not_published() {
@@ -349,5 +352,17 @@ mod tests {
             }
         });
         assert_eq!(observer.try_recv(), Ok(Some((8, 8))));
+    }
+
+    /// An event that comes between the last poll and the sleep wakes nobody: the sleeper itself must see it.
+    #[test]
+    fn an_observer_does_not_go_to_sleep_beside_an_event() {
+        let ring = HeapRing::<u64>::with_observers(8).expect("a ring");
+        let mut tx = ring.producer().expect("a producer");
+        let mut observer = ring.builder().build_observer().expect("an observer");
+        tx.publish_value(7);
+        let started = Instant::now();
+        observer.sleep(Duration::from_secs(20));
+        assert!(started.elapsed() < Duration::from_secs(10));
     }
 }

@@ -415,6 +415,23 @@ mod tests {
         }
     }
 
+    /// A check costs system calls, which a short wait must not pay.
+    #[test]
+    fn the_first_liveness_check_is_not_at_once() {
+        for strategy in strategies(Duration::from_micros(100)) {
+            let mut waiter = Waiter::new(
+                &mut Habits::default(),
+                strategy,
+                Deadline::NEVER,
+                Participants::here(2),
+            );
+            let (started, first) = (clock::now(), waiter.first_look());
+            assert!(!first.is_zero());
+            pass_until(&mut waiter, Pause::CheckLiveness);
+            assert!(started.elapsed() >= first, "{strategy:?}");
+        }
+    }
+
     #[test]
     fn a_thread_with_a_core_of_its_own_spins_for_as_long_as_a_wake_up_takes() {
         let mut habits = Habits::default();

@@ -236,3 +236,30 @@ fn refusal(has_lost: bool) -> RecvError {
         false => RecvError::Forked,
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::handles::ring_set::RingSet;
+    use crate::open::simple::HeapRing;
+    use crate::waiting::deadline::Deadline;
+
+    /// Whoever waits in a consumer's place asks it first.
+    #[test]
+    fn a_consumer_that_may_not_read_says_so_to_its_set() {
+        let ring = HeapRing::<u64>::new(8).expect("a ring");
+        let mut rx = ring.consumer("reader").expect("a consumer");
+        for (has_lost, refusal) in [(false, RecvError::Forked), (true, RecvError::LockLost)] {
+            (rx.has_lost, rx.fast_path) = (has_lost, FastPath::CLOSED);
+            let mut set = RingSet::of([&rx]).expect("one ring");
+            assert_eq!(set.wait(Deadline::NEVER), Err(refusal.clone()));
+            #[cfg(target_os = "linux")]
+            assert!(
+                rx.readiness()
+                    .expect_err("refused")
+                    .to_string()
+                    .contains(&refusal.to_string())
+            );
+        }
+    }
+}
