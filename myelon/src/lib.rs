@@ -64,7 +64,8 @@
 //!   [`ReassemblyBuffer`].
 //! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; messages:
 //!   [`Request`], [`RequestId`], [`Response`], [`Reply`]; the halves of a scheduler and of a worker: [`RequestSender`],
-//!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`]; what
+//!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`]; requests and pieces that are written in place:
+//!   [`RequestReservation`], [`PieceReservation`]; what
 //!   [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`].
 //! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:

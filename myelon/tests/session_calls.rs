@@ -2,6 +2,7 @@
 
 mod session_shared;
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -610,6 +611,143 @@ fn deliveries_are_counted_over_a_leave() -> Result {
     request.release();
     worker.leave()?;
     scheduler.remove_worker(1)?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A reservation that is dropped sends nothing, and one that is too long says how long it may be.
+#[test]
+fn a_reservation_is_sent_when_it_is_published() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
+    drop(scheduler.reserve_to(0, 10, 1, soon())?);
+    drop(scheduler.reserve(10, 1, soon())?);
+    let error = scheduler
+        .reserve_to(0, 49, 1, soon())
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            TransportError::DoesNotFitFrame { len: 49, limit: 48 }
+        ),
+        "{error}"
+    );
+    let mut sent = Vec::new();
+    for is_to_all in [false, true] {
+        let mut request = match is_to_all {
+            true => scheduler.reserve(48, 1, soon())?,
+            false => scheduler.reserve_to(0, 48, 1, soon())?,
+        };
+        request.fill(7);
+        request.truncate(3);
+        sent.push(request.publish());
+    }
+    for id in sent {
+        let request = requests.recv(soon())?;
+        assert_eq!((request.id(), &*request), (id, &[7; 3][..]));
+        let mut reply = responses.reply(id);
+        drop(reply.reserve(10, 1, soon())?);
+        let error = reply.reserve(49, 1, soon()).map(drop).unwrap_err();
+        assert!(matches!(
+            error,
+            TransportError::DoesNotFitFrame { limit: 48, .. }
+        ));
+        let mut piece = reply.reserve(1, 1, soon())?;
+        piece[0] = 8;
+        piece.publish();
+        let mut piece = reply.reserve(2, 1, soon())?;
+        piece.fill(9);
+        piece.finish();
+        assert!(reply.reserve(1, 1, soon()).is_err(), "it is complete");
+        request.release();
+        for (piece, bytes) in [&[8][..], &[9, 9]].into_iter().enumerate() {
+            let answer = scheduler.recv_answer(0, id, soon())?;
+            assert_eq!((answer.piece() as usize, &*answer), (piece, bytes));
+            assert_eq!(answer.is_last(), piece == 1);
+        }
+    }
+    drop(responses);
+    requests.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// Slices are one message, whether it fits a frame or not.
+#[test]
+fn slices_are_sent_as_one_message() -> Result {
+    let config = session(1);
+    let mut requests_and_answers = Scheduler::<Frame>::start(&config)?.split();
+    let (scheduler, answers) = (&mut requests_and_answers.0, &mut requests_and_answers.1);
+    let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
+    for len in [0, 1, 24, 25, 200] {
+        let half = vec![len as u8; len];
+        let slices = [IoSlice::new(&half), IoSlice::new(&[]), IoSlice::new(&half)];
+        let to_all = scheduler.broadcast_vectored(&slices, 1, soon())?;
+        let to_one = scheduler.send_vectored_to(0, &slices, 1, soon())?;
+        for id in [to_all, to_one] {
+            let request = requests.recv(soon())?;
+            assert_eq!((request.id(), request.len()), (id, 2 * len));
+            assert!(request.iter().all(|byte| *byte == len as u8));
+            let mut reply = responses.reply(id);
+            reply.send_vectored(&slices, 1, soon())?;
+            reply.finish(b"", 1, soon())?;
+            request.release();
+            assert_eq!(answers.recv_answer(0, id, soon())?.len(), 2 * len);
+            assert!(answers.recv_answer(0, id, soon())?.is_last());
+        }
+    }
+    drop(responses);
+    requests.leave()?;
+    requests_and_answers.0.close()?;
+    Ok(())
+}
+
+/// Each side may have a handler for each kind of message.
+#[cfg(feature = "bincode")]
+#[test]
+fn messages_are_dispatched_by_their_kinds_on_both_sides() -> Result {
+    use myelon::codec::Bincode;
+    use myelon::{KindTable, TypedRecvError};
+
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
+    scheduler.send_value_to(0, &Bincode(7_u64), 1, soon())?;
+    scheduler.send_value_to(0, &Bincode(String::from("stop")), 2, soon())?;
+    scheduler.send_to(0, b"", 3, soon())?;
+    let (mut numbers, mut texts) = (Vec::new(), Vec::new());
+    let mut table = KindTable::new()
+        .on(1, |Bincode(number): Bincode<u64>| numbers.push(number))?
+        .on(2, |Bincode(text): Bincode<String>| texts.push(text))?;
+    for _ in 0..2 {
+        let request = requests.recv(soon())?;
+        request.dispatch(&mut table)?;
+        let mut reply = responses.reply(request.id());
+        reply.finish_value(&Bincode(request.len() as u64), 4, soon())?;
+        request.release();
+    }
+    let request = requests.recv(soon())?;
+    let error = request.dispatch(&mut table).unwrap_err();
+    assert!(
+        matches!(error, TypedRecvError::UnknownKind { kind: 3, .. }),
+        "{error}"
+    );
+    let error = request.dispatch(&mut KindTable::new()).unwrap_err();
+    assert!(matches!(error, TypedRecvError::NoKinds), "{error}");
+    request.release();
+    drop(table);
+    assert_eq!((numbers, texts), (vec![7], vec![String::from("stop")]));
+    let mut lengths = Vec::new();
+    let mut table = KindTable::new().on(4, |Bincode(len): Bincode<u64>| lengths.push(len))?;
+    for _ in 0..2 {
+        scheduler.recv_any(soon())?.1.dispatch(&mut table)?;
+    }
+    drop(table);
+    assert_eq!(lengths, [8, 12]);
+    drop(responses);
+    requests.leave()?;
     scheduler.close()?;
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! | 13–15 | the mark of the common ring: [`SessionMark`] |
 
 use core::fmt;
+use std::io::IoSlice;
 
 use crate::codec::{Codec, CodecError};
 use crate::transport::TransportError;
@@ -117,7 +118,7 @@ impl Head {
         }
     }
 
-    fn to_bytes(self) -> [u8; HEAD_BYTES] {
+    pub(super) fn to_bytes(self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         let request = self.request.map_or(0, RequestId::get);
         bytes[..8].copy_from_slice(&request.to_ne_bytes());
@@ -167,6 +168,35 @@ impl Encode for HeadedBytes<'_> {
     fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
         out.extend_from_slice(&self.0.to_bytes());
         out.extend_from_slice(self.1);
+        Ok(())
+    }
+}
+
+/// A head and the slices behind it, one after the other.
+pub(super) struct HeadedSlices<'a>(pub(super) Head, pub(super) &'a [IoSlice<'a>]);
+
+impl Encode for HeadedSlices<'_> {
+    #[inline]
+    fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
+        let Self(head, slices) = self;
+        let Some((place, mut rest)) = out.split_first_chunk_mut::<HEAD_BYTES>() else {
+            return Ok(None);
+        };
+        *place = head.to_bytes();
+        let room = rest.len();
+        for slice in *slices {
+            let Some((place, behind)) = rest.split_at_mut_checked(slice.len()) else {
+                return Ok(None);
+            };
+            place.copy_from_slice(slice);
+            rest = behind;
+        }
+        Ok(Some(HEAD_BYTES + room - rest.len()))
+    }
+
+    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.extend_from_slice(&self.0.to_bytes());
+        self.1.iter().for_each(|slice| out.extend_from_slice(slice));
         Ok(())
     }
 }

@@ -24,6 +24,7 @@
 
 pub(crate) mod config;
 mod head;
+mod in_place;
 pub(crate) mod names;
 mod received;
 mod scheduler;
@@ -41,6 +42,7 @@ use disruptor_mp::{
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
 pub use head::RequestId;
+pub use in_place::{PieceReservation, RequestReservation};
 pub use received::{Request, Response};
 pub use scheduler::{Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler};
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};

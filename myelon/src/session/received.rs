@@ -8,7 +8,7 @@ use disruptor_mp::{RecvError, Sequence, SharedMemory};
 use super::head::{GIVEN_UP, HEAD_BYTES, Head, LAST, RequestId};
 use crate::codec::{Codec, ZeroCopyCodec};
 use crate::transport::{FramedTransportFrame, Message};
-use crate::typed_transport::{DecodeError, TypedConsumer};
+use crate::typed_transport::{DecodeError, KindTable, TypedConsumer, TypedRecvError};
 
 /// The next message's head, if there is a message. The message stays the next one. Frames and messages that are not of
 /// this session, or whose head and sequence `is_fit` refuses, are dropped: as many as the ring holds in one call.
@@ -143,6 +143,20 @@ macro_rules! received {
             /// [`DecodeError`] if it carries no `T`.
             pub fn access<T: ZeroCopyCodec>(&self) -> Result<T::Archived<'_>, DecodeError> {
                 T::access(self).map_err(|source| self.undecodable(source))
+            }
+
+            /// Hands the value that the message carries to the table's handler for the message's kind. The message
+            /// stays lent.
+            ///
+            /// # Errors
+            ///
+            /// [`NoKinds`](TypedRecvError::NoKinds), [`UnknownKind`](TypedRecvError::UnknownKind), and the error of a
+            /// value that cannot be decoded.
+            pub fn dispatch(&self, table: &mut KindTable<'_>) -> Result<(), TypedRecvError> {
+                if table.is_empty() {
+                    return Err(TypedRecvError::NoKinds);
+                }
+                table.handle(self.kind(), self)
             }
 
             #[cold]

@@ -120,7 +120,7 @@ impl<'h> KindTable<'h> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.handlers.is_empty()
     }
 
@@ -132,7 +132,7 @@ impl<'h> KindTable<'h> {
             .collect()
     }
 
-    pub(super) fn handle(&mut self, kind: u8, bytes: &[u8]) -> Result<(), TypedRecvError> {
+    pub(crate) fn handle(&mut self, kind: u8, bytes: &[u8]) -> Result<(), TypedRecvError> {
         match self.handlers.get_mut(usize::from(kind)) {
             Some(Some(handler)) => {
                 Ok(handler(bytes).map_err(|source| failed(kind, bytes, source))?)

@@ -14,6 +14,7 @@ use disruptor_mp::{
 use super::Places;
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
 use super::head::RequestId;
+use super::in_place::RequestReservation;
 use super::received::Response;
 use crate::codec::Codec;
 use crate::transport::{
@@ -360,6 +361,43 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         deadline: Deadline,
     ) -> Result<RequestId, TypedPublishError> {
         self.sender.send_value_to(rank, value, kind, deadline)
+    }
+
+    /// Claims a frame for a request to all workers: see [`RequestSender::reserve`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestSender::reserve`].
+    ///
+    /// # Examples
+    ///
+    /// See [`RequestSender::reserve`].
+    pub fn reserve(
+        &mut self,
+        len: usize,
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<RequestReservation<'_, Req>> {
+        self.sender.reserve(len, kind, deadline)
+    }
+
+    /// Claims a frame for a request to one worker: see [`RequestSender::reserve_to`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestSender::reserve_to`].
+    ///
+    /// # Examples
+    ///
+    /// See [`RequestReservation`].
+    pub fn reserve_to(
+        &mut self,
+        rank: usize,
+        len: usize,
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<RequestReservation<'_, Req>> {
+        self.sender.reserve_to(rank, len, kind, deadline)
     }
 
     /// The next message of any worker, with that worker's rank: see [`ResponseReceiver::recv_any`].

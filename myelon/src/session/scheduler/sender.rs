@@ -1,6 +1,7 @@
 //! The half of a scheduler that sends requests.
 
 use core::ops::{Deref, DerefMut};
+use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
@@ -10,8 +11,10 @@ use disruptor_mp::{
 
 use super::super::config::OnWorkerDeath;
 use super::super::head::{
-    Head, HeadedBytes, HeadedValue, NOTICE, RequestId, SessionMark, only_of_the_transport,
+    Head, HeadedBytes, HeadedSlices, HeadedValue, NOTICE, RequestId, SessionMark,
+    only_of_the_transport,
 };
+use super::super::in_place::{RequestReservation, with_head, without_head};
 use super::super::{Places, check_rank};
 use crate::codec::Codec;
 use crate::transport::{
@@ -190,13 +193,17 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.next
     }
 
+    fn take_number(&mut self) -> RequestId {
+        let id = self.next;
+        self.next = id.next();
+        id
+    }
+
     fn number(&mut self) -> Head {
-        let head = Head {
+        Head {
             flags: 0,
-            ..Head::answer_to(self.next)
-        };
-        self.next = self.next.next();
-        head
+            ..Head::answer_to(self.take_number())
+        }
     }
 
     /// Sends a message to all workers. Waits for space until the deadline. Returns the number of the request,
@@ -273,6 +280,116 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         Ok(id)
     }
 
+    /// As [`broadcast`](Self::broadcast), but sends the slices one behind the other, as one message. A message that fits
+    /// a frame is copied once.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// use std::io::IoSlice;
+    ///
+    /// let message = [IoSlice::new(b"header, "), IoSlice::new(b"body")];
+    /// requests.broadcast_vectored(&message, 1, Deadline::NEVER)?;
+    /// requests.send_vectored_to(0, &message, 1, Deadline::NEVER)?;
+    /// for _ in 0..2 {
+    ///     assert_eq!(&*worker.recv(Deadline::NEVER)?, b"header, body");
+    /// }
+    /// # worker.leave()?;
+    /// # requests.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broadcast_vectored(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<RequestId> {
+        let sent = self.broadcast_encoded(kind, deadline, |head| HeadedSlices(head, slices));
+        sent.map_err(only_of_the_transport)
+    }
+
+    /// Claims a frame for a request of at most `len` bytes to all workers, to write it in place. Waits for space until
+    /// the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast); [`DoesNotFitFrame`](TransportError::DoesNotFitFrame).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// let mut weights = requests.reserve(100, 7, Deadline::NEVER)?;
+    /// weights.fill(1);
+    /// weights.publish();
+    /// assert_eq!(&*worker.recv(Deadline::NEVER)?, [1; 100]);
+    /// # worker.leave()?;
+    /// # requests.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reserve(
+        &mut self,
+        len: usize,
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<RequestReservation<'_, F>> {
+        if self.unannounced != 0 {
+            self.announce_all(deadline).map_err(only_of_the_transport)?;
+        }
+        let len = with_head(len);
+        let waited = self.until_sent(None, deadline, |sender, deadline| {
+            let claimed = sender.common.raw().reserve(len, kind, deadline);
+            Ok(claimed.map(drop)?)
+        });
+        waited.map_err(|error| without_head(only_of_the_transport(error)))?;
+        let id = self.take_number();
+        let frame = self.common.raw().reserve(len, kind, deadline)?;
+        Ok(RequestReservation::new(frame, id))
+    }
+
+    /// As [`reserve`](Self::reserve), for a request to the worker `rank` alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to); [`DoesNotFitFrame`](TransportError::DoesNotFitFrame).
+    ///
+    /// # Examples
+    ///
+    /// See [`RequestReservation`].
+    pub fn reserve_to(
+        &mut self,
+        rank: usize,
+        len: usize,
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<RequestReservation<'_, F>> {
+        self.prepare(rank).map_err(only_of_the_transport)?;
+        let len = with_head(len);
+        let waited = self.until_sent(Some(rank), deadline, |sender, deadline| {
+            let own = sender.own[rank].as_mut();
+            let claimed = own.map(|own| own.raw().reserve(len, kind, deadline).map(drop));
+            Ok(claimed.transpose()?)
+        });
+        waited.map_err(|error| without_head(only_of_the_transport(error)))?;
+        let id = self.take_number();
+        let own = self.own[rank].as_mut().expect("it is ready");
+        let frame = own.raw().reserve(len, kind, deadline)?;
+        Ok(RequestReservation::new(frame, id))
+    }
+
     /// Sends a message to the worker `rank` alone. Waits for space until the deadline. Workers receive what is sent to
     /// all and what is sent to them alone in the order in which it was sent. Only this worker holds up the messages
     /// that are sent to it alone.
@@ -311,13 +428,30 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.send_encoded_to(rank, kind, deadline, |head| HeadedValue(head, value))
     }
 
-    fn send_encoded_to<T: Encode>(
+    /// As [`send_to`](Self::send_to), but sends the slices one behind the other, as one message. A message that fits a
+    /// frame is copied once.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    ///
+    /// # Examples
+    ///
+    /// See [`broadcast_vectored`](Self::broadcast_vectored).
+    pub fn send_vectored_to(
         &mut self,
         rank: usize,
+        slices: &[IoSlice<'_>],
         kind: u8,
         deadline: Deadline,
-        headed: impl FnOnce(Head) -> T,
-    ) -> Result<RequestId, TypedPublishError> {
+    ) -> TransportResult<RequestId> {
+        let sent = self.send_encoded_to(rank, kind, deadline, |head| HeadedSlices(head, slices));
+        sent.map_err(only_of_the_transport)
+    }
+
+    /// Makes the ring of the worker `rank` ready for a request.
+    #[inline]
+    fn prepare(&mut self, rank: usize) -> Result<(), TypedPublishError> {
         check_rank(&self.places.config, rank)?;
         if self.own[rank].is_none() {
             self.open(rank)?;
@@ -329,6 +463,17 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    fn send_encoded_to<T: Encode>(
+        &mut self,
+        rank: usize,
+        kind: u8,
+        deadline: Deadline,
+        headed: impl FnOnce(Head) -> T,
+    ) -> Result<RequestId, TypedPublishError> {
+        self.prepare(rank)?;
         let id = self.next;
         let message = headed(self.number());
         self.until_sent(Some(rank), deadline, |sender, deadline| {

@@ -1,5 +1,6 @@
 //! The half of a worker that sends answers.
 
+use std::io::IoSlice;
 use std::time::Duration;
 
 use disruptor_mp::{
@@ -9,11 +10,13 @@ use disruptor_mp::{
 
 use super::super::SCHEDULER_ID;
 use super::super::head::{
-    GIVEN_UP, Head, HeadedBytes, HeadedValue, LAST, RequestId, SessionMark, only_of_the_transport,
+    GIVEN_UP, Head, HeadedBytes, HeadedSlices, HeadedValue, LAST, RequestId, SessionMark,
+    only_of_the_transport,
 };
+use super::super::in_place::{PieceReservation, with_head, without_head};
 use crate::codec::Codec;
 use crate::transport::{
-    FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
+    FramedTransportFrame, FramedTransportProducer, Reservation, TransportError, TransportResult,
 };
 use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
 
@@ -198,6 +201,27 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         }
     }
 
+    /// Claims a frame, as [`send`](Self::send) does.
+    fn reserve(
+        &mut self,
+        len: usize,
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Reservation<'_, F>> {
+        if self.is_closing() {
+            return Err(TransportError::SessionClosed);
+        }
+        // a claim that was dropped has no effect, and its frame is free for the next one
+        let waited = self.responses.raw().reserve(len, kind, deadline).map(drop);
+        match waited {
+            Err(error) if is_cancelled(&error) && self.is_closing() => {
+                Err(TransportError::SessionClosed)
+            }
+            Err(error) => Err(error),
+            Ok(()) => self.responses.raw().reserve(len, kind, deadline),
+        }
+    }
+
     /// The worker's rank.
     pub fn rank(&self) -> usize {
         self.rank
@@ -339,6 +363,81 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         sent
     }
 
+    /// As [`send`](Self::send), but sends the slices one behind the other, as one piece. A piece that fits a frame is
+    /// copied once.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+    /// # let sent = scheduler.send_to(0, b"", 1, Deadline::NEVER)?;
+    /// # let request = requests.recv(Deadline::NEVER)?;
+    /// use std::io::IoSlice;
+    ///
+    /// let mut reply = responses.reply(request.id());
+    /// reply.send_vectored(&[IoSlice::new(b"header, "), IoSlice::new(b"body")], 1, Deadline::NEVER)?;
+    /// reply.finish(b"", 1, Deadline::NEVER)?;
+    /// assert_eq!(&*scheduler.recv_answer(0, sent, Deadline::NEVER)?, b"header, body");
+    /// # request.release();
+    /// # drop((requests, responses));
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_vectored(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        let piece = HeadedSlices(self.head(0), slices);
+        self.send_piece(&piece, kind, deadline)
+            .map_err(only_of_the_transport)
+    }
+
+    /// Claims a frame for the next piece, of at most `len` bytes, to write it in place. Waits for space until the
+    /// deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`DoesNotFitFrame`](TransportError::DoesNotFitFrame).
+    ///
+    /// # Examples
+    ///
+    /// See [`PieceReservation`].
+    pub fn reserve(
+        &mut self,
+        len: usize,
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<PieceReservation<'_, F>> {
+        self.check_open()?;
+        let head = self.head(0);
+        let frame = self.sender.reserve(with_head(len), kind, deadline);
+        let frame = frame.map_err(without_head)?;
+        Ok(PieceReservation::new(
+            frame,
+            head,
+            &mut self.piece,
+            &mut self.is_complete,
+        ))
+    }
+
+    fn check_open(&self) -> TransportResult<()> {
+        let request = self.request;
+        match self.is_complete {
+            true => Err(TransportError::AnswerComplete { request }),
+            false => Ok(()),
+        }
+    }
+
     fn head(&self, flags: u8) -> Head {
         Head {
             piece: self.piece,
@@ -353,10 +452,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
-        if self.is_complete {
-            let request = self.request;
-            return Err(TransportError::AnswerComplete { request }.into());
-        }
+        self.check_open()?;
         let sequence = self.sender.send(piece, kind, deadline)?;
         self.piece += 1;
         Ok(sequence)
