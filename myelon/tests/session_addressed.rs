@@ -385,9 +385,10 @@ fn a_worker_that_is_attached_is_not_removed_and_loses_nothing() -> Result {
     Ok(())
 }
 
-/// Nobody waits for a worker that has left, or keeps anything for it. It receives what is sent after it has come again.
+/// Nothing is kept for a worker that has left: a request to it is refused, and a broadcast waits for nobody. It
+/// receives what is sent after it has come again.
 #[test]
-fn requests_to_a_worker_that_has_left_wait_for_nobody() -> Result {
+fn requests_to_a_worker_that_has_left_are_refused() -> Result {
     for comes_again in [false, true] {
         for has_ring in [false, true] {
             let config = session(1);
@@ -399,8 +400,20 @@ fn requests_to_a_worker_that_has_left_wait_for_nobody() -> Result {
             }
             worker.leave()?;
             for _ in 0..100 {
-                scheduler.send_to(0, b"to nobody", 1, soon())?;
+                scheduler.broadcast(b"to nobody", 1, soon())?;
             }
+            let refused = scheduler.send_to(0, b"to nobody", 1, soon());
+            assert!(
+                matches!(
+                    refused,
+                    Err(TransportError::WorkerGone {
+                        rank: 0,
+                        request: None
+                    })
+                ),
+                "{refused:?}"
+            );
+            assert!(scheduler.reserve_to(0, 1, 1, soon()).is_err());
             if comes_again {
                 let mut worker = Worker::<Frame>::start(&config, 0)?;
                 assert!(scheduler.missing_workers().is_empty());

@@ -606,3 +606,32 @@ fn a_worker_is_told_of_a_death_once() -> Result {
     scheduler.close()?;
     Ok(())
 }
+
+/// A worker that waits for a scheduler to take its answers along, half of which has closed, can be cancelled as well.
+#[test]
+fn a_token_ends_the_wait_for_a_scheduler_that_closes() -> Result {
+    let token = CancelToken::new();
+    let config = small_session();
+    let (mut requests, mut responses) = Scheduler::<Frame>::start(&config)?.split();
+    let mut worker = Worker::<Frame>::start(&config.clone().with_cancel_token(&token), 0)?;
+    worker.respond(b"here", 1, soon())?;
+    responses.recv_any(soon())?.1.release();
+    for _ in 0..REQUESTS {
+        requests.broadcast(b"", 1, soon())?;
+    }
+    requests.close()?;
+    let (ended, end) = mpsc::channel();
+    let working = thread::spawn(move || {
+        let end = work(&mut worker, (Call::Serve, never), &AtomicU32::new(0));
+        ended.send(end).expect("the test waits");
+        worker
+    });
+    thread::sleep(Duration::from_millis(20));
+    token.cancel();
+    let end = end.recv_timeout(BOUND).expect("it waits no longer");
+    assert_eq!(end, End::SessionClosed);
+    drop(responses);
+    working.join().expect("no panic").leave()?;
+    assert_eq!(SharedMemory::rings(&config, root_of_none()), [""; 0]);
+    Ok(())
+}

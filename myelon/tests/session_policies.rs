@@ -284,6 +284,82 @@ fn a_shutdown_receives_the_answers_of_workers_that_have_just_come() -> Result {
     Ok(())
 }
 
+/// A worker that has died after it has done everything is no reason to fail.
+#[test]
+fn a_shutdown_does_not_wait_for_a_dead_worker_that_has_nothing_to_do() -> Result {
+    let config = watchful(2, OnWorkerDeath::Fail);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut idle = Worker::<Frame>::start(&config, 0)?;
+    scheduler.broadcast(b"", 1, soon())?;
+    idle.serve(soon(), |_, _| b"")?;
+    drop(idle);
+    let busy = thread::spawn({
+        let config = config.clone();
+        move || {
+            let mut busy = Worker::<Frame>::start(&config, 1).expect("starts");
+            thread::sleep(Duration::from_millis(100));
+            busy.serve(soon(), |_, _| b"").expect("served");
+            busy.leave().expect("left");
+        }
+    });
+    let mut answers = Vec::new();
+    scheduler.shutdown(soon(), |rank, _| answers.push(rank))?;
+    busy.join().expect("no panic");
+    assert_eq!(answers, [0, 1]);
+    assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
+    Ok(())
+}
+
+/// One worker never stops to send, and another one never finishes.
+#[test]
+fn a_shutdown_ends_while_answers_come() -> Result {
+    let config = watchful(2, OnWorkerDeath::Wait);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    drop(Worker::<Frame>::start(&config, 0)?);
+    scheduler.broadcast(b"", 1, soon())?;
+    let mut chatty = Worker::<Frame>::start(&config, 1)?;
+    let talking = thread::spawn(move || {
+        while chatty.respond(b"", 1, soon()).is_ok() {}
+        chatty
+    });
+    let mut answers = 0_u64;
+    let report = scheduler.shutdown(within(200), |_, _| answers += 1)?;
+    assert!(
+        answers > 0 && report.kept_for.contains(&String::from("worker_0")),
+        "{report:?}"
+    );
+    let mut chatty = talking.join().expect("no panic");
+    chatty.recv(soon())?.release();
+    chatty.leave()?;
+    let mut late = Worker::<Frame>::start(&config, 0)?;
+    late.recv(soon())?.release();
+    late.leave()?;
+    Ok(())
+}
+
+/// Workers do not release the part of a long message that was sent before its deadline; it is no request.
+#[test]
+fn a_part_of_a_message_holds_up_no_shutdown() -> Result {
+    for policy in [OnWorkerDeath::Wait, OnWorkerDeath::Fail] {
+        for is_to_all in [true, false] {
+            let config = watchful(1, policy);
+            let mut scheduler = Scheduler::<Frame>::start(&config)?;
+            let mut worker = Worker::<Frame>::start(&config, 0)?;
+            let long = vec![0; 64 * RING * 2];
+            let sent = match is_to_all {
+                true => scheduler.broadcast(&long, 1, within(100)),
+                false => scheduler.send_to(0, &long, 1, within(100)),
+            };
+            assert!(matches!(sent, Err(TransportError::Send(_))), "{sent:?}");
+            assert!(worker.recv(within(10)).is_err());
+            scheduler.shutdown(Deadline::NEVER, |_, _| ())?;
+            worker.leave()?;
+            assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
+        }
+    }
+    Ok(())
+}
+
 /// The log of a scheduler whose call waits for a worker that is not there.
 #[test]
 fn a_call_that_waits_for_an_absent_worker_warns_once() -> Result {

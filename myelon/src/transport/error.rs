@@ -153,14 +153,14 @@ pub enum TransportError {
     },
     /// The worker has left, or was removed: nothing is kept for it, and it will not answer.
     #[error(
-        "worker {rank} has left or was removed, and has not answered request {request}: start a worker of this rank and \
-         send the request again"
+        "worker {rank} has left or was removed{}: start a worker of this rank, and send the request when it has come",
+        request.map(|id| format!(", and has not answered request {id}")).unwrap_or_default()
     )]
     WorkerGone {
         /// The worker's rank.
         rank: usize,
-        /// The number of the request.
-        request: RequestId,
+        /// The request whose answer the call waited for; `None` if it was not sent.
+        request: Option<RequestId>,
     },
     /// A piece was to be sent after the last piece of an answer.
     #[error("the answer to request {request} is complete: no piece can follow its last one")]

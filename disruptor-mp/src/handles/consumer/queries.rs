@@ -5,6 +5,7 @@ use crate::Sequence;
 use crate::event::Event;
 use crate::handles::diagnosis::{self, RingState};
 use crate::region::MemoryReport;
+use crate::sync::Ordering;
 
 impl<E: Event, B> Consumer<E, B> {
     /// The last sequence this consumer has released.
@@ -92,6 +93,20 @@ impl<E: Event, B> Consumer<E, B> {
     #[doc(hidden)]
     pub fn ring_created(&self) -> u64 {
         self.segment().created_unix_ns
+    }
+
+    /// How many producers the ring has had before the present one. For the layers above.
+    #[doc(hidden)]
+    pub fn ring_epoch(&self) -> u64 {
+        match self.is_forked() {
+            true => 0,
+            false => self
+                .segment()
+                .control()
+                .producer
+                .epoch
+                .load(Ordering::Acquire),
+        }
     }
 
     /// A number that stays with this consumer's place in the ring, and that the next consumer in this place finds. 0

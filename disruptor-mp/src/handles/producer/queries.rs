@@ -14,6 +14,7 @@ use crate::handles::diagnosis::{self, BlockedOn, ConsumerPlace, RingState};
 use crate::protocol::registered::{registered, smallest};
 use crate::region::MemoryReport;
 use crate::waiting::AutoWaitStrategy;
+use crate::waiting::cancel::CancelToken;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait_loop::wait;
 
@@ -205,6 +206,27 @@ impl<E: Event, B> Producer<E, B> {
     #[doc(hidden)]
     pub fn cancel_waits_when_closed<P: Event, C>(&mut self, other: &Consumer<P, C>) {
         self.habits.peer = Some(other.segment().region().clone());
+    }
+
+    /// Whether no consumer is registered: unless one is expected, nothing is kept for anybody. Reads one word. For the
+    /// layers above.
+    #[doc(hidden)]
+    #[inline]
+    pub fn is_unregarded(&self) -> bool {
+        !self.is_forked()
+            && self
+                .segment
+                .view
+                .control()
+                .maybe_registered()
+                .next()
+                .is_none()
+    }
+
+    /// Whether one of this producer's own tokens is cancelled. For the layers above.
+    #[doc(hidden)]
+    pub fn is_token_cancelled(&self) -> bool {
+        self.habits.cancels.iter().any(CancelToken::is_cancelled)
     }
 
     /// Whether the ring whose end cancels this producer's waits is closed. For the layers above.

@@ -466,6 +466,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
                 Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {}
                 found => break found?,
             }
+            if self.sender.is_forked() {
+                return Err(RecvError::Forked.into());
+            }
             if let Err(error) = self.sender.go_on_waiting_for(rank, request) {
                 // it may have answered before it went, in a ring that was not attached
                 self.receiver.look_for_workers_now();
@@ -579,9 +582,19 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         deadline: Deadline,
         mut each: impl FnMut(usize, Response<'_, Resp, B>),
     ) -> TransportResult<Gathered> {
+        let ranks = 0..self.receiver.workers();
+        // those that come after the request was sent do not see it
+        let gone: Vec<_> = ranks
+            .clone()
+            .filter(|rank| !self.sender.is_kept_for(*rank))
+            .collect();
         let request = self.broadcast(message, kind, deadline)?;
         let mut missing = Vec::new();
-        for rank in 0..self.receiver.workers() {
+        for rank in ranks {
+            if gone.contains(&rank) {
+                missing.push(rank);
+                continue;
+            }
             match self.recv_answer(rank, request, deadline) {
                 Ok(response) => each(rank, response),
                 Err(
@@ -696,25 +709,21 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
                 Ok((rank, response)) => {
                     quiet = 0;
                     each(rank, response);
-                    continue;
                 }
-                // the program's token ends waits, and this is how such a program ends
-                Err(TransportError::Recv(RecvError::Cancelled)) => {
-                    perform_sleep_wait(now.remaining().unwrap_or_default());
+                Err(TransportError::Recv(error @ (RecvError::Cancelled | RecvError::Timeout))) => {
+                    // one call may find the end of a ring, and only the next one its successor
+                    quiet += u32::from(is_done);
+                    if error == RecvError::Cancelled {
+                        // the program's token ends waits, and this is how such a program ends
+                        perform_sleep_wait(now.remaining().unwrap_or_default());
+                    }
                 }
-                Err(TransportError::Recv(RecvError::Timeout)) => {}
                 Err(error) => break Err(error),
             }
-            if deadline.has_passed() {
+            if deadline.has_passed() || quiet == POLLS_AT_THE_END {
                 break Ok(());
             }
-            if is_done {
-                // one call may find the end of a ring, and only the next one its successor
-                quiet += 1;
-                if quiet == POLLS_AT_THE_END {
-                    break Ok(());
-                }
-            } else if next_look <= Instant::now() {
+            if !is_done && next_look <= Instant::now() {
                 next_look = Instant::now() + self.sender.liveness_interval();
                 if let Err(error) = self.sender.look_for_deaths(Awaits::End) {
                     break Err(error);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     CloseReport, ConsumerPlace, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult,
-    SendError, SharedMemory,
+    SendError, Sequence, SharedMemory,
 };
 
 use super::super::config::OnWorkerDeath;
@@ -86,6 +86,9 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     next: RequestId,
     /// Since when each worker is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<(Instant, [Option<ConsumerPlace>; 2])>>,
+    /// The part of a message that was left in the ring of each worker, and, last in the list, in the common ring: the
+    /// sequences before it and at its end.
+    parts: Vec<Option<(Sequence, Sequence)>>,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -134,6 +137,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             own: (0..places.config.workers).map(|_| None).collect(),
             unannounced: 0,
             away_since: vec![None; places.config.workers],
+            parts: vec![None; places.config.workers + 1],
             places,
             next,
             process: std::process::id(),
@@ -396,8 +400,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Errors
     ///
-    /// [`NoSuchWorker`](crate::TransportError::NoSuchWorker). As [`FramedTransportProducer::send`]: the error
-    /// names what holds the ring.
+    /// [`NoSuchWorker`](crate::TransportError::NoSuchWorker). [`WorkerGone`](crate::TransportError::WorkerGone) if the
+    /// worker has left or was removed. As [`FramedTransportProducer::send`]: the error names what holds the ring.
     pub fn send_to(
         &mut self,
         rank: usize,
@@ -449,6 +453,14 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         sent.map_err(only_of_the_transport)
     }
 
+    /// Whether requests to the worker `rank` are kept for it.
+    pub(super) fn is_kept_for(&mut self, rank: usize) -> bool {
+        let id = self.places.config.worker_id(rank);
+        let own = self.own[rank].as_mut();
+        self.common.raw().ring().keeps_for(&id)
+            || own.is_some_and(|own| own.raw().ring().keeps_for(&id))
+    }
+
     /// Makes the ring of the worker `rank` ready for a request.
     #[inline]
     fn prepare(&mut self, rank: usize) -> Result<(), TypedPublishError> {
@@ -463,7 +475,25 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        let own = self.own[rank].as_mut();
+        match own.is_none_or(|own| own.raw().ring().is_unregarded()) {
+            true => self.refuse_if_gone(rank),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a request that nothing keeps for its worker. A ring without a consumer runs free: the worker would never
+    /// see the request.
+    #[cold]
+    fn refuse_if_gone(&mut self, rank: usize) -> Result<(), TypedPublishError> {
+        match self.is_kept_for(rank) {
+            true => Ok(()),
+            false => Err(TransportError::WorkerGone {
+                rank,
+                request: None,
+            }
+            .into()),
+        }
     }
 
     fn send_encoded_to<T: Encode>(
@@ -494,24 +524,72 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         deadline: Deadline,
         mut send: impl FnMut(&mut Self, Deadline) -> Result<T, TypedPublishError>,
     ) -> Result<T, TypedPublishError> {
-        if self.places.config.on_worker_death == OnWorkerDeath::Wait {
-            return send(self, deadline);
+        let before = self.published(only);
+        let sent = match self.places.config.on_worker_death {
+            OnWorkerDeath::Wait => send(self, deadline),
+            _ => self.until_sent_or_dead(only, deadline, send),
+        };
+        if sent.is_err() {
+            self.note_part(only, before);
         }
+        sent
+    }
+
+    fn until_sent_or_dead<T>(
+        &mut self,
+        only: Option<usize>,
+        deadline: Deadline,
+        mut send: impl FnMut(&mut Self, Deadline) -> Result<T, TypedPublishError>,
+    ) -> Result<T, TypedPublishError> {
         let mut attempts = 0;
         loop {
+            let before = self.published(only);
             match send(self, self.until_next_look(deadline, attempts)) {
                 Err(TypedPublishError::Transport(TransportError::Send(SendError::Timeout {
                     ..
                 }))) if !deadline.has_passed() => self.look_for_deaths(Awaits::Space { only })?,
                 sent => return sent,
             }
-            attempts += 1;
+            // a part of a long message was sent
+            attempts += u32::from(self.published(only) != before);
         }
     }
 
-    /// How long a call waits before it asks what a death means: a liveness interval, and each time longer. A message of
-    /// more than half a ring begins anew after each attempt: so it takes no more than twice the time, however slowly
-    /// the workers read.
+    /// The last sequence that was published in the ring of the worker `only`, or in the common ring.
+    fn published(&mut self, only: Option<usize>) -> Sequence {
+        let ring = match only {
+            None => &mut *self.common,
+            Some(rank) => match &mut self.own[rank] {
+                Some(own) => own,
+                None => return -1,
+            },
+        };
+        ring.raw().ring().last_published_sequence()
+    }
+
+    /// Notes the part of a long message that a call has left in a ring. Its workers do not release it before the next
+    /// message.
+    #[cold]
+    fn note_part(&mut self, only: Option<usize>, before: Sequence) {
+        let after = self.published(only);
+        if after != before {
+            let place = only.unwrap_or(self.own.len());
+            self.parts[place] = Some((before, after));
+        }
+    }
+
+    /// The last sequence of the last whole message in a ring.
+    fn last_whole(&mut self, only: Option<usize>) -> Sequence {
+        let published = self.published(only);
+        match self.parts[only.unwrap_or(self.own.len())] {
+            Some((before, after)) if after == published => before,
+            _ => published,
+        }
+    }
+
+    /// How long a call waits before it asks what a death means: a liveness interval. A message of more than half a ring
+    /// begins anew after each attempt that has sent a part of it: each time it has longer, and so takes no more than
+    /// twice the time, however slowly the workers read.
     pub(super) fn until_next_look(&self, deadline: Deadline, attempts: u32) -> Deadline {
         let interval = self.places.config.transport.liveness_interval;
         let interval = interval.saturating_mul(1 << attempts.min(LONGER_ATTEMPTS_MAX));
@@ -534,11 +612,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         rank: usize,
         request: RequestId,
     ) -> TransportResult<()> {
-        let id = self.places.config.worker_id(rank);
-        let own = self.own[rank].as_mut();
-        if !self.common.raw().ring().keeps_for(&id)
-            && !own.is_some_and(|own| own.raw().ring().keeps_for(&id))
-        {
+        if !self.is_kept_for(rank) {
+            let request = Some(request);
             return Err(TransportError::WorkerGone { rank, request });
         }
         self.look_for_deaths(Awaits::Answer { rank, request })
@@ -550,9 +625,12 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let common = self.common.raw().ring().consumer_place(&id);
         let own = self.own[rank].as_mut();
         let own = own.and_then(|own| own.raw().ring().consumer_place(&id));
-        // a worker that leaves, and one that comes, has its place in the common ring last
-        let place = common.or(own)?;
-        (place.has_come && !place.is_attached).then_some([common, own])
+        let places = [common, own];
+        let mut there = places.iter().flatten();
+        // a worker that comes attaches to its own ring first, and one that leaves is there last
+        let is_away =
+            there.clone().any(|place| place.has_come) && there.all(|place| !place.is_attached);
+        is_away.then_some(places)
     }
 
     /// Does what the session's policy says about each worker that has died and holds up the caller.
@@ -577,7 +655,14 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                     (released.is_some_and(|it| Some(it) == gate), None)
                 }
                 Awaits::Answer { rank: of, request } => (of == rank, Some(request)),
-                Awaits::End => (true, None),
+                Awaits::End => {
+                    let published = [self.last_whole(None), self.last_whole(Some(rank))];
+                    let mut rings = absence.iter().zip(published);
+                    let has_more = rings.any(|(place, published)| {
+                        place.is_some_and(|place| place.released < published)
+                    });
+                    (has_more, None)
+                }
             };
             let is_removed = match self.places.config.on_worker_death {
                 _ if !holds_up => continue,
@@ -651,15 +736,23 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let ids: Vec<_> = workers
             .map(|rank| self.places.config.worker_id(rank))
             .collect();
-        let own = self.own.iter_mut().flatten();
-        [&mut *self.common].into_iter().chain(own).all(|ring| {
+        let ranks = 0..self.own.len();
+        [None].into_iter().chain(ranks.map(Some)).all(|only| {
+            let last = self.last_whole(only);
+            let ring = match only {
+                None => &mut *self.common,
+                Some(rank) => match &mut self.own[rank] {
+                    Some(own) => own,
+                    None => return true,
+                },
+            };
             let ring = ring.raw().ring();
-            let state = ring.ring_state();
+            let consumers = ring.ring_state().consumers;
             ids.iter().all(|id| {
-                match state.consumers.iter().find(|(there, _)| there == id) {
-                    Some((_, released)) => *released >= state.published,
+                match consumers.iter().find(|(there, _)| there == id) {
+                    Some((_, released)) => *released >= last,
                     // an expected worker that has not come has done nothing; asked after the list was made
-                    None => state.published < 0 || !ring.keeps_for(id),
+                    None => last < 0 || !ring.keeps_for(id),
                 }
             })
         })

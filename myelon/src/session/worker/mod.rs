@@ -24,7 +24,7 @@ use crate::typed_transport::{TypedProducer, TypedPublishError, TypedServeError};
 pub use receiver::RequestReceiver;
 pub use sender::{Reply, ResponseSender};
 
-use sender::{given_up, is_cancelled, send_answer};
+use sender::{given_up, is_cancelled, is_for_want_of_space, send_answer};
 
 /// A worker of a session: receives the requests of its [`Scheduler`](super::Scheduler), and answers on a ring of its own.
 /// It names the same frame types as the scheduler.
@@ -278,7 +278,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             }
             Err(error) => {
                 request.release_uncommitted();
-                self.receiver.uncount_delivery();
+                if is_for_want_of_space(&error) {
+                    self.receiver.uncount_delivery();
+                }
                 Err(error)
             }
         }
@@ -322,15 +324,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             is_cancelled,
             |responses| responses.send_encoded(&HeadedValue(head, &reply), kind, deadline),
         );
-        match sent {
+        match &sent {
             // the next attempt would fail in the same way
             Ok(_) | Err(TypedPublishError::Encode { .. }) => {
                 request.release();
                 self.receiver.count();
             }
-            Err(TypedPublishError::Transport(_)) => {
+            Err(TypedPublishError::Transport(error)) => {
                 request.release_uncommitted();
-                self.receiver.uncount_delivery();
+                if is_for_want_of_space(error) {
+                    self.receiver.uncount_delivery();
+                }
             }
         }
         sent.map_err(TypedServeError::Publish)

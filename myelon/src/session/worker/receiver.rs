@@ -51,6 +51,9 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     rank: usize,
     /// The ring of the request that was handed out last.
     last: Source,
+    /// The epoch of the scheduler before this worker last polled: so a death is not taken for that of a successor, whose
+    /// own would not be told.
+    epoch: u64,
     /// The epoch of the scheduler whose death was told.
     dead: Option<u64>,
     /// The process that has the places; a forked child must not take or give up any.
@@ -81,9 +84,11 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             places,
             rank,
             last: Source::Common,
+            epoch: 0,
             dead: None,
             process: std::process::id(),
         };
+        receiver.epoch = receiver.common.raw().as_ring().ring_epoch();
         // the scheduler announces a ring that it makes after this in the common ring
         receiver.attach_own()?;
         Ok(receiver)
@@ -154,6 +159,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             }
             self.places.config.go_on_until(deadline)?;
             self.sleep(deadline)?;
+            self.epoch = self.common.raw().as_ring().ring_epoch();
         }
     }
 
@@ -205,11 +211,10 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// The end of the session, or the death of its scheduler: each death is told once.
     fn tell_of(&mut self, error: RecvError) -> TransportResult<Option<(Source, Head)>> {
         if matches!(error, RecvError::ProducerDead { .. }) {
-            let epoch = self.common.raw().as_ring().ring_state().epoch;
-            if self.dead == Some(epoch) {
+            if self.dead == Some(self.epoch) {
                 return Ok(None);
             }
-            self.dead = Some(epoch);
+            self.dead = Some(self.epoch);
         }
         Err(error.into())
     }

@@ -479,7 +479,7 @@ pub(super) fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
         }
         is_given_up = give_up_answers(responses);
         if !is_given_up {
-            if deadline.has_passed() {
+            if deadline.has_passed() || responses.raw().ring().is_token_cancelled() {
                 return Err(TransportError::SessionClosed.into());
             }
             perform_sleep_wait(UNTIL_IT_HAS_LEFT);
@@ -492,7 +492,16 @@ fn is_closing<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -
     responses.raw().ring().is_peer_closed()
 }
 
-/// Whether a wait for space was cancelled: because the scheduler has closed the session, or by the program's token.
+/// Whether a request is returned only because its answer finds no space.
+pub(super) fn is_for_want_of_space(error: &TransportError) -> bool {
+    let waited = matches!(
+        error,
+        TransportError::Send(SendError::Timeout { .. } | SendError::Cancelled)
+    );
+    waited || matches!(error, TransportError::SessionClosed)
+}
+
+/// Whether a wait for space ended because: because the scheduler has closed the session, or by the program's token.
 pub(super) fn is_cancelled(error: &TransportError) -> bool {
     matches!(error, TransportError::Send(SendError::Cancelled))
 }
