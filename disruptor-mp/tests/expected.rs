@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    BlockedOn, Deadline, portable_shm_segment_name, publisher, subscribe_within, subscriber,
+    BlockedOn, Deadline, MmapProducer, MmapTransportLayout, portable_shm_segment_name, publisher,
+    subscribe_within, subscriber,
 };
 use warnings::Warnings;
 
@@ -52,6 +53,26 @@ fn free_running_lets_early_events_go() {
     assert!(first > 0);
     assert_eq!(tx.close().expect("closed").kept_for, [""; 0]);
     drop(rx);
+}
+
+/// A producer that ends keeps its events for those that it expects by name, and tells no more than their names.
+#[test]
+fn events_are_kept_for_the_expected_consumers_alone() {
+    let root = tempfile::tempdir().expect("a directory");
+    let layout = MmapTransportLayout::new(root.path(), "ring");
+    let builder = || MmapProducer::<u64>::builder(&layout, CAPACITY);
+    let reader = |id: &str| builder().with_consumer_id(id).build_consumer();
+    let mut tx = builder().build_zeroed_producer().expect("a producer");
+    tx.expect_consumer_id("late").expect("an id");
+    let here = reader("here").expect("a consumer");
+    tx.publish_value(7);
+    assert_eq!(tx.attached_consumer_ids(), ["here"]);
+    here.leave().expect("left");
+    assert_eq!(tx.attached_consumer_ids(), [""; 0]);
+    assert_eq!(tx.close().expect("closed").kept_for, ["late"]);
+    let mut late = reader("late").expect("it comes after all");
+    assert_eq!(late.recv_owned(Deadline::NEVER), Ok((0, 7)));
+    late.leave().expect("left");
 }
 
 #[test]

@@ -87,3 +87,51 @@ impl AutoWaitStrategy {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_strategy_has_a_name_and_nothing_else_has() {
+        for (text, strategy) in [
+            ("busy-spin", AutoWaitStrategy::BusySpin),
+            (
+                "busy-spin-with-hint",
+                AutoWaitStrategy::BusySpinWithSpinLoopHint,
+            ),
+            (
+                "spin-then-yield:7",
+                AutoWaitStrategy::SpinThenYield { spins: 7 },
+            ),
+            (
+                "sleep:50",
+                AutoWaitStrategy::Sleep(Duration::from_micros(50)),
+            ),
+            ("block", AutoWaitStrategy::Block),
+        ] {
+            assert_eq!(AutoWaitStrategy::named(text), Some(strategy));
+        }
+        for text in [
+            "",
+            "Block",
+            "busy-spin:1",
+            "sleep",
+            "sleep:",
+            "spin-then-yield:-1",
+            "block:1",
+        ] {
+            assert_eq!(AutoWaitStrategy::named(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn without_the_variable_the_default_is_taken() {
+        assert!(
+            std::env::var_os("MYELON_WAIT_STRATEGY").is_none(),
+            "unset it for the tests"
+        );
+        let chosen = AutoWaitStrategy::from_env_or(AutoWaitStrategy::BusySpin);
+        assert_eq!(chosen, AutoWaitStrategy::BusySpin);
+    }
+}

@@ -447,4 +447,13 @@ mod tests {
         space.has_waited = false;
         assert_eq!(space.is_there(), Ok(true), "a call that need not wait");
     }
+
+    #[test]
+    fn a_producer_that_has_lost_its_lock_is_superseded() {
+        let ring = HeapRing::<u64>::new(8).expect("a ring");
+        let mut tx = ring.producer().expect("a producer");
+        assert!(!tx.is_superseded());
+        tx.has_lost = true;
+        assert!(tx.is_superseded());
+    }
 }

@@ -51,8 +51,8 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     rank: usize,
     /// The ring of the request that was handed out last.
     last: Source,
-    /// The epoch of the scheduler before this worker last polled: so a death is not taken for that of a successor, whose
-    /// own would not be told.
+    /// The epoch of the scheduler before this worker last polled: so a death is not taken for that of a successor,
+    /// whose own would not be told.
     epoch: u64,
     /// The epoch of the scheduler whose death was told.
     dead: Option<u64>,
