@@ -372,7 +372,7 @@ fn take_over_file<E: Event>(
         Access::ReadWrite,
     )
     .map_err(|failed| file_error(place, failed))?;
-    let segment = Segment::in_file(place, region, &header);
+    let segment = Segment::in_file(place, region, header);
     let inheritance =
         inherit(&segment, here, want.keeps_floor).map_err(failed(Step::WriteToDisk))?;
     // a producer that has just ended may still hold it

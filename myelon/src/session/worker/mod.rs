@@ -65,10 +65,13 @@ pub struct Worker<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req, B
     given_up: Option<DeliveryLimit>,
 }
 
+/// Is told the number, the kind and the bytes of a request that was given up.
+type Tell = dyn FnMut(RequestId, u8, &[u8]) + Send;
+
 /// When a worker gives a request up, and whom it tells.
 struct DeliveryLimit {
     deliveries: u32,
-    tell: Box<dyn FnMut(RequestId, u8, &[u8]) + Send>,
+    tell: Box<Tell>,
 }
 
 impl fmt::Debug for DeliveryLimit {
