@@ -164,7 +164,7 @@ pub struct RunnerMyelonTransportConfig {
 /// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
 /// drop(Worker::<FixedFrame<256>>::start(&config, 0)?); // as if it had died
 /// let error = scheduler.call(0, b"compute", 1, Deadline::NEVER).unwrap_err();
-/// assert!(matches!(error, TransportError::WorkerDied { rank: 0, is_removed: true }));
+/// assert!(matches!(error, TransportError::WorkerDied { rank: 0, is_removed: true, .. }));
 /// # scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

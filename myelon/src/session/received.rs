@@ -330,6 +330,10 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
 
     /// Whether the worker has given the request up: it was delivered more often than the worker's
     /// [limit](super::Worker::set_delivery_limit) allows.
+    ///
+    /// # Examples
+    ///
+    /// See [`ResponseSender::give_up`](super::ResponseSender::give_up).
     pub fn is_given_up(&self) -> bool {
         self.head.flags & GIVEN_UP != 0
     }

@@ -74,7 +74,22 @@ pub struct Scheduler<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req
 ///
 /// # Examples
 ///
-/// See [`Scheduler::gather`].
+/// ```
+/// # use std::time::Duration;
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, Gathered, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// let soon = Deadline::after(Duration::from_millis(10));
+/// let Gathered { request, missing, .. } = scheduler.gather(b"who?", 1, soon, |_rank, _answer| ())?;
+/// assert_eq!(missing, [0], "it has not come");
+/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// # worker.serve(Deadline::NEVER, |_, _| b"late")?;
+/// assert_eq!(&*scheduler.recv_answer(0, request, Deadline::NEVER)?, b"late");
+/// # worker.leave()?;
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gathered {
@@ -203,7 +218,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp,
     ///
     /// # Examples
     ///
-    /// See [`Scheduler::resume`].
+    /// ```
+    /// use myelon::transport::FixedFrame;
+    /// use myelon::{RunnerMyelonTransportConfig, Scheduler};
+    ///
+    /// # let root = tempfile::tempdir()?;
+    /// # let root = root.path();
+    /// let config = RunnerMyelonTransportConfig::new("a session", 1);
+    /// let scheduler = Scheduler::<FixedFrame<256>, FixedFrame<256>, _>::resume_in_files(&config, root)?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resume_in_files(
         config: &RunnerMyelonTransportConfig,
         root: impl AsRef<Path>,

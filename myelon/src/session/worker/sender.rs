@@ -121,8 +121,8 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     /// let request = requests.recv(Deadline::NEVER)?;
     /// if request.delivery() > 1 {
     ///     responses.give_up(request.id(), request.kind(), Deadline::NEVER)?;
-    ///     request.release();
     /// }
+    /// request.release();
     /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
     /// # drop((requests, responses));
     /// # scheduler.close()?;
@@ -277,7 +277,7 @@ pub(super) fn given_up(request: RequestId) -> Head {
 /// let mut reply = responses.reply(request.id());
 /// reply.send(b"one", 1, Deadline::NEVER)?;
 /// reply.send_value(&Bincode(2_u64), 2, Deadline::NEVER)?;
-/// reply.finish(b"three", 1, Deadline::NEVER)?;
+/// reply.finish_value(&Bincode(3_u64), 2, Deadline::NEVER)?;
 /// request.release();
 /// # for piece in 0..3 {
 /// #     let (_, response) = scheduler.recv_any(Deadline::NEVER)?;
@@ -334,6 +334,10 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     /// # Errors
     ///
     /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// See [`Worker::split`](super::Worker::split).
     pub fn finish(
         &mut self,
         piece: &[u8],
