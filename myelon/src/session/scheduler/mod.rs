@@ -159,12 +159,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp>
     ///
     /// ```
     /// use myelon::transport::FixedFrame;
-    /// use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// use myelon::{RunnerMyelonTransportConfig, Scheduler};
     ///
     /// # let session = myelon::portable_shm_segment_name("doc");
     /// let config = RunnerMyelonTransportConfig::new(&session, 1);
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config.clone(), 0);
-    /// let mut scheduler = Scheduler::<FixedFrame<256>>::resume(&config)?;
+    /// let scheduler = Scheduler::<FixedFrame<256>>::resume(&config)?;
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
