@@ -142,8 +142,8 @@ pub struct RunnerMyelonTransportConfig {
     pub transport: MyelonTransportConfig,
     /// What the scheduler does about a worker that has died.
     pub on_worker_death: OnWorkerDeath,
-    /// Ends the waits of this process.
-    pub(super) cancel: Option<CancelToken>,
+    /// Each of these ends the waits of this process.
+    pub(super) cancels: Vec<CancelToken>,
 }
 
 /// What a scheduler does about a worker that has died, or has ended without leaving, while one of its calls waits for
@@ -192,11 +192,11 @@ impl RunnerMyelonTransportConfig {
             workers,
             transport: MyelonTransportConfig::default(),
             on_worker_death: OnWorkerDeath::default(),
-            cancel: None,
+            cancels: Vec::new(),
         }
     }
 
-    /// A token that ends each call of this process's scheduler or worker that waits, with `Cancelled` as its reason. A
+    /// Adds a token that ends each call of this process's scheduler or worker that waits, with `Cancelled` as its reason. A
     /// signal handler may cancel it. A call that need not wait still succeeds: a loop that is never idle looks at the
     /// token itself.
     ///
@@ -220,7 +220,7 @@ impl RunnerMyelonTransportConfig {
     /// ```
     #[must_use]
     pub fn with_cancel_token(mut self, token: &CancelToken) -> Self {
-        self.cancel = Some(token.clone());
+        self.cancels.push(token.clone());
         self
     }
 
@@ -228,9 +228,9 @@ impl RunnerMyelonTransportConfig {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Timeout`] after the deadline, [`RecvError::Cancelled`] if the token of this process is cancelled.
+    /// [`RecvError::Timeout`] after the deadline, [`RecvError::Cancelled`] if a token of this process is cancelled.
     pub(super) fn go_on_until(&self, deadline: Deadline) -> Result<(), RecvError> {
-        if self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+        if self.cancels.iter().any(CancelToken::is_cancelled) {
             return Err(RecvError::Cancelled);
         }
         match deadline.has_passed() {

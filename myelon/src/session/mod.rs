@@ -22,6 +22,8 @@
 //! they receive the end. From the close on, no worker waits for space, whatever its deadline, and a message
 //! that a worker sends without a request is refused with [`TransportError::SessionClosed`].
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 pub(crate) mod config;
 mod head;
 mod in_place;
@@ -39,6 +41,8 @@ use disruptor_mp::{
     perform_sleep_wait,
 };
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
 pub use head::RequestId;
@@ -154,10 +158,8 @@ impl<F: FramedTransportFrame, B> Places<F, B> {
             .described_as(&format!("session {}, {what}", self.config.session))
             .with_liveness_interval(config.liveness_interval)
             .with_wait_strategy(config.wait_strategy.into());
-        match &self.config.cancel {
-            Some(token) => builder.with_cancel_token(token),
-            None => builder,
-        }
+        let tokens = self.config.cancels.iter();
+        tokens.fold(builder, DisruptorBuilder::with_cancel_token)
     }
 }
 

@@ -13,6 +13,8 @@ use disruptor_mp::{
 
 use super::Places;
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
+#[cfg(feature = "tokio")]
+use super::head::HEAD_BYTES;
 use super::head::RequestId;
 use super::in_place::RequestReservation;
 use super::received::Response;
@@ -27,7 +29,7 @@ pub use receiver::ResponseReceiver;
 pub use sender::{MissingWorker, RequestSender};
 
 use receiver::Answers;
-use sender::Awaits;
+pub(super) use sender::Awaits;
 
 /// The scheduler of a session: sends requests to all its [`Worker`](super::Worker)s or to one of them, and receives
 /// their answers.
@@ -800,5 +802,57 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         let given_up = receiver.answers.give_up();
         let report = closed?;
         given_up.map(|()| report)
+    }
+}
+
+/// What the thread of an [`AsyncScheduler`](super::AsyncScheduler) needs.
+#[cfg(feature = "tokio")]
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
+    pub(super) fn label(&self) -> &str {
+        self.sender.session()
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.receiver.workers()
+    }
+
+    pub(super) fn liveness_interval(&self) -> Duration {
+        self.sender.liveness_interval()
+    }
+
+    pub(super) fn is_kept_for(&mut self, rank: usize) -> bool {
+        self.sender.is_kept_for(rank)
+    }
+
+    pub(super) fn go_on_waiting_for(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+    ) -> TransportResult<()> {
+        self.sender.go_on_waiting_for(rank, request)
+    }
+
+    pub(super) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
+        self.sender.look_for_deaths(awaits)
+    }
+
+    pub(super) fn look_for_workers_now(&mut self) {
+        self.receiver.look_for_workers_now();
+    }
+
+    /// Waits until a worker's ring has news or the bell rings, or until it is time to check for missing workers.
+    pub(super) fn sleep_beside(
+        &mut self,
+        bell: &dyn RingMember,
+        deadline: Deadline,
+    ) -> TransportResult<()> {
+        self.receiver.sleep_beside(None, Some(bell), deadline)
+    }
+
+    /// Whether a message of `len` bytes is sent in several runs: a call that does not wait cannot send it.
+    pub(super) fn takes_runs(&mut self, len: usize) -> bool {
+        let ring = self.sender.transport();
+        let frames = (ring.depth() / 2).max(1);
+        len.saturating_add(HEAD_BYTES) > ring.frame_limit().saturating_mul(frames)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, Sequence, SharedMemory,
+    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember, RingSet, Sequence, SharedMemory,
     perform_sleep_wait,
 };
 
@@ -430,6 +430,16 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// Waits until one of the rings, or that of the worker `only`, has news, or until it is time to check for missing
     /// workers again.
     fn sleep(&mut self, only: Option<usize>, deadline: Deadline) -> TransportResult<()> {
+        self.sleep_beside(only, None, deadline)
+    }
+
+    /// As `sleep`; a `bell` that rings ends the wait as well.
+    pub(super) fn sleep_beside(
+        &mut self,
+        only: Option<usize>,
+        bell: Option<&dyn RingMember>,
+        deadline: Deadline,
+    ) -> TransportResult<()> {
         let is_complete = self.answers.rings.iter().all(Option::is_some);
         let rest = deadline.remaining().unwrap_or(Duration::MAX);
         let longest = match is_complete {
@@ -439,8 +449,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let rings = self.answers.rings.iter_mut().enumerate();
         let rings = rings
             .filter(|(rank, _)| only.is_none_or(|only| only == *rank))
-            .filter_map(|(_, responses)| responses.as_mut());
-        let mut set = RingSet::of(rings.map(|responses| responses.raw().as_ring()))
+            .filter_map(|(_, responses)| responses.as_mut())
+            .map(|responses| &*responses.raw().as_ring() as &dyn RingMember);
+        let mut set = RingSet::of(rings.chain(bell))
             .expect("no more workers than a ring has consumers")
             .with_wait_strategy(self.answers.places.config.transport.wait_strategy.into());
         if set.is_empty() {

@@ -95,7 +95,7 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
 
 /// What a call of the scheduler waits for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Awaits {
+pub(in crate::session) enum Awaits {
     /// Space in the ring of one worker, or in the common ring.
     Space { only: Option<usize> },
     /// An answer of one worker.

@@ -434,6 +434,12 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         ))
     }
 
+    /// The half of the worker that sends this answer.
+    #[cfg(feature = "tokio")]
+    pub(in crate::session) fn sender(&mut self) -> &mut ResponseSender<F, B> {
+        self.sender
+    }
+
     fn check_open(&self) -> TransportResult<()> {
         let request = self.request;
         match self.is_complete {

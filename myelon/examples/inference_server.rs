@@ -1,0 +1,318 @@
+//! An inference server: one process that talks to clients and schedules, four that compute. Clients send lines of JSON
+//! over a Unix socket and get a line for each token. Each process but the client is killed while the client runs, and
+//! started again. The client loses no request and sees no token twice.
+//!
+//! The scheduler's core is [`serve`] and [`talk`], the worker's is [`compute`]. The rest is the client, and a supervisor
+//! that starts, kills and restarts.
+//!
+//! ```sh
+//! cargo run --release -p myelon --features tokio --example inference_server
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, BufRead, BufReader as Reader, Write};
+use std::os::unix::net::UnixStream as Connection;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use myelon::transport::{AlignedFixedFrame, FixedFrame};
+use myelon::{
+    AsyncScheduler, Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler,
+    TransportError, Worker,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+const WORKERS: usize = 4;
+
+/// Prompts are up to half a megabyte long, tokens a few bytes.
+type Prompts = AlignedFixedFrame<16_384>;
+type Tokens = FixedFrame<64>;
+
+const GENERATE: u8 = 1;
+
+fn config(label: &str) -> RunnerMyelonTransportConfig {
+    let config = RunnerMyelonTransportConfig::new(label, WORKERS);
+    let rings = config.transport.clone().with_rpc_depth(128);
+    config.with_transport(rings)
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ask {
+    id: u64,
+    prompt: Vec<u32>,
+    /// The first token that the client does not have.
+    from: u32,
+    /// How many tokens the text has.
+    count: u32,
+}
+
+impl Ask {
+    fn to_bytes(&self) -> Vec<u8> {
+        let words = [self.from, self.count].into_iter().chain(self.prompt.iter().copied());
+        words.flat_map(u32::to_ne_bytes).collect()
+    }
+}
+
+/// One line of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Said {
+    id: u64,
+    number: u32,
+    token: u32,
+    is_last: bool,
+}
+
+/// The model: each token depends on the prompt and its number.
+fn token(prompt_sum: u32, number: u32) -> u32 {
+    (prompt_sum ^ number).wrapping_mul(0x9e37_79b9)
+}
+
+fn sum(prompt: impl Iterator<Item = u32>) -> u32 {
+    prompt.fold(0, |sum, token| sum.wrapping_mul(31).wrapping_add(token))
+}
+
+/// The scheduler: takes clients until it is told to end, then lets the workers finish.
+async fn serve(label: &str, socket: &Path) -> Result<(), Box<dyn Error>> {
+    // answers to the requests of a dead scheduler are not for this one's clients, who ask again
+    let scheduler = AsyncScheduler::new(Scheduler::<Prompts, Tokens>::start(&config(label))?)?;
+    let _ = std::fs::remove_file(socket); // of a scheduler that was killed
+    let listener = UnixListener::bind(socket)?;
+    let mut ends = signal(SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            client = listener.accept() => {
+                let (client, scheduler) = (client?.0, scheduler.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = talk(client, scheduler).await {
+                        eprintln!("a client: {error}");
+                    }
+                });
+            }
+            _ = ends.recv() => break,
+        }
+    }
+    let report = scheduler.shutdown(Deadline::after(Duration::from_secs(10))).await?;
+    println!("scheduler: shut down, requests left for {:?}", report.kept_for);
+    Ok(std::fs::remove_file(socket)?)
+}
+
+/// Talks to one client. Its requests are computed side by side.
+async fn talk(client: UnixStream, scheduler: AsyncScheduler) -> Result<(), Box<dyn Error>> {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let (read, mut write) = client.into_split();
+    let (lines, mut to_write) = mpsc::channel::<String>(64);
+    tokio::spawn(async move {
+        while let Some(line) = to_write.recv().await {
+            if write.write_all(line.as_bytes()).await.is_err() {
+                return; // the client has gone
+            }
+        }
+    });
+    let mut asked = BufReader::new(read).lines();
+    while let Some(line) = asked.next_line().await? {
+        let ask: Ask = serde_json::from_str(&line)?;
+        let rank = TURN.fetch_add(1, Ordering::Relaxed) % WORKERS;
+        let mut pieces = scheduler.call_streaming(rank, ask.to_bytes(), GENERATE);
+        let lines = lines.clone();
+        tokio::spawn(async move {
+            while let Some(Ok(piece)) = pieces.next().await {
+                let Some((number, token)) = said(&piece.bytes) else { return };
+                let is_last = piece.is_last;
+                let line = Said { id: ask.id, number, token, is_last };
+                let Ok(line) = serde_json::to_string(&line) else { return };
+                if lines.send(line + "\n").await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn said(piece: &[u8]) -> Option<(u32, u32)> {
+    let (number, token) = piece.split_first_chunk::<4>()?;
+    Some((u32::from_ne_bytes(*number), u32::from_ne_bytes(*token.first_chunk()?)))
+}
+
+/// A worker: holds each request while its tokens go out. Ends when the session is closed.
+fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
+    let (mut requests, mut responses) = Worker::<Prompts, Tokens>::start(&config(label), rank)?.split();
+    loop {
+        let request = match requests.recv(Deadline::NEVER) {
+            Ok(request) => request,
+            // said once of each scheduler that dies: the next call waits for its successor
+            Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
+            Err(TransportError::Recv(RecvError::Closed)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let mut words = request.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+        let (Some(from), Some(count)) = (words.next(), words.next()) else {
+            request.release(); // nobody of this program sends such a thing
+            continue;
+        };
+        let prompt = sum(words);
+        let mut reply = responses.reply(request.id());
+        for number in from..count {
+            let piece = [number.to_ne_bytes(), token(prompt, number).to_ne_bytes()].concat();
+            let sent = match number + 1 == count {
+                false => reply.send(&piece, GENERATE, Deadline::NEVER),
+                true => reply.finish(&piece, GENERATE, Deadline::NEVER),
+            };
+            match sent {
+                Ok(_) => {}
+                Err(TransportError::SessionClosed) => break, // nobody hears the rest
+                Err(error) => return Err(error.into()),
+            }
+            // the time that a token takes to compute
+            thread::sleep(Duration::from_micros(300));
+        }
+        request.release();
+    }
+    responses.close()?;
+    Ok(requests.leave()?)
+}
+
+const REQUESTS: u64 = 24;
+const LONGEST_PROMPT: u64 = 128 * 1024;
+const TEXT: u32 = 50;
+
+/// The client: asks for all texts at once, and again for the rest of each when the connection is lost.
+fn ask_for_all(socket: &Path, received: &AtomicUsize) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut open = BTreeMap::new();
+    for id in 0..REQUESTS {
+        let len = 1 + (LONGEST_PROMPT - 1) * id / (REQUESTS - 1);
+        let prompt: Vec<u32> = (0..len as u32).map(|at| at ^ id as u32).collect();
+        let (from, count) = (0, TEXT);
+        open.insert(id, Ask { id, prompt, from, count });
+    }
+    while !open.is_empty() {
+        let Ok(mut server) = Connection::connect(socket) else {
+            thread::sleep(Duration::from_millis(10)); // it is being started
+            continue;
+        };
+        let asked = open.values().try_for_each(|ask| {
+            let line = serde_json::to_string(ask).map_err(io::Error::other)?;
+            server.write_all((line + "\n").as_bytes())
+        });
+        if asked.is_err() {
+            continue;
+        }
+        for line in Reader::new(server).lines() {
+            let Ok(line) = line else { break };
+            let said: Said = serde_json::from_str(&line)?;
+            let ask = open.get_mut(&said.id).ok_or("a token of a text that is complete")?;
+            if said.number != ask.from {
+                return Err(format!("token {} came, not {}", said.number, ask.from).into());
+            }
+            if said.token != token(sum(ask.prompt.iter().copied()), said.number) {
+                return Err("a wrong token".into());
+            }
+            ask.from += 1;
+            received.fetch_add(1, Ordering::Relaxed);
+            if said.is_last {
+                let ask = open.remove(&said.id);
+                if ask.is_some_and(|ask| ask.from != TEXT) {
+                    return Err("a text ended early".into());
+                }
+                if open.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A process of this program: the scheduler, or a worker.
+struct Part {
+    arguments: Vec<String>,
+    process: Child,
+}
+
+impl Part {
+    fn start(arguments: Vec<String>) -> io::Result<Self> {
+        let process = Command::new(std::env::current_exe()?).args(&arguments).spawn()?;
+        Ok(Self { arguments, process })
+    }
+
+    /// Kills it as a crash does, and starts another one.
+    fn kill_and_start(&mut self) -> io::Result<()> {
+        println!("supervisor: kills {}", self.arguments.join(" "));
+        self.process.kill()?;
+        self.process.wait()?;
+        *self = Self::start(self.arguments.clone())?;
+        Ok(())
+    }
+}
+
+fn supervise() -> Result<(), Box<dyn Error>> {
+    let label = myelon::portable_shm_segment_name("inference");
+    let directory = tempfile::tempdir()?;
+    let socket = directory.path().join("socket");
+    let role = |role: String| vec![label.to_string(), role, socket.display().to_string()];
+    // in any order: the workers first here
+    let mut parts = Vec::new();
+    for rank in 0..WORKERS {
+        parts.push(Part::start(role(rank.to_string()))?);
+    }
+    parts.push(Part::start(role("scheduler".into()))?);
+    let scheduler = WORKERS;
+
+    let received = AtomicUsize::new(0);
+    let all = REQUESTS as usize * TEXT as usize;
+    let asked = thread::scope(|scope| -> Result<(), Box<dyn Error>> {
+        let client = scope.spawn(|| ask_for_all(&socket, &received));
+        let plan: [(usize, &[usize]); 5] = [
+            (all / 10, &[1]),
+            (all / 4, &[scheduler]),
+            (all / 2, &[2, 3]),
+            (all * 6 / 10, &[scheduler, 0]),
+            (all * 8 / 10, &[0, 1, 2, 3]),
+        ];
+        for (tokens, killed) in plan {
+            while received.load(Ordering::Relaxed) < tokens && !client.is_finished() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            for part in killed {
+                parts[*part].kill_and_start()?;
+            }
+        }
+        let asked = client.join().expect("the client does not panic");
+        Ok(asked.map_err(|error| error.to_string())?)
+    });
+
+    let pid = Pid::from_raw(parts[scheduler].process.id() as i32);
+    kill(pid, Signal::SIGTERM)?;
+    for part in &mut parts {
+        let ended = part.process.wait()?;
+        if !ended.success() {
+            return Err(format!("{}: {ended}", part.arguments.join(" ")).into());
+        }
+    }
+    asked?;
+    println!("client: {all} tokens of {REQUESTS} texts, each of them once");
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [label, role, socket] if role == "scheduler" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(serve(label, Path::new(socket)))
+        }
+        [label, rank, _] => compute(label, rank.parse()?),
+        _ => supervise(),
+    }
+}
