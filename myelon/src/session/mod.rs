@@ -48,7 +48,9 @@ pub(crate) use config::WORKER_PREFIX;
 pub use head::RequestId;
 pub use in_place::{PieceReservation, RequestReservation};
 pub use received::{Request, Response};
-pub use scheduler::{Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler};
+pub use scheduler::{
+    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerState,
+};
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 
 use config::RunnerMyelonTransportConfig;

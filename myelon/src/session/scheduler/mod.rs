@@ -2,6 +2,7 @@
 
 mod receiver;
 mod sender;
+pub(super) mod state;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use crate::typed_transport::{DecodeError, TypedProducer, TypedPublishError};
 
 pub use receiver::ResponseReceiver;
 pub use sender::{MissingWorker, RequestSender};
+pub use state::WorkerState;
 
 use receiver::Answers;
 pub(super) use sender::Awaits;
@@ -655,6 +657,15 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// The workers that are not attached at present.
     pub fn missing_workers(&mut self) -> Vec<MissingWorker> {
         self.sender.missing_workers()
+    }
+
+    /// Each worker as this scheduler sees it now: see [`RequestSender::state`].
+    ///
+    /// # Examples
+    ///
+    /// See [`WorkerState`].
+    pub fn state(&mut self) -> Vec<WorkerState> {
+        self.sender.state()
     }
 
     /// Forgets a worker that will not come back: see [`RequestSender::remove_worker`].

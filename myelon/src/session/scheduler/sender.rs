@@ -16,6 +16,7 @@ use super::super::head::{
 };
 use super::super::in_place::{RequestReservation, with_head, without_head};
 use super::super::{Places, check_rank};
+use super::state::{SentLog, WorkerState, coarse_now, deliveries_at};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
@@ -89,6 +90,10 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     /// The part of a message that was left in the ring of each worker, and, last in the list, in the common ring: the
     /// sequences before it and at its end.
     parts: Vec<Option<(Sequence, Sequence)>>,
+    /// What was sent in the ring of each worker, and, last in the list, in the common ring.
+    logs: Vec<SentLog>,
+    /// How often each worker was found to be away.
+    deaths: Vec<u64>,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -138,6 +143,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             unannounced: 0,
             away_since: vec![None; places.config.workers],
             parts: vec![None; places.config.workers + 1],
+            logs: (0..=places.config.workers)
+                .map(|_| SentLog::new(places.config.transport.rpc_depth))
+                .collect(),
+            deaths: vec![0; places.config.workers],
             places,
             next,
             process: std::process::id(),
@@ -278,9 +287,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         let id = self.next;
         let message = headed(self.number());
-        self.until_sent(None, deadline, |sender, deadline| {
+        let last = self.until_sent(None, deadline, |sender, deadline| {
             sender.common.send_encoded(&message, kind, deadline)
         })?;
+        self.note_sent(None, last);
         Ok(id)
     }
 
@@ -360,6 +370,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         });
         waited.map_err(|error| without_head(only_of_the_transport(error)))?;
         let id = self.take_number();
+        // counted when it is claimed; only what is published counts in the end
+        let next = self.published(None) + 1;
+        self.note_sent(None, next);
         let frame = self.common.raw().reserve(len, kind, deadline)?;
         Ok(RequestReservation::new(frame, id))
     }
@@ -389,6 +402,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         });
         waited.map_err(|error| without_head(only_of_the_transport(error)))?;
         let id = self.take_number();
+        let next = self.published(Some(rank)) + 1;
+        self.note_sent(Some(rank), next);
         let own = self.own[rank].as_mut().expect("it is ready");
         let frame = own.raw().reserve(len, kind, deadline)?;
         Ok(RequestReservation::new(frame, id))
@@ -506,12 +521,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.prepare(rank)?;
         let id = self.next;
         let message = headed(self.number());
-        self.until_sent(Some(rank), deadline, |sender, deadline| {
+        let last = self.until_sent(Some(rank), deadline, |sender, deadline| {
             match &mut sender.own[rank] {
                 Some(own) => own.send_encoded(&message, kind, deadline),
                 None => Ok(0),
             }
         })?;
+        self.note_sent(Some(rank), last);
         Ok(id)
     }
 
@@ -578,6 +594,60 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
     }
 
+    /// Notes a message in the ring of the worker `only`, or in the common ring.
+    #[inline]
+    fn note_sent(&mut self, only: Option<usize>, last: Sequence) {
+        let place = only.unwrap_or(self.own.len());
+        self.logs[place].note(last);
+    }
+
+    /// Each worker as this scheduler sees it now, by rank. Reads each worker's lines and asks the system whether it is
+    /// alive: a few microseconds for each.
+    ///
+    /// # Examples
+    ///
+    /// See [`WorkerState`].
+    pub fn state(&mut self) -> Vec<WorkerState> {
+        if self.is_forked() {
+            return Vec::new();
+        }
+        let now = coarse_now();
+        let mut states = Vec::with_capacity(self.own.len());
+        for rank in 0..self.own.len() {
+            let places = self.places_of(rank);
+            let is_away = self.note_absence(rank, Instant::now()).is_some();
+            let mut state = WorkerState {
+                rank,
+                is_attached: places[0].is_some_and(|place| place.is_attached),
+                is_away,
+                lag: 0,
+                in_flight: 0,
+                oldest: None,
+                deliveries: 0,
+                deaths: self.deaths[rank],
+            };
+            for (place, only) in places.into_iter().zip([None, Some(rank)]) {
+                let published = self.published(only);
+                let released = match place {
+                    Some(place) => place.released,
+                    // it has not come, and all is kept for it
+                    None if self.is_kept_for(rank) => -1,
+                    None => published,
+                };
+                let log = &self.logs[only.unwrap_or(self.own.len())];
+                let (count, since) = log.after(released, published);
+                state.lag += published.saturating_sub(released).max(0) as u64;
+                state.in_flight += count;
+                let age = since.map(|since| now.saturating_sub(since));
+                state.oldest = state.oldest.max(age);
+                let deliveries = place.as_ref().map_or(0, deliveries_at);
+                state.deliveries = state.deliveries.max(deliveries);
+            }
+            states.push(state);
+        }
+        states
+    }
+
     /// The last sequence of the last whole message in a ring.
     fn last_whole(&mut self, only: Option<usize>) -> Sequence {
         let published = self.published(only);
@@ -619,18 +689,42 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.look_for_deaths(Awaits::Answer { rank, request })
     }
 
-    /// Whether the worker `rank` is away or dead: its places, which change when it comes back.
-    fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
+    /// The places of the worker `rank` in the common ring and in its own.
+    fn places_of(&mut self, rank: usize) -> [Option<ConsumerPlace>; 2] {
         let id = self.places.config.worker_id(rank);
         let common = self.common.raw().ring().consumer_place(&id);
         let own = self.own[rank].as_mut();
-        let own = own.and_then(|own| own.raw().ring().consumer_place(&id));
-        let places = [common, own];
+        [
+            common,
+            own.and_then(|own| own.raw().ring().consumer_place(&id)),
+        ]
+    }
+
+    /// Whether the worker `rank` is away or dead: its places, which change when it comes back.
+    fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
+        let places = self.places_of(rank);
         let mut there = places.iter().flatten();
         // a worker that comes attaches to its own ring first, and one that leaves is there last
         let is_away =
             there.clone().any(|place| place.has_come) && there.all(|place| !place.is_attached);
         is_away.then_some(places)
+    }
+
+    /// Notes whether the worker `rank` is away; returns its places, and since when that is known.
+    fn note_absence(
+        &mut self,
+        rank: usize,
+        now: Instant,
+    ) -> Option<(Instant, [Option<ConsumerPlace>; 2])> {
+        self.away_since[rank] = match (self.absence(rank), self.away_since[rank]) {
+            (None, _) => None,
+            (Some(absence), Some((since, seen))) if seen == absence => Some((since, seen)),
+            (Some(absence), _) => {
+                self.deaths[rank] += 1;
+                Some((now, absence))
+            }
+        };
+        self.away_since[rank]
     }
 
     /// Does what the session's policy says about each worker that has died and holds up the caller.
@@ -639,15 +733,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let now = Instant::now();
         let gate = self.common.raw().ring().ring_state().gate;
         for rank in 0..self.away_since.len() {
-            let Some(absence) = self.absence(rank) else {
-                self.away_since[rank] = None;
+            let Some((since, absence)) = self.note_absence(rank, now) else {
                 continue;
             };
-            let since = match self.away_since[rank] {
-                Some((since, seen)) if seen == absence => since,
-                _ => now,
-            };
-            self.away_since[rank] = Some((since, absence));
             let (holds_up, request) = match awaits {
                 Awaits::Space { only: Some(only) } => (only == rank, None),
                 Awaits::Space { only: None } => {

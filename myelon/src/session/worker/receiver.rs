@@ -13,6 +13,7 @@ use disruptor_mp::{
 
 use super::super::head::{Head, NOTICE, SessionMark};
 use super::super::received::{Request, next_head, next_sequence};
+use super::super::scheduler::state::COUNT_BITS;
 use super::super::{Places, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -322,22 +323,16 @@ fn attach_to_own<F: FramedTransportFrame, B>(
     }
 }
 
-/// Bits of a note that count.
-const COUNT_BITS: u32 = 16;
-
 /// The greatest count of deliveries.
 const MOST: u32 = (1 << COUNT_BITS) - 1;
 
 /// Of the next request in this ring: the upper bits of the [note](Consumer::note) that the worker's place has if the
 /// request was delivered before (the sequence of its first frame), and how often it was.
 fn deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> (u64, u32) {
-    let of_request = (next_sequence(ring) as u64) << COUNT_BITS;
+    let next = next_sequence(ring);
     let note = ring.raw().as_ring().note();
-    let count = note.wrapping_sub(of_request);
-    match count <= u64::from(MOST) {
-        true => (of_request, count as u32),
-        false => (of_request, 0),
-    }
+    let of_request = (next as u64) << COUNT_BITS;
+    (of_request, super::super::scheduler::state::deliveries(note, next))
 }
 
 /// Counts that the next request of this ring is about to be handed out, and returns for which time.
