@@ -29,6 +29,7 @@ mod ledger;
 pub mod power;
 mod record;
 #[cfg(all(feature = "dst", not(fuzzing)))]
+pub mod sessions;
 pub mod simulation;
 #[cfg(not(fuzzing))]
 pub mod stepping;
