@@ -28,8 +28,9 @@ mod ledger;
 #[cfg(not(fuzzing))]
 pub mod power;
 mod record;
-#[cfg(all(feature = "dst", not(fuzzing)))]
+#[cfg(not(fuzzing))]
 pub mod sessions;
+#[cfg(all(feature = "dst", not(fuzzing)))]
 pub mod simulation;
 #[cfg(not(fuzzing))]
 pub mod stepping;
