@@ -15,6 +15,7 @@ use std::io::{self, BufRead, BufReader as Reader, Write};
 use std::os::unix::net::UnixStream as Connection;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 const WORKERS: usize = 4;
 
@@ -119,21 +120,34 @@ async fn talk(client: UnixStream, scheduler: AsyncScheduler) -> Result<(), Box<d
             }
         }
     });
+    let hangs_up = Arc::new(Notify::new());
     let mut asked = BufReader::new(read).lines();
-    while let Some(line) = asked.next_line().await? {
+    loop {
+        let line = tokio::select! {
+            line = asked.next_line() => line?,
+            () = hangs_up.notified() => None,
+        };
+        let Some(line) = line else { break };
         let ask: Ask = serde_json::from_str(&line)?;
         let rank = TURN.fetch_add(1, Ordering::Relaxed) % WORKERS;
         let mut pieces = scheduler.call_streaming(rank, ask.to_bytes(), GENERATE);
         let lines = lines.clone();
+        let hangs_up = hangs_up.clone();
         tokio::spawn(async move {
+            let mut is_complete = false;
             while let Some(Ok(piece)) = pieces.next().await {
-                let Some((number, token)) = said(&piece.bytes) else { return };
+                let Some((number, token)) = said(&piece.bytes) else { break };
                 let is_last = piece.is_last;
                 let line = Said { id: ask.id, number, token, is_last };
-                let Ok(line) = serde_json::to_string(&line) else { return };
+                let Ok(line) = serde_json::to_string(&line) else { break };
                 if lines.send(line + "\n").await.is_err() {
                     return;
                 }
+                is_complete = is_last;
+            }
+            if !is_complete {
+                // the client asks again
+                hangs_up.notify_one();
             }
         });
     }
@@ -158,7 +172,9 @@ fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
         };
         let mut words = request.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
         let (Some(from), Some(count)) = (words.next(), words.next()) else {
-            request.release(); // nobody of this program sends such a thing
+            // nobody of this program sends such a thing
+            responses.reply(request.id()).finish(b"", GENERATE, Deadline::NEVER)?;
+            request.release();
             continue;
         };
         let prompt = sum(words);
@@ -283,6 +299,9 @@ fn supervise() -> Result<(), Box<dyn Error>> {
         for (tokens, killed) in plan {
             while received.load(Ordering::Relaxed) < tokens && !client.is_finished() {
                 thread::sleep(Duration::from_millis(5));
+            }
+            if client.is_finished() {
+                break;
             }
             for part in killed {
                 parts[*part].kill_and_start()?;

@@ -309,3 +309,35 @@ fn one_task_is_a_whole_session() -> Result {
         Ok(())
     })
 }
+
+/// A worker whose task answers after the end gets every request that was sent, and then the end.
+#[test]
+fn a_worker_gets_to_the_end_of_a_closed_session() -> Result {
+    run(async {
+        for finishes in [true, false] {
+            let config = session(1);
+            let mut scheduler = Scheduler::<Frame>::start(&config)?;
+            let mut worker = AsyncWorker::start::<Frame, Frame>(&config, 0).await?;
+            for _ in 0..3 {
+                scheduler.send_to(0, b"", 1, soon())?;
+            }
+            let first = worker.recv().await?;
+            scheduler.close()?;
+            match finishes {
+                true => drop(first.finish(&b""[..], 1).await),
+                false => drop(first),
+            }
+            let mut received = 1;
+            while let Ok(request) = worker.recv().await {
+                received += 1;
+                if finishes {
+                    drop(request.finish(&b""[..], 1).await);
+                }
+            }
+            assert_eq!(received, 3);
+            worker.leave().await?;
+            nothing_is_left(&config);
+        }
+        Ok(())
+    })
+}

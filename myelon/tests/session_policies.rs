@@ -360,9 +360,9 @@ fn a_part_of_a_message_holds_up_no_shutdown() -> Result {
     Ok(())
 }
 
-/// Who lags, with how many requests, since when, how often it was tried, and how often it was away.
+/// The state of a worker: its requests, the age of the oldest, deliveries, and deaths.
 #[test]
-fn the_state_says_who_lags() -> Result {
+fn the_state_names_the_worker_that_lags() -> Result {
     let config = watchful(3, OnWorkerDeath::Wait);
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     let mut worker = Worker::<Frame>::start(&config, 0)?;

@@ -120,8 +120,12 @@ fn schedule(
             }
             next += 1;
         }
-        for _ in 0..8 {
-            match scheduler.recv_any(Deadline::after(Duration::ZERO)) {
+        for taken in 0..8 {
+            let until = match (taken, under_way < UNDER_WAY_MAX) {
+                (0, false) => soon,
+                _ => Deadline::after(Duration::ZERO),
+            };
+            match scheduler.recv_any(until) {
                 Ok((rank, piece)) => {
                     if book.write_piece(rank, &piece)?.is_some() {
                         under_way = under_way.saturating_sub(1);
@@ -130,6 +134,14 @@ fn schedule(
                 Err(TransportError::Recv(RecvError::Timeout)) => break,
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+    // a worker that comes after the end, and has nothing to do, would wait for a session that is gone
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while !scheduler.missing_workers().is_empty() && std::time::Instant::now() < end {
+        let soon = Deadline::after(Duration::from_millis(1));
+        if let Ok((rank, piece)) = scheduler.recv_any(soon) {
+            book.write_piece(rank, &piece)?;
         }
     }
     let mut failed = None;
@@ -160,10 +172,10 @@ fn work(config: &RunnerMyelonTransportConfig, rank: usize, wrong: &str) -> Resul
         }
         // the planted fault: it is done before it is answered
         let mut request = Some(request);
-        if wrong == "early" {
-            if let Some(request) = request.take() {
-                request.release();
-            }
+        if wrong == "early"
+            && let Some(request) = request.take()
+        {
+            request.release();
         }
         let mut reply = responses.reply(id);
         for piece in 0..PIECES {

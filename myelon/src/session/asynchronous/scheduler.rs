@@ -5,12 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    CloseReport, Consumer, Deadline, Heap, HeapRing, MultiProcessError, Producer, RecvError,
-    SendError,
+    CloseReport, Consumer, Deadline, Heap, HeapRing, Producer, RecvError, SendError,
 };
 use futures_core::Stream;
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +24,9 @@ const UNTIL_IT_TRIES_AGAIN: Duration = Duration::from_millis(1);
 
 /// How long the first attempt to send a message of several runs may take; each further one has twice as long.
 const FIRST_RUNS: Duration = Duration::from_millis(10);
+
+/// How often it has twice as long as before. Meanwhile no answers are taken in.
+const LONGER_RUNS_MAX: u32 = 6;
 
 /// How many answers are taken in before orders are looked at again.
 const ANSWERS_AT_ONCE: usize = 256;
@@ -92,7 +94,8 @@ impl Stream for Pieces {
 type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 
 /// A [`Scheduler`] for tasks. Clones are the same scheduler. When the last one is dropped, the session is closed, as by
-/// dropping a [`Scheduler`].
+/// dropping a [`Scheduler`]: that waits for the thread, which takes a moment. Answers to a predecessor's requests, which
+/// [`Scheduler::resume`] receives, are dropped: no task waits for them.
 ///
 /// # Examples
 ///
@@ -130,14 +133,21 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 #[derive(Clone, Debug)]
 pub struct AsyncScheduler(Arc<Handle>);
 
-/// Shared by the clones; dropping it ends the thread.
+/// Shared by the clones; dropping it ends the thread, and waits until that has closed the session.
 #[derive(Debug)]
-struct Handle(Arc<Inbox>);
+struct Handle {
+    inbox: Arc<Inbox>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.state().is_over = true;
-        self.0.ring();
+        self.inbox.state().is_over = true;
+        self.inbox.ring();
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -228,23 +238,35 @@ impl AsyncScheduler {
     {
         let ring = HeapRing::<u64>::new(1).map_err(io::Error::other)?;
         let bell = ring.producer().map_err(io::Error::other)?;
+        // a set looks around as often as the member that does so most often
+        let desk_bell = ring
+            .builder()
+            .with_consumer_id("desk")
+            .with_liveness_interval(scheduler.liveness_interval())
+            .build_consumer()
+            .map_err(io::Error::other)?;
         let inbox = Arc::new(Inbox {
             state: Mutex::default(),
             bell: Mutex::new(bell),
         });
-        let name = format!("session {}", scheduler.label());
+        let name = format!("session {}", scheduler.label().escape_debug());
         let desk = Desk {
             scheduler,
             inbox: Arc::clone(&inbox),
-            bell: ring.consumer("desk").map_err(io::Error::other)?,
+            bell: desk_bell,
             waiting: VecDeque::new(),
             under_way: HashMap::new(),
             unasked: None,
             next_look: Instant::now(),
         };
         // made before the thread: if there is no thread, dropping it does no harm
-        let handle = Self(Arc::new(Handle(inbox)));
-        thread::Builder::new().name(name).spawn(move || desk.run())?;
+        let handle = Self(Arc::new(Handle {
+            inbox,
+            thread: Mutex::new(None),
+        }));
+        let thread = thread::Builder::new().name(name);
+        let thread = thread.spawn(move || desk.run())?;
+        handle.0.thread.lock().unwrap_or_else(PoisonError::into_inner).replace(thread);
         Ok(handle)
     }
 
@@ -314,7 +336,7 @@ impl AsyncScheduler {
 
     fn send(&self, to: Option<usize>, message: Vec<u8>, kind: u8) -> Pieces {
         let (listener, pieces) = mpsc::unbounded_channel();
-        self.0.0.order(Order::Send(Outgoing {
+        self.0.inbox.order(Order::Send(Outgoing {
             to,
             message,
             kind,
@@ -347,7 +369,7 @@ impl AsyncScheduler {
     /// ```
     pub fn unasked(&self) -> Pieces {
         let (listener, pieces) = mpsc::unbounded_channel();
-        self.0.0.order(Order::HearUnasked(listener));
+        self.0.inbox.order(Order::HearUnasked(listener));
         Pieces(pieces)
     }
 
@@ -363,7 +385,7 @@ impl AsyncScheduler {
     /// See [`AsyncScheduler`].
     pub async fn shutdown(self, deadline: Deadline) -> TransportResult<CloseReport> {
         let (report, reported) = oneshot::channel();
-        self.0.0.order(Order::Shutdown { deadline, report });
+        self.0.inbox.order(Order::Shutdown { deadline, report });
         reported.await.unwrap_or(Err(TransportError::SessionClosed))
     }
 }
@@ -386,7 +408,14 @@ type UnderWay = HashMap<(usize, RequestId), Listener>;
 
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B> {
     fn run(mut self) {
-        let inbox = Arc::clone(&self.inbox);
+        /// No order is taken any more when the thread ends, however it ends.
+        struct Closing(Arc<Inbox>);
+        impl Drop for Closing {
+            fn drop(&mut self) {
+                drop(self.0.close());
+            }
+        }
+        let closing = Closing(Arc::clone(&self.inbox));
         let shutdown = loop {
             match self.turn() {
                 Ok(None) => {}
@@ -395,7 +424,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 Err(error) => self.fail_all(&error),
             }
         };
-        drop(inbox.close());
+        drop(closing);
         self.waiting.clear();
         let Self {
             scheduler,
@@ -415,10 +444,12 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
     /// Does what there is to do, and then waits.
     fn turn(&mut self) -> TransportResult<Option<End>> {
         while self.bell.try_consume_next().is_some() {}
-        if let Some(end) = self.take_orders() {
-            return Ok(Some(end));
-        }
+        let end = self.take_orders();
+        // what was asked for before the end is sent before the end, if there is space
         self.send_waiting();
+        if end.is_some() {
+            return Ok(end);
+        }
         let mut taken = 0;
         let now = Deadline::after(Duration::ZERO);
         while taken < ANSWERS_AT_ONCE {
@@ -493,9 +524,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         let patience = match self.scheduler.takes_runs(outgoing.message.len()) {
             false => Duration::ZERO,
             // its parts are lost if it is not sent as a whole, and meanwhile no answers are taken in
-            true => FIRST_RUNS.saturating_mul(1 << outgoing.attempts.min(20)),
+            true => FIRST_RUNS.saturating_mul(1 << outgoing.attempts.min(LONGER_RUNS_MAX)),
         };
-        outgoing.attempts += 1;
+        outgoing.attempts = outgoing.attempts.saturating_add(1);
         let (message, kind, deadline) =
             (&outgoing.message, outgoing.kind, Deadline::after(patience));
         let ranks = match outgoing.to {
@@ -560,37 +591,59 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 tell(&listener, Err(error));
             }
         }
-        for place in 0..self.waiting.len() {
-            let only = self.waiting[place].to;
-            if let Err(error) = self.scheduler.look_for_deaths(Awaits::Space { only }) {
-                if let Some(outgoing) = self.waiting.remove(place) {
-                    tell(&outgoing.listener, Err(error));
-                }
-                break;
+        let mut places: Vec<_> = self.waiting.iter().map(|outgoing| outgoing.to).collect();
+        places.sort_unstable();
+        places.dedup();
+        for only in places {
+            let Err(TransportError::WorkerDied {
+                rank, is_removed, ..
+            }) = self.scheduler.look_for_deaths(Awaits::Space { only })
+            else {
+                continue;
+            };
+            for outgoing in self.waiting.iter().filter(|outgoing| outgoing.to == only) {
+                let request = None;
+                let error = TransportError::WorkerDied {
+                    rank,
+                    request,
+                    is_removed,
+                };
+                tell(&outgoing.listener, Err(error));
             }
+            self.waiting.retain(|outgoing| outgoing.to != only);
         }
     }
 
     fn take_in_what_is_there(&mut self) {
         let now = Deadline::after(Duration::ZERO);
         self.scheduler.look_for_workers_now();
-        while let Ok((rank, response)) = self.scheduler.recv_any(now) {
+        for _ in 0..self.scheduler.answers_max() {
+            let Ok((rank, response)) = self.scheduler.recv_any(now) else {
+                return;
+            };
             deliver(&mut self.under_way, &mut self.unasked, rank, &response);
         }
     }
 
     /// The rings cannot be used, or the program's token is cancelled: ends all that waits, and waits for orders.
     fn fail_all(&mut self, error: &TransportError) {
-        let again = || match error {
-            TransportError::Recv(error) => TransportError::Recv(error.clone()),
-            _ => TransportError::Ring(MultiProcessError::Forked),
+        let again = match error {
+            TransportError::Recv(error) => error.clone(),
+            error => RecvError::System {
+                what: error.to_string(),
+            },
         };
         let waiting = self.waiting.drain(..).map(|outgoing| outgoing.listener);
         let under_way = self.under_way.drain().map(|(_, listener)| listener);
         for listener in waiting.chain(under_way) {
-            tell(&listener, Err(again()));
+            tell(&listener, Err(again.clone().into()));
         }
-        let _ = self.bell.recv(Deadline::NEVER).map(drop);
+        let until = match error {
+            TransportError::Recv(_) => Deadline::NEVER,
+            // a ring that does not fit may go
+            _ => Deadline::after(self.scheduler.liveness_interval()),
+        };
+        let _ = self.bell.recv(until).map(drop);
     }
 }
 
@@ -623,10 +676,10 @@ fn deliver<F: FramedTransportFrame, B>(
         is_given_up: response.is_given_up(),
     };
     let Some(request) = response.request() else {
-        if let Some(listener) = unasked {
-            if listener.send(Ok(piece())).is_err() {
-                *unasked = None;
-            }
+        if let Some(listener) = unasked
+            && listener.send(Ok(piece())).is_err()
+        {
+            *unasked = None;
         }
         return;
     };

@@ -1,6 +1,5 @@
 //! A worker whose requests are handled by a task.
 
-use std::io;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::mpsc;
@@ -166,7 +165,7 @@ impl AsyncWorker {
         let (orders, taken) = mpsc::channel();
         let (told, has_started) = oneshot::channel();
         let worker = Self { orders, stop, rank };
-        let name = format!("worker {rank} of {}", config.session);
+        let name = format!("worker {rank} of {}", config.session.escape_debug());
         let thread = thread::Builder::new().name(name);
         let spawned = thread.spawn(move || match start(&config) {
             Ok(worker) => {
@@ -259,21 +258,37 @@ impl Drop for AsyncWorker {
 
 impl AsyncRequest<'_> {
     /// The number of this request.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
     pub fn id(&self) -> RequestId {
         self.request.id
     }
 
     /// The kind of the message; the program chooses its meaning.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
     pub fn kind(&self) -> u8 {
         self.request.kind
     }
 
     /// Which delivery of this request this is, from 1: see [`Request::delivery`].
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
     pub fn delivery(&self) -> u32 {
         self.request.delivery
     }
 
     /// What the request carries.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
     pub fn bytes(&self) -> &[u8] {
         &self.request.bytes
     }
@@ -283,6 +298,10 @@ impl AsyncRequest<'_> {
     /// # Errors
     ///
     /// As [`Reply::send`](super::super::Reply::send).
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
     pub async fn send(&mut self, piece: impl Into<Vec<u8>>, kind: u8) -> TransportResult<()> {
         self.piece(piece.into(), kind, false).await
     }
@@ -291,7 +310,12 @@ impl AsyncRequest<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Reply::finish`](super::super::Reply::finish): the request is delivered again.
+    /// As [`Reply::finish`](super::super::Reply::finish): the request is delivered again, unless the scheduler has closed
+    /// the session.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
     pub async fn finish(mut self, piece: impl Into<Vec<u8>>, kind: u8) -> TransportResult<()> {
         self.piece(piece.into(), kind, true).await?;
         self.is_done = true;
@@ -316,9 +340,8 @@ impl AsyncRequest<'_> {
     /// # let mut worker = AsyncWorker::start::<FixedFrame<256>, FixedFrame<256>>(&config, 0).await?;
     /// drop(worker.recv().await?); // as if it had died
     /// let request = worker.recv().await?;
-    /// if request.delivery() > 1 {
-    ///     request.give_up().await?;
-    /// }
+    /// assert_eq!(request.delivery(), 2);
+    /// request.give_up().await?;
     /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
     /// # worker.leave().await?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -449,29 +472,32 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
                     let sent = reply.sender().respond(&message, kind, Deadline::NEVER);
                     let _ = told.send(sent.map(drop));
                 }
-                Ok(Order::Return) | Err(_) => {
-                    request.release_uncommitted();
-                    return None;
-                }
-                // the request was handed to a future that was dropped before it looked
-                Ok(other @ (Order::Next(_) | Order::Leave(_))) => {
-                    request.release_uncommitted();
-                    return Some(other);
+                other => {
+                    // nobody waits for the answer of a closed session: it would come again for ever
+                    match reply.sender().is_closing() {
+                        true => request.release(),
+                        false => request.release_uncommitted(),
+                    }
+                    return match other {
+                        // the request was handed to a future that was dropped before it looked
+                        Ok(order @ (Order::Next(_) | Order::Leave(_))) => Some(order),
+                        _ => None,
+                    };
                 }
             }
         }
     }
 }
 
-/// A request is done if its last piece was sent.
+/// A request is done if its last piece was sent, or if nobody waits for it any more.
 fn end<F: FramedTransportFrame, B>(
     request: Request<'_, F, B>,
     sent: TransportResult<()>,
     told: Told,
 ) {
-    match sent.is_ok() {
-        true => request.release(),
-        false => request.release_uncommitted(),
+    match sent {
+        Ok(()) | Err(TransportError::SessionClosed) => request.release(),
+        Err(_) => request.release_uncommitted(),
     }
     let _ = told.send(sent);
 }

@@ -7,6 +7,8 @@ pub(super) mod state;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio")]
+use disruptor_mp::RingMember;
 use disruptor_mp::{
     CloseReport, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError,
     MultiProcessResult, RecvError, SharedMemory, perform_sleep_wait,
@@ -845,6 +847,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     pub(super) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
         self.sender.look_for_deaths(awaits)
+    }
+
+    /// As many messages as all workers' rings hold.
+    pub(super) fn answers_max(&self) -> usize {
+        self.receiver.answers_max()
     }
 
     pub(super) fn look_for_workers_now(&mut self) {

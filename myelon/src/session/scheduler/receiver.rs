@@ -182,6 +182,13 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         self.answers.rings.len()
     }
 
+    /// As many messages as all workers' rings hold.
+    #[cfg(feature = "tokio")]
+    pub(super) fn answers_max(&self) -> usize {
+        let depth = self.answers.places.config.transport.response_depth;
+        self.workers().saturating_mul(depth)
+    }
+
     /// Answers to requests before `first` are dropped.
     pub(super) fn new(answers: Answers<F, B>, first: RequestId) -> Self {
         Self {
@@ -450,7 +457,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let rings = rings
             .filter(|(rank, _)| only.is_none_or(|only| only == *rank))
             .filter_map(|(_, responses)| responses.as_mut())
-            .map(|responses| &*responses.raw().as_ring() as &dyn RingMember);
+            .map(|responses| responses.raw().as_ring() as &dyn RingMember);
         let mut set = RingSet::of(rings.chain(bell))
             .expect("no more workers than a ring has consumers")
             .with_wait_strategy(self.answers.places.config.transport.wait_strategy.into());

@@ -1,4 +1,4 @@
-//! What a scheduler knows of its workers: who lags, since when, and how often it was tried.
+//! What a scheduler knows of its workers: how far each is behind, since when, and how often it was tried.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -356,9 +356,10 @@ fn work(label: &str, workers: usize, rank: usize) -> Result<(u64, u64), Failure>
         count += 1;
         since.get_or_insert_with(process_cpu_ns);
     }
+    let cpu_ns = since.map_or(0, |since| process_cpu_ns() - since);
     responses.close()?;
     requests.leave()?;
-    Ok((count, since.map_or(0, |since| process_cpu_ns() - since)))
+    Ok((count, cpu_ns))
 }
 
 fn within(ms: u64) -> Deadline {

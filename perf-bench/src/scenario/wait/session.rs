@@ -261,13 +261,14 @@ fn calls(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     const SESSIONS: [usize; 3] = [1, WORKERS, 8];
     let trips = if setting.is_quick { TRIPS_QUICK } else { TRIPS };
     let all_cores = affinity::allowed();
-    if let Some(cores) = setting.cores {
-        affinity::pin(cores.driver);
-    }
     let mut framed = Framed::start(setting)?;
     let mut sessions = Vec::new();
     for workers in SESSIONS {
         sessions.push(Session::start(setting, workers)?);
+    }
+    // after the parties, which would have this core, too
+    if let Some(cores) = setting.cores {
+        affinity::pin(cores.driver);
     }
     let mut pairs = SESSIONS.map(|_| Pairs::default());
     let mut reason = None;
