@@ -108,6 +108,16 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// The head of a request.
+    pub(super) fn of_request(request: RequestId) -> Self {
+        Self {
+            request: Some(request),
+            piece: 0,
+            flags: 0,
+            session: request.session,
+        }
+    }
+
     /// The head of an answer in one piece.
     pub(super) fn answer_to(request: RequestId) -> Self {
         Self {

@@ -90,12 +90,8 @@ pub struct RequestReservation<'a, F: FramedTransportFrame> {
 
 impl<'a, F: FramedTransportFrame> RequestReservation<'a, F> {
     pub(super) fn new(frame: Reservation<'a, F>, id: RequestId) -> Self {
-        let head = Head {
-            flags: 0,
-            ..Head::answer_to(id)
-        };
         Self {
-            frame: HeadedFrame::new(frame, head),
+            frame: HeadedFrame::new(frame, Head::of_request(id)),
             id,
         }
     }

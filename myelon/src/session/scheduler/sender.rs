@@ -213,10 +213,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     }
 
     fn number(&mut self) -> Head {
-        Head {
-            flags: 0,
-            ..Head::answer_to(self.take_number())
-        }
+        Head::of_request(self.take_number())
     }
 
     /// Sends a message to all workers. Waits for space until the deadline. Returns the number of the request,
