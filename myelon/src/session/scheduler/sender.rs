@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     CloseReport, ConsumerPlace, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult,
-    SendError, Sequence, SharedMemory,
+    Producer, SendError, Sequence, SharedMemory,
 };
 
 use super::super::config::OnWorkerDeath;
@@ -160,7 +160,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
 
     /// Makes the ring of the requests to the worker `rank`, or takes it over.
     fn open(&mut self, rank: usize) -> TransportResult<()> {
-        if self.process != std::process::id() {
+        if self.is_forked() {
             return Err(MultiProcessError::Forked.into());
         }
         let id = self.places.config.worker_id(rank);
@@ -453,9 +453,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Whether requests to the worker `rank` are kept for it.
     pub(super) fn is_kept_for(&mut self, rank: usize) -> bool {
         let id = self.places.config.worker_id(rank);
-        let own = self.own[rank].as_mut();
-        self.common.raw().ring().keeps_for(&id)
-            || own.is_some_and(|own| own.raw().ring().keeps_for(&id))
+        [None, Some(rank)].into_iter().any(|only| {
+            let ring = self.ring(only);
+            ring.is_some_and(|ring| ring.keeps_for(&id))
+        })
     }
 
     /// Makes the ring of the worker `rank` ready for a request.
@@ -552,16 +553,20 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
     }
 
+    /// The ring of the worker `only`, if there is one, or the common ring.
+    #[inline]
+    fn ring(&mut self, only: Option<usize>) -> Option<&mut Producer<F, B>> {
+        let ring = match only {
+            None => Some(&mut *self.common),
+            Some(rank) => self.own[rank].as_mut(),
+        };
+        ring.map(|ring| ring.raw().ring())
+    }
+
     /// The last sequence that was published in the ring of the worker `only`, or in the common ring.
     fn published(&mut self, only: Option<usize>) -> Sequence {
-        let ring = match only {
-            None => &mut *self.common,
-            Some(rank) => match &mut self.own[rank] {
-                Some(own) => own,
-                None => return -1,
-            },
-        };
-        ring.raw().ring().last_published_sequence()
+        let ring = self.ring(only);
+        ring.map_or(-1, |ring| ring.last_published_sequence())
     }
 
     /// Notes the part of a long message that a call has left in a ring. Its workers do not release it before the next
@@ -619,10 +624,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Whether the worker `rank` is away or dead: its places, which change when it comes back.
     fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
         let id = self.places.config.worker_id(rank);
-        let common = self.common.raw().ring().consumer_place(&id);
-        let own = self.own[rank].as_mut();
-        let own = own.and_then(|own| own.raw().ring().consumer_place(&id));
-        let places = [common, own];
+        let places = [None, Some(rank)].map(|only| self.ring(only)?.consumer_place(&id));
         let mut there = places.iter().flatten();
         // a worker that comes attaches to its own ring first, and one that leaves is there last
         let is_away =
@@ -633,6 +635,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Does what the session's policy says about each worker that has died and holds up the caller.
     #[cold]
     pub(super) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
+        if self.places.config.on_worker_death == OnWorkerDeath::Wait {
+            return Ok(());
+        }
         let now = Instant::now();
         let gate = self.common.raw().ring().ring_state().gate;
         for rank in 0..self.away_since.len() {
@@ -736,14 +741,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let ranks = 0..self.own.len();
         [None].into_iter().chain(ranks.map(Some)).all(|only| {
             let last = self.last_whole(only);
-            let ring = match only {
-                None => &mut *self.common,
-                Some(rank) => match &mut self.own[rank] {
-                    Some(own) => own,
-                    None => return true,
-                },
+            let Some(ring) = self.ring(only) else {
+                return true;
             };
-            let ring = ring.raw().ring();
             let consumers = ring.ring_state().consumers;
             ids.iter().all(|id| {
                 match consumers.iter().find(|(there, _)| there == id) {
@@ -880,7 +880,7 @@ impl<F: FramedTransportFrame, B> Drop for RequestSender<F, B> {
     fn drop(&mut self) {
         // a panic leaves the rings as a death does, and so does a forked child
         let is_ending = self.common.0.is_some() && !std::thread::panicking();
-        if is_ending && self.process == std::process::id() {
+        if is_ending && !self.is_forked() {
             // a drop cannot return the errors; `close()` does
             let _ = self.end_own();
         }

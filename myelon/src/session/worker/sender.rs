@@ -345,9 +345,8 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
         let piece = HeadedBytes(self.head(LAST), piece);
-        let sent = self.send_piece(&piece, kind, deadline);
-        self.is_complete |= sent.is_ok();
-        sent.map_err(only_of_the_transport)
+        self.send_last(&piece, kind, deadline)
+            .map_err(only_of_the_transport)
     }
 
     /// As [`finish`](Self::finish), but sends a value.
@@ -362,9 +361,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
         let piece = HeadedValue(self.head(LAST), value);
-        let sent = self.send_piece(&piece, kind, deadline);
-        self.is_complete |= sent.is_ok();
-        sent
+        self.send_last(&piece, kind, deadline)
     }
 
     /// As [`send`](Self::send), but sends the slices one behind the other, as one piece. A piece that fits a frame is
@@ -448,6 +445,17 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
             flags,
             ..Head::answer_to(self.request)
         }
+    }
+
+    fn send_last<T: Encode>(
+        &mut self,
+        piece: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        let sent = self.send_piece(piece, kind, deadline);
+        self.is_complete |= sent.is_ok();
+        sent
     }
 
     fn send_piece<T: Encode>(
