@@ -156,6 +156,9 @@ pub use event::{EVENT_ALIGN_MAX, Event, EventLayout, LayoutId};
 pub use facade::{backend, consumer, lock_free, prelude, producer, shared_memory};
 #[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
 pub use handles::async_consumer::AsyncConsumer;
+#[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
+#[doc(hidden)]
+pub use handles::async_consumer::AsyncReadiness;
 pub use handles::auto::{AutoConsumer, HandlerPanicPolicy};
 pub use handles::consumer::{Consumer, SharedConsumer};
 #[doc(hidden)]
@@ -168,7 +171,7 @@ pub use handles::producer::{CloseReport, Producer, SharedProducer, SyncPolicy};
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use handles::readiness::Readiness;
 #[cfg(not(loom))]
-pub use handles::ring_set::{RingMember, RingSet, RingSetFull};
+pub use handles::ring_set::{RingMember, RingSet, RingSetFull, RingWaiter};
 pub use handles::start::StartFrom;
 pub use layout::DEFAULT_MAX_CONSUMERS;
 #[cfg(feature = "fuzzing")]

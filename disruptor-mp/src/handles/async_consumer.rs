@@ -39,8 +39,35 @@ use crate::handles::readiness::Readiness;
 #[derive(Debug)]
 pub struct AsyncConsumer<E: Event, B = SharedMemory> {
     // dropped before the consumer, as its thread reads the ring
-    readiness: AsyncFd<Readiness>,
+    readiness: AsyncReadiness,
     rx: Consumer<E, B>,
+}
+
+/// A [`Readiness`] on a runtime, for the layers above.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct AsyncReadiness(AsyncFd<Readiness>);
+
+impl AsyncReadiness {
+    /// On the runtime that this is called from; panics outside one. The consumer must outlive it.
+    pub fn of<E: Event, B: 'static>(rx: &Consumer<E, B>) -> io::Result<Self> {
+        let readiness = rx.readiness()?;
+        // SAFETY: the eventfd is open as long as the `Readiness`, which the `AsyncFd` owns, and is always the
+        // same one; this concerns no rule of the ring.
+        let readiness = unsafe { AsyncFd::register_with_interest(readiness, Interest::READABLE) };
+        Ok(Self(readiness.map_err(io::Error::from)?))
+    }
+
+    /// As [`Readiness::arm`].
+    pub fn arm<E: Event, B>(&self, rx: &Consumer<E, B>) -> Result<bool, RecvError> {
+        self.0.get_ref().arm(rx).map_err(system)
+    }
+
+    /// Waits for the wake-up that [`arm`](Self::arm) has asked for.
+    pub async fn woken(&self) -> Result<(), RecvError> {
+        self.0.readable().await.map_err(system)?.clear_ready();
+        Ok(())
+    }
 }
 
 impl<E: Event, B: 'static> AsyncConsumer<E, B> {
@@ -54,14 +81,8 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
     ///
     /// Outside a tokio runtime with IO enabled.
     pub fn new(rx: Consumer<E, B>) -> io::Result<Self> {
-        let readiness = rx.readiness()?;
-        // SAFETY: the eventfd is open as long as the `Readiness`, which the `AsyncFd` owns, and is always the
-        // same one; this concerns no rule of the ring.
-        let readiness = unsafe { AsyncFd::register_with_interest(readiness, Interest::READABLE) };
-        Ok(Self {
-            readiness: readiness.map_err(io::Error::from)?,
-            rx,
-        })
+        let readiness = AsyncReadiness::of(&rx)?;
+        Ok(Self { readiness, rx })
     }
 
     /// The next event in place, when it is there. Cancel-safe: only its lease releases an event, so that a
@@ -74,11 +95,10 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
     pub async fn recv(&mut self) -> Result<Lease<'_, E>, RecvError> {
         let mut looks_around = false;
         while !self.rx.poll_news(looks_around)? {
-            if self.readiness.get_ref().arm(&self.rx).map_err(system)? {
+            if self.readiness.arm(&self.rx)? {
                 continue;
             }
-            let mut guard = self.readiness.readable().await.map_err(system)?;
-            guard.clear_ready();
+            self.readiness.woken().await?;
             // a wake-up without an event may have come from the producer's end
             looks_around = true;
         }

@@ -23,7 +23,7 @@ use crate::segment::Segment;
 use crate::sync::Ordering;
 use crate::waiting::cancel::Watch;
 use crate::waiting::deadline::Deadline;
-use crate::waiting::participants::Participants;
+use crate::waiting::participants::{Participants, Role};
 use crate::waiting::wait_loop::{Awaited, wait};
 use crate::waiting::{Habits, Waiter};
 
@@ -236,7 +236,8 @@ impl<E: Event, B> Observer<E, B> {
     #[cold]
     #[inline(never)]
     fn wait_for_event(&mut self, deadline: Deadline) -> Result<(Sequence, E), RecvError> {
-        let participants = Participants::of(self.segment.control(), 1);
+        let ring = (self.segment.control(), Role::Observer);
+        let participants = Participants::of(core::iter::once(ring));
         let strategy = self.habits.strategy;
         let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
         match wait(self, &mut waiter)? {

@@ -12,12 +12,18 @@ use crate::layout::control::Control;
 use crate::protocol::sleep;
 use crate::waiting::check_timer::CheckTimer;
 use crate::waiting::deadline::Deadline;
-use crate::waiting::participants::Participants;
+use crate::waiting::participants::{Participants, Role};
 use crate::waiting::wait_loop::{Awaited, wait};
 use crate::waiting::{AutoWaitStrategy, Habits, Waiter};
 
 /// Calls that need not wait between two readings of the clock: a set that never waits reports dead producers, too.
 const CALLS_PER_LOOK: u32 = 16;
+
+/// Polls before a wait is prepared: about as long as a party that is awake takes to answer.
+const BRIEF_POLLS: u32 = 32;
+
+/// As many words as the system waits for in one call.
+const RINGS_MAX: usize = 128;
 
 mod sealed {
     /// A member as its set sees it.
@@ -45,8 +51,6 @@ trait Inner {
     /// Whether the member's producer is dead and nothing is left.
     fn is_orphaned(&self) -> bool;
     fn habits(&self) -> &Habits;
-    /// How many endpoints share the member's ring.
-    fn participants(&self) -> Participants;
     /// Why the member can no longer be used; `None` while it can.
     fn refusal(&self) -> Option<RecvError>;
     /// The control lines, and the index of the consumer's line, with which the member sleeps.
@@ -74,10 +78,6 @@ impl<E: Event, B> Inner for Consumer<E, B> {
 
     fn habits(&self) -> &Habits {
         self.habits()
-    }
-
-    fn participants(&self) -> Participants {
-        self.participants()
     }
 
     fn refusal(&self) -> Option<RecvError> {
@@ -154,6 +154,31 @@ impl<M: Member + ?Sized> Member for &M {
 /// ```
 pub struct RingSet<M> {
     members: Vec<M>,
+    waiter: RingWaiter,
+}
+
+/// Waits for several rings whose consumers the caller has: a [`RingSet`] is a waiter with consumers of its own. Keep a
+/// waiter for each group of rings. From call to call it keeps what it has learnt about spinning, and, by index, the
+/// ring that is polled first and how far its liveness check has come. Consumers may come and go between calls.
+///
+/// # Examples
+///
+/// ```
+/// use disruptor_mp::{AutoWaitStrategy, Deadline, HeapRing, RingMember, RingWaiter};
+///
+/// let rings = [HeapRing::<u64>::new(8)?, HeapRing::<u64>::new(8)?];
+/// let mut senders = [rings[0].producer()?, rings[1].producer()?];
+/// let mut consumers = [rings[0].consumer("desk")?, rings[1].consumer("desk")?];
+/// let mut waiter = RingWaiter::new(AutoWaitStrategy::Block);
+/// for sent in 0..3 {
+///     senders[1].send(Deadline::NEVER, |event| *event = sent)?;
+///     let ready = waiter.wait(&[&consumers[0] as &dyn RingMember, &consumers[1]], Deadline::NEVER)?;
+///     assert_eq!((ready, consumers[ready].recv_owned(Deadline::NEVER)?.1), (1, sent));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RingWaiter {
     habits: Habits,
     /// The member that is checked first next time.
     turn: usize,
@@ -163,6 +188,8 @@ pub struct RingSet<M> {
     timer: CheckTimer,
     /// How many members, counted from the first one, the present liveness check has not reached yet.
     unasked: usize,
+    /// Whether the last wait that took longer spun.
+    spins: bool,
 }
 
 /// The error for adding a ring to a set that has as many as it can wait for.
@@ -192,6 +219,14 @@ impl<M> fmt::Debug for RingSet<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingSet")
             .field("rings", &self.members.len())
+            .field("strategy", &self.waiter.habits.strategy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RingWaiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingWaiter")
             .field("strategy", &self.habits.strategy)
             .finish_non_exhaustive()
     }
@@ -201,18 +236,14 @@ impl<M> Default for RingSet<M> {
     fn default() -> Self {
         Self {
             members: Vec::new(),
-            habits: Habits::default(),
-            turn: 0,
-            calls: 0,
-            timer: CheckTimer::default(),
-            unasked: 0,
+            waiter: RingWaiter::new(AutoWaitStrategy::default()),
         }
     }
 }
 
 impl<M: RingMember> RingSet<M> {
     /// How many rings a set can wait for: as many as the system takes in one call.
-    pub const MAX: usize = 128;
+    pub const MAX: usize = RINGS_MAX;
 
     /// An empty set.
     pub fn new() -> Self {
@@ -234,7 +265,7 @@ impl<M: RingMember> RingSet<M> {
 
     /// How [`wait`](Self::wait) waits; the members' own strategies are for their own calls.
     pub fn with_wait_strategy(mut self, strategy: AutoWaitStrategy) -> Self {
-        self.habits.strategy = strategy;
+        self.waiter.habits.strategy = strategy;
         self
     }
 
@@ -287,17 +318,78 @@ impl<M: RingMember> RingSet<M> {
     /// [`RecvError::LockLost`] after a member's call has returned it. An empty set waits until its deadline;
     /// without a deadline it returns [`RecvError::NothingToWaitFor`].
     pub fn wait(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
+        self.waiter.wait(&self.members, deadline)
+    }
+}
+
+impl RingWaiter {
+    /// A waiter that has learnt nothing yet.
+    pub fn new(strategy: AutoWaitStrategy) -> Self {
+        let mut habits = Habits::default();
+        habits.strategy = strategy;
+        Self {
+            habits,
+            turn: 0,
+            calls: 0,
+            timer: CheckTimer::default(),
+            unasked: 0,
+            spins: true,
+        }
+    }
+
+    /// If spinning pays, spins for about a microsecond. Returns whether one of these consumers has something to report.
+    /// For the layers above: an answer that comes at once needs no preparation of a wait.
+    #[doc(hidden)]
+    #[inline]
+    pub fn look_briefly<M: RingMember>(&mut self, members: &[M]) -> bool {
+        self.spins
+            && Waiting {
+                waiter: self,
+                members,
+            }
+            .look_briefly()
+    }
+
+    /// As [`RingSet::wait`], for these consumers, up to [`RingSet::MAX`]: returns the index of one of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`RingSet::wait`]; [`RecvError::System`] for more than [`RingSet::MAX`].
+    pub fn wait<M: RingMember>(
+        &mut self,
+        members: &[M],
+        deadline: Deadline,
+    ) -> Result<usize, RecvError> {
+        if members.len() > RINGS_MAX {
+            let count = members.len();
+            return Err(RecvError::System {
+                what: format!("a wait for {count} rings: the system takes {RINGS_MAX}"),
+            });
+        }
+        let waiter = self;
+        Waiting { waiter, members }.wait(deadline)
+    }
+}
+
+/// A wait for these members.
+struct Waiting<'a, M> {
+    waiter: &'a mut RingWaiter,
+    members: &'a [M],
+}
+
+impl<M: RingMember> Waiting<'_, M> {
+    fn wait(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
         if let Some(refusal) = self.faces().find_map(Inner::refusal) {
             return Err(refusal);
         }
-        self.calls = self.calls.wrapping_add(1);
-        if self.calls.is_multiple_of(CALLS_PER_LOOK) {
+        self.waiter.calls = self.waiter.calls.wrapping_add(1);
+        if self.waiter.calls.is_multiple_of(CALLS_PER_LOOK) {
             self.check_liveness_if_due();
         }
         if let Some(ready) = self.ask().or_else(|| self.look()) {
             return Ok(ready);
         }
-        if self.is_empty() {
+        if self.members.is_empty() {
             let rest = deadline.remaining().ok_or(RecvError::NothingToWaitFor)?;
             clock::sleep(rest);
             return Err(RecvError::Timeout);
@@ -305,18 +397,33 @@ impl<M: RingMember> RingSet<M> {
         self.wait_for_any(deadline)
     }
 
+    fn look_briefly(&mut self) -> bool {
+        let strategy = self.waiter.habits.strategy;
+        self.faces().all(|member| member.refusal().is_none())
+            && (0..BRIEF_POLLS).any(|_| {
+                strategy.hint();
+                self.look().is_some()
+            })
+    }
+
     /// Waits, as no member has anything to report yet.
     #[cold]
     #[inline(never)]
     fn wait_for_any(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
-        self.habits.liveness_interval = self.interval();
-        let participants = self.faces().map(Inner::participants).sum();
-        let strategy = self.habits.strategy;
-        let mut waiter =
-            Waiter::new(&mut self.habits, strategy, deadline, participants).with_timer(self.timer);
+        self.waiter.habits.liveness_interval = self.interval();
+        let rings = self.faces().map(|member| {
+            let (control, line) = member.bed();
+            (control, Role::Consumer(line))
+        });
+        let participants = Participants::of(rings);
+        let timer = self.waiter.timer;
+        let habits = &mut self.waiter.habits;
+        let strategy = habits.strategy;
+        let mut waiter = Waiter::new(habits, strategy, deadline, participants).with_timer(timer);
+        self.waiter.spins = waiter.spins();
         if let Some(ready) = wait(self, &mut waiter)? {
             // the liveness interval that this wait has begun continues in the next wait
-            self.timer = waiter.timer();
+            self.waiter.timer = waiter.timer();
             return Ok(ready);
         }
         if let Some(ready) = self.look() {
@@ -328,24 +435,28 @@ impl<M: RingMember> RingSet<M> {
 
     /// The first member that has something to report, beginning with the next in turn.
     fn look(&mut self) -> Option<usize> {
-        let count = self.members.len();
-        let ready = (0..count)
-            .map(|ahead| (self.turn + ahead) % count)
-            .find(|index| self.members[*index].face().0.has_news())?;
-        self.turn = ready + 1;
+        let turn = self.waiter.turn.min(self.members.len());
+        let (before, from) = self.members.split_at(turn);
+        let has_news = |member: &M| member.face().0.has_news();
+        let ready = match from.iter().position(has_news) {
+            Some(ahead) => turn + ahead,
+            None => before.iter().position(has_news)?,
+        };
+        self.waiter.turn = ready + 1;
         Some(ready)
     }
 
     /// Begins a liveness check: each member is to be asked whether its producer is dead.
     fn begin_check(&mut self, now: Instant) {
-        self.unasked = self.members.len();
-        self.timer.restart(now, self.interval());
+        self.waiter.unasked = self.members.len();
+        let interval = self.interval();
+        self.waiter.timer.restart(now, interval);
     }
 
     /// Begins a liveness check if one is due, or if there has been none.
     fn check_liveness_if_due(&mut self) {
         let now = clock::now();
-        if self.timer.left(now, Duration::ZERO).is_zero() {
+        if self.waiter.timer.left(now, Duration::ZERO).is_zero() {
             self.begin_check(now);
         }
     }
@@ -359,7 +470,7 @@ impl<M: RingMember> RingSet<M> {
     /// Continues the present liveness check: asks the remaining members whether their producers are dead.
     /// Returns the first member that is found and leaves the others to the next call.
     fn ask(&mut self) -> Option<usize> {
-        let mut unasked = self.unasked.min(self.members.len());
+        let mut unasked = self.waiter.unasked.min(self.members.len());
         let mut dead = None;
         while dead.is_none() && unasked > 0 {
             unasked -= 1;
@@ -369,11 +480,11 @@ impl<M: RingMember> RingSet<M> {
                 .is_orphaned()
                 .then_some(unasked);
         }
-        self.unasked = unasked;
+        self.waiter.unasked = unasked;
         dead
     }
 
-    fn faces(&self) -> impl Iterator<Item = &dyn Inner> {
+    fn faces(&self) -> impl Iterator<Item = &dyn Inner> + Clone {
         self.members.iter().map(|member| member.face().0)
     }
 
@@ -383,12 +494,12 @@ impl<M: RingMember> RingSet<M> {
 }
 
 /// The first member that has something to report.
-impl<M: RingMember> Awaited for RingSet<M> {
+impl<M: RingMember> Awaited for Waiting<'_, M> {
     type News = usize;
     type Error = RecvError;
 
     fn habits_mut(&mut self) -> &mut Habits {
-        &mut self.habits
+        &mut self.waiter.habits
     }
 
     fn cancelled(&self) -> Option<RecvError> {
@@ -406,10 +517,13 @@ impl<M: RingMember> Awaited for RingSet<M> {
     }
 
     fn sleep(&mut self, longest: Duration) -> Option<Duration> {
+        let look = || self.faces().any(Inner::has_news) || self.is_cancelled();
+        if let [only] = self.members {
+            let (control, line) = only.face().0.bed();
+            return sleep::sleep_until_event(control, line, longest, look);
+        }
         let beds: Vec<_> = self.faces().map(Inner::bed).collect();
-        sleep::sleep_until_any(&beds, longest, || {
-            self.faces().any(Inner::has_news) || self.is_cancelled()
-        });
+        sleep::sleep_until_any(&beds, longest, look);
         None
     }
 }

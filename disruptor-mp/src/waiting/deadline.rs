@@ -16,6 +16,7 @@ use crate::clock;
 /// assert!(Deadline::after(Duration::ZERO).has_passed());
 /// assert!(Deadline::at(Instant::now()).has_passed());
 /// assert!(Deadline::after(Duration::from_secs(60)).remaining() > Some(Duration::from_secs(59)));
+/// assert!(Deadline::NEVER.within(Duration::from_secs(60)).remaining() <= Some(Duration::from_secs(60)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
@@ -32,6 +33,15 @@ impl Deadline {
     /// At `instant`.
     pub const fn at(instant: Instant) -> Self {
         Self(Some(instant))
+    }
+
+    /// This deadline, or `longest` from now if that is sooner.
+    pub fn within(self, longest: Duration) -> Self {
+        let Self(sooner) = Self::after(longest);
+        match (self.0, sooner) {
+            (Some(instant), Some(sooner)) => Self(Some(instant.min(sooner))),
+            (instant, sooner) => Self(instant.or(sooner)),
+        }
     }
 
     /// Whether the deadline has passed.

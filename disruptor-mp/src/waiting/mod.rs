@@ -260,6 +260,16 @@ impl Waiter {
         self.deadline = deadline;
     }
 
+    /// Whether the wait spins before it sleeps.
+    pub(crate) fn spins(&self) -> bool {
+        match self.strategy {
+            AutoWaitStrategy::Block => {
+                matches!(self.block, BlockPhase::Spin { budget, .. } if !budget.is_zero())
+            }
+            strategy => strategy.spins(),
+        }
+    }
+
     /// How often the wait has slept since the last call of this method, for the counters.
     pub(crate) fn take_sleeps(&mut self) -> u64 {
         core::mem::take(&mut self.sleeps)

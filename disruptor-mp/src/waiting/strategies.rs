@@ -32,7 +32,7 @@ pub enum AutoWaitStrategy {
     Sleep(Duration),
     /// Spin for about as long as a wake-up takes, then sleep in the kernel until woken. If spinning keeps being
     /// in vain, as on a core that both sides share, only a few waits still spin, until one of those pays. Where
-    /// the endpoints of the ring outnumber the cores, calls do not spin: they yield a few times first.
+    /// the endpoints of the ring that are awake outnumber the cores, calls do not spin: they yield a few times first.
     #[default]
     Block,
 }

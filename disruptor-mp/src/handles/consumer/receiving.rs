@@ -167,6 +167,14 @@ impl<E: Event, B> Consumer<E, B> {
         Some(Lease::new(&mut self.core))
     }
 
+    /// False if no event is there, the ring has not ended, and no liveness check is pending. Reads no clock, and
+    /// checks no token. For the layers above, which poll several rings.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn may_have_news(&self) -> bool {
+        self.is_forked() || self.core.is_ready() || self.may_have_other_news()
+    }
+
     /// A lease of the next event, which the caller has found published.
     #[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
     pub(crate) fn lease(&mut self) -> Lease<'_, E> {

@@ -13,7 +13,7 @@ use crate::protocol::consume::ConsumerCore;
 use crate::sync::process::Ordering;
 use crate::testing::fail::reached;
 use crate::waiting::deadline::Deadline;
-use crate::waiting::participants::Participants;
+use crate::waiting::participants::{Participants, Role};
 use crate::waiting::wait_loop::{Awaited, wait};
 use crate::waiting::{AutoWaitStrategy, Habits, Waiter};
 
@@ -93,7 +93,8 @@ impl<E: Event, B> Consumer<E, B> {
         if self.is_forked() {
             return Err(refusal(self.has_lost));
         }
-        let participants = self.participants();
+        let ring = (self.core.control(), Role::Consumer(self.line()));
+        let participants = Participants::of(core::iter::once(ring));
         let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
         self.counters.bring_up_to_date(self.core.next());
         let is_suspicious = self.is_suspicious();
@@ -137,6 +138,12 @@ impl<E: Event, B> Consumer<E, B> {
         self.core.is_at_end()
     }
 
+    /// Whether there is anything but an event to report, or to look for.
+    #[inline(never)]
+    pub(super) fn may_have_other_news(&self) -> bool {
+        self.suspicion.load(Ordering::Relaxed) || self.has_news()
+    }
+
     /// Whether the producer is dead and nothing is left, or this consumer's lock is lost. For a caller that
     /// waits in this consumer's place: the consumer's next call returns the error.
     pub(crate) fn is_orphaned(&self) -> bool {
@@ -151,11 +158,6 @@ impl<E: Event, B> Consumer<E, B> {
     /// Whether that flag is set; clears it.
     fn is_suspicious(&self) -> bool {
         self.suspicion.load(Ordering::Relaxed) && self.suspicion.swap(false, Ordering::Relaxed)
-    }
-
-    /// The endpoints that share the ring.
-    pub(crate) fn participants(&self) -> Participants {
-        Participants::of(self.core.control(), 0)
     }
 
     /// R11: as [`ConsumerCore::is_abandoned`]; false if the system cannot tell.

@@ -16,7 +16,7 @@ use crate::sync::spin_loop;
 use crate::testing::fail::reached;
 use crate::waiting::check_timer::CheckTimer;
 use crate::waiting::deadline::Deadline;
-use crate::waiting::participants::Participants;
+use crate::waiting::participants::{Participants, Role};
 use crate::waiting::wait_loop::{Awaited, wait};
 use crate::waiting::{AutoWaitStrategy, FIRST_LOOK, Habits, Waiter};
 
@@ -155,7 +155,8 @@ impl<E: Event, B> Producer<E, B> {
 
     /// A waiter for one call of this producer.
     pub(crate) fn waiter(&mut self, strategy: AutoWaitStrategy, deadline: Deadline) -> Waiter {
-        let participants = Participants::of(self.segment.control(), 0);
+        let ring = (self.segment.control(), Role::Producer);
+        let participants = Participants::of(core::iter::once(ring));
         Waiter::new(&mut self.habits, strategy, deadline, participants)
     }
 
