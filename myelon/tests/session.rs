@@ -230,34 +230,36 @@ fn answers_of_a_worker_that_has_left_are_received() -> Result {
 /// The messages of several workers are received in turn, even if one worker has sent more of them.
 #[test]
 fn workers_take_turns() -> Result {
+    const AT_A_TURN: u8 = 64;
     let config = session(3);
+    let rings = config.transport.clone().with_response_depth(256);
+    let config = config.with_transport(rings);
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     let mut workers = (0..3)
         .map(|rank| Worker::<Frame>::start(&config, rank))
         .collect::<TransportResult<Vec<_>>>()?;
-    for (worker, messages) in workers.iter_mut().zip([6, 3, 1]) {
+    for (worker, messages) in workers
+        .iter_mut()
+        .zip([AT_A_TURN * 2 + 2, 3, AT_A_TURN + 1])
+    {
         for number in 0..messages {
             worker.respond(&[number], 1, soon())?;
         }
     }
-    let mut heard = Vec::new();
-    for _ in 0..10 {
-        let (rank, message) = scheduler.recv_any(soon())?;
-        heard.push((rank, message[0]));
-    }
-    let in_turn = [
-        (0, 0),
-        (1, 0),
-        (2, 0),
-        (0, 1),
-        (1, 1),
-        (0, 2),
-        (1, 2),
-        (0, 3),
-        (0, 4),
-        (0, 5),
+    let turns = [
+        (0, 0..AT_A_TURN),
+        (1, 0..3),
+        (2, 0..AT_A_TURN),
+        (0, AT_A_TURN..AT_A_TURN * 2),
+        (2, AT_A_TURN..AT_A_TURN + 1),
+        (0, AT_A_TURN * 2..AT_A_TURN * 2 + 2),
     ];
-    assert_eq!(heard, in_turn);
+    for (expected, numbers) in turns {
+        for number in numbers {
+            let (rank, message) = scheduler.recv_any(soon())?;
+            assert_eq!((rank, message[0]), (expected, number));
+        }
+    }
     workers.into_iter().try_for_each(Worker::leave)?;
     scheduler.close()?;
     Ok(())

@@ -360,6 +360,83 @@ fn a_part_of_a_message_holds_up_no_shutdown() -> Result {
     Ok(())
 }
 
+/// The state of a worker: its requests, the age of the oldest, deliveries, and deaths.
+/// Whatever the policy: the worker may be back when the state is asked for.
+#[test]
+fn a_call_that_waits_for_a_dead_worker_counts_its_death() -> Result {
+    let config = watchful(1, OnWorkerDeath::Wait);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    drop(Worker::<Frame>::start(&config, 0)?);
+    let patience = Deadline::after(Duration::from_millis(100));
+    let waited = scheduler.call(0, b"", 1, patience).map(drop);
+    assert!(
+        matches!(waited, Err(TransportError::NoAnswer { .. })),
+        "{waited:?}"
+    );
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    worker.recv(soon())?.release();
+    let state = scheduler.state()[0];
+    assert_eq!((state.is_attached, state.deaths), (true, 1));
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+#[test]
+fn the_state_names_the_worker_that_lags() -> Result {
+    let config = watchful(3, OnWorkerDeath::Wait);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let mut dead = Worker::<Frame>::start(&config, 1)?;
+    let empty = scheduler.state();
+    assert!(
+        empty
+            .iter()
+            .all(|state| state.in_flight == 0 && state.oldest.is_none())
+    );
+    for _ in 0..3 {
+        scheduler.broadcast(b"", 1, soon())?;
+    }
+    scheduler.send_to(1, &[0; 100], 1, soon())?;
+    drop(scheduler.reserve(1, 1, soon())?);
+    thread::sleep(Duration::from_millis(30));
+    worker.recv(soon())?.release();
+    worker.recv(soon())?.release_uncommitted();
+    dead.recv(soon())?.release_uncommitted();
+    dead.recv(soon())?.release_uncommitted();
+    drop(dead);
+    let states = scheduler.state();
+    let of = |rank: usize| {
+        let state = states[rank];
+        assert!(
+            state
+                .oldest
+                .is_some_and(|age| age >= Duration::from_millis(20)),
+            "{state:?}"
+        );
+        (
+            state.is_attached,
+            state.is_away,
+            state.in_flight,
+            state.deliveries,
+            state.deaths,
+        )
+    };
+    assert_eq!(of(0), (true, false, 2, 1, 0));
+    assert_eq!(of(1), (false, true, 4, 2, 1));
+    assert_eq!(of(2), (false, false, 3, 0, 0));
+    // 100 bytes and a head are two frames
+    assert!(states[1].lag >= 5, "{states:?}");
+    Worker::<Frame>::start(&config, 1)?.leave()?;
+    let states = scheduler.state();
+    assert_eq!((states[1].in_flight, states[1].deaths), (0, 1));
+    scheduler.remove_worker(2)?;
+    worker.leave()?;
+    assert!(scheduler.state().iter().all(|state| state.in_flight == 0));
+    scheduler.close()?;
+    Ok(())
+}
+
 /// The log of a scheduler whose call waits for a worker that is not there.
 #[test]
 fn a_call_that_waits_for_an_absent_worker_warns_once() -> Result {

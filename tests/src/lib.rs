@@ -28,6 +28,8 @@ mod ledger;
 #[cfg(not(fuzzing))]
 pub mod power;
 mod record;
+#[cfg(not(fuzzing))]
+pub mod sessions;
 #[cfg(all(feature = "dst", not(fuzzing)))]
 pub mod simulation;
 #[cfg(not(fuzzing))]

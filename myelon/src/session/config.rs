@@ -59,6 +59,10 @@ impl Default for MyelonTransportConfig {
     }
 }
 
+const LIVENESS_INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// A century.
+const LIVENESS_INTERVAL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl MyelonTransportConfig {
     /// Rings with these numbers of frames and this wait strategy; everything else is the default.
     ///
@@ -142,8 +146,8 @@ pub struct RunnerMyelonTransportConfig {
     pub transport: MyelonTransportConfig,
     /// What the scheduler does about a worker that has died.
     pub on_worker_death: OnWorkerDeath,
-    /// Ends the waits of this process.
-    pub(super) cancel: Option<CancelToken>,
+    /// Each of these ends the waits of this process.
+    pub(super) cancels: Vec<CancelToken>,
 }
 
 /// What a scheduler does about a worker that has died, or has ended without leaving, while one of its calls waits for
@@ -192,13 +196,13 @@ impl RunnerMyelonTransportConfig {
             workers,
             transport: MyelonTransportConfig::default(),
             on_worker_death: OnWorkerDeath::default(),
-            cancel: None,
+            cancels: Vec::new(),
         }
     }
 
-    /// A token that ends each call of this process's scheduler or worker that waits, with `Cancelled` as its reason. A
-    /// signal handler may cancel it. A call that need not wait still succeeds: a loop that is never idle looks at the
-    /// token itself.
+    /// Adds a token that ends each call of this process's scheduler or worker that waits, with `Cancelled` as its
+    /// reason. A signal handler may cancel it. A call that need not wait still succeeds: a loop that is never idle
+    /// looks at the token itself.
     ///
     /// # Examples
     ///
@@ -220,17 +224,23 @@ impl RunnerMyelonTransportConfig {
     /// ```
     #[must_use]
     pub fn with_cancel_token(mut self, token: &CancelToken) -> Self {
-        self.cancel = Some(token.clone());
+        self.cancels.push(token.clone());
         self
+    }
+
+    /// The liveness interval, within what a clock can add to the present.
+    pub(super) fn liveness_interval(&self) -> Duration {
+        let interval = self.transport.liveness_interval;
+        interval.clamp(LIVENESS_INTERVAL_MIN, LIVENESS_INTERVAL_MAX)
     }
 
     /// The reason why a call that has found nothing must not go on waiting.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Timeout`] after the deadline, [`RecvError::Cancelled`] if the token of this process is cancelled.
+    /// [`RecvError::Timeout`] after the deadline, [`RecvError::Cancelled`] if a token of this process is cancelled.
     pub(super) fn go_on_until(&self, deadline: Deadline) -> Result<(), RecvError> {
-        if self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+        if self.cancels.iter().any(CancelToken::is_cancelled) {
             return Err(RecvError::Cancelled);
         }
         match deadline.has_passed() {

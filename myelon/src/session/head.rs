@@ -99,63 +99,91 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// A head, in two words as it is sent: callers move it through memory, and a load waits for stores of another size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    pub(super) request: Option<RequestId>,
-    pub(super) piece: u32,
-    pub(super) flags: u8,
-    pub(super) session: SessionMark,
+    number: u64,
+    /// From the lowest bit: the number of the piece, the flags, and the mark.
+    rest: u64,
 }
 
 impl Head {
+    /// The lowest bit of the flags, and that of the mark.
+    const FLAGS: u32 = 32;
+    const MARK: u32 = 40;
+
+    pub(super) fn new(
+        request: Option<RequestId>,
+        session: SessionMark,
+        piece: u32,
+        flags: u8,
+    ) -> Self {
+        let mark = u64::from(session.0) << Self::MARK;
+        Self {
+            number: request.map_or(0, RequestId::get),
+            rest: mark | u64::from(flags) << Self::FLAGS | u64::from(piece),
+        }
+    }
+
     /// The head of a request.
     pub(super) fn of_request(request: RequestId) -> Self {
-        Self {
-            request: Some(request),
-            piece: 0,
-            flags: 0,
-            session: request.session,
-        }
+        Self::new(Some(request), request.session, 0, 0)
     }
 
     /// The head of an answer in one piece.
     pub(super) fn answer_to(request: RequestId) -> Self {
+        Self::new(Some(request), request.session, 0, LAST)
+    }
+
+    /// The head of the last piece of the answer.
+    pub(super) fn as_last(self) -> Self {
         Self {
-            request: Some(request),
-            piece: 0,
-            flags: LAST,
-            session: request.session,
+            rest: self.rest | u64::from(LAST) << Self::FLAGS,
+            ..self
         }
     }
 
+    #[inline(always)]
+    pub(super) fn request(self) -> Option<RequestId> {
+        (self.number != 0).then_some(RequestId {
+            number: self.number,
+            session: self.session(),
+        })
+    }
+
+    #[inline(always)]
+    pub(super) fn piece(self) -> u32 {
+        self.rest as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn has(self, flag: u8) -> bool {
+        self.rest & u64::from(flag) << Self::FLAGS != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn session(self) -> SessionMark {
+        SessionMark((self.rest >> Self::MARK) as u32)
+    }
+
+    #[inline(always)]
     pub(super) fn to_bytes(self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
-        let request = self.request.map_or(0, RequestId::get);
-        bytes[..8].copy_from_slice(&request.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&self.piece.to_ne_bytes());
-        bytes[12] = self.flags;
-        bytes[13..].copy_from_slice(&self.session.0.to_le_bytes()[..3]);
+        bytes[..8].copy_from_slice(&self.number.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.rest.to_le_bytes());
         bytes
     }
 
     /// The head of a message; `None` if no member of a session has sent these bytes.
+    #[inline(always)]
     pub(super) fn of(message: &[u8]) -> Option<Self> {
         // a copy: a hostile peer may change the bytes while they are checked
         let bytes: [u8; HEAD_BYTES] = *message.first_chunk()?;
-        let request = u64::from_ne_bytes(*bytes.first_chunk()?);
-        let [.., a, b, c, d, flags, x, y, z] = bytes;
-        let session = SessionMark(u32::from_le_bytes([x, y, z, 0]));
-        let request = RequestId {
-            number: request,
-            session,
-        };
-        let head = Self {
-            request: (request.number != 0).then_some(request),
-            piece: u32::from_ne_bytes([a, b, c, d]),
-            flags,
-            session,
-        };
-        (flags & !(LAST | NOTICE | GIVEN_UP) == 0).then_some(head)
+        let [number, rest] =
+            [0, 8].map(|at| u64::from_le_bytes(core::array::from_fn(|index| bytes[at + index])));
+        let known = u64::from(LAST | NOTICE | GIVEN_UP) << Self::FLAGS;
+        let flags = u64::from(u8::MAX) << Self::FLAGS;
+        (rest & flags & !known == 0).then_some(Self { number, rest })
     }
 }
 
@@ -250,12 +278,13 @@ mod tests {
         let session = SessionMark::of(1_700_000_000_000_000_000);
         let id = RequestId::first(7, session).next();
         for request in [Some(id), None] {
-            let head = Head {
-                request,
-                piece: 3,
-                flags: LAST,
-                session,
-            };
+            let head = Head::new(request, session, 3, LAST);
+            assert_eq!(
+                (head.request(), head.session(), head.piece()),
+                (request, session, 3)
+            );
+            assert!(head.has(LAST) && !head.has(NOTICE | GIVEN_UP));
+            assert_eq!(Head::new(request, session, 3, 0).as_last(), head);
             let mut bytes = head.to_bytes();
             assert_eq!(Head::of(&bytes), Some(head));
             assert_eq!(Head::of(&bytes[..15]), None);

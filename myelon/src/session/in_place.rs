@@ -4,7 +4,7 @@ use core::ops::{Deref, DerefMut};
 
 use disruptor_mp::Sequence;
 
-use super::head::{HEAD_BYTES, Head, LAST, RequestId};
+use super::head::{HEAD_BYTES, Head, RequestId};
 use crate::transport::{FramedTransportFrame, Reservation, TransportError};
 
 /// A frame with room for a message, and the head that comes before the message.
@@ -175,7 +175,7 @@ impl<'a, F: FramedTransportFrame> PieceReservation<'a, F> {
     /// Sends the piece as the last one of the answer, and returns the sequence of its frame.
     pub fn finish(mut self) -> Sequence {
         *self.is_complete = true;
-        self.frame.head.flags |= LAST;
+        self.frame.head = self.frame.head.as_last();
         self.publish()
     }
 }

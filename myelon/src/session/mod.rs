@@ -22,6 +22,8 @@
 //! they receive the end. From the close on, no worker waits for space, whatever its deadline, and a message
 //! that a worker sends without a request is refused with [`TransportError::SessionClosed`].
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 pub(crate) mod config;
 mod head;
 mod in_place;
@@ -39,12 +41,16 @@ use disruptor_mp::{
     perform_sleep_wait,
 };
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
 pub use head::RequestId;
 pub use in_place::{PieceReservation, RequestReservation};
 pub use received::{Request, Response};
-pub use scheduler::{Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler};
+pub use scheduler::{
+    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerState,
+};
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 
 use config::RunnerMyelonTransportConfig;
@@ -131,12 +137,17 @@ impl<F: FramedTransportFrame, B> Places<F, B> {
 
     /// Whether a scheduler has made the ring of the requests to the worker `rank` alone.
     fn has_addressed(&self, rank: usize) -> bool {
-        (self.path)(&self.root, &self.layout.request_ring_name(rank)).exists()
+        self.has_ring(&self.layout.request_ring_name(rank))
     }
 
-    /// Whether the worker `rank` has made its ring of answers.
+    /// Whether the worker `rank` has made its ring of answers. Much cheaper than to attach to a ring that is not there.
     fn has_responses(&self, rank: usize) -> bool {
-        (self.path)(&self.root, &self.layout.response_ring_name(rank)).exists()
+        self.has_ring(&self.layout.response_ring_name(rank))
+    }
+
+    /// Also if the system does not say: attaching tells why.
+    fn has_ring(&self, name: &str) -> bool {
+        (self.path)(&self.root, name).try_exists().unwrap_or(true)
     }
 
     /// The ring from the worker `rank` to the scheduler.
@@ -152,12 +163,10 @@ impl<F: FramedTransportFrame, B> Places<F, B> {
         let config = &self.config.transport;
         let builder = (self.builder)(&self.root, name, depth)
             .described_as(&format!("session {}, {what}", self.config.session))
-            .with_liveness_interval(config.liveness_interval)
+            .with_liveness_interval(self.config.liveness_interval())
             .with_wait_strategy(config.wait_strategy.into());
-        match &self.config.cancel {
-            Some(token) => builder.with_cancel_token(token),
-            None => builder,
-        }
+        let tokens = self.config.cancels.iter();
+        tokens.fold(builder, DisruptorBuilder::with_cancel_token)
     }
 }
 

@@ -10,24 +10,49 @@ use crate::codec::{Codec, ZeroCopyCodec};
 use crate::transport::{FramedTransportFrame, Message};
 use crate::typed_transport::{DecodeError, KindTable, TypedConsumer, TypedRecvError};
 
-/// The next message's head, if there is a message. The message stays the next one. Frames and messages that are not of
-/// this session, or whose head and sequence `is_fit` refuses, are dropped: as many as the ring holds in one call.
+/// What a poll of a ring checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Messages and the end: a caller that waits for the ring checks liveness meanwhile.
+    Quick,
+    /// Also for a death and a lost lock, once in a liveness interval: for a call that does not wait.
+    AndLiveness,
+}
+
+/// The next message's head, if there is a message, which `raw().lend_found()` lends then. The message stays the next
+/// one. Frames and messages that are not of this session, or whose head and sequence `is_fit` refuses, are dropped: as
+/// many as the ring holds in one call.
+#[inline(always)]
 pub(super) fn next_head<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,
+    look: Look,
     mut is_fit: impl FnMut(Head, Sequence) -> bool,
 ) -> Result<Option<Head>, RecvError> {
+    if look == Look::Quick && !may_have_news(ring) {
+        return Ok(None);
+    }
     for _ in 0..ring.raw().depth() {
         let sequence = next_sequence(ring);
-        let Some(message) = ring.raw().try_recv()? else {
+        let raw = ring.raw();
+        if !raw.find()? {
             return Ok(None);
-        };
-        if let Some(head) = Head::of(&message).filter(|head| is_fit(*head, sequence)) {
-            message.release_uncommitted();
+        }
+        if let Some(head) = Head::of(raw.lent_bytes())
+            && is_fit(head, sequence)
+        {
             return Ok(Some(head));
         }
-        message.release();
+        raw.lend_found().release();
     }
     Ok(None)
+}
+
+/// Whether a message may be there, or something else to tell. Reads no clock. Of a whole message of several frames the
+/// last frame is held; of one that is not whole yet, no frame may be new.
+#[inline(always)]
+fn may_have_news<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> bool {
+    let ring = ring.raw().as_ring();
+    ring.may_have_news() || ring.held_count() > 0
 }
 
 /// The sequence of the first frame that this consumer has not released.
@@ -289,8 +314,8 @@ impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
     pub fn id(&self) -> RequestId {
         // requests without a number are dropped
         self.head
-            .request
-            .unwrap_or(RequestId::first(0, self.head.session))
+            .request()
+            .unwrap_or(RequestId::first(0, self.head.session()))
     }
 }
 
@@ -313,19 +338,19 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
 
     /// The request that this message answers. `None` for a message that a worker has sent by itself.
     pub fn request(&self) -> Option<RequestId> {
-        self.head.request
+        self.head.request()
     }
 
     /// The number of this piece of the answer, from 0. A worker that answers again after a death should send the same
     /// pieces: those that were received before are dropped. If its answer is shorter this time, its last piece has a
     /// number that was there before.
     pub fn piece(&self) -> u32 {
-        self.head.piece
+        self.head.piece()
     }
 
     /// Whether the answer is complete with this piece.
     pub fn is_last(&self) -> bool {
-        self.head.flags & LAST != 0
+        self.head.has(LAST)
     }
 
     /// Whether the worker has given the request up: it was delivered more often than the worker's
@@ -335,6 +360,6 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
     ///
     /// See [`ResponseSender::give_up`](super::ResponseSender::give_up).
     pub fn is_given_up(&self) -> bool {
-        self.head.flags & GIVEN_UP != 0
+        self.head.has(GIVEN_UP)
     }
 }

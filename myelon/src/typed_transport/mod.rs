@@ -26,11 +26,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(all(feature = "tokio", target_os = "linux"))]
+mod asynchronous;
 mod consumer;
 mod error;
 mod kinds;
 mod producer;
 
+#[cfg(all(feature = "tokio", target_os = "linux"))]
+pub use asynchronous::AsyncTypedConsumer;
 pub use consumer::{MmapTypedConsumer, TypedConsumer};
 pub use error::{DecodeError, KindTaken, TypedPublishError, TypedRecvError, TypedServeError};
 pub use kinds::KindTable;

@@ -2,10 +2,13 @@
 
 mod receiver;
 mod sender;
+pub(super) mod state;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio")]
+use disruptor_mp::RingMember;
 use disruptor_mp::{
     CloseReport, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, MultiProcessError,
     MultiProcessResult, RecvError, SharedMemory, perform_sleep_wait,
@@ -13,9 +16,11 @@ use disruptor_mp::{
 
 use super::Places;
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
+#[cfg(feature = "tokio")]
+use super::head::HEAD_BYTES;
 use super::head::RequestId;
 use super::in_place::RequestReservation;
-use super::received::Response;
+use super::received::{Look, Response};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
@@ -25,9 +30,10 @@ use crate::typed_transport::{DecodeError, TypedProducer, TypedPublishError};
 
 pub use receiver::ResponseReceiver;
 pub use sender::{MissingWorker, RequestSender};
+pub use state::WorkerState;
 
-use receiver::Answers;
-use sender::Awaits;
+use receiver::{Answers, Found};
+pub(super) use sender::Awaits;
 
 /// The scheduler of a session: sends requests to all its [`Worker`](super::Worker)s or to one of them, and receives
 /// their answers.
@@ -482,13 +488,31 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         request: RequestId,
         deadline: Deadline,
     ) -> TransportResult<Response<'_, Resp, B>> {
-        let started = Instant::now();
+        let mut found = self.receiver.find_answer(rank, request, Look::Quick)?;
+        if found.is_none() && self.receiver.look_briefly(rank) {
+            found = self.receiver.find_answer(rank, request, Look::Quick)?;
+        }
+        let found = match found {
+            Some(found) => found,
+            None => self.wait_for_answer(rank, request, deadline)?,
+        };
+        self.receiver.hand_out(rank, found)
+    }
+
+    /// Waits for the answer of the worker `rank`; meanwhile it asks now and then what that worker's death means.
+    fn wait_for_answer(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+        deadline: Deadline,
+    ) -> TransportResult<Found> {
+        let mut started = None;
         let mut is_told = false;
-        let found = loop {
+        loop {
             let until = self.sender.until_next_look(deadline, 0);
             match self.receiver.wait_for_answer(rank, request, until) {
                 Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {}
-                found => break found?,
+                found => return found,
             }
             if self.sender.is_forked() {
                 return Err(RecvError::Forked.into());
@@ -496,18 +520,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             if let Err(error) = self.sender.go_on_waiting_for(rank, request) {
                 // it may have answered before it went, in a ring that was not attached
                 self.receiver.look_for_workers_now();
-                let now = Deadline::after(Duration::ZERO);
-                match self.receiver.wait_for_answer(rank, request, now) {
-                    Err(TransportError::NoAnswer { .. }) => return Err(error),
-                    found => break found?,
-                }
+                return self
+                    .receiver
+                    .find_answer(rank, request, Look::AndLiveness)?
+                    .ok_or(error);
             }
-            if !is_told && started.elapsed() >= UNTIL_IT_SAYS_SO {
+            let has_waited = started.get_or_insert_with(Instant::now).elapsed();
+            if !is_told && has_waited >= UNTIL_IT_SAYS_SO {
                 is_told = true;
                 self.say_what_it_waits_for(rank, request);
             }
-        };
-        self.receiver.hand_out(rank, found)
+        }
     }
 
     /// Warns that a call waits for the answer of a worker that is not there.
@@ -655,6 +678,15 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.missing_workers()
     }
 
+    /// Each worker as this scheduler sees it now: see [`RequestSender::state`].
+    ///
+    /// # Examples
+    ///
+    /// See [`WorkerState`].
+    pub fn state(&mut self) -> Vec<WorkerState> {
+        self.sender.state()
+    }
+
     /// Forgets a worker that will not come back: see [`RequestSender::remove_worker`].
     ///
     /// # Errors
@@ -709,9 +741,19 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn shutdown(
+        self,
+        deadline: Deadline,
+        each: impl FnMut(usize, Response<'_, Resp, B>),
+    ) -> TransportResult<CloseReport> {
+        self.shutdown_unless(deadline, each, || false)
+    }
+
+    /// As [`shutdown`](Self::shutdown), but no longer than until `is_over`.
+    pub(super) fn shutdown_unless(
         mut self,
         deadline: Deadline,
         mut each: impl FnMut(usize, Response<'_, Resp, B>),
+        is_over: impl Fn() -> bool,
     ) -> TransportResult<CloseReport> {
         if self.sender.is_forked() {
             return Err(MultiProcessError::Forked.into());
@@ -744,7 +786,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
                 }
                 Err(error) => break Err(error),
             }
-            if deadline.has_passed() || quiet == POLLS_AT_THE_END {
+            if deadline.has_passed() || quiet == POLLS_AT_THE_END || is_over() {
                 break Ok(());
             }
             if !is_done && next_look <= Instant::now() {
@@ -800,5 +842,62 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         let given_up = receiver.answers.give_up();
         let report = closed?;
         given_up.map(|()| report)
+    }
+}
+
+/// What the thread of an [`AsyncScheduler`](super::AsyncScheduler) needs.
+#[cfg(feature = "tokio")]
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
+    pub(super) fn label(&self) -> &str {
+        self.sender.session()
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.receiver.workers()
+    }
+
+    pub(super) fn liveness_interval(&self) -> Duration {
+        self.sender.liveness_interval()
+    }
+
+    pub(super) fn is_kept_for(&mut self, rank: usize) -> bool {
+        self.sender.is_kept_for(rank)
+    }
+
+    pub(super) fn go_on_waiting_for(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+    ) -> TransportResult<()> {
+        self.sender.go_on_waiting_for(rank, request)
+    }
+
+    pub(super) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
+        self.sender.look_for_deaths(awaits)
+    }
+
+    /// As many messages as all workers' rings hold.
+    pub(super) fn answers_max(&self) -> usize {
+        self.receiver.answers_max()
+    }
+
+    pub(super) fn look_for_workers_now(&mut self) {
+        self.receiver.look_for_workers_now();
+    }
+
+    /// Waits until a worker's ring has news or the bell rings, or until it is time to check for missing workers.
+    pub(super) fn sleep_beside(
+        &mut self,
+        bell: &dyn RingMember,
+        deadline: Deadline,
+    ) -> TransportResult<()> {
+        self.receiver.sleep_beside(None, Some(bell), deadline)
+    }
+
+    /// Whether a message of `len` bytes is sent in several runs: a call that does not wait cannot send it.
+    pub(super) fn takes_runs(&mut self, len: usize) -> bool {
+        let ring = self.sender.transport();
+        let frames = (ring.depth() / 2).max(1);
+        len.saturating_add(HEAD_BYTES) > ring.frame_limit().saturating_mul(frames)
     }
 }

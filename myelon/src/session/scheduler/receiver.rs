@@ -4,18 +4,22 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, Sequence, SharedMemory,
-    perform_sleep_wait,
+    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember, RingWaiter, Sequence,
+    SharedMemory, perform_sleep_wait,
 };
 
 use super::super::head::{Head, LAST, RequestId};
-use super::super::received::{Kept, Response, next_head, next_sequence};
+use super::super::received::{Kept, Look, Response, next_head, next_sequence};
 use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
 };
 use crate::typed_transport::{DecodeError, TypedConsumer};
+
+/// How many messages of one worker are received before the next one's turn: so a worker that waits for space gets many
+/// places at once, and seldom waits.
+const AT_A_TURN: usize = 64;
 
 /// How often a scheduler checks whether the rings of missing workers exist.
 const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
@@ -49,8 +53,10 @@ const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     pub(super) answers: Answers<F, B>,
-    /// The worker whose ring is polled first: the one after the worker that answered last.
+    /// The worker whose turn it is, and how many messages may follow in this turn.
     turn: usize,
+    left_in_turn: usize,
+    waiter: RingWaiter,
     next_look: Instant,
     /// What came before an answer that was waited for, oldest first.
     kept: VecDeque<Kept>,
@@ -82,19 +88,19 @@ impl HandedOut {
     /// Whether this piece was handed out before, from another place in the ring. The last piece of an answer that is
     /// shorter the second time was not.
     fn has(&self, head: Head, sequence: Sequence) -> bool {
-        let is_last = head.flags & LAST != 0;
-        head.request.is_some()
-            && head.request == self.request
-            && (self.is_complete || head.piece < self.next_piece && !is_last)
+        let is_last = head.has(LAST);
+        head.request().is_some()
+            && head.request() == self.request
+            && (self.is_complete || head.piece() < self.next_piece && !is_last)
             && sequence != self.at
     }
 
     fn add(&mut self, head: Head, sequence: Sequence) {
-        if head.request.is_some() && head.request >= self.request {
+        if head.request().is_some() && head.request() >= self.request {
             *self = Self {
-                request: head.request,
-                next_piece: head.piece.saturating_add(1),
-                is_complete: head.flags & LAST != 0,
+                request: head.request(),
+                next_piece: head.piece().saturating_add(1),
+                is_complete: head.has(LAST),
                 at: sequence,
             };
         }
@@ -126,6 +132,9 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
     pub(super) fn attach(&mut self, rank: usize) -> TransportResult<()> {
         if self.process != std::process::id() {
             return Err(RecvError::Forked.into());
+        }
+        if !self.places.has_responses(rank) {
+            return Ok(());
         }
         let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
         self.rings[rank] = match TypedConsumer::from_builder(builder.skip_absence()) {
@@ -182,10 +191,19 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         self.answers.rings.len()
     }
 
+    /// As many messages as all workers' rings hold.
+    #[cfg(feature = "tokio")]
+    pub(super) fn answers_max(&self) -> usize {
+        let depth = self.answers.places.config.transport.response_depth;
+        self.workers().saturating_mul(depth)
+    }
+
     /// Answers to requests before `first` are dropped.
     pub(super) fn new(answers: Answers<F, B>, first: RequestId) -> Self {
         Self {
-            turn: 0,
+            turn: answers.rings.len().saturating_sub(1),
+            left_in_turn: 0,
+            waiter: RingWaiter::new(answers.places.config.transport.wait_strategy.into()),
             next_look: Instant::now(),
             kept: VecDeque::new(),
             handed_out: vec![HandedOut::default(); answers.rings.len()],
@@ -196,10 +214,11 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take
-    /// turns. If a worker has died or left, its remaining answers are received first, and then those of the
-    /// next worker with its rank. A worker that dies before it has completed a request answers it again when it comes
-    /// back; what was received before is dropped. So are answers to the requests of a scheduler before this one, unless
-    /// this one was started by [`Scheduler::resume`](super::Scheduler::resume). If there are no workers, the call waits until the deadline for one to come.
+    /// turns of up to 64 messages. If a worker has died or left, its remaining answers are received first, and then
+    /// those of the next worker with its rank. A worker that dies before it has completed a request answers it again
+    /// when it comes back; what was received before is dropped. So are answers to the requests of a scheduler before
+    /// this one, unless this one was started by [`Scheduler::resume`](super::Scheduler::resume). If there are no
+    /// workers, the call waits until the deadline for one to come.
     /// [`missing_workers`](super::RequestSender::missing_workers) names the workers that are not attached.
     ///
     /// # Errors
@@ -210,7 +229,10 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         if let Some(rank) = self.kept.front().map(|kept| kept.rank) {
             return Ok((rank, self.hand_out(rank, Found::Kept(0))?));
         }
-        let (rank, head) = self.wait_for_any(deadline)?;
+        let (rank, head) = match self.next_in_turn()? {
+            Some(head) => (self.turn, head),
+            None => self.wait_for_any(deadline)?,
+        };
         Ok((rank, self.hand_out(rank, Found::InRing(head))?))
     }
 
@@ -234,8 +256,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             return Err(RecvError::Timeout.into());
         };
         let sequence = next_sequence(responses);
-        // it is there; a hostile peer may have taken it away, or put another one in its place
-        let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
+        // a hostile peer may have put another one in its place
+        let message = responses.raw().lend_found();
         let head = Head::of(&message).unwrap_or(head);
         self.handed_out[rank].add(head, sequence);
         Ok(Response::new(message, head))
@@ -264,28 +286,52 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         self.hand_out(rank, found)
     }
 
-    /// Waits for the message that [`recv_answer`](Self::recv_answer) hands out.
+    /// The message that [`recv_answer`](Self::recv_answer) hands out, if it has come.
+    pub(super) fn find_answer(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+        look: Look,
+    ) -> TransportResult<Option<Found>> {
+        check_rank(&self.answers.places.config, rank)?;
+        let is_it = |kept: &Kept| kept.rank == rank && kept.head.request() == Some(request);
+        if let Some(index) = self.kept.iter().position(is_it) {
+            return Ok(Some(Found::Kept(index)));
+        }
+        self.attach_workers()?;
+        while let Some(head) = self.next_of(rank, look)? {
+            if head.request() == Some(request) {
+                return Ok(Some(Found::InRing(head)));
+            }
+            self.keep(rank, head)?;
+        }
+        Ok(None)
+    }
+
+    /// Whether the worker `rank` sends something at once.
+    pub(super) fn look_briefly(&mut self, rank: usize) -> bool {
+        let ring = self.answers.rings[rank].as_mut();
+        ring.is_some_and(|ring| self.waiter.look_briefly(&[ring.raw().as_ring()]))
+    }
+
+    /// Waits for that message.
     pub(super) fn wait_for_answer(
         &mut self,
         rank: usize,
         request: RequestId,
         deadline: Deadline,
     ) -> TransportResult<Found> {
-        check_rank(&self.answers.places.config, rank)?;
-        let is_it = |kept: &Kept| kept.rank == rank && kept.head.request == Some(request);
-        if let Some(index) = self.kept.iter().position(is_it) {
-            return Ok(Found::Kept(index));
-        }
         loop {
-            self.attach_workers()?;
-            match self.next_of(rank)? {
-                Some(head) if head.request == Some(request) => return Ok(Found::InRing(head)),
-                Some(head) => self.keep(rank, head)?,
-                None => match self.answers.places.config.go_on_until(deadline) {
-                    Ok(()) => self.sleep(Some(rank), deadline)?,
-                    Err(RecvError::Timeout) => return Err(self.no_answer(rank, request)),
-                    Err(error) => return Err(error.into()),
-                },
+            if let Some(found) = self.find_answer(rank, request, Look::Quick)? {
+                return Ok(found);
+            }
+            match self.answers.places.config.go_on_until(deadline) {
+                Ok(()) => self.sleep(Some(rank), deadline)?,
+                Err(RecvError::Timeout) => {
+                    let found = self.find_answer(rank, request, Look::AndLiveness)?;
+                    return found.ok_or_else(|| self.no_answer(rank, request));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -302,15 +348,16 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
 
     /// Copies the message whose head was found in the ring of the worker `rank`.
     fn keep(&mut self, rank: usize, head: Head) -> TransportResult<()> {
-        let limit = self.answers.places.config.transport.response_depth;
-        if self.kept.iter().filter(|kept| kept.rank == rank).count() >= limit {
-            return Err(TransportError::TooManyUnread { rank, limit });
-        }
         let Some(responses) = &mut self.answers.rings[rank] else {
             return Ok(());
         };
+        let limit = self.answers.places.config.transport.response_depth;
+        if self.kept.iter().filter(|kept| kept.rank == rank).count() >= limit {
+            responses.raw().lend_found().release_uncommitted();
+            return Err(TransportError::TooManyUnread { rank, limit });
+        }
         let sequence = next_sequence(responses);
-        let message = responses.recv_raw(Deadline::after(Duration::ZERO))?;
+        let message = responses.raw().lend_found();
         let head = Head::of(&message).unwrap_or(head);
         self.handed_out[rank].add(head, sequence);
         self.kept.push_back(Kept {
@@ -352,16 +399,31 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         Some(self.answers.rings.get_mut(rank)?.as_mut()?.raw())
     }
 
+    /// The head of the next message in this turn, if there is one.
+    #[inline]
+    fn next_in_turn(&mut self) -> TransportResult<Option<Head>> {
+        if self.left_in_turn == 0 {
+            return Ok(None);
+        }
+        self.left_in_turn -= 1;
+        self.next_of(self.turn, Look::Quick)
+    }
+
     /// Waits for a worker that has a whole message, and returns its rank.
     fn wait_for_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Head)> {
         loop {
             self.attach_workers()?;
-            if let Some((rank, head)) = self.poll()? {
-                self.turn = rank + 1;
-                return Ok((rank, head));
+            if let Some(found) = self.poll(Look::Quick)? {
+                return Ok(found);
             }
-            self.answers.places.config.go_on_until(deadline)?;
-            self.sleep(None, deadline)?;
+            match self.answers.places.config.go_on_until(deadline) {
+                Ok(()) => self.sleep(None, deadline)?,
+                Err(RecvError::Timeout) => {
+                    let found = self.poll(Look::AndLiveness)?;
+                    return found.ok_or_else(|| RecvError::Timeout.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -372,8 +434,11 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
 
     /// Attaches to the rings of workers that have started since the last check.
     fn attach_workers(&mut self) -> TransportResult<()> {
+        if self.answers.rings.iter().all(Option::is_some) {
+            return Ok(());
+        }
         let now = Instant::now();
-        if self.answers.rings.iter().all(Option::is_some) || now < self.next_look {
+        if now < self.next_look {
             return Ok(());
         }
         self.next_look = now + LOOK_FOR_WORKERS;
@@ -381,11 +446,15 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         missing.try_for_each(|rank| self.answers.attach(rank))
     }
 
-    /// The rank of a worker that has a whole message, if there is one.
-    fn poll(&mut self) -> TransportResult<Option<(usize, Head)>> {
+    /// The rank of a worker that has a whole message, if there is one: the next one after the last turn. It is this
+    /// worker's turn then.
+    fn poll(&mut self, look: Look) -> TransportResult<Option<(usize, Head)>> {
         let workers = self.answers.rings.len();
-        for rank in (self.turn..self.turn + workers).map(|turn| turn % workers) {
-            if let Some(head) = self.next_of(rank)? {
+        let next = self.turn + 1;
+        for rank in (next..workers).chain(0..next.min(workers)) {
+            if let Some(head) = self.next_of(rank, look)? {
+                self.turn = rank;
+                self.left_in_turn = AT_A_TURN - 1;
                 return Ok(Some((rank, head)));
             }
         }
@@ -393,17 +462,18 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// The head of the next message from the worker `rank`, if there is one.
-    fn next_of(&mut self, rank: usize) -> TransportResult<Option<Head>> {
+    #[inline]
+    fn next_of(&mut self, rank: usize, look: Look) -> TransportResult<Option<Head>> {
         let Some(responses) = &mut self.answers.rings[rank] else {
             return Ok(None);
         };
         let (handed_out, first) = (&self.handed_out[rank], self.first);
         let is_new = |head: Head, sequence| {
-            head.session == first.session()
-                && head.request.is_none_or(|request| request >= first)
+            head.session() == first.session()
+                && head.request().is_none_or(|request| request >= first)
                 && !handed_out.has(head, sequence)
         };
-        match next_head(responses, is_new) {
+        match next_head(responses, look, is_new) {
             Ok(head) => {
                 if head.is_some() {
                     self.dead[rank] = None;
@@ -430,24 +500,35 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// Waits until one of the rings, or that of the worker `only`, has news, or until it is time to check for missing
     /// workers again.
     fn sleep(&mut self, only: Option<usize>, deadline: Deadline) -> TransportResult<()> {
+        self.sleep_beside(only, None, deadline)
+    }
+
+    /// As `sleep`; a `bell` that rings ends the wait as well.
+    pub(super) fn sleep_beside(
+        &mut self,
+        only: Option<usize>,
+        bell: Option<&dyn RingMember>,
+        deadline: Deadline,
+    ) -> TransportResult<()> {
         let is_complete = self.answers.rings.iter().all(Option::is_some);
-        let rest = deadline.remaining().unwrap_or(Duration::MAX);
-        let longest = match is_complete {
-            true => rest,
-            false => rest.min(LOOK_FOR_WORKERS),
+        let until = match is_complete {
+            true => deadline,
+            false => deadline.within(LOOK_FOR_WORKERS),
         };
-        let rings = self.answers.rings.iter_mut().enumerate();
-        let rings = rings
-            .filter(|(rank, _)| only.is_none_or(|only| only == *rank))
-            .filter_map(|(_, responses)| responses.as_mut());
-        let mut set = RingSet::of(rings.map(|responses| responses.raw().as_ring()))
-            .expect("no more workers than a ring has consumers")
-            .with_wait_strategy(self.answers.places.config.transport.wait_strategy.into());
-        if set.is_empty() {
-            perform_sleep_wait(longest);
-            return Ok(());
-        }
-        match set.wait(Deadline::after(longest)) {
+        let rings = &mut self.answers.rings;
+        let waited = match only.filter(|_| bell.is_none()) {
+            Some(rank) => match &mut rings[rank] {
+                Some(ring) => self.waiter.wait(&[ring.raw().as_ring()], until),
+                None => self.waiter.wait::<&dyn RingMember>(&[], until),
+            },
+            None => {
+                let rings = rings.iter_mut().flatten();
+                let rings = rings.map(|ring| ring.raw().as_ring() as &dyn RingMember);
+                let rings: Vec<_> = rings.chain(bell).collect();
+                self.waiter.wait(&rings, until)
+            }
+        };
+        match waited {
             Ok(_) | Err(RecvError::Timeout) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -5,14 +5,16 @@
 //! publishes request n before request n + 1. So a worker that has found a request in one ring sees every request
 //! with a smaller number in the other ring, if it polls that ring afterwards (`rfcs/0008`).
 
-use std::time::Duration;
+use std::time::Instant;
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingSet, SharedMemory,
+    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember, RingWaiter,
+    SharedMemory,
 };
 
 use super::super::head::{Head, NOTICE, SessionMark};
-use super::super::received::{Request, next_head, next_sequence};
+use super::super::received::{Look, Request, next_head, next_sequence};
+use super::super::scheduler::state::COUNT_BITS;
 use super::super::{Places, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -49,6 +51,10 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     own: Option<TypedConsumer<F, B>>,
     places: Places<F, B>,
     rank: usize,
+    waiter: RingWaiter,
+    /// How often it has looked for a ring of its own since the last request.
+    vain_looks: u32,
+    next_look: Instant,
     /// The ring of the request that was handed out last.
     last: Source,
     /// The epoch of the scheduler before this worker last polled: so a death is not taken for that of a successor,
@@ -59,6 +65,10 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     /// The process that has the places; a forked child must not take or give up any.
     process: u32,
 }
+
+/// A worker without requests looks for a ring of its own after each liveness interval at first, and then more rarely:
+/// two to the power of this intervals apart.
+const RARER_LOOKS_MAX: u32 = 3;
 
 /// The ring that has the next request.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +91,9 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let mut receiver = Self {
             common,
             own,
+            waiter: RingWaiter::new(places.config.transport.wait_strategy.into()),
+            vain_looks: 0,
+            next_look: Instant::now(),
             places,
             rank,
             last: Source::Common,
@@ -117,19 +130,20 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, F, B>> {
         let (source, head) = self.wait(deadline)?;
         self.last = source;
+        self.vain_looks = 0;
         let ring = match (source, &mut self.own) {
             (Source::Own, Some(own)) => own,
             _ => &mut self.common,
         };
         let delivery = count_delivery(ring);
-        // it is there; a hostile peer may have taken it away, or put another one in its place
-        let message = ring.recv_raw(Deadline::after(Duration::ZERO))?;
+        // a hostile peer may have put another one in its place
+        let message = ring.raw().lend_found();
         let head = Head::of(&message).unwrap_or(head);
         Ok(Request::new(message, head, delivery))
     }
 
     /// Takes back the count of the last delivery, of a request that was returned although nothing is wrong with it.
-    pub(super) fn uncount_delivery(&mut self) {
+    pub(in crate::session) fn uncount_delivery(&mut self) {
         let ring = match (self.last, &mut self.own) {
             (Source::Own, Some(own)) => own,
             _ => &mut self.common,
@@ -153,28 +167,57 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Waits until there is a request, and returns where it is.
     fn wait(&mut self, deadline: Deadline) -> TransportResult<(Source, Head)> {
+        let mut has_looked = false;
         loop {
-            if let Some(found) = self.poll()? {
+            if let Some(found) = self.poll(Look::Quick)? {
                 return Ok(found);
             }
-            self.places.config.go_on_until(deadline)?;
-            self.sleep(deadline)?;
+            // once in a call: frames that are no requests are news, too
+            if !core::mem::replace(&mut has_looked, true) && self.look_briefly() {
+                continue;
+            }
+            match self.places.config.go_on_until(deadline) {
+                Ok(()) => self.sleep(None, deadline)?,
+                Err(RecvError::Timeout) => {
+                    self.epoch = self.common.raw().as_ring().ring_epoch();
+                    return self
+                        .poll(Look::AndLiveness)?
+                        .ok_or_else(|| RecvError::Timeout.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
             self.epoch = self.common.raw().as_ring().ring_epoch();
         }
     }
 
+    /// Whether there is a request. If there is none, waits until there may be one, or the bell rings.
+    #[cfg(feature = "tokio")]
+    pub(in crate::session) fn has_next_beside(
+        &mut self,
+        bell: &dyn RingMember,
+    ) -> TransportResult<bool> {
+        if self.poll(Look::Quick)?.is_some() {
+            return Ok(true);
+        }
+        self.places.config.go_on_until(Deadline::NEVER)?;
+        self.sleep(Some(bell), Deadline::NEVER)?;
+        self.epoch = self.common.raw().as_ring().ring_epoch();
+        Ok(false)
+    }
+
     /// The request with the smallest number, if there is one.
-    fn poll(&mut self) -> TransportResult<Option<(Source, Head)>> {
+    fn poll(&mut self, look: Look) -> TransportResult<Option<(Source, Head)>> {
         loop {
-            let own = self.poll_own()?;
-            let common = match next_head(&mut self.common, |head, _| head.request.is_some()) {
+            let own = self.poll_own(look)?;
+            let is_request = |head: Head, _| head.request().is_some();
+            let common = match next_head(&mut self.common, look, is_request) {
                 Ok(common) => common,
                 // a wait is cancelled, not a request that is there
                 Err(RecvError::Cancelled) => None,
                 // everything was sent before the end: requests to this worker are received first
                 Err(error @ (RecvError::Closed | RecvError::ProducerDead { .. })) => {
                     self.attach_own()?;
-                    let own = own.map_or_else(|| self.poll_own(), |head| Ok(Some(head)))?;
+                    let own = own.map_or_else(|| self.poll_own(look), |head| Ok(Some(head)))?;
                     return match own {
                         Some(own) => Ok(Some((Source::Own, own))),
                         None => self.tell_of(error),
@@ -188,19 +231,19 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             // polled again: a request that was not there before may have a smaller number
             let own = match own {
                 Some(head) => Some(head),
-                None => self.poll_own()?,
+                None => self.poll_own(look)?,
             };
-            if let Some(own) = own.filter(|own| own.request < common.request) {
+            if let Some(own) = own.filter(|own| own.request() < common.request()) {
                 return Ok(Some((Source::Own, own)));
             }
-            if common.flags & NOTICE == 0 {
+            if !common.has(NOTICE) {
                 return Ok(Some((Source::Common, common)));
             }
-            if common.piece as usize == self.rank {
+            if common.piece() as usize == self.rank {
                 // before the notice is released: it is found again if this fails
                 self.attach_own()?;
             }
-            let notice = self.common.recv_raw(Deadline::after(Duration::ZERO))?;
+            let notice = self.common.raw().lend_found();
             match Head::of(&notice) == Some(common) {
                 true => notice.release(),
                 false => notice.release_uncommitted(),
@@ -219,13 +262,12 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         Err(error.into())
     }
 
-    fn poll_own(&mut self) -> TransportResult<Option<Head>> {
+    fn poll_own(&mut self, look: Look) -> TransportResult<Option<Head>> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };
-        match next_head(own, |head, _| {
-            head.request.is_some() && head.flags & NOTICE == 0
-        }) {
+        let is_request = |head: Head, _| head.request().is_some() && !head.has(NOTICE);
+        match next_head(own, look, is_request) {
             Ok(head) => Ok(head),
             // the common ring tells of its producer's death; a wait is cancelled, not a request that is there
             Err(RecvError::ProducerDead { .. } | RecvError::Cancelled) => Ok(None),
@@ -237,31 +279,52 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
     }
 
-    /// Waits until one of the rings has news.
-    fn sleep(&mut self, deadline: Deadline) -> TransportResult<()> {
-        let strategy = self.places.config.transport.wait_strategy.into();
-        let interval = self.places.config.transport.liveness_interval;
-        let has_own = self.own.is_some();
-        let until = match has_own {
-            true => deadline,
+    /// Whether one of the rings has news at once.
+    fn look_briefly(&mut self) -> bool {
+        let common = self.common.raw().as_ring();
+        match &mut self.own {
+            None => self.waiter.look_briefly(&[common]),
+            Some(own) => self.waiter.look_briefly(&[common, own.raw().as_ring()]),
+        }
+    }
+
+    /// Waits until one of the rings has news, or the bell rings.
+    fn sleep(&mut self, bell: Option<&dyn RingMember>, deadline: Deadline) -> TransportResult<()> {
+        let until = match self.own {
+            Some(_) => deadline,
             // without a ring of its own, it looks for one: while the common ring is full, no notice can come
-            false => Deadline::after(
-                deadline
-                    .remaining()
-                    .map_or(interval, |rest| rest.min(interval)),
-            ),
+            None => deadline.within(self.next_look.saturating_duration_since(Instant::now())),
         };
-        let rings = [Some(&mut self.common), self.own.as_mut()];
-        let rings = rings.into_iter().flatten();
-        let mut set = RingSet::of(rings.map(|ring| ring.raw().as_ring()))
-            .expect("two rings")
-            .with_wait_strategy(strategy);
-        match set.wait(until) {
-            Ok(_) => Ok(()),
-            Err(RecvError::Timeout) if !has_own => self.attach_own(),
-            Err(RecvError::Timeout) => Ok(()),
+        let common = self.common.raw().as_ring();
+        let waited = match (&mut self.own, bell) {
+            (None, None) => self.waiter.wait(&[common], until),
+            (Some(own), None) => self.waiter.wait(&[common, own.raw().as_ring()], until),
+            (None, Some(bell)) => {
+                let rings: [&dyn RingMember; 2] = [common, bell];
+                self.waiter.wait(&rings, until)
+            }
+            (Some(own), Some(bell)) => {
+                let rings: [&dyn RingMember; 3] = [common, own.raw().as_ring(), bell];
+                self.waiter.wait(&rings, until)
+            }
+        };
+        match waited {
+            Ok(_) | Err(RecvError::Timeout) => self.look_for_own(),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Attaches to a ring of its own if there is one, when it is time to look for it.
+    fn look_for_own(&mut self) -> TransportResult<()> {
+        let now = Instant::now();
+        if self.own.is_some() || now < self.next_look {
+            return Ok(());
+        }
+        let interval = self.places.config.liveness_interval();
+        let intervals = 1 << self.vain_looks.min(RARER_LOOKS_MAX);
+        self.next_look = now + interval.saturating_mul(intervals);
+        self.vain_looks = self.vain_looks.saturating_add(1);
+        self.attach_own()
     }
 
     /// Counts a request that was decoded and done.
@@ -310,6 +373,9 @@ fn attach_to_own<F: FramedTransportFrame, B>(
     places: &Places<F, B>,
     rank: usize,
 ) -> TransportResult<Option<TypedConsumer<F, B>>> {
+    if !places.has_addressed(rank) {
+        return Ok(None);
+    }
     let id = places.config.worker_id(rank);
     let attached = until_it_is_free(|| {
         let builder = places.addressed(rank).with_consumer_id(&id);
@@ -322,22 +388,19 @@ fn attach_to_own<F: FramedTransportFrame, B>(
     }
 }
 
-/// Bits of a note that count.
-const COUNT_BITS: u32 = 16;
-
 /// The greatest count of deliveries.
 const MOST: u32 = (1 << COUNT_BITS) - 1;
 
 /// Of the next request in this ring: the upper bits of the [note](Consumer::note) that the worker's place has if the
 /// request was delivered before (the sequence of its first frame), and how often it was.
 fn deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> (u64, u32) {
-    let of_request = (next_sequence(ring) as u64) << COUNT_BITS;
+    let next = next_sequence(ring);
     let note = ring.raw().as_ring().note();
-    let count = note.wrapping_sub(of_request);
-    match count <= u64::from(MOST) {
-        true => (of_request, count as u32),
-        false => (of_request, 0),
-    }
+    let of_request = (next as u64) << COUNT_BITS;
+    (
+        of_request,
+        super::super::scheduler::state::deliveries(note, next),
+    )
 }
 
 /// Counts that the next request of this ring is about to be handed out, and returns for which time.

@@ -174,12 +174,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
 
     /// The head of a message that answers no request.
     fn unasked(&self) -> Head {
-        Head {
-            request: None,
-            piece: 0,
-            flags: LAST,
-            session: self.session,
-        }
+        Head::new(None, self.session, 0, LAST)
     }
 
     fn send<T: Encode>(
@@ -253,10 +248,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
 
 /// The head of the answer that gives a request up.
 pub(super) fn given_up(request: RequestId) -> Head {
-    Head {
-        flags: LAST | GIVEN_UP,
-        ..Head::answer_to(request)
-    }
+    Head::new(Some(request), request.session(), 0, LAST | GIVEN_UP)
 }
 
 /// An answer that goes out piece by piece. The scheduler knows the answer to be complete when it has received the last
@@ -431,6 +423,12 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         ))
     }
 
+    /// The half of the worker that sends this answer.
+    #[cfg(feature = "tokio")]
+    pub(in crate::session) fn sender(&mut self) -> &mut ResponseSender<F, B> {
+        self.sender
+    }
+
     fn check_open(&self) -> TransportResult<()> {
         let request = self.request;
         match self.is_complete {
@@ -440,11 +438,12 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     }
 
     fn head(&self, flags: u8) -> Head {
-        Head {
-            piece: self.piece,
+        Head::new(
+            Some(self.request),
+            self.request.session(),
+            self.piece,
             flags,
-            ..Head::answer_to(self.request)
-        }
+        )
     }
 
     fn send_last<T: Encode>(

@@ -87,7 +87,7 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
 
     /// The bytes of the message to be lent.
     #[inline(always)]
-    pub(in crate::transport) fn lent_bytes(&self) -> &[u8] {
+    pub(crate) fn lent_bytes(&self) -> &[u8] {
         match (self.assembler.is_between(), self.ring.peek()) {
             (true, Some(frame)) => self.assembler.single.message(frame),
             _ => self.assembled_bytes(),

@@ -72,13 +72,28 @@ impl<F: FramedTransportFrame, B> FramedTransportConsumer<F, B> {
     /// ```
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<Message<'_, F, B>>, RecvError> {
+        match self.find()? {
+            true => Ok(Some(self.lend_found())),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether there is a whole message, whose [bytes](Self::lent_bytes) can then be read. Never waits.
+    #[inline(always)]
+    pub(crate) fn find(&mut self) -> Result<bool, RecvError> {
         if !self.has_message()? {
-            return Ok(None);
+            return Ok(false);
         }
         if !self.assembler.is_between() {
             self.put_together();
         }
-        Ok(Some(Message(self)))
+        Ok(true)
+    }
+
+    /// The message that [`find`](Self::find) has found since the last one was released.
+    #[inline(always)]
+    pub(crate) fn lend_found(&mut self) -> Message<'_, F, B> {
+        Message(self)
     }
 
     /// Whether there is a whole message. Never waits. After `true` the message is ready to be lent, as after

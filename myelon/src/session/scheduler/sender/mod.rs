@@ -1,4 +1,6 @@
-//! The half of a scheduler that sends requests.
+//! The half of a scheduler that sends requests. [`deaths`] has what it knows of its workers.
+
+mod deaths;
 
 use core::ops::{Deref, DerefMut};
 use std::io::IoSlice;
@@ -16,6 +18,7 @@ use super::super::head::{
 };
 use super::super::in_place::{RequestReservation, with_head, without_head};
 use super::super::{Places, check_rank};
+use super::state::SentLog;
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
@@ -89,13 +92,18 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     /// The part of a message that was left in the ring of each worker, and, last in the list, in the common ring: the
     /// sequences before it and at its end.
     parts: Vec<Option<(Sequence, Sequence)>>,
+    /// What was sent in the ring of each worker, and, last in the list, in the common ring.
+    logs: Vec<SentLog>,
+    /// Where each worker was found to be away, and how often that was.
+    absences: Vec<Option<[Option<ConsumerPlace>; 2]>>,
+    deaths: Vec<u64>,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
 
 /// What a call of the scheduler waits for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Awaits {
+pub(in crate::session) enum Awaits {
     /// Space in the ring of one worker, or in the common ring.
     Space { only: Option<usize> },
     /// An answer of one worker.
@@ -138,6 +146,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             unannounced: 0,
             away_since: vec![None; places.config.workers],
             parts: vec![None; places.config.workers + 1],
+            logs: (0..=places.config.workers)
+                .map(|_| SentLog::new(places.config.transport.rpc_depth))
+                .collect(),
+            absences: vec![None; places.config.workers],
+            deaths: vec![0; places.config.workers],
             places,
             next,
             process: std::process::id(),
@@ -189,7 +202,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     }
 
     pub(super) fn liveness_interval(&self) -> Duration {
-        self.places.config.transport.liveness_interval
+        self.places.config.liveness_interval()
     }
 
     /// The number of the next request.
@@ -275,9 +288,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         let id = self.next;
         let message = headed(self.number());
-        self.until_sent(None, deadline, |sender, deadline| {
+        let last = self.until_sent(None, deadline, |sender, deadline| {
             sender.common.send_encoded(&message, kind, deadline)
         })?;
+        self.note_sent(None, last);
         Ok(id)
     }
 
@@ -357,6 +371,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         });
         waited.map_err(|error| without_head(only_of_the_transport(error)))?;
         let id = self.take_number();
+        // counted when it is claimed; only what is published counts in the end
+        let next = self.published(None) + 1;
+        self.note_sent(None, next);
         let frame = self.common.raw().reserve(len, kind, deadline)?;
         Ok(RequestReservation::new(frame, id))
     }
@@ -386,6 +403,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         });
         waited.map_err(|error| without_head(only_of_the_transport(error)))?;
         let id = self.take_number();
+        let next = self.published(Some(rank)) + 1;
+        self.note_sent(Some(rank), next);
         let own = self.own[rank].as_mut().expect("it is ready");
         let frame = own.raw().reserve(len, kind, deadline)?;
         Ok(RequestReservation::new(frame, id))
@@ -504,12 +523,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.prepare(rank)?;
         let id = self.next;
         let message = headed(self.number());
-        self.until_sent(Some(rank), deadline, |sender, deadline| {
+        let last = self.until_sent(Some(rank), deadline, |sender, deadline| {
             match &mut sender.own[rank] {
                 Some(own) => own.send_encoded(&message, kind, deadline),
                 None => Ok(0),
             }
         })?;
+        self.note_sent(Some(rank), last);
         Ok(id)
     }
 
@@ -580,129 +600,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
     }
 
-    /// The last sequence of the last whole message in a ring.
-    fn last_whole(&mut self, only: Option<usize>) -> Sequence {
-        let published = self.published(only);
-        match self.parts[only.unwrap_or(self.own.len())] {
-            Some((before, after)) if after == published => before,
-            _ => published,
-        }
-    }
-
-    /// How long a call waits before it asks what a death means: a liveness interval. A message of more than half a ring
-    /// begins anew after each attempt that has sent a part of it: each time it has longer, and so takes no more than
-    /// twice the time, however slowly the workers read.
-    pub(super) fn until_next_look(&self, deadline: Deadline, attempts: u32) -> Deadline {
-        let interval = self.places.config.transport.liveness_interval;
-        let interval = interval.saturating_mul(1 << attempts.min(LONGER_ATTEMPTS_MAX));
-        Deadline::after(
-            deadline
-                .remaining()
-                .map_or(interval, |rest| rest.min(interval)),
-        )
-    }
-
-    /// The reason why a call must not go on waiting for this answer.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::WorkerGone`] if nothing is kept for the worker; [`TransportError::WorkerDied`] as
-    /// [`OnWorkerDeath`] says.
-    #[cold]
-    pub(super) fn go_on_waiting_for(
-        &mut self,
-        rank: usize,
-        request: RequestId,
-    ) -> TransportResult<()> {
-        if !self.is_kept_for(rank) {
-            let request = Some(request);
-            return Err(TransportError::WorkerGone { rank, request });
-        }
-        self.look_for_deaths(Awaits::Answer { rank, request })
-    }
-
-    /// Whether the worker `rank` is away or dead: its places, which change when it comes back.
-    fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
-        let id = self.places.config.worker_id(rank);
-        let places = [None, Some(rank)].map(|only| self.ring(only)?.consumer_place(&id));
-        let mut there = places.iter().flatten();
-        // a worker that comes attaches to its own ring first, and one that leaves is there last
-        let is_away =
-            there.clone().any(|place| place.has_come) && there.all(|place| !place.is_attached);
-        is_away.then_some(places)
-    }
-
-    /// Does what the session's policy says about each worker that has died and holds up the caller.
-    #[cold]
-    pub(super) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
-        if self.places.config.on_worker_death == OnWorkerDeath::Wait {
-            return Ok(());
-        }
-        let now = Instant::now();
-        let gate = self.common.raw().ring().ring_state().gate;
-        for rank in 0..self.away_since.len() {
-            let Some(absence) = self.absence(rank) else {
-                self.away_since[rank] = None;
-                continue;
-            };
-            let since = match self.away_since[rank] {
-                Some((since, seen)) if seen == absence => since,
-                _ => now,
-            };
-            self.away_since[rank] = Some((since, absence));
-            let (holds_up, request) = match awaits {
-                Awaits::Space { only: Some(only) } => (only == rank, None),
-                Awaits::Space { only: None } => {
-                    let released = absence[0].map(|place| place.released);
-                    (released.is_some_and(|it| Some(it) == gate), None)
-                }
-                Awaits::Answer { rank: of, request } => (of == rank, Some(request)),
-                Awaits::End => {
-                    let published = [self.last_whole(None), self.last_whole(Some(rank))];
-                    let mut rings = absence.iter().zip(published);
-                    let has_more = rings.any(|(place, published)| {
-                        place.is_some_and(|place| place.released < published)
-                    });
-                    (has_more, None)
-                }
-            };
-            let is_removed = match self.places.config.on_worker_death {
-                _ if !holds_up => continue,
-                OnWorkerDeath::Wait => continue,
-                OnWorkerDeath::Fail => false,
-                OnWorkerDeath::RemoveAfter(patience) if now.duration_since(since) < patience => {
-                    continue;
-                }
-                OnWorkerDeath::RemoveAfter(patience) => {
-                    self.away_since[rank] = None;
-                    match self.remove_worker(rank) {
-                        Ok(()) => {}
-                        // it has come back, or left
-                        Err(TransportError::Ring(
-                            MultiProcessError::ConsumerAlreadyAttached { .. }
-                            | MultiProcessError::NoSuchConsumer { .. },
-                        )) => continue,
-                        Err(error) => return Err(error),
-                    }
-                    tracing::warn!(
-                        session = self.places.config.session,
-                        "worker {rank} was away for {patience:?} and is removed: its requests are given up"
-                    );
-                    true
-                }
-            };
-            match awaits {
-                Awaits::Space { only: None } | Awaits::End if is_removed => {}
-                _ => {
-                    return Err(TransportError::WorkerDied {
-                        rank,
-                        request,
-                        is_removed,
-                    });
-                }
-            }
-        }
-        Ok(())
+    /// Notes a message in the ring of the worker `only`, or in the common ring.
+    #[inline]
+    fn note_sent(&mut self, only: Option<usize>, last: Sequence) {
+        let place = only.unwrap_or(self.own.len());
+        self.logs[place].note(last);
     }
 
     /// Tells the workers of the rings that they may not know of. Each broadcast needs that before it: a worker that has
@@ -721,11 +623,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Tells the worker `rank` in the common ring that there is a ring of requests to it.
     #[cold]
     fn announce(&mut self, rank: usize, deadline: Deadline) -> Result<(), TypedPublishError> {
-        let head = Head {
-            piece: rank as u32,
-            flags: NOTICE,
-            ..self.number()
-        };
+        let number = self.take_number();
+        let head = Head::new(Some(number), number.session(), rank as u32, NOTICE);
         self.common
             .send_encoded(&HeadedBytes(head, &[]), 0, deadline)?;
         self.unannounced &= !(1 << rank);

@@ -1,0 +1,433 @@
+//! An inference server: a scheduler process that serves clients, and four worker processes that compute. Clients send
+//! lines of JSON over a Unix socket and get a line for each token. A supervisor kills and restarts each of the five
+//! while a client, a thread of its own, goes on: it loses no request and sees no token twice. The weights of the
+//! model, 8 MiB, go to all workers in a session of their own with one frame for all of them: each worker reads them in
+//! place.
+//!
+//! The scheduler's core is [`serve`] and [`talk`], the worker's is [`compute`]. The rest is the client and the
+//! supervisor.
+//!
+//! ```sh
+//! cargo run --release -p myelon --features tokio --example inference_server
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, BufRead, BufReader as Reader, Write};
+use std::os::unix::net::UnixStream as Connection;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use myelon::transport::{AlignedFixedFrame, FixedFrame};
+use myelon::{
+    AsyncScheduler, Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, TransportError,
+    Worker,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+
+const WORKERS: usize = 4;
+
+/// Prompts are up to half a megabyte long, tokens a few bytes.
+type Prompts = AlignedFixedFrame<16_384>;
+type Tokens = FixedFrame<64>;
+
+const WEIGHTS_BYTES: usize = 8 << 20;
+/// One frame for all weights, and the head of the request.
+type Weights = AlignedFixedFrame<{ WEIGHTS_BYTES + 64 }>;
+
+const GENERATE: u8 = 1;
+const LOAD: u8 = 2;
+
+fn config(label: &str) -> RunnerMyelonTransportConfig {
+    let config = RunnerMyelonTransportConfig::new(label, WORKERS);
+    let rings = config.transport.clone().with_rpc_depth(128);
+    config.with_transport(rings)
+}
+
+/// The session of the weights: two large frames, in one ring for all workers.
+fn weights_config(label: &str) -> RunnerMyelonTransportConfig {
+    let config = RunnerMyelonTransportConfig::new(format!("{label} weights"), WORKERS);
+    let rings = config.transport.clone().with_rpc_depth(2);
+    config.with_transport(rings)
+}
+
+fn weight(index: usize) -> u8 {
+    (index % 251) as u8
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ask {
+    id: u64,
+    prompt: Vec<u32>,
+    /// The first token that the client does not have.
+    from: u32,
+    /// How many tokens the text has.
+    count: u32,
+}
+
+impl Ask {
+    fn to_bytes(&self) -> Vec<u8> {
+        let words = [self.from, self.count]
+            .into_iter()
+            .chain(self.prompt.iter().copied());
+        words.flat_map(u32::to_ne_bytes).collect()
+    }
+}
+
+/// One line of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Said {
+    id: u64,
+    number: u32,
+    token: u32,
+    is_last: bool,
+}
+
+/// The model: each token depends on the prompt and its number.
+fn token(prompt_sum: u32, number: u32) -> u32 {
+    (prompt_sum ^ number).wrapping_mul(0x9e37_79b9)
+}
+
+fn sum(prompt: impl Iterator<Item = u32>) -> u32 {
+    prompt.fold(0, |sum, token| sum.wrapping_mul(31).wrapping_add(token))
+}
+
+/// The scheduler: takes clients until it is told to end, then lets the workers finish.
+async fn serve(label: &str, socket: &Path) -> Result<(), Box<dyn Error>> {
+    // answers to the requests of a dead scheduler are not for this one's clients, who ask again
+    let scheduler = AsyncScheduler::new(Scheduler::<Prompts, Tokens>::start(&config(label))?)?;
+    let weights = Scheduler::<Weights, Tokens>::start(&weights_config(label))?;
+    let weights = AsyncScheduler::new(weights)?;
+    let all: Vec<u8> = (0..WEIGHTS_BYTES).map(weight).collect();
+    let _when_they_have_come = weights.gather(all, LOAD);
+    let _ = std::fs::remove_file(socket); // of a scheduler that was killed
+    let listener = UnixListener::bind(socket)?;
+    let mut ends = signal(SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            client = listener.accept() => {
+                let (client, scheduler) = (client?.0, scheduler.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = talk(client, scheduler).await {
+                        eprintln!("a client: {error}");
+                    }
+                });
+            }
+            _ = ends.recv() => break,
+        }
+    }
+    for session in [scheduler, weights] {
+        let report = session
+            .shutdown(Deadline::after(Duration::from_secs(10)))
+            .await?;
+        println!(
+            "scheduler: shut down, requests left for {:?}",
+            report.kept_for
+        );
+    }
+    Ok(std::fs::remove_file(socket)?)
+}
+
+/// Talks to one client. Its requests are computed side by side.
+async fn talk(client: UnixStream, scheduler: AsyncScheduler) -> Result<(), Box<dyn Error>> {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let (read, mut write) = client.into_split();
+    let (lines, mut to_write) = mpsc::channel::<String>(64);
+    tokio::spawn(async move {
+        while let Some(line) = to_write.recv().await {
+            if write.write_all(line.as_bytes()).await.is_err() {
+                return; // the client has gone
+            }
+        }
+    });
+    let hangs_up = Arc::new(Notify::new());
+    let mut asked = BufReader::new(read).lines();
+    loop {
+        let line = tokio::select! {
+            line = asked.next_line() => line?,
+            () = hangs_up.notified() => None,
+        };
+        let Some(line) = line else { break };
+        let ask: Ask = serde_json::from_str(&line)?;
+        let rank = TURN.fetch_add(1, Ordering::Relaxed) % WORKERS;
+        let mut pieces = scheduler.call_streaming(rank, ask.to_bytes(), GENERATE);
+        let lines = lines.clone();
+        let hangs_up = hangs_up.clone();
+        tokio::spawn(async move {
+            let mut is_complete = false;
+            while let Some(Ok(piece)) = pieces.next().await {
+                let Some((number, token)) = said(&piece.bytes) else {
+                    break;
+                };
+                let is_last = piece.is_last;
+                let line = Said {
+                    id: ask.id,
+                    number,
+                    token,
+                    is_last,
+                };
+                let Ok(line) = serde_json::to_string(&line) else {
+                    break;
+                };
+                if lines.send(line + "\n").await.is_err() {
+                    return;
+                }
+                is_complete = is_last;
+            }
+            if !is_complete {
+                // the client asks again
+                hangs_up.notify_one();
+            }
+        });
+    }
+    Ok(())
+}
+
+fn said(piece: &[u8]) -> Option<(u32, u32)> {
+    let (number, token) = piece.split_first_chunk::<4>()?;
+    Some((
+        u32::from_ne_bytes(*number),
+        u32::from_ne_bytes(*token.first_chunk()?),
+    ))
+}
+
+/// The part of a worker that has the weights: a real one would copy them to its device. Ends when their session is
+/// closed.
+fn load(label: &str, rank: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let worker = Worker::<Weights, Tokens>::start(&weights_config(label), rank)?;
+    let (mut requests, mut responses) = worker.split();
+    loop {
+        let weights = match requests.recv(Deadline::NEVER) {
+            Ok(weights) => weights,
+            Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
+            Err(TransportError::Recv(RecvError::Closed)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let mut numbered = weights.iter().enumerate();
+        if !weights.is_in_place() || !numbered.all(|(index, byte)| *byte == weight(index)) {
+            return Err("the weights are not what was sent, or not in place".into());
+        }
+        match responses
+            .reply(weights.id())
+            .finish(b"", LOAD, Deadline::NEVER)
+        {
+            Ok(_) | Err(TransportError::SessionClosed) => weights.release(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    responses.close()?;
+    Ok(requests.leave()?)
+}
+
+/// A worker: holds each request while its tokens go out. Ends when the session is closed.
+fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
+    let loading = thread::spawn({
+        let label = label.to_owned();
+        move || load(&label, rank)
+    });
+    let (mut requests, mut responses) =
+        Worker::<Prompts, Tokens>::start(&config(label), rank)?.split();
+    loop {
+        let request = match requests.recv(Deadline::NEVER) {
+            Ok(request) => request,
+            // said once of each scheduler that dies: the next call waits for its successor
+            Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
+            Err(TransportError::Recv(RecvError::Closed)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let mut words = request
+            .chunks_exact(4)
+            .map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+        let (Some(from), Some(count)) = (words.next(), words.next()) else {
+            // nobody of this program sends such a thing
+            responses
+                .reply(request.id())
+                .finish(b"", GENERATE, Deadline::NEVER)?;
+            request.release();
+            continue;
+        };
+        let prompt = sum(words);
+        let mut reply = responses.reply(request.id());
+        for number in from..count {
+            let piece = [number.to_ne_bytes(), token(prompt, number).to_ne_bytes()].concat();
+            let sent = match number + 1 == count {
+                false => reply.send(&piece, GENERATE, Deadline::NEVER),
+                true => reply.finish(&piece, GENERATE, Deadline::NEVER),
+            };
+            match sent {
+                Ok(_) => {}
+                Err(TransportError::SessionClosed) => break, // nobody hears the rest
+                Err(error) => return Err(error.into()),
+            }
+            // the time that a token takes to compute
+            thread::sleep(Duration::from_micros(300));
+        }
+        request.release();
+    }
+    responses.close()?;
+    requests.leave()?;
+    let loaded = loading.join().expect("it does not panic");
+    Ok(loaded.map_err(|error| error.to_string())?)
+}
+
+const REQUESTS: u64 = 24;
+const LONGEST_PROMPT: u64 = 128 * 1024;
+const TEXT: u32 = 50;
+
+/// The client: asks for all texts at once, and again for the rest of each when the connection is lost.
+fn ask_for_all(socket: &Path, received: &AtomicUsize) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut open = BTreeMap::new();
+    for id in 0..REQUESTS {
+        let len = 1 + (LONGEST_PROMPT - 1) * id / (REQUESTS - 1);
+        let prompt: Vec<u32> = (0..len as u32).map(|at| at ^ id as u32).collect();
+        let (from, count) = (0, TEXT);
+        open.insert(
+            id,
+            Ask {
+                id,
+                prompt,
+                from,
+                count,
+            },
+        );
+    }
+    while !open.is_empty() {
+        let Ok(mut server) = Connection::connect(socket) else {
+            thread::sleep(Duration::from_millis(10)); // it is being started
+            continue;
+        };
+        let asked = open.values().try_for_each(|ask| {
+            let line = serde_json::to_string(ask).map_err(io::Error::other)?;
+            server.write_all((line + "\n").as_bytes())
+        });
+        if asked.is_err() {
+            continue;
+        }
+        for line in Reader::new(server).lines() {
+            let Ok(line) = line else { break };
+            let said: Said = serde_json::from_str(&line)?;
+            let ask = open
+                .get_mut(&said.id)
+                .ok_or("a token of a text that is complete")?;
+            if said.number != ask.from {
+                return Err(format!("token {} came, not {}", said.number, ask.from).into());
+            }
+            if said.token != token(sum(ask.prompt.iter().copied()), said.number) {
+                return Err("a wrong token".into());
+            }
+            ask.from += 1;
+            received.fetch_add(1, Ordering::Relaxed);
+            if said.is_last {
+                let ask = open.remove(&said.id);
+                if ask.is_some_and(|ask| ask.from != TEXT) {
+                    return Err("a text ended early".into());
+                }
+                if open.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A process of this program: the scheduler, or a worker.
+struct Part {
+    arguments: Vec<String>,
+    process: Child,
+}
+
+impl Part {
+    fn start(arguments: Vec<String>) -> io::Result<Self> {
+        let process = Command::new(std::env::current_exe()?)
+            .args(&arguments)
+            .spawn()?;
+        Ok(Self { arguments, process })
+    }
+
+    /// Kills it as a crash does, and starts another one.
+    fn kill_and_start(&mut self) -> io::Result<()> {
+        println!("supervisor: kills {}", self.arguments.join(" "));
+        self.process.kill()?;
+        self.process.wait()?;
+        *self = Self::start(self.arguments.clone())?;
+        Ok(())
+    }
+}
+
+fn supervise() -> Result<(), Box<dyn Error>> {
+    let label = myelon::portable_shm_segment_name("inference");
+    let directory = tempfile::tempdir()?;
+    let socket = directory.path().join("socket");
+    let role = |role: String| vec![label.to_string(), role, socket.display().to_string()];
+    // in any order: the workers first here
+    let mut parts = Vec::new();
+    for rank in 0..WORKERS {
+        parts.push(Part::start(role(rank.to_string()))?);
+    }
+    parts.push(Part::start(role("scheduler".into()))?);
+    let scheduler = WORKERS;
+
+    let received = AtomicUsize::new(0);
+    let all = REQUESTS as usize * TEXT as usize;
+    let asked = thread::scope(|scope| -> Result<(), Box<dyn Error>> {
+        let client = scope.spawn(|| ask_for_all(&socket, &received));
+        let plan: [(usize, &[usize]); 5] = [
+            (all / 10, &[1]),
+            (all / 4, &[scheduler]),
+            (all / 2, &[2, 3]),
+            (all * 6 / 10, &[scheduler, 0]),
+            (all * 8 / 10, &[0, 1, 2, 3]),
+        ];
+        for (tokens, killed) in plan {
+            while received.load(Ordering::Relaxed) < tokens && !client.is_finished() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            if client.is_finished() {
+                break;
+            }
+            for part in killed {
+                parts[*part].kill_and_start()?;
+            }
+        }
+        let asked = client.join().expect("the client does not panic");
+        Ok(asked.map_err(|error| error.to_string())?)
+    });
+
+    let pid = Pid::from_raw(parts[scheduler].process.id() as i32);
+    kill(pid, Signal::SIGTERM)?;
+    for part in &mut parts {
+        let ended = part.process.wait()?;
+        if !ended.success() {
+            return Err(format!("{}: {ended}", part.arguments.join(" ")).into());
+        }
+    }
+    asked?;
+    println!("client: {all} tokens of {REQUESTS} texts, each of them once");
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [label, role, socket] if role == "scheduler" => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(serve(label, Path::new(socket)))
+        }
+        [label, rank, _] => compute(label, rank.parse()?),
+        _ => supervise(),
+    }
+}

@@ -1,0 +1,576 @@
+//! A worker whose requests are handled by a task.
+
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use disruptor_mp::{CancelToken, Consumer, Deadline, Heap, MappedFile, RecvError};
+use tokio::sync::oneshot;
+
+use super::super::config::RunnerMyelonTransportConfig;
+use super::super::head::RequestId;
+use super::super::received::Request;
+use super::super::worker::{RequestReceiver, ResponseSender, Worker};
+use super::bell::{Bell, silence};
+use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
+
+/// A [`Worker`] for a task. Dropping it does not block. Its thread ends soon after and keeps the places for a
+/// successor; until then the rank is taken.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{AsyncRequest, AsyncWorker, Deadline, RunnerMyelonTransportConfig, Scheduler};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let sent = scheduler.send_to(0, b"one two", 1, Deadline::NEVER)?;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let mut worker = AsyncWorker::start::<FixedFrame<256>, FixedFrame<256>>(&config, 0).await?;
+/// let mut request: AsyncRequest<'_> = worker.recv().await?;
+/// let prompt = request.bytes().to_vec();
+/// assert_eq!((request.id(), request.kind(), request.delivery()), (sent, 1, 1));
+/// for word in prompt.split(|byte| *byte == b' ') {
+///     request.send(word, 1).await?;
+/// }
+/// request.finish(&b""[..], 1).await?; // until then the request is not done, and comes again if the worker dies
+/// # for expected in [&b"one"[..], b"two", b""] {
+/// #     assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, expected);
+/// # }
+/// worker.respond(&b"by itself"[..], 2).await?;
+/// worker.leave().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct AsyncWorker {
+    orders: Orders,
+    /// Ends the waits of the thread.
+    stop: CancelToken,
+    rank: usize,
+}
+
+/// The way to the thread.
+#[derive(Clone, Debug)]
+struct Orders {
+    to_thread: mpsc::Sender<Order>,
+    /// Wakes the thread where it waits for a request.
+    bell: Arc<Bell>,
+}
+
+/// What the task asks of the thread.
+#[derive(Debug)]
+enum Order {
+    Next(oneshot::Sender<TransportResult<Handed>>),
+    Respond(Vec<u8>, u8, Told),
+    Piece {
+        bytes: Vec<u8>,
+        kind: u8,
+        is_last: bool,
+        told: Told,
+    },
+    GiveUp(Told),
+    Return,
+    Leave(Told),
+}
+
+type Told = oneshot::Sender<TransportResult<()>>;
+
+/// A request on its way from the thread to the task.
+#[derive(Debug)]
+struct Handed {
+    id: RequestId,
+    kind: u8,
+    delivery: u32,
+    bytes: Vec<u8>,
+}
+
+/// A request that a task has received: a copy. The request is done when [`finish`](Self::finish) or [`give_up`](Self::give_up)
+/// has returned `Ok`. A request that is dropped before is delivered again, unless the scheduler has closed the session.
+/// If the future of `finish` is dropped, the request may be done.
+///
+/// # Examples
+///
+/// See [`AsyncWorker`].
+#[derive(Debug)]
+#[must_use = "dropping a request returns it"]
+pub struct AsyncRequest<'a> {
+    request: Handed,
+    orders: Orders,
+    is_done: bool,
+    /// A worker has one request at a time.
+    worker: PhantomData<&'a mut AsyncWorker>,
+}
+
+impl AsyncWorker {
+    /// Starts the worker `rank` on a thread of its own: see [`Worker::start`]. Requests travel in frames of the type
+    /// `Req`, answers in frames of the type `Resp`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::start`], whose waiting holds up no task; [`RecvError::System`] if the system refuses a thread or
+    /// memory.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub async fn start<Req: FramedTransportFrame, Resp: FramedTransportFrame>(
+        config: &RunnerMyelonTransportConfig,
+        rank: usize,
+    ) -> TransportResult<Self> {
+        Self::start_by(config, rank, move |config| {
+            Worker::<Req, Resp>::start(config, rank)
+        })
+        .await
+    }
+
+    /// As [`start`](Self::start), with rings in files in the directory `root`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{AsyncWorker, Deadline, RunnerMyelonTransportConfig, Scheduler};
+    /// # let root = tempfile::tempdir()?;
+    /// # let root = root.path();
+    /// type Frame = FixedFrame<256>;
+    ///
+    /// let config = RunnerMyelonTransportConfig::new("a session", 1);
+    /// # let scheduler = Scheduler::<Frame, Frame, _>::start_in_files(&config, root)?;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let worker = AsyncWorker::start_in_files::<Frame, Frame>(&config, 0, root).await?;
+    /// assert_eq!(worker.rank(), 0);
+    /// # worker.leave().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn start_in_files<Req: FramedTransportFrame, Resp: FramedTransportFrame>(
+        config: &RunnerMyelonTransportConfig,
+        rank: usize,
+        root: impl AsRef<Path>,
+    ) -> TransportResult<Self> {
+        // the program may change its working directory before the thread runs
+        let root = std::path::absolute(&root).unwrap_or_else(|_| root.as_ref().to_owned());
+        Self::start_by(config, rank, move |config| {
+            Worker::<Req, Resp, MappedFile>::start_in_files(config, rank, root)
+        })
+        .await
+    }
+
+    async fn start_by<Req: FramedTransportFrame, Resp: FramedTransportFrame, B: 'static>(
+        config: &RunnerMyelonTransportConfig,
+        rank: usize,
+        start: impl FnOnce(&RunnerMyelonTransportConfig) -> TransportResult<Worker<Req, Resp, B>>
+        + Send
+        + 'static,
+    ) -> TransportResult<Self> {
+        let stop = CancelToken::new();
+        let config = config.clone().with_cancel_token(&stop);
+        let (bell, heard) =
+            Bell::new(config.liveness_interval()).map_err(|error| RecvError::System {
+                what: format!("a ring on the heap for worker {rank}: {error}"),
+            })?;
+        let (to_thread, orders) = mpsc::channel();
+        let (told, has_started) = oneshot::channel();
+        let worker = Self {
+            orders: Orders {
+                to_thread,
+                bell: Arc::new(bell),
+            },
+            stop,
+            rank,
+        };
+        let name = format!("worker {rank} of {}", config.session.escape_debug());
+        let thread = thread::Builder::new().name(name);
+        let spawned = thread.spawn(move || match start(&config) {
+            Ok(worker) => {
+                let (requests, responses) = worker.split();
+                // whoever has started it may have gone; then there are no orders
+                let _ = told.send(Ok(()));
+                let hands = Hands {
+                    requests,
+                    responses,
+                    orders,
+                    heard,
+                };
+                hands.run();
+            }
+            Err(error) => {
+                let _ = told.send(Err(error));
+            }
+        });
+        spawned.map_err(|error| RecvError::System {
+            what: format!("a thread for worker {rank}: {error}"),
+        })?;
+        has_started.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(worker)
+    }
+
+    /// The scheduler's next request. Cancel-safe: a future that is dropped takes no request along, and none counts as
+    /// delivered to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::recv`].
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub async fn recv(&mut self) -> TransportResult<AsyncRequest<'_>> {
+        let (handed, is_handed) = oneshot::channel();
+        self.orders.give(Order::Next(handed))?;
+        let request = is_handed.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(AsyncRequest {
+            request,
+            orders: self.orders.clone(),
+            is_done: false,
+            worker: PhantomData,
+        })
+    }
+
+    /// Sends a message to the scheduler that answers no request: see [`Worker::respond`]. Waits for space.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::respond`].
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub async fn respond(&mut self, message: impl Into<Vec<u8>>, kind: u8) -> TransportResult<()> {
+        let message = message.into();
+        self.orders
+            .ask(|told| Order::Respond(message, kind, told))
+            .await
+    }
+
+    /// The worker's rank.
+    ///
+    /// # Examples
+    ///
+    /// See [`start_in_files`](Self::start_in_files).
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// Ends this worker for good: see [`Worker::leave`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::leave`].
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub async fn leave(self) -> TransportResult<()> {
+        if self.orders.bell.is_forked() {
+            return Err(RecvError::Forked.into());
+        }
+        self.stop.cancel();
+        self.orders.ask(Order::Leave).await
+    }
+}
+
+impl Drop for AsyncWorker {
+    fn drop(&mut self) {
+        if !self.orders.bell.is_forked() {
+            // the thread finds that there are no orders any more
+            self.stop.cancel();
+        }
+    }
+}
+
+impl AsyncRequest<'_> {
+    /// The number of this request.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub fn id(&self) -> RequestId {
+        self.request.id
+    }
+
+    /// The kind of the message; the program chooses its meaning.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub fn kind(&self) -> u8 {
+        self.request.kind
+    }
+
+    /// Which delivery of this request this is, from 1: see [`Request::delivery`].
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub fn delivery(&self) -> u32 {
+        self.request.delivery
+    }
+
+    /// What the request carries.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub fn bytes(&self) -> &[u8] {
+        &self.request.bytes
+    }
+
+    /// Sends the next piece of the answer. Waits for space. If the future is dropped, the piece may have been sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reply::send`](super::super::Reply::send).
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub async fn send(&mut self, piece: impl Into<Vec<u8>>, kind: u8) -> TransportResult<()> {
+        self.piece(piece.into(), kind, false).await
+    }
+
+    /// Sends the last piece of the answer: the request is done. Waits for space.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reply::finish`](super::super::Reply::finish): the request is delivered again, unless the scheduler has closed
+    /// the session.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncWorker`].
+    pub async fn finish(mut self, piece: impl Into<Vec<u8>>, kind: u8) -> TransportResult<()> {
+        self.piece(piece.into(), kind, true).await?;
+        self.is_done = true;
+        Ok(())
+    }
+
+    /// Gives the request up, which is done then: see [`ResponseSender::give_up`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ResponseSender::give_up`]: the request is delivered again, unless the scheduler has closed the session.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{AsyncWorker, Deadline, RunnerMyelonTransportConfig, Scheduler};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut worker = AsyncWorker::start::<FixedFrame<256>, FixedFrame<256>>(&config, 0).await?;
+    /// drop(worker.recv().await?); // as if it had died
+    /// let request = worker.recv().await?;
+    /// assert_eq!(request.delivery(), 2);
+    /// request.give_up().await?;
+    /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
+    /// # worker.leave().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn give_up(mut self) -> TransportResult<()> {
+        self.orders.ask(Order::GiveUp).await?;
+        self.is_done = true;
+        Ok(())
+    }
+
+    async fn piece(&mut self, bytes: Vec<u8>, kind: u8, is_last: bool) -> TransportResult<()> {
+        let order = |told| Order::Piece {
+            bytes,
+            kind,
+            is_last,
+            told,
+        };
+        self.orders.ask(order).await
+    }
+}
+
+impl Drop for AsyncRequest<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // without a thread, the request is with the worker's places
+            let _ = self.orders.give(Order::Return);
+        }
+    }
+}
+
+impl Orders {
+    fn give(&self, order: Order) -> TransportResult<()> {
+        if self.bell.is_forked() {
+            return Err(RecvError::Forked.into());
+        }
+        self.to_thread.send(order).map_err(|_| gone())?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Gives an order, and waits until it is carried out.
+    async fn ask(&self, order: impl FnOnce(Told) -> Order) -> TransportResult<()> {
+        let (told, is_done) = oneshot::channel();
+        self.give(order(told))?;
+        is_done.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// The error for a thread that has ended: it has panicked, or was told to leave.
+fn gone() -> TransportError {
+    TransportError::Recv(RecvError::Cancelled)
+}
+
+/// The thread that has the rings.
+struct Hands<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> {
+    requests: RequestReceiver<Req, B>,
+    responses: ResponseSender<Resp, B>,
+    orders: mpsc::Receiver<Order>,
+    /// The bell.
+    heard: Consumer<u64, Heap>,
+}
+
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, B> {
+    /// Ends when the worker leaves, or nobody is left who could give orders. Dropping the halves keeps the places.
+    fn run(mut self) {
+        let mut next = None;
+        while let Some(order) = next.take().or_else(|| self.orders.recv().ok()) {
+            match order {
+                Order::Next(handed) => next = self.serve(handed),
+                Order::Respond(message, kind, told) => {
+                    let sent = self.responses.respond(&message, kind, Deadline::NEVER);
+                    let _ = told.send(sent.map(drop));
+                }
+                Order::Leave(told) => {
+                    self.leave(told);
+                    return;
+                }
+                // of a request that was returned already
+                Order::Piece { told, .. } | Order::GiveUp(told) => drop(told),
+                Order::Return => {}
+            }
+        }
+    }
+
+    fn leave(self, told: Told) {
+        let closed = self.responses.close().map(drop);
+        let left = self.requests.leave();
+        let _ = told.send(closed.and(left).map_err(TransportError::from));
+    }
+
+    /// Waits until there is a request, or an order: the task has dropped its future then, and the order is returned.
+    fn wait(&mut self) -> TransportResult<Option<Order>> {
+        loop {
+            silence(&mut self.heard);
+            if let Ok(order) = self.orders.try_recv() {
+                return Ok(Some(order));
+            }
+            if self.requests.has_next_beside(&self.heard)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Hands out the next request and does what the task asks for it. Returns an order that is not about the request.
+    fn serve(&mut self, handed: oneshot::Sender<TransportResult<Handed>>) -> Option<Order> {
+        match self.wait() {
+            Ok(None) => {}
+            Ok(order) => return order,
+            Err(error) => {
+                let _ = handed.send(Err(error));
+                return None;
+            }
+        }
+        if handed.is_closed() {
+            return None;
+        }
+        // it is there
+        let request = match self.requests.recv(Deadline::after(Duration::ZERO)) {
+            Ok(request) => request,
+            Err(error) => {
+                let _ = handed.send(Err(error));
+                return None;
+            }
+        };
+        let (id, kind) = (request.id(), request.kind());
+        let copy = Handed {
+            id,
+            kind,
+            delivery: request.delivery(),
+            bytes: request.to_vec(),
+        };
+        if handed.send(Ok(copy)).is_err() {
+            request.release_uncommitted();
+            self.requests.uncount_delivery();
+            return None;
+        }
+        let mut reply = self.responses.reply(id);
+        loop {
+            let order = self.orders.recv();
+            match order {
+                Ok(Order::Piece {
+                    bytes,
+                    kind,
+                    is_last: false,
+                    told,
+                }) => {
+                    let sent = reply.send(&bytes, kind, Deadline::NEVER);
+                    let _ = told.send(sent.map(drop));
+                }
+                Ok(Order::Piece {
+                    bytes, kind, told, ..
+                }) => {
+                    let sent = reply.finish(&bytes, kind, Deadline::NEVER);
+                    end(request, sent.map(drop), told);
+                    return None;
+                }
+                Ok(Order::GiveUp(told)) => {
+                    let sent = reply.sender().give_up(id, kind, Deadline::NEVER);
+                    end(request, sent.map(drop), told);
+                    return None;
+                }
+                // nobody waits for the answer of a closed session: it would come again for ever
+                _ if reply.sender().is_closing() => {
+                    request.release();
+                    return of_another(order);
+                }
+                _ => {
+                    request.release_uncommitted();
+                    let is_unseen = !matches!(order, Ok(Order::Return));
+                    if is_unseen {
+                        // it was handed to a future that was dropped before it looked
+                        self.requests.uncount_delivery();
+                    }
+                    return of_another(order);
+                }
+            }
+        }
+    }
+}
+
+/// The order, if it is not the return of the request.
+fn of_another(order: Result<Order, mpsc::RecvError>) -> Option<Order> {
+    order.ok().filter(|order| !matches!(order, Order::Return))
+}
+
+/// A request is done if its last piece was sent, or if nobody waits for it any more.
+fn end<F: FramedTransportFrame, B>(
+    request: Request<'_, F, B>,
+    sent: TransportResult<()>,
+    told: Told,
+) {
+    match sent {
+        Ok(()) | Err(TransportError::SessionClosed) => request.release(),
+        Err(_) => request.release_uncommitted(),
+    }
+    let _ = told.send(sent);
+}

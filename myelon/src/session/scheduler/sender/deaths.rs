@@ -1,0 +1,211 @@
+//! What the scheduler knows of its workers, and what it does about those that have died.
+
+use std::time::Instant;
+
+use disruptor_mp::{ConsumerPlace, Deadline, MultiProcessError, Sequence};
+
+use super::super::super::config::OnWorkerDeath;
+use super::super::super::head::RequestId;
+use super::super::state::{WorkerState, coarse_now, deliveries_at};
+use super::{Awaits, LONGER_ATTEMPTS_MAX, RequestSender};
+use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
+
+impl<F: FramedTransportFrame, B> RequestSender<F, B> {
+    /// Each worker as this scheduler sees it now, by rank. Reads each worker's lines and asks the system whether it is
+    /// alive: a few microseconds for each.
+    ///
+    /// # Examples
+    ///
+    /// See [`WorkerState`].
+    pub fn state(&mut self) -> Vec<WorkerState> {
+        if self.is_forked() {
+            return Vec::new();
+        }
+        let now = coarse_now();
+        let mut states = Vec::with_capacity(self.own.len());
+        for rank in 0..self.own.len() {
+            let places = self.places_of(rank);
+            let is_away = self.absence(rank).is_some();
+            let mut state = WorkerState {
+                rank,
+                is_attached: places[0].is_some_and(|place| place.is_attached),
+                is_away,
+                lag: 0,
+                in_flight: 0,
+                oldest: None,
+                deliveries: 0,
+                deaths: self.deaths[rank],
+            };
+            for (place, only) in places.into_iter().zip([None, Some(rank)]) {
+                let published = self.published(only);
+                let released = match place {
+                    Some(place) => place.released,
+                    // it has not come, and all is kept for it
+                    None if self.is_kept_for(rank) => -1,
+                    None => published,
+                };
+                let log = &self.logs[only.unwrap_or(self.own.len())];
+                let (count, since) = log.after(released, published);
+                let capacity = self.ring(only).map_or(0, |ring| ring.capacity()) as u64;
+                let behind = published.saturating_sub(released).max(0) as u64;
+                // a ring that was taken over holds no more than its last frames
+                state.lag += behind.min(capacity);
+                state.in_flight += count;
+                let age = since.map(|since| now.saturating_sub(since));
+                state.oldest = state.oldest.max(age);
+                let deliveries = place.as_ref().map_or(0, deliveries_at);
+                state.deliveries = state.deliveries.max(deliveries);
+            }
+            states.push(state);
+        }
+        states
+    }
+
+    /// The last sequence of the last whole message in a ring.
+    pub(super) fn last_whole(&mut self, only: Option<usize>) -> Sequence {
+        let published = self.published(only);
+        match self.parts[only.unwrap_or(self.own.len())] {
+            Some((before, after)) if after == published => before,
+            _ => published,
+        }
+    }
+
+    /// How long a call waits before it asks what a death means: a liveness interval. A message of more than half a ring
+    /// begins anew after each attempt that has sent a part of it: each time it has longer, and so takes no more than
+    /// twice the time, however slowly the workers read.
+    pub(in crate::session) fn until_next_look(
+        &self,
+        deadline: Deadline,
+        attempts: u32,
+    ) -> Deadline {
+        let interval = self.liveness_interval();
+        let interval = interval.saturating_mul(1 << attempts.min(LONGER_ATTEMPTS_MAX));
+        deadline.within(interval)
+    }
+
+    /// The reason why a call must not go on waiting for this answer.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::WorkerGone`] if nothing is kept for the worker; [`TransportError::WorkerDied`] as
+    /// [`OnWorkerDeath`] says.
+    #[cold]
+    pub(in crate::session) fn go_on_waiting_for(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+    ) -> TransportResult<()> {
+        if !self.is_kept_for(rank) {
+            let request = Some(request);
+            return Err(TransportError::WorkerGone { rank, request });
+        }
+        self.look_for_deaths(Awaits::Answer { rank, request })
+    }
+
+    /// The places of the worker `rank` in the common ring and in its own.
+    fn places_of(&mut self, rank: usize) -> [Option<ConsumerPlace>; 2] {
+        let id = self.places.config.worker_id(rank);
+        [None, Some(rank)].map(|only| self.ring(only)?.consumer_place(&id))
+    }
+
+    /// Whether the worker `rank` is away or dead: its places, which change when it comes back. Counts each absence
+    /// once.
+    pub(super) fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
+        let places = self.places_of(rank);
+        let mut there = places.iter().flatten();
+        // a worker that comes attaches to its own ring first, and one that leaves is there last
+        let is_away =
+            there.clone().any(|place| place.has_come) && there.all(|place| !place.is_attached);
+        let absence = is_away.then_some(places);
+        if absence.is_some() && self.absences[rank] != absence {
+            self.deaths[rank] += 1;
+        }
+        self.absences[rank] = absence;
+        absence
+    }
+
+    /// Notes for a call that waits whether the worker `rank` is away; returns its places, and since when such a call
+    /// has known that.
+    fn note_absence(
+        &mut self,
+        rank: usize,
+        now: Instant,
+    ) -> Option<(Instant, [Option<ConsumerPlace>; 2])> {
+        self.away_since[rank] = match (self.absence(rank), self.away_since[rank]) {
+            (None, _) => None,
+            (Some(absence), Some((since, seen))) if seen == absence => Some((since, seen)),
+            (Some(absence), _) => Some((now, absence)),
+        };
+        self.away_since[rank]
+    }
+
+    /// Does what the session's policy says about each worker that has died and holds up the caller.
+    #[cold]
+    pub(in crate::session) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
+        if self.places.config.on_worker_death == OnWorkerDeath::Wait {
+            for rank in 0..self.own.len() {
+                self.absence(rank); // is counted
+            }
+            return Ok(());
+        }
+        let now = Instant::now();
+        let gate = self.common.raw().ring().ring_state().gate;
+        for rank in 0..self.away_since.len() {
+            let Some((since, absence)) = self.note_absence(rank, now) else {
+                continue;
+            };
+            let (holds_up, request) = match awaits {
+                Awaits::Space { only: Some(only) } => (only == rank, None),
+                Awaits::Space { only: None } => {
+                    let released = absence[0].map(|place| place.released);
+                    (released.is_some_and(|it| Some(it) == gate), None)
+                }
+                Awaits::Answer { rank: of, request } => (of == rank, Some(request)),
+                Awaits::End => {
+                    let published = [self.last_whole(None), self.last_whole(Some(rank))];
+                    let mut rings = absence.iter().zip(published);
+                    let has_more = rings.any(|(place, published)| {
+                        place.is_some_and(|place| place.released < published)
+                    });
+                    (has_more, None)
+                }
+            };
+            let is_removed = match self.places.config.on_worker_death {
+                _ if !holds_up => continue,
+                OnWorkerDeath::Wait => continue,
+                OnWorkerDeath::Fail => false,
+                OnWorkerDeath::RemoveAfter(patience) if now.duration_since(since) < patience => {
+                    continue;
+                }
+                OnWorkerDeath::RemoveAfter(patience) => {
+                    self.away_since[rank] = None;
+                    match self.remove_worker(rank) {
+                        Ok(()) => {}
+                        // it has come back, or left
+                        Err(TransportError::Ring(
+                            MultiProcessError::ConsumerAlreadyAttached { .. }
+                            | MultiProcessError::NoSuchConsumer { .. },
+                        )) => continue,
+                        Err(error) => return Err(error),
+                    }
+                    tracing::warn!(
+                        session = self.places.config.session,
+                        "worker {rank} was away for {patience:?} and is removed: its requests are given up"
+                    );
+                    true
+                }
+            };
+            match awaits {
+                Awaits::Space { only: None } | Awaits::End if is_removed => {}
+                _ => {
+                    return Err(TransportError::WorkerDied {
+                        rank,
+                        request,
+                        is_removed,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}

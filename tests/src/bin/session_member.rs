@@ -1,0 +1,201 @@
+//! A member of a session that may be killed at any moment: see `tests/session_storm.rs`.
+//!
+//! `session_member LABEL WORKERS LEDGER scheduler|RANK [WRONG]`. The scheduler sends requests until its input ends,
+//! and then shuts the session down. It writes down what it sends and receives, each entry by one system call, so that
+//! a kill loses none. A worker answers in pieces until the session is closed.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use myelon::transport::{AlignedFixedFrame, FixedFrame};
+use myelon::{
+    Deadline, RecvError, Response, RunnerMyelonTransportConfig, Scheduler, TransportError, Worker,
+};
+use myelon_tests::sessions::{Entry, Fact, PIECES};
+
+type Requests = AlignedFixedFrame<128>;
+type Answers = FixedFrame<64>;
+type Failure = Box<dyn std::error::Error>;
+
+/// Requests that are sent and not answered, at most.
+const UNDER_WAY_MAX: usize = 40;
+
+fn main() -> Result<(), Failure> {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let [label, workers, ledger, role, wrong @ ..] = &words[..] else {
+        return Err("session_member LABEL WORKERS LEDGER scheduler|RANK [WRONG]".into());
+    };
+    let config = RunnerMyelonTransportConfig::new(label, workers.parse()?);
+    let rings = config.transport.clone();
+    let rings = rings
+        .with_rpc_depth(16)
+        .with_response_depth(8)
+        .with_liveness_interval(Duration::from_millis(10));
+    let config = config.with_transport(rings);
+    let wrong = wrong.first().map_or("", |wrong| wrong);
+    match role.parse() {
+        Ok(rank) => work(&config, rank, wrong),
+        Err(_) => schedule(&config, ledger, wrong),
+    }
+}
+
+/// Appends entries to the ledger of all schedulers of the session.
+struct Book {
+    file: File,
+    life: u64,
+}
+
+impl Book {
+    fn write(&mut self, fact: Fact) -> Result<(), Failure> {
+        let life = self.life;
+        Ok(self.file.write_all(&Entry { life, fact }.to_bytes())?)
+    }
+
+    fn write_piece<B>(
+        &mut self,
+        rank: usize,
+        piece: &Response<'_, Answers, B>,
+    ) -> Result<Option<u64>, Failure> {
+        let request = u64::from_ne_bytes(*piece.first_chunk().ok_or("a piece without a number")?);
+        self.write(Fact::Received {
+            request,
+            piece: piece.piece(),
+            rank: rank as u32,
+        })?;
+        Ok(piece.is_last().then_some(request))
+    }
+}
+
+fn schedule(
+    config: &RunnerMyelonTransportConfig,
+    ledger: &str,
+    wrong: &str,
+) -> Result<(), Failure> {
+    let earlier = Entry::all(&std::fs::read(ledger).unwrap_or_default());
+    let file = File::options().append(true).create(true).open(ledger)?;
+    let life = earlier
+        .iter()
+        .map(|entry| entry.life + 1)
+        .max()
+        .unwrap_or(0);
+    let mut book = Book { file, life };
+    let intended = earlier.iter().filter_map(|entry| match entry.fact {
+        Fact::Intended { request, .. } => Some(request + 1),
+        _ => None,
+    });
+    let mut next = intended.max().unwrap_or(0);
+    let mut scheduler = match wrong {
+        "forgets" => Scheduler::<Requests, Answers>::start(config)?,
+        _ => Scheduler::<Requests, Answers>::resume(config)?,
+    };
+    let is_over = Arc::new(AtomicBool::new(false));
+    std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            is_over.store(true, Ordering::Relaxed);
+        }
+    });
+    let workers = config.workers as u64;
+    let mut under_way = 0_usize;
+    while !is_over.load(Ordering::Relaxed) {
+        let soon = Deadline::after(Duration::from_millis(2));
+        if under_way < UNDER_WAY_MAX {
+            // each ninth one is for all
+            let to = (next % 9 != 0).then_some(next % workers);
+            book.write(Fact::Intended { request: next, to })?;
+            let message = [next.to_ne_bytes(), [next as u8; 8]].concat();
+            // some are longer than a frame
+            let message = message.repeat(1 + next as usize % 13);
+            let sent = match to {
+                None => scheduler.broadcast(&message, 1, soon),
+                Some(rank) => scheduler.send_to(rank as usize, &message, 1, soon),
+            };
+            match sent {
+                Ok(_) => {
+                    book.write(Fact::Sent { request: next })?;
+                    under_way += to.map_or(workers, |_| 1) as usize;
+                }
+                Err(TransportError::Send(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            next += 1;
+        }
+        for taken in 0..8 {
+            let until = match (taken, under_way < UNDER_WAY_MAX) {
+                (0, false) => soon,
+                _ => Deadline::after(Duration::ZERO),
+            };
+            match scheduler.recv_any(until) {
+                Ok((rank, piece)) => {
+                    if book.write_piece(rank, &piece)?.is_some() {
+                        under_way = under_way.saturating_sub(1);
+                    }
+                }
+                Err(TransportError::Recv(RecvError::Timeout)) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    // a worker that comes after the end, and has nothing to do, would wait for a session that is gone
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while !scheduler.missing_workers().is_empty() && std::time::Instant::now() < end {
+        let soon = Deadline::after(Duration::from_millis(1));
+        if let Ok((rank, piece)) = scheduler.recv_any(soon) {
+            book.write_piece(rank, &piece)?;
+        }
+    }
+    let mut failed = None;
+    let report = scheduler.shutdown(Deadline::after(Duration::from_secs(30)), |rank, piece| {
+        failed = failed.take().or(book.write_piece(rank, &piece).err());
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None if report.kept_for.is_empty() => Ok(()),
+        None => Err(format!("requests are left for {:?}", report.kept_for).into()),
+    }
+}
+
+fn work(config: &RunnerMyelonTransportConfig, rank: usize, wrong: &str) -> Result<(), Failure> {
+    let (mut requests, mut responses) = Worker::<Requests, Answers>::start(config, rank)?.split();
+    loop {
+        let request = match requests.recv(Deadline::NEVER) {
+            Ok(request) => request,
+            Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
+            Err(TransportError::Recv(RecvError::Closed)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let (id, whole) = (request.id(), request.to_vec());
+        let number: [u8; 8] = *whole.first_chunk().ok_or("a request without a number")?;
+        let parts = whole.chunks_exact(16);
+        if !parts.clone().all(|part| part == &whole[..16]) || !parts.remainder().is_empty() {
+            return Err("a torn request".into());
+        }
+        // the planted fault: it is done before it is answered
+        let mut request = Some(request);
+        if wrong == "early"
+            && let Some(request) = request.take()
+        {
+            request.release();
+        }
+        let mut reply = responses.reply(id);
+        for piece in 0..PIECES {
+            let sent = match piece + 1 < PIECES {
+                true => reply.send(&number, 1, Deadline::NEVER),
+                false => reply.finish(&number, 1, Deadline::NEVER),
+            };
+            match sent {
+                Ok(_) | Err(TransportError::SessionClosed) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(request) = request {
+            request.release();
+        }
+    }
+    responses.close()?;
+    Ok(requests.leave()?)
+}
