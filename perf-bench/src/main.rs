@@ -30,6 +30,7 @@ use crate::process::Peer;
 use crate::report::comparison::Row;
 use crate::scenario::Failure;
 use crate::scenario::wait::broadcast::{ADDITIONS, Beside, Broadcast};
+use crate::scenario::wait::session::SessionScenario;
 use crate::scenario::wait::{Setting, WaitScenario};
 use crate::selection::{Selection, Traffic};
 use crate::spec::{Layer, Work};
@@ -104,6 +105,11 @@ fn command(options: Options) -> Result<bool, Failure> {
         Some(Command::Wait(wait)) => {
             return measure_parties("waiting", &options.common, |setting| {
                 scenario::wait::run(&wait.scenarios, setting)
+            });
+        }
+        Some(Command::Session(wanted)) => {
+            return measure_parties("sessions", &options.common, |setting| {
+                scenario::wait::session::run(&wanted.scenarios, setting)
             });
         }
         Some(Command::Broadcast(wanted)) => {
@@ -506,6 +512,10 @@ fn list() {
         .iter()
         .map(ValueEnum::to_possible_value);
     println!("waiting    {}", names(waiting.collect()));
+    let sessions = SessionScenario::value_variants()
+        .iter()
+        .map(ValueEnum::to_possible_value);
+    println!("session    {}", names(sessions.collect()));
     println!("broadcast  broadcast broadcast_observer broadcast_slow broadcast_dead churn");
     let chosen = Layer::value_variants()
         .iter()

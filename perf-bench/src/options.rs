@@ -12,6 +12,7 @@ use crate::measure::ROUNDS_MIN;
 use crate::payload::SIZES;
 use crate::plan::Scenario;
 use crate::scenario::wait::WaitScenario;
+use crate::scenario::wait::session::SessionScenario;
 use crate::selection::FRAMED_SIZES;
 use crate::spec::Layer;
 use crate::strategy::Strategy;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Layers(Layers),
     /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
     Wait(Wait),
+    /// What sessions cost beside their frames: calls, streams of tokens, idle members; takes about a minute.
+    Session(Session),
     /// One producer and 1, 2, 4 and 8 consumers that each receive every event; also with an observer, with a slow
     /// consumer, and with one that is killed.
     Broadcast(Broadcast),
@@ -282,6 +285,14 @@ pub(crate) struct Wait {
     /// Scenarios to measure.
     #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = WaitScenario::value_variants().to_vec())]
     pub(crate) scenarios: Vec<WaitScenario>,
+}
+
+/// Options of the sessions' scenarios.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Session {
+    /// Scenarios to measure.
+    #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = SessionScenario::value_variants().to_vec())]
+    pub(crate) scenarios: Vec<SessionScenario>,
 }
 
 /// Options of the broadcast scenarios.

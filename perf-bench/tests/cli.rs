@@ -355,6 +355,36 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn session_has_a_row_for_each_figure_beside_what_it_is_made_of() {
+    let (rows, printed) = run(&["session", "--rounds", "2"]);
+    rows.iter().for_each(|row| assert_compares(row, 2));
+    let names: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row["scenario"].as_str())
+        .collect();
+    let expected = [
+        "call",
+        "call_one_of_4",
+        "call_one_of_8",
+        "tokens",
+        "tensor",
+        "idle_scheduler",
+        "idle_worker",
+    ];
+    assert_eq!(names, expected);
+    for target in [
+        "ratio <= 1.25",
+        "ratio <= 1.5",
+        "ratio >= 0.7",
+        "ratio <= 1.1",
+        "max <= 10",
+    ] {
+        assert!(printed.contains(target), "{target}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn broadcast_has_a_row_for_each_number_of_consumers_and_each_addition() {
     for arguments in [
         &["--consumers", "1,2,4,8"][..],

@@ -129,6 +129,12 @@ fn a_slow_round_is_found_in_a_waiting_scenario() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn wrong_messages_are_found_in_sessions() {
+    assert_found("session", &MESSAGE_FAULTS);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn wrong_events_are_found_in_broadcasts() {
     assert_found("broadcast --consumers 1,2", &MESSAGE_FAULTS);
 }

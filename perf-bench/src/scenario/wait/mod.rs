@@ -11,6 +11,7 @@ mod fan_out;
 mod idle;
 mod latency;
 pub(crate) mod party;
+pub(crate) mod session;
 
 use std::ffi::CString;
 use std::time::Duration;

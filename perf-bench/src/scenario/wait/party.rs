@@ -6,21 +6,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use myelon::transport::{
+    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, MyelonWaitStrategy,
+};
 use myelon::{
     Deadline, HeapRing, RecvError, RequiredConsumerAlert, RequiredConsumerError,
-    RequiredConsumerLivenessConfig, RingMember, RingSet, SendError, SharedConsumer,
-    SharedDisruptorBuilder, SharedObserver, SharedProducer,
+    RequiredConsumerLivenessConfig, RingMember, RingSet, RunnerMyelonTransportConfig, SendError,
+    SharedConsumer, SharedDisruptorBuilder, SharedObserver, SharedProducer, TransportError, Worker,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::broadcast::{SLOW_BURST, SLOW_PAUSE};
+use super::session::{self, Frame, LargeFrame};
 use super::{END, Event, LIVENESS_INTERVAL};
 use crate::arena::Arena;
 use crate::child::{self, Child};
 use crate::clock::{monotonic_ns, process_cpu_ns};
+use crate::fault::Round;
 use crate::floor::wake;
-use crate::payload::{OfWords, fold, key_of};
+use crate::payload::{OfWords, bytes_of, fold, key_of};
 use crate::scenario::Failure;
 use crate::strategy::Strategy;
 
@@ -105,6 +110,25 @@ pub(crate) enum Order {
     AwaitEvent,
     /// Publish until the alert that the required consumer is dead.
     AwaitAlert,
+    /// Be this worker of a session: answer each request with its own bytes, with a stream of tokens or with what it has
+    /// seen of a tensor, until the session is closed.
+    Serve {
+        label: String,
+        workers: usize,
+        rank: usize,
+        is_large: bool,
+    },
+    /// Attach to a ring of frames, and make one.
+    OpenFrames {
+        requests: Option<String>,
+        answers: String,
+    },
+    /// Send each message back, until the ring's end.
+    EchoFrames,
+    /// Send the messages of this round, and then a message of the kind that ends them.
+    StreamFrames(Round),
+    /// Close the ring of frames.
+    CloseFrames,
 }
 
 /// A party's answer to an order.
@@ -146,6 +170,8 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
         tx: None,
         rx: None,
         observer: None,
+        frames_tx: None,
+        frames_rx: None,
     };
     child::obey_all(|order| {
         let before = process_cpu_ns();
@@ -157,7 +183,10 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
             } else {
                 done_at
             },
-            cpu_ns: process_cpu_ns() - before,
+            cpu_ns: match answer.cpu_ns {
+                0 => process_cpu_ns() - before,
+                own => own,
+            },
             ..answer
         })
     })
@@ -169,6 +198,8 @@ struct Ends {
     tx: Option<SharedProducer<Event>>,
     rx: Option<SharedConsumer<Event>>,
     observer: Option<SharedObserver<Event>>,
+    frames_tx: Option<FramedTransportProducer<Frame>>,
+    frames_rx: Option<FramedTransportConsumer<Frame>>,
 }
 
 impl Ends {
@@ -209,6 +240,40 @@ impl Ends {
             Order::AwaitSpace => answer.end = await_space(self.tx()?, Deadline::NEVER),
             Order::AwaitEvent => answer.end = await_event(self.rx()?, Deadline::NEVER),
             Order::AwaitAlert => (answer.at_ns, answer.end) = await_alert(self.tx()?),
+            Order::Serve {
+                label,
+                workers,
+                rank,
+                is_large,
+            } => {
+                let config = session::config(&label, workers, is_large);
+                (answer.count, answer.cpu_ns) = match is_large {
+                    true => work::<LargeFrame>(&config, rank)?,
+                    false => work::<Frame>(&config, rank)?,
+                };
+            }
+            Order::OpenFrames { requests, answers } => {
+                if let Some(requests) = requests {
+                    let wait = MyelonWaitStrategy::Block;
+                    let rx = FramedTransportConsumer::attach(&*requests, session::DEPTH, wait)?;
+                    self.frames_rx = Some(rx);
+                }
+                let tx = FramedTransportProducer::create(&*answers, session::DEPTH)?;
+                self.frames_tx = Some(tx);
+            }
+            Order::EchoFrames => answer.count = self.echo_frames()?,
+            Order::StreamFrames(round) => {
+                let tx = self.frames_tx.as_mut().ok_or("no ring of frames")?;
+                stream(round, |bytes| {
+                    Ok(tx.send(bytes, session::KIND, Deadline::NEVER).map(drop)?)
+                })?;
+                tx.send(&[], session::TOKENS, Deadline::NEVER)?;
+            }
+            Order::CloseFrames => {
+                if let Some(tx) = self.frames_tx.take() {
+                    tx.close()?;
+                }
+            }
         }
         Ok(answer)
     }
@@ -235,6 +300,29 @@ impl Ends {
         Ok(count)
     }
 
+    /// Sends each message back; returns their number.
+    fn echo_frames(&mut self) -> Result<u64, Failure> {
+        let (Some(tx), Some(rx)) = (&mut self.frames_tx, &mut self.frames_rx) else {
+            return Err("no ring of frames, or no way back".into());
+        };
+        let mut count = 0;
+        loop {
+            match rx.recv(Deadline::NEVER) {
+                Ok(message) => {
+                    tx.send(&message, message.kind(), Deadline::NEVER)?;
+                    count += 1;
+                }
+                Err(RecvError::Closed) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.frames_rx = None;
+        if let Some(tx) = self.frames_tx.take() {
+            tx.close()?;
+        }
+        Ok(count)
+    }
+
     fn tx(&mut self) -> Result<&mut SharedProducer<Event>, Failure> {
         Ok(self.tx.as_mut().ok_or("no producer")?)
     }
@@ -242,6 +330,54 @@ impl Ends {
     fn rx(&mut self) -> Result<&mut SharedConsumer<Event>, Failure> {
         Ok(self.rx.as_mut().ok_or("no consumer")?)
     }
+}
+
+/// The messages of a round, with its fault.
+fn stream(round: Round, mut send: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut words = [0; session::WORDS];
+    for index in 0..round.count {
+        round.fill::<true, { session::WORDS }>(&mut words, index, 0);
+        send(bytes_of(&words))?;
+    }
+    Ok(())
+}
+
+/// A worker of a session; returns how many requests it has served, and its processor time since the first one.
+fn work<F: FramedTransportFrame>(
+    config: &RunnerMyelonTransportConfig,
+    rank: usize,
+) -> Result<(u64, u64), Failure> {
+    let (mut requests, mut responses) = Worker::<F, Frame>::start(config, rank)?.split();
+    let (mut count, mut since) = (0, None);
+    loop {
+        let request = match requests.recv(Deadline::NEVER) {
+            Ok(request) => request,
+            Err(TransportError::Recv(RecvError::Closed)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let mut reply = responses.reply(request.id());
+        if request.kind() == session::TENSOR {
+            let seen = session::seen_of(&request, request.is_in_place());
+            reply.finish(&seen, session::TENSOR, Deadline::NEVER)?;
+        } else if request.kind() == session::TOKENS {
+            let round: Round = serde_json::from_slice(&request)?;
+            stream(round, |bytes| {
+                Ok(reply
+                    .send(bytes, session::KIND, Deadline::NEVER)
+                    .map(drop)?)
+            })?;
+            reply.finish(&[], session::TOKENS, Deadline::NEVER)?;
+        } else {
+            reply.finish(&request, request.kind(), Deadline::NEVER)?;
+        }
+        request.release();
+        count += 1;
+        since.get_or_insert_with(process_cpu_ns);
+    }
+    let cpu_ns = since.map_or(0, |since| process_cpu_ns() - since);
+    responses.close()?;
+    requests.leave()?;
+    Ok((count, cpu_ns))
 }
 
 fn within(ms: u64) -> Deadline {
