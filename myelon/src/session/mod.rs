@@ -25,6 +25,7 @@
 #[cfg(feature = "tokio")]
 mod asynchronous;
 pub(crate) mod config;
+mod delivery;
 mod head;
 mod in_place;
 pub(crate) mod names;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -150,22 +150,18 @@ pub struct AsyncScheduler(Arc<Handle>);
 #[derive(Debug)]
 struct Handle {
     inbox: Arc<Inbox>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: OnceLock<JoinHandle<()>>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        let thread = self.thread.take();
         if self.inbox.bell.is_forked() {
-            core::mem::forget(self.thread.get_mut().map(Option::take));
+            core::mem::forget(thread);
             return;
         }
         self.inbox.state().is_over = true;
         self.inbox.bell.ring();
-        let thread = self
-            .thread
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }
@@ -276,16 +272,12 @@ impl AsyncScheduler {
         // made before the thread: if there is no thread, dropping it does no harm
         let handle = Self(Arc::new(Handle {
             inbox,
-            thread: Mutex::new(None),
+            thread: OnceLock::new(),
         }));
         let thread = thread::Builder::new().name(name);
         let thread = thread.spawn(move || desk.run())?;
-        handle
-            .0
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(thread);
+        // it is empty until now
+        let _ = handle.0.thread.set(thread);
         Ok(handle)
     }
 

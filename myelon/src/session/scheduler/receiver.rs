@@ -515,20 +515,13 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             true => deadline,
             false => deadline.within(LOOK_FOR_WORKERS),
         };
-        let rings = &mut self.answers.rings;
-        let waited = match only.filter(|_| bell.is_none()) {
-            Some(rank) => match &mut rings[rank] {
-                Some(ring) => self.waiter.wait(&[ring.raw().as_ring()], until),
-                None => self.waiter.wait::<&dyn RingMember>(&[], until),
-            },
-            None => {
-                let rings = rings.iter_mut().flatten();
-                let rings = rings.map(|ring| ring.raw().as_ring() as &dyn RingMember);
-                let rings: Vec<_> = rings.chain(bell).collect();
-                self.waiter.wait(&rings, until)
-            }
-        };
-        match waited {
+        let rings = self.answers.rings.iter_mut().enumerate();
+        let rings = rings
+            .filter(|(rank, _)| only.is_none_or(|only| only == *rank))
+            .filter_map(|(_, ring)| ring.as_mut())
+            .map(|ring| ring.raw().as_ring() as &dyn RingMember);
+        let rings: Vec<_> = rings.chain(bell).collect();
+        match self.waiter.wait(&rings, until) {
             Ok(_) | Err(RecvError::Timeout) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use disruptor_mp::{ConsumerPlace, Sequence};
 use nix::time::{ClockId, clock_gettime};
 
+use super::super::delivery::deliveries;
+
 /// A worker, as its scheduler sees it.
 ///
 /// # Examples
@@ -106,18 +108,6 @@ pub(super) fn coarse_now() -> Duration {
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
-/// Bits of a note that count.
-pub(in crate::session) const COUNT_BITS: u32 = 16;
-
-/// How often the request that begins at `next` was delivered, by the [note](ConsumerPlace::note) of its worker's place.
-pub(in crate::session) fn deliveries(note: u64, next: Sequence) -> u32 {
-    let count = note.wrapping_sub((next as u64) << COUNT_BITS);
-    match count < 1 << COUNT_BITS {
-        true => count as u32,
-        false => 0,
-    }
-}
-
 /// How often the next request of a place was delivered.
 pub(super) fn deliveries_at(place: &ConsumerPlace) -> u32 {
     deliveries(place.note, place.released.saturating_add(1))
@@ -143,13 +133,5 @@ mod tests {
         log.note(11);
         assert_eq!(log.after(9, 11).0, 2);
         assert!(log.after(9, 11).1.is_some());
-    }
-
-    #[test]
-    fn a_note_counts_for_its_request_alone() {
-        let note = 7 << COUNT_BITS | 3;
-        assert_eq!(deliveries(note, 7), 3);
-        assert_eq!((deliveries(note, 6), deliveries(note, 8)), (0, 0));
-        assert_eq!(deliveries(0, 0), 0);
     }
 }

@@ -12,9 +12,9 @@ use disruptor_mp::{
     SharedMemory,
 };
 
+use super::super::delivery::{MOST, deliveries, note};
 use super::super::head::{Head, NOTICE, SessionMark};
 use super::super::received::{Look, Request, next_head, next_sequence};
-use super::super::scheduler::state::COUNT_BITS;
 use super::super::{Places, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -131,10 +131,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let (source, head) = self.wait(deadline)?;
         self.last = source;
         self.vain_looks = 0;
-        let ring = match (source, &mut self.own) {
-            (Source::Own, Some(own)) => own,
-            _ => &mut self.common,
-        };
+        let ring = self.ring(source);
         let delivery = count_delivery(ring);
         // a hostile peer may have put another one in its place
         let message = ring.raw().lend_found();
@@ -142,27 +139,25 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         Ok(Request::new(message, head, delivery))
     }
 
-    /// Takes back the count of the last delivery, of a request that was returned although nothing is wrong with it.
-    pub(in crate::session) fn uncount_delivery(&mut self) {
-        let ring = match (self.last, &mut self.own) {
+    fn ring(&mut self, source: Source) -> &mut TypedConsumer<F, B> {
+        match (source, &mut self.own) {
             (Source::Own, Some(own)) => own,
             _ => &mut self.common,
-        };
-        let (of_request, count) = deliveries(ring);
-        if let Some(before) = count.checked_sub(1) {
-            let ring = ring.raw().as_ring();
-            ring.set_note(of_request | u64::from(before));
+        }
+    }
+
+    /// Takes back the count of the last delivery, of a request that was returned although nothing is wrong with it.
+    pub(in crate::session) fn uncount_delivery(&mut self) {
+        let ring = self.ring(self.last);
+        if let Some(before) = deliveries_of_next(ring).checked_sub(1) {
+            set_deliveries(ring, before);
         }
     }
 
     /// How often the next request was delivered; waits for it until the deadline.
     pub(super) fn deliveries_of_next(&mut self, deadline: Deadline) -> TransportResult<u32> {
         let (source, _) = self.wait(deadline)?;
-        let ring = match (source, &mut self.own) {
-            (Source::Own, Some(own)) => own,
-            _ => &mut self.common,
-        };
-        Ok(deliveries(ring).1)
+        Ok(deliveries_of_next(self.ring(source)))
     }
 
     /// Waits until there is a request, and returns where it is.
@@ -186,7 +181,6 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            self.epoch = self.common.raw().as_ring().ring_epoch();
         }
     }
 
@@ -201,7 +195,6 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
         self.places.config.go_on_until(Deadline::NEVER)?;
         self.sleep(Some(bell), Deadline::NEVER)?;
-        self.epoch = self.common.raw().as_ring().ring_epoch();
         Ok(false)
     }
 
@@ -295,23 +288,17 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             // without a ring of its own, it looks for one: while the common ring is full, no notice can come
             None => deadline.within(self.next_look.saturating_duration_since(Instant::now())),
         };
-        let common = self.common.raw().as_ring();
-        let waited = match (&mut self.own, bell) {
-            (None, None) => self.waiter.wait(&[common], until),
-            (Some(own), None) => self.waiter.wait(&[common, own.raw().as_ring()], until),
-            (None, Some(bell)) => {
-                let rings: [&dyn RingMember; 2] = [common, bell];
-                self.waiter.wait(&rings, until)
-            }
-            (Some(own), Some(bell)) => {
-                let rings: [&dyn RingMember; 3] = [common, own.raw().as_ring(), bell];
-                self.waiter.wait(&rings, until)
-            }
-        };
-        match waited {
-            Ok(_) | Err(RecvError::Timeout) => self.look_for_own(),
-            Err(error) => Err(error.into()),
+        let rings = [Some(&mut self.common), self.own.as_mut()];
+        let rings = rings.into_iter().flatten();
+        let rings = rings.map(|ring| ring.raw().as_ring() as &dyn RingMember);
+        let rings: Vec<_> = rings.chain(bell).collect();
+        match self.waiter.wait(&rings, until) {
+            Ok(_) | Err(RecvError::Timeout) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.look_for_own()?;
+        self.epoch = self.common.raw().as_ring().ring_epoch();
+        Ok(())
     }
 
     /// Attaches to a ring of its own if there is one, when it is time to look for it.
@@ -388,26 +375,21 @@ fn attach_to_own<F: FramedTransportFrame, B>(
     }
 }
 
-/// The greatest count of deliveries.
-const MOST: u32 = (1 << COUNT_BITS) - 1;
-
-/// Of the next request in this ring: the upper bits of the [note](Consumer::note) that the worker's place has if the
-/// request was delivered before (the sequence of its first frame), and how often it was.
-fn deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> (u64, u32) {
+/// How often the next request of this ring was delivered.
+fn deliveries_of_next<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> u32 {
     let next = next_sequence(ring);
-    let note = ring.raw().as_ring().note();
-    let of_request = (next as u64) << COUNT_BITS;
-    (
-        of_request,
-        super::super::scheduler::state::deliveries(note, next),
-    )
+    deliveries(ring.raw().as_ring().note(), next)
+}
+
+/// Says how often the next request of this ring was delivered.
+fn set_deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>, count: u32) {
+    let next = next_sequence(ring);
+    ring.raw().as_ring().set_note(note(next, count));
 }
 
 /// Counts that the next request of this ring is about to be handed out, and returns for which time.
 fn count_delivery<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> u32 {
-    let (of_request, before) = deliveries(ring);
-    let count = (before + 1).min(MOST);
-    let ring = ring.raw().as_ring();
-    ring.set_note(of_request | u64::from(count));
+    let count = (deliveries_of_next(ring) + 1).min(MOST);
+    set_deliveries(ring, count);
     count
 }

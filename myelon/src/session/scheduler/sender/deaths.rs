@@ -24,8 +24,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let now = coarse_now();
         let mut states = Vec::with_capacity(self.own.len());
         for rank in 0..self.own.len() {
-            let places = self.places_of(rank);
-            let is_away = self.absence(rank).is_some();
+            let (places, is_away) = self.look_at(rank);
             let mut state = WorkerState {
                 rank,
                 is_attached: places[0].is_some_and(|place| place.is_attached),
@@ -108,20 +107,25 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         [None, Some(rank)].map(|only| self.ring(only)?.consumer_place(&id))
     }
 
-    /// Whether the worker `rank` is away or dead: its places, which change when it comes back. Counts each absence
-    /// once.
-    pub(super) fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
+    /// The places of the worker `rank`, and whether it is away or dead. Counts each absence once.
+    fn look_at(&mut self, rank: usize) -> ([Option<ConsumerPlace>; 2], bool) {
         let places = self.places_of(rank);
         let mut there = places.iter().flatten();
         // a worker that comes attaches to its own ring first, and one that leaves is there last
         let is_away =
             there.clone().any(|place| place.has_come) && there.all(|place| !place.is_attached);
         let absence = is_away.then_some(places);
-        if absence.is_some() && self.absences[rank] != absence {
+        if is_away && self.absences[rank] != absence {
             self.deaths[rank] += 1;
         }
         self.absences[rank] = absence;
-        absence
+        (places, is_away)
+    }
+
+    /// Its places, which change when it comes back, if the worker `rank` is away or dead.
+    pub(super) fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
+        let (places, is_away) = self.look_at(rank);
+        is_away.then_some(places)
     }
 
     /// Notes for a call that waits whether the worker `rank` is away; returns its places, and since when such a call
