@@ -312,16 +312,25 @@ fn layers_has_a_row_for_each_layer_and_backend_beside_the_one_below() {
     }
 }
 
-#[test]
+/// Runs two rounds of a command, which has exactly these rows, each with its comparison, and prints these targets.
 #[cfg(target_os = "linux")]
-fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
-    let (rows, printed) = run(&["wait", "--rounds", "2"]);
+fn assert_has_rows(command: &str, names: &[&str], targets: &[&str]) {
+    let (rows, printed) = run(&[command, "--rounds", "2"]);
     rows.iter().for_each(|row| assert_compares(row, 2));
-    let names: Vec<_> = rows
+    let found: Vec<_> = rows
         .iter()
         .filter_map(|row| row["scenario"].as_str())
         .collect();
-    let expected = [
+    assert_eq!(found, names);
+    for target in targets {
+        assert!(printed.contains(target), "{target}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
+    let names = [
         "wake_latency_p50",
         "wake_latency_p99",
         "idle_consumer",
@@ -339,8 +348,7 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
         "death_of_required",
         "death_of_producer",
     ];
-    assert_eq!(names, expected);
-    for target in [
+    let targets = [
         "ratio <= 1.3",
         "ratio <= 1.2",
         "ratio <= 2",
@@ -348,21 +356,14 @@ fn wait_has_a_row_for_each_figure_beside_what_it_is_compared_with() {
         "ratio >= 0.8",
         "ratio <= 0.5",
         "max <= 250",
-    ] {
-        assert!(printed.contains(target), "{target}");
-    }
+    ];
+    assert_has_rows("wait", &names, &targets);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn session_has_a_row_for_each_figure_beside_what_it_is_made_of() {
-    let (rows, printed) = run(&["session", "--rounds", "2"]);
-    rows.iter().for_each(|row| assert_compares(row, 2));
-    let names: Vec<_> = rows
-        .iter()
-        .filter_map(|row| row["scenario"].as_str())
-        .collect();
-    let expected = [
+    let names = [
         "call",
         "call_one_of_4",
         "call_one_of_8",
@@ -371,16 +372,14 @@ fn session_has_a_row_for_each_figure_beside_what_it_is_made_of() {
         "idle_scheduler",
         "idle_worker",
     ];
-    assert_eq!(names, expected);
-    for target in [
+    let targets = [
         "ratio <= 1.25",
         "ratio <= 1.5",
         "ratio >= 0.7",
         "ratio <= 1.1",
         "max <= 10",
-    ] {
-        assert!(printed.contains(target), "{target}");
-    }
+    ];
+    assert_has_rows("session", &names, &targets);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! How often a request was delivered: a number in the [note](disruptor_mp::Consumer::note) of its worker's place, beside
-//! the sequence of its first frame. The worker counts, and its successor and the scheduler read.
+//! How often a request was delivered: a number in the [note](disruptor_mp::Consumer::note) of its worker's place,
+//! beside the sequence of its first frame. The worker counts, and its successor and the scheduler read.
 
 use disruptor_mp::Sequence;
 

@@ -88,9 +88,9 @@ struct Handed {
     bytes: Vec<u8>,
 }
 
-/// A request that a task has received: a copy. The request is done when [`finish`](Self::finish) or [`give_up`](Self::give_up)
-/// has returned `Ok`. A request that is dropped before is delivered again, unless the scheduler has closed the session.
-/// If the future of `finish` is dropped, the request may be done.
+/// A request that a task has received: a copy. The request is done when [`finish`](Self::finish) or
+/// [`give_up`](Self::give_up) has returned `Ok`. A request that is dropped before is delivered again, unless the
+/// scheduler has closed the session. If the future of `finish` is dropped, the request may be done.
 ///
 /// # Examples
 ///
@@ -343,8 +343,8 @@ impl AsyncRequest<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Reply::finish`](super::super::Reply::finish): the request is delivered again, unless the scheduler has closed
-    /// the session.
+    /// As [`Reply::finish`](super::super::Reply::finish): the request is delivered again, unless the scheduler has
+    /// closed the session.
     ///
     /// # Examples
     ///

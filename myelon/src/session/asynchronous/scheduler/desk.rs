@@ -1,0 +1,402 @@
+//! The thread of an [`AsyncScheduler`](super::AsyncScheduler): it has the rings, and takes the orders of the tasks.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use disruptor_mp::{CloseReport, Consumer, Deadline, Heap, RecvError, SendError};
+use tokio::sync::oneshot;
+
+use super::super::super::head::RequestId;
+use super::super::super::received::Response;
+use super::super::super::scheduler::{Awaits, Scheduler};
+use super::super::bell::silence;
+use super::{Inbox, Listener, Order, Outgoing, Piece};
+use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
+
+/// The first pause before the thread tries again to send what has found no space, unless an answer comes.
+const UNTIL_IT_TRIES_AGAIN: Duration = Duration::from_millis(1);
+
+/// How often the pause is doubled.
+const LONGER_PAUSES_MAX: u32 = 5;
+
+/// How long the first attempt to send a message of several runs may take. Meanwhile no answers are taken in.
+const FIRST_RUNS: Duration = Duration::from_millis(10);
+
+/// How often that time is doubled.
+const LONGER_RUNS_MAX: u32 = 6;
+
+/// After an attempt in vain that has taken a time, the message is not tried again for this many times as long: other
+/// calls go on meanwhile.
+const PAUSE_PER_RUNS: u32 = 8;
+
+/// How many answers are taken in before orders are looked at again.
+const ANSWERS_AT_ONCE: usize = 256;
+
+/// The thread that has the rings.
+pub(super) struct Desk<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> {
+    scheduler: Scheduler<Req, Resp, B>,
+    inbox: Arc<Inbox>,
+    /// The bell.
+    heard: Consumer<u64, Heap>,
+    /// What has found no space, in the order in which it was asked for.
+    waiting: VecDeque<Outgoing>,
+    /// How often it has waited for space since something was sent.
+    pauses: u32,
+    under_way: UnderWay,
+    unasked: Option<Listener>,
+    /// When it asks next what the absence of a worker means.
+    next_look: Instant,
+}
+
+/// The requests that were sent and not answered, by worker.
+type UnderWay = HashMap<(usize, RequestId), Listener>;
+
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B> {
+    pub(super) fn new(
+        scheduler: Scheduler<Req, Resp, B>,
+        inbox: Arc<Inbox>,
+        heard: Consumer<u64, Heap>,
+    ) -> Self {
+        Self {
+            scheduler,
+            inbox,
+            heard,
+            waiting: VecDeque::new(),
+            pauses: 0,
+            under_way: HashMap::new(),
+            unasked: None,
+            next_look: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        /// No order is taken any more when the thread ends, however it ends.
+        struct Closing(Arc<Inbox>);
+        impl Drop for Closing {
+            fn drop(&mut self) {
+                drop(self.0.close());
+            }
+        }
+        let closing = Closing(Arc::clone(&self.inbox));
+        let shutdown = loop {
+            match self.turn() {
+                Ok(None) => {}
+                Ok(Some(End::Over)) => break None,
+                Ok(Some(End::Shutdown(deadline, report))) => break Some((deadline, report)),
+                Err(error) => self.fail_all(&error),
+            }
+        };
+        drop(closing);
+        self.waiting.clear();
+        let Self {
+            scheduler,
+            inbox,
+            mut under_way,
+            mut unasked,
+            ..
+        } = self;
+        if let Some((deadline, report)) = shutdown {
+            let take = |rank, response: Response<'_, Resp, B>| {
+                deliver(&mut under_way, &mut unasked, rank, &response);
+            };
+            let is_over = || inbox.state().is_over;
+            let ended = scheduler.shutdown_unless(deadline, take, is_over);
+            // whoever has asked may have gone
+            let _ = report.send(ended);
+        }
+    }
+
+    /// Does what there is to do, and then waits.
+    fn turn(&mut self) -> TransportResult<Option<End>> {
+        silence(&mut self.heard);
+        let end = self.take_orders();
+        // what was asked for before the end is sent before the end, if there is space
+        self.send_waiting(end.is_some());
+        if end.is_some() {
+            return Ok(end);
+        }
+        let mut taken = 0;
+        let now = Deadline::after(Duration::ZERO);
+        while taken < ANSWERS_AT_ONCE {
+            match self.scheduler.recv_any(now) {
+                Ok((rank, response)) => {
+                    deliver(&mut self.under_way, &mut self.unasked, rank, &response);
+                    taken += 1;
+                }
+                Err(TransportError::Recv(RecvError::Timeout)) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let interval = self.scheduler.liveness_interval();
+        let is_idle = self.waiting.is_empty() && self.under_way.is_empty();
+        if !is_idle && self.next_look <= Instant::now() {
+            self.next_look = Instant::now() + interval;
+            self.look_for_deaths();
+        }
+        if taken == 0 {
+            let until = match (self.waiting.is_empty(), is_idle) {
+                (false, _) => {
+                    let longer = 1 << self.pauses.min(LONGER_PAUSES_MAX);
+                    self.pauses += 1;
+                    Deadline::after(UNTIL_IT_TRIES_AGAIN.saturating_mul(longer).min(interval))
+                }
+                (true, false) => Deadline::after(interval),
+                (true, true) => Deadline::NEVER,
+            };
+            self.scheduler.sleep_beside(&self.heard, until)?;
+        }
+        Ok(None)
+    }
+
+    fn take_orders(&mut self) -> Option<End> {
+        loop {
+            let (order, is_over) = {
+                let mut state = self.inbox.state();
+                (state.orders.pop_front(), state.is_over)
+            };
+            match order {
+                Some(Order::Send(outgoing)) => self.waiting.push_back(outgoing),
+                Some(Order::HearUnasked(listener)) => self.unasked = Some(listener),
+                Some(Order::State(told)) => {
+                    self.send_waiting(false);
+                    // whoever has asked may have gone
+                    let _ = told.send(self.scheduler.state());
+                }
+                Some(Order::Shutdown { deadline, report }) => {
+                    return Some(End::Shutdown(deadline, report));
+                }
+                None if is_over => return Some(End::Over),
+                None => return None,
+            }
+        }
+    }
+
+    /// Sends what finds space. Requests to one worker keep their order, and nothing overtakes a request to all. At the
+    /// end it waits for nobody.
+    fn send_waiting(&mut self, is_end: bool) {
+        // bit i: worker i has a request that waits
+        let mut full = 0_u64;
+        let mut left = VecDeque::new();
+        while let Some(mut outgoing) = self.waiting.pop_front() {
+            let has_to_wait = match outgoing.to {
+                None => full != 0,
+                Some(rank) => rank < 64 && full & 1 << rank != 0,
+            };
+            let is_early = outgoing
+                .not_before
+                .is_some_and(|instant| Instant::now() < instant);
+            if !has_to_wait && !is_early && self.try_send(&mut outgoing, is_end) {
+                self.pauses = 0;
+                continue;
+            }
+            full |= match outgoing.to {
+                None => u64::MAX,
+                Some(rank) => 1 << rank,
+            };
+            left.push_back(outgoing);
+        }
+        self.waiting = left;
+    }
+
+    /// Whether there is nothing left to do for this request: it was sent, or cannot be.
+    fn try_send(&mut self, outgoing: &mut Outgoing, is_end: bool) -> bool {
+        let patience = match self.scheduler.takes_runs(outgoing.message.len()) {
+            _ if is_end => Duration::ZERO,
+            false => Duration::ZERO,
+            // its parts are lost if it is not sent as a whole, and meanwhile no answers are taken in
+            true => FIRST_RUNS.saturating_mul(1 << outgoing.attempts.min(LONGER_RUNS_MAX)),
+        };
+        outgoing.attempts = outgoing.attempts.saturating_add(1);
+        let (message, kind, deadline) =
+            (&outgoing.message, outgoing.kind, Deadline::after(patience));
+        let ranks = match outgoing.to {
+            None => 0..self.scheduler.workers(),
+            Some(_) => 0..0,
+        };
+        // those that come after the request was sent do not see it
+        let gone: Vec<_> = ranks
+            .filter(|rank| !self.scheduler.is_kept_for(*rank))
+            .collect();
+        let sent = match outgoing.to {
+            None => self.scheduler.broadcast(message, kind, deadline),
+            Some(rank) => self.scheduler.send_to(rank, message, kind, deadline),
+        };
+        let listener = &outgoing.listener;
+        match (sent, outgoing.to) {
+            (Err(TransportError::Send(SendError::Timeout { .. })), _) => {
+                let pause = patience.saturating_mul(PAUSE_PER_RUNS);
+                outgoing.not_before = (!pause.is_zero()).then(|| Instant::now() + pause);
+                return false;
+            }
+            (Err(error), _) => tell(listener, Err(error)),
+            (Ok(id), Some(rank)) => {
+                self.under_way.insert((rank, id), listener.clone());
+            }
+            (Ok(id), None) => {
+                for rank in 0..self.scheduler.workers() {
+                    if gone.contains(&rank) {
+                        let request = Some(id);
+                        tell(listener, Err(TransportError::WorkerGone { rank, request }));
+                    } else {
+                        self.under_way.insert((rank, id), listener.clone());
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Ends what waits for a worker that is gone, or whose death means an end.
+    fn look_for_deaths(&mut self) {
+        // nobody listens any more: the answer is dropped when it comes
+        self.under_way.retain(|_, listener| !listener.is_closed());
+        let mut ranks: Vec<_> = self.under_way.keys().map(|(rank, _)| *rank).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        for rank in ranks {
+            let Some(request) = self.under_way.keys().find(|(of, _)| *of == rank) else {
+                continue;
+            };
+            let request = request.1;
+            let Err(error) = self.scheduler.go_on_waiting_for(rank, request) else {
+                continue;
+            };
+            // it may have answered before it went, in a ring that was not attached
+            self.take_in_what_is_there();
+            let ended: Vec<_> = self
+                .under_way
+                .extract_if(|(of, _), _| *of == rank)
+                .collect();
+            for ((rank, id), listener) in ended {
+                let request = Some(id);
+                let error = match error {
+                    TransportError::WorkerDied { is_removed, .. } => TransportError::WorkerDied {
+                        rank,
+                        request,
+                        is_removed,
+                    },
+                    TransportError::WorkerGone { .. } => {
+                        TransportError::WorkerGone { rank, request }
+                    }
+                    _ => again(&error).into(),
+                };
+                tell(&listener, Err(error));
+            }
+        }
+        let mut places: Vec<_> = self.waiting.iter().map(|outgoing| outgoing.to).collect();
+        places.sort_unstable();
+        places.dedup();
+        for only in places {
+            let Err(TransportError::WorkerDied {
+                rank, is_removed, ..
+            }) = self.scheduler.look_for_deaths(Awaits::Space { only })
+            else {
+                continue;
+            };
+            for outgoing in self.waiting.iter().filter(|outgoing| outgoing.to == only) {
+                let request = None;
+                let error = TransportError::WorkerDied {
+                    rank,
+                    request,
+                    is_removed,
+                };
+                tell(&outgoing.listener, Err(error));
+            }
+            self.waiting.retain(|outgoing| outgoing.to != only);
+        }
+    }
+
+    fn take_in_what_is_there(&mut self) {
+        let now = Deadline::after(Duration::ZERO);
+        self.scheduler.look_for_workers_now();
+        for _ in 0..self.scheduler.answers_max() {
+            let Ok((rank, response)) = self.scheduler.recv_any(now) else {
+                return;
+            };
+            deliver(&mut self.under_way, &mut self.unasked, rank, &response);
+        }
+    }
+
+    /// The rings cannot be used, or the program's token is cancelled: ends all that waits, and waits for orders.
+    fn fail_all(&mut self, error: &TransportError) {
+        if let TransportError::Recv(error @ RecvError::InDoubt { .. }) = error {
+            // told once; what is certain goes on
+            tracing::warn!(
+                session = self.scheduler.label(),
+                "of one worker's answers: {error}"
+            );
+            return;
+        }
+        let is_final = matches!(
+            error,
+            TransportError::Recv(RecvError::Cancelled | RecvError::Forked | RecvError::LockLost)
+        );
+        let waiting = self.waiting.drain(..).map(|outgoing| outgoing.listener);
+        let under_way = self.under_way.drain().map(|(_, listener)| listener);
+        let unasked = self.unasked.take_if(|_| is_final);
+        for listener in waiting.chain(under_way).chain(unasked) {
+            tell(&listener, Err(again(error).into()));
+        }
+        let until = match is_final {
+            true => Deadline::NEVER,
+            // a ring that does not fit may go
+            false => Deadline::after(self.scheduler.liveness_interval()),
+        };
+        let _ = self.heard.recv(until).map(drop);
+    }
+}
+
+/// The same error, for one more listener.
+fn again(error: &TransportError) -> RecvError {
+    match error {
+        TransportError::Recv(error) => error.clone(),
+        error => RecvError::System {
+            what: error.to_string(),
+        },
+    }
+}
+
+/// How the thread ends.
+enum End {
+    /// No handle is left: the scheduler is dropped.
+    Over,
+    Shutdown(Deadline, oneshot::Sender<TransportResult<CloseReport>>),
+}
+
+/// Whoever has asked may have gone.
+fn tell(listener: &Listener, what: TransportResult<Piece>) {
+    let _ = listener.send(what);
+}
+
+/// Copies a piece for whoever waits for it.
+fn deliver<F: FramedTransportFrame, B>(
+    under_way: &mut UnderWay,
+    unasked: &mut Option<Listener>,
+    rank: usize,
+    response: &Response<'_, F, B>,
+) {
+    let piece = || Piece {
+        rank,
+        request: response.request(),
+        number: response.piece(),
+        kind: response.kind(),
+        bytes: response.to_vec(),
+        is_last: response.is_last(),
+        is_given_up: response.is_given_up(),
+    };
+    let Some(request) = response.request() else {
+        if let Some(listener) = unasked
+            && listener.send(Ok(piece())).is_err()
+        {
+            *unasked = None;
+        }
+        return;
+    };
+    let Some(listener) = under_way.get(&(rank, request)) else {
+        return;
+    };
+    if listener.send(Ok(piece())).is_err() || response.is_last() {
+        under_way.remove(&(rank, request));
+    }
+}
