@@ -109,8 +109,7 @@ pub enum MultiProcessError {
     },
     /// The name belongs to something that is not a ring.
     #[error(
-        "'{path}' is not a ring but {found}: choose another name, or, if no process uses it, remove it by hand; it was left \
-         as it is"
+        "'{path}' is not a ring but {found}: choose another name or another directory; it was left as it is"
     )]
     NotARing {
         /// The path.

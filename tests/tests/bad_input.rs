@@ -347,7 +347,7 @@ fn names_that_something_else_has() {
             &path,
             "is not a ring",
             found,
-            "remove it by hand",
+            "choose another name or another directory",
             "left as it is",
         ];
         let builder = || MmapProducer::<Tick>::builder(&layout, 8);

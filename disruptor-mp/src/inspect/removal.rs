@@ -310,7 +310,7 @@ fn remove_half_made(place: &Place) -> Result<Vec<String>, RemovalError> {
     let is_linked = status.map_err(failed(place, "read its status"))?.st_nlink > 1;
     let is_named = place.directory.names_same_file(ring, fd.as_fd());
     if is_linked && !is_named.map_err(failed(place, "read the status of its ring's name"))? {
-        let text = "it has a second name, which is not its ring's: remove that one first if it is not needed";
+        let text = "it has a second name, which is not its ring's, so it may be needed";
         let source = io::Error::new(io::ErrorKind::PermissionDenied, text);
         return Err(failed(place, "remove it")(source));
     }

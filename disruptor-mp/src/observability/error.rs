@@ -27,8 +27,7 @@ pub enum CountersError {
     },
     /// The name belongs to something else.
     #[error(
-        "'{path}' is not a counters file of this version: {found}; choose another path, or, if no process uses it, remove it by \
-         hand"
+        "'{path}' is not a counters file of this version: {found}; choose another path; it was left as it is"
     )]
     NotACountersFile {
         /// The path.
