@@ -8,8 +8,8 @@ use disruptor_mp::inspect::{
     check_removal, remove_dead, rings_in,
 };
 use disruptor_mp::{
-    AutoWaitStrategy, Deadline, Event, MmapConsumer, MmapProducer, MmapTransportLayout,
-    UntypedConsumer,
+    AutoWaitStrategy, CountersFile, Deadline, Event, MmapConsumer, MmapProducer,
+    MmapTransportLayout, UntypedConsumer,
 };
 
 /// An event of 24 bytes.
@@ -370,4 +370,34 @@ fn each_error_has_a_word_and_a_text() {
         );
     }
     drop(tx);
+}
+
+#[test]
+fn a_counters_file_of_any_version_is_named() {
+    let place = Place::new();
+    let path = place.files.path().join("ticks.counters");
+    let counters = CountersFile::create(&path).expect("a counters file");
+    let sound = fs::read(&path).expect("read");
+    for version in [1, 2, u32::MAX] {
+        let mut file = sound.clone();
+        file[8..12].copy_from_slice(&version.to_ne_bytes());
+        fs::write(&path, &file).expect("write");
+        let error = Inspector::open(&path).map(drop).expect_err("no ring");
+        assert_eq!(error.word(), "counters");
+        let text = format!(
+            "{} is not a ring but a counters file of version {version}: CountersFile::open reads version 1",
+            path.display()
+        );
+        assert_eq!(error.to_string(), text);
+        let refused = remove_dead(&path, true).expect_err("it is no ring");
+        assert_eq!(refused.to_string(), text);
+        assert_eq!(fs::read(&path).expect("read"), file);
+    }
+    // it is no ring, so no listing has it
+    assert_eq!(rings_in(place.files.path()).expect("read").count(), 0);
+    // without its version, it is only a short file
+    fs::write(&path, &sound[..11]).expect("write");
+    let error = Inspector::open(&path).map(drop).expect_err("no ring");
+    assert_eq!(error.word(), "foreign");
+    drop(counters);
 }

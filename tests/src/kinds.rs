@@ -41,7 +41,7 @@ pub fn kind_of(error: &(dyn Error + 'static)) -> String {
         TypedPublishError: Encode Transport;
         TypedRecvError: Recv Decode UnknownKind NoKinds;
         TypedServeError: Recv Publish;
-        InspectError: NotFound Unreadable NotARing OtherVersion Damaged BeingCreated HalfMade System;
+        InspectError: NotFound Unreadable NotARing CountersFile OtherVersion Damaged BeingCreated HalfMade System;
         RemovalError: Inspect InUse WouldLose Changed System;
     }
     for (is_it, name) in [

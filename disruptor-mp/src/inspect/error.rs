@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Liveness;
+use crate::observability;
 use crate::os::names::OpenError;
 use crate::os::user::{effective_user, user_text};
 
@@ -52,6 +53,17 @@ pub enum InspectError {
         path: PathBuf,
         /// What is there.
         found: String,
+    },
+    /// A [`CountersFile`](crate::CountersFile), of any version.
+    #[error(
+        "{} is not a ring but a counters file of version {version}: CountersFile::open reads version {}",
+        path.display(), observability::VERSION
+    )]
+    CountersFile {
+        /// The path.
+        path: PathBuf,
+        /// The version that the file says it has.
+        version: u32,
     },
     /// A ring of another layout version, byte order or feature set.
     #[error(
@@ -132,6 +144,7 @@ impl InspectError {
             Self::NotFound { .. } => "missing",
             Self::Unreadable { .. } => "unreadable",
             Self::NotARing { .. } => "foreign",
+            Self::CountersFile { .. } => "counters",
             Self::OtherVersion { .. } => "version",
             Self::Damaged { .. } => "damaged",
             Self::BeingCreated { .. } => "creating",

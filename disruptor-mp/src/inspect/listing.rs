@@ -65,7 +65,9 @@ pub fn rings_in(directory: &Path) -> io::Result<impl Iterator<Item = Found> + us
         let ring = Inspector::open(&path);
         let is_none = matches!(
             ring,
-            Err(InspectError::NotARing { .. } | InspectError::NotFound { .. })
+            Err(InspectError::NotARing { .. }
+                | InspectError::CountersFile { .. }
+                | InspectError::NotFound { .. })
         );
         (!is_none).then_some(Found { name, path, ring })
     }))

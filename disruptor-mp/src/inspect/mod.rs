@@ -67,6 +67,7 @@ use crate::layout::control::Owner;
 use crate::layout::header::{Header, HeaderFault, MAGIC, is_remnant};
 use crate::layout::lock_bytes::LOCK_BYTES_END;
 use crate::layout::{CONTROL_OFFSET, LAYOUT_VERSION};
+use crate::observability;
 use crate::os::lock::LockFile;
 use crate::os::names::{self, Directory};
 use crate::os::process::{Identity, own_namespace};
@@ -398,6 +399,12 @@ impl Place {
             return Err(match in_use(locks) {
                 Liveness::Dead => InspectError::HalfMade { path: path() },
                 _ => InspectError::BeingCreated { path: path() },
+            });
+        }
+        if let Some(version) = observability::version_of(page) {
+            return Err(InspectError::CountersFile {
+                path: path(),
+                version,
             });
         }
         Header::decode(page, length as u64).map_err(|fault| match fault {

@@ -44,7 +44,8 @@ const KIND: Kind = Kind {
     magic: MAGIC,
     builder_byte: PRODUCER_BYTE,
 };
-const VERSION: u32 = 1;
+/// The version that this crate writes and reads.
+pub(crate) const VERSION: u32 = 1;
 const SLOT_BYTES: u32 = size_of::<SlotWords>() as u32;
 const SLOTS_AT: u32 = 128;
 const HEADER_BYTES: usize = 24;
@@ -488,6 +489,12 @@ fn header() -> [u8; HEADER_BYTES] {
     header
 }
 
+/// The version of a counters file that begins with these bytes; `None` if they do not begin as one.
+pub(crate) fn version_of(bytes: &[u8]) -> Option<u32> {
+    let version = bytes.strip_prefix(&MAGIC)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*version))
+}
+
 /// Validates the header against the file's length; returns the number of slots (R1).
 fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
     let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
@@ -505,16 +512,18 @@ fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
     let mut header = [0; HEADER_BYTES];
     file.read_exact_at(&mut header, 0)
         .map_err(failed(Step::ReadFile))?;
-    if header[..8] != MAGIC {
+    let Some(version) = version_of(&header) else {
         return Err(foreign("it does not begin as one".into()));
-    }
+    };
     let mut fields = [0; 4];
     for (field, bytes) in fields.iter_mut().zip(header[8..].as_chunks::<4>().0) {
         *field = u32::from_ne_bytes(*bytes);
     }
-    let [version, count, slot_bytes, slots_at] = fields;
+    let [_, count, slot_bytes, slots_at] = fields;
     if version != VERSION {
-        return Err(foreign(format!("its version is {version}, not {VERSION}")));
+        return Err(foreign(format!(
+            "its version is {version}, not {VERSION}, so only programs of that version can use it"
+        )));
     }
     if (slot_bytes, slots_at) != (SLOT_BYTES, SLOTS_AT) || !(1..=SLOTS_MAX).contains(&count) {
         return Err(foreign("its header is damaged".into()));

@@ -80,3 +80,5 @@ pub use metrics::prometheus_text;
 pub use slot::{COUNTER_LABEL_BYTES_MAX, CounterSnapshot};
 
 pub(crate) use endpoint::{EndpointCounters, Role};
+#[cfg(not(loom))]
+pub(crate) use file::{VERSION, version_of};
