@@ -44,12 +44,14 @@
 mod control;
 mod error;
 mod events;
+mod limits;
 mod listing;
 mod removal;
 mod snapshot;
 
 pub use error::InspectError;
 pub use events::Sighting;
+pub use limits::{MemoryLimit, cpu_quota, memory_limit};
 pub use listing::{Found, rings_in, shared_memory_directory};
 pub use removal::{RemovalCheck, RemovalError, check_removal, remove_dead};
 pub use snapshot::{

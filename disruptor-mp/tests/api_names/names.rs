@@ -62,6 +62,9 @@ fn seen_from_outside(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     } = check?;
     let _: [Vec<String>; 2] = [in_use_by, losses];
     let _: Result<Vec<String>, RemovalError> = inspect::remove_dead(path, false);
+    let memory: Option<inspect::MemoryLimit> = inspect::memory_limit();
+    let _: Option<(u64, String)> = memory.map(|limit| (limit.free_bytes, limit.limited_by));
+    let _: Option<usize> = inspect::cpu_quota();
     Ok(())
 }
 

@@ -1,16 +1,22 @@
 //! `doctor`: what limits rings on this machine, or in this container. Each check reads what the kernel says, and
 //! changes nothing.
 
+mod cores;
+mod host;
+mod surroundings;
+
 use std::fs;
 use std::io::{self, Write, stdout};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use disruptor_mp::inspect::{InspectError, Phase};
+use disruptor_mp::inspect::{InspectError, Phase, cpu_quota, memory_limit};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
+use self::host::Host;
 use crate::list::read;
 use crate::options::In;
 use crate::text::{bytes, printable};
@@ -22,8 +28,6 @@ const SPACE_MIN: u64 = 16 << 20;
 const CONTAINER_SHM: u64 = 64 << 20;
 /// Fewer descriptors than this are used up by a program with many rings.
 const DESCRIPTORS_MIN: u64 = 1024;
-/// The inode number of the first pid namespace of a machine.
-const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
@@ -50,19 +54,25 @@ fn report(name: &'static str, level: Level, text: impl Into<String>) -> Report {
 }
 
 pub(crate) fn run(place: &In, json: bool) -> Result<Outcome, Failure> {
-    let directory = place.directory();
-    let mut reports = vec![space(&directory), writing(&directory)];
-    reports.extend(memory());
+    let (directory, host) = (place.directory(), Host::at("/"));
+    let mut reports = vec![
+        space(&directory),
+        writing(&directory),
+        surroundings::memory(memory_limit()),
+    ];
+    reports.extend(cores::reports(&host, cpu_quota()));
+    let is_in_kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     reports.extend([
-        cores(),
-        processor_time(),
-        huge_pages(),
-        barrier(),
+        surroundings::huge_pages(&host),
+        barrier(has_barrier()),
         memory_lock(),
         descriptors(),
+        surroundings::proc_mounted(&host),
+        surroundings::namespaces(&host),
+        surroundings::container(&host, is_in_kubernetes),
+        surroundings::boot_id(&host),
     ]);
-    reports.extend([proc_mounted(), namespaces(), container(), boot_id()]);
-    reports.extend(removal_at_logout());
+    reports.extend(surroundings::removal_at_logout(&host, geteuid().as_raw()));
     reports.push(rings(place)?);
     let is_warned = reports.iter().any(|report| report.level == Level::Warning);
     let outcome = match is_warned {
@@ -149,7 +159,7 @@ fn space(directory: &Path) -> Report {
 fn writing(directory: &Path) -> Report {
     let name = "permission";
     let shown = directory.display();
-    let user = nix::unistd::geteuid();
+    let user = geteuid();
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options.custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC);
@@ -176,117 +186,20 @@ fn writing(directory: &Path) -> Report {
     }
 }
 
-/// The memory limit of this process's cgroup: rings in shared memory count against it.
-fn memory() -> Vec<Report> {
-    let name = "memory limit";
-    let Some((used, limit)) = cgroup_numbers("memory.current", "memory.max") else {
-        return vec![report(
-            name,
-            Level::Ok,
-            "this cgroup has none that could be read",
-        )];
-    };
-    let left = limit.saturating_sub(used);
-    let text = format!(
-        "{} left of {} in this cgroup, which rings count against",
-        bytes(left),
-        bytes(limit)
-    );
-    let level = if left < SPACE_MIN {
-        Level::Warning
-    } else {
-        Level::Note
-    };
-    vec![report(name, level, text)]
-}
-
-/// The numbers of two files of this process's cgroup, version 2. `None` where there is no limit.
-fn cgroup_numbers(used: &str, limit: &str) -> Option<(u64, u64)> {
-    let number = |file| cgroup_file(file)?.trim().parse().ok();
-    Some((number(used)?, number(limit)?))
-}
-
-fn cgroup_file(file: &str) -> Option<String> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    // in a namespace of its own, the path is relative to the mount
-    let inner = format!("/sys/fs/cgroup{path}/{file}");
-    fs::read_to_string(inner)
-        .or_else(|_| fs::read_to_string(format!("/sys/fs/cgroup/{file}")))
-        .ok()
-}
-
-fn cores() -> Report {
-    let name = "cores";
-    let online = std::thread::available_parallelism().map_or(1, usize::from);
-    let allowed = status_line("Cpus_allowed_list").unwrap_or_else(|| String::from("unknown"));
-    let isolated = trimmed("/sys/devices/system/cpu/isolated").filter(|text| !text.is_empty());
-    let mut text = format!("{online} may be used: {allowed}");
-    if let Some(isolated) = isolated {
-        text += &format!("; isolated: {isolated}");
-    }
-    let siblings = trimmed("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list");
-    if let Some(siblings) = siblings.filter(|text| text.contains([',', '-'])) {
-        text += &format!("; cores {siblings} share their units, so place two sides elsewhere");
-    }
-    match online {
-        1 => report(
-            name,
-            Level::Warning,
-            format!("{text}; use `Block`: spinning takes the core from the other side"),
-        ),
-        _ => report(name, Level::Ok, text),
-    }
-}
-
-/// The quota of processor time.
-fn processor_time() -> Report {
-    let name = "quota";
-    let quota = cgroup_file("cpu.max").and_then(|text| {
-        let (quota, period) = text.trim().split_once(' ')?;
-        Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
-    });
-    match quota {
-        Some(cores) if cores < 2.0 => report(
-            name,
-            Level::Warning,
-            format!(
-                "{cores:.2} cores: two sides that spin use it up and are then stopped; use `Block`"
-            ),
-        ),
-        Some(cores) => report(name, Level::Note, format!("{cores:.2} cores")),
-        None => report(
-            name,
-            Level::Ok,
-            "no quota of processor time that could be read",
-        ),
-    }
-}
-
-fn huge_pages() -> Report {
-    let name = "huge pages";
-    let chosen = |text: String| Some(text.split_once('[')?.1.split_once(']')?.0.to_owned());
-    let shared = trimmed("/sys/kernel/mm/transparent_hugepage/shmem_enabled").and_then(chosen);
-    match shared.as_deref() {
-        Some("never" | "deny") => report(
-            name,
-            Level::Note,
-            "shared memory gets none (shmem_enabled is never): `HugePages::Try` has no effect on it",
-        ),
-        Some(mode) => report(name, Level::Ok, format!("shared memory: {mode}")),
-        None => report(name, Level::Note, "the kernel does not say"),
-    }
-}
-
-/// Whether a sleeper can impose a barrier on the other side; else each publication and release has its own.
-fn barrier() -> Report {
-    let name = "membarrier";
+/// Whether a sleeper can impose a barrier on the other side.
+fn has_barrier() -> bool {
     // linux/membarrier.h: the command that asks for the commands, and the bit of the one that rings use
     const QUERY: libc::c_long = 0;
     const GLOBAL_EXPEDITED: libc::c_long = 1 << 1;
     // SAFETY: the query takes its number and two zeros, and touches no memory.
     let commands = unsafe { libc::syscall(libc::SYS_membarrier, QUERY, 0, 0) };
-    match commands > 0 && commands & GLOBAL_EXPEDITED != 0 {
+    commands > 0 && commands & GLOBAL_EXPEDITED != 0
+}
+
+/// Without that barrier, each publication and release has its own.
+fn barrier(is_permitted: bool) -> Report {
+    let name = "membarrier";
+    match is_permitted {
         true => report(name, Level::Ok, "sleepers impose their barrier on others"),
         false => report(
             name,
@@ -326,86 +239,6 @@ fn descriptors() -> Report {
         }
         Err(error) => report(name, Level::Note, error.to_string()),
     }
-}
-
-fn proc_mounted() -> Report {
-    let name = "/proc";
-    match Path::new("/proc/self/fd").exists() {
-        true => report(name, Level::Ok, "mounted"),
-        false => report(
-            name,
-            Level::Warning,
-            "not mounted: handles cannot open their locks, and nothing attaches",
-        ),
-    }
-}
-
-fn namespaces() -> Report {
-    let name = "pid namespace";
-    match fs::metadata("/proc/self/ns/pid").map(|found| found.ino()) {
-        Ok(FIRST_PID_NAMESPACE) => report(name, Level::Ok, "the machine's first"),
-        Ok(number) => report(
-            name,
-            Level::Note,
-            format!(
-                "number {number}, of a container: process ids of other namespaces mean nothing here"
-            ),
-        ),
-        Err(error) => report(name, Level::Note, format!("not known: {error}")),
-    }
-}
-
-fn container() -> Report {
-    let name = "container";
-    let marks = [
-        "/.dockerenv",
-        "/run/.containerenv",
-        "/run/systemd/container",
-    ];
-    let kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").map(|_| "KUBERNETES_SERVICE_HOST");
-    match marks
-        .into_iter()
-        .find(|mark| Path::new(mark).exists())
-        .or(kubernetes)
-    {
-        Some(mark) => report(
-            name,
-            Level::Note,
-            format!(
-                "this is one ({mark}): only containers with the same /dev/shm and user share its rings"
-            ),
-        ),
-        None => report(name, Level::Ok, "no sign of one"),
-    }
-}
-
-fn boot_id() -> Report {
-    let name = "boot id";
-    match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(_) => report(name, Level::Ok, "readable"),
-        Err(error) => report(
-            name,
-            Level::Warning,
-            format!(
-                "not readable ({error}): rings in files cannot tell whether the machine was restarted"
-            ),
-        ),
-    }
-}
-
-/// systemd removes the shared memory of users that log out.
-fn removal_at_logout() -> Option<Report> {
-    let is_login =
-        nix::unistd::geteuid().as_raw() >= 1000 && Path::new("/run/systemd/system").exists();
-    let configured = fs::read_to_string("/etc/systemd/logind.conf").unwrap_or_default();
-    let is_off = configured.lines().any(|line| line.trim() == "RemoveIPC=no");
-    (is_login && !is_off).then(|| {
-        report(
-            "logout",
-            Level::Note,
-            "systemd removes this user's rings at the last logout, unless RemoveIPC=no is set or lingering is enabled",
-        )
-    })
 }
 
 /// What the rings themselves say.
@@ -455,15 +288,13 @@ fn rings(place: &In) -> Result<Report, Failure> {
     Ok(report(name, level, text))
 }
 
-/// The value of a line of `/proc/self/status`.
-fn status_line(key: &str) -> Option<String> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    Some(line.trim().to_owned())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn trimmed(path: &str) -> Option<String> {
-    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+    #[test]
+    fn a_system_call_that_is_forbidden_is_a_warning() {
+        assert_eq!(barrier(false).level, Level::Warning);
+        assert_eq!(barrier(true).level, Level::Ok);
+    }
 }
