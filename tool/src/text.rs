@@ -1,5 +1,7 @@
 //! Plain text: tables, numbers, and words that other processes wrote.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 /// Text with its control characters escaped: whatever a ring or a file name holds, the terminal obeys none of it.
 pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -14,12 +16,21 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
-/// The first characters of a text, and a mark if it has more.
+/// How many columns of a terminal a text takes: some characters take two, and some none.
+pub(crate) fn width_of(text: &str) -> usize {
+    text.width()
+}
+
+/// The first characters of a text, and a mark if it has more. Takes at most this many columns.
 pub(crate) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if width_of(text) <= width {
         return text.to_owned();
     }
-    let kept = text.chars().take(width.saturating_sub(1));
+    let mut taken = 0;
+    let kept = text.chars().take_while(|c| {
+        taken += c.width().unwrap_or(0);
+        taken < width
+    });
     kept.chain((width > 0).then_some('…')).collect()
 }
 
@@ -27,11 +38,10 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cell = |row: &[String], column: usize| row.get(column).cloned().unwrap_or_default();
-    let width = |text: &str| text.chars().count();
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
             rows.iter()
-                .map(|row| width(&cell(row, column)))
+                .map(|row| width_of(&cell(row, column)))
                 .max()
                 .unwrap_or(0)
         })
@@ -47,7 +57,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
         let mut line = String::new();
         for column in 0..columns {
             let text = cell(row, column);
-            let pad = " ".repeat(widths[column] - width(&text));
+            let pad = " ".repeat(widths[column] - width_of(&text));
             if column > 0 {
                 line.push_str("  ");
             }
@@ -107,6 +117,9 @@ mod tests {
         ];
         assert_eq!(table(&rows), ["RING    LAG", "a         7", "ticks  4096"]);
         assert_eq!(table(&[row(["RING", ""])]), ["RING"]);
+        // characters of two columns, and one of none
+        let rows = [row(["環環", "a"]), row(["e\u{301}", "b"])];
+        assert_eq!(table(&rows), ["環環  a", "e\u{301}     b"]);
     }
 
     #[test]
@@ -122,6 +135,15 @@ mod tests {
         assert_eq!(
             [cut("ticks", 5), cut("ticks", 4), cut("ticks", 0)],
             ["ticks", "tic…", ""]
+        );
+        assert_eq!(
+            [
+                cut("環環環", 6),
+                cut("環環環", 5),
+                cut("環環環", 4),
+                cut("e\u{301}e", 1)
+            ],
+            ["環環環", "環環…", "環…", "…"]
         );
     }
 }

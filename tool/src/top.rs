@@ -18,7 +18,7 @@ use crate::options::Top;
 use crate::ring::ring_json;
 use crate::signals::restore_before_end;
 use crate::stat::Rates;
-use crate::text::{cut, printable, rate, table};
+use crate::text::{cut, printable, rate, table, width_of};
 use crate::{Failure, Outcome};
 
 /// The time over which the rates of a picture without a terminal are counted, at most.
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Top, json: bool) -> Result<Outcome, Failure> {
     let mut pictures = 0;
     loop {
         let (columns, rows) = terminal::size()?;
-        screen.draw(&rings.lines(usize::from(columns)), rows)?;
+        screen.draw(&rings.lines(usize::from(columns)), columns, rows)?;
         pictures += 1;
         if options.count.is_some_and(|count| pictures >= count) || quits_within(options.interval)? {
             return Ok(Outcome::Fine);
@@ -105,12 +105,15 @@ impl Screen {
     }
 
     /// Draws over the last picture, as many lines as there is room for.
-    fn draw(&self, lines: &[String], rows: u16) -> Result<(), Failure> {
+    fn draw(&self, lines: &[String], columns: u16, rows: u16) -> Result<(), Failure> {
         let mut picture = Vec::new();
         for (row, line) in lines.iter().take(usize::from(rows)).enumerate() {
             queue!(picture, MoveTo(0, row as u16))?;
             picture.extend_from_slice(line.as_bytes());
-            queue!(picture, Clear(ClearType::UntilNewLine))?;
+            // behind a line that fills the row, a terminal would clear its last character
+            if width_of(line) < usize::from(columns) {
+                queue!(picture, Clear(ClearType::UntilNewLine))?;
+            }
         }
         if lines.len() < usize::from(rows) {
             queue!(
@@ -188,7 +191,7 @@ impl Rings {
         Ok(())
     }
 
-    /// The picture in lines of at most this many characters. Narrow ones leave out columns.
+    /// The picture in lines of at most this many columns. Narrow ones leave out columns.
     fn lines(&self, width: usize) -> Vec<String> {
         let columns: &[Column] = match width {
             ..30 => &[Column::Ring, Column::Lag],

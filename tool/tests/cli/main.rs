@@ -12,6 +12,7 @@ mod party;
 mod recording;
 mod refusals;
 mod removal;
+mod screen;
 mod serving;
 mod watching;
 

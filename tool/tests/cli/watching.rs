@@ -1,19 +1,17 @@
 //! `stat`, `top` and `doctor`.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::tcgetattr;
 use nix::unistd::Pid;
 
 use crate::party::Rings;
+use crate::screen::terminal;
 use crate::{ends, myelon, run, wait_until};
 
 #[test]
@@ -118,24 +116,17 @@ fn in_terminal(
     arguments: &[&str],
     act: impl FnOnce(&mut dyn FnMut(&str), &dyn Fn() -> String, Pid),
 ) -> Ended {
-    let size = Winsize {
-        ws_row: 10,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    let pty = openpty(Some(&size), None).expect("a terminal");
-    let settings = tcgetattr(&pty.master).expect("its settings");
-    let side = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("dup"));
+    let (mut screen, slave) = terminal([10, columns]);
+    let settings = tcgetattr(&screen).expect("its settings");
+    let side = || Stdio::from(slave.try_clone().expect("dup"));
     let mut child = myelon(arguments)
         .env("TERM", "xterm")
-        .stdin(side(&pty.slave))
-        .stdout(side(&pty.slave))
-        .stderr(side(&pty.slave))
+        .stdin(side())
+        .stdout(side())
+        .stderr(side())
         .spawn()
         .expect("it starts");
-    drop(pty.slave);
-    let mut screen = File::from(pty.master);
+    drop(slave);
     let mut reader = screen.try_clone().expect("dup");
     let held = screen.try_clone().expect("dup");
     let (lines, read) = mpsc::channel();
