@@ -1,13 +1,17 @@
 //! The program as an operator runs it: against rings of other processes that live, die and are stopped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod containers;
+mod doctor;
 mod following;
 mod life;
+mod looking;
+mod meanwhile;
 mod party;
 mod recording;
 mod refusals;
@@ -86,6 +90,16 @@ fn content(path: &Path) -> (Vec<u8>, std::time::SystemTime) {
         std::fs::read(path).expect("read"),
         changed.expect("its time"),
     )
+}
+
+/// A copy of the program that any user may execute. Another process copies it: in this one, a test that starts a
+/// process meanwhile would hand on the open file, and a program that is open for writing cannot be executed.
+fn copy_of_program(directory: &Path) -> PathBuf {
+    let program = directory.join("myelon-copy");
+    let copy = ["-m", "755", env!("CARGO_BIN_EXE_myelon")];
+    let status = Command::new("install").args(copy).arg(&program).status();
+    assert!(status.expect("it starts").success());
+    program
 }
 
 /// Whether this test runs as root; without root it is reported as skipped, and under CI it fails.

@@ -1,6 +1,7 @@
 //! A process that produces or consumes: this test program, started again for the test [`party`], which obeys one line
 //! of input at a time and answers each with one line.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -32,6 +33,13 @@ impl Rings {
         }
     }
 
+    /// The same in the memory that containers share.
+    pub(crate) fn in_shared_memory() -> Self {
+        Self {
+            files: tempfile::tempdir_in("/dev/shm").expect("a directory"),
+        }
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.files.path()
     }
@@ -47,7 +55,12 @@ impl Rings {
 
     /// A process for this ring.
     pub(crate) fn party(&self, ring: &str) -> Party {
-        Party::start(&self.path(ring))
+        Party::start(&[], &self.path(ring))
+    }
+
+    /// A process for this ring, started by these words.
+    pub(crate) fn party_by(&self, words: &[&str], ring: &str) -> Party {
+        Party::start(words, &self.path(ring))
     }
 
     /// A process that has done these things.
@@ -71,8 +84,12 @@ pub(crate) struct Party {
 const ANSWER: &str = "answer:";
 
 impl Party {
-    fn start(path: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
+    fn start(by: &[&str], path: &Path) -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let words = by.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let words: Vec<_> = words.collect();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .args(["--exact", "party::party", "--nocapture", "--test-threads=1"])
             .env("PARTY_OF", path)
             .stdin(Stdio::piped())
@@ -243,6 +260,13 @@ impl State {
                     .join(words[1]);
                 let file = std::fs::File::create_new(path)?;
                 (&file).write_all(b"DISRPTMP")?;
+                lock_first_byte(&file)?;
+                std::mem::forget(file);
+            }
+            // lock: what a process does that takes the ring over or removes its name
+            "lock" => {
+                let mut options = std::fs::OpenOptions::new();
+                let file = options.read(true).write(true).open(self.layout.path())?;
                 lock_first_byte(&file)?;
                 std::mem::forget(file);
             }

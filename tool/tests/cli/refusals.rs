@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use crate::party::{Rings, Tick};
-use crate::{Run, ends, myelon, needs_root, run};
+use crate::{Run, copy_of_program, ends, myelon, needs_root, run};
 
 /// The word of the error as JSON, which every command that reads a ring gives alike.
 #[track_caller]
@@ -70,11 +70,8 @@ fn another_users_ring_is_unreadable_and_its_owner_is_named() {
     }
     let rings = Rings::new();
     // the other user needs a program that it may execute
-    let program = rings.path("myelon-copy");
-    fs::copy(env!("CARGO_BIN_EXE_myelon"), &program).expect("copy");
-    for path in [rings.directory(), &program] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod");
-    }
+    let program = copy_of_program(rings.directory());
+    fs::set_permissions(rings.directory(), fs::Permissions::from_mode(0o755)).expect("chmod");
     let mut tx = rings.party_that("ring", &["produce 8", "publish 3"]);
     let mut rx = rings.party_that("ring", &["consume 8 reader"]);
     let as_nobody = |arguments: &[&str]| {
