@@ -60,12 +60,11 @@ fn a_unix_socket_carries_the_ticks() {
     assert_eq!(receiver.end(), SUM);
 }
 
-/// Whether a socket of this path can be connected to. It is not connected to, as the sender accepts one receiver.
+/// Whether a socket of this path listens. To connect to it would take the receiver's place.
 fn is_listening(path: &str) -> bool {
-    // of an unbound socket the kernel lists no path, and a listening one has the flag 00010000
-    let sockets = std::fs::read_to_string("/proc/net/unix").expect("the list");
+    let sockets = std::fs::read_to_string("/proc/net/unix").expect("the kernel's list");
     let mut of_path = sockets.lines().filter(|line| line.ends_with(path));
-    of_path.any(|line| line.contains(" 00010000 "))
+    of_path.any(|line| line.contains(" 00010000 ")) // the flag of one that listens
 }
 
 #[test]

@@ -138,7 +138,10 @@ fn faults_of_images(pages: &BTreeMap<PathBuf, String>) -> Vec<String> {
     let names = names.map(|name| name.into_string().expect("text"));
     let all: Vec<_> = pages.values().flat_map(|page| links(page)).collect();
     names
-        .filter(|name| !all.iter().any(|link| link.ends_with(&format!("images/{name}"))))
+        .filter(|name| {
+            !all.iter()
+                .any(|link| link.ends_with(&format!("images/{name}")))
+        })
         .map(|name| format!("docs/images/{name}: on no page"))
         .collect()
 }

@@ -10,31 +10,37 @@ fn name() -> &'static str {
 mod ring {
     include!(concat!(env!("OUT_DIR"), "/ring.rs"));
 
-    pub(super) const SIDES: [fn() -> Result<(), Box<dyn std::error::Error>>; 2] = [send, receive];
+    pub(super) fn run(sends: bool) -> Result<(), Box<dyn std::error::Error>> {
+        if sends { send() } else { receive() }
+    }
 }
 
 mod sockets {
     include!(concat!(env!("OUT_DIR"), "/sockets.rs"));
 
-    pub(super) const SIDES: [fn() -> std::io::Result<()>; 2] = [send, receive];
+    pub(super) fn run(sends: bool) -> std::io::Result<()> {
+        if sends { send() } else { receive() }
+    }
 }
 
 mod channel {
     include!(concat!(env!("OUT_DIR"), "/channel.rs"));
 
-    pub(super) const BOTH: fn() = main;
+    pub(super) fn run() {
+        main();
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let side = usize::from(arguments.get(1).is_some_and(|side| side == "receive"));
-    match arguments[0].as_str() {
-        "ring" => ring::SIDES[side](),
-        "sockets" => Ok(sockets::SIDES[side]()?),
-        "channel" => {
-            channel::BOTH();
+    let sends = arguments.get(1).is_some_and(|side| side == "send");
+    match arguments.first().map(String::as_str) {
+        Some("ring") => ring::run(sends),
+        Some("sockets") => Ok(sockets::run(sends)?),
+        Some("channel") => {
+            channel::run();
             Ok(())
         }
-        other => Err(format!("no program {other}").into()),
+        _ => Err("say which program".into()),
     }
 }
