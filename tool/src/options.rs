@@ -32,12 +32,12 @@ pub(crate) enum Command {
     /// All rings in shared memory, one line each.
     List(In),
     /// Everything that is known about one ring.
-    Show(Ring),
+    Show(Show),
     /// How far each consumer is behind, one line each.
     Lag(Lag),
-    /// Events per second: published, and released by each consumer.
+    /// Events per second: published, and released by each consumer; and when each last moved.
     Stat(Stat),
-    /// All rings, redrawn until q is pressed.
+    /// All rings and their consumers, redrawn until q is pressed.
     Top(Top),
     /// The events of a ring as they come. Holds up nobody.
     Tail(Tail),
@@ -63,11 +63,14 @@ pub(crate) struct In {
     pub(crate) dir: Option<PathBuf>,
 }
 
-/// One ring.
 #[derive(Debug, Args)]
-pub(crate) struct Ring {
+pub(crate) struct Show {
     /// The ring's name in shared memory, or its path.
     pub(crate) ring: String,
+
+    /// The time in which to see whether the producer and each consumer move: 500ms, 2s, 1m.
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = duration)]
+    pub(crate) interval: Duration,
 }
 
 #[derive(Debug, Args)]
