@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use disruptor_mp::Sequence;
 
+use crate::otlp::Collector;
 use crate::recording::SEQUENCE_END;
 
 /// What is on this machine's rings, seen from outside: without attaching, and without holding up any process.
@@ -45,7 +46,7 @@ pub(crate) enum Command {
     Record(Record),
     /// The events of a recording to a new ring, at the pace at which they were recorded.
     Replay(Replay),
-    /// All rings as Prometheus text, at /metrics, until a signal comes.
+    /// All rings as Prometheus text, at /metrics, and to an OpenTelemetry collector, until a signal comes.
     Serve(Serve),
     /// What limits rings on this machine, or in this container.
     Doctor(In),
@@ -205,6 +206,15 @@ pub(crate) struct Serve {
     /// Listen at an address that other machines can reach.
     #[arg(long)]
     pub(crate) any_host: bool,
+
+    /// Also send the metrics to the OpenTelemetry collector at http://HOST[:PORT][/PATH], by OTLP/HTTP in JSON. The port
+    /// is 4318 and the path ends with /v1/metrics.
+    #[arg(long, value_name = "URL", value_parser = Collector::at)]
+    pub(crate) otlp: Option<Collector>,
+
+    /// With --otlp: the time between two messages: 500ms, 2s, 1m.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, requires = "otlp")]
+    pub(crate) interval: Duration,
 }
 
 #[derive(Debug, Args)]
