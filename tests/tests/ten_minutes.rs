@@ -171,10 +171,11 @@ impl Drop for Process {
     }
 }
 
-/// This program, to run in this directory, with nothing fetched. What cargo compiles is kept for the next run.
+/// This program, to run in this directory, with nothing fetched. What cargo compiles is kept for the next run, and for
+/// `event_fixtures.rs`.
 fn program(name: &str, directory: &Path) -> Command {
     let mut program = Command::new(name);
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ten_minutes");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("users");
     program
         .current_dir(directory)
         .env("CARGO_NET_OFFLINE", "true")

@@ -92,7 +92,7 @@ use crate::os::retry_on_signal;
 /// ```
 #[derive(Debug)]
 pub struct Inspector {
-    place: Place,
+    place: RingFile,
     fd: OwnedFd,
     /// A description that holds no lock, for probes. `None` where the system does not let this process open one.
     locks: Option<LockFile>,
@@ -128,7 +128,7 @@ impl Inspector {
     /// assert_eq!(error.to_string(), "/dev/null is not a ring but a character device");
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, InspectError> {
-        let place = Place::of(path.as_ref())?;
+        let place = RingFile::of(path.as_ref())?;
         let fd = place.open_to_read()?;
         let locks = LockFile::reopen_to_probe(fd.as_fd()).ok();
         let header = place.read_header(fd.as_fd(), locks.as_ref())?;
@@ -341,13 +341,13 @@ impl fmt::Display for Process {
 
 /// Where a file is, as it was named.
 #[derive(Clone, Debug)]
-struct Place {
+struct RingFile {
     directory: Directory,
     leaf: String,
     path: PathBuf,
 }
 
-impl Place {
+impl RingFile {
     fn of(path: &Path) -> Result<Self, InspectError> {
         let path = names::absolute(path);
         let not_a_ring = |found: &str| InspectError::NotARing {

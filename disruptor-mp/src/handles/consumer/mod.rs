@@ -131,6 +131,8 @@ pub struct Consumer<E: Event, B = SharedMemory> {
     suspicion: Arc<AtomicBool>,
     /// How many events are in doubt, and where this consumer continues once it has been told (R17).
     untold: Option<(u64, Sequence)>,
+    /// Whether it had left, or was removed, and starts behind what was published meanwhile.
+    pub(crate) has_skipped_absence: bool,
     pub(crate) counters: EndpointCounters,
     backing: PhantomData<fn() -> B>,
 }
@@ -174,6 +176,7 @@ impl<E: Event, B> Consumer<E, B> {
             missed: -1,
             suspicion: Arc::default(),
             untold,
+            has_skipped_absence: false,
             counters: EndpointCounters::new(Role::Consumer, next, size_of::<E>()),
             backing: PhantomData,
         }

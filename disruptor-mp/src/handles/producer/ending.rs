@@ -140,10 +140,8 @@ impl<E: Event, B> Producer<E, B> {
         self.segment.locks().unlock(PRODUCER_BYTE)?;
         point("close.unlocked");
         removed?;
-        if !left_out!(EndLook) {
-            // the last consumer to drain may have tried while this producer held the lock
-            self.segment.unlink_if_drained(false)?;
-        }
+        // the last consumer to drain may have tried while this producer held the lock
+        step!(EndLook, self.segment.unlink_if_drained(false)?);
         Ok(CloseReport { kept_for: report })
     }
 
