@@ -16,8 +16,8 @@
 // | `segment` | creating, taking over, attaching to and ending rings | `os` to `region` |
 // | `waiting` | strategies, the wait loop, deadlines, cancel tokens | `os` to `segment` |
 // | `liveness` | required consumers, and the watch over them | `os` to `waiting` |
-// | `observability` | counters, and files of counters | `os` to `liveness` |
 // | `inspect` | rings seen from outside, without attaching | `os` to `segment` |
+// | `observability` | counters, and files of counters | `os` to `inspect` |
 // | `handles` | what a program holds: producers, consumers, observers | `os` to `observability` |
 // | `open` | the simple calls and the builder, which make handles | `os` to `handles` |
 // | `facade` | the pages that users see: re-exports only | all |

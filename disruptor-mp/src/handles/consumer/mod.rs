@@ -161,7 +161,6 @@ impl<E: Event, B> Consumer<E, B> {
         tracing::debug!(ring = %segment.shown, id = %id.text(), next = place.next, rejoined = place.rejoined, "consumer attached");
         let mut core = ConsumerCore::new(segment.view, place.line, place.next);
         let untold = core.stand_in_doubt();
-        let next = core.next();
         Self {
             _watches: habits.watch(segment.region()),
             core,
@@ -177,7 +176,7 @@ impl<E: Event, B> Consumer<E, B> {
             suspicion: Arc::default(),
             untold,
             has_skipped_absence: false,
-            counters: EndpointCounters::new(Role::Consumer, next, size_of::<E>()),
+            counters: EndpointCounters::new(Role::Consumer, place.next, size_of::<E>()),
             backing: PhantomData,
         }
     }

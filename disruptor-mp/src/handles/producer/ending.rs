@@ -102,7 +102,7 @@ impl<E: Event, B> Producer<E, B> {
             // this producer may not end the ring: every other process counts the ring's producer as dead
             return Err(lost_locks());
         }
-        self.counters.bring_up_to_date(self.core.next());
+        self.counters.settle(self.standing(), false);
         let kept = match self.ending {
             Ending::Close => self.keep_places(),
             Ending::Keep => KEPT,
