@@ -1,3 +1,28 @@
+// The folders, from the ground up: each may use those above it in this list.
+//
+// | for all | what it is; of the folders below it uses `os` alone |
+// |---|---|
+// | `sync`, `clock`, `env` | atomics, real or modelled; the time; the one place that reads the environment |
+// | `error`, `cause` | what a call returns, and why the system refused |
+// | `event` | what can travel in a slot |
+// | `testing` | fail points, simulation, and the macros of both |
+//
+// | folder | what it is | besides those it may use |
+// |---|---|---|
+// | `os` | one file for each kind of kernel object | nothing |
+// | `layout` | the bytes of a segment | nothing |
+// | `protocol` | the steps on those bytes, the rules R1 to R17 | `layout` |
+// | `region` | memory and locks of one endpoint: a file, or the heap | `os`, `layout`, the traits of `protocol` |
+// | `segment` | creating, taking over, attaching to and ending rings | `os` to `region` |
+// | `waiting` | strategies, the wait loop, deadlines, cancel tokens | `os` to `segment` |
+// | `liveness` | required consumers, and the watch over them | `os` to `waiting` |
+// | `inspect` | rings seen from outside, without attaching | `os` to `segment` |
+// | `observability` | counters, and files of counters | `os` to `inspect` |
+// | `handles` | what a program holds: producers, consumers, observers | `os` to `observability` |
+// | `open` | the simple calls and the builder, which make handles | `os` to `handles` |
+// | `facade` | the pages that users see: re-exports only | all |
+//
+// `ci/imports` holds the code to this table. `docs/architecture.md` shows the life of one event through these folders.
 //! Broadcast rings of fixed-size events between processes on one machine, in shared memory or in a mapped file.
 //!
 //! One producer publishes; up to 64 consumers each see every event, in order. Any process may die at any
@@ -86,26 +111,6 @@ compile_error!(
 // The derive writes `::disruptor_mp`, also inside this crate.
 extern crate self as disruptor_mp;
 
-// The folders, from the ground up: each may use those above it in this list.
-//
-// `sync`, `clock`, `env`, `error`, `cause`, `event` and `testing` are for all. Of the rest they use `os` alone.
-//
-// | folder | what it is | besides those it may use |
-// |---|---|---|
-// | `os` | one file for each kind of kernel object | nothing |
-// | `layout` | the bytes of a segment | nothing |
-// | `protocol` | the steps on those bytes, the rules R1 to R17 | `layout` |
-// | `region` | memory and locks of one endpoint: a file, or the heap | `os`, `layout`, the traits of `protocol` |
-// | `segment` | creating, taking over, attaching to and ending rings | `os` to `region` |
-// | `waiting` | strategies, the wait loop, deadlines, cancel tokens | `os` to `segment` |
-// | `liveness` | required consumers, and the watch over them | `os` to `waiting` |
-// | `observability` | counters, and files of counters | `os` to `liveness` |
-// | `inspect` | rings seen from outside, without attaching | `os` to `segment`, the version of `observability` |
-// | `handles` | what a program holds: producers, consumers, observers | `os` to `observability` |
-// | `open` | the simple calls and the builder, which make handles | `os` to `handles` |
-// | `facade` | the pages that users see: re-exports only | all |
-//
-// `ci/imports` holds the code to this table. `docs/architecture.md` shows the life of one event through these folders.
 #[macro_use]
 mod testing;
 

@@ -169,14 +169,6 @@ fn no_small_event_straddles_two_cache_lines() {
     check::<[u64; 7]>();
 }
 
-#[test]
-#[cfg_attr(miri, ignore = "starts the compiler")]
-fn no_reference_to_a_slot_leaves_its_closure_or_lease() {
-    // The recorded messages come from the current stable compiler; `TRYBUILD=overwrite` records them again.
-    let cases = trybuild::TestCases::new();
-    cases.compile_fail("tests/reference_compile_fail/*.rs");
-}
-
 /// The producer no longer waits for an expected consumer that was removed, whether that consumer came and
 /// went or never came.
 #[test]

@@ -385,7 +385,7 @@ fn a_counters_file_of_any_version_is_named() {
         let error = Inspector::open(&path).map(drop).expect_err("no ring");
         assert_eq!(error.word(), "counters");
         let text = format!(
-            "{} is not a ring but a counters file of version {version}: CountersFile::open reads version 1",
+            "{} is not a ring but a counters file of version {version}: CountersFile::open reads version 2",
             path.display()
         );
         assert_eq!(error.to_string(), text);

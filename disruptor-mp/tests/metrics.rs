@@ -2,24 +2,21 @@
 #![cfg(feature = "metrics")]
 
 use disruptor_mp::observability::{COUNTERS, prometheus_text};
-use disruptor_mp::{CounterSnapshot, CountersFile, HeapRing};
+use disruptor_mp::{CounterSnapshot, CountersFile, Deadline, HeapRing};
 
-/// Checks a file with the endpoints of a ring, after two events, and two counters of a program's own with the
-/// same label.
+/// Checks a file with the endpoints of a ring, after three events of which one is released, and two counters of a
+/// program's own with the same label.
 fn counted(file: &CountersFile, check: impl FnOnce(&[CounterSnapshot])) {
     let ring = HeapRing::<u64>::new(8).expect("a ring");
     let (mut tx, mut rx) = (
         ring.producer().expect("a producer"),
-        ring.consumer("risk").expect("a consumer"),
+        ring.consumer("risk/a").expect("a consumer"),
     );
     tx.attach_counters(file).expect("slots");
     rx.attach_counters(file).expect("slots");
-    tx.publish_batch(2, |event, i| *event = i as u64);
-    rx.counters(); // two events are unread
-    rx.process_available(|_, _| {});
-    // brings the file up to date
-    tx.counters();
-    rx.counters();
+    tx.publish_batch(3, |event, i| *event = i as u64);
+    rx.counters(); // three events are unread
+    rx.recv_owned(Deadline::NEVER).expect("an event");
     let own =
         ["orders", "orders", "trades"].map(|label| file.counter(0x100, label).expect("a slot"));
     own.iter().zip([3, 4, 5]).for_each(|(own, n)| own.set(n));
@@ -29,15 +26,16 @@ fn counted(file: &CountersFile, check: impl FnOnce(&[CounterSnapshot])) {
 #[test]
 fn prometheus_reads_every_counter_with_its_type() {
     counted(&CountersFile::anonymous(), |counters| {
-        let name = &counters[0].label;
         let text = prometheus_text(counters);
         for line in [
             "# HELP myelon_events_published_total Events this producer has published since it started.",
             "# TYPE myelon_events_published_total counter",
-            &format!("myelon_events_published_total{{label=\"{name}\"}} 2"),
-            &format!("myelon_events_consumed_total{{label=\"{name}/risk\"}} 2"),
+            "myelon_events_published_total{ring=\"heap\",role=\"producer\"} 3",
+            "myelon_events_consumed_total{ring=\"heap\",role=\"consumer\",id=\"risk/a\"} 1",
+            "# TYPE myelon_consumer_lag gauge",
+            "myelon_consumer_lag{ring=\"heap\",role=\"consumer\",id=\"risk/a\"} 2",
             "# TYPE myelon_consumer_lag_max gauge",
-            &format!("myelon_consumer_lag_max{{label=\"{name}/risk\"}} 2"),
+            "myelon_consumer_lag_max{ring=\"heap\",role=\"consumer\",id=\"risk/a\"} 3",
             "# TYPE myelon_counter untyped",
             "myelon_counter{id=\"0x100\",label=\"orders\"} 7",
             "myelon_counter{id=\"0x100\",label=\"trades\"} 5",
@@ -58,8 +56,8 @@ fn prometheus_reads_every_counter_with_its_type() {
         let heads = text.matches("# TYPE ").count();
         assert_eq!(
             (heads, text.matches("# HELP ").count()),
-            (12, 12),
-            "eleven that endpoints count, and the program's"
+            (13, 13),
+            "twelve that endpoints count, and the program's"
         );
     });
     assert_eq!(prometheus_text(&[]), "");
@@ -128,7 +126,12 @@ mod instruments {
                 }
                 MetricData::Gauge(gauge) => {
                     assert!(
-                        ["myelon.consumer_lag_max", "myelon.counter"].contains(&&*name),
+                        [
+                            "myelon.consumer_lag",
+                            "myelon.consumer_lag_max",
+                            "myelon.counter"
+                        ]
+                        .contains(&&*name),
                         "{name}"
                     );
                     for point in gauge.data_points() {
@@ -152,14 +155,26 @@ mod instruments {
     fn expected(counters: &[CounterSnapshot]) -> Reported {
         let mut expected = Reported::new();
         for counter in counters {
-            let mut attributes = BTreeMap::from([("label".to_owned(), counter.label.clone())]);
-            let name = match counter.id.name() {
-                Some(name) => format!("myelon.{name}"),
-                None => {
-                    attributes.insert("id".to_owned(), format!("{:#x}", counter.id.get()));
-                    "myelon.counter".to_owned()
+            let (name, attributes) = match (counter.id.name(), &*counter.label) {
+                (Some(name), label) => {
+                    let attributes = match label {
+                        "heap/producer" => vec![("ring", "heap"), ("role", "producer")],
+                        "heap/consumer/risk/a" => {
+                            vec![("ring", "heap"), ("role", "consumer"), ("id", "risk/a")]
+                        }
+                        other => panic!("{other}"),
+                    };
+                    (format!("myelon.{name}"), attributes)
                 }
+                (None, label) => (
+                    "myelon.counter".to_owned(),
+                    vec![("id", "0x100"), ("label", label)],
+                ),
             };
+            let attributes = attributes
+                .into_iter()
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .collect();
             *expected.entry((name, attributes)).or_default() += counter.value;
         }
         expected
@@ -183,11 +198,10 @@ mod instruments {
             );
             assert_eq!(reported, expected(counters));
         });
-        assert_eq!(
-            collect(&provider, &exporter),
-            Reported::new(),
-            "their owners have gone"
-        );
+        let left = collect(&provider, &exporter);
+        assert_eq!(left, expected(&file.snapshot()), "their owners have gone");
+        assert!(file.sweep().expect("sweep") > 0);
+        assert_eq!(collect(&provider, &exporter), Reported::new());
         provider.shutdown().expect("ends");
     }
 }

@@ -73,7 +73,7 @@ fn a_handle_outlives_the_file_and_its_name() {
 }
 
 #[test]
-fn a_dropped_handle_frees_its_slot() {
+fn a_dropped_counter_is_readable_until_its_slot_is_taken() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("counters");
     for file in [
@@ -91,12 +91,15 @@ fn a_dropped_handle_frees_its_slot() {
         assert_eq!(file.snapshot().len(), COUNTERS_FILE_SLOTS);
         handles[17].add(9);
         drop(handles.remove(17));
+        assert_eq!(file.snapshot()[17].value, 9, "its last value");
         let reused = file.counter(0x200, "another").expect("free again");
         assert_eq!(reused.get(), 0, "the last owner's value is gone");
         let seen = &file.snapshot()[17];
         assert_eq!((seen.id.get(), seen.label.as_str()), (0x200, "another"));
         assert_eq!(file.sweep().expect("sweep"), 0, "nobody has died");
         drop((handles, reused));
+        assert_eq!(file.snapshot().len(), COUNTERS_FILE_SLOTS);
+        assert_eq!(file.sweep().expect("sweep"), COUNTERS_FILE_SLOTS);
         assert!(file.snapshot().is_empty());
     }
 }
@@ -140,6 +143,7 @@ fn bad_input_is_named() {
         "a counter's label cannot contain a NUL: \"a\\0b\""
     );
     assert!(file.counter(0x100, &"x".repeat(48)).is_ok());
+    assert_eq!(file.sweep().expect("sweep"), 1);
     let ring = HeapRing::<u64>::new(8).expect("ring");
     let mut tx = ring.producer().expect("producer");
     let foreign = tx.attach_counters_selected(&file, &[CounterId::EVENTS_CONSUMED]);
@@ -186,7 +190,7 @@ fn what_is_no_counters_file_is_left_alone() {
     drop(CountersFile::create(&good_path).expect("create"));
     let good = std::fs::read(&good_path).expect("read");
     std::fs::write(&path, &good[..200]).expect("write");
-    refused("it was cut to 200 bytes of 65664");
+    refused("it was cut to 200 bytes of 524416");
     for (at, what) in [
         (8, "its version is"),
         (12, "its header is damaged"),
@@ -214,12 +218,12 @@ fn a_new_file_has_the_documented_bytes() {
     let orders = file.counter(0x100, "orders").expect("counter");
     orders.set(5);
     let bytes = std::fs::read(&path).expect("read");
-    assert_eq!(bytes.len(), 128 + COUNTERS_FILE_SLOTS * 64);
+    assert_eq!(bytes.len(), 128 + COUNTERS_FILE_SLOTS * 512);
     assert_eq!(&bytes[..8], b"MYLNCNT\0");
     let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four"));
-    assert_eq!([word(8), word(12), word(16), word(20)], [1, 1024, 64, 128]);
+    assert_eq!([word(8), word(12), word(16), word(20)], [2, 1024, 512, 128]);
     assert_eq!((word(128), word(132) & 3, word(136)), (0x100, 2, 5));
-    assert_eq!(&bytes[144..151], b"orders\0");
+    assert_eq!(&bytes[208..215], b"orders\0");
 }
 
 #[test]
@@ -249,20 +253,21 @@ fn a_producer_counts() {
     assert!(value(&counters, CounterId::PRODUCER_PARKS) > Some(0));
     assert_eq!(file.snapshot(), counters, "the file was brought up to date");
 
-    // without counters(): the file is brought up to date when the gate is refreshed
+    // without counters(): the position is that of the ring
     rx.process_available(|_, _| {});
     tx.publish(|_| {});
     assert_eq!(
         value(&file.snapshot(), CounterId::EVENTS_PUBLISHED),
-        Some(4)
+        Some(5)
     );
     tx.attach_counters_selected(&file, &[CounterId::EVENTS_PUBLISHED])
         .expect("attach anew");
     let selected = file.snapshot();
     assert_eq!(selected.len(), 1, "the former slots are free");
-    assert_eq!((selected[0].value, selected[0].label.as_str()), (5, "heap"));
+    let label = selected[0].label.as_str();
+    assert_eq!((selected[0].value, label), (5, "heap/producer"));
     drop(tx);
-    assert!(file.snapshot().is_empty(), "its slots went with it");
+    assert_eq!(file.snapshot(), selected, "its last position");
 }
 
 #[test]
@@ -275,8 +280,14 @@ fn a_consumer_counts() {
     );
     rx.attach_counters(&file).expect("attach");
     tx.publish_batch(6, |event, i| *event = i as u64);
-    assert_eq!(value(&rx.counters(), CounterId::CONSUMER_LAG_MAX), Some(6));
+    for counters in [file.snapshot(), rx.counters()] {
+        assert_eq!(value(&counters, CounterId::CONSUMER_LAG), Some(6));
+        assert_eq!(value(&counters, CounterId::CONSUMER_LAG_MAX), Some(6));
+    }
     rx.process_available(|_, _| {});
+    let seen = file.snapshot();
+    assert_eq!(value(&seen, CounterId::EVENTS_CONSUMED), Some(6));
+    assert_eq!(value(&seen, CounterId::CONSUMER_LAG), Some(0));
     assert!(
         rx.recv(Deadline::after(Duration::from_millis(200)))
             .is_err()
@@ -286,7 +297,7 @@ fn a_consumer_counts() {
     assert_eq!(value(&seen, CounterId::EVENTS_CONSUMED), Some(6));
     assert_eq!(value(&seen, CounterId::BYTES_CONSUMED), Some(48));
     assert_eq!(value(&seen, CounterId::CONSUMER_LAG_MAX), Some(6));
-    assert_eq!(seen[0].label, "heap/reader");
+    assert_eq!(seen[0].label, "heap/consumer/reader");
     let counters = rx.counters();
     assert!(value(&counters, CounterId::CONSUMER_EMPTY_SPINS) > Some(0));
     assert!(value(&counters, CounterId::CONSUMER_PARKS) > Some(0));
@@ -295,11 +306,18 @@ fn a_consumer_counts() {
         value(&counters, CounterId::CONSUMER_UNPARKS)
     );
     drop(rx);
-    assert!(file.snapshot().is_empty());
+    assert_eq!(file.snapshot(), counters, "its last values");
 
     // a consumer that rejoins counts from its new start, and skipped events do not count as consumed
     let mut rx = ring.consumer("reader").expect("rejoin");
     assert_eq!(value(&rx.counters(), CounterId::EVENTS_CONSUMED), Some(0));
+    rx.attach_counters(&file).expect("attach");
+    assert_eq!(
+        file.snapshot().len(),
+        counters.len(),
+        "in the slots that it had"
+    );
+    assert_eq!(value(&file.snapshot(), CounterId::EVENTS_CONSUMED), Some(0));
     let mut latest = ring
         .builder()
         .with_start(disruptor_mp::StartFrom::Latest)
@@ -426,6 +444,31 @@ fn a_forked_child_writes_nothing() {
     assert_eq!((orders.get(), file.snapshot().len()), (1, 1));
 }
 
+/// The ring is not mapped in the child: a read there would end it with a signal.
+#[test]
+fn a_forked_child_reads_no_position_in_a_ring_of_its_parent() {
+    let directory = tempfile::tempdir().expect("directory");
+    let file = CountersFile::anonymous();
+    let layout = MmapTransportLayout::new(directory.path(), "ticks");
+    let mut tx = MmapProducer::<u64>::create(&layout, 8, || 0).expect("producer");
+    tx.attach_counters(&file).expect("attach");
+    // SAFETY: the child only reads counters, for which it takes no lock of another thread, and leaves by _exit.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let seen = value(&file.snapshot(), CounterId::EVENTS_PUBLISHED);
+        // SAFETY: ends the child without running anything of the parent's.
+        unsafe { libc::_exit(if seen.is_none() { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is our own, and the status has a place.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0, "the child saw nothing");
+    assert_eq!(
+        value(&file.snapshot(), CounterId::EVENTS_PUBLISHED),
+        Some(0)
+    );
+}
+
 #[test]
 fn endpoints_of_two_attaches_have_slots_of_their_own() {
     let directory = tempfile::tempdir().expect("directory");
@@ -439,14 +482,89 @@ fn endpoints_of_two_attaches_have_slots_of_their_own() {
     b.attach_counters(&file).expect("attach");
     tx.publish_batch(3, |event, i| *event = i as u64);
     a.process_available(|_, _| {});
-    tx.counters();
-    a.counters();
-    b.counters();
-    let consumed: Vec<_> = file
-        .snapshot()
-        .into_iter()
-        .filter(|counter| counter.id == CounterId::EVENTS_CONSUMED)
-        .map(|counter| (counter.label, counter.value))
-        .collect();
-    assert_eq!(consumed, [("ticks/a".into(), 3), ("ticks/b".into(), 0)]);
+    let outside = CountersFile::open(file.path().expect("a file")).expect("open");
+    for file in [&file, &outside] {
+        let consumed: Vec<_> = file
+            .snapshot()
+            .into_iter()
+            .filter(|counter| counter.id == CounterId::EVENTS_CONSUMED)
+            .map(|counter| (counter.label, counter.value))
+            .collect();
+        assert_eq!(
+            consumed,
+            [
+                ("ticks/consumer/a".into(), 3),
+                ("ticks/consumer/b".into(), 0)
+            ]
+        );
+    }
+}
+
+/// The longest name of a ring, and the longest ids.
+#[test]
+fn labels_are_whole_however_long_a_rings_name_is() {
+    let directory = tempfile::tempdir().expect("directory");
+    let file = CountersFile::create(directory.path().join("counters")).expect("create");
+    let name = "r".repeat(200);
+    let layout = MmapTransportLayout::new(directory.path(), &name);
+    let mut tx = MmapProducer::<u64>::create(&layout, 8, || 0).expect("producer");
+    let ids = ["a", "b"].map(|end| format!("{}{end}", "i".repeat(47)));
+    let mut consumers = ids
+        .clone()
+        .map(|id| MmapConsumer::<u64>::attach(&layout, 8, &id).expect("consumer"));
+    tx.attach_counters_selected(&file, &[CounterId::EVENTS_PUBLISHED])
+        .expect("attach");
+    for rx in &mut consumers {
+        rx.attach_counters_selected(&file, &[CounterId::EVENTS_CONSUMED])
+            .expect("attach");
+    }
+    let labels: Vec<_> = file.snapshot().into_iter().map(|it| it.label).collect();
+    let [a, b] = ids.map(|id| format!("{name}/consumer/{id}"));
+    assert_eq!(labels, [format!("{name}/producer"), a, b]);
+}
+
+/// Another thread reads positions while both ends are busy, and the lines alone say how far they are.
+#[test]
+fn positions_are_read_while_both_ends_are_busy() {
+    const EVENTS: u64 = if cfg!(miri) { 200 } else { 200_000 };
+    let (file, ring) = (
+        CountersFile::anonymous(),
+        HeapRing::<u64>::new(4).expect("ring"),
+    );
+    let (mut tx, mut rx) = (
+        ring.producer().expect("producer"),
+        ring.consumer("reader").expect("consumer"),
+    );
+    tx.attach_counters(&file).expect("attach");
+    rx.attach_counters(&file).expect("attach");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for event in 0..EVENTS {
+                tx.send_value(event, Deadline::NEVER).expect("sent");
+            }
+        });
+        scope.spawn(move || {
+            for _ in 0..EVENTS {
+                drop(rx.recv(Deadline::NEVER).expect("received"));
+            }
+        });
+        let mut before = (0, 0);
+        while before.1 < EVENTS {
+            let all = file.snapshot();
+            let of = |id| value(&all, id).expect("shown");
+            let now = (
+                of(CounterId::EVENTS_PUBLISHED),
+                of(CounterId::EVENTS_CONSUMED),
+            );
+            assert!(
+                now.0 >= before.0 && now.1 >= before.1,
+                "{now:?} after {before:?}"
+            );
+            before = now;
+        }
+    });
+    assert_eq!(
+        value(&file.snapshot(), CounterId::EVENTS_PUBLISHED),
+        Some(EVENTS)
+    );
 }

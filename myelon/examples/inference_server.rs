@@ -222,7 +222,7 @@ fn load(label: &str, rank: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
             .reply(weights.id())
             .finish(b"", LOAD, Deadline::NEVER)
         {
-            Ok(_) | Err(TransportError::SessionClosed) => weights.release(),
+            Ok(_) | Err(TransportError::SessionClosed) => weights.done(),
             Err(error) => return Err(error.into()),
         }
     }
@@ -254,7 +254,7 @@ fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
             responses
                 .reply(request.id())
                 .finish(b"", GENERATE, Deadline::NEVER)?;
-            request.release();
+            request.done();
             continue;
         };
         let prompt = sum(words);
@@ -273,7 +273,7 @@ fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
             // the time that a token takes to compute
             thread::sleep(Duration::from_micros(300));
         }
-        request.release();
+        request.done();
     }
     responses.close()?;
     requests.leave()?;

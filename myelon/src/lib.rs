@@ -132,11 +132,6 @@ mod readme {}
 #[doc = include_str!("../README.md")]
 mod readme_of_the_crate {}
 
-/// The programs of the comparison compile, as far as they need no library that is not a dependency here.
-#[cfg(doctest)]
-#[doc = include_str!("../../COMPARE.md")]
-mod compare {}
-
 /// The guide's examples compile and run.
 #[cfg(all(doctest, feature = "bincode", feature = "rkyv"))]
 #[doc = include_str!("../../docs/guide.md")]

@@ -21,8 +21,9 @@ use myelon::transport::{
     TransportError, frame_flags, recv_framed_message,
 };
 use myelon::{
-    CancelToken, Deadline, Heap, HeapRing, KindTable, Producer, RecvError, RingSet, Scheduler,
-    Sequence, TypedConsumer, TypedRecvError, TypedServeError, Worker, portable_shm_segment_name,
+    CancelToken, Deadline, Heap, HeapRing, KindTable, Producer, RecvError, Request, RingSet,
+    Scheduler, Sequence, TypedConsumer, TypedRecvError, TypedServeError, Worker,
+    portable_shm_segment_name,
 };
 use text_codec::Text;
 
@@ -550,7 +551,9 @@ fn session() -> RunnerMyelonTransportConfig {
 type Serving = fn(&mut Worker<Tapped>, Deadline) -> std::result::Result<(), TransportError>;
 
 const SERVING: [(&str, Serving); 3] = [
-    ("recv", |worker, deadline| worker.recv(deadline).map(drop)),
+    ("recv", |worker, deadline| {
+        worker.recv(deadline).map(Request::done)
+    }),
     ("serve", |worker, deadline| {
         worker.serve(deadline, |_, _| b"").map(drop)
     }),

@@ -10,7 +10,7 @@ use myelon::{
     Deadline, MappedFile, RecvError, RequestId, Scheduler, SendError, SharedMemory, TransportError,
     Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon};
+use session_shared::{Backing, Frame, Result, session, soon, take};
 
 /// The next number of a fixed sequence without a pattern.
 fn shuffled(state: &mut u64) -> u64 {
@@ -41,6 +41,7 @@ where
                             Ok(request) => {
                                 let number = u32::from_le_bytes(request[..].try_into()?);
                                 received.push((request.id(), number));
+                                request.done();
                             }
                             Err(TransportError::Recv(RecvError::Closed)) => break,
                             Err(error) => return Err(error.into()),
@@ -115,7 +116,7 @@ fn a_worker_that_receives_nothing_holds_up_only_what_is_sent_to_it() -> Result {
     }
     // what was sent to it is kept
     let mut late = Worker::<Frame>::start(&config, 1)?;
-    assert_eq!(&*late.recv(soon())?, b"later");
+    assert_eq!(take(&mut late)?, b"later");
     late.leave()?;
     worker.leave()?;
     scheduler.close()?;
@@ -139,17 +140,17 @@ fn the_first_request_to_a_worker_passes_a_common_ring_that_is_full() -> Result {
         .broadcast(b"all", 1, Deadline::after(Duration::from_millis(1)))
         .is_ok()
     {
-        worker.recv(soon())?.release();
+        worker.recv(soon())?.done();
         sent += 1;
     }
     assert!(sent > 0);
     scheduler.send_to(0, b"one", 1, soon())?;
-    assert_eq!(&*worker.recv(soon())?, b"one");
+    assert_eq!(take(&mut worker)?, b"one");
     scheduler.send_to(0, b"two", 1, soon())?;
     scheduler.remove_worker(1)?;
     scheduler.broadcast(b"all again", 1, soon())?;
-    assert_eq!(&*worker.recv(soon())?, b"two");
-    assert_eq!(&*worker.recv(soon())?, b"all again");
+    assert_eq!(take(&mut worker)?, b"two");
+    assert_eq!(take(&mut worker)?, b"all again");
     worker.leave()?;
     scheduler.close()?;
     Ok(())
@@ -168,8 +169,8 @@ fn a_request_in_a_ring_that_was_not_announced_comes_before_the_end() -> Result {
     scheduler.close()?;
     let mut last = Vec::new();
     let end = loop {
-        match worker.recv(soon()) {
-            Ok(request) => last = request.to_vec(),
+        match take(&mut worker) {
+            Ok(request) => last = request,
             Err(error) => break error,
         }
     };
@@ -215,12 +216,13 @@ fn a_request_that_was_not_done_comes_again_to_the_next_worker_of_its_rank() -> R
     let first = scheduler.send_to(0, b"first", 1, soon())?;
     let second = scheduler.send_to(0, b"second", 1, soon())?;
     let mut worker = Worker::<Frame>::start(&config, 0)?;
-    worker.recv(soon())?.release_uncommitted();
+    drop(worker.recv(soon())?);
     drop(worker);
     let mut worker = Worker::<Frame>::start(&config, 0)?;
     for (id, bytes) in [(first, &b"first"[..]), (second, b"second")] {
         let request = worker.recv(soon())?;
         assert_eq!((request.id(), &*request), (id, bytes));
+        request.done();
     }
     worker.leave()?;
     scheduler.close()?;
@@ -258,8 +260,8 @@ fn the_next_scheduler_goes_on_with_higher_numbers_behind_what_was_sent() -> Resu
     for part in 0..3_u8 {
         for which in 0..2_u8 {
             let request = loop {
-                match worker.recv(soon()) {
-                    Ok(request) => break request.to_vec(),
+                match take(&mut worker) {
+                    Ok(request) => break request,
                     Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -292,7 +294,7 @@ fn an_answer_in_pieces_names_its_request_and_its_end() -> Result {
     reply.send(b"a", 1, soon())?;
     reply.send(b"b", 1, soon())?;
     reply.finish(b"c", 2, soon())?;
-    request.release();
+    request.done();
     responses.respond(b"by itself", 3, soon())?;
     for (piece, bytes, is_last) in [(0, b"a", false), (1, b"b", false), (2, b"c", true)] {
         let (_, answer) = scheduler.recv_any(soon())?;
@@ -332,11 +334,13 @@ fn the_session_goes_on_if_only_a_ring_of_one_worker_was_kept() -> Result {
         let mut worker = Worker::<Frame>::start(&config, 0)?;
         let all = scheduler.broadcast(b"all", 1, soon())?;
         let kept = scheduler.send_to(0, b"kept", 1, soon())?;
-        assert_eq!(worker.recv(soon())?.id(), all);
+        let request = worker.recv(soon())?;
+        assert_eq!(request.id(), all);
+        request.done();
         let request = worker.recv(soon())?;
         assert_eq!(request.id(), kept);
         // it is in the middle of this request
-        request.release_uncommitted();
+        drop(request);
         let mut worker = match is_away {
             true => {
                 drop(worker);
@@ -363,6 +367,7 @@ fn the_session_goes_on_if_only_a_ring_of_one_worker_was_kept() -> Result {
         {
             let request = worker.recv(soon())?;
             assert_eq!((request.id(), &*request), (id, bytes), "{is_away}");
+            request.done();
         }
         worker.leave()?;
         scheduler.close()?;
@@ -379,7 +384,7 @@ fn a_worker_that_is_attached_is_not_removed_and_loses_nothing() -> Result {
     let mut worker = Worker::<Frame>::start(&config, 0)?;
     scheduler.send_to(0, b"kept", 1, soon())?;
     assert!(scheduler.remove_worker(0).is_err());
-    assert_eq!(&*worker.recv(soon())?, b"kept");
+    assert_eq!(take(&mut worker)?, b"kept");
     worker.leave()?;
     scheduler.close()?;
     Ok(())
@@ -396,7 +401,7 @@ fn requests_to_a_worker_that_has_left_are_refused() -> Result {
             let mut worker = Worker::<Frame>::start(&config, 0)?;
             if has_ring {
                 scheduler.send_to(0, b"before", 1, soon())?;
-                worker.recv(soon())?.release();
+                worker.recv(soon())?.done();
             }
             worker.leave()?;
             for _ in 0..100 {
@@ -419,8 +424,8 @@ fn requests_to_a_worker_that_has_left_are_refused() -> Result {
                 assert!(scheduler.missing_workers().is_empty());
                 scheduler.send_to(0, b"again", 1, soon())?;
                 scheduler.broadcast(b"all", 1, soon())?;
-                assert_eq!(&*worker.recv(soon())?, b"again", "{has_ring}");
-                assert_eq!(&*worker.recv(soon())?, b"all", "{has_ring}");
+                assert_eq!(take(&mut worker)?, b"again", "{has_ring}");
+                assert_eq!(take(&mut worker)?, b"all", "{has_ring}");
                 worker.leave()?;
             }
             scheduler.close()?;
@@ -440,7 +445,7 @@ fn a_worker_that_left_does_not_get_what_it_has_done_from_the_next_scheduler() ->
     drop(Worker::<Frame>::start(&config, 1)?);
     for _ in 0..5 {
         scheduler.broadcast(b"old", 1, soon())?;
-        worker.recv(soon())?.release();
+        worker.recv(soon())?.done();
     }
     worker.leave()?;
     // worker 1 is away, and keeps the ring
@@ -448,7 +453,7 @@ fn a_worker_that_left_does_not_get_what_it_has_done_from_the_next_scheduler() ->
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     scheduler.broadcast(b"new", 1, soon())?;
     let mut worker = Worker::<Frame>::start(&config, 0)?;
-    assert_eq!(&*worker.recv(soon())?, b"new");
+    assert_eq!(take(&mut worker)?, b"new");
     worker.leave()?;
     scheduler.remove_worker(1)?;
     scheduler.close()?;

@@ -14,7 +14,7 @@ use myelon::{
     AsyncScheduler, AsyncWorker, CancelToken, Deadline, OnWorkerDeath, Piece,
     RunnerMyelonTransportConfig, Scheduler, SharedMemory, TransportError, TransportResult, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon};
+use session_shared::{Backing, Frame, Result, session, soon, take};
 
 /// Runs a test on a runtime of one thread, which must not be held up by any call.
 fn run(test: impl Future<Output = Result>) -> Result {
@@ -227,7 +227,7 @@ fn an_end_ends_every_call() -> Result {
             assert!(call.next().await.is_none());
             assert!(news.next().await.is_none());
             let mut worker = Worker::<Frame>::start(&config, 0)?;
-            while worker.recv(soon()).is_ok() {}
+            while take(&mut worker).is_ok() {}
             worker.leave()?;
             nothing_is_left(&config);
         }
@@ -248,7 +248,7 @@ fn a_shutdown_whose_future_is_dropped_holds_up_nobody() -> Result {
         assert!(tokio::time::timeout(limit, shutdown).await.is_err());
         assert!(call.next().await.is_none());
         let mut worker = Worker::<Frame>::start(&config, 0)?;
-        while worker.recv(soon()).is_ok() {}
+        while take(&mut worker).is_ok() {}
         worker.leave()?;
         nothing_is_left(&config);
         Ok(())

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use myelon::transport::AlignedFixedFrame;
 use myelon::{
-    Deadline, OnWorkerDeath, RequestId, ResponseSender, Scheduler, SendError, SharedMemory,
-    TransportError, Worker,
+    Deadline, OnWorkerDeath, Request, RequestId, ResponseSender, Scheduler, SendError,
+    SharedMemory, TransportError, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon};
+use session_shared::{Backing, Frame, Result, session, soon, take};
 
 fn at_once() -> Deadline {
     Deadline::after(Duration::from_millis(1))
@@ -197,7 +197,7 @@ fn pieces_that_are_sent_again_are_received_once() -> Result {
             let request = requests.recv(soon())?;
             assert_eq!((request.id(), request.delivery()), (id, 2));
             send(&mut responses, id, 3);
-            request.release();
+            request.done();
             for (at, piece) in PIECES.iter().enumerate().skip(received_before) {
                 let answer = scheduler.recv_any(soon())?.1;
                 assert_eq!(
@@ -297,7 +297,7 @@ fn a_death_is_what_the_policy_says() -> Result {
                 Ok(_) => sent += 1,
                 Err(error) => break Some(error),
             }
-            while other.recv(at_once()).is_ok() {}
+            while other.recv(at_once()).map(Request::done).is_ok() {}
         };
         match (expected, end) {
             (Some(true), None)
@@ -370,7 +370,7 @@ fn a_shutdown_receives_every_answer_and_names_the_workers_that_have_not_finished
                 // it comes after all
                 let mut late = Worker::<Frame>::start(&config, 1)?;
                 for _ in 0..10 {
-                    late.recv(soon())?.release();
+                    late.recv(soon())?.done();
                 }
                 late.leave()?;
             }
@@ -426,7 +426,7 @@ fn nothing_follows_the_last_piece_of_an_answer() -> Result {
             "{error}"
         );
     }
-    request.release();
+    request.done();
     assert_eq!(&*scheduler.recv_answer(0, id, soon())?, b"one");
     assert!(scheduler.recv_answer(0, id, soon())?.is_last());
     assert!(scheduler.recv_any(at_once()).is_err());
@@ -450,8 +450,8 @@ fn a_long_message_reaches_a_slow_worker_while_the_scheduler_looks_for_deaths() -
     scheduler.send_to(0, b"short", 1, soon())?;
     let reading = thread::spawn(move || {
         thread::sleep(Duration::from_millis(100));
-        assert_eq!(&*worker.recv(soon()).expect("the short one"), b"short");
-        let message = worker.recv(soon()).expect("the long one").to_vec();
+        assert_eq!(take(&mut worker).expect("the short one"), b"short");
+        let message = take(&mut worker).expect("the long one");
         (worker, message)
     });
     scheduler.send_to(0, &long, 1, soon())?;
@@ -470,8 +470,8 @@ fn an_answer_that_was_kept_is_received_by_its_own_call() -> Result {
     let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
     let first = scheduler.send_to(0, b"", 1, soon())?;
     let second = scheduler.send_to(0, b"", 1, soon())?;
-    requests.recv(soon())?.release();
-    requests.recv(soon())?.release();
+    requests.recv(soon())?.done();
+    requests.recv(soon())?.done();
     responses.reply(first).send(b"first, 0", 1, soon())?;
     responses.respond(b"by itself", 1, soon())?;
     responses.reply(second).finish(b"second", 1, soon())?;
@@ -601,14 +601,14 @@ fn deliveries_are_counted_over_a_leave() -> Result {
     // keeps the ring
     drop(Worker::<Frame>::start(&config, 1)?);
     let id = scheduler.broadcast(b"", 1, soon())?;
-    worker.recv(soon())?.release_uncommitted();
+    drop(worker.recv(soon())?);
     worker.leave()?;
     scheduler.close()?;
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     let mut worker = Worker::<Frame>::start(&config, 0)?;
     let request = worker.recv(soon())?;
     assert_eq!((request.id(), request.delivery()), (id, 2));
-    request.release();
+    request.done();
     worker.leave()?;
     scheduler.remove_worker(1)?;
     scheduler.close()?;
@@ -661,7 +661,7 @@ fn a_reservation_is_sent_when_it_is_published() -> Result {
         piece.fill(9);
         piece.finish();
         assert!(reply.reserve(1, 1, soon()).is_err(), "it is complete");
-        request.release();
+        request.done();
         for (piece, bytes) in [&[8][..], &[9, 9]].into_iter().enumerate() {
             let answer = scheduler.recv_answer(0, id, soon())?;
             assert_eq!((answer.piece() as usize, &*answer), (piece, bytes));
@@ -693,7 +693,7 @@ fn slices_are_sent_as_one_message() -> Result {
             let mut reply = responses.reply(id);
             reply.send_vectored(&slices, 1, soon())?;
             reply.finish(b"", 1, soon())?;
-            request.release();
+            request.done();
             assert_eq!(answers.recv_answer(0, id, soon())?.len(), 2 * len);
             assert!(answers.recv_answer(0, id, soon())?.is_last());
         }
@@ -726,7 +726,7 @@ fn messages_are_dispatched_by_their_kinds_on_both_sides() -> Result {
         request.dispatch(&mut table)?;
         let mut reply = responses.reply(request.id());
         reply.finish_value(&Bincode(request.len() as u64), 4, soon())?;
-        request.release();
+        request.done();
     }
     let request = requests.recv(soon())?;
     let error = request.dispatch(&mut table).unwrap_err();
@@ -736,7 +736,7 @@ fn messages_are_dispatched_by_their_kinds_on_both_sides() -> Result {
     );
     let error = request.dispatch(&mut KindTable::new()).unwrap_err();
     assert!(matches!(error, TypedRecvError::NoKinds), "{error}");
-    request.release();
+    request.done();
     drop(table);
     assert_eq!((numbers, texts), (vec![7], vec![String::from("stop")]));
     let mut lengths = Vec::new();

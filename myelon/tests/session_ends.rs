@@ -15,7 +15,7 @@ use myelon::{
     Scheduler, SharedMemory, TransportError, TransportResult, TypedPublishError, TypedRecvError,
     TypedServeError, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon, wait_until};
+use session_shared::{Backing, Frame, Result, session, soon, take, wait_until};
 use text_codec::Text;
 
 /// A limit far longer than any end takes.
@@ -370,7 +370,7 @@ fn another_consumer_of_answers_holds_up_no_worker_of_a_closed_session() -> Resul
         } else {
             ANSWERS_MAX
         };
-        assert_eq!(*worker.recv(soon())?, [next as u8], "it comes again");
+        assert_eq!(take(&mut worker)?, [next as u8], "it comes again");
         worker.leave()?;
         assert_eq!(SharedMemory::rings(&config, root_of_none()), [&*name]);
         monitor()?.leave()?;
@@ -530,7 +530,7 @@ fn a_token_hides_nothing_that_is_there() -> Result {
     let mut workers = [0, 1].map(|rank| Worker::<Frame>::start(&config, rank).expect("starts"));
     // the first makes a ring of its own that stays empty
     scheduler.send_to(1, b"first", 1, soon())?;
-    workers[1].recv(soon())?.release();
+    workers[1].recv(soon())?.done();
     token.cancel();
     scheduler.broadcast(b"ask", 1, never())?;
     for worker in &mut workers {
@@ -614,7 +614,7 @@ fn a_worker_is_told_of_a_death_once() -> Result {
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     scheduler.broadcast(b"", 1, soon())?;
     let mut worker = worker.expect("started");
-    worker.recv(soon())?.release();
+    worker.recv(soon())?.done();
     worker.leave()?;
     scheduler.close()?;
     Ok(())

@@ -11,7 +11,7 @@ use myelon::{
     Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
     TransportError, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon};
+use session_shared::{Backing, Frame, Result, session, soon, take};
 
 const RING: usize = 16;
 
@@ -94,9 +94,9 @@ fn a_notice_that_finds_no_space_ends_as_the_policy_says() -> Result {
         "{error}"
     );
     for _ in 0..RING {
-        other.recv(soon())?.release();
+        other.recv(soon())?.done();
     }
-    assert_eq!(&*other.recv(soon())?, b"alone");
+    assert_eq!(take(&mut other)?, b"alone");
     other.leave()?;
     scheduler.remove_worker(0)?;
     scheduler.close()?;
@@ -111,7 +111,7 @@ fn only_the_worker_that_holds_the_ring_counts() -> Result {
     let slow = Worker::<Frame>::start(&config, 0)?;
     let mut dead = Worker::<Frame>::start(&config, 1)?;
     scheduler.broadcast(b"", 1, soon())?;
-    dead.recv(soon())?.release();
+    dead.recv(soon())?.done();
     drop(dead);
     let error = fill(&mut scheduler);
     assert!(
@@ -155,7 +155,7 @@ fn a_place_in_the_ring_of_one_worker_is_seen() -> Result {
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     let mut worker = Worker::<Frame>::start(&config, 0)?;
     scheduler.send_to(0, b"done", 1, soon())?;
-    worker.recv(soon())?.release();
+    worker.recv(soon())?.done();
     drop(worker);
     // what a kill in the middle of `leave` leaves
     scheduler.requests().ring().remove_consumer("worker_0")?;
@@ -249,7 +249,7 @@ fn a_shutdown_waits_for_a_dead_worker_as_the_policy_says() -> Result {
             (OnWorkerDeath::Fail, Err(TransportError::WorkerDied { rank: 0, .. })) => {
                 // the session is closed, and the request is kept
                 let mut late = Worker::<Frame>::start(&config, 0)?;
-                late.recv(soon())?.release();
+                late.recv(soon())?.done();
                 late.leave()?;
             }
             (OnWorkerDeath::RemoveAfter(_), Ok(report)) => {
@@ -262,7 +262,7 @@ fn a_shutdown_waits_for_a_dead_worker_as_the_policy_says() -> Result {
     Ok(())
 }
 
-/// A worker comes, does everything and goes between two looks of a scheduler that shuts down, twice.
+/// A worker comes, does everything and goes while a scheduler that shuts down does not look, twice.
 #[test]
 fn a_shutdown_receives_the_answers_of_workers_that_have_just_come() -> Result {
     let config = session(1);
@@ -329,10 +329,10 @@ fn a_shutdown_ends_while_answers_come() -> Result {
         "{report:?}"
     );
     let mut chatty = talking.join().expect("no panic");
-    chatty.recv(soon())?.release();
+    chatty.recv(soon())?.done();
     chatty.leave()?;
     let mut late = Worker::<Frame>::start(&config, 0)?;
-    late.recv(soon())?.release();
+    late.recv(soon())?.done();
     late.leave()?;
     Ok(())
 }
@@ -374,7 +374,7 @@ fn a_call_that_waits_for_a_dead_worker_counts_its_death() -> Result {
         "{waited:?}"
     );
     let mut worker = Worker::<Frame>::start(&config, 0)?;
-    worker.recv(soon())?.release();
+    worker.recv(soon())?.done();
     let state = scheduler.state()[0];
     assert_eq!((state.is_attached, state.deaths), (true, 1));
     worker.leave()?;
@@ -400,10 +400,10 @@ fn the_state_names_the_worker_that_lags() -> Result {
     scheduler.send_to(1, &[0; 100], 1, soon())?;
     drop(scheduler.reserve(1, 1, soon())?);
     thread::sleep(Duration::from_millis(30));
-    worker.recv(soon())?.release();
-    worker.recv(soon())?.release_uncommitted();
-    dead.recv(soon())?.release_uncommitted();
-    dead.recv(soon())?.release_uncommitted();
+    worker.recv(soon())?.done();
+    drop(worker.recv(soon())?);
+    drop(dead.recv(soon())?);
+    drop(dead.recv(soon())?);
     drop(dead);
     let states = scheduler.state();
     let of = |rank: usize| {
@@ -427,6 +427,10 @@ fn the_state_names_the_worker_that_lags() -> Result {
     assert_eq!(of(2), (false, false, 3, 0, 0));
     // 100 bytes and a head are two frames
     assert!(states[1].lag >= 5, "{states:?}");
+    assert_eq!(
+        states.iter().map(|it| it.position).collect::<Vec<_>>(),
+        [0, -1, -1]
+    );
     Worker::<Frame>::start(&config, 1)?.leave()?;
     let states = scheduler.state();
     assert_eq!((states[1].in_flight, states[1].deaths), (0, 1));

@@ -155,7 +155,7 @@ fn stream(config: &RunnerMyelonTransportConfig) -> Result {
                 orders.next().expect("an order")?;
             }
         }
-        request.release();
+        request.done();
     }
     assert!(matches!(
         responses.respond(b"late", 1, Deadline::NEVER),

@@ -8,7 +8,7 @@ use myelon::{
     Deadline, MappedFile, MultiProcessError, RunnerMyelonTransportConfig, Scheduler, SharedMemory,
     TransportError, TransportResult, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon};
+use session_shared::{Backing, Frame, Result, session, soon, take};
 
 fn ring_error(removed: TransportResult<()>) -> MultiProcessError {
     match removed {
@@ -90,7 +90,7 @@ fn nothing_older_comes<B: Backing>(gone: Gone) -> Result {
     }
     send_all(&mut scheduler, 0..3)?;
     for (rank, worker) in workers.iter_mut().enumerate() {
-        assert_eq!(*worker.recv(soon())?, [0], "{rank}");
+        assert_eq!(take(worker)?, [0], "{rank}");
     }
     match gone {
         Gone::Left => workers.into_iter().try_for_each(Worker::leave)?,
@@ -102,12 +102,14 @@ fn nothing_older_comes<B: Backing>(gone: Gone) -> Result {
     }
     send_all(&mut scheduler, 3..6)?;
     let mut third = B::worker(&config, root, 2)?;
-    assert_eq!(*third.recv(soon())?, [0], "it was expected all the time");
+    assert_eq!(take(&mut third)?, [0], "it was expected all the time");
+    assert!(!third.starts_anew());
     for rank in [1, 0] {
         let mut worker = B::worker(&config, root, rank)?;
+        assert!(worker.starts_anew(), "{gone:?}, worker {rank}");
         send_all(&mut scheduler, 6..9)?;
         for number in 6..9 {
-            assert_eq!(*worker.recv(soon())?, [number], "{gone:?}, worker {rank}");
+            assert_eq!(take(&mut worker)?, [number], "{gone:?}, worker {rank}");
         }
         worker.leave()?;
     }
@@ -152,7 +154,7 @@ fn comes_while_requests_are_sent(config: &RunnerMyelonTransportConfig) -> Result
         let config = config.clone();
         move || -> Result<u32> {
             let mut worker = Worker::<Frame>::start(&config, 0)?;
-            let first = u32::from_ne_bytes((*worker.recv(soon())?).try_into()?);
+            let first = u32::from_ne_bytes((*take(&mut worker)?).try_into()?);
             worker.leave()?;
             Ok(first)
         }
@@ -196,11 +198,11 @@ fn a_scheduler_that_succeeds_expects_removed_workers_again() -> Result {
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     send_all(&mut scheduler, 1..17)?;
     for number in 1..17 {
-        assert_eq!(*stays.recv(soon())?, [number]);
+        assert_eq!(take(&mut stays)?, [number]);
     }
     let mut again = Worker::<Frame>::start(&config, 1)?;
     for number in 1..17 {
-        assert_eq!(*again.recv(soon())?, [number]);
+        assert_eq!(take(&mut again)?, [number]);
     }
     again.leave()?;
     stays.leave()?;

@@ -275,9 +275,9 @@ fn messages_are_lent_in_place_and_copied_where_the_page_says_so() {
     let mut rings = ring.rings();
     in_a_session(&mut rings, |rings, scheduler, worker| {
         scheduler.broadcast(b"request", 1, NEVER).expect("sent");
-        let message = worker.recv(NEVER).expect("a request");
-        rings.note("Worker::recv", address(&*message));
-        message.release();
+        let request = worker.recv(NEVER).expect("a request");
+        rings.note("Worker::recv", address(&*request));
+        request.done();
         scheduler.broadcast(b"request", 1, NEVER).expect("sent");
         let mut at = 0;
         let answer = |_, bytes: &[u8]| {

@@ -1,5 +1,5 @@
 //! Each relative link of a Markdown page leads to a file, and to a heading of it. `docs/SUMMARY.md`, the contents of
-//! the book, has each page of `docs/` once.
+//! the book, has each page of `docs/` once. Links to pictures are followed too, and each picture is on a page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -131,6 +131,21 @@ fn faults_of_contents(pages: &BTreeMap<PathBuf, String>) -> Vec<String> {
     faults
 }
 
+/// The pictures that no page shows.
+fn faults_of_images(pages: &BTreeMap<PathBuf, String>) -> Vec<String> {
+    let images = fs::read_dir(Path::new(ROOT).join("docs/images")).expect("the pictures");
+    let names = images.map(|image| image.expect("an entry").file_name());
+    let names = names.map(|name| name.into_string().expect("text"));
+    let all: Vec<_> = pages.values().flat_map(|page| links(page)).collect();
+    names
+        .filter(|name| {
+            !all.iter()
+                .any(|link| link.ends_with(&format!("images/{name}")))
+        })
+        .map(|name| format!("docs/images/{name}: on no page"))
+        .collect()
+}
+
 #[test]
 fn links_lead_to_files_and_headings() {
     let pages = pages();
@@ -138,6 +153,12 @@ fn links_lead_to_files_and_headings() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
     assert!(pages.len() >= PAGES_MIN, "only {} pages", pages.len());
     assert!(count >= LINKS_MIN, "only {count} links");
+}
+
+#[test]
+fn each_picture_is_on_a_page() {
+    let faults = faults_of_images(&pages());
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]
@@ -150,10 +171,22 @@ fn the_contents_have_each_page_once() {
 fn control_links_that_lead_nowhere() {
     let changes = [
         (
-            "docs/guide.md: behavior.md: no such file",
+            "docs/guide.md: behaviours.md: no such file",
             "docs/guide.md",
             "](behaviour.md)",
-            "](behavior.md)",
+            "](behaviours.md)",
+        ),
+        (
+            "docs/architecture.md: images/layer.svg: no such file",
+            "docs/architecture.md",
+            "](images/layers.svg)",
+            "](images/layer.svg)",
+        ),
+        (
+            "docs/images/event.svg: on no page",
+            "docs/architecture.md",
+            "](images/event.svg)",
+            "](images/ring.svg)",
         ),
         (
             "no such heading",
@@ -187,6 +220,7 @@ fn control_links_that_lead_nowhere() {
         *page = page.replacen(old, new, 1);
         let (mut faults, _) = faults_of(&pages);
         faults.extend(faults_of_contents(&pages));
+        faults.extend(faults_of_images(&pages));
         assert!(
             faults.iter().any(|fault| fault.contains(words)),
             "{words}: {faults:?}"

@@ -1,72 +1,12 @@
-//! Nothing is lost silently, in whichever order processes start and end. The tests run the README's two
-//! programs unchanged, expected consumers that come late, a durable consumer that attaches while the ring ends,
-//! and a ring whose name is removed from outside.
+//! Nothing is lost silently, in whichever order processes start and end. The tests run expected consumers that come
+//! late, a durable consumer that attaches while the ring ends, and a ring whose name is removed from outside.
 
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use myelon_tests::{World, wait_until};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
-/// The name that the README's programs use.
-const README_RING: &str = "/dev/shm/ticks";
-const README_EVENTS: i64 = 1_000_000;
-
-/// A program of the README, which is killed when the test fails.
-struct Program(Child);
-
-impl Program {
-    fn start(program: &str) -> Self {
-        let mut command = Command::new(program);
-        Self(command.stdout(Stdio::piped()).spawn().expect("it starts"))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Reads the consumer's output, and checks that it has every tick in order, then the end.
-fn check_ticks(output: &str) {
-    let mut lines = output.lines();
-    for price in 0..README_EVENTS {
-        let expected = format!("1 at {price}");
-        assert_eq!(lines.next(), Some(&*expected), "the tick {price}");
-    }
-    assert_eq!(lines.next(), Some("the ring is closed and drained"));
-    assert_eq!(lines.next(), None);
-}
-
-#[test]
-fn the_readmes_programs_lose_nothing_in_either_order() {
-    const PRODUCER: &str = env!("CARGO_BIN_EXE_readme_producer");
-    const CONSUMER: &str = env!("CARGO_BIN_EXE_readme_consumer");
-    for order in [[PRODUCER, CONSUMER], [CONSUMER, PRODUCER]] {
-        let mut first = Program::start(order[0]);
-        thread::sleep(Duration::from_millis(300));
-        let mut second = Program::start(order[1]);
-        let consumer = match order[0] == CONSUMER {
-            true => &mut first,
-            false => &mut second,
-        };
-        let mut output = String::new();
-        let mut pipe = consumer.0.stdout.take().expect("piped");
-        pipe.read_to_string(&mut output).expect("its text");
-        check_ticks(&output);
-        for mut program in [first, second] {
-            assert!(program.0.wait().expect("it ends").success());
-        }
-        assert!(
-            !std::path::Path::new(README_RING).exists(),
-            "the name is gone"
-        );
-    }
-}
 
 /// Ways to say which consumers are expected, and the ids with which they attach. `None` is an automatic id.
 const EXPECTED: [(&str, &[Option<&str>]); 4] = [

@@ -1,8 +1,8 @@
-//! `docs/getting-started.md` works as pasted: its commands make a package in an empty directory, its program is
-//! compiled there, and its processes print what the page shows.
+//! `docs/getting-started.md` and the first example of the README work as pasted: their commands make a package in an
+//! empty directory, its programs are compiled there, and its processes print what the page shows.
 //!
-//! Two things differ from what a reader does. `git clone` is not run: the workspace has its place. And the ring has a
-//! name of its own, so that the test disturbs no other process.
+//! Two things differ from what a reader does. The workspace has the place of the clone, or of the repository that cargo
+//! would fetch. And the ring has a name of its own, so that the test disturbs no other process.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,43 +18,54 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-const PAGE: &str = include_str!("../../docs/getting-started.md");
+const GETTING_STARTED: &str = include_str!("../../docs/getting-started.md");
 const CLONE: &str = "git clone https://github.com/myelon/myelon\n";
-/// The ring's name on the page, as the program has it.
-const NAME: &str = "\"first-ring\"";
+const README: &str = include_str!("../../README.md");
+/// The part of the README that is pasted.
+const EXAMPLE: &str = "\n## Two processes\n";
+/// Where the README's package gets the library from, and where the clone is.
+const REPOSITORY: &str = "--git https://github.com/myelon/myelon";
+const WORKSPACE: &str = "--path ../myelon/myelon";
 
-const CLEAN: &str = "clean -p first-ring -p myelon -p disruptor-mp -p disruptor-mp-derive";
+/// Held while a package exists: all are compiled in the same place.
+static PLACE: Mutex<()> = Mutex::new(());
 /// Seconds after which a terminal's command is killed, so that a failure is no hang.
 const LONGEST_S: &str = "300";
 
-/// The blocks of code in this language.
-fn blocks(language: &str) -> Vec<&'static str> {
-    let fenced = PAGE.split("```").skip(1).step_by(2);
+/// The page's blocks of code in this language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let fenced = page.split("```").skip(1).step_by(2);
     let of_language = fenced.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
     of_language.collect()
 }
 
-/// The package that the page makes, in a temporary directory.
+/// The package that a page makes, in a temporary directory beside a clone.
 struct Package {
     _directory: tempfile::TempDir,
     path: PathBuf,
+    name: &'static str,
     ring: PathBuf,
+    _place: MutexGuard<'static, ()>,
 }
 
 impl Package {
-    /// Follows the page up to the compiled program.
-    fn make(set_up: &str, program: &str, build: &str) -> Self {
+    /// Follows a page up to the compiled programs, which are given by their paths. The page calls package and ring by
+    /// the same name.
+    fn make(name: &'static str, set_up: &str, programs: &[(&str, &str)], build: &str) -> Self {
+        let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = fs::canonicalize(ROOT).expect("the workspace");
         symlink(&root, directory.path().join("myelon")).expect("the clone");
-        let rest = set_up.strip_prefix(CLONE).expect("the clone comes first");
-        run(rest, directory.path());
+        run(set_up, directory.path());
 
-        let name = myelon::portable_shm_segment_name("ten");
-        let path = directory.path().join("first-ring");
-        assert_eq!(program.matches(NAME).count(), 1, "one place for the name");
-        let program = program.replace(NAME, &format!("{name:?}"));
-        fs::write(path.join("src/main.rs"), program).expect("the program");
+        let path = directory.path().join(name);
+        let ring = myelon::portable_shm_segment_name("ten");
+        for (file, program) in programs {
+            let on_page = format!("{name:?}");
+            assert_eq!(program.matches(&on_page).count(), 1, "one place for it");
+            let program = program.replace(&on_page, &format!("{ring:?}"));
+            fs::write(path.join(file), program).expect("the program");
+        }
         // the versions that are on this machine already, as nothing is fetched
         fs::copy(root.join("Cargo.lock"), path.join("Cargo.lock"))
             .expect("the workspace is locked");
@@ -61,7 +73,9 @@ impl Package {
         Self {
             _directory: directory,
             path,
-            ring: Path::new("/dev/shm").join(name),
+            name,
+            ring: Path::new("/dev/shm").join(ring),
+            _place: place,
         }
     }
 
@@ -83,7 +97,11 @@ impl Drop for Package {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.ring);
         // The next run has other paths, and compiles these again. All other packages stay compiled for it.
-        let _ = program("cargo", &self.path).args(CLEAN.split(' ')).output();
+        let packages = [self.name, "myelon", "disruptor-mp", "disruptor-mp-derive"];
+        let _ = program("cargo", &self.path)
+            .arg("clean")
+            .args(packages.iter().flat_map(|name| ["-p", name]))
+            .output();
     }
 }
 
@@ -153,10 +171,11 @@ impl Drop for Process {
     }
 }
 
-/// This program, to run in this directory, with nothing fetched. What cargo compiles is kept for the next run.
+/// This program, to run in this directory, with nothing fetched. What cargo compiles is kept for the next run, and for
+/// `event_fixtures.rs`.
 fn program(name: &str, directory: &Path) -> Command {
     let mut program = Command::new(name);
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ten_minutes");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("users");
     program
         .current_dir(directory)
         .env("CARGO_NET_OFFLINE", "true")
@@ -183,17 +202,18 @@ fn getting_started_works_as_pasted() {
         receive,
         receive_again,
         send_typed,
-    ] = blocks("sh")[..]
+    ] = blocks(GETTING_STARTED, "sh")[..]
     else {
-        panic!("other commands than this test knows: {:?}", blocks("sh"));
+        panic!("other commands than this test knows");
     };
-    let [program] = blocks("rust,no_run")[..] else {
+    let [program] = blocks(GETTING_STARTED, "rust,no_run")[..] else {
         panic!("one program");
     };
-    let [sent, received, after_a_death] = blocks("text")[..] else {
+    let [sent, received, after_a_death] = blocks(GETTING_STARTED, "text")[..] else {
         panic!("three outputs");
     };
-    let package = Package::make(set_up, program, build);
+    let set_up = set_up.strip_prefix(CLONE).expect("the clone comes first");
+    let package = Package::make("first-ring", set_up, &[("src/main.rs", program)], build);
     assert_eq!(receive, receive_again);
 
     // the sender first, which ends before its receiver starts
@@ -223,4 +243,42 @@ fn getting_started_works_as_pasted() {
     assert_eq!(second.end(), "");
     assert_eq!(shown + &receiver.end(), after_a_death);
     assert!(!package.ring.exists(), "drained");
+}
+
+#[test]
+fn the_readmes_programs_lose_nothing_in_either_order() {
+    let (_, rest) = README.split_once(EXAMPLE).expect("the example");
+    let (example, _) = rest.split_once("\n## ").expect("it is not the last part");
+    let [set_up, build, produce, consume] = blocks(example, "sh")[..] else {
+        panic!("other commands than this test knows");
+    };
+    let [producer, consumer] = blocks(example, "rust,no_run")[..] else {
+        panic!("two programs");
+    };
+    let [received] = blocks(example, "text")[..] else {
+        panic!("one output");
+    };
+    let programs = [
+        ("src/bin/producer.rs", producer),
+        ("src/bin/consumer.rs", consumer),
+    ];
+    for (path, _) in programs {
+        assert!(example.contains(&format!("`{path}`:\n")), "{path}");
+    }
+    assert_eq!(set_up.matches(REPOSITORY).count(), 1, "it is fetched");
+    let set_up = set_up.replace(REPOSITORY, WORKSPACE);
+    let package = Package::make("ticks", &set_up, &programs, build);
+
+    for order in [[produce, consume], [consume, produce]] {
+        let first = package.start(order[0]);
+        thread::sleep(Duration::from_millis(300));
+        let second = package.start(order[1]);
+        let (produced, consumed) = match order[0] == produce {
+            true => (first, second),
+            false => (second, first),
+        };
+        assert_eq!(produced.end(), "");
+        assert_eq!(consumed.end(), received);
+        assert!(!package.ring.exists(), "the name is gone");
+    }
 }

@@ -105,7 +105,10 @@ fn a_stopped_producer_is_not_dead_to_a_sleeper() {
     let (mut tx, mut rx) = attach(world.actor(), world.actor(), 8, 50);
     tx.stop();
     rx.tell("recv n=1");
-    assert!(rx.is_silent_for(Duration::from_millis(500)), "ten looks");
+    assert!(
+        rx.is_silent_for(Duration::from_millis(500)),
+        "it looks ten times meanwhile"
+    );
     tx.resume();
     tx.ok("publish n=1");
     rx.expect_ok().assert_saw(0, 0);

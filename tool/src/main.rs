@@ -17,9 +17,13 @@ use crate::recording::RecordingError;
 mod clean;
 mod doctor;
 mod fields;
+mod http;
 mod lag;
 mod list;
+mod metrics;
 mod options;
+mod otlp;
+mod pace;
 mod record;
 mod recording;
 mod replay;
@@ -177,7 +181,7 @@ fn main() -> ExitCode {
     let json = options.json;
     let result = match options.command {
         Command::List(list) => list::run(&list, json),
-        Command::Show(show) => show::run(&show.ring, json),
+        Command::Show(show) => show::run(&show, json),
         Command::Lag(lag) => lag::run(&lag, json),
         Command::Stat(stat) => stat::run(&stat, json),
         Command::Top(top) => top::run(&top, json),

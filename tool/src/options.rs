@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use disruptor_mp::Sequence;
 
+use crate::otlp::Collector;
 use crate::recording::SEQUENCE_END;
 
 /// What is on this machine's rings, seen from outside: without attaching, and without holding up any process.
@@ -32,12 +33,12 @@ pub(crate) enum Command {
     /// All rings in shared memory, one line each.
     List(In),
     /// Everything that is known about one ring.
-    Show(Ring),
+    Show(Show),
     /// How far each consumer is behind, one line each.
     Lag(Lag),
-    /// Events per second: published, and released by each consumer.
+    /// Events per second: published, and released by each consumer; and when each last moved.
     Stat(Stat),
-    /// All rings, redrawn until q is pressed.
+    /// All rings and their consumers, redrawn until q is pressed.
     Top(Top),
     /// The events of a ring as they come. Holds up nobody.
     Tail(Tail),
@@ -45,7 +46,7 @@ pub(crate) enum Command {
     Record(Record),
     /// The events of a recording to a new ring, at the pace at which they were recorded.
     Replay(Replay),
-    /// All rings as Prometheus text, at /metrics, until a signal comes.
+    /// All rings as Prometheus text, at /metrics, and to an OpenTelemetry collector, until a signal comes.
     Serve(Serve),
     /// What limits rings on this machine, or in this container.
     Doctor(In),
@@ -63,11 +64,14 @@ pub(crate) struct In {
     pub(crate) dir: Option<PathBuf>,
 }
 
-/// One ring.
 #[derive(Debug, Args)]
-pub(crate) struct Ring {
+pub(crate) struct Show {
     /// The ring's name in shared memory, or its path.
     pub(crate) ring: String,
+
+    /// The time in which to see whether the producer and each consumer move: 500ms, 2s, 1m.
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = duration)]
+    pub(crate) interval: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -202,6 +206,15 @@ pub(crate) struct Serve {
     /// Listen at an address that other machines can reach.
     #[arg(long)]
     pub(crate) any_host: bool,
+
+    /// Also send the metrics to the OpenTelemetry collector at http://HOST[:PORT][/PATH], by OTLP/HTTP in JSON. The port
+    /// is 4318 and the path ends with /v1/metrics.
+    #[arg(long, value_name = "URL", value_parser = Collector::at)]
+    pub(crate) otlp: Option<Collector>,
+
+    /// With --otlp: the time between two messages: 500ms, 2s, 1m.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, requires = "otlp")]
+    pub(crate) interval: Duration,
 }
 
 #[derive(Debug, Args)]

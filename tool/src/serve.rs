@@ -1,23 +1,20 @@
 //! `serve`: the rings as Prometheus text over HTTP. Reads rings only; answers `GET /metrics` and nothing else.
 
-use std::fmt::Write as _;
-use std::io::{self, Read, Write, stdout};
+use std::io::{self, Write, stdout};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use disruptor_mp::inspect::{Liveness, Presence};
+use serde_json::json;
 
-use crate::list::{read, type_name};
+use crate::http::{MESSAGE_MAX, PATIENCE, head_and_body, read_within, write_within};
+use crate::metrics::{prometheus, samples};
 use crate::options::{In, Serve};
+use crate::otlp;
 use crate::signals::Ending;
 use crate::{Failure, Outcome};
 
-/// The most bytes of a request.
-const REQUEST_MAX: usize = 8 << 10;
-/// The longest time that a client may take for its request, and for reading the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How many requests are answered at a time; more are refused.
 const CLIENTS_MAX: usize = 16;
 /// The pause between two checks for a client.
@@ -36,15 +33,21 @@ pub(crate) fn run(options: &Serve, json: bool) -> Result<Outcome, Failure> {
     let listener = TcpListener::bind(options.listen).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let at = listener.local_addr().map_err(failed)?;
-    match json {
-        true => writeln!(
-            stdout(),
-            "{}",
-            serde_json::json!({"listening": at.to_string()})
-        )?,
-        false => writeln!(stdout(), "listening at http://{at}/metrics")?,
+    let otlp = options.otlp.as_ref().map(ToString::to_string);
+    let mut said = match json {
+        true => json!({"listening": at.to_string(), "otlp": otlp}).to_string() + "\n",
+        false => format!("listening at http://{at}/metrics\n"),
+    };
+    if let Some(otlp) = otlp.filter(|_| !json) {
+        said += &format!("sending to {otlp} every {:?}\n", options.interval);
     }
+    stdout().write_all(said.as_bytes())?;
     stdout().flush()?;
+    if let Some(collector) = options.otlp.clone() {
+        let failed = |error| Failure::Io(String::from("starting a thread"), error);
+        let place = options.place.clone();
+        otlp::start(collector, options.interval, place, json).map_err(failed)?;
+    }
     let place = Arc::new(options.place.clone());
     let clients = Arc::new(AtomicUsize::new(0));
     while !ending.has_come() {
@@ -100,7 +103,10 @@ fn answer(mut client: TcpStream, is_crowded: bool, place: &In) -> io::Result<()>
             "503 Service Unavailable",
             String::from("too many requests at a time\n"),
         ),
-        false => response(&read_head(&mut client)?, place),
+        false => {
+            let is_whole = |request: &[u8]| head_and_body(request).is_some();
+            response(&read_within(PATIENCE, &mut client, is_whole)?, place)
+        }
     };
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\n{}Connection: \
@@ -114,44 +120,6 @@ fn answer(mut client: TcpStream, is_crowded: bool, place: &In) -> io::Result<()>
     );
     write_within(PATIENCE, &mut client, (head + &body).as_bytes())?;
     client.shutdown(std::net::Shutdown::Write)
-}
-
-/// Writes all of it, or fails after this time, however often the client reads a little.
-fn write_within(time: Duration, client: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    let end = Instant::now() + time;
-    while !bytes.is_empty() {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        client.set_write_timeout(Some(left))?;
-        match client.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// The request's lines up to the empty one, or as many bytes as a request may have.
-fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let end = Instant::now() + PATIENCE;
-    let mut head = Vec::new();
-    let mut bytes = [0; 1024];
-    while head.len() < REQUEST_MAX && !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        let left = end.saturating_duration_since(Instant::now());
-        client.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match client.read(&mut bytes)? {
-            0 => break,
-            count => head.extend_from_slice(&bytes[..count]),
-        }
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-    }
-    Ok(head)
 }
 
 fn response(head: &[u8], place: &In) -> (&'static str, String) {
@@ -169,12 +137,12 @@ fn response(head: &[u8], place: &In) -> (&'static str, String) {
         .unwrap_or_default();
     match (version.starts_with(b"HTTP/1."), method, path) {
         (false, ..) => ("400 Bad Request", String::from("expected HTTP/1\n")),
-        _ if head.len() >= REQUEST_MAX => (
+        _ if head.len() >= MESSAGE_MAX => (
             "431 Request Header Fields Too Large",
             String::from("the request is too long\n"),
         ),
-        (true, b"GET", b"/metrics") => match metrics(place) {
-            Ok(text) => ("200 OK", text),
+        (true, b"GET", b"/metrics") => match samples(place) {
+            Ok(samples) => ("200 OK", prometheus(&samples)),
             Err(failure) => ("500 Internal Server Error", failure.text() + "\n"),
         },
         (true, _, b"/metrics") => ("405 Method Not Allowed", String::from("only GET\n")),
@@ -182,212 +150,9 @@ fn response(head: &[u8], place: &In) -> (&'static str, String) {
     }
 }
 
-/// The families of metrics: name, type and meaning.
-const FAMILIES: [(&str, &str, &str); 15] = [
-    (
-        "myelon_ring_readable",
-        "gauge",
-        "Whether the ring can be read; the reason has a word for why not.",
-    ),
-    (
-        "myelon_ring_info",
-        "gauge",
-        "Always 1; the labels say what the ring is.",
-    ),
-    (
-        "myelon_ring_published_total",
-        "counter",
-        "Events that were published since the ring was made.",
-    ),
-    (
-        "myelon_ring_reusable_total",
-        "counter",
-        "Events whose slots may be written again.",
-    ),
-    ("myelon_ring_slots", "gauge", "Slots of the ring."),
-    ("myelon_ring_bytes", "gauge", "Bytes of the ring's segment."),
-    (
-        "myelon_ring_producer_alive",
-        "gauge",
-        "Whether a process holds the producer's lock; missing if unknown.",
-    ),
-    (
-        "myelon_ring_producers_total",
-        "counter",
-        "Producers that the ring has had.",
-    ),
-    (
-        "myelon_ring_closed",
-        "gauge",
-        "Whether its producer has ended the ring.",
-    ),
-    ("myelon_ring_full", "gauge", "Whether no slot is free."),
-    (
-        "myelon_ring_faults",
-        "gauge",
-        "Values in the ring that cannot be true.",
-    ),
-    (
-        "myelon_consumer_released_total",
-        "counter",
-        "Events that the consumer has released, counted from the ring's first.",
-    ),
-    (
-        "myelon_consumer_lag",
-        "gauge",
-        "Published events that the consumer has not released.",
-    ),
-    (
-        "myelon_consumer_alive",
-        "gauge",
-        "Whether a process holds the consumer's lock; missing if unknown.",
-    ),
-    (
-        "myelon_consumer_away",
-        "gauge",
-        "Whether the consumer is away and keeps its place.",
-    ),
-];
-
-/// All rings as Prometheus text, version 0.0.4. The samples of one family stand together, as the format asks.
-fn metrics(place: &In) -> Result<String, Failure> {
-    let mut samples: [String; FAMILIES.len()] = Default::default();
-    let mut add = |family: &str, labels: &[(&str, &str)], value: u64| {
-        let index = FAMILIES.iter().position(|(name, ..)| *name == family);
-        let out = &mut samples[index.expect("a family of the table")];
-        let labels: Vec<_> = labels
-            .iter()
-            .map(|(name, text)| format!("{name}=\"{}\"", escaped(text)))
-            .collect();
-        let _ = writeln!(out, "{family}{{{}}} {value}", labels.join(","));
-    };
-    for found in place.rings()? {
-        let name = found.name.clone();
-        let of_ring = [("ring", &*name)];
-        let (ring, seen) = match read(found) {
-            Ok(read) => read,
-            Err(error) => {
-                add(
-                    "myelon_ring_readable",
-                    &[("ring", &name), ("reason", error.word())],
-                    0,
-                );
-                continue;
-            }
-        };
-        let info = ring.info();
-        let count = |to: i64| {
-            to.saturating_sub(info.first_sequence)
-                .saturating_add(1)
-                .max(0) as u64
-        };
-        add(
-            "myelon_ring_readable",
-            &[("ring", &name), ("reason", "")],
-            1,
-        );
-        let (phase, event) = (seen.phase().to_string(), type_name(&info.event.text));
-        add(
-            "myelon_ring_info",
-            &[("ring", &name), ("state", &phase), ("event", &event)],
-            1,
-        );
-        add(
-            "myelon_ring_published_total",
-            &of_ring,
-            count(seen.published),
-        );
-        add("myelon_ring_reusable_total", &of_ring, count(seen.floor));
-        add("myelon_ring_slots", &of_ring, info.capacity);
-        add("myelon_ring_bytes", &of_ring, info.segment_bytes);
-        if seen.producer.liveness != Liveness::Unknown {
-            let is_alive = seen.producer.liveness == Liveness::Alive;
-            add("myelon_ring_producer_alive", &of_ring, is_alive.into());
-        }
-        add(
-            "myelon_ring_producers_total",
-            &of_ring,
-            seen.producer.epoch.saturating_add(1),
-        );
-        add("myelon_ring_closed", &of_ring, seen.closed.is_some().into());
-        add("myelon_ring_full", &of_ring, seen.held_by.is_some().into());
-        add("myelon_ring_faults", &of_ring, seen.faults.len() as u64);
-        for consumer in &seen.consumers {
-            // two lines may have one id for a moment, or if a peer forged it
-            let line = consumer.line.to_string();
-            let labels = [
-                ("ring", &*name),
-                ("consumer", &consumer.id),
-                ("line", &line),
-            ];
-            add(
-                "myelon_consumer_released_total",
-                &labels,
-                count(consumer.position),
-            );
-            add("myelon_consumer_lag", &labels, consumer.lag);
-            if consumer.presence != Presence::Unknown {
-                let is_alive = matches!(consumer.presence, Presence::Attached | Presence::Joining);
-                add("myelon_consumer_alive", &labels, is_alive.into());
-                let is_away = matches!(consumer.presence, Presence::Away | Presence::Expected);
-                add("myelon_consumer_away", &labels, is_away.into());
-            }
-        }
-    }
-    let mut text = String::new();
-    for ((name, kind, help), samples) in FAMILIES.iter().zip(&samples) {
-        let _ = write!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}"
-        );
-    }
-    Ok(text)
-}
-
-/// A label's value as the format wants it: any text, in one line.
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
-
-    #[test]
-    fn labels_stay_in_their_quotes() {
-        assert_eq!(escaped("a\"} 1\nb\\"), "a\\\"} 1\\nb\\\\");
-    }
-
-    #[test]
-    fn a_client_that_reads_slowly_is_given_up_while_it_reads() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let reader = TcpStream::connect(listener.local_addr().expect("its address"));
-        let mut reader = reader.expect("connect");
-        let (mut client, _) = listener.accept().expect("accept");
-        let is_over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut bytes = [0; 1024];
-                while !is_over.load(Ordering::Relaxed) {
-                    reader.read_exact(&mut bytes).expect("it is written to");
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            });
-            // more than all buffers hold
-            let answer = vec![b'x'; 64 << 20];
-            let written = write_within(Duration::from_millis(100), &mut client, &answer);
-            is_over.store(true, Ordering::Relaxed);
-            let kind = written.expect_err("the client reads too slowly").kind();
-            assert!(
-                matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock),
-                "{kind}"
-            );
-        });
-    }
 
     #[test]
     fn only_get_of_one_path_is_answered() {
@@ -416,7 +181,7 @@ mod tests {
         ] {
             assert_eq!(status(request), "400", "{request}");
         }
-        let long = format!("GET /metrics HTTP/1.1\r\nA: {}", "a".repeat(REQUEST_MAX));
+        let long = format!("GET /metrics HTTP/1.1\r\nA: {}", "a".repeat(MESSAGE_MAX));
         assert_eq!(status(&long), "431");
     }
 }

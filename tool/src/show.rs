@@ -1,37 +1,41 @@
 //! `show`: everything that is known about one ring.
 
 use std::io::{self, Write, stdout};
+use std::thread::sleep;
 use std::time::SystemTime;
 
-use disruptor_mp::inspect::{Inspector, Snapshot};
+use disruptor_mp::inspect::Snapshot;
 
-use crate::ring::{held_by, open, ring_json};
-use crate::text::{bytes, printable, table};
+use crate::options::Show;
+use crate::pace::Watch;
+use crate::ring::held_by;
+use crate::text::{age, bytes, printable, table};
 use crate::{Failure, Outcome, reported};
 
-pub(crate) fn run(ring: &str, json: bool) -> Result<Outcome, Failure> {
-    let mut opened = open(ring)?;
-    let seen = opened.snapshot()?;
-    let outcome = match seen.faults.is_empty() {
+pub(crate) fn run(options: &Show, json: bool) -> Result<Outcome, Failure> {
+    let mut watch = Watch::open(&options.ring)?;
+    sleep(options.interval);
+    watch.refresh()?;
+    let outcome = match watch.seen.faults.is_empty() {
         true => Outcome::Fine,
         false => Outcome::Finding,
     };
-    reported(print(&opened, &seen, json), outcome)
+    reported(print(&watch, json), outcome)
 }
 
-fn print(ring: &Inspector, seen: &Snapshot, json: bool) -> io::Result<()> {
+fn print(watch: &Watch, json: bool) -> io::Result<()> {
     let mut out = stdout().lock();
     if json {
-        return writeln!(out, "{}", ring_json(&ring.info().name, ring, seen));
+        return writeln!(out, "{}", watch.json(&watch.ring.info().name));
     }
-    for line in lines(ring, seen) {
+    for line in lines(watch) {
         writeln!(out, "{line}")?;
     }
     Ok(())
 }
 
-fn lines(ring: &Inspector, seen: &Snapshot) -> Vec<String> {
-    let info = ring.info();
+fn lines(watch: &Watch) -> Vec<String> {
+    let (ring, seen, info) = (&watch.ring, &watch.seen, watch.ring.info());
     let mut lines = Vec::new();
     let mut say = |label: &str, text: String| lines.push(format!("{label:<10} {text}"));
     say(
@@ -78,6 +82,14 @@ fn lines(ring: &Inspector, seen: &Snapshot) -> Vec<String> {
         ),
     );
     say("producer", producer(seen));
+    say(
+        "progress",
+        format!(
+            "{}, {} published",
+            watch.producer.last_progress(),
+            watch.producer.rate()
+        ),
+    );
     match held_by(seen) {
         Some(held_by) => say("full", format!("waits for {held_by}")),
         None => say("full", String::from("no")),
@@ -106,11 +118,20 @@ fn lines(ring: &Inspector, seen: &Snapshot) -> Vec<String> {
     }
     lines.push(String::from("consumers"));
     let mut rows = vec![
-        ["ID", "PRESENCE", "POSITION", "LAG", "PROCESS", "NOTE"]
-            .map(String::from)
-            .to_vec(),
+        [
+            "ID",
+            "PRESENCE",
+            "POSITION",
+            "LAG",
+            "RATE",
+            "LAST PROGRESS",
+            "PROCESS",
+            "NOTE",
+        ]
+        .map(String::from)
+        .to_vec(),
     ];
-    for consumer in &seen.consumers {
+    for (consumer, pace) in watch.consumers() {
         let mut notes = Vec::new();
         if !consumer.is_durable {
             notes.push(String::from("automatic id"));
@@ -126,6 +147,8 @@ fn lines(ring: &Inspector, seen: &Snapshot) -> Vec<String> {
             consumer.presence.to_string(),
             consumer.position.to_string(),
             consumer.lag.to_string(),
+            pace.rate(),
+            pace.last_progress(),
             consumer.process.to_string(),
             notes.join(", "),
         ]);
@@ -159,17 +182,7 @@ fn producer(seen: &Snapshot) -> String {
 
 fn created(at: SystemTime, creator: &str) -> String {
     match at.elapsed() {
-        Ok(age) => {
-            let seconds = age.as_secs();
-            let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-            let age = match (days, hours, minutes) {
-                (0, 0, 0) => format!("{seconds} s"),
-                (0, 0, _) => format!("{minutes} min"),
-                (0, ..) => format!("{hours} h {minutes} min"),
-                _ => format!("{days} d {hours} h"),
-            };
-            format!("{age} ago by {creator}")
-        }
+        Ok(time) => format!("{} ago by {creator}", age(time)),
         Err(_) => format!("at a time in the future, by {creator}"),
     }
 }

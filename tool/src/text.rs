@@ -1,5 +1,7 @@
 //! Plain text: tables, numbers, and words that other processes wrote.
 
+use std::time::Duration;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Text with its control characters escaped: whatever a ring or a file name holds, the terminal obeys none of it.
@@ -46,7 +48,9 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
                 .unwrap_or(0)
         })
         .collect();
-    let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    let is_number = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !text.contains(' ')
+    };
     let is_right: Vec<bool> = (0..columns)
         .map(|column| {
             let mut cells = rows.iter().skip(1).map(|row| cell(row, column));
@@ -95,6 +99,19 @@ pub(crate) fn rate(per_second: f64) -> String {
     }
 }
 
+/// A time that has passed, in its two largest units at most: 350 ms, 12 s, 4 min, 3 h 20 min, 2 d 5 h.
+pub(crate) fn age(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) if seconds == 0 => format!("{} ms", time.as_millis()),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +137,13 @@ mod tests {
         // characters of two columns, and one of none
         let rows = [row(["環環", "a"]), row(["e\u{301}", "b"])];
         assert_eq!(table(&rows), ["環環  a", "e\u{301}     b"]);
+        // words that begin with a number
+        let rows = [
+            row(["A", "LAST"]),
+            row(["a", "3 s ago"]),
+            row(["b", "12 s ago"]),
+        ];
+        assert_eq!(table(&rows), ["A  LAST", "a  3 s ago", "b  12 s ago"]);
     }
 
     #[test]
@@ -127,6 +151,11 @@ mod tests {
         assert_eq!(
             [rate(0.0), rate(999.9), rate(12_500.0), rate(3.14e6)],
             ["0", "1.0k", "12.5k", "3.1M"]
+        );
+        let ages = [350, 12_900, 250_000, 12_000_000, 190_800_000];
+        assert_eq!(
+            ages.map(|milliseconds| age(Duration::from_millis(milliseconds))),
+            ["350 ms", "12 s", "4 min", "3 h 20 min", "2 d 5 h"]
         );
         assert_eq!(
             [bytes(12), bytes(1 << 20), bytes(1 << 46)],

@@ -10,15 +10,14 @@ use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use crossterm::{execute, queue};
-use disruptor_mp::inspect::{InspectError, Inspector, NameState, Snapshot};
+use disruptor_mp::inspect::{ConsumerSeen, InspectError, NameState, Snapshot};
 use serde_json::{Value, json};
 
 use crate::list::{note, read};
 use crate::options::Top;
-use crate::ring::ring_json;
+use crate::pace::{Pace, Watch};
 use crate::signals::restore_before_end;
-use crate::stat::Rates;
-use crate::text::{cut, printable, rate, table, width_of};
+use crate::text::{cut, printable, table, width_of};
 use crate::{Failure, Outcome};
 
 /// The time over which the rates of a picture without a terminal are counted, at most.
@@ -43,7 +42,7 @@ pub(crate) fn run(options: &Top, json: bool) -> Result<Outcome, Failure> {
         sleep(options.interval.min(FIRST));
         rings.refresh(options)?;
         let mut out = stdout().lock();
-        for line in rings.lines(usize::MAX) {
+        for line in rings.lines(usize::MAX, usize::MAX) {
             writeln!(out, "{line}")?;
         }
         writeln!(
@@ -56,7 +55,8 @@ pub(crate) fn run(options: &Top, json: bool) -> Result<Outcome, Failure> {
     let mut pictures = 0;
     loop {
         let (columns, rows) = terminal::size()?;
-        screen.draw(&rings.lines(usize::from(columns)), columns, rows)?;
+        let lines = rings.lines(usize::from(columns), usize::from(rows));
+        screen.draw(&lines, columns, rows)?;
         pictures += 1;
         if options.count.is_some_and(|count| pictures >= count) || quits_within(options.interval)? {
             return Ok(Outcome::Fine);
@@ -152,12 +152,7 @@ struct Watched {
 }
 
 enum State {
-    Readable {
-        ring: Box<Inspector>,
-        seen: Box<Snapshot>,
-        at: Instant,
-        rates: Option<Rates>,
-    },
+    Readable(Box<Watch>),
     /// One word for the reason.
     Not(&'static str),
 }
@@ -174,12 +169,7 @@ impl Rings {
             {
                 Some(state) => state,
                 None => match read(found) {
-                    Ok((ring, seen)) => State::Readable {
-                        ring: Box::new(ring),
-                        seen: Box::new(seen),
-                        at: Instant::now(),
-                        rates: None,
-                    },
+                    Ok((ring, seen)) => State::Readable(Box::new(Watch::new(ring, seen))),
                     Err(InspectError::NotFound { .. } | InspectError::Unreadable { .. }) => {
                         continue;
                     }
@@ -191,8 +181,12 @@ impl Rings {
         Ok(())
     }
 
-    /// The picture in lines of at most this many columns. Narrow ones leave out columns.
-    fn lines(&self, width: usize) -> Vec<String> {
+    /// The picture in lines of at most `width` columns. Narrow ones leave out columns. The consumers have
+    /// lines of their own if the picture then has at most `height` lines, and is not narrow.
+    fn lines(&self, width: usize, height: usize) -> Vec<String> {
+        if self.rings.is_empty() {
+            return vec![cut("no rings", width)];
+        }
         let columns: &[Column] = match width {
             ..30 => &[Column::Ring, Column::Lag],
             30..50 => &[Column::Ring, Column::State, Column::Lag],
@@ -201,50 +195,50 @@ impl Rings {
                 Column::State,
                 Column::Rate,
                 Column::Lag,
+                Column::Progress,
                 Column::Note,
             ],
             _ => &[
                 Column::Ring,
                 Column::State,
                 Column::Rate,
+                Column::Progress,
+                Column::Lag,
                 Column::Published,
                 Column::Consumers,
-                Column::Lag,
                 Column::Slots,
                 Column::Slowest,
                 Column::Note,
             ],
         };
-        let mut rows = vec![
-            columns
-                .iter()
-                .map(|column| column.head().to_owned())
-                .collect(),
-        ];
+        let head = columns.iter().map(|column| column.head().to_owned());
+        let mut rows = vec![head.collect()];
+        let consumers = self.rings.values().map(|watched| match &watched.state {
+            State::Readable(watch) => watch.seen.consumers.len(),
+            State::Not(_) => 0,
+        });
+        let lines = rows.len() + self.rings.len() + consumers.sum::<usize>();
+        let has_consumers = width >= 50 && lines <= height;
         for watched in self.rings.values() {
-            rows.push(
-                columns
-                    .iter()
-                    .map(|column| column.of(watched, width))
-                    .collect(),
-            );
+            let cells = columns.iter().map(|column| column.of(watched, width));
+            rows.push(cells.collect());
+            if let State::Readable(watch) = &watched.state
+                && has_consumers
+            {
+                rows.extend(watch.consumers().map(|(consumer, pace)| {
+                    let cells = columns.iter();
+                    cells
+                        .map(|column| column.of_consumer(consumer, pace, width))
+                        .collect()
+                }));
+            }
         }
-        let mut lines = table(&rows);
-        if self.rings.is_empty() {
-            lines = vec![String::from("no rings")];
-        }
-        lines.iter().map(|line| cut(line, width)).collect()
+        table(&rows).iter().map(|line| cut(line, width)).collect()
     }
 
     fn json(&self) -> Value {
         let rings = self.rings.values().map(|watched| match &watched.state {
-            State::Readable {
-                ring, seen, rates, ..
-            } => {
-                let mut object = ring_json(&watched.name, ring, seen);
-                object["published_per_s"] = json!(rates.as_ref().map(|rates| rates.published));
-                object
-            }
+            State::Readable(watch) => watch.json(&watched.name),
             State::Not(word) => json!({"ring": watched.name, "state": word}),
         });
         rings.collect()
@@ -254,27 +248,11 @@ impl Rings {
 impl State {
     /// The same ring now; `None` if it must be opened again.
     fn again(self) -> Option<Self> {
-        let Self::Readable {
-            mut ring,
-            seen: before,
-            at,
-            ..
-        } = self
-        else {
+        let Self::Readable(mut watch) = self else {
             return None;
         };
-        let seen = ring
-            .snapshot()
-            .ok()
-            .filter(|seen| seen.name == NameState::Ours)?;
-        let now = Instant::now();
-        let rates = Rates::between(&before, &seen, (now - at).as_secs_f64().max(1e-3));
-        Some(Self::Readable {
-            ring,
-            seen: Box::new(seen),
-            at: now,
-            rates: Some(rates),
-        })
+        let is_ours = watch.refresh().is_ok() && watch.seen.name == NameState::Ours;
+        is_ours.then_some(Self::Readable(watch))
     }
 }
 
@@ -283,9 +261,10 @@ enum Column {
     Ring,
     State,
     Rate,
+    Progress,
+    Lag,
     Published,
     Consumers,
-    Lag,
     Slots,
     Slowest,
     Note,
@@ -296,10 +275,11 @@ impl Column {
         match self {
             Self::Ring => "RING",
             Self::State => "STATE",
-            Self::Rate => "PER S",
+            Self::Rate => "RATE",
+            Self::Progress => "LAST PROGRESS",
+            Self::Lag => "LAG",
             Self::Published => "PUBLISHED",
             Self::Consumers => "CONSUMERS",
-            Self::Lag => "LAG",
             Self::Slots => "SLOTS",
             Self::Slowest => "SLOWEST",
             Self::Note => "NOTE",
@@ -307,42 +287,49 @@ impl Column {
     }
 
     fn of(self, watched: &Watched, width: usize) -> String {
-        // the name leaves room for the lag
-        let name = || {
-            cut(
-                &printable(&watched.name),
-                width.saturating_sub(8).clamp(4, 40),
-            )
-        };
-        let (ring, seen, rates) = match (&watched.state, self) {
-            (_, Self::Ring) => return name(),
-            (
-                State::Readable {
-                    ring, seen, rates, ..
-                },
-                _,
-            ) => (ring, seen, rates),
+        let watch = match (&watched.state, self) {
+            (_, Self::Ring) => return name(&watched.name, width),
+            (State::Readable(watch), _) => watch,
             (State::Not(word), Self::State) => return (*word).to_owned(),
             (State::Not(_), _) => return String::new(),
         };
+        let (info, seen) = (watch.ring.info(), &watch.seen);
         match self {
-            Self::Ring => name(),
+            Self::Ring => name(&watched.name, width),
             Self::State => seen.phase().to_string(),
-            Self::Rate => rates
-                .as_ref()
-                .map_or(String::new(), |rates| rate(rates.published)),
-            Self::Published => (seen.published - ring.info().first_sequence + 1)
-                .max(0)
-                .to_string(),
-            Self::Consumers => seen.consumers.len().to_string(),
+            Self::Rate => watch.producer.rate(),
+            Self::Progress => watch.producer.last_progress(),
             Self::Lag => seen
                 .largest_lag()
                 .map_or(String::new(), |lag| lag.to_string()),
-            Self::Slots => ring.info().capacity.to_string(),
+            Self::Published => (seen.published - info.first_sequence + 1)
+                .max(0)
+                .to_string(),
+            Self::Consumers => seen.consumers.len().to_string(),
+            Self::Slots => info.capacity.to_string(),
             Self::Slowest => slowest(seen),
             Self::Note => note(seen),
         }
     }
+
+    /// A consumer's line stands below its ring's.
+    fn of_consumer(self, consumer: &ConsumerSeen, pace: Pace, width: usize) -> String {
+        match self {
+            Self::Ring => format!("  {}", name(&consumer.id, width.saturating_sub(2))),
+            Self::State => consumer.presence.to_string(),
+            Self::Rate => pace.rate(),
+            Self::Progress => pace.last_progress(),
+            Self::Lag => consumer.lag.to_string(),
+            Self::Published | Self::Consumers | Self::Slots | Self::Slowest | Self::Note => {
+                String::new()
+            }
+        }
+    }
+}
+
+/// A name that leaves room for the lag.
+fn name(text: &str, width: usize) -> String {
+    cut(&printable(text), width.saturating_sub(8).clamp(4, 40))
 }
 
 /// The consumer that is furthest behind, if any is behind.
@@ -353,4 +340,37 @@ fn slowest(seen: &Snapshot) -> String {
         .filter(|consumer| consumer.is_gating && consumer.lag > 0);
     let slowest = gating.max_by_key(|consumer| consumer.lag);
     slowest.map_or(String::new(), |consumer| cut(&printable(&consumer.id), 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use disruptor_mp::{MmapConsumer, MmapProducer, MmapTransportLayout};
+
+    use super::*;
+    use crate::options::In;
+
+    #[test]
+    fn consumers_have_lines_where_there_is_room_for_all() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let layout = MmapTransportLayout::new(directory.path(), "ticks");
+        let producer = MmapProducer::<u64>::builder(&layout, 8);
+        let _tx = producer.build_producer(|| 0).expect("a producer");
+        let consumer = MmapConsumer::<u64>::builder(&layout, 8).with_consumer_id("reader");
+        let _rx = consumer.build_consumer().expect("a consumer");
+        let mut rings = Rings::default();
+        let dir = Some(directory.path().to_owned());
+        let options = Top {
+            place: In { dir },
+            interval: FIRST,
+            count: None,
+        };
+        rings.refresh(&options).expect("read");
+        let lines = rings.lines(100, 3);
+        let words: Vec<_> = lines.iter().map(|line| line.split(' ').next()).collect();
+        assert_eq!(words, [Some("RING"), Some("ticks"), Some("")]);
+        assert!(lines[2].starts_with("  reader  attached"), "{lines:?}");
+        for (width, height) in [(100, 2), (40, 3)] {
+            assert_eq!(rings.lines(width, height).len(), 2);
+        }
+    }
 }

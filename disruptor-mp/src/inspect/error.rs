@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Liveness;
-use crate::observability;
+use super::{Liveness, counters};
 use crate::os::names::OpenError;
 use crate::os::user::{effective_user, user_text};
 
@@ -57,7 +56,7 @@ pub enum InspectError {
     /// A [`CountersFile`](crate::CountersFile), of any version.
     #[error(
         "{} is not a ring but a counters file of version {version}: CountersFile::open reads version {}",
-        path.display(), observability::VERSION
+        path.display(), counters::VERSION
     )]
     CountersFile {
         /// The path.

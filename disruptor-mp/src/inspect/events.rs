@@ -26,8 +26,8 @@ const CHUNKED_STRIDE: usize = 1024;
 ///
 /// # let name = disruptor_mp::portable_shm_segment_name("doc");
 /// let mut tx = disruptor_mp::publisher::<u64>(&name, 2)?.free_running();
-/// tx.publish_batch(2, |_, _| {});
-/// tx.publish(|_| {});
+/// tx.send_batch(2, disruptor_mp::Deadline::NEVER, |_, _| {})?;
+/// tx.send_value(7, disruptor_mp::Deadline::NEVER)?;
 /// let ring = Inspector::open_shared_memory(&name)?;
 /// assert_eq!(ring.read_event(0, &mut [])?, Sighting::Gone);   // the third event has its slot
 /// # tx.destroy()?;

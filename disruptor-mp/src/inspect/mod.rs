@@ -42,6 +42,7 @@
 //! * Process ids are those of the process's own pid namespace: see [`Process::is_in_this_namespace`].
 
 mod control;
+pub(crate) mod counters;
 mod error;
 mod events;
 mod limits;
@@ -69,7 +70,6 @@ use crate::layout::control::Owner;
 use crate::layout::header::{Header, HeaderFault, MAGIC, is_remnant};
 use crate::layout::lock_bytes::LOCK_BYTES_END;
 use crate::layout::{CONTROL_OFFSET, LAYOUT_VERSION};
-use crate::observability;
 use crate::os::lock::LockFile;
 use crate::os::names::{self, Directory};
 use crate::os::process::{Identity, own_namespace};
@@ -95,7 +95,7 @@ use crate::os::retry_on_signal;
 /// ```
 #[derive(Debug)]
 pub struct Inspector {
-    place: Place,
+    place: RingFile,
     fd: OwnedFd,
     /// A description that holds no lock, for probes. `None` where the system does not let this process open one.
     locks: Option<LockFile>,
@@ -131,7 +131,7 @@ impl Inspector {
     /// assert_eq!(error.to_string(), "/dev/null is not a ring but a character device");
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, InspectError> {
-        let place = Place::of(path.as_ref())?;
+        let place = RingFile::of(path.as_ref())?;
         let fd = place.open_to_read()?;
         let locks = LockFile::reopen_to_probe(fd.as_fd()).ok();
         let header = place.read_header(fd.as_fd(), locks.as_ref())?;
@@ -344,13 +344,13 @@ impl fmt::Display for Process {
 
 /// Where a file is, as it was named.
 #[derive(Clone, Debug)]
-struct Place {
+struct RingFile {
     directory: Directory,
     leaf: String,
     path: PathBuf,
 }
 
-impl Place {
+impl RingFile {
     fn of(path: &Path) -> Result<Self, InspectError> {
         let path = names::absolute(path);
         let not_a_ring = |found: &str| InspectError::NotARing {
@@ -403,7 +403,7 @@ impl Place {
                 _ => InspectError::BeingCreated { path: path() },
             });
         }
-        if let Some(version) = observability::version_of(page) {
+        if let Some(version) = counters::version_of(page) {
             return Err(InspectError::CountersFile {
                 path: path(),
                 version,

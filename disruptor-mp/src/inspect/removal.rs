@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::listing::ring_of_temporary;
 use super::{
-    InspectError, Inspector, Liveness, NameState, Place, Presence, Snapshot, in_use, read_at,
+    InspectError, Inspector, Liveness, NameState, Presence, RingFile, Snapshot, in_use, read_at,
 };
 use crate::clock;
 use crate::layout::lock_bytes::{LOCK_BYTES_END, PRODUCER_BYTE};
@@ -163,7 +163,7 @@ pub fn remove_dead(
     path: impl AsRef<Path>,
     accepts_losses: bool,
 ) -> Result<Vec<String>, RemovalError> {
-    let place = Place::of(path.as_ref())?;
+    let place = RingFile::of(path.as_ref())?;
     if let Err(InspectError::HalfMade { .. }) = Inspector::open(&place.path) {
         return remove_half_made(&place);
     }
@@ -194,7 +194,7 @@ pub fn remove_dead(
 }
 
 /// As [`check_removal`], for the holder of the producer's lock.
-fn check_as_holder(place: &Place, locks: &LockFile) -> Result<RemovalCheck, RemovalError> {
+fn check_as_holder(place: &RingFile, locks: &LockFile) -> Result<RemovalCheck, RemovalError> {
     let mut check = RemovalCheck::default();
     match Inspector::open(&place.path) {
         Ok(mut ring) => {
@@ -220,7 +220,11 @@ fn check_as_holder(place: &Place, locks: &LockFile) -> Result<RemovalCheck, Remo
 
 /// Removes the name of a ring whose producer's lock the caller holds. A consumer may have joined since the caller read
 /// the ring, which takes milliseconds: so the locks are probed once more right before the name goes.
-fn unlink_unused(place: &Place, fd: BorrowedFd<'_>, locks: &LockFile) -> Result<(), RemovalError> {
+fn unlink_unused(
+    place: &RingFile,
+    fd: BorrowedFd<'_>,
+    locks: &LockFile,
+) -> Result<(), RemovalError> {
     let is_same = place.directory.names_same_file(&place.leaf, fd);
     if !is_same.map_err(failed(place, "read the status of its name"))? {
         return Err(changed(place));
@@ -241,7 +245,7 @@ fn unlink_unused(place: &Place, fd: BorrowedFd<'_>, locks: &LockFile) -> Result<
 }
 
 /// Whether another process holds any lock of the ring, in words: also one that is just attaching and has no line yet.
-fn others_in(place: &Place, locks: &LockFile) -> Result<Vec<String>, RemovalError> {
+fn others_in(place: &RingFile, locks: &LockFile) -> Result<Vec<String>, RemovalError> {
     let held = locks
         .any_held_by_other(0..LOCK_BYTES_END)
         .map_err(|source| place.failed("probe its locks", source))?;
@@ -252,19 +256,19 @@ fn others_in(place: &Place, locks: &LockFile) -> Result<Vec<String>, RemovalErro
 }
 
 /// The error for a step that the system refused.
-fn failed(place: &Place, what: &'static str) -> impl FnOnce(io::Error) -> RemovalError + use<> {
+fn failed(place: &RingFile, what: &'static str) -> impl FnOnce(io::Error) -> RemovalError + use<> {
     let path = place.path.clone();
     move |source| RemovalError::System { path, what, source }
 }
 
-fn used_by(place: &Place, by: Vec<String>) -> RemovalError {
+fn used_by(place: &RingFile, by: Vec<String>) -> RemovalError {
     RemovalError::InUse {
         path: place.path.clone(),
         by,
     }
 }
 
-fn changed(place: &Place) -> RemovalError {
+fn changed(place: &RingFile) -> RemovalError {
     RemovalError::Changed {
         path: place.path.clone(),
     }
@@ -280,7 +284,7 @@ fn brief(error: &InspectError) -> String {
 }
 
 /// Opens the file for its locks: a lock needs permission to write.
-fn open_to_lock(place: &Place) -> Result<OwnedFd, RemovalError> {
+fn open_to_lock(place: &RingFile) -> Result<OwnedFd, RemovalError> {
     let opened = place.directory.open_existing(&place.leaf, true, false);
     opened.map_err(|error| RemovalError::Inspect(super::error::of_open(&place.path, error)))
 }
@@ -298,7 +302,7 @@ fn lock_producer(locks: &LockFile) -> io::Result<bool> {
 
 /// Removes the temporary name under which a creator died. The next creator of the ring would do so, too (R15), and also
 /// remove empty files of such names, which may be another program's.
-fn remove_half_made(place: &Place) -> Result<Vec<String>, RemovalError> {
+fn remove_half_made(place: &RingFile) -> Result<Vec<String>, RemovalError> {
     let fd = open_to_lock(place)?;
     let mut start = [0; 8];
     let count = read_at(fd.as_fd(), &mut start, 0).map_err(failed(place, "read it"))?;
@@ -413,7 +417,7 @@ mod tests {
     fn a_consumer_that_joins_after_the_check_keeps_the_name() {
         let (_files, layout) = files();
         producer(&layout).close_and_keep().expect("closed");
-        let place = Place::of(&layout.path()).expect("a place");
+        let place = RingFile::of(&layout.path()).expect("a place");
         let fd = open_to_lock(&place).expect("open");
         let locks = LockFile::reopen(fd.as_fd()).expect("reopen");
         assert!(lock_producer(&locks).expect("lock"));

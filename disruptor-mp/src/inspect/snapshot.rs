@@ -310,7 +310,8 @@ impl Inspector {
         }
     }
 
-    fn take_snapshot(&mut self) -> Result<Snapshot, InspectError> {
+    /// The last published sequence, and the lines: these are no newer.
+    pub(crate) fn read_lines(&mut self) -> Result<(Sequence, Box<Control>), InspectError> {
         let floor = self.read_floor()?;
         // what was seen before may be gone: the file was in doubt, or was forged
         let from = match self.seen > floor && self.has_come(self.seen)? {
@@ -321,6 +322,11 @@ impl Inspector {
         let control = self.read_control()?;
         let published = self.published_from(first.max(floor_of(&control)))?;
         self.seen = published;
+        Ok((published, control))
+    }
+
+    fn take_snapshot(&mut self) -> Result<Snapshot, InspectError> {
+        let (published, control) = self.read_lines()?;
         let mut faults = Vec::new();
         let line = &control.producer;
         let word = line.floor.load(Ordering::Relaxed);

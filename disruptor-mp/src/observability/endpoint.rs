@@ -1,17 +1,24 @@
-//! The counters of producers and consumers: counted privately, and copied to a counters file from time to time.
+//! The counters of producers and consumers. Positions are in the ring's lines, from which every reader takes them. The
+//! rest is counted privately, in waits, and copied to a counters file there.
 //!
 //! Nothing here runs in a publish or a consume that does not wait (R12).
 
+use std::sync::Arc;
+
 use super::file::Slot;
 use super::ids::between;
-use super::slot::COUNTER_LABEL_BYTES_MAX;
+use super::position::{Mapped, OpenRing, Source, Standing};
+use super::slot::Text;
 use super::{CounterId, CounterSnapshot, CountersError, CountersFile};
 use crate::Sequence;
+use crate::event::Event;
+use crate::segment::Segment;
+use crate::sync::process::Ordering;
 
 /// The ids that every producer counts.
 const OF_PRODUCERS: [CounterId; 5] = between(0x10, 0x20);
 /// The ids that every consumer counts.
-const OF_CONSUMERS: [CounterId; 6] = between(0x20, 0x30);
+const OF_CONSUMERS: [CounterId; 7] = between(0x20, 0x30);
 
 /// The kind of an endpoint, which decides what its counters are called.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +84,9 @@ impl EndpointCounters {
     /// Events before `next` were skipped, not consumed.
     pub(crate) fn start_at(&mut self, next: Sequence) {
         self.first = next;
+        for (_, slot) in &self.copies {
+            slot.set_first(next);
+        }
     }
 
     /// Counts that the event `next` found the ring full: once, however often that happens.
@@ -97,8 +107,8 @@ impl EndpointCounters {
     }
 
     /// Notes how many published events are unread.
-    pub(crate) fn sample_lag(&mut self, lag: Sequence) {
-        self.lag_max = self.lag_max.max(lag.max(0) as u64);
+    pub(crate) fn sample_lag(&mut self, at: Standing) {
+        self.lag_max = self.lag_max.max(at.lag());
     }
 
     /// Sets a counter of a layer above.
@@ -109,10 +119,22 @@ impl EndpointCounters {
         }
     }
 
-    /// Copies every counter to its slot.
-    pub(crate) fn bring_up_to_date(&mut self, next: Sequence) {
+    /// Copies every counter to its slot, except for those that readers take from the ring.
+    pub(crate) fn bring_up_to_date(&self) {
         for (id, slot) in &self.copies {
-            slot.set(self.value(*id, next));
+            slot.set(self.counted(*id));
+        }
+    }
+
+    /// The endpoint ends, and stands here: leaves every counter in its slot. The lag of a consumer that keeps its line
+    /// goes on, and readers take it from there.
+    pub(crate) fn settle(&mut self, at: Standing, keeps_line: bool) {
+        self.bring_up_to_date();
+        for (id, slot) in core::mem::take(&mut self.copies) {
+            let is_lag = id == CounterId::CONSUMER_LAG || id == CounterId::CONSUMER_LAG_MAX;
+            if !(is_lag && keeps_line) {
+                slot.settle(self.value(id, at));
+            }
         }
     }
 
@@ -122,21 +144,20 @@ impl EndpointCounters {
         own.chain(self.above.iter().map(|(id, _)| *id)).collect()
     }
 
-    fn value(&self, id: CounterId, next: Sequence) -> u64 {
-        use Role::{Consumer, Producer};
-        let events = next.wrapping_sub(self.first) as u64;
-        match (self.role, id) {
-            // in a ring of frames, each event is one frame
-            (Producer, CounterId::EVENTS_PUBLISHED | CounterId::FRAMES_PUBLISHED)
-            | (Consumer, CounterId::EVENTS_CONSUMED) => events,
-            (Producer, CounterId::BYTES_PUBLISHED) | (Consumer, CounterId::BYTES_CONSUMED) => {
-                events.wrapping_mul(self.event_bytes)
-            }
-            (Producer, CounterId::PRODUCER_FULL_EVENTS)
-            | (Consumer, CounterId::CONSUMER_EMPTY_SPINS) => self.in_vain,
-            (Producer, CounterId::PRODUCER_PARKS | CounterId::PRODUCER_UNPARKS)
-            | (Consumer, CounterId::CONSUMER_PARKS | CounterId::CONSUMER_UNPARKS) => self.parks,
-            (Consumer, CounterId::CONSUMER_LAG_MAX) => self.lag_max,
+    fn value(&self, id: CounterId, at: Standing) -> u64 {
+        let value = at.value(id, self.first, self.event_bytes);
+        value.unwrap_or_else(|| self.counted(id))
+    }
+
+    /// The value of a counter that is counted here; 0 for every other one.
+    fn counted(&self, id: CounterId) -> u64 {
+        match id {
+            CounterId::PRODUCER_FULL_EVENTS | CounterId::CONSUMER_EMPTY_SPINS => self.in_vain,
+            CounterId::PRODUCER_PARKS
+            | CounterId::PRODUCER_UNPARKS
+            | CounterId::CONSUMER_PARKS
+            | CounterId::CONSUMER_UNPARKS => self.parks,
+            CounterId::CONSUMER_LAG_MAX => self.lag_max,
             _ => {
                 let counter = self.above.iter().find(|(counted, _)| *counted == id);
                 counter.map_or(0, |(_, value)| *value)
@@ -144,54 +165,71 @@ impl EndpointCounters {
         }
     }
 
-    /// Shows the counters `wanted` in `file`, in place of those that were shown before.
-    pub(crate) fn attach(
+    /// Shows the counters `wanted` in `file`, in place of those that were shown before. `consumer` is the line and the
+    /// id of a consumer.
+    pub(crate) fn attach<E: Event>(
         &mut self,
         file: &CountersFile,
         wanted: &[CounterId],
-        label: &str,
-        next: Sequence,
+        segment: &Segment<E>,
+        consumer: Option<(usize, &str)>,
     ) -> Result<(), CountersError> {
-        self.copies = claim(file, wanted, &self.ids(), self.role.name(), label)?;
-        self.bring_up_to_date(next);
+        let endpoint = self.role.name();
+        let counted = self.ids();
+        if let Some(id) = wanted.iter().find(|id| !counted.contains(id)) {
+            return Err(CountersError::NotCounted { id: *id, endpoint });
+        }
+        // the lines are read below, and a forked child has none (R8)
+        if segment.region().live_word().load(Ordering::Relaxed) == 0 {
+            return Err(CountersError::Forked);
+        }
+        let label = self.label(&segment.name, consumer.map(|(_, id)| id));
+        let text = Text::of_ring(segment.region().path(), &label);
+        let ring: Arc<dyn OpenRing> = Arc::new(Mapped::of(segment));
+        let mut claimed = Copies::new();
+        for id in wanted {
+            let source = Source::of(*id, segment, consumer.map(|(line, _)| line), self.first);
+            match file.claim(*id, &text, source.map(|source| (source, Arc::clone(&ring)))) {
+                Ok(slot) => claimed.push((*id, slot)),
+                Err(error) => {
+                    free(claimed);
+                    return Err(error);
+                }
+            }
+        }
+        free(core::mem::replace(&mut self.copies, claimed));
+        self.bring_up_to_date();
         Ok(())
     }
 
     /// Every counter, as it is now.
-    pub(crate) fn snapshot(&self, label: &str, next: Sequence) -> Vec<CounterSnapshot> {
+    pub(crate) fn snapshot(
+        &self,
+        ring: &str,
+        id: Option<&str>,
+        at: Standing,
+    ) -> Vec<CounterSnapshot> {
+        let label = self.label(ring, id);
         let counter = |id| CounterSnapshot {
             id,
-            label: label.to_owned(),
-            value: self.value(id, next),
+            label: label.clone(),
+            value: self.value(id, at),
         };
         self.ids().into_iter().map(counter).collect()
     }
+
+    /// Ring, role and id. Neither a ring's name nor a role has a slash, so that exports can split them again.
+    fn label(&self, ring: &str, id: Option<&str>) -> String {
+        let role = self.role.name();
+        match id {
+            None => format!("{ring}/{role}"),
+            Some(id) => format!("{ring}/{role}/{id}"),
+        }
+    }
 }
 
-/// Claims a slot for each id, or none at all.
-fn claim(
-    file: &CountersFile,
-    wanted: &[CounterId],
-    counted: &[CounterId],
-    endpoint: &'static str,
-    label: &str,
-) -> Result<Copies, CountersError> {
-    if let Some(id) = wanted.iter().find(|id| !counted.contains(id)) {
-        return Err(CountersError::NotCounted { id: *id, endpoint });
-    }
-    wanted
-        .iter()
-        .map(|id| Ok((*id, file.claim(*id, label)?)))
-        .collect()
-}
-
-/// The beginning of the text, as far as a label can hold it.
-pub(crate) fn label(text: &str) -> String {
-    let mut end = text.len().min(COUNTER_LABEL_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+fn free(copies: Copies) {
+    copies.into_iter().for_each(|(_, slot)| slot.free());
 }
 
 #[cfg(all(test, not(loom)))]
@@ -204,23 +242,16 @@ mod tests {
         producer.count_full(12);
         producer.count_full(12);
         producer.count_parks(3);
-        let values = OF_PRODUCERS.map(|id| producer.value(id, 15));
+        let at = |published, released| Standing::new(published, released, 8);
+        let values = OF_PRODUCERS.map(|id| producer.value(id, at(14, 14)));
         assert_eq!(values, [5, 40, 1, 3, 3]);
         let mut consumer = EndpointCounters::new(Role::Consumer, 10, 8);
         consumer.count_empty();
         consumer.count_parks(2);
-        consumer.sample_lag(7);
-        consumer.sample_lag(4);
+        consumer.sample_lag(at(16, 9));
+        consumer.sample_lag(at(16, 12));
         consumer.start_at(12);
-        let values = OF_CONSUMERS.map(|id| consumer.value(id, 15));
-        assert_eq!(values, [3, 24, 1, 2, 2, 7]);
-    }
-
-    #[test]
-    fn a_long_label_is_cut_between_characters() {
-        assert_eq!(label("ticks"), "ticks");
-        assert_eq!(label(&"x".repeat(60)).len(), 48);
-        assert_eq!(label(&"ü".repeat(30)), "ü".repeat(24));
-        assert_eq!(label(&format!("x{}", "ü".repeat(30))).len(), 47);
+        let values = OF_CONSUMERS.map(|id| consumer.value(id, at(16, 14)));
+        assert_eq!(values, [3, 24, 1, 2, 2, 7, 2]);
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! +   0  magic        8 bytes, "MYLNCNT\0"
-//! +   8  version      u32, 1
+//! +   8  version      u32, 2
 //! +  12  slot count   u32
-//! +  16  slot bytes   u32, 64
+//! +  16  slot bytes   u32, 512
 //! +  20  slots at     u32, 128
 //! + 128  slots
 //! ```
 //!
 //! The header is written once, before the file has its name. Slot i belongs to the process that holds lock
-//! byte 1 + i of the file (R8). A process that dies frees its bytes, and other processes may take its slots.
+//! byte 1 + i of the file (R8). A process that dies frees its bytes, as a handle does that is dropped. The slots stay
+//! as they are until another process takes them, or [`CountersFile::sweep`] frees them.
 
 use core::cell::Cell;
 use core::fmt;
@@ -23,8 +24,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::slot::{COUNTER_LABEL_BYTES_MAX, Label, SlotState, SlotWords};
+use super::position::{OpenRing, Readings, Source};
+use super::slot::{COUNTER_LABEL_BYTES_MAX, SlotState, SlotWords, Text};
 use super::{CounterId, CounterSnapshot, CountersError};
+use crate::Sequence;
 use crate::cause::{SystemCause, cause_of, why_not_opened};
 use crate::layout::lock_bytes::{PRODUCER_BYTE, line_byte};
 use crate::os::fork;
@@ -44,8 +47,13 @@ const KIND: Kind = Kind {
     magic: MAGIC,
     builder_byte: PRODUCER_BYTE,
 };
-/// The version that this crate writes and reads.
-pub(crate) const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Seen from outside, a counters file is known by these two.
+#[cfg(not(loom))]
+const _: () = assert!(
+    u64::from_ne_bytes(crate::inspect::counters::MAGIC) == u64::from_ne_bytes(MAGIC)
+        && crate::inspect::counters::VERSION == VERSION
+);
 const SLOT_BYTES: u32 = size_of::<SlotWords>() as u32;
 const SLOTS_AT: u32 = 128;
 const HEADER_BYTES: usize = 24;
@@ -71,7 +79,7 @@ static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
 /// // another process
 /// let theirs = CountersFile::open(&path)?;
 /// assert_eq!(theirs.snapshot()[0].value, 2);
-/// assert_eq!(theirs.sweep()?, 0);                            // how many owners have died
+/// assert_eq!(theirs.sweep()?, 0);                            // how many owners have gone
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -84,9 +92,17 @@ struct Table {
     memory: Memory,
     /// Zero in a forked child that has not inherited the memory.
     live: &'static AtomicU64,
-    /// For each slot, whether a handle of this table has it.
-    held: Mutex<Vec<bool>>,
+    held: Mutex<Vec<Held>>,
     path: Option<PathBuf>,
+}
+
+/// Whether a handle of this table has a slot.
+#[derive(Clone)]
+enum Held {
+    No,
+    Yes,
+    /// Yes, and its value follows from the lines of a ring that this process has open.
+    InRing(Arc<dyn OpenRing>),
 }
 
 enum Memory {
@@ -151,7 +167,7 @@ impl CountersFile {
     }
 
     fn new(memory: Memory, live: &'static AtomicU64, path: Option<PathBuf>) -> Self {
-        let held = Mutex::new(vec![false; memory.slots().len()]);
+        let held = Mutex::new(vec![Held::No; memory.slots().len()]);
         let table = Table {
             memory,
             live,
@@ -189,23 +205,27 @@ impl CountersFile {
             let label = label.to_owned();
             return Err(CountersError::LabelTooLong { label, bytes });
         }
-        Ok(CounterHandle {
-            slot: self.claim(id, label)?,
-            one_thread: PhantomData,
-        })
-    }
-
-    /// Claims a slot for any id.
-    pub(super) fn claim(&self, id: CounterId, label: &str) -> Result<Slot, CountersError> {
         if label.contains('\0') {
             let label = label.to_owned();
             return Err(CountersError::InvalidLabel { label });
         }
-        let mut bytes = [0; COUNTER_LABEL_BYTES_MAX];
-        bytes[..label.len()].copy_from_slice(label.as_bytes());
-        let index = self.table.take(id, &bytes)?;
+        Ok(CounterHandle {
+            slot: self.claim(id, &Text::of_value(label), None)?,
+            one_thread: PhantomData,
+        })
+    }
+
+    /// Claims a slot for any id. With the line that its value follows from, if that is in a ring's lines.
+    pub(super) fn claim(
+        &self,
+        id: CounterId,
+        text: &Text,
+        line: Option<(Source, Arc<dyn OpenRing>)>,
+    ) -> Result<Slot, CountersError> {
+        let (source, ring) = line.unzip();
+        let index = self.table.take(id, text, ring)?;
         let words = &self.table.slots()[index];
-        words.claim(id, &bytes);
+        words.claim(id, text, source.as_ref());
         Ok(Slot {
             words: NonNull::from_ref(words),
             live: self.table.live,
@@ -214,16 +234,24 @@ impl CountersFile {
         })
     }
 
-    /// Every counter that is in use, or whose owner died without freeing it.
+    /// Every counter that is in use, or whose owner has gone and whose slot was not taken since. Positions are read
+    /// from the rings at this moment; one that cannot be found out is left out: see [`observability`](super).
     pub fn snapshot(&self) -> Vec<CounterSnapshot> {
-        self.table
-            .slots()
-            .iter()
-            .filter_map(SlotWords::read)
+        self.snapshot_of(|_| true)
+    }
+
+    /// As [`snapshot`](Self::snapshot), of some ids only.
+    pub(super) fn snapshot_of(
+        &self,
+        is_wanted: impl Fn(CounterId) -> bool,
+    ) -> Vec<CounterSnapshot> {
+        let mut readings = Readings::default();
+        (0..self.table.slots().len())
+            .filter_map(|index| self.table.read(index, &is_wanted, &mut readings))
             .collect()
     }
 
-    /// Frees the slots of owners that have died; returns how many there were.
+    /// Frees the slots of owners that have gone or died; returns how many there were.
     ///
     /// # Errors
     ///
@@ -234,7 +262,8 @@ impl CountersFile {
         let held = table.held();
         let mut freed = 0;
         for (index, words) in table.slots().iter().enumerate() {
-            if words.state() != SlotState::Free && !held[index] && table.try_lock(index)? {
+            let may_be_left = words.state() != SlotState::Free && held[index].is_no();
+            if may_be_left && table.try_lock(index)? {
                 if words.state() != SlotState::Free {
                     words.free();
                     freed += 1;
@@ -243,6 +272,12 @@ impl CountersFile {
             }
         }
         Ok(freed)
+    }
+}
+
+impl Held {
+    fn is_no(&self) -> bool {
+        matches!(self, Self::No)
     }
 }
 
@@ -278,29 +313,70 @@ impl Table {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<bool>> {
+    fn held(&self) -> MutexGuard<'_, Vec<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot's lock. Prefers the slot of a dead owner that had the same counter, then a free slot,
-    /// then any dead owner's.
-    fn take(&self, id: CounterId, label: &Label) -> Result<usize, CountersError> {
+    /// The counter in a slot, as it is now.
+    fn read(
+        &self,
+        index: usize,
+        is_wanted: impl Fn(CounterId) -> bool,
+        readings: &mut Readings,
+    ) -> Option<CounterSnapshot> {
+        let words = &self.slots()[index];
+        let seen = words.read().filter(|seen| is_wanted(seen.counter.id))?;
+        let Some(source) = seen.source else {
+            return Some(seen.counter);
+        };
+        // held until the line is read: the endpoint does not end meanwhile
+        let held = self.held();
+        let standing = match &held[index] {
+            Held::InRing(ring) => ring.standing(&source),
+            Held::No | Held::Yes => {
+                drop(held);
+                seen.path.and_then(|path| readings.standing(&path, &source))
+            }
+        };
+        let CounterSnapshot { id, label, value } = seen.counter;
+        match standing {
+            Some(at) => Some(CounterSnapshot {
+                id,
+                label,
+                value: source.value(id, at, value),
+            }),
+            // the endpoint may have ended in between, and have left its last value
+            None => {
+                let again = words.read().filter(|seen| seen.source.is_none())?;
+                (again.counter.id == id && again.counter.label == label).then_some(again.counter)
+            }
+        }
+    }
+
+    /// Takes a slot's lock. Prefers the slot of an owner that has gone and had the same counter, then a free slot,
+    /// then that of any owner that has gone.
+    fn take(
+        &self,
+        id: CounterId,
+        text: &Text,
+        ring: Option<Arc<dyn OpenRing>>,
+    ) -> Result<usize, CountersError> {
         self.check_live()?;
         let mut held = self.held();
         let slots = self.slots();
         let wanted: [&dyn Fn(&SlotWords) -> bool; 3] = [
-            &|words| words.state() != SlotState::Free && words.is(id, label),
+            &|words| words.state() != SlotState::Free && words.is(id, text),
             &|words| words.state() == SlotState::Free,
             &|_| true,
         ];
         for is_wanted in wanted {
             for (index, words) in slots.iter().enumerate() {
-                if held[index] || !is_wanted(words) || !self.try_lock(index)? {
+                if !held[index].is_no() || !is_wanted(words) || !self.try_lock(index)? {
                     continue;
                 }
                 // another process may have had the slot and left it between the check and the lock
                 if is_wanted(words) {
-                    held[index] = true;
+                    held[index] = ring.map_or(Held::Yes, Held::InRing);
                     return Ok(index);
                 }
                 self.unlock(index);
@@ -340,7 +416,7 @@ impl fmt::Debug for CountersFile {
     }
 }
 
-/// The owner's hold on one slot; dropping it frees the slot.
+/// The owner's hold on one slot. Dropping it leaves the counter to be read until another owner takes the slot.
 pub(crate) struct Slot {
     words: NonNull<SlotWords>,
     live: &'static AtomicU64,
@@ -370,15 +446,36 @@ impl Slot {
             words.set(value);
         }
     }
+
+    pub(super) fn set_first(&self, first: Sequence) {
+        if let Some(words) = self.words() {
+            words.set_first(first);
+        }
+    }
+
+    /// Leaves this value, which no longer follows from a line.
+    pub(super) fn settle(self, value: u64) {
+        if let Some(words) = self.words() {
+            words.settle(value);
+        }
+    }
+
+    /// Leaves no counter.
+    pub(super) fn free(self) {
+        if let Some(words) = self.words() {
+            words.free();
+        }
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(words) = self.words() else { return };
+        if self.words().is_none() {
+            return;
+        }
         let mut held = self.table.held();
-        words.free();
         self.table.unlock(self.index);
-        held[self.index] = false;
+        held[self.index] = Held::No;
     }
 }
 
@@ -388,7 +485,8 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// A counter and the right to change it. Keeps the file mapped; dropping it frees the counter.
+/// A counter and the right to change it. Keeps the file mapped. A dropped counter can be read until another one takes
+/// its slot, or [`CountersFile::sweep`] frees it.
 ///
 /// It has one writer: so it may move to another thread, but two threads cannot share it:
 ///
@@ -489,12 +587,6 @@ fn header() -> [u8; HEADER_BYTES] {
     header
 }
 
-/// The version of a counters file that begins with these bytes; `None` if they do not begin as one.
-pub(crate) fn version_of(bytes: &[u8]) -> Option<u32> {
-    let version = bytes.strip_prefix(&MAGIC)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*version))
-}
-
 /// Validates the header against the file's length; returns the number of slots (R1).
 fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
     let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
@@ -512,14 +604,14 @@ fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
     let mut header = [0; HEADER_BYTES];
     file.read_exact_at(&mut header, 0)
         .map_err(failed(Step::ReadFile))?;
-    let Some(version) = version_of(&header) else {
+    if header[..8] != MAGIC {
         return Err(foreign("it does not begin as one".into()));
-    };
+    }
     let mut fields = [0; 4];
     for (field, bytes) in fields.iter_mut().zip(header[8..].as_chunks::<4>().0) {
         *field = u32::from_ne_bytes(*bytes);
     }
-    let [_, count, slot_bytes, slots_at] = fields;
+    let [version, count, slot_bytes, slots_at] = fields;
     if version != VERSION {
         return Err(foreign(format!(
             "its version is {version}, not {VERSION}, so only programs of that version can use it"

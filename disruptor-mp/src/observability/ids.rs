@@ -69,7 +69,8 @@ counters! {
     CONSUMER_EMPTY_SPINS = 0x22, "consumer_empty_spins", "Polls of a waiting consumer that found no event.";
     CONSUMER_PARKS = 0x23, "consumer_parks", "Times the waiting consumer went to sleep.";
     CONSUMER_UNPARKS = 0x24, "consumer_unparks", "Times the consumer went on after a sleep.";
-    CONSUMER_LAG_MAX = 0x25, "consumer_lag_max", "The most published events that were unread at a sample.";
+    CONSUMER_LAG_MAX = 0x25, "consumer_lag_max", "The largest lag that the consumer has noted, or the present one.";
+    CONSUMER_LAG = 0x26, "consumer_lag", "Published events that this consumer has not released.";
     FRAMES_PUBLISHED = 0x30, "frames_published", "Frames that were published.";
     FRAMES_FRAGMENTED = 0x31, "frames_fragmented", "Messages that took more than one frame.";
     FRAMES_REASSEMBLED = 0x32, "frames_reassembled", "Messages that were put together from more than one frame.";

@@ -6,13 +6,14 @@
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 
-use super::metrics::{is_level, merged};
+use super::metrics::{attributes, is_level, merged};
 use super::{COUNTERS, CounterId, CountersFile};
 
 /// Makes `meter` report the file's counters. Each counter of this crate family is an observable counter
-/// `myelon.<name>`, except for the gauge `myelon.consumer_lag_max`; the attribute `label` says to which endpoint it
-/// belongs. A program's own counters are a gauge `myelon.counter` with the attributes `id` and `label`. Counters with
-/// the same id and label are one value. The file stays mapped as long as the meter's provider lives.
+/// `myelon.<name>`, except for the gauges `myelon.consumer_lag` and `myelon.consumer_lag_max`; the attributes `ring`,
+/// `role` and `id` say to which endpoint it belongs, and a producer has no `id`. A program's own counters are a gauge
+/// `myelon.counter` with the attributes `id` and `label`. Counters of the same attributes are one value. The file stays
+/// mapped as long as the meter's provider lives.
 ///
 /// # Examples
 ///
@@ -30,7 +31,7 @@ pub fn register_instruments(meter: &Meter, file: &CountersFile) {
         let name = format!("myelon.{}", info.name);
         let file = file.clone();
         let report = move |instrument: &dyn AsyncInstrument<u64>| {
-            report(&file, instrument, |id| id == info.id, false);
+            report(&file, instrument, |id| id == info.id);
         };
         if is_level(info.id) {
             let gauge = meter.u64_observable_gauge(name);
@@ -50,7 +51,7 @@ pub fn register_instruments(meter: &Meter, file: &CountersFile) {
     meter
         .u64_observable_gauge("myelon.counter")
         .with_description("A counter of a program's own.")
-        .with_callback(move |instrument| report(&file, instrument, |id| id.name().is_none(), true))
+        .with_callback(move |instrument| report(&file, instrument, |id| id.name().is_none()))
         .build();
 }
 
@@ -58,17 +59,12 @@ fn report(
     file: &CountersFile,
     instrument: &dyn AsyncInstrument<u64>,
     is_wanted: impl Fn(CounterId) -> bool,
-    with_id: bool,
 ) {
-    let counters = file.snapshot();
-    for ((id, label), value) in merged(&counters) {
-        if !is_wanted(id) {
-            continue;
-        }
-        let mut attributes = vec![KeyValue::new("label", label.to_owned())];
-        if with_id {
-            attributes.push(KeyValue::new("id", format!("{:#x}", id.get())));
-        }
+    for ((id, label), value) in merged(&file.snapshot_of(is_wanted)) {
+        let pairs = attributes(id, label).into_iter();
+        let attributes: Vec<_> = pairs
+            .map(|(name, text)| KeyValue::new(name, text))
+            .collect();
         instrument.observe(value, &attributes);
     }
 }

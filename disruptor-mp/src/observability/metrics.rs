@@ -24,18 +24,38 @@ pub(super) fn merged(counters: &[CounterSnapshot]) -> BTreeMap<(CounterId, &str)
 
 /// Whether the counter is a level, and not a count that only grows.
 pub(super) fn is_level(id: CounterId) -> bool {
-    id == CounterId::CONSUMER_LAG_MAX
+    id == CounterId::CONSUMER_LAG || id == CounterId::CONSUMER_LAG_MAX
+}
+
+/// The attributes of a value: its endpoint's ring, role and id, or id and label of a program's own counter.
+pub(super) fn attributes(id: CounterId, label: &str) -> Vec<(&'static str, String)> {
+    match id.name() {
+        Some(_) => {
+            let parts = label.splitn(3, '/').map(str::to_owned);
+            ["ring", "role", "id"].into_iter().zip(parts).collect()
+        }
+        None => vec![
+            ("id", format!("{:#x}", id.get())),
+            ("label", label.to_owned()),
+        ],
+    }
+}
+
+fn labels(id: CounterId, label: &str) -> String {
+    let pair = |(name, text): (_, String)| format!("{name}=\"{}\"", escaped(&text));
+    let pairs: Vec<_> = attributes(id, label).into_iter().map(pair).collect();
+    pairs.join(",")
 }
 
 /// Counters in Prometheus' text format, version 0.0.4. An HTTP handler returns the text for a scrape, under
 /// the content type `text/plain; version=0.0.4`; or the program writes it to a file for the node exporter's
 /// textfile collector.
 ///
-/// A counter of this crate family is `myelon_<name>_total`, except for the gauge `myelon_consumer_lag_max`.
-/// Its `label` says to which endpoint it belongs, and is escaped as the format requires. A program's own
-/// counters are `myelon_counter`, distinguished by `id` and `label`. They are untyped, as only the program
-/// knows whether they can fall. Counters with the same id and label are one value. A producer that is
-/// restarted counts from zero, which `rate()` treats as a counter reset.
+/// A counter of this crate family is `myelon_<name>_total`, except for the gauges `myelon_consumer_lag` and
+/// `myelon_consumer_lag_max`. The labels `ring`, `role` and `id` say to which endpoint it belongs; a producer has no
+/// `id`. A program's own counters are `myelon_counter`, distinguished by `id` and `label`. They are untyped, as only
+/// the program knows whether they can fall. Counters of the same labels are one value. A producer that is restarted
+/// counts from zero, which `rate()` treats as a counter reset.
 ///
 /// # Examples
 ///
@@ -70,14 +90,11 @@ pub fn prometheus_text(counters: &[CounterSnapshot]) -> String {
             &name,
             kind,
             info.text,
-            of_this.map(|((_, label), value)| (format!("label=\"{}\"", escaped(label)), *value)),
+            of_this.map(|((id, label), value)| (labels(*id, label), *value)),
         );
     }
     let own = values.iter().filter(|((id, _), _)| id.name().is_none());
-    let own = own.map(|((id, label), value)| {
-        let labels = format!("id=\"{:#x}\",label=\"{}\"", id.get(), escaped(label));
-        (labels, *value)
-    });
+    let own = own.map(|((id, label), value)| (labels(*id, label), *value));
     family(
         &mut text,
         "myelon_counter",

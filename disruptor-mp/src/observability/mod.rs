@@ -1,8 +1,8 @@
 //! Counters: what an endpoint has done, readable by other processes while it runs.
 //!
 //! A [`CountersFile`] is a mapped file (or a table on the heap) of [`COUNTERS_FILE_SLOTS`] slots. Each slot
-//! is one counter: an id, a value and a label of up to 48 bytes. A process that opens the file sees all
-//! counters with [`snapshot`](CountersFile::snapshot), including those of processes that have died.
+//! is one counter: an id, a value and a label. A process that opens the file sees all counters with
+//! [`snapshot`](CountersFile::snapshot), including those of endpoints that have ended and of processes that have died.
 //!
 //! ```
 //! use disruptor_mp::{Deadline, HeapRing};
@@ -12,15 +12,15 @@
 //! let ring = HeapRing::<u64>::new(8)?;
 //! let (mut tx, mut rx) = (ring.producer()?, ring.consumer("risk")?);
 //! tx.attach_counters(&file)?;
+//! rx.attach_counters(&file)?;
 //! let orders = file.counter(CounterId::application(0), "orders sent")?;
 //!
 //! tx.send(Deadline::NEVER, |event| *event = 7)?;
 //! orders.add(1);
-//! tx.counters(); // brings the file up to date
 //!
-//! let all = file.snapshot();
+//! let all = file.snapshot(); // also in another process that has opened the file
 //! let value = |id: CounterId| all.iter().find(|counter| counter.id == id).map(|counter| counter.value);
-//! assert_eq!(value(CounterId::EVENTS_PUBLISHED), Some(1));
+//! assert_eq!((value(CounterId::EVENTS_PUBLISHED), value(CounterId::CONSUMER_LAG)), (Some(1), Some(1)));
 //! assert_eq!(value(CounterId::application(0)), Some(1));
 //! # assert_eq!(rx.recv_owned(Deadline::NEVER)?, (0, 7));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -29,15 +29,28 @@
 //! # Who writes, and what it costs
 //!
 //! A counter has one writer, which uses a plain load and a plain store: no locked instruction. Claiming a
-//! slot takes a byte lock on the file, so that the kernel knows its owner. An owner that goes frees the slot.
-//! When an owner dies, the last value stays readable until the slot is needed, or until
-//! [`sweep`](CountersFile::sweep) is called. A [`CounterHandle`] keeps its mapping alive, and in a forked
-//! child it does nothing.
+//! slot takes a byte lock on the file, so that the kernel knows its owner. When an owner ends or dies, its counters
+//! stay readable until another owner takes their slots, the same counter first, or until
+//! [`sweep`](CountersFile::sweep) is called. A [`CounterHandle`] keeps its mapping alive, and in a forked child it does
+//! nothing.
 //!
 //! # How fresh an endpoint's counters are
 //!
-//! Publishing and consuming without a wait counts nothing: events and bytes follow from the sequence, and
-//! everything else happens only in waits. An endpoint brings its slots up to date:
+//! Positions are true at the moment of each reading, whatever the endpoint is doing: events, bytes, frames published
+//! and [`CounterId::CONSUMER_LAG`]. They follow from the ring's own lines and stamps, and publishing and consuming
+//! store nothing else. The slot only names the ring and the line. `snapshot` reads them where this process has the ring
+//! mapped, and otherwise opens the ring's file, as [`inspect`](crate::inspect) does. It leaves a position out, instead
+//! of showing an old one, where it finds no such line:
+//!
+//! * the ring is on another process's heap, its name was removed, or this user may not read it;
+//! * its directory and the label have more than 432 bytes together;
+//! * the endpoint was killed, and another one has its line.
+//!
+//! An endpoint that ends leaves its last position in the slot. A consumer that is away and keeps its place has a lag
+//! all the same; one that has left for good has none.
+//!
+//! Everything else happens in waits: full and empty polls, and parks. An endpoint counts these privately and brings its
+//! slots up to date:
 //!
 //! * a producer: whenever its private gate has run out and it refreshes the gate (at the latest after as many
 //!   events as the ring has slots), at each liveness check while it waits (every 100 ms unless set), and when
@@ -45,9 +58,37 @@
 //! * a consumer: whenever it begins to wait for an event, at each liveness check while it waits, and when it detaches;
 //! * both: in `attach_counters` and in `counters()`.
 //!
-//! So a consumer that uses only the `try_` forms, or that never catches up, must call `counters()` from time
-//! to time if its progress is to be visible. [`CounterId::CONSUMER_LAG_MAX`] is a sample, taken in
-//! `counters()` and on detach.
+//! The counters of messages and values, from `frames_fragmented` on, are brought up to date at the same moments.
+//! [`CounterId::CONSUMER_LAG_MAX`] is the largest lag that the consumer found in `counters()` and when it ended, or the
+//! present one. A dashboard gets the largest lag over a time from its own readings of [`CounterId::CONSUMER_LAG`].
+//!
+//! # Labels
+//!
+//! The label of an endpoint's counter is `ring/producer` or `ring/consumer/id`, with the name of the ring, which is
+//! never cut. Rings on the heap are named `heap`. The label of a program's own counter is any text of up to
+//! [`COUNTER_LABEL_BYTES_MAX`] bytes.
+//!
+//! # Rates
+//!
+//! A rate is the difference of two readings over the time between them:
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use disruptor_mp::{CounterId, CountersFile, Deadline, HeapRing};
+//!
+//! let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
+//! let mut tx = ring.producer()?;
+//! tx.attach_counters_selected(&file, &[CounterId::EVENTS_PUBLISHED])?;
+//!
+//! let (before, since) = (file.snapshot()[0].value, Instant::now());
+//! tx.send_batch(8, Deadline::NEVER, |_, _| {})?;
+//! std::thread::sleep(Duration::from_millis(1));
+//! let rate = (file.snapshot()[0].value - before) as f64 / since.elapsed().as_secs_f64();
+//! assert!(rate > 0.0 && rate <= 8_000.0);                     // events per second
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Prometheus does the same: `rate(myelon_events_published_total[1m])`.
 //!
 //! # The ids
 //!
@@ -57,10 +98,10 @@
 //!
 //! With the feature `metrics`, `prometheus_text` turns a snapshot into text that Prometheus can scrape. With
 //! the feature `opentelemetry`, `register_instruments` lets a meter's instruments report a snapshot whenever
-//! they are collected. Both read only what endpoints have written already: they may run in another process,
-//! and cost the rings nothing.
+//! they are collected. Both tell endpoints apart by `ring`, `role` and `id`. They may run in another process, and cost
+//! the rings nothing.
 
-pub(crate) mod endpoint;
+mod endpoint;
 mod error;
 mod file;
 mod ids;
@@ -68,6 +109,7 @@ mod ids;
 mod instruments;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod position;
 mod slot;
 
 pub use error::CountersError;
@@ -80,5 +122,4 @@ pub use metrics::prometheus_text;
 pub use slot::{COUNTER_LABEL_BYTES_MAX, CounterSnapshot};
 
 pub(crate) use endpoint::{EndpointCounters, Role};
-#[cfg(not(loom))]
-pub(crate) use file::{VERSION, version_of};
+pub(crate) use position::Standing;

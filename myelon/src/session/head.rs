@@ -52,7 +52,9 @@ impl SessionMark {
 /// let to_all = scheduler.broadcast(b"weights", 1, Deadline::NEVER)?;
 /// let to_one = scheduler.send_to(0, b"prompt", 2, Deadline::NEVER)?;
 /// assert!(to_all < to_one && to_all.get() < to_one.get());
-/// assert_eq!(worker.recv(Deadline::NEVER)?.id(), to_all);
+/// let request = worker.recv(Deadline::NEVER)?;
+/// assert_eq!(request.id(), to_all);
+/// request.done();
 /// # worker.leave()?;
 /// # scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -76,7 +76,7 @@ pub(super) fn without_head(error: TransportError) -> TransportError {
 /// let request = worker.recv(Deadline::NEVER)?;
 /// assert_eq!((request.id(), &*request), (id, &[1; 1000][..]));
 /// assert!(request.is_in_place());
-/// # request.release();
+/// # request.done();
 /// # worker.leave()?;
 /// # scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -133,7 +133,7 @@ impl<'a, F: FramedTransportFrame> RequestReservation<'a, F> {
 /// piece.truncate(1000);
 /// piece.publish();
 /// reply.finish(b"", 7, Deadline::NEVER)?;
-/// # request.release();
+/// # request.done();
 /// assert_eq!(&*scheduler.recv_answer(0, sent, Deadline::NEVER)?, [2; 1000]);
 /// # drop((requests, responses));
 /// # scheduler.close()?;

@@ -144,6 +144,38 @@ impl<F: FramedTransportFrame, B> Deref for Body<'_, F, B> {
     }
 }
 
+/// A message that is delivered again, unless it is done.
+#[derive(Debug)]
+struct Undone<'a, F: FramedTransportFrame, B>(Option<Message<'a, F, B>>);
+
+impl<F: FramedTransportFrame, B> Undone<'_, F, B> {
+    fn kind(&self) -> u8 {
+        self.0.as_ref().map_or(0, Message::kind)
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.0.as_ref().is_some_and(Message::is_in_place)
+    }
+}
+
+impl<F: FramedTransportFrame, B> Deref for Undone<'_, F, B> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl<F: FramedTransportFrame, B> Drop for Undone<'_, F, B> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(message) = self.0.take() {
+            message.release_uncommitted();
+        }
+    }
+}
+
 macro_rules! received {
     ($name:ident) => {
         impl<F: FramedTransportFrame, B> $name<'_, F, B> {
@@ -197,16 +229,6 @@ macro_rules! received {
             pub fn is_in_place(&self) -> bool {
                 self.message.is_in_place()
             }
-
-            /// Releases the message, even during a panic.
-            pub fn release(self) {
-                self.message.release();
-            }
-
-            /// Returns the message to be delivered again.
-            pub fn release_uncommitted(self) {
-                self.message.release_uncommitted();
-            }
         }
 
         /// The bytes that the message carries.
@@ -222,8 +244,8 @@ macro_rules! received {
     };
 }
 
-/// A request that a worker has received. Dropping it releases it: the request is done. If the worker dies before
-/// that, or the request is dropped during a panic, it is delivered again.
+/// A request that a worker has received. [`done`](Self::done) completes it. A request that is dropped before that, by
+/// an early return or a panic, is delivered again: to this worker at its next call, or to its successor if it dies.
 ///
 /// # Examples
 ///
@@ -236,18 +258,18 @@ macro_rules! received {
 /// let sent = scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
 /// let request = worker.recv(Deadline::NEVER)?;
 /// assert_eq!((request.id(), request.kind(), &*request), (sent, 1, &b"compute"[..]));
-/// request.release_uncommitted(); // as if the worker had died
+/// drop(request); // it is not done
 /// let request = worker.recv(Deadline::NEVER)?;
 /// assert_eq!((request.id(), request.delivery()), (sent, 2));
-/// request.release();
+/// request.done();
 /// # worker.leave()?;
 /// # scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "dropping a message releases it"]
+#[must_use = "a request that is dropped is delivered again: call `done()`"]
 pub struct Request<'a, F: FramedTransportFrame, B = SharedMemory> {
-    message: Message<'a, F, B>,
+    message: Undone<'a, F, B>,
     head: Head,
     delivery: u32,
 }
@@ -271,12 +293,15 @@ received!(Request);
 /// let mut reply = responses.reply(request.id());
 /// reply.send(b"two", 1, Deadline::NEVER)?;
 /// reply.finish(b"words", 1, Deadline::NEVER)?;
-/// request.release();
+/// request.done();
 ///
 /// let (rank, response) = scheduler.recv_any(Deadline::NEVER)?;
 /// assert_eq!((rank, response.request(), &*response), (0, Some(sent), &b"two"[..]));
 /// assert_eq!((response.piece(), response.is_last()), (0, false));
-/// drop(response);
+/// response.release_uncommitted(); // it comes again
+/// let (_, response) = scheduler.recv_any(Deadline::NEVER)?;
+/// assert_eq!(&*response, b"two");
+/// response.release(); // as a drop does, but even during a panic
 /// let (_, response) = scheduler.recv_any(Deadline::NEVER)?;
 /// assert_eq!((response.piece(), response.is_last(), &*response), (1, true, &b"words"[..]));
 /// # drop(response);
@@ -297,9 +322,17 @@ impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
     /// `head` was read from this message, which is delivered for the time `delivery`.
     pub(super) fn new(message: Message<'a, F, B>, head: Head, delivery: u32) -> Self {
         Self {
-            message,
+            message: Undone(Some(message)),
             head,
             delivery,
+        }
+    }
+
+    /// Completes the request, even during a panic. Answer it first: a request that is done is not delivered again.
+    #[inline]
+    pub fn done(mut self) {
+        if let Some(message) = self.message.0.take() {
+            message.release();
         }
     }
 
@@ -320,6 +353,16 @@ impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
 }
 
 impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
+    /// Releases the message, even during a panic.
+    pub fn release(self) {
+        self.message.release();
+    }
+
+    /// Returns the message to be delivered again.
+    pub fn release_uncommitted(self) {
+        self.message.release_uncommitted();
+    }
+
     /// `head` was read from this message.
     pub(super) fn new(message: Message<'a, F, B>, head: Head) -> Self {
         Self {

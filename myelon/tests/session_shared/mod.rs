@@ -17,6 +17,14 @@ pub(crate) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }
 
+/// The bytes of the worker's next request, which is done.
+pub(crate) fn take<B>(worker: &mut Worker<Frame, Frame, B>) -> TransportResult<Vec<u8>> {
+    let request = worker.recv(soon())?;
+    let bytes = request.to_vec();
+    request.done();
+    Ok(bytes)
+}
+
 /// A session with a label of its own.
 pub(crate) fn session(workers: usize) -> RunnerMyelonTransportConfig {
     let rings = MyelonTransportConfig::default()

@@ -259,8 +259,9 @@ fn main() {
         .nth(3)
         .expect("hot_paths shm DIRECTORY NAME");
     let (mut tx, mut rx) = (None, None);
-    for line in stdin().lines().map_while(Result::ok) {
-        match line.as_str() {
+    let mut line = Line::default();
+    for order in stdin().lines().map_while(Result::ok) {
+        match order.as_str() {
             "produce" => {
                 let builder = build_shared_single_producer::<Line>(&name, CAPACITY);
                 tx = Some(builder.build_zeroed_producer().expect("a producer"));
@@ -268,20 +269,28 @@ fn main() {
             "consume blocking" => rx = Some(consumer(&name, AutoWaitStrategy::Block)),
             "consume spinning" => rx = Some(consumer(&name, AutoWaitStrategy::BusySpin)),
             "receive" => {
-                let received = hot_recv_56(rx.as_mut().expect("a consumer"), &mut Line::default());
-                assert!(received, "the ring ended");
+                assert!(hot_recv_56(known(&mut rx), &mut line), "the ring ended");
             }
             "require" => {
-                let tx: &mut SharedProducer<Line> = tx.as_mut().expect("a producer");
+                let tx: &mut SharedProducer<Line> = known(&mut tx);
                 tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
                     required_consumer_ids: vec![String::from(READER)],
                     progress_timeout: Duration::from_secs(60),
                     ..Default::default()
                 });
             }
-            "publish" => between_breakpoints(hot_publish_56, tx.as_mut().expect("a producer")),
-            "manage" => {
-                between_breakpoints(hot_publish_managed_56, tx.as_mut().expect("a producer"))
+            "fill" => {
+                let tx = known(&mut tx);
+                (0..CAPACITY / 2).for_each(|_| hot_publish_56(tx, &line));
+            }
+            "publish" => between_breakpoints(hot_publish_56, known(&mut tx), &line),
+            "manage" => between_breakpoints(hot_publish_managed_56, known(&mut tx), &line),
+            "send" => assert!(between_breakpoints(hot_send_56, known(&mut tx), &line)),
+            "claim" => assert!(between_breakpoints(hot_claim_56, known(&mut tx), &line)),
+            "recv" => assert!(between_breakpoints(hot_recv_56, known(&mut rx), &mut line)),
+            "lease" => {
+                let call = hot_try_consume_next_leased_56;
+                assert!(between_breakpoints(call, known(&mut rx), &mut line));
             }
             other => panic!("no such line: {other}"),
         }
@@ -309,12 +318,15 @@ fn breakpoint() {
     }
 }
 
-fn between_breakpoints(
-    publish: fn(&mut SharedProducer<Line>, &Line),
-    tx: &mut SharedProducer<Line>,
-) {
-    let (publish, value) = (black_box(publish), Line::default());
+/// The handle that an earlier line has made.
+fn known<T>(handle: &mut Option<T>) -> &mut T {
+    handle.as_mut().expect("a handle")
+}
+
+fn between_breakpoints<T, V, R>(call: fn(&mut T, V) -> R, handle: &mut T, value: V) -> R {
+    let call = black_box(call);
     breakpoint();
-    publish(tx, &value);
+    let result = call(handle, value);
     breakpoint();
+    result
 }

@@ -179,7 +179,7 @@ fn work(config: &RunnerMyelonTransportConfig, rank: usize, wrong: &str) -> Resul
         if wrong == "early"
             && let Some(request) = request.take()
         {
-            request.release();
+            request.done();
         }
         let mut reply = responses.reply(id);
         for piece in 0..PIECES {
@@ -193,7 +193,7 @@ fn work(config: &RunnerMyelonTransportConfig, rank: usize, wrong: &str) -> Resul
             }
         }
         if let Some(request) = request {
-            request.release();
+            request.done();
         }
     }
     responses.close()?;

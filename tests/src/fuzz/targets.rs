@@ -28,7 +28,7 @@ const PAGE: usize = 4096;
 const SLOTS_AT: usize = 16384;
 /// The offset of the slots in a counters file.
 const COUNTERS_AT: usize = 128;
-const COUNTER_BYTES: usize = 64;
+const COUNTER_BYTES: usize = 512;
 
 /// Runs `play` on these bytes. An input that ends early is no failure.
 fn drive(bytes: &[u8], play: impl FnOnce(&mut Unstructured<'_>) -> Result<()>) {
@@ -323,7 +323,7 @@ pub(super) fn counters_file(bytes: &[u8]) {
 /// Writes a header for as many slots as the file has room for.
 fn forge_counters_header(bytes: &mut [u8]) {
     let count = (bytes.len().saturating_sub(COUNTERS_AT) / COUNTER_BYTES) as u32;
-    let fields = [1, count, COUNTER_BYTES as u32, COUNTERS_AT as u32];
+    let fields = [2, count, COUNTER_BYTES as u32, COUNTERS_AT as u32];
     let fields = fields.map(u32::to_ne_bytes).concat();
     if let Some(header) = bytes.get_mut(..24) {
         header[..8].copy_from_slice(b"MYLNCNT\0");
@@ -342,8 +342,9 @@ fn use_counters(layout: &MmapTransportLayout, steps: Vec<CountersStep>) {
             (CountersStep::Create, _) => table = CountersFile::create(layout.path()).ok().or(table),
             (CountersStep::Store(slot, word, value), _) => {
                 let file = OpenOptions::new().write(true).open(layout.path());
-                let at =
-                    COUNTERS_AT + usize::from(slot % 5) * COUNTER_BYTES + usize::from(word % 8) * 8;
+                let at = COUNTERS_AT
+                    + usize::from(slot % 5) * COUNTER_BYTES
+                    + usize::from(word % 64) * 8;
                 if let Ok(file) = file
                     && file.metadata().expect("stat").len() >= at as u64 + 8
                 {
@@ -359,7 +360,7 @@ fn use_counters(layout: &MmapTransportLayout, steps: Vec<CountersStep>) {
             (_, None) => {}
             (CountersStep::Snapshot, Some(file)) => {
                 for counter in file.snapshot() {
-                    assert!(counter.label.len() <= 3 * 48, "{counter:?}");
+                    assert!(counter.label.len() <= 3 * 432, "{counter:?}");
                 }
             }
             (CountersStep::Claim(id, label), Some(file)) => {

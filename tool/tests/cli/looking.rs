@@ -146,7 +146,7 @@ impl Scene {
         rings.party_that("x", &[&left]).kill();
         let counters = CountersFile::create(rings.path("counters")).expect("a file");
         fs::copy(rings.path("counters"), rings.path("newer-counters")).expect("copy");
-        write("newer-counters", 8, &2_u32.to_ne_bytes());
+        write("newer-counters", 8, &3_u32.to_ne_bytes());
         fs::create_dir(rings.path("folder")).expect("a directory");
         std::os::unix::fs::symlink("live", rings.path("link")).expect("a link");
         let set_mode = |path: &Path, mode: u32| {
@@ -249,7 +249,7 @@ fn no_command_that_looks_changes_a_ring_of_any_kind() {
     let scene = Scene::new();
     for kind in &KINDS {
         let ring = &*scene.rings.named(kind.file);
-        scene.says(kind.show, kind.word, &["show", ring]);
+        scene.says(kind.show, kind.word, &["show", ring, "--interval", "5ms"]);
         scene.says(kind.lag, kind.word, &["lag", ring]);
         scene.says(kind.lag, kind.word, &["stat", ring, "--interval", "5ms"]);
         let briefly = ["--from", "oldest", "--for", "30ms"];

@@ -207,13 +207,13 @@ fn filled(rows: &[String]) -> usize {
 #[test]
 fn no_picture_leaves_anything_behind() {
     let (rings, mut parties) = rings(&["alpha", "middle-with-a-long-name", "zulu"]);
-    let mut terminal = Terminal::start([10, 100], &top(&rings));
+    let mut terminal = Terminal::start([10, 40], &top(&rings));
     for count in 1..=3 {
         parties[0][0].ok("publish 2");
-        let published = (2 * count).to_string();
+        let lag = (2 * count).to_string();
         wait_until("the events are on the screen", || {
             let rows = terminal.rows();
-            rows[1].starts_with("alpha ") && rows[1].split(' ').any(|word| word == published)
+            rows[1].starts_with("alpha ") && rows[1].split(' ').any(|word| word == lag)
         });
     }
     assert_eq!(filled(&as_in_a_new_one(&mut terminal, &rings)), 4);
@@ -235,7 +235,7 @@ fn no_picture_leaves_anything_behind() {
     terminal.resize([2, 20]);
     let rows = as_in_a_new_one(&mut terminal, &rings);
     assert!(rows.len() == 2 && rows[1].starts_with("alpha"), "{rows:?}");
-    terminal.resize([10, 100]);
+    terminal.resize([10, 40]);
     assert_eq!(filled(&as_in_a_new_one(&mut terminal, &rings)), 3);
     let (status, _) = terminal.end(|keys, _| keys.write_all(b"q").expect("typed"));
     assert!(status.success());
@@ -246,22 +246,28 @@ fn long_and_wide_names_fit_into_the_screen() {
     let (long, wide) = ("b".repeat(60), "環".repeat(30));
     let (rings, _parties) = rings(&["alpha", &long, &wide]);
     for columns in [20, 40, 60, 100] {
-        // the last ring is in the last row, so a line that is too long would scroll the head away
         let mut terminal = Terminal::start([4, columns], &top(&rings));
-        let rows = as_in_a_new_one(&mut terminal, &rings);
+        wait_until("a picture is there", || {
+            terminal.rows()[1].starts_with("alpha")
+        });
+        let (_, output) = terminal.end(|keys, _| keys.write_all(b"q").expect("typed"));
+        let output = String::from_utf8(output).expect("UTF-8");
+        let (pictures, _) = output.split_once("\x1b[?1049l").expect("its end");
+        let mut emulator = emulator([4, columns]);
+        let mut parts = pictures.split("\x1b[K").peekable();
+        while let Some(part) = parts.next() {
+            emulator.process(part.as_bytes());
+            if parts.peek().is_some() {
+                // many terminals keep the cursor in a full row, and would clear its last character
+                let (_, column) = emulator.screen().cursor_position();
+                assert!(column < columns, "{part:?}");
+                emulator.process(b"\x1b[K");
+            }
+        }
+        // the last ring is in the last row, so a line that is too long would scroll the head away
+        let rows = rows_of(&emulator);
         for (row, begins) in rows.iter().zip(["RING", "alpha", "bbb", "環環"]) {
             assert!(row.starts_with(begins), "{rows:?}");
-        }
-        let (_, output) = terminal.end(|keys, _| keys.write_all(b"q").expect("typed"));
-        let mut emulator = emulator([4, columns]);
-        let output = String::from_utf8(output).expect("UTF-8");
-        let mut parts = output.split_inclusive("\x1b[K").peekable();
-        while let Some(part) = parts.next() {
-            emulator.process(part.trim_end_matches("\x1b[K").as_bytes());
-            // many terminals keep the cursor in a full row, and would clear its last character
-            let (_, column) = emulator.screen().cursor_position();
-            assert!(parts.peek().is_none() || column < columns, "{part:?}");
-            emulator.process(b"\x1b[K");
         }
     }
 }
@@ -282,7 +288,7 @@ fn a_signal_gives_the_screen_back() {
 #[test]
 fn control_what_a_picture_leaves_behind_is_seen() {
     let (rings, _parties) = rings(&["a-ring-with-a-long-name"]);
-    let mut terminal = Terminal::start([10, 100], &top(&rings));
+    let mut terminal = Terminal::start([10, 40], &top(&rings));
     wait_until("a picture is there", || {
         terminal.rows()[1].starts_with("a-ring")
     });
@@ -295,7 +301,7 @@ fn control_what_a_picture_leaves_behind_is_seen() {
     let (pictures, _) = output.split_once("\x1b[?1049l").expect("its end");
     // the same output, whole and without the command that clears the rest of a row
     let [whole, lacking] = [pictures, &pictures.replace("\x1b[K", "")].map(|output| {
-        let mut emulator = emulator([10, 100]);
+        let mut emulator = emulator([10, 40]);
         emulator.process(output.as_bytes());
         rows_of(&emulator)
     });

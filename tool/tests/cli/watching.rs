@@ -1,6 +1,6 @@
 //! `stat`, `top` and `doctor`.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::party::Rings;
 use crate::screen::terminal;
-use crate::{ends, myelon, run, wait_until};
+use crate::{Run, ends, myelon, run, wait_until};
 
 #[test]
 fn rates_are_counted_over_an_interval() {
@@ -22,7 +22,11 @@ fn rates_are_counted_over_an_interval() {
     let mut rx = rings.party_that("ring", &["consume 1024 reader"]);
     tx.ok("publish 1");
     let idle = ends(0, &["stat", &ring, "--interval", "20ms"]);
-    idle.has(&["0/s published; reader: 0/s released, 1 behind"]);
+    idle.has(&[
+        "0/s published (not in ",
+        "); reader: 0/s released (not in ",
+        "), 1 behind",
+    ]);
     let mut child = myelon(&[
         "stat",
         &ring,
@@ -56,7 +60,7 @@ fn rates_are_counted_over_an_interval() {
     let counted: f64 = objects
         .iter()
         .map(|it| {
-            it["published_per_s"].as_f64().expect("a rate")
+            it["producer"]["rate_per_second"].as_f64().expect("a rate")
                 * it["seconds"].as_f64().expect("seconds")
         })
         .sum();
@@ -67,8 +71,91 @@ fn rates_are_counted_over_an_interval() {
     assert!(
         objects
             .iter()
-            .any(|it| it["consumers"][0]["released_per_s"].as_f64() > Some(0.0))
+            .any(|it| it["consumers"][0]["rate_per_second"].as_f64() > Some(0.0))
     );
+}
+
+#[test]
+fn a_consumer_that_moves_is_told_from_one_that_does_not() {
+    let rings = Rings::new();
+    let ring = rings.named("ring");
+    // as many slots as events are published in a minute, below
+    let mut tx = rings.party_that("ring", &["produce 16384"]);
+    let mut moving = rings.party_that("ring", &["consume 16384 moving"]);
+    let _still = rings.party_that("ring", &["consume 16384 still"]);
+    let arguments = ["show", &ring, "--json", "--interval", "300ms"];
+    let mut found = None;
+    wait_until("a consumer is seen to move", || {
+        let mut child = myelon(&arguments);
+        let mut child = child.stdout(Stdio::piped()).spawn().expect("it starts");
+        wait_until("it has read twice", || {
+            tx.ok("publish 1");
+            moving.ok("recv 1");
+            child.try_wait().expect("wait").is_some()
+        });
+        let shown = Run::of(child.wait_with_output().expect("its output")).json();
+        let still = &shown["consumers"][1];
+        assert_eq!(
+            (&still["id"], &still["rate_per_second"]),
+            (&"still".into(), &0.0.into())
+        );
+        assert!(still["since_progress_seconds"].is_null(), "{still}");
+        assert!(still["watched_seconds"].as_f64() >= Some(0.3), "{still}");
+        let has_moved = shown["consumers"][0]["rate_per_second"].as_f64() > Some(0.0);
+        found = has_moved.then_some(shown);
+        has_moved
+    });
+    let shown = found.expect("seen");
+    let moving = &shown["consumers"][0];
+    assert_eq!(
+        (&moving["id"], &moving["since_progress_seconds"]),
+        (&"moving".into(), &0.0.into())
+    );
+    assert!(shown["producer"]["rate_per_second"].as_f64() > Some(0.0));
+    let idle = ends(0, &["show", &ring, "--interval", "20ms"]);
+    idle.has(&[
+        "progress   not in ",
+        ", 0/s published",
+        "RATE  LAST PROGRESS",
+        " 0/s  not in ",
+    ]);
+}
+
+#[test]
+fn top_keeps_the_time_of_the_last_progress() {
+    let rings = Rings::new();
+    let directory = rings.directory().to_str().expect("UTF-8");
+    let mut tx = rings.party_that("ticks", &["produce 8"]);
+    let mut rx = rings.party_that("ticks", &["consume 8 reader"]);
+    let arguments = ["top", "--json", "--dir", directory, "--interval", "50ms"];
+    let mut child = myelon(&arguments);
+    let mut child = child.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut next = || {
+        let line = lines.next().expect("it goes on").expect("UTF-8");
+        let rings: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        rings[0]["consumers"][0].clone()
+    };
+    let since = |consumer: &serde_json::Value| consumer["since_progress_seconds"].as_f64();
+    let first = next();
+    assert_eq!((&first["id"], since(&first)), (&"reader".into(), None));
+    wait_until("it is seen to move", || {
+        tx.ok("publish 1");
+        rx.ok("recv 1");
+        let consumer = next();
+        since(&consumer) == Some(0.0) && consumer["rate_per_second"].as_f64() > Some(0.0)
+    });
+    let mut before = 0.0;
+    wait_until("it has stood still for some pictures", || {
+        let consumer = next();
+        let now = since(&consumer).expect("it has moved");
+        assert!(now == 0.0 || now > before, "{now} after {before}");
+        assert!(now <= consumer["watched_seconds"].as_f64().expect("a time"));
+        before = now;
+        now >= 0.2
+    });
+    child.kill().expect("kill");
+    child.wait().expect("wait");
 }
 
 #[test]
@@ -80,7 +167,14 @@ fn without_a_terminal_top_prints_one_picture_and_says_so() {
     let _rx = rings.party_that("ticks", &["consume 8 reader"]);
     tx.ok("publish 3");
     let picture = ends(0, &["top", "--dir", directory]);
-    picture.has(&["RING", "ticks", "live", "reader", "not a terminal"]);
+    picture.has(&[
+        "RING",
+        "LAST PROGRESS",
+        "ticks",
+        "live",
+        "\n  reader  attached   0/s  not in ",
+        "not a terminal",
+    ]);
     let json = ends(
         0,
         &[
@@ -96,7 +190,7 @@ fn without_a_terminal_top_prints_one_picture_and_says_so() {
     )
     .json();
     assert_eq!(
-        (&json[0]["ring"], &json[0]["published_per_s"]),
+        (&json[0]["ring"], &json[0]["producer"]["rate_per_second"]),
         (&"ticks".into(), &0.0.into())
     );
 }

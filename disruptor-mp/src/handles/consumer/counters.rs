@@ -2,12 +2,12 @@
 
 use super::Consumer;
 use crate::event::Event;
-use crate::observability::endpoint::label;
-use crate::observability::{CounterId, CounterSnapshot, CountersError, CountersFile};
+use crate::observability::{CounterId, CounterSnapshot, CountersError, CountersFile, Standing};
 
 impl<E: Event, B> Consumer<E, B> {
-    /// Shows this consumer's counters in `file`, under the ring's name and its id, until the consumer is
-    /// dropped or attached to another file. [`observability`](crate::observability) says how fresh they are.
+    /// Shows this consumer's counters in `file`, under the label `ring/consumer/id`, until the consumer is attached to
+    /// another file. When it is dropped, its counters stay until another owner takes their slots.
+    /// [`observability`](crate::observability) says how fresh they are.
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// let (file, ring) = (CountersFile::anonymous(), HeapRing::<u64>::new(8)?);
     /// let mut rx = ring.consumer("reader")?;
     /// rx.attach_counters(&file)?;
-    /// assert!(file.snapshot()[0].label.ends_with("reader"));
+    /// assert_eq!(file.snapshot()[0].label, "heap/consumer/reader");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn attach_counters(&mut self, file: &CountersFile) -> Result<(), CountersError> {
@@ -70,8 +70,9 @@ impl<E: Event, B> Consumer<E, B> {
         file: &CountersFile,
         ids: &[CounterId],
     ) -> Result<(), CountersError> {
-        let (label, next) = (self.counters_label(), self.next_to_read());
-        self.counters.attach(file, ids, &label, next)
+        let (line, id) = (self.line(), self.id.text());
+        self.counters
+            .attach(file, ids, &self.segment, Some((line, &id)))
     }
 
     /// This consumer's own counters as they are now. Also brings the file up to date to which they are attached.
@@ -89,14 +90,15 @@ impl<E: Event, B> Consumer<E, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn counters(&mut self) -> Vec<CounterSnapshot> {
-        let next = self.next_to_read();
-        self.counters
-            .sample_lag(self.producer_sequence() + 1 - next);
-        self.counters.bring_up_to_date(next);
-        self.counters.snapshot(&self.counters_label(), next)
+        let standing = self.standing();
+        self.counters.sample_lag(standing);
+        self.counters.bring_up_to_date();
+        let id = self.id.text();
+        self.counters.snapshot(self.name(), Some(&id), standing)
     }
 
-    fn counters_label(&self) -> String {
-        label(&format!("{}/{}", self.name(), self.consumer_id()))
+    pub(super) fn standing(&self) -> Standing {
+        let (published, released) = (self.producer_sequence(), self.current_sequence());
+        Standing::new(published, released, self.capacity())
     }
 }

@@ -65,9 +65,16 @@ impl<E: Event, B> Consumer<E, B> {
             // other processes count it as dead and may have given its line to another consumer
             return Err(Step::Detach.failed(lost_locks()));
         }
-        self.counters
-            .sample_lag(self.core.newest() + 1 - self.core.next());
-        self.counters.bring_up_to_date(self.core.next());
+        let standing = self.standing();
+        self.counters.sample_lag(standing);
+        match self.is_durable {
+            // readers find the line by the path of the ring's file
+            true => {
+                let has_file = self.segment.region().path().is_some();
+                self.counters.settle(standing, has_file);
+            }
+            false => self.counters.settle(standing.without_lag(), false),
+        }
         let (control, locks) = (self.core.control(), self.segment.locks());
         let left = if self.is_durable {
             lines::go_away(control, locks, self.core.line(), &self.id)

@@ -131,6 +131,8 @@ pub struct Consumer<E: Event, B = SharedMemory> {
     suspicion: Arc<AtomicBool>,
     /// How many events are in doubt, and where this consumer continues once it has been told (R17).
     untold: Option<(u64, Sequence)>,
+    /// Whether it had left, or was removed, and starts behind what was published meanwhile.
+    pub(crate) has_skipped_absence: bool,
     pub(crate) counters: EndpointCounters,
     backing: PhantomData<fn() -> B>,
 }
@@ -159,7 +161,6 @@ impl<E: Event, B> Consumer<E, B> {
         tracing::debug!(ring = %segment.shown, id = %id.text(), next = place.next, rejoined = place.rejoined, "consumer attached");
         let mut core = ConsumerCore::new(segment.view, place.line, place.next);
         let untold = core.stand_in_doubt();
-        let next = core.next();
         Self {
             _watches: habits.watch(segment.region()),
             core,
@@ -174,7 +175,8 @@ impl<E: Event, B> Consumer<E, B> {
             missed: -1,
             suspicion: Arc::default(),
             untold,
-            counters: EndpointCounters::new(Role::Consumer, next, size_of::<E>()),
+            has_skipped_absence: false,
+            counters: EndpointCounters::new(Role::Consumer, place.next, size_of::<E>()),
             backing: PhantomData,
         }
     }

@@ -109,6 +109,13 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
+    /// Whether this consumer had left, or was removed, under the ring's present producer, and so starts behind what was
+    /// published meanwhile (`DisruptorBuilder::skip_absence`). For the layers above.
+    #[doc(hidden)]
+    pub fn has_skipped_absence(&self) -> bool {
+        self.has_skipped_absence
+    }
+
     /// A number that stays with this consumer's place in the ring, and that the next consumer in this place finds. 0
     /// until one is set. For the layers above, which count there how often an event was handed out.
     #[doc(hidden)]

@@ -96,7 +96,7 @@ impl<E: Event, B> Consumer<E, B> {
         let ring = (self.core.control(), Role::Consumer(self.line()));
         let participants = Participants::of(core::iter::once(ring));
         let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
-        self.counters.bring_up_to_date(self.core.next());
+        self.counters.bring_up_to_date();
         let is_suspicious = self.is_suspicious();
         if self.poll_event(is_suspicious)? || wait(self, &mut waiter)?.is_some() {
             return Ok(());
@@ -218,7 +218,7 @@ impl<E: Event, B> Awaited for Consumer<E, B> {
             (self.has_lost, self.fast_path) = (true, FastPath::CLOSED);
             return Err(RecvError::LockLost);
         }
-        self.counters.bring_up_to_date(self.core.next());
+        self.counters.bring_up_to_date();
         if self.is_left_alone() {
             return Err(self.segment.orphaned());
         }

@@ -2,12 +2,12 @@
 
 use super::Producer;
 use crate::event::Event;
-use crate::observability::endpoint::label;
-use crate::observability::{CounterId, CounterSnapshot, CountersError, CountersFile};
+use crate::observability::{CounterId, CounterSnapshot, CountersError, CountersFile, Standing};
 
 impl<E: Event, B> Producer<E, B> {
-    /// Shows this producer's counters in `file`, under the ring's name, until the producer is dropped or
-    /// attached to another file. [`observability`](crate::observability) says how fresh they are.
+    /// Shows this producer's counters in `file`, under the label `ring/producer`, until the producer is attached to
+    /// another file. When it is dropped, its counters stay until another owner takes their slots.
+    /// [`observability`](crate::observability) says how fresh they are.
     ///
     /// # Errors
     ///
@@ -22,7 +22,6 @@ impl<E: Event, B> Producer<E, B> {
     /// let mut tx = ring.producer()?;
     /// tx.attach_counters(&file)?;
     /// tx.send(Deadline::NEVER, |event| *event = 7)?;
-    /// tx.counters();                                         // up to date now, not by and by
     /// assert_eq!(file.snapshot()[0].value, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -72,11 +71,7 @@ impl<E: Event, B> Producer<E, B> {
         file: &CountersFile,
         ids: &[CounterId],
     ) -> Result<(), CountersError> {
-        if self.is_forked() {
-            return Err(CountersError::Forked);
-        }
-        let (label, next) = (label(self.name()), self.core.next());
-        self.counters.attach(file, ids, &label, next)
+        self.counters.attach(file, ids, &self.segment, None)
     }
 
     /// This producer's own counters as they are now. Also brings the file up to date to which they are
@@ -98,8 +93,12 @@ impl<E: Event, B> Producer<E, B> {
         if self.is_forked() {
             return Vec::new();
         }
-        let next = self.core.next();
-        self.counters.bring_up_to_date(next);
-        self.counters.snapshot(&label(self.name()), next)
+        self.counters.bring_up_to_date();
+        self.counters.snapshot(self.name(), None, self.standing())
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let last = self.core.next() - 1;
+        Standing::new(last, last, self.core.capacity())
     }
 }

@@ -102,7 +102,7 @@ impl<E: Event, B> Producer<E, B> {
             // this producer may not end the ring: every other process counts the ring's producer as dead
             return Err(lost_locks());
         }
-        self.counters.bring_up_to_date(self.core.next());
+        self.counters.settle(self.standing(), false);
         let kept = match self.ending {
             Ending::Close => self.keep_places(),
             Ending::Keep => KEPT,
@@ -140,10 +140,8 @@ impl<E: Event, B> Producer<E, B> {
         self.segment.locks().unlock(PRODUCER_BYTE)?;
         point("close.unlocked");
         removed?;
-        if !left_out!(EndLook) {
-            // the last consumer to drain may have tried while this producer held the lock
-            self.segment.unlink_if_drained(false)?;
-        }
+        // the last consumer to drain may have tried while this producer held the lock
+        step!(EndLook, self.segment.unlink_if_drained(false)?);
         Ok(CloseReport { kept_for: report })
     }
 

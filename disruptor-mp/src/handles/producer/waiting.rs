@@ -53,7 +53,7 @@ impl<E: Event, B> Producer<E, B> {
         } else {
             self.counters.count_full(self.core.next());
         }
-        self.counters.bring_up_to_date(self.core.next());
+        self.counters.bring_up_to_date();
         vacant
     }
 
@@ -202,7 +202,7 @@ impl<E: Event, B> Producer<E, B> {
         }
         if self.refresh(n)? {
             self.stalled = None;
-            self.counters.bring_up_to_date(self.core.next());
+            self.counters.bring_up_to_date();
             return Ok(true);
         }
         if self.core.is_exhausted(n) {
@@ -278,7 +278,7 @@ impl<E: Event, B> Producer<E, B> {
         if self.notice_loss() {
             return;
         }
-        self.counters.bring_up_to_date(self.core.next());
+        self.counters.bring_up_to_date();
         self.note_stall();
         if self.evict_dead() > 0 {
             reached("evict.while_blocked");

@@ -318,11 +318,13 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         let newest = self.skips_absence.then(|| newest(&segment));
         let skipped = newest.and_then(|newest| {
             let departed = lines::departed(segment.control(), &id)?;
-            Some(match departed.is_of_this_producer {
+            let is_of_this_producer = departed.is_of_this_producer;
+            let skipped = match is_of_this_producer {
                 true => newest,
                 // this producer expects it again; what it had released before is not for it
                 false => departed.released.min(newest),
-            })
+            };
+            Some((skipped, is_of_this_producer))
         });
         let place = lines::attach(segment.control(), segment.locks(), who)
             .map_err(|error| diagnosis::line_error(&segment, &id, error))?;
@@ -337,9 +339,11 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
                 return Err(segment::not_found(&self.file(false)?));
             }
         }
-        match skipped {
-            Some(newest) if !place.rejoined && newest >= place.next => consumer.skip_to(newest),
-            _ => {}
+        if let Some((skipped, is_of_this_producer)) = skipped.filter(|_| !place.rejoined) {
+            consumer.has_skipped_absence = is_of_this_producer;
+            if skipped >= place.next {
+                consumer.skip_to(skipped);
+            }
         }
         self.start_at(consumer, place)
     }

@@ -51,6 +51,7 @@ pub struct AsyncWorker {
     /// Ends the waits of the thread.
     stop: CancelToken,
     rank: usize,
+    starts_anew: bool,
 }
 
 /// The way to the thread.
@@ -181,21 +182,22 @@ impl AsyncWorker {
             })?;
         let (to_thread, orders) = mpsc::channel();
         let (told, has_started) = oneshot::channel();
-        let worker = Self {
+        let mut worker = Self {
             orders: Orders {
                 to_thread,
                 bell: Arc::new(bell),
             },
             stop,
             rank,
+            starts_anew: false,
         };
         let name = format!("worker {rank} of {}", config.session.escape_debug());
         let thread = thread::Builder::new().name(name);
         let spawned = thread.spawn(move || match start(&config) {
             Ok(worker) => {
-                let (requests, responses) = worker.split();
                 // whoever has started it may have gone; then there are no orders
-                let _ = told.send(Ok(()));
+                let _ = told.send(Ok(worker.starts_anew()));
+                let (requests, responses) = worker.split();
                 let hands = Hands {
                     requests,
                     responses,
@@ -211,7 +213,7 @@ impl AsyncWorker {
         spawned.map_err(|error| RecvError::System {
             what: format!("a thread for worker {rank}: {error}"),
         })?;
-        has_started.await.unwrap_or_else(|_| Err(gone()))?;
+        worker.starts_anew = has_started.await.unwrap_or_else(|_| Err(gone()))?;
         Ok(worker)
     }
 
@@ -260,6 +262,15 @@ impl AsyncWorker {
     /// See [`start_in_files`](Self::start_in_files).
     pub fn rank(&self) -> usize {
         self.rank
+    }
+
+    /// Whether a worker of this rank had left, or was removed: see [`Worker::starts_anew`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Worker::starts_anew`].
+    pub fn starts_anew(&self) -> bool {
+        self.starts_anew
     }
 
     /// Ends this worker for good: see [`Worker::leave`].
@@ -509,7 +520,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
             bytes: request.to_vec(),
         };
         if handed.send(Ok(copy)).is_err() {
-            request.release_uncommitted();
+            drop(request);
             self.requests.uncount_delivery();
             return None;
         }
@@ -540,11 +551,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
                 }
                 // nobody waits for the answer of a closed session: it would come again for ever
                 _ if reply.sender().is_closing() => {
-                    request.release();
+                    request.done();
                     return of_another(order);
                 }
                 _ => {
-                    request.release_uncommitted();
+                    drop(request);
                     let is_unseen = !matches!(order, Ok(Order::Return));
                     if is_unseen {
                         // it was handed to a future that was dropped before it looked
@@ -569,8 +580,8 @@ fn end<F: FramedTransportFrame, B>(
     told: Told,
 ) {
     match sent {
-        Ok(()) | Err(TransportError::SessionClosed) => request.release(),
-        Err(_) => request.release_uncommitted(),
+        Ok(()) | Err(TransportError::SessionClosed) => request.done(),
+        Err(_) => drop(request),
     }
     let _ = told.send(sent);
 }

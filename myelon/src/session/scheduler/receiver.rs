@@ -1,6 +1,8 @@
 //! The half of a scheduler that receives answers.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
@@ -11,7 +13,7 @@ use disruptor_mp::{
 use super::super::head::{Head, LAST, RequestId};
 use super::super::received::{Kept, Look, Response, next_head, next_sequence};
 use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank};
-use crate::codec::Codec;
+use crate::codec::{Codec, CodecError};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
 };
@@ -64,6 +66,8 @@ pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     handed_out: Vec<HandedOut>,
     /// The first request whose answers are received.
     first: RequestId,
+    /// The last number that the sending half has given.
+    last_sent: Arc<AtomicU64>,
     /// The workers that died after their last message, in words.
     dead: Vec<Option<String>>,
 }
@@ -198,8 +202,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         self.workers().saturating_mul(depth)
     }
 
-    /// Answers to requests before `first` are dropped.
-    pub(super) fn new(answers: Answers<F, B>, first: RequestId) -> Self {
+    /// Answers to requests before `first`, and to those after the last one that was sent, are dropped.
+    pub(super) fn new(answers: Answers<F, B>, first: RequestId, last_sent: Arc<AtomicU64>) -> Self {
         Self {
             turn: answers.rings.len().saturating_sub(1),
             left_in_turn: 0,
@@ -209,6 +213,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             handed_out: vec![HandedOut::default(); answers.rings.len()],
             dead: vec![None; answers.rings.len()],
             first,
+            last_sent,
             answers,
         }
     }
@@ -371,7 +376,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// As [`recv_any`](Self::recv_any), but decodes a value. Returns the worker's rank, the message's kind, and
-    /// the value or the error of decoding it. A message that cannot be decoded is consumed.
+    /// the value or the error of decoding it. A message that cannot be decoded is consumed. An answer that
+    /// [is given up](Response::is_given_up) is such an error, too.
     ///
     /// # Errors
     ///
@@ -386,7 +392,14 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     ) -> TransportResult<(usize, u8, Result<T, DecodeError>)> {
         let (rank, response) = self.recv_any(deadline)?;
         let kind = response.kind();
-        let value = response.decode();
+        let value = match response.is_given_up() {
+            false => response.decode(),
+            true => Err(DecodeError {
+                kind,
+                len: response.len(),
+                source: CodecError::custom("no value: the worker has given the request up"),
+            }),
+        };
         response.release();
         if let (Ok(_), Some(responses)) = (&value, &mut self.answers.rings[rank]) {
             responses.count();
@@ -468,10 +481,18 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             return Ok(None);
         };
         let (handed_out, first) = (&self.handed_out[rank], self.first);
+        let last_sent = &self.last_sent;
         let is_new = |head: Head, sequence| {
-            head.session() == first.session()
-                && head.request().is_none_or(|request| request >= first)
-                && !handed_out.has(head, sequence)
+            let is_of_session = head.session() == first.session();
+            let is_known = |request: RequestId| {
+                // read after the answer, which cannot come before its request has its number
+                let is_sent = request.get() <= last_sent.load(Ordering::Relaxed);
+                if is_of_session && !is_sent {
+                    tell_of_unknown(rank, request);
+                }
+                request >= first && is_sent
+            };
+            is_of_session && head.request().is_none_or(is_known) && !handed_out.has(head, sequence)
         };
         match next_head(responses, look, is_new) {
             Ok(head) => {
@@ -526,4 +547,12 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A worker that keeps to the protocol sends no such answer.
+#[cold]
+fn tell_of_unknown(rank: usize, request: RequestId) {
+    tracing::warn!(
+        "worker {rank} has answered request {request}, which was not sent: the answer is dropped"
+    );
 }

@@ -20,7 +20,7 @@ use super::super::delivery::deliveries;
 /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
 /// scheduler.broadcast(b"weights", 1, Deadline::NEVER)?;
 /// scheduler.send_to(0, b"prompt", 1, Deadline::NEVER)?;
-/// # worker.recv(Deadline::NEVER)?.release();
+/// # worker.recv(Deadline::NEVER)?.done();
 /// let states: Vec<WorkerState> = scheduler.state();
 /// let laggard = states.iter().max_by_key(|state| state.in_flight).expect("there are workers");
 /// println!("worker {} has {} requests, the oldest sent {:?} ago", laggard.rank, laggard.in_flight, laggard.oldest);
@@ -40,6 +40,8 @@ pub struct WorkerState {
     pub is_attached: bool,
     /// Whether it has come before and is away: its place is kept.
     pub is_away: bool,
+    /// The last frame that it has released in the ring of the requests to all, by its sequence; −1 before the first.
+    pub position: Sequence,
     /// Frames that it has not released, in the ring of the requests to all and in that of the requests to it.
     pub lag: u64,
     /// Requests of this scheduler that it has not completed.

@@ -2,29 +2,28 @@
 
 mod receiver;
 mod sender;
+mod serving;
 
-use std::fmt;
 use std::path::Path;
 
 use disruptor_mp::{
-    Deadline, DiscoveryMode, MappedFile, MultiProcessResult, Sequence, SharedMemory,
+    Deadline, DiscoveryMode, HandlerPanicPolicy, MappedFile, MultiProcessResult, Sequence,
+    SharedMemory,
 };
 
 use super::config::RunnerMyelonTransportConfig;
-use super::head::{Head, HeadedBytes, HeadedValue, RequestId, only_of_the_transport};
 use super::received::Request;
 use super::{Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
 use crate::transport::{
-    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
-    TransportResult,
+    FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportResult,
 };
-use crate::typed_transport::{TypedProducer, TypedPublishError, TypedServeError};
+use crate::typed_transport::{TypedProducer, TypedPublishError};
 
 pub use receiver::RequestReceiver;
 pub use sender::{Reply, ResponseSender};
 
-use sender::{given_up, is_cancelled, is_for_want_of_space, send_answer};
+use serving::DeliveryLimit;
 
 /// A worker of a session: receives the requests of its [`Scheduler`](super::Scheduler), and answers on a ring of its own.
 /// It names the same frame types as the scheduler.
@@ -63,23 +62,7 @@ pub struct Worker<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req, B
     receiver: RequestReceiver<Req, B>,
     sender: ResponseSender<Resp, B>,
     given_up: Option<DeliveryLimit>,
-}
-
-/// Is told the number, the kind and the bytes of a request that was given up.
-type Tell = dyn FnMut(RequestId, u8, &[u8]) + Send;
-
-/// When a worker gives a request up, and whom it tells.
-struct DeliveryLimit {
-    deliveries: u32,
-    tell: Box<Tell>,
-}
-
-impl fmt::Debug for DeliveryLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeliveryLimit")
-            .field("deliveries", &self.deliveries)
-            .finish_non_exhaustive()
-    }
+    on_panic: HandlerPanicPolicy,
 }
 
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Worker<Req, Resp> {
@@ -180,6 +163,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             receiver,
             sender,
             given_up: None,
+            on_panic: HandlerPanicPolicy::default(),
         })
     }
 
@@ -201,7 +185,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///     reply.send(word, request.kind(), Deadline::NEVER)?;
     /// }
     /// reply.finish(b"", request.kind(), Deadline::NEVER)?;
-    /// request.release(); // a worker that dies before this receives the request again
+    /// request.done(); // a worker that returns or dies before this receives the request again
     /// # assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"one");
     /// # drop((requests, responses));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -210,14 +194,15 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         (self.receiver, self.sender)
     }
 
-    /// The scheduler's next request, to all workers or to this one; waits for it until the deadline. The request is
-    /// released when it is dropped. A worker that dies before that receives the request again when it comes back.
+    /// The scheduler's next request, to all workers or to this one; waits for it until the deadline.
+    /// [`Request::done`] completes it. A request that is dropped before that comes again at the next call, and one
+    /// whose worker dies when the worker comes back.
     ///
     /// # Errors
     ///
-    /// [`TransportError::Recv`] as [`FramedTransportConsumer::recv`], except that the death of a scheduler is told
-    /// once: the next call waits for another one. [`TransportError::Ring`] if the ring of the requests to this worker
-    /// does not fit.
+    /// [`Recv`](crate::TransportError::Recv) as [`FramedTransportConsumer::recv`], except that the death of a scheduler
+    /// is told once: the next call waits for another one. [`Ring`](crate::TransportError::Ring) if the ring of the
+    /// requests to this worker does not fit.
     ///
     /// # Examples
     ///
@@ -228,9 +213,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
     /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
     /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
-    /// let message = worker.recv(Deadline::NEVER)?;
-    /// assert_eq!((message.kind(), &*message), (1, &b"compute"[..]));
-    /// # drop(message);
+    /// let request = worker.recv(Deadline::NEVER)?;
+    /// assert_eq!((request.kind(), &*request), (1, &b"compute"[..]));
+    /// request.done();
     /// # worker.leave()?;
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -239,191 +224,13 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         self.receiver.recv(deadline)
     }
 
-    /// Hands the scheduler's next request to `answer`, and sends back the result under the request's kind.
-    /// Waits for the message until the deadline, and returns the answer's sequence. The message is released
-    /// only after the answer is sent. So a worker that dies between the two answers again when it comes back:
-    /// each request has at least one answer.
-    ///
-    /// If the scheduler has died or has not come, its place is kept, and an answer that finds no space waits
-    /// for space until the deadline. Once the scheduler has closed the session, no answer waits: the requests
-    /// that are left are served, no process receives their answers, and then this call returns
-    /// [`Closed`](disruptor_mp::RecvError::Closed).
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv) and [`FramedTransportProducer::send`]; if sending fails, the
-    /// message is delivered again. [`TransportError::SessionClosed`] if a consumer outside the session holds
-    /// the ring of answers; the message is delivered again.
-    pub fn serve<A: AsRef<[u8]>>(
-        &mut self,
-        deadline: Deadline,
-        answer: impl FnOnce(u8, &[u8]) -> A,
-    ) -> TransportResult<Sequence> {
-        self.give_up_repeated(deadline)?;
-        let request = self.receiver.recv(deadline)?;
-        let kind = request.kind();
-        let head = Head::answer_to(request.id());
-        let reply = answer(kind, &request);
-        let reply = HeadedBytes(head, reply.as_ref());
-        let sent = send_answer(
-            &mut self.sender.responses,
-            deadline,
-            is_cancelled,
-            |responses| {
-                let sent = responses.send_encoded(&reply, kind, deadline);
-                sent.map_err(only_of_the_transport)
-            },
-        );
-        match sent {
-            Ok(sequence) => {
-                request.release();
-                Ok(sequence)
-            }
-            Err(error) => {
-                request.release_uncommitted();
-                if is_for_want_of_space(&error) {
-                    self.receiver.uncount_delivery();
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// As [`serve`](Self::serve), but with values: the request is decoded, and the answer is encoded.
-    ///
-    /// # Errors
-    ///
-    /// [`TypedServeError::Recv`], also for a request that is no `Q`, which is consumed.
-    /// [`TypedServeError::Publish`]: the request is delivered again. If the answer cannot be encoded, the
-    /// request is consumed instead, because the next attempt would fail in the same way.
-    ///
-    /// # Examples
-    ///
-    /// See [`Scheduler::broadcast_value`](super::Scheduler::broadcast_value).
-    pub fn serve_value<Q: Codec, A: Codec>(
-        &mut self,
-        deadline: Deadline,
-        answer: impl FnOnce(u8, Q) -> A,
-    ) -> Result<Sequence, TypedServeError> {
-        self.give_up_repeated(deadline).map_err(not_received)?;
-        let request = self.receiver.recv(deadline).map_err(not_received)?;
-        let kind = request.kind();
-        let value = match request.decode::<Q>() {
-            Ok(value) => value,
-            Err(error) => {
-                request.release();
-                return Err(TypedServeError::Recv(error.into()));
-            }
-        };
-        let head = Head::answer_to(request.id());
-        let reply = answer(kind, value);
-        let is_cancelled = |error: &TypedPublishError| match error {
-            TypedPublishError::Transport(error) => is_cancelled(error),
-            TypedPublishError::Encode { .. } => false,
-        };
-        let sent = send_answer(
-            &mut self.sender.responses,
-            deadline,
-            is_cancelled,
-            |responses| responses.send_encoded(&HeadedValue(head, &reply), kind, deadline),
-        );
-        match &sent {
-            // the next attempt would fail in the same way
-            Ok(_) | Err(TypedPublishError::Encode { .. }) => {
-                request.release();
-                self.receiver.count();
-            }
-            Err(TypedPublishError::Transport(error)) => {
-                request.release_uncommitted();
-                if is_for_want_of_space(error) {
-                    self.receiver.uncount_delivery();
-                }
-            }
-        }
-        sent.map_err(TypedServeError::Publish)
-    }
-
-    /// From now on, `serve` and `serve_value` give up a request that was delivered more than `deliveries` times: `tell`
-    /// gets its number, kind and bytes, the scheduler gets an empty answer that
-    /// [is given up](super::Response::is_given_up), and the request is done. So a request that kills its workers does
-    /// not kill them for ever. Without a limit each request is served however often it was delivered. A program that
-    /// receives requests itself looks at [`Request::delivery`], and calls [`ResponseSender::give_up`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// worker.set_delivery_limit(2, |request, _kind, _bytes| eprintln!("gave up request {request}"));
-    /// let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
-    /// for _ in 0..2 {
-    ///     worker.recv(Deadline::NEVER)?.release_uncommitted(); // as if the worker had died of it
-    /// }
-    /// # scheduler.send_to(0, b"food", 1, Deadline::NEVER)?;
-    /// worker.serve(Deadline::NEVER, |_kind, _request| b"done")?;
-    /// let (_, answer) = scheduler.recv_any(Deadline::NEVER)?;
-    /// assert!(answer.request() == Some(sent) && answer.is_given_up());
-    /// # drop(answer);
-    /// # assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"done");
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn set_delivery_limit(
-        &mut self,
-        deliveries: u32,
-        tell: impl FnMut(RequestId, u8, &[u8]) + Send + 'static,
-    ) {
-        self.given_up = Some(DeliveryLimit {
-            deliveries,
-            tell: Box::new(tell),
-        });
-    }
-
-    /// Gives up the requests at the head of the ring that were delivered too often.
-    fn give_up_repeated(&mut self, deadline: Deadline) -> TransportResult<()> {
-        let Some(limit) = &mut self.given_up else {
-            return Ok(());
-        };
-        while self.receiver.deliveries_of_next(deadline)? >= limit.deliveries {
-            let request = self.receiver.recv(deadline)?;
-            let head = given_up(request.id());
-            let kind = request.kind();
-            let answer = HeadedBytes(head, &[]);
-            let sent = send_answer(
-                &mut self.sender.responses,
-                deadline,
-                is_cancelled,
-                |responses| {
-                    let sent = responses.send_encoded(&answer, kind, deadline);
-                    sent.map_err(only_of_the_transport)
-                },
-            );
-            match sent {
-                Ok(_) => {
-                    (limit.tell)(request.id(), kind, &request);
-                    request.release();
-                }
-                Err(error) => {
-                    request.release_uncommitted();
-                    self.receiver.uncount_delivery();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Sends a message to the scheduler. Waits for space until the deadline. It waits also while the scheduler
     /// has died or has not come, as the scheduler's place is kept. Returns the sequence of the message's last
     /// frame.
     ///
     /// # Errors
     ///
-    /// As [`FramedTransportProducer::send`]. [`TransportError::SessionClosed`] once the scheduler has closed
+    /// As [`FramedTransportProducer::send`]. [`SessionClosed`](crate::TransportError::SessionClosed) once the scheduler has closed
     /// the session, also for a call that is waiting at that moment; the message is then not sent.
     ///
     /// # Examples
@@ -481,6 +288,29 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         self.receiver.rank()
     }
 
+    /// Whether a worker of this rank had left, or was removed: what was sent meanwhile is not for this one, which
+    /// starts with the requests that are sent from now on. `false` also under a scheduler that has succeeded the one
+    /// that knew of the departure, and if another consumer has needed the place since.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// drop(Worker::<FixedFrame<256>>::start(&config, 0)?); // as if it had died
+    /// scheduler.remove_worker(0)?;
+    /// let worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// assert!(worker.starts_anew(), "it must load again what it needs");
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn starts_anew(&self) -> bool {
+        self.receiver.starts_anew()
+    }
+
     /// The transport on which the scheduler's messages are received.
     pub fn requests(&mut self) -> &mut FramedTransportConsumer<Req, B> {
         self.receiver.transport()
@@ -516,14 +346,5 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     pub fn leave(self) -> MultiProcessResult<()> {
         let closed = self.sender.close();
         closed.and(self.receiver.leave())
-    }
-}
-
-/// A request was not received, as an error of values.
-fn not_received(error: TransportError) -> TypedServeError {
-    match error {
-        TransportError::Recv(error) => TypedServeError::Recv(error.into()),
-        TransportError::Ring(error) => TypedServeError::Ring(error),
-        error => TypedPublishError::Transport(error).into(),
     }
 }

@@ -36,7 +36,7 @@ use crate::typed_transport::TypedConsumer;
 /// # scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
 /// let request = requests.recv(Deadline::NEVER)?;
 /// assert_eq!((&*request, request.kind()), (&b"compute"[..], 1));
-/// request.release();
+/// request.done();
 /// println!("worker {}: {:?}", requests.rank(), requests.transport().received());
 /// drop(responses);
 /// requests.leave()?;
@@ -51,6 +51,7 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     own: Option<TypedConsumer<F, B>>,
     places: Places<F, B>,
     rank: usize,
+    starts_anew: bool,
     waiter: RingWaiter,
     /// How often it has looked for a ring of its own since the last request.
     vain_looks: u32,
@@ -96,12 +97,14 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             next_look: Instant::now(),
             places,
             rank,
+            starts_anew: false,
             last: Source::Common,
             epoch: 0,
             dead: None,
             process: std::process::id(),
         };
         receiver.epoch = receiver.common.raw().as_ring().ring_epoch();
+        receiver.starts_anew = receiver.common.raw().as_ring().has_skipped_absence();
         // the scheduler announces a ring that it makes after this in the common ring
         receiver.attach_own()?;
         Ok(receiver)
@@ -317,6 +320,15 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// Counts a request that was decoded and done.
     pub(super) fn count(&mut self) {
         self.common.count();
+    }
+
+    /// See [`Worker::starts_anew`](super::Worker::starts_anew).
+    ///
+    /// # Examples
+    ///
+    /// See [`Worker::starts_anew`](super::Worker::starts_anew).
+    pub fn starts_anew(&self) -> bool {
+        self.starts_anew
     }
 
     /// The worker's rank.

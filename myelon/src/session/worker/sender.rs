@@ -101,7 +101,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
 
     /// Gives up a request, which the scheduler learns by an empty answer that
     /// [is given up](super::super::Response::is_given_up): one that was [delivered](super::super::Request::delivery) too
-    /// often, or that this worker cannot do. Release the request afterwards. `serve` does this by itself for a worker
+    /// often, or that this worker cannot do. Complete the request afterwards. `serve` does this by itself for a worker
     /// with a [limit](super::Worker::set_delivery_limit).
     ///
     /// # Errors
@@ -117,12 +117,12 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
     /// let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
     /// let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
-    /// # requests.recv(Deadline::NEVER)?.release_uncommitted();
+    /// # drop(requests.recv(Deadline::NEVER)?);
     /// let request = requests.recv(Deadline::NEVER)?;
     /// if request.delivery() > 1 {
     ///     responses.give_up(request.id(), request.kind(), Deadline::NEVER)?;
     /// }
-    /// request.release();
+    /// request.done();
     /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
     /// # drop((requests, responses));
     /// # scheduler.close()?;
@@ -270,7 +270,7 @@ pub(super) fn given_up(request: RequestId) -> Head {
 /// reply.send(b"one", 1, Deadline::NEVER)?;
 /// reply.send_value(&Bincode(2_u64), 2, Deadline::NEVER)?;
 /// reply.finish_value(&Bincode(3_u64), 2, Deadline::NEVER)?;
-/// request.release();
+/// request.done();
 /// # for piece in 0..3 {
 /// #     let (_, response) = scheduler.recv_any(Deadline::NEVER)?;
 /// #     assert_eq!((response.request(), response.piece(), response.is_last()), (Some(sent), piece, piece == 2));
@@ -379,7 +379,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     /// reply.send_vectored(&[IoSlice::new(b"header, "), IoSlice::new(b"body")], 1, Deadline::NEVER)?;
     /// reply.finish(b"", 1, Deadline::NEVER)?;
     /// assert_eq!(&*scheduler.recv_answer(0, sent, Deadline::NEVER)?, b"header, body");
-    /// # request.release();
+    /// # request.done();
     /// # drop((requests, responses));
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

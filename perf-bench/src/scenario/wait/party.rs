@@ -370,7 +370,7 @@ fn work<F: FramedTransportFrame>(
         } else {
             reply.finish(&request, request.kind(), Deadline::NEVER)?;
         }
-        request.release();
+        request.done();
         count += 1;
         since.get_or_insert_with(process_cpu_ns);
     }

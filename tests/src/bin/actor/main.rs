@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use disruptor_mp::{
-    AutoConsumer, AutoWaitStrategy, Consumer, Deadline, DisruptorBuilder, MmapTransportLayout,
-    Observer, Producer,
+    AutoConsumer, AutoWaitStrategy, Consumer, CountersFile, Deadline, DisruptorBuilder,
+    MmapTransportLayout, Observer, Producer,
 };
 use myelon::transport::RingPlace;
 use myelon_tests::kinds::kind_of;
@@ -165,6 +165,16 @@ impl<B: 'static> Actor<B> {
             "read-only" => refused::mount_read_only(&self.directory),
             "no-shared-memory" => refused::hide_shared_memory(),
             "counters" => refused::counters(words),
+            "attach-counters" => {
+                let file = CountersFile::create(words.word("path"))?;
+                if let Some(tx) = &mut self.tx {
+                    tx.attach_counters(&file)?;
+                }
+                if let Some(rx) = &mut self.rx {
+                    rx.attach_counters(&file)?;
+                }
+                Ok(String::new())
+            }
             "move-about" => moving::about(&self.directory),
             "close-descriptors" => {
                 self.strangers = Some(descriptors::close_all(words)?);

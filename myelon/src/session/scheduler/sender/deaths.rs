@@ -29,6 +29,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 rank,
                 is_attached: places[0].is_some_and(|place| place.is_attached),
                 is_away,
+                position: places[0].map_or(-1, |place| place.released),
                 lag: 0,
                 in_flight: 0,
                 oldest: None,

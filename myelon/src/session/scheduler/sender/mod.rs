@@ -1,9 +1,12 @@
-//! The half of a scheduler that sends requests. [`deaths`] has what it knows of its workers.
+//! The half of a scheduler that sends requests. [`sending`] has the calls that send one, [`deaths`] what it knows of
+//! its workers.
 
 mod deaths;
+mod sending;
 
 use core::ops::{Deref, DerefMut};
-use std::io::IoSlice;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
@@ -12,18 +15,13 @@ use disruptor_mp::{
 };
 
 use super::super::config::OnWorkerDeath;
-use super::super::head::{
-    Head, HeadedBytes, HeadedSlices, HeadedValue, NOTICE, RequestId, SessionMark,
-    only_of_the_transport,
-};
-use super::super::in_place::{RequestReservation, with_head, without_head};
+use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SessionMark};
 use super::super::{Places, check_rank};
 use super::state::SentLog;
-use crate::codec::Codec;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
 };
-use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
+use crate::typed_transport::{TypedProducer, TypedPublishError};
 
 /// A worker that is not attached.
 ///
@@ -87,6 +85,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     unannounced: u64,
     places: Places<F, B>,
     next: RequestId,
+    /// The last number that was given, for the receiving half.
+    last_sent: Arc<AtomicU64>,
     /// Since when each worker is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<(Instant, [Option<ConsumerPlace>; 2])>>,
     /// The part of a message that was left in the ring of each worker, and, last in the list, in the common ring: the
@@ -153,6 +153,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             deaths: vec![0; places.config.workers],
             places,
             next,
+            last_sent: Arc::new(AtomicU64::new(next.get() - 1)),
             process: std::process::id(),
         };
         // a ring that cannot be taken over now is tried again when it is needed, and that call reports why
@@ -210,263 +211,22 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.next
     }
 
+    /// The last number that was given: of the last request that was sent, or is about to be.
+    pub(super) fn last_sent(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.last_sent)
+    }
+
+    #[inline]
     fn take_number(&mut self) -> RequestId {
         let id = self.next;
+        // before the request is published, so that whoever receives its answer knows the number
+        self.last_sent.store(id.get(), Ordering::Relaxed);
         self.next = id.next();
         id
     }
 
     fn number(&mut self) -> Head {
         Head::of_request(self.take_number())
-    }
-
-    /// Sends a message to all workers. Waits for space until the deadline. Returns the number of the request,
-    /// which its answers name. A worker that has not come, or is away, holds the ring until it comes or is
-    /// [removed](Self::remove_worker).
-    ///
-    /// # Errors
-    ///
-    /// As [`FramedTransportProducer::send`]: the error names a worker that holds the ring.
-    pub fn broadcast(
-        &mut self,
-        message: &[u8],
-        kind: u8,
-        deadline: Deadline,
-    ) -> TransportResult<RequestId> {
-        let sent = self.broadcast_encoded(kind, deadline, |head| HeadedBytes(head, message));
-        sent.map_err(only_of_the_transport)
-    }
-
-    /// As [`broadcast`](Self::broadcast), but sends a value: it is encoded once, into the frame that all
-    /// workers read.
-    ///
-    /// # Errors
-    ///
-    /// As [`TypedProducer::send`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// use myelon::codec::Bincode;
-    /// use myelon::transport::FixedFrame;
-    /// use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    ///
-    /// # let session = myelon::portable_shm_segment_name("doc");
-    /// let config = RunnerMyelonTransportConfig::new(&session, 1);
-    /// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    ///
-    /// scheduler.broadcast_value(&Bincode(vec![1_u64, 2, 3]), 1, Deadline::NEVER)?;
-    /// worker.serve_value(Deadline::NEVER, |_kind, Bincode(numbers): Bincode<Vec<u64>>| {
-    ///     Bincode(numbers.iter().sum::<u64>())
-    /// })?;
-    /// let (rank, kind, sum) = scheduler.recv_any_value::<Bincode<u64>>(Deadline::NEVER)?;
-    /// assert_eq!((rank, kind, sum?), (0, 1, Bincode(6)));
-    /// # worker.leave()?;
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn broadcast_value<T: Codec>(
-        &mut self,
-        value: &T,
-        kind: u8,
-        deadline: Deadline,
-    ) -> Result<RequestId, TypedPublishError> {
-        self.broadcast_encoded(kind, deadline, |head| HeadedValue(head, value))
-    }
-
-    #[inline]
-    fn broadcast_encoded<T: Encode>(
-        &mut self,
-        kind: u8,
-        deadline: Deadline,
-        headed: impl FnOnce(Head) -> T,
-    ) -> Result<RequestId, TypedPublishError> {
-        if self.unannounced != 0 {
-            self.announce_all(deadline)?;
-        }
-        let id = self.next;
-        let message = headed(self.number());
-        let last = self.until_sent(None, deadline, |sender, deadline| {
-            sender.common.send_encoded(&message, kind, deadline)
-        })?;
-        self.note_sent(None, last);
-        Ok(id)
-    }
-
-    /// As [`broadcast`](Self::broadcast), but sends the slices one behind the other, as one message. A message that fits
-    /// a frame is copied once.
-    ///
-    /// # Errors
-    ///
-    /// As [`broadcast`](Self::broadcast).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// use std::io::IoSlice;
-    ///
-    /// let message = [IoSlice::new(b"header, "), IoSlice::new(b"body")];
-    /// requests.broadcast_vectored(&message, 1, Deadline::NEVER)?;
-    /// requests.send_vectored_to(0, &message, 1, Deadline::NEVER)?;
-    /// for _ in 0..2 {
-    ///     assert_eq!(&*worker.recv(Deadline::NEVER)?, b"header, body");
-    /// }
-    /// # worker.leave()?;
-    /// # requests.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn broadcast_vectored(
-        &mut self,
-        slices: &[IoSlice<'_>],
-        kind: u8,
-        deadline: Deadline,
-    ) -> TransportResult<RequestId> {
-        let sent = self.broadcast_encoded(kind, deadline, |head| HeadedSlices(head, slices));
-        sent.map_err(only_of_the_transport)
-    }
-
-    /// Claims a frame for a request of at most `len` bytes to all workers, to write it in place. Waits for space until
-    /// the deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`broadcast`](Self::broadcast); [`DoesNotFitFrame`](TransportError::DoesNotFitFrame).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// let mut weights = requests.reserve(100, 7, Deadline::NEVER)?;
-    /// weights.fill(1);
-    /// weights.publish();
-    /// assert_eq!(&*worker.recv(Deadline::NEVER)?, [1; 100]);
-    /// # worker.leave()?;
-    /// # requests.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn reserve(
-        &mut self,
-        len: usize,
-        kind: u8,
-        deadline: Deadline,
-    ) -> TransportResult<RequestReservation<'_, F>> {
-        if self.unannounced != 0 {
-            self.announce_all(deadline).map_err(only_of_the_transport)?;
-        }
-        let len = with_head(len);
-        let waited = self.until_sent(None, deadline, |sender, deadline| {
-            let claimed = sender.common.raw().reserve(len, kind, deadline);
-            Ok(claimed.map(drop)?)
-        });
-        waited.map_err(|error| without_head(only_of_the_transport(error)))?;
-        let id = self.take_number();
-        // counted when it is claimed; only what is published counts in the end
-        let next = self.published(None) + 1;
-        self.note_sent(None, next);
-        let frame = self.common.raw().reserve(len, kind, deadline)?;
-        Ok(RequestReservation::new(frame, id))
-    }
-
-    /// As [`reserve`](Self::reserve), for a request to the worker `rank` alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to); [`DoesNotFitFrame`](TransportError::DoesNotFitFrame).
-    ///
-    /// # Examples
-    ///
-    /// See [`RequestReservation`].
-    pub fn reserve_to(
-        &mut self,
-        rank: usize,
-        len: usize,
-        kind: u8,
-        deadline: Deadline,
-    ) -> TransportResult<RequestReservation<'_, F>> {
-        self.prepare(rank).map_err(only_of_the_transport)?;
-        let len = with_head(len);
-        let waited = self.until_sent(Some(rank), deadline, |sender, deadline| {
-            let own = sender.own[rank].as_mut();
-            let claimed = own.map(|own| own.raw().reserve(len, kind, deadline).map(drop));
-            Ok(claimed.transpose()?)
-        });
-        waited.map_err(|error| without_head(only_of_the_transport(error)))?;
-        let id = self.take_number();
-        let next = self.published(Some(rank)) + 1;
-        self.note_sent(Some(rank), next);
-        let own = self.own[rank].as_mut().expect("it is ready");
-        let frame = own.raw().reserve(len, kind, deadline)?;
-        Ok(RequestReservation::new(frame, id))
-    }
-
-    /// Sends a message to the worker `rank` alone. Waits for space until the deadline. Workers receive what is sent to
-    /// all and what is sent to them alone in the order in which it was sent. Only this worker holds up the messages
-    /// that are sent to it alone.
-    ///
-    /// # Errors
-    ///
-    /// [`NoSuchWorker`](crate::TransportError::NoSuchWorker). [`WorkerGone`](crate::TransportError::WorkerGone) if the
-    /// worker has left or was removed. As [`FramedTransportProducer::send`]: the error names what holds the ring.
-    pub fn send_to(
-        &mut self,
-        rank: usize,
-        message: &[u8],
-        kind: u8,
-        deadline: Deadline,
-    ) -> TransportResult<RequestId> {
-        let sent = self.send_encoded_to(rank, kind, deadline, |head| HeadedBytes(head, message));
-        sent.map_err(only_of_the_transport)
-    }
-
-    /// As [`send_to`](Self::send_to), but sends a value: it is encoded into the frame that the worker reads.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to); [`TypedPublishError::Encode`].
-    ///
-    /// # Examples
-    ///
-    /// See [`Scheduler::send_value_to`](super::Scheduler::send_value_to).
-    pub fn send_value_to<T: Codec>(
-        &mut self,
-        rank: usize,
-        value: &T,
-        kind: u8,
-        deadline: Deadline,
-    ) -> Result<RequestId, TypedPublishError> {
-        self.send_encoded_to(rank, kind, deadline, |head| HeadedValue(head, value))
-    }
-
-    /// As [`send_to`](Self::send_to), but sends the slices one behind the other, as one message. A message that fits a
-    /// frame is copied once.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to).
-    ///
-    /// # Examples
-    ///
-    /// See [`broadcast_vectored`](Self::broadcast_vectored).
-    pub fn send_vectored_to(
-        &mut self,
-        rank: usize,
-        slices: &[IoSlice<'_>],
-        kind: u8,
-        deadline: Deadline,
-    ) -> TransportResult<RequestId> {
-        let sent = self.send_encoded_to(rank, kind, deadline, |head| HeadedSlices(head, slices));
-        sent.map_err(only_of_the_transport)
     }
 
     /// Whether requests to the worker `rank` are kept for it.
@@ -487,7 +247,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         if self.unannounced & 1 << rank != 0 {
             match self.announce(rank, Deadline::after(Duration::ZERO)) {
-                // another worker holds the common ring: this one finds its ring at its next look
+                // another worker holds the common ring: this one finds its ring when it looks next
                 Ok(()) | Err(TypedPublishError::Transport(TransportError::Send(_))) => {}
                 Err(error) => return Err(error),
             }
@@ -511,26 +271,6 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             }
             .into()),
         }
-    }
-
-    fn send_encoded_to<T: Encode>(
-        &mut self,
-        rank: usize,
-        kind: u8,
-        deadline: Deadline,
-        headed: impl FnOnce(Head) -> T,
-    ) -> Result<RequestId, TypedPublishError> {
-        self.prepare(rank)?;
-        let id = self.next;
-        let message = headed(self.number());
-        let last = self.until_sent(Some(rank), deadline, |sender, deadline| {
-            match &mut sender.own[rank] {
-                Some(own) => own.send_encoded(&message, kind, deadline),
-                None => Ok(0),
-            }
-        })?;
-        self.note_sent(Some(rank), last);
-        Ok(id)
     }
 
     /// Calls `send` until the deadline; meanwhile it asks now and then what the death of a worker means that holds the

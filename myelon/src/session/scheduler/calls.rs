@@ -1,0 +1,260 @@
+//! Calls: a request and its answers.
+
+use std::time::{Duration, Instant};
+
+use disruptor_mp::{Deadline, RecvError};
+
+use super::super::head::RequestId;
+use super::super::received::{Look, Response};
+use super::Scheduler;
+use super::receiver::Found;
+use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
+
+/// When a call that waits for a worker that is not there says so in the log.
+const UNTIL_IT_SAYS_SO: Duration = Duration::from_secs(1);
+
+/// What a [gathering](Scheduler::gather) has found.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, Gathered, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// let soon = Deadline::after(Duration::from_millis(10));
+/// let Gathered { request, missing, .. } = scheduler.gather(b"who?", 1, soon, |_rank, _answer| ())?;
+/// assert_eq!(missing, [0], "it has not come");
+/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// # worker.serve(Deadline::NEVER, |_, _| b"late")?;
+/// assert_eq!(&*scheduler.recv_answer(0, request, Deadline::NEVER)?, b"late");
+/// # worker.leave()?;
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gathered {
+    /// The number of the request.
+    pub request: RequestId,
+    /// The workers whose answers have not come, by rank.
+    pub missing: Vec<usize>,
+}
+
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
+    /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Of what this
+    /// worker sends before it, a copy is kept for [`recv_any`](Self::recv_any): as many messages as its ring has frames.
+    /// Other workers' messages stay in their rings. So an answer in pieces is received in a loop until
+    /// [`Response::is_last`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`](TransportError::NoAnswer) after the deadline: the answer can still be received by this call or by
+    /// [`recv_any`](Self::recv_any). [`WorkerDied`](TransportError::WorkerDied) as [`OnWorkerDeath`](crate::OnWorkerDeath)
+    /// says. [`WorkerGone`](TransportError::WorkerGone) if the worker has left or was removed without an answer.
+    /// [`TooManyUnread`](TransportError::TooManyUnread). [`NoSuchWorker`](TransportError::NoSuchWorker). As
+    /// [`recv_any`](Self::recv_any).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+    /// let sent = scheduler.send_to(0, b"prompt", 1, Deadline::NEVER)?;
+    /// # let request = requests.recv(Deadline::NEVER)?;
+    /// # let mut reply = responses.reply(request.id());
+    /// # reply.send(b"two", 1, Deadline::NEVER)?;
+    /// # reply.finish(b"words", 1, Deadline::NEVER)?;
+    /// # request.done();
+    /// let mut text = String::new();
+    /// loop {
+    ///     let piece = scheduler.recv_answer(0, sent, Deadline::NEVER)?;
+    ///     text += std::str::from_utf8(&piece)?;
+    ///     if piece.is_last() {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(text, "twowords");
+    /// # drop((requests, responses));
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_answer(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+        deadline: Deadline,
+    ) -> TransportResult<Response<'_, Resp, B>> {
+        let mut found = self.receiver.find_answer(rank, request, Look::Quick)?;
+        if found.is_none() && self.receiver.look_briefly(rank) {
+            found = self.receiver.find_answer(rank, request, Look::Quick)?;
+        }
+        let found = match found {
+            Some(found) => found,
+            None => self.wait_for_answer(rank, request, deadline)?,
+        };
+        self.receiver.hand_out(rank, found)
+    }
+
+    /// Waits for the answer of the worker `rank`; meanwhile it asks now and then what that worker's death means.
+    fn wait_for_answer(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+        deadline: Deadline,
+    ) -> TransportResult<Found> {
+        let mut started = None;
+        let mut is_told = false;
+        loop {
+            let until = self.sender.until_next_look(deadline, 0);
+            match self.receiver.wait_for_answer(rank, request, until) {
+                Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {}
+                found => return found,
+            }
+            if self.sender.is_forked() {
+                return Err(RecvError::Forked.into());
+            }
+            if let Err(error) = self.sender.go_on_waiting_for(rank, request) {
+                // it may have answered before it went, in a ring that was not attached
+                self.receiver.look_for_workers_now();
+                return self
+                    .receiver
+                    .find_answer(rank, request, Look::AndLiveness)?
+                    .ok_or(error);
+            }
+            let has_waited = started.get_or_insert_with(Instant::now).elapsed();
+            if !is_told && has_waited >= UNTIL_IT_SAYS_SO {
+                is_told = true;
+                self.say_what_it_waits_for(rank, request);
+            }
+        }
+    }
+
+    /// Warns that a call waits for the answer of a worker that is not there.
+    #[cold]
+    fn say_what_it_waits_for(&mut self, rank: usize, request: RequestId) {
+        let missing = self.missing_workers();
+        let Some(missing) = missing.iter().find(|missing| missing.rank == rank) else {
+            return;
+        };
+        let state = if missing.is_away {
+            "is away"
+        } else {
+            "has not come"
+        };
+        tracing::warn!(
+            session = self.sender.session(),
+            "a call waits for the answer of worker {rank} to request {request}, and the worker {state}: start it, or \
+             remove it with remove_worker({rank}); OnWorkerDeath says what a call does then"
+        );
+    }
+
+    /// Sends a request to the worker `rank` and waits for its answer until the deadline: [`send_to`](Self::send_to) and
+    /// [`recv_answer`](Self::recv_answer). An answer in pieces goes on with [`recv_answer`](Self::recv_answer) and the
+    /// number of the request, which the response names.
+    ///
+    /// # Errors
+    ///
+    /// As those two.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// # let serving = std::thread::spawn(move || {
+    /// #     worker.serve(Deadline::NEVER, |_, request| request.to_ascii_uppercase()).unwrap();
+    /// #     worker.leave().unwrap();
+    /// # });
+    /// let answer = scheduler.call(0, b"hello", 1, Deadline::NEVER)?;
+    /// assert_eq!(&*answer, b"HELLO");
+    /// # drop(answer);
+    /// # serving.join().unwrap();
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn call(
+        &mut self,
+        rank: usize,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Response<'_, Resp, B>> {
+        let request = self.send_to(rank, message, kind, deadline)?;
+        self.recv_answer(rank, request, deadline)
+    }
+
+    /// Sends a request to all workers and hands the first piece of each worker's answer to `each`, with the worker's
+    /// rank; waits until the deadline. Returns the number of the request, and the ranks of the workers whose answers
+    /// have not come: those can still be received with [`recv_answer`](Self::recv_answer) or
+    /// [`recv_any`](Self::recv_any).
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast) and [`recv_answer`](Self::recv_answer), except
+    /// [`NoAnswer`](TransportError::NoAnswer), [`WorkerDied`](TransportError::WorkerDied) and
+    /// [`WorkerGone`](TransportError::WorkerGone).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let workers = [0, 1].map(|rank| {
+    /// #     let mut worker = Worker::<FixedFrame<256>>::start(&config, rank).unwrap();
+    /// #     std::thread::spawn(move || {
+    /// #         worker.serve(Deadline::NEVER, |_, _| [rank as u8 + 10]).unwrap();
+    /// #         worker.leave().unwrap();
+    /// #     })
+    /// # });
+    /// let mut sum = 0;
+    /// let gathered = scheduler.gather(b"how many?", 1, Deadline::NEVER, |_rank, answer| sum += answer[0])?;
+    /// assert_eq!((sum, gathered.missing), (21, vec![]));
+    /// # for worker in workers { worker.join().unwrap(); }
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn gather(
+        &mut self,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+        mut each: impl FnMut(usize, Response<'_, Resp, B>),
+    ) -> TransportResult<Gathered> {
+        let ranks = 0..self.receiver.workers();
+        // those that come after the request was sent do not see it
+        let gone: Vec<_> = ranks
+            .clone()
+            .filter(|rank| !self.sender.is_kept_for(*rank))
+            .collect();
+        let request = self.broadcast(message, kind, deadline)?;
+        let mut missing = Vec::new();
+        for rank in ranks {
+            if gone.contains(&rank) {
+                missing.push(rank);
+                continue;
+            }
+            match self.recv_answer(rank, request, deadline) {
+                Ok(response) => each(rank, response),
+                Err(
+                    TransportError::NoAnswer { .. }
+                    | TransportError::WorkerDied { .. }
+                    | TransportError::WorkerGone { .. },
+                ) => {
+                    missing.push(rank);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Gathered { request, missing })
+    }
+}

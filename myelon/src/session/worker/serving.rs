@@ -1,0 +1,282 @@
+//! The calls that receive a request, hand it to a handler, and send back the answer.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use disruptor_mp::{Deadline, HandlerPanicPolicy, Sequence};
+
+use super::super::head::{Head, HeadedBytes, HeadedValue, RequestId, only_of_the_transport};
+use super::super::received::Request;
+use super::Worker;
+use super::sender::{given_up, is_cancelled, is_for_want_of_space, send_answer};
+use crate::codec::Codec;
+use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
+use crate::typed_transport::{TypedProducer, TypedPublishError, TypedServeError};
+
+/// Is told the number, the kind and the bytes of a request that was given up.
+type Tell = dyn FnMut(RequestId, u8, &[u8]) + Send;
+
+/// When a worker gives a request up, and whom it tells.
+pub(super) struct DeliveryLimit {
+    deliveries: u32,
+    tell: Box<Tell>,
+}
+
+impl fmt::Debug for DeliveryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeliveryLimit")
+            .field("deliveries", &self.deliveries)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp, B> {
+    /// Hands the scheduler's next request to `answer`, and sends back the result under the request's kind.
+    /// Waits for the request until the deadline, and returns the answer's sequence. The request is done
+    /// only after the answer is sent. So a worker that dies between the two answers again when it comes back:
+    /// each request has at least one answer.
+    ///
+    /// If the scheduler has died or has not come, its place is kept, and an answer that finds no space waits
+    /// for space until the deadline. Once the scheduler has closed the session, no answer waits: the requests
+    /// that are left are served, no process receives their answers, and then this call returns
+    /// [`Closed`](disruptor_mp::RecvError::Closed).
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv) and [`FramedTransportProducer::send`](crate::FramedTransportProducer::send); if sending fails, the
+    /// message is delivered again. [`TransportError::SessionClosed`] if a consumer outside the session holds
+    /// the ring of answers; the message is delivered again.
+    pub fn serve<A: AsRef<[u8]>>(
+        &mut self,
+        deadline: Deadline,
+        answer: impl FnOnce(u8, &[u8]) -> A,
+    ) -> TransportResult<Sequence> {
+        self.give_up_repeated(deadline)?;
+        let request = self.receiver.recv(deadline)?;
+        let kind = request.kind();
+        let responses = &mut self.sender.responses;
+        let sent = match unless_it_panics(self.on_panic, || answer(kind, &request)) {
+            Some(reply) => {
+                let head = Head::answer_to(request.id());
+                send_bytes(
+                    responses,
+                    &HeadedBytes(head, reply.as_ref()),
+                    kind,
+                    deadline,
+                )
+            }
+            None => send_given_up(responses, &request, deadline),
+        };
+        if is_uncounted(request, sent.as_ref().err()) {
+            self.receiver.uncount_delivery();
+        }
+        sent
+    }
+
+    /// As [`serve`](Self::serve), but with values: the request is decoded, and the answer is encoded.
+    ///
+    /// # Errors
+    ///
+    /// [`TypedServeError::Recv`], also for a request that is no `Q`. [`TypedServeError::Publish`]: the request is
+    /// delivered again. A request that is no `Q`, and one whose answer cannot be encoded, are given up, because the
+    /// next attempt would fail in the same way: the scheduler gets an empty answer that
+    /// [is given up](crate::Response::is_given_up). If the ring of answers has no space for it until the deadline, the
+    /// request is delivered again.
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::broadcast_value`](crate::Scheduler::broadcast_value).
+    pub fn serve_value<Q: Codec, A: Codec>(
+        &mut self,
+        deadline: Deadline,
+        answer: impl FnOnce(u8, Q) -> A,
+    ) -> Result<Sequence, TypedServeError> {
+        self.give_up_repeated(deadline).map_err(not_received)?;
+        let request = self.receiver.recv(deadline).map_err(not_received)?;
+        let kind = request.kind();
+        let responses = &mut self.sender.responses;
+        let value = match request.decode::<Q>() {
+            Ok(value) => value,
+            Err(error) => {
+                let given_up = send_given_up(responses, &request, deadline);
+                if is_uncounted(request, given_up.as_ref().err()) {
+                    self.receiver.uncount_delivery();
+                }
+                return Err(TypedServeError::Recv(error.into()));
+            }
+        };
+        let sent = match unless_it_panics(self.on_panic, || answer(kind, value)) {
+            Some(reply) => {
+                let message = HeadedValue(Head::answer_to(request.id()), &reply);
+                let is_cancelled = |error: &TypedPublishError| match error {
+                    TypedPublishError::Transport(error) => is_cancelled(error),
+                    TypedPublishError::Encode { .. } => false,
+                };
+                send_answer(responses, deadline, is_cancelled, |responses| {
+                    responses.send_encoded(&message, kind, deadline)
+                })
+            }
+            None => send_given_up(responses, &request, deadline).map_err(TypedPublishError::from),
+        };
+        let given_up;
+        let failed = match &sent {
+            Ok(_) => None,
+            Err(TypedPublishError::Transport(error)) => Some(error),
+            Err(TypedPublishError::Encode { .. }) => {
+                given_up = send_given_up(responses, &request, deadline);
+                given_up.as_ref().err()
+            }
+        };
+        let is_done = failed.is_none();
+        if is_uncounted(request, failed) {
+            self.receiver.uncount_delivery();
+        }
+        if is_done {
+            self.receiver.count();
+        }
+        sent.map_err(TypedServeError::Publish)
+    }
+
+    /// From now on, `serve` and `serve_value` give up a request that was delivered more than `deliveries` times: `tell`
+    /// gets its number, kind and bytes, the scheduler gets an empty answer that
+    /// [is given up](crate::Response::is_given_up), and the request is done. So a request that kills its workers does
+    /// not kill them for ever. Without a limit each request is served however often it was delivered. A program that
+    /// receives requests itself looks at [`Request::delivery`], and calls [`ResponseSender::give_up`](crate::ResponseSender::give_up).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.set_delivery_limit(2, |request, _kind, _bytes| eprintln!("gave up request {request}"));
+    /// let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
+    /// for _ in 0..2 {
+    ///     drop(worker.recv(Deadline::NEVER)?); // as if the worker had died of it
+    /// }
+    /// # scheduler.send_to(0, b"food", 1, Deadline::NEVER)?;
+    /// worker.serve(Deadline::NEVER, |_kind, _request| b"done")?;
+    /// let (_, answer) = scheduler.recv_any(Deadline::NEVER)?;
+    /// assert!(answer.request() == Some(sent) && answer.is_given_up());
+    /// # drop(answer);
+    /// # assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"done");
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_delivery_limit(
+        &mut self,
+        deliveries: u32,
+        tell: impl FnMut(RequestId, u8, &[u8]) + Send + 'static,
+    ) {
+        self.given_up = Some(DeliveryLimit {
+            deliveries,
+            tell: Box::new(tell),
+        });
+    }
+
+    /// From now on, `serve` and `serve_value` do this if the handler panics. By default
+    /// ([`Redeliver`](HandlerPanicPolicy::Redeliver)) the panic goes on, and the request is delivered again: to this
+    /// worker at its next call, if the program goes on, or to its successor. With [`Skip`](HandlerPanicPolicy::Skip) the
+    /// panic ends in `serve`, which says so in the log: the request is done, and the scheduler gets an empty answer
+    /// that [is given up](crate::Response::is_given_up). What the handler has changed must be good for the next
+    /// request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.set_panic_policy(myelon::HandlerPanicPolicy::Skip);
+    /// let sent = scheduler.send_to(0, b"7", 1, Deadline::NEVER)?;
+    /// worker.serve(Deadline::NEVER, |_kind, request| -> [u8; 0] { panic!("cannot do {request:?}") })?;
+    /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_panic_policy(&mut self, policy: HandlerPanicPolicy) {
+        self.on_panic = policy;
+    }
+
+    /// Gives up the requests at the head of the ring that were delivered too often.
+    fn give_up_repeated(&mut self, deadline: Deadline) -> TransportResult<()> {
+        let Some(limit) = &mut self.given_up else {
+            return Ok(());
+        };
+        while self.receiver.deliveries_of_next(deadline)? >= limit.deliveries {
+            let request = self.receiver.recv(deadline)?;
+            if let Err(error) = send_given_up(&mut self.sender.responses, &request, deadline) {
+                drop(request);
+                self.receiver.uncount_delivery();
+                return Err(error);
+            }
+            (limit.tell)(request.id(), request.kind(), &request);
+            request.done();
+        }
+        Ok(())
+    }
+}
+
+/// Calls the handler of a request. `None` if it panics and the policy goes on.
+fn unless_it_panics<A>(policy: HandlerPanicPolicy, handler: impl FnOnce() -> A) -> Option<A> {
+    if policy == HandlerPanicPolicy::Redeliver {
+        return Some(handler());
+    }
+    // the program has chosen this policy, whose documentation says what the handler must guarantee
+    let answer = catch_unwind(AssertUnwindSafe(handler)).ok();
+    if answer.is_none() {
+        tracing::error!("the handler of a request panicked: the request is given up");
+    }
+    answer
+}
+
+/// Sends the answer of a request in bytes.
+fn send_bytes<F: FramedTransportFrame, B>(
+    responses: &mut TypedProducer<F, B>,
+    answer: &HeadedBytes<'_>,
+    kind: u8,
+    deadline: Deadline,
+) -> TransportResult<Sequence> {
+    send_answer(responses, deadline, is_cancelled, |responses| {
+        let sent = responses.send_encoded(answer, kind, deadline);
+        sent.map_err(only_of_the_transport)
+    })
+}
+
+/// Sends the answer of a request that is given up.
+fn send_given_up<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
+    responses: &mut TypedProducer<Resp, B>,
+    request: &Request<'_, Req, B>,
+    deadline: Deadline,
+) -> TransportResult<Sequence> {
+    let answer = HeadedBytes(given_up(request.id()), &[]);
+    send_bytes(responses, &answer, request.kind(), deadline)
+}
+
+/// Ends a request: it is done, or the sending of its answer has failed and it is delivered again. Returns whether this
+/// delivery does not count, because the answer only found no space.
+fn is_uncounted<F: FramedTransportFrame, B>(
+    request: Request<'_, F, B>,
+    failed: Option<&TransportError>,
+) -> bool {
+    match failed {
+        None => request.done(),
+        Some(_) => drop(request),
+    }
+    failed.is_some_and(is_for_want_of_space)
+}
+
+/// A request was not received, as an error of values.
+fn not_received(error: TransportError) -> TypedServeError {
+    match error {
+        TransportError::Recv(error) => TypedServeError::Recv(error.into()),
+        TransportError::Ring(error) => TypedServeError::Ring(error),
+        error => TypedPublishError::Transport(error).into(),
+    }
+}

@@ -1,0 +1,169 @@
+//! When a request of a session is done: not when it is read, but when the worker says so or `serve` has answered it.
+
+mod session_shared;
+mod text_codec;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
+
+use myelon::{
+    Deadline, HandlerPanicPolicy, RequestReceiver, ResponseSender, RunnerMyelonTransportConfig,
+    Scheduler, SendError, TransportError, TransportResult, TypedRecvError, TypedServeError, Worker,
+};
+use session_shared::{Frame, Result, session, soon};
+use text_codec::Text;
+
+/// Rings of answers that two pieces fill.
+fn short_of_space() -> RunnerMyelonTransportConfig {
+    let config = session(1);
+    let rings = config.transport.clone();
+    config.with_transport(rings.with_response_depth(2))
+}
+
+/// Answers a request in three pieces, and returns on the first error, as programs do.
+fn answer(
+    requests: &mut RequestReceiver<Frame>,
+    responses: &mut ResponseSender<Frame>,
+    patience: Deadline,
+) -> TransportResult<u32> {
+    let request = requests.recv(soon())?;
+    let mut reply = responses.reply(request.id());
+    reply.send(b"a", 1, patience)?;
+    reply.send(b"b", 1, patience)?;
+    reply.finish(b"c", 1, patience)?;
+    let delivery = request.delivery();
+    request.done();
+    Ok(delivery)
+}
+
+#[test]
+fn a_request_whose_worker_returns_on_an_error_comes_again() -> Result {
+    let config = short_of_space();
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
+    let id = scheduler.send_to(0, b"in pieces", 1, soon())?;
+    let next = scheduler.send_to(0, b"next", 1, soon())?;
+    let full = answer(
+        &mut requests,
+        &mut responses,
+        Deadline::after(Duration::ZERO),
+    );
+    assert!(
+        matches!(full, Err(TransportError::Send(SendError::Timeout { .. }))),
+        "{full:?}"
+    );
+    let answering = thread::spawn(move || {
+        let deliveries = [(); 2].map(|()| answer(&mut requests, &mut responses, soon()));
+        (requests, responses, deliveries)
+    });
+    for (request, pieces) in [(id, [b"a", b"b", b"c"]), (next, [b"a", b"b", b"c"])] {
+        for piece in pieces {
+            let (_, answer) = scheduler.recv_any(soon())?;
+            assert_eq!((answer.request(), &*answer), (Some(request), &piece[..]));
+        }
+    }
+    let (requests, responses, deliveries) = answering.join().expect("no panic");
+    assert_eq!(deliveries.map(TransportResult::ok), [Some(2), Some(1)]);
+    assert!(scheduler.recv_any(Deadline::after(Duration::ZERO)).is_err());
+    drop(responses);
+    requests.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+#[test]
+fn a_request_whose_handler_panics_comes_again() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let id = scheduler.send_to(0, b"once", 1, soon())?;
+    let panics = || worker.serve(soon(), |_, _| -> [u8; 0] { panic!("as the test wants it") });
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    let request = worker.recv(soon())?;
+    assert_eq!((request.id(), request.delivery()), (id, 2));
+    request.done();
+    assert!(scheduler.recv_any(Deadline::after(Duration::ZERO)).is_err());
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// The caller learns at once that no answer comes, and the worker goes on.
+#[test]
+fn a_worker_that_skips_panics_gives_the_request_up() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    worker.set_panic_policy(HandlerPanicPolicy::Skip);
+    for is_value in [false, true] {
+        let id = scheduler.send_to(0, b"once", 7, soon())?;
+        match is_value {
+            false => worker.serve(soon(), |_, _| -> [u8; 0] { panic!("as the test wants it") })?,
+            true => {
+                let panics = |_, _: Text| -> Text { panic!("as the test wants it") };
+                worker.serve_value(soon(), panics)?
+            }
+        };
+        let answer = scheduler.recv_answer(0, id, soon())?;
+        assert!(answer.is_given_up() && answer.is_last());
+        assert_eq!((answer.kind(), &*answer), (7, &[][..]));
+    }
+    let id = scheduler.send_to(0, b"twice", 1, soon())?;
+    worker.serve(soon(), |_, request| request.to_vec())?;
+    assert_eq!(&*scheduler.recv_answer(0, id, soon())?, b"twice");
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A request that no worker can decode, or whose answer cannot be encoded, would fail again and again.
+#[test]
+fn a_request_without_a_value_is_given_up() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let id = scheduler.send_to(0, b"\xff", 7, soon())?;
+    let served = worker.serve_value(soon(), |_, text: Text| text);
+    assert!(
+        matches!(
+            served,
+            Err(TypedServeError::Recv(TypedRecvError::Decode(_)))
+        ),
+        "{served:?}"
+    );
+    assert!(scheduler.recv_answer(0, id, soon())?.is_given_up());
+    let id = scheduler.send_to(0, b"text", 7, soon())?;
+    let served = worker.serve_value(soon(), |_, _: Text| Text(String::from("forbidden")));
+    assert!(
+        matches!(served, Err(TypedServeError::Publish(_))),
+        "{served:?}"
+    );
+    assert!(scheduler.recv_answer(0, id, soon())?.is_given_up());
+    let more = worker.recv(Deadline::after(Duration::ZERO)).map(drop);
+    assert!(more.is_err(), "it is done");
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A worker cannot make the scheduler receive an answer to a request that the scheduler has not sent.
+#[test]
+fn an_answer_to_a_request_that_was_not_sent_is_dropped() -> Result {
+    const LAST: u8 = 1;
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let id = scheduler.broadcast(b"", 1, soon())?;
+    let mut head = worker.requests().recv(soon())?.to_vec();
+    head[12] = LAST;
+    for number in [id.get() + 1, id.get() << 1, u64::MAX, id.get()] {
+        head[..8].copy_from_slice(&number.to_le_bytes());
+        worker.responses().send(&head, 1, soon())?;
+    }
+    assert_eq!(scheduler.recv_any(soon())?.1.request(), Some(id));
+    assert!(scheduler.recv_any(Deadline::after(Duration::ZERO)).is_err());
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}

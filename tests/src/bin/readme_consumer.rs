@@ -1,3 +1,0 @@
-//! The README's consumer, unchanged.
-
-include!(concat!(env!("OUT_DIR"), "/readme_consumer.rs"));

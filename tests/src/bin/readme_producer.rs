@@ -1,3 +1,0 @@
-//! The README's producer, unchanged.
-
-include!(concat!(env!("OUT_DIR"), "/readme_producer.rs"));
