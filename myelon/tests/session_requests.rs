@@ -4,14 +4,16 @@ mod session_shared;
 mod text_codec;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use myelon::{
-    Deadline, HandlerPanicPolicy, RequestReceiver, ResponseSender, RunnerMyelonTransportConfig,
-    Scheduler, SendError, TransportError, TransportResult, TypedRecvError, TypedServeError, Worker,
+    CancelToken, Deadline, HandlerPanicPolicy, RecvError, RequestReceiver, ResponseSender,
+    RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory, TransportError,
+    TransportResult, TypedPublishError, TypedRecvError, TypedServeError, Worker,
 };
-use session_shared::{Frame, Result, session, soon};
+use session_shared::{Backing, Frame, Result, session, soon};
 use text_codec::Text;
 
 /// Rings of answers that two pieces fill.
@@ -107,6 +109,13 @@ fn a_worker_that_skips_panics_gives_the_request_up() -> Result {
         };
         let answer = scheduler.recv_answer(0, id, soon())?;
         assert!(answer.is_given_up() && answer.is_last());
+        let error = answer
+            .decode::<Text>()
+            .expect_err("no value, though it is empty");
+        assert!(
+            error.to_string().contains("given the request up"),
+            "{error}"
+        );
         assert_eq!((answer.kind(), &*answer), (7, &[][..]));
     }
     let id = scheduler.send_to(0, b"twice", 1, soon())?;
@@ -157,12 +166,104 @@ fn an_answer_to_a_request_that_was_not_sent_is_dropped() -> Result {
     let id = scheduler.broadcast(b"", 1, soon())?;
     let mut head = worker.requests().recv(soon())?.to_vec();
     head[12] = LAST;
-    for number in [id.get() + 1, id.get() << 1, u64::MAX, id.get()] {
+    for number in [id.get() + 1, id.get() + 2, u64::MAX, id.get()] {
         head[..8].copy_from_slice(&number.to_le_bytes());
         worker.responses().send(&head, 1, soon())?;
     }
     assert_eq!(scheduler.recv_any(soon())?.1.request(), Some(id));
     assert!(scheduler.recv_any(Deadline::after(Duration::ZERO)).is_err());
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// In a session that is closed, answers are refused. A worker that returns on that, and is started again, does not get
+/// the same request for ever: it comes to the end.
+#[test]
+fn a_worker_whose_answers_are_refused_comes_to_the_end() -> Result {
+    for starts_again in [false, true] {
+        let config = session(1);
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let worker = Worker::<Frame>::start(&config, 0)?;
+        for _ in 0..3 {
+            scheduler.broadcast(b"", 1, soon())?;
+        }
+        scheduler.close()?;
+        let (mut requests, mut responses) = worker.split();
+        for number in 1..=3 {
+            let refused = answer(&mut requests, &mut responses, soon());
+            assert!(
+                matches!(refused, Err(TransportError::SessionClosed)),
+                "{refused:?}"
+            );
+            if starts_again && number < 3 {
+                drop((requests, responses));
+                (requests, responses) = Worker::<Frame>::start(&config, 0)?.split();
+            }
+        }
+        let end = answer(&mut requests, &mut responses, soon());
+        assert!(
+            matches!(end, Err(TransportError::Recv(RecvError::Closed))),
+            "{end:?}"
+        );
+        drop(responses);
+        requests.leave()?;
+        assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
+    }
+    Ok(())
+}
+
+/// A cancelled token ends a worker whatever its requests are: an answer that gives a request up and finds no space is
+/// an error of its own.
+#[test]
+fn a_request_that_cannot_be_given_up_does_not_keep_a_worker() -> Result {
+    let token = CancelToken::new();
+    let config = short_of_space().with_cancel_token(&token);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    while worker
+        .respond(b"", 1, Deadline::after(Duration::ZERO))
+        .is_ok()
+    {}
+    let id = scheduler.send_to(0, b"\xff", 7, soon())?;
+    token.cancel();
+    let served = worker.serve_value(Deadline::NEVER, |_, text: Text| text);
+    assert!(
+        matches!(
+            served,
+            Err(TypedServeError::Publish(TypedPublishError::Transport(
+                TransportError::Send(SendError::Cancelled)
+            )))
+        ),
+        "{served:?}"
+    );
+    let request = worker.recv(Deadline::NEVER)?;
+    assert_eq!((request.id(), request.delivery()), (id, 1));
+    request.done();
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A panic counts as a delivery also if the answer that gives the request up finds no space: the limit holds.
+#[test]
+fn a_panic_counts_though_its_answer_finds_no_space() -> Result {
+    let config = short_of_space();
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    worker.set_panic_policy(HandlerPanicPolicy::Skip);
+    while worker
+        .respond(b"", 1, Deadline::after(Duration::ZERO))
+        .is_ok()
+    {}
+    scheduler.send_to(0, b"", 7, soon())?;
+    let served = worker.serve(Deadline::after(Duration::ZERO), |_, _| -> [u8; 0] {
+        panic!("as the test wants it")
+    });
+    assert!(served.is_err());
+    let request = worker.recv(soon())?;
+    assert_eq!(request.delivery(), 2);
+    request.done();
     worker.leave()?;
     scheduler.close()?;
     Ok(())

@@ -21,7 +21,7 @@ pub(super) const HEAD_BYTES: usize = 16;
 pub(super) const LAST: u8 = 1;
 /// The scheduler has made a ring for the requests to one worker. It carries no payload.
 pub(super) const NOTICE: u8 = 2;
-/// The worker answers nothing to this request: too many of its kind have died of it.
+/// The worker answers nothing to this request.
 pub(super) const GIVEN_UP: u8 = 4;
 
 /// Tells a session from earlier ones of the same label, whose answers may still be unread: 24 bits made from the time

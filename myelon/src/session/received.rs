@@ -1,12 +1,13 @@
 //! A received message of a session: its head, and what it lends.
 
 use core::ops::Deref;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::VecDeque;
 
 use disruptor_mp::{RecvError, Sequence, SharedMemory};
 
 use super::head::{GIVEN_UP, HEAD_BYTES, Head, LAST, RequestId};
-use crate::codec::{Codec, ZeroCopyCodec};
+use crate::codec::{Codec, CodecError, ZeroCopyCodec};
 use crate::transport::{FramedTransportFrame, Message};
 use crate::typed_transport::{DecodeError, KindTable, TypedConsumer, TypedRecvError};
 
@@ -146,15 +147,26 @@ impl<F: FramedTransportFrame, B> Deref for Body<'_, F, B> {
 
 /// A message that is delivered again, unless it is done.
 #[derive(Debug)]
-struct Undone<'a, F: FramedTransportFrame, B>(Option<Message<'a, F, B>>);
+struct Undone<'a, F: FramedTransportFrame, B> {
+    message: Option<Message<'a, F, B>>,
+    /// Whether its session is closed, and so an answer was refused.
+    is_over: &'a AtomicBool,
+}
 
 impl<F: FramedTransportFrame, B> Undone<'_, F, B> {
     fn kind(&self) -> u8 {
-        self.0.as_ref().map_or(0, Message::kind)
+        self.message.as_ref().map_or(0, Message::kind)
     }
 
     fn is_in_place(&self) -> bool {
-        self.0.as_ref().is_some_and(Message::is_in_place)
+        self.message.as_ref().is_some_and(Message::is_in_place)
+    }
+
+    #[inline]
+    fn done(&mut self) {
+        if let Some(message) = self.message.take() {
+            message.release();
+        }
     }
 }
 
@@ -163,15 +175,20 @@ impl<F: FramedTransportFrame, B> Deref for Undone<'_, F, B> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        self.message.as_deref().unwrap_or_default()
     }
 }
 
 impl<F: FramedTransportFrame, B> Drop for Undone<'_, F, B> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(message) = self.0.take() {
-            message.release_uncommitted();
+        let Some(message) = self.message.take() else {
+            return;
+        };
+        match self.is_over.load(Ordering::Relaxed) && !std::thread::panicking() {
+            // nobody waits for its answer, and it would come again for ever
+            true => message.release(),
+            false => message.release_uncommitted(),
         }
     }
 }
@@ -188,8 +205,9 @@ macro_rules! received {
             ///
             /// # Errors
             ///
-            /// [`DecodeError`] if it carries no `T`.
+            /// [`DecodeError`] if it carries no `T`, or is an answer that was given up.
             pub fn decode<T: Codec>(&self) -> Result<T, DecodeError> {
+                self.check_given()?;
                 T::decode(self).map_err(|source| self.undecodable(source))
             }
 
@@ -197,8 +215,9 @@ macro_rules! received {
             ///
             /// # Errors
             ///
-            /// [`DecodeError`] if it carries no `T`.
+            /// [`DecodeError`] if it carries no `T`, or is an answer that was given up.
             pub fn access<T: ZeroCopyCodec>(&self) -> Result<T::Archived<'_>, DecodeError> {
+                self.check_given()?;
                 T::access(self).map_err(|source| self.undecodable(source))
             }
 
@@ -213,11 +232,22 @@ macro_rules! received {
                 if table.is_empty() {
                     return Err(TypedRecvError::NoKinds);
                 }
+                self.check_given()?;
                 table.handle(self.kind(), self)
             }
 
+            /// Refuses an answer that was given up, which carries no value.
+            fn check_given(&self) -> Result<(), DecodeError> {
+                match self.head.has(GIVEN_UP) {
+                    false => Ok(()),
+                    true => Err(self.undecodable(CodecError::custom(
+                        "no value: the worker has given the request up",
+                    ))),
+                }
+            }
+
             #[cold]
-            fn undecodable(&self, source: crate::codec::CodecError) -> DecodeError {
+            fn undecodable(&self, source: CodecError) -> DecodeError {
                 DecodeError {
                     kind: self.kind(),
                     len: self.len(),
@@ -246,6 +276,11 @@ macro_rules! received {
 
 /// A request that a worker has received. [`done`](Self::done) completes it. A request that is dropped before that, by
 /// an early return or a panic, is delivered again: to this worker at its next call, or to its successor if it dies.
+///
+/// There are two exceptions. Once a message was refused because the scheduler has closed the session
+/// ([`SessionClosed`](crate::TransportError::SessionClosed)), a request that is dropped is done: nobody waits for its
+/// answer. And only this worker gets a request again that has more frames than its ring: parts of it were released
+/// while it was received.
 ///
 /// # Examples
 ///
@@ -320,9 +355,18 @@ received!(Response);
 
 impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
     /// `head` was read from this message, which is delivered for the time `delivery`.
-    pub(super) fn new(message: Message<'a, F, B>, head: Head, delivery: u32) -> Self {
+    pub(super) fn new(
+        message: Message<'a, F, B>,
+        head: Head,
+        delivery: u32,
+        is_over: &'a AtomicBool,
+    ) -> Self {
+        let message = Undone {
+            message: Some(message),
+            is_over,
+        };
         Self {
-            message: Undone(Some(message)),
+            message,
             head,
             delivery,
         }
@@ -331,9 +375,7 @@ impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
     /// Completes the request, even during a panic. Answer it first: a request that is done is not delivered again.
     #[inline]
     pub fn done(mut self) {
-        if let Some(message) = self.message.0.take() {
-            message.release();
-        }
+        self.message.done();
     }
 
     /// Which delivery of this request this is, from 1. It is more than 1 if a worker of this rank has received the
@@ -396,8 +438,10 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
         self.head.has(LAST)
     }
 
-    /// Whether the worker has given the request up: it was delivered more often than the worker's
-    /// [limit](super::Worker::set_delivery_limit) allows.
+    /// Whether the worker has given the request up: this is all of its answer, and it is empty. The request was
+    /// delivered more often than the worker's [limit](super::Worker::set_delivery_limit) allows, was no value of the
+    /// type that the worker serves, its answer could not be encoded or was too long, its handler panicked
+    /// ([`set_panic_policy`](super::Worker::set_panic_policy)), or the program gave it up itself.
     ///
     /// # Examples
     ///

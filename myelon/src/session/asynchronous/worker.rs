@@ -550,7 +550,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
                     return None;
                 }
                 // nobody waits for the answer of a closed session: it would come again for ever
-                _ if reply.sender().is_closing() => {
+                Ok(Order::Return) if reply.sender().is_closing() => {
                     request.done();
                     return of_another(order);
                 }

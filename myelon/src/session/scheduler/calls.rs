@@ -155,7 +155,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     /// Sends a request to the worker `rank` and waits for its answer until the deadline: [`send_to`](Self::send_to) and
     /// [`recv_answer`](Self::recv_answer). An answer in pieces goes on with [`recv_answer`](Self::recv_answer) and the
-    /// number of the request, which the response names.
+    /// number of the request, which the response names. An answer that [is given up](Response::is_given_up) is empty.
     ///
     /// # Errors
     ///
@@ -194,7 +194,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// Sends a request to all workers and hands the first piece of each worker's answer to `each`, with the worker's
     /// rank; waits until the deadline. Returns the number of the request, and the ranks of the workers whose answers
     /// have not come: those can still be received with [`recv_answer`](Self::recv_answer) or
-    /// [`recv_any`](Self::recv_any).
+    /// [`recv_any`](Self::recv_any). An answer that [is given up](Response::is_given_up) is empty, and is handed over,
+    /// too.
     ///
     /// # Errors
     ///
@@ -217,7 +218,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// #     })
     /// # });
     /// let mut sum = 0;
-    /// let gathered = scheduler.gather(b"how many?", 1, Deadline::NEVER, |_rank, answer| sum += answer[0])?;
+    /// let gathered = scheduler.gather(b"how many?", 1, Deadline::NEVER, |_rank, answer| sum += answer.iter().sum::<u8>())?;
     /// assert_eq!((sum, gathered.missing), (21, vec![]));
     /// # for worker in workers { worker.join().unwrap(); }
     /// # scheduler.close()?;

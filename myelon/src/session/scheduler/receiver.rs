@@ -13,7 +13,7 @@ use disruptor_mp::{
 use super::super::head::{Head, LAST, RequestId};
 use super::super::received::{Kept, Look, Response, next_head, next_sequence};
 use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank};
-use crate::codec::{Codec, CodecError};
+use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
 };
@@ -68,6 +68,8 @@ pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     first: RequestId,
     /// The last number that the sending half has given.
     last_sent: Arc<AtomicU64>,
+    /// Bit i: worker i has answered a request that was not sent, and the log says so.
+    told_of_unknown: u64,
     /// The workers that died after their last message, in words.
     dead: Vec<Option<String>>,
 }
@@ -202,7 +204,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         self.workers().saturating_mul(depth)
     }
 
-    /// Answers to requests before `first`, and to those after the last one that was sent, are dropped.
+    /// Answers to requests before `first`, and to numbers that were not given yet, are dropped.
     pub(super) fn new(answers: Answers<F, B>, first: RequestId, last_sent: Arc<AtomicU64>) -> Self {
         Self {
             turn: answers.rings.len().saturating_sub(1),
@@ -214,6 +216,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             dead: vec![None; answers.rings.len()],
             first,
             last_sent,
+            told_of_unknown: 0,
             answers,
         }
     }
@@ -261,9 +264,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             return Err(RecvError::Timeout.into());
         };
         let sequence = next_sequence(responses);
-        // a hostile peer may have put another one in its place
         let message = responses.raw().lend_found();
-        let head = Head::of(&message).unwrap_or(head);
         self.handed_out[rank].add(head, sequence);
         Ok(Response::new(message, head))
     }
@@ -363,7 +364,6 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         }
         let sequence = next_sequence(responses);
         let message = responses.raw().lend_found();
-        let head = Head::of(&message).unwrap_or(head);
         self.handed_out[rank].add(head, sequence);
         self.kept.push_back(Kept {
             rank,
@@ -392,14 +392,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     ) -> TransportResult<(usize, u8, Result<T, DecodeError>)> {
         let (rank, response) = self.recv_any(deadline)?;
         let kind = response.kind();
-        let value = match response.is_given_up() {
-            false => response.decode(),
-            true => Err(DecodeError {
-                kind,
-                len: response.len(),
-                source: CodecError::custom("no value: the worker has given the request up"),
-            }),
-        };
+        let value = response.decode();
         response.release();
         if let (Ok(_), Some(responses)) = (&value, &mut self.answers.rings[rank]) {
             responses.count();
@@ -482,19 +475,26 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         };
         let (handed_out, first) = (&self.handed_out[rank], self.first);
         let last_sent = &self.last_sent;
+        let mut unknown = None;
         let is_new = |head: Head, sequence| {
-            let is_of_session = head.session() == first.session();
-            let is_known = |request: RequestId| {
-                // read after the answer, which cannot come before its request has its number
-                let is_sent = request.get() <= last_sent.load(Ordering::Relaxed);
-                if is_of_session && !is_sent {
-                    tell_of_unknown(rank, request);
-                }
-                request >= first && is_sent
-            };
-            is_of_session && head.request().is_none_or(is_known) && !handed_out.has(head, sequence)
+            if head.session() != first.session() {
+                return false;
+            }
+            // read after the answer, which cannot come before its request has its number
+            if head
+                .request()
+                .is_some_and(|it| it.get() > last_sent.load(Ordering::Relaxed))
+            {
+                unknown = head.request();
+                return false;
+            }
+            head.request().is_none_or(|request| request >= first) && !handed_out.has(head, sequence)
         };
-        match next_head(responses, look, is_new) {
+        let found = next_head(responses, look, is_new);
+        if let Some(request) = unknown {
+            self.tell_of_unknown(rank, request);
+        }
+        match found {
             Ok(head) => {
                 if head.is_some() {
                     self.dead[rank] = None;
@@ -515,6 +515,19 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 Ok(None)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says in the log, once of each worker, that it has answered a request that was not sent. A worker that keeps to
+    /// the protocol does not.
+    #[cold]
+    fn tell_of_unknown(&mut self, rank: usize, request: RequestId) {
+        if self.told_of_unknown & 1 << rank == 0 {
+            self.told_of_unknown |= 1 << rank;
+            tracing::warn!(
+                session = self.answers.places.config.session,
+                "worker {rank} has answered request {request}, which was not sent: such answers are dropped"
+            );
         }
     }
 
@@ -547,12 +560,4 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// A worker that keeps to the protocol sends no such answer.
-#[cold]
-fn tell_of_unknown(rank: usize, request: RequestId) {
-    tracing::warn!(
-        "worker {rank} has answered request {request}, which was not sent: the answer is dropped"
-    );
 }

@@ -40,7 +40,8 @@ pub struct WorkerState {
     pub is_attached: bool,
     /// Whether it has come before and is away: its place is kept.
     pub is_away: bool,
-    /// The last frame that it has released in the ring of the requests to all, by its sequence; −1 before the first.
+    /// The last frame that it has released in the ring of the requests to all, by its sequence; −1 before the first,
+    /// and if it has no place there.
     pub position: Sequence,
     /// Frames that it has not released, in the ring of the requests to all and in that of the requests to it.
     pub lag: u64,

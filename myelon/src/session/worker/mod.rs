@@ -151,6 +151,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             responses,
             rank,
             session: receiver.session(),
+            is_over: receiver.is_over(),
         };
         let responses = sender.responses.raw().ring();
         responses.cancel_waits_when_closed(receiver.transport().as_ring());
@@ -290,7 +291,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
 
     /// Whether a worker of this rank had left, or was removed: what was sent meanwhile is not for this one, which
     /// starts with the requests that are sent from now on. `false` also under a scheduler that has succeeded the one
-    /// that knew of the departure, and if another consumer has needed the place since.
+    /// that knew of the departure, if another consumer has needed the place since, and for the successor of a worker
+    /// that has found it true and died: do what it asks for before the first request is done.
     ///
     /// # Examples
     ///

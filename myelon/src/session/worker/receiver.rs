@@ -5,6 +5,8 @@
 //! publishes request n before request n + 1. So a worker that has found a request in one ring sees every request
 //! with a smaller number in the other ring, if it polls that ring afterwards (`rfcs/0008`).
 
+use core::sync::atomic::AtomicBool;
+use std::sync::Arc;
 use std::time::Instant;
 
 use disruptor_mp::{
@@ -65,7 +67,12 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     dead: Option<u64>,
     /// The process that has the places; a forked child must not take or give up any.
     process: u32,
+    /// Whether the sending half was refused because the scheduler has closed the session.
+    is_over: Arc<AtomicBool>,
 }
+
+/// Each time that a request was handed out so often, the log says so.
+const SUSPICIOUS: u32 = 128;
 
 /// A worker without requests looks for a ring of its own after each liveness interval at first, and then more rarely:
 /// two to the power of this intervals apart.
@@ -102,12 +109,18 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             epoch: 0,
             dead: None,
             process: std::process::id(),
+            is_over: Arc::default(),
         };
         receiver.epoch = receiver.common.raw().as_ring().ring_epoch();
         receiver.starts_anew = receiver.common.raw().as_ring().has_skipped_absence();
         // the scheduler announces a ring that it makes after this in the common ring
         receiver.attach_own()?;
         Ok(receiver)
+    }
+
+    /// What the sending half sets when it is refused because the scheduler has closed the session.
+    pub(super) fn is_over(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_over)
     }
 
     pub(super) fn session(&mut self) -> SessionMark {
@@ -134,12 +147,16 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let (source, head) = self.wait(deadline)?;
         self.last = source;
         self.vain_looks = 0;
-        let ring = self.ring(source);
+        let ring = match (source, &mut self.own) {
+            (Source::Own, Some(own)) => own,
+            _ => &mut self.common,
+        };
         let delivery = count_delivery(ring);
-        // a hostile peer may have put another one in its place
+        if delivery.is_multiple_of(SUSPICIOUS) {
+            tell_of_repetition(&self.places.config.session, self.rank, delivery);
+        }
         let message = ring.raw().lend_found();
-        let head = Head::of(&message).unwrap_or(head);
-        Ok(Request::new(message, head, delivery))
+        Ok(Request::new(message, head, delivery, &self.is_over))
     }
 
     fn ring(&mut self, source: Source) -> &mut TypedConsumer<F, B> {
@@ -404,4 +421,14 @@ fn count_delivery<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) ->
     let count = (deliveries_of_next(ring) + 1).min(MOST);
     set_deliveries(ring, count);
     count
+}
+
+/// Says in the log that a request comes again and again.
+#[cold]
+fn tell_of_repetition(session: &str, rank: usize, deliveries: u32) {
+    tracing::warn!(
+        session,
+        "worker {rank} was handed the same request {deliveries} times: a request that is dropped comes again, until \
+         done() is called"
+    );
 }

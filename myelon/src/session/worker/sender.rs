@@ -1,6 +1,8 @@
 //! The half of a worker that sends answers.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use disruptor_mp::{
@@ -48,6 +50,8 @@ pub struct ResponseSender<F: FramedTransportFrame, B = SharedMemory> {
     pub(super) responses: TypedProducer<F, B>,
     pub(super) rank: usize,
     pub(super) session: SessionMark,
+    /// Whether the last message was refused because the scheduler has closed the session. The receiving half reads it.
+    pub(super) is_over: Arc<AtomicBool>,
 }
 
 impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
@@ -183,14 +187,11 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
-        if self.is_closing() {
-            return Err(TransportError::SessionClosed.into());
-        }
+        self.check_open()?;
         match self.responses.send_encoded(message, kind, deadline) {
-            Err(TypedPublishError::Transport(error))
-                if is_cancelled(&error) && self.is_closing() =>
-            {
-                Err(TransportError::SessionClosed.into())
+            Err(TypedPublishError::Transport(error)) if is_cancelled(&error) => {
+                self.check_open()?;
+                Err(error.into())
             }
             sent => sent,
         }
@@ -203,17 +204,29 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Reservation<'_, F>> {
-        if self.is_closing() {
-            return Err(TransportError::SessionClosed);
-        }
+        self.check_open()?;
         // a claim that was dropped has no effect, and its frame is free for the next one
         let waited = self.responses.raw().reserve(len, kind, deadline).map(drop);
         match waited {
-            Err(error) if is_cancelled(&error) && self.is_closing() => {
-                Err(TransportError::SessionClosed)
+            Err(error) if is_cancelled(&error) => {
+                self.check_open()?;
+                Err(error)
             }
             Err(error) => Err(error),
             Ok(()) => self.responses.raw().reserve(len, kind, deadline),
+        }
+    }
+
+    /// Refuses a message of a session that the scheduler has closed, and lets the receiving half know: a request that
+    /// is dropped from then on is done.
+    fn check_open(&mut self) -> TransportResult<()> {
+        let is_over = self.is_closing();
+        if is_over != self.is_over.load(Ordering::Relaxed) {
+            self.is_over.store(is_over, Ordering::Relaxed);
+        }
+        match is_over {
+            true => Err(TransportError::SessionClosed),
+            false => Ok(()),
         }
     }
 

@@ -43,9 +43,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv) and [`FramedTransportProducer::send`](crate::FramedTransportProducer::send); if sending fails, the
-    /// message is delivered again. [`TransportError::SessionClosed`] if a consumer outside the session holds
-    /// the ring of answers; the message is delivered again.
+    /// As [`recv`](Self::recv) and [`FramedTransportProducer::send`](crate::FramedTransportProducer::send); if sending
+    /// fails, the request is delivered again, but for [`TransportError::MessageTooLong`]: then it is given up.
+    /// [`TransportError::SessionClosed`] if a consumer outside the session holds the ring of answers; the request is
+    /// delivered again.
     pub fn serve<A: AsRef<[u8]>>(
         &mut self,
         deadline: Deadline,
@@ -55,19 +56,21 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         let request = self.receiver.recv(deadline)?;
         let kind = request.kind();
         let responses = &mut self.sender.responses;
-        let sent = match unless_it_panics(self.on_panic, || answer(kind, &request)) {
-            Some(reply) => {
-                let head = Head::answer_to(request.id());
-                send_bytes(
-                    responses,
-                    &HeadedBytes(head, reply.as_ref()),
-                    kind,
-                    deadline,
-                )
-            }
-            None => send_given_up(responses, &request, deadline),
+        let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, &request)) else {
+            return give_up_panicked(responses, request, deadline);
         };
-        if is_uncounted(request, sent.as_ref().err()) {
+        let message = HeadedBytes(Head::answer_to(request.id()), reply.as_ref());
+        let mut sent = send_bytes(responses, &message, kind, deadline);
+        let mut is_done = sent.is_ok();
+        if let Err(TransportError::MessageTooLong { .. }) = &sent {
+            // the next attempt would fail in the same way
+            match send_given_up(responses, &request, deadline) {
+                Ok(_) => is_done = true,
+                Err(error) => sent = Err(error),
+            }
+        }
+        let failed = sent.as_ref().err().filter(|_| !is_done);
+        if is_uncounted(request, failed) {
             self.receiver.uncount_delivery();
         }
         sent
@@ -78,10 +81,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// # Errors
     ///
     /// [`TypedServeError::Recv`], also for a request that is no `Q`. [`TypedServeError::Publish`]: the request is
-    /// delivered again. A request that is no `Q`, and one whose answer cannot be encoded, are given up, because the
-    /// next attempt would fail in the same way: the scheduler gets an empty answer that
-    /// [is given up](crate::Response::is_given_up). If the ring of answers has no space for it until the deadline, the
-    /// request is delivered again.
+    /// delivered again. A request that is no `Q`, and one whose answer cannot be encoded or is too long, are given up,
+    /// because the next attempt would fail in the same way: the scheduler gets an empty answer that
+    /// [is given up](crate::Response::is_given_up). If that fails, its error is returned, and the request is delivered
+    /// again.
     ///
     /// # Examples
     ///
@@ -102,32 +105,38 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
                 if is_uncounted(request, given_up.as_ref().err()) {
                     self.receiver.uncount_delivery();
                 }
+                given_up.map_err(TypedPublishError::from)?;
                 return Err(TypedServeError::Recv(error.into()));
             }
         };
-        let sent = match unless_it_panics(self.on_panic, || answer(kind, value)) {
-            Some(reply) => {
-                let message = HeadedValue(Head::answer_to(request.id()), &reply);
-                let is_cancelled = |error: &TypedPublishError| match error {
-                    TypedPublishError::Transport(error) => is_cancelled(error),
-                    TypedPublishError::Encode { .. } => false,
-                };
-                send_answer(responses, deadline, is_cancelled, |responses| {
-                    responses.send_encoded(&message, kind, deadline)
-                })
-            }
-            None => send_given_up(responses, &request, deadline).map_err(TypedPublishError::from),
+        let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, value)) else {
+            let given_up = give_up_panicked(responses, request, deadline);
+            return Ok(given_up.map_err(TypedPublishError::from)?);
         };
-        let given_up;
+        let message = HeadedValue(Head::answer_to(request.id()), &reply);
+        let is_cancelled = |error: &TypedPublishError| match error {
+            TypedPublishError::Transport(error) => is_cancelled(error),
+            TypedPublishError::Encode { .. } => false,
+        };
+        let mut sent = send_answer(responses, deadline, is_cancelled, |responses| {
+            responses.send_encoded(&message, kind, deadline)
+        });
+        let mut is_done = sent.is_ok();
+        if let Err(
+            TypedPublishError::Encode { .. }
+            | TypedPublishError::Transport(TransportError::MessageTooLong { .. }),
+        ) = &sent
+        {
+            // the next attempt would fail in the same way
+            match send_given_up(responses, &request, deadline) {
+                Ok(_) => is_done = true,
+                Err(error) => sent = Err(error.into()),
+            }
+        }
         let failed = match &sent {
-            Ok(_) => None,
-            Err(TypedPublishError::Transport(error)) => Some(error),
-            Err(TypedPublishError::Encode { .. }) => {
-                given_up = send_given_up(responses, &request, deadline);
-                given_up.as_ref().err()
-            }
+            Err(TypedPublishError::Transport(error)) if !is_done => Some(error),
+            _ => None,
         };
-        let is_done = failed.is_none();
         if is_uncounted(request, failed) {
             self.receiver.uncount_delivery();
         }
@@ -141,7 +150,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// gets its number, kind and bytes, the scheduler gets an empty answer that
     /// [is given up](crate::Response::is_given_up), and the request is done. So a request that kills its workers does
     /// not kill them for ever. Without a limit each request is served however often it was delivered. A program that
-    /// receives requests itself looks at [`Request::delivery`], and calls [`ResponseSender::give_up`](crate::ResponseSender::give_up).
+    /// receives requests itself, also after [`split`](Self::split), looks at [`Request::delivery`], and calls [`ResponseSender::give_up`](crate::ResponseSender::give_up).
     ///
     /// # Examples
     ///
@@ -181,8 +190,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// ([`Redeliver`](HandlerPanicPolicy::Redeliver)) the panic goes on, and the request is delivered again: to this
     /// worker at its next call, if the program goes on, or to its successor. With [`Skip`](HandlerPanicPolicy::Skip) the
     /// panic ends in `serve`, which says so in the log: the request is done, and the scheduler gets an empty answer
-    /// that [is given up](crate::Response::is_given_up). What the handler has changed must be good for the next
-    /// request.
+    /// that [is given up](crate::Response::is_given_up). If that answer cannot be sent, `serve` returns why, and the
+    /// request is delivered again. What the handler has changed must be good for the next request. A worker that is
+    /// [split](Self::split) has no such policy.
     ///
     /// # Examples
     ///
@@ -231,9 +241,21 @@ fn unless_it_panics<A>(policy: HandlerPanicPolicy, handler: impl FnOnce() -> A) 
     // the program has chosen this policy, whose documentation says what the handler must guarantee
     let answer = catch_unwind(AssertUnwindSafe(handler)).ok();
     if answer.is_none() {
-        tracing::error!("the handler of a request panicked: the request is given up");
+        tracing::error!("the handler of a request panicked");
     }
     answer
+}
+
+/// Gives up a request whose handler has panicked. If that fails, the request is delivered again, and this delivery
+/// counts.
+fn give_up_panicked<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
+    responses: &mut TypedProducer<Resp, B>,
+    request: Request<'_, Req, B>,
+    deadline: Deadline,
+) -> TransportResult<Sequence> {
+    let sequence = send_given_up(responses, &request, deadline)?;
+    request.done();
+    Ok(sequence)
 }
 
 /// Sends the answer of a request in bytes.

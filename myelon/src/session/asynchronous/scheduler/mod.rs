@@ -316,7 +316,7 @@ impl AsyncScheduler {
     /// let mut sum = 0;
     /// let mut answers = scheduler.gather(&b"how many?"[..], 1);
     /// while let Some(answer) = answers.next().await {
-    ///     sum += answer?.bytes[0];
+    ///     sum += answer?.bytes.iter().sum::<u8>();
     /// }
     /// assert_eq!(sum, 21);
     /// # for worker in workers { worker.join().unwrap(); }
