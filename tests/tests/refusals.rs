@@ -449,7 +449,7 @@ fn counters_files_name_the_cause_as_well() {
     fs::write(&path, [7; 4096]).expect("write");
     let mut actor = world.actor();
     let text = actor.err("NotACountersFile", &line).text().to_owned();
-    assert_names(&text, &["choose another path", "if no process uses it"]);
+    assert_names(&text, &["choose another path", "it was left as it is"]);
     fs::remove_file(&path).expect("remove");
     if !needs_root("counters_files_name_the_cause_as_well") {
         return;
