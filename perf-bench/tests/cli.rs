@@ -189,7 +189,7 @@ fn packed_streams_are_measured_at_the_sizes_that_share_lines() {
 
 #[test]
 fn limits_measures_no_ring() {
-    let (rows, printed) = run(&["limits"]);
+    let (rows, printed) = run(&["limits", "--rounds", "2"]);
     assert!(
         rows.iter()
             .all(|row| is(row, "layer", "floor") && row["verified"] == true)
@@ -237,7 +237,7 @@ fn limits_measures_no_ring() {
         );
     }
     assert!(
-        rounds >= 7,
+        rounds >= 2,
         "no round is in two groups or in none: {rounds}"
     );
     assert!(printed.contains("% stolen, load at most"), "{printed}");
