@@ -3,9 +3,9 @@
 //!
 //! Each test called `control_…` makes a mistake that must be detected, and fails if it is not.
 //!
-//! By default every seventh case runs, and every third case of messages, as a sample. `SWEEP_ALL=1` (`ci/sweep`) runs
-//! all of them, `SWEEP_CASE=shm/2/takeover.head` those whose names contain this text, `SWEEP_LONG=1` every occurrence
-//! of each point, and `SWEEP_THREADS=4` four cases at a time.
+//! By default every thirteenth case runs, and every fifth case of messages, as a sample. `SWEEP_ALL=1` (`ci/sweep`)
+//! runs all of them, `SWEEP_CASE=shm/2/takeover.head` those whose names contain this text, `SWEEP_LONG=1` every
+//! occurrence of each point, and `SWEEP_THREADS=4` four cases at a time.
 #![cfg(debug_assertions)]
 
 use std::collections::BTreeMap;
@@ -133,7 +133,7 @@ fn every_point_in_every_role() {
     let all = sweep::cases(std::env::var("SWEEP_LONG").is_ok());
     assert!(all.len() >= CASES_MIN, "the sweep has shrunk");
     let sweep = Sweep {
-        sample: 7,
+        sample: 13,
         point_of: |case: &Case| case.row.point,
         run: sweep::run,
         of_what: "",
@@ -146,7 +146,7 @@ fn every_step_of_a_message() {
     let all = messages::cases();
     assert!(all.len() >= messages::CASES_MIN, "the sweep has shrunk");
     let sweep = Sweep {
-        sample: 3,
+        sample: 5,
         point_of: |case: &messages::Case| case.point,
         run: messages::run,
         of_what: " over messages",

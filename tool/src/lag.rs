@@ -36,7 +36,7 @@ fn print(seen: &Snapshot, options: &Lag, json: bool) -> io::Result<()> {
         });
         writeln!(out, "{object}")?;
     } else if seen.consumers.is_empty() {
-        eprintln!("no consumer has a place in this ring");
+        crate::text::warn(format_args!("no consumer has a place in this ring"));
     } else {
         let row = |consumer: &ConsumerSeen| {
             let over = match is_over(consumer, options) {

@@ -204,9 +204,9 @@ fn main() -> ExitCode {
         Err(failure) => {
             if json {
                 let object = serde_json::json!({"error": failure.word(), "text": failure.text()});
-                eprintln!("{object}");
+                crate::text::warn(format_args!("{object}"));
             } else {
-                eprintln!("myelon: {}", failure.text());
+                crate::text::warn(format_args!("myelon: {}", failure.text()));
             }
             ExitCode::from(failure.code())
         }

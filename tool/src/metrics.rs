@@ -8,6 +8,7 @@ use disruptor_mp::inspect::{Liveness, Presence};
 use crate::Failure;
 use crate::list::{read, type_name};
 use crate::options::In;
+use crate::pace::has_position;
 
 /// The families of metrics: name, type and meaning.
 pub(crate) const FAMILIES: [(&str, &str, &str); 15] = [
@@ -164,11 +165,13 @@ pub(crate) fn samples(place: &In) -> Result<Samples, Failure> {
                 ("line", &line),
                 ("role", "consumer"),
             ];
-            add(
-                "myelon_consumer_released_total",
-                &labels,
-                count(consumer.position),
-            );
+            if has_position(consumer) {
+                add(
+                    "myelon_consumer_released_total",
+                    &labels,
+                    count(consumer.position),
+                );
+            }
             add("myelon_consumer_lag", &labels, consumer.lag);
             if consumer.presence != Presence::Unknown {
                 let is_alive = matches!(consumer.presence, Presence::Attached | Presence::Joining);

@@ -88,7 +88,7 @@ impl Watch {
 
 /// Whether its position is a sequence: a consumer that is just joining has none yet, and one that has not been told of
 /// a doubt stands at a sequence that no event has.
-fn has_position(consumer: &ConsumerSeen) -> bool {
+pub(crate) fn has_position(consumer: &ConsumerSeen) -> bool {
     consumer.is_gating && consumer.in_doubt.is_none()
 }
 

@@ -27,7 +27,10 @@ pub(crate) fn run(options: &Replay, json: bool) -> Result<Outcome, Failure> {
         fault => fault,
     };
     if let Some(fault) = &fault {
-        eprintln!("myelon: {}", crate::text::printable(&fault.text()));
+        crate::text::warn(format_args!(
+            "myelon: {}",
+            crate::text::printable(&fault.text())
+        ));
     }
     let mut reader = Reader::open(&options.file)?;
     let path = path_of(&options.ring);
@@ -79,12 +82,12 @@ pub(crate) fn run(options: &Replay, json: bool) -> Result<Outcome, Failure> {
                 }
             }
             Some(Block::Gap { first, next }) if player.events > 0 => {
-                eprintln!(
+                crate::text::warn(format_args!(
                     "myelon: sequences {first} to {} are missing in the recording: the events after them come {} sequences \
                      earlier than those before would tell",
                     next - 1,
                     next - first
-                );
+                ));
             }
             _ => {}
         }

@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Tail, json: bool) -> Result<Outcome, Failure> {
                 if checked.elapsed() > CHECK {
                     checked = Instant::now();
                     if let Some(reason) = follower.end()? {
-                        eprintln!("myelon: {reason}");
+                        crate::text::warn(format_args!("myelon: {reason}"));
                         break;
                     }
                 }

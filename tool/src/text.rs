@@ -1,8 +1,15 @@
 //! Plain text: tables, numbers, and words that other processes wrote.
 
+use std::fmt;
+use std::io::{Write, stderr};
 use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Writes a line to standard error. Nobody may read it, or its disk may be full: that changes nothing else.
+pub(crate) fn warn(line: fmt::Arguments<'_>) {
+    let _ = writeln!(stderr(), "{line}");
+}
 
 /// Text with its control characters escaped: whatever a ring or a file name holds, the terminal obeys none of it.
 pub(crate) fn printable(text: &str) -> String {

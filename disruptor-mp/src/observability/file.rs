@@ -222,12 +222,9 @@ impl CountersFile {
         text: &Text,
         line: Option<(Source, Arc<dyn OpenRing>)>,
     ) -> Result<Slot, CountersError> {
-        let (source, ring) = line.unzip();
-        let index = self.table.take(id, text, ring)?;
-        let words = &self.table.slots()[index];
-        words.claim(id, text, source.as_ref());
+        let index = self.table.take(id, text, line)?;
         Ok(Slot {
-            words: NonNull::from_ref(words),
+            words: NonNull::from_ref(&self.table.slots()[index]),
             live: self.table.live,
             index,
             table: Arc::clone(&self.table),
@@ -317,6 +314,14 @@ impl Table {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The ring of the endpoint that holds a slot, if both are of this process.
+    fn open_ring(&self, index: usize) -> Option<Arc<dyn OpenRing>> {
+        match &self.held()[index] {
+            Held::InRing(ring) => Some(Arc::clone(ring)),
+            Held::No | Held::Yes => None,
+        }
+    }
+
     /// The counter in a slot, as it is now.
     fn read(
         &self,
@@ -325,18 +330,26 @@ impl Table {
         readings: &mut Readings,
     ) -> Option<CounterSnapshot> {
         let words = &self.slots()[index];
-        let seen = words.read().filter(|seen| is_wanted(seen.counter.id))?;
+        let mut seen = words.read().filter(|seen| is_wanted(seen.counter.id))?;
+        if seen.source.is_none() {
+            return Some(seen.counter);
+        }
+        let open = self.open_ring(index);
+        if open.is_some() {
+            // the slot may have changed hands since
+            seen = words.read().filter(|seen| is_wanted(seen.counter.id))?;
+        }
         let Some(source) = seen.source else {
             return Some(seen.counter);
         };
-        // held until the line is read: the endpoint does not end meanwhile
-        let held = self.held();
-        let standing = match &held[index] {
-            Held::InRing(ring) => ring.standing(&source),
-            Held::No | Held::Yes => {
-                drop(held);
-                seen.path.and_then(|path| readings.standing(&path, &source))
-            }
+        let standing = match open {
+            // it may take a while, and endpoints come and go meanwhile: one that has gone may have left its line to
+            // another of this process, and the slot to another ring
+            Some(ring) => ring.standing(&source).filter(|_| {
+                let now = self.open_ring(index);
+                now.is_some_and(|now| std::ptr::addr_eq(Arc::as_ptr(&now), Arc::as_ptr(&ring)))
+            }),
+            None => seen.path.and_then(|path| readings.standing(&path, &source)),
         };
         let CounterSnapshot { id, label, value } = seen.counter;
         match standing {
@@ -353,13 +366,13 @@ impl Table {
         }
     }
 
-    /// Takes a slot's lock. Prefers the slot of an owner that has gone and had the same counter, then a free slot,
-    /// then that of any owner that has gone.
+    /// Takes a slot: its lock and its words. Prefers the slot of an owner that has gone and had the same counter, then
+    /// a free slot, then that of any owner that has gone.
     fn take(
         &self,
         id: CounterId,
         text: &Text,
-        ring: Option<Arc<dyn OpenRing>>,
+        line: Option<(Source, Arc<dyn OpenRing>)>,
     ) -> Result<usize, CountersError> {
         self.check_live()?;
         let mut held = self.held();
@@ -376,6 +389,9 @@ impl Table {
                 }
                 // another process may have had the slot and left it between the check and the lock
                 if is_wanted(words) {
+                    let (source, ring) = line.unzip();
+                    // while nobody can read who holds the slot: words and holder are of one owner
+                    words.claim(id, text, source.as_ref());
                     held[index] = ring.map_or(Held::Yes, Held::InRing);
                     return Ok(index);
                 }

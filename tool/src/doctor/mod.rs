@@ -141,7 +141,8 @@ fn space(directory: &Path) -> Report {
             name,
             Level::Warning,
             format!(
-                "{text}; rings need 16 KiB and their slots: run `myelon clean`, or enlarge it (docker: --shm-size)"
+                "{text}; rings need 16 KiB and their slots: see `myelon clean --dry-run --dir {shown}`, or enlarge it \
+                 (docker: --shm-size)"
             ),
         ),
         _ if size <= CONTAINER_SHM => report(
@@ -271,7 +272,13 @@ fn rings(place: &In) -> Result<Report, Failure> {
     let mut text = format!("{count}, {} in all", bytes(size));
     let mut level = Level::Ok;
     if dead > 0 {
-        text += &format!("; {dead} without a living producer: see `myelon clean --dry-run`");
+        let of_directory = match &place.dir {
+            Some(directory) => format!(" --dir {}", directory.display()),
+            None => String::new(),
+        };
+        text += &format!(
+            "; {dead} without a living producer: see `myelon clean --dry-run{of_directory}`"
+        );
         level = Level::Note;
     }
     if hidden > 0 {

@@ -44,7 +44,7 @@ fn what_is_missing_or_small_is_found() {
             directory,
             "space",
             "warning",
-            "run `myelon clean`",
+            "see `myelon clean --dry-run --dir ",
         ),
         (&tmpfs("size=32m"), directory, "space", "note", "--shm-size"),
         (
