@@ -46,6 +46,9 @@ fn lines(watch: &Watch) -> Vec<String> {
             printable(&ring.path().to_string_lossy())
         ),
     );
+    if !info.label.is_empty() {
+        say("for", printable(&info.label));
+    }
     say("state", state(seen));
     say(
         "event",

@@ -14,7 +14,7 @@ use crate::layout::control::{
 use crate::layout::lock_bytes::{LOCK_BYTES_END, PRODUCER_BYTE, VOUCHED_BYTE, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::protocol::{doubt, registered};
-use crate::segment::{LOOK, is_in_doubt, origin_of};
+use crate::segment::{PAUSE, is_in_doubt, origin_of};
 use crate::sync::Ordering;
 use std::os::fd::AsFd;
 
@@ -453,7 +453,7 @@ impl Inspector {
             if found != Liveness::Alive || self.liveness_of(VOUCHED_BYTE) == Liveness::Alive {
                 return found;
             }
-            crate::clock::sleep(LOOK);
+            crate::clock::sleep(PAUSE);
         }
         self.liveness_of(PRODUCER_BYTE)
     }

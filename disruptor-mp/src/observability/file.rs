@@ -563,7 +563,7 @@ fn build(path: &Path) -> Result<CountersFile, CountersError> {
         .try_lock(PRODUCER_BYTE)
         .map_err(failed(Step::Lock))?;
     // a file with a temporary name may have been removed as a leftover before it was locked: the caller tries again
-    if !is_locked || !file.is_intact().map_err(failed(Step::LookAtFile))? {
+    if !is_locked || !file.is_intact().map_err(failed(Step::ReadStatus))? {
         return Err(failed(Step::NameFile)(io::ErrorKind::AlreadyExists.into()));
     }
     let bytes = u64::from(SLOTS_AT) + (COUNTERS_FILE_SLOTS * SLOT_BYTES as usize) as u64;
@@ -611,7 +611,7 @@ fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
         found,
     };
     let file = File::from(fd.try_clone().map_err(failed(Step::Duplicate))?);
-    let length = file.metadata().map_err(failed(Step::LookAtFile))?.len();
+    let length = file.metadata().map_err(failed(Step::ReadStatus))?.len();
     if length < u64::from(SLOTS_AT) {
         return Err(foreign(format!(
             "it has {length} bytes, too few for a header"
