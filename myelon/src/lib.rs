@@ -1,5 +1,5 @@
-// The modules, from the lowest layer up. Each may use layer 0 (`disruptor-mp`), and beside it only what its line names.
-// `docs/architecture.md` shows them above the rings, and where something new goes.
+// The modules, from the lowest layer up. Each may use layer 0 (`disruptor-mp`), and beside it only what its line names:
+// `ci/imports` holds the code to that. `docs/architecture.md` shows them above the rings, and where something new goes.
 //
 // transport         layer 1, messages over rings of frames: nothing else; it re-exports `session`'s names and settings
 // codec             layer 2, values as bytes and bytes as values: `transport`'s limit of a message
