@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::file::Slot;
 use super::ids::between;
 use super::position::{Mapped, OpenRing, Source, Standing};
 use super::slot::Text;
+use super::table::Slot;
 use super::{CounterId, CounterSnapshot, CountersError, CountersFile};
 use crate::Sequence;
 use crate::event::Event;

@@ -1,9 +1,11 @@
 //! The errors of counters.
 
 use std::io;
+use std::path::Path;
 
 use super::CounterId;
-use crate::cause::{SystemCause, after};
+use crate::cause::{SystemCause, after, cause_of};
+use crate::os::step::Failed;
 
 /// Why a counters file could not be opened, or a counter could not be made.
 ///
@@ -114,3 +116,15 @@ pub enum CountersError {
 }
 
 crate::error::debug_is_text!(CountersError);
+
+impl CountersError {
+    /// The error of a step that the system refused, with its cause.
+    pub(super) fn of_step(path: &Path, failed: Failed) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            operation: failed.step.words(),
+            cause: cause_of(&failed, path).map(Box::new),
+            source: failed.source,
+        }
+    }
+}

@@ -9,33 +9,28 @@
 //! + 128  slots
 //! ```
 //!
-//! The header is written once, before the file has its name. Slot i belongs to the process that holds lock
-//! byte 1 + i of the file (R8). A process that dies frees its bytes, as a handle does that is dropped. The slots stay
-//! as they are until another process takes them, or [`CountersFile::sweep`] frees them.
+//! The header is written once, before the file has its name. `table` has who owns a slot.
 
 use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::position::{OpenRing, Readings, Source};
-use super::slot::{COUNTER_LABEL_BYTES_MAX, SlotState, SlotWords, Text};
+use super::slot::{COUNTER_LABEL_BYTES_MAX, SlotWords, Text};
+use super::table::{Memory, Slot, Table};
 use super::{CounterId, CounterSnapshot, CountersError};
-use crate::Sequence;
-use crate::cause::{SystemCause, cause_of, why_not_opened};
-use crate::layout::lock_bytes::{PRODUCER_BYTE, line_byte};
-use crate::os::fork;
+use crate::cause::{SystemCause, why_not_opened};
+use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::os::lock::LockFile;
 use crate::os::memory::{Access, Mapping, ReserveError, Shortage, reserve};
 use crate::os::names::{self, Directory, Kind, OpenError};
-use crate::os::step::{Failed, Step};
-use crate::sync::process::{AtomicU64, Ordering};
+use crate::os::step::Step;
 
 /// The number of counters in a file.
 pub const COUNTERS_FILE_SLOTS: usize = 1024;
@@ -58,9 +53,6 @@ const SLOT_BYTES: u32 = size_of::<SlotWords>() as u32;
 const SLOTS_AT: u32 = 128;
 const HEADER_BYTES: usize = 24;
 const MODE: u32 = 0o600;
-
-/// Always non-zero: a forked child has a copy of the heap of its own.
-static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
 
 /// A table of counters, in a file that other processes can open, or on this process's heap. Clones refer to
 /// the same table.
@@ -85,33 +77,6 @@ static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
 #[derive(Clone)]
 pub struct CountersFile {
     table: Arc<Table>,
-}
-
-/// The memory of a file, and the slots that this process has in it.
-struct Table {
-    memory: Memory,
-    /// Zero in a forked child that has not inherited the memory.
-    live: &'static AtomicU64,
-    held: Mutex<Vec<Held>>,
-    path: Option<PathBuf>,
-}
-
-/// Whether a handle of this table has a slot.
-#[derive(Clone)]
-enum Held {
-    No,
-    Yes,
-    /// Yes, and its value follows from the lines of a ring that this process has open.
-    InRing(Arc<dyn OpenRing>),
-}
-
-enum Memory {
-    Heap(Box<[SlotWords]>),
-    Mapped {
-        map: Mapping,
-        count: usize,
-        locks: LockFile,
-    },
 }
 
 impl CountersFile {
@@ -163,25 +128,18 @@ impl CountersFile {
     /// ```
     pub fn anonymous() -> Self {
         let slots = (0..COUNTERS_FILE_SLOTS).map(|_| SlotWords::default());
-        Self::new(Memory::Heap(slots.collect()), &ALWAYS_LIVE, None)
+        Self::of(Memory::Heap(slots.collect()), None)
     }
 
-    fn new(memory: Memory, live: &'static AtomicU64, path: Option<PathBuf>) -> Self {
-        let held = Mutex::new(vec![Held::No; memory.slots().len()]);
-        let table = Table {
-            memory,
-            live,
-            held,
-            path,
-        };
+    fn of(memory: Memory, path: Option<PathBuf>) -> Self {
         Self {
-            table: Arc::new(table),
+            table: Arc::new(Table::new(memory, path)),
         }
     }
 
     /// The file's absolute path; `None` on the heap.
     pub fn path(&self) -> Option<&Path> {
-        self.table.path.as_deref()
+        self.table.path()
     }
 
     /// A new counter of your own, which starts at zero. Each call returns a different counter, even for the
@@ -222,13 +180,7 @@ impl CountersFile {
         text: &Text,
         line: Option<(Source, Arc<dyn OpenRing>)>,
     ) -> Result<Slot, CountersError> {
-        let index = self.table.take(id, text, line)?;
-        Ok(Slot {
-            words: NonNull::from_ref(&self.table.slots()[index]),
-            live: self.table.live,
-            index,
-            table: Arc::clone(&self.table),
-        })
+        self.table.claim(id, text, line)
     }
 
     /// Every counter that is in use, or whose owner has gone and whose slot was not taken since. Positions are read
@@ -243,7 +195,7 @@ impl CountersFile {
         is_wanted: impl Fn(CounterId) -> bool,
     ) -> Vec<CounterSnapshot> {
         let mut readings = Readings::default();
-        (0..self.table.slots().len())
+        (0..self.table.len())
             .filter_map(|index| self.table.read(index, &is_wanted, &mut readings))
             .collect()
     }
@@ -254,250 +206,15 @@ impl CountersFile {
     ///
     /// [`CountersError::Forked`], [`CountersError::Io`].
     pub fn sweep(&self) -> Result<usize, CountersError> {
-        let table = &self.table;
-        table.check_live()?;
-        let held = table.held();
-        let mut freed = 0;
-        for (index, words) in table.slots().iter().enumerate() {
-            let may_be_left = words.state() != SlotState::Free && held[index].is_no();
-            if may_be_left && table.try_lock(index)? {
-                if words.state() != SlotState::Free {
-                    words.free();
-                    freed += 1;
-                }
-                table.unlock(index);
-            }
-        }
-        Ok(freed)
-    }
-}
-
-impl Held {
-    fn is_no(&self) -> bool {
-        matches!(self, Self::No)
-    }
-}
-
-impl Memory {
-    fn slots(&self) -> &[SlotWords] {
-        match self {
-            Self::Heap(slots) => slots,
-            Self::Mapped { map, count, .. } => {
-                // SAFETY: the slots begin within the mapping, which was made or checked to be long enough for
-                // `count` of them (R1).
-                let first = unsafe { map.as_ptr().add(SLOTS_AT as usize) };
-                // SAFETY: in bounds as above, aligned (a page and 128 bytes), all words atomic, any bytes valid; the
-                // mapping lives as long as `self`, and in a child `Table::slots` does not call this (R8).
-                unsafe { core::slice::from_raw_parts(first.cast().as_ptr(), *count) }
-            }
-        }
-    }
-}
-
-impl Table {
-    /// The slots; empty in a forked child, which has not inherited the mapping.
-    fn slots(&self) -> &[SlotWords] {
-        if self.live.load(Ordering::Relaxed) == 0 {
-            return &[];
-        }
-        self.memory.slots()
-    }
-
-    fn check_live(&self) -> Result<(), CountersError> {
-        match self.live.load(Ordering::Relaxed) {
-            0 => Err(CountersError::Forked),
-            _ => Ok(()),
-        }
-    }
-
-    fn held(&self) -> MutexGuard<'_, Vec<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The ring of the endpoint that holds a slot, if both are of this process.
-    fn open_ring(&self, index: usize) -> Option<Arc<dyn OpenRing>> {
-        match &self.held()[index] {
-            Held::InRing(ring) => Some(Arc::clone(ring)),
-            Held::No | Held::Yes => None,
-        }
-    }
-
-    /// The counter in a slot, as it is now.
-    fn read(
-        &self,
-        index: usize,
-        is_wanted: impl Fn(CounterId) -> bool,
-        readings: &mut Readings,
-    ) -> Option<CounterSnapshot> {
-        let words = &self.slots()[index];
-        let mut seen = words.read().filter(|seen| is_wanted(seen.counter.id))?;
-        if seen.source.is_none() {
-            return Some(seen.counter);
-        }
-        let open = self.open_ring(index);
-        if open.is_some() {
-            // the slot may have changed hands since
-            seen = words.read().filter(|seen| is_wanted(seen.counter.id))?;
-        }
-        let Some(source) = seen.source else {
-            return Some(seen.counter);
-        };
-        let standing = match open {
-            // it may take a while, and endpoints come and go meanwhile: one that has gone may have left its line to
-            // another of this process, and the slot to another ring
-            Some(ring) => ring.standing(&source).filter(|_| {
-                let now = self.open_ring(index);
-                now.is_some_and(|now| std::ptr::addr_eq(Arc::as_ptr(&now), Arc::as_ptr(&ring)))
-            }),
-            None => seen.path.and_then(|path| readings.standing(&path, &source)),
-        };
-        let CounterSnapshot { id, label, value } = seen.counter;
-        match standing {
-            Some(at) => Some(CounterSnapshot {
-                id,
-                label,
-                value: source.value(id, at, value),
-            }),
-            // the endpoint may have ended in between, and have left its last value
-            None => {
-                let again = words.read().filter(|seen| seen.source.is_none())?;
-                (again.counter.id == id && again.counter.label == label).then_some(again.counter)
-            }
-        }
-    }
-
-    /// Takes a slot: its lock and its words. Prefers the slot of an owner that has gone and had the same counter, then
-    /// a free slot, then that of any owner that has gone.
-    fn take(
-        &self,
-        id: CounterId,
-        text: &Text,
-        line: Option<(Source, Arc<dyn OpenRing>)>,
-    ) -> Result<usize, CountersError> {
-        self.check_live()?;
-        let mut held = self.held();
-        let slots = self.slots();
-        let wanted: [&dyn Fn(&SlotWords) -> bool; 3] = [
-            &|words| words.state() != SlotState::Free && words.is(id, text),
-            &|words| words.state() == SlotState::Free,
-            &|_| true,
-        ];
-        for is_wanted in wanted {
-            for (index, words) in slots.iter().enumerate() {
-                if !held[index].is_no() || !is_wanted(words) || !self.try_lock(index)? {
-                    continue;
-                }
-                // another process may have had the slot and left it between the check and the lock
-                if is_wanted(words) {
-                    let (source, ring) = line.unzip();
-                    // while nobody can read who holds the slot: words and holder are of one owner
-                    words.claim(id, text, source.as_ref());
-                    held[index] = ring.map_or(Held::Yes, Held::InRing);
-                    return Ok(index);
-                }
-                self.unlock(index);
-            }
-        }
-        Err(CountersError::Full { slots: slots.len() })
-    }
-
-    fn try_lock(&self, index: usize) -> Result<bool, CountersError> {
-        match &self.memory {
-            Memory::Heap(_) => Ok(true),
-            Memory::Mapped { locks, .. } => locks
-                .try_lock(line_byte(index))
-                .map_err(|source| self.io_error(Step::Lock, source)),
-        }
-    }
-
-    fn unlock(&self, index: usize) {
-        if let Memory::Mapped { locks, .. } = &self.memory
-            && let Err(error) = locks.unlock(line_byte(index))
-        {
-            tracing::warn!(path = ?self.path, %error, "could not unlock a counter");
-        }
-    }
-
-    fn io_error(&self, step: Step, source: io::Error) -> CountersError {
-        let path = self.path.as_deref().unwrap_or(Path::new(""));
-        io_error(path, step.failed(source))
+        self.table.sweep()
     }
 }
 
 impl fmt::Debug for CountersFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CountersFile")
-            .field("path", &self.table.path)
+            .field("path", &self.path())
             .finish_non_exhaustive()
-    }
-}
-
-/// The owner's hold on one slot. Dropping it leaves the counter to be read until another owner takes the slot.
-pub(crate) struct Slot {
-    words: NonNull<SlotWords>,
-    live: &'static AtomicU64,
-    index: usize,
-    table: Arc<Table>,
-}
-
-// SAFETY: the pointer is into the table's memory, which the Arc keeps alive, and all words are atomic.
-unsafe impl Send for Slot {}
-// SAFETY: as for Send.
-unsafe impl Sync for Slot {}
-
-impl Slot {
-    /// The words; `None` in a forked child, where nothing is mapped there.
-    #[inline(always)]
-    fn words(&self) -> Option<&SlotWords> {
-        if self.live.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        // SAFETY: the table keeps the memory mapped in this process as long as this slot lives (R8).
-        Some(unsafe { self.words.as_ref() })
-    }
-
-    #[inline(always)]
-    pub(super) fn set(&self, value: u64) {
-        if let Some(words) = self.words() {
-            words.set(value);
-        }
-    }
-
-    pub(super) fn set_first(&self, first: Sequence) {
-        if let Some(words) = self.words() {
-            words.set_first(first);
-        }
-    }
-
-    /// Leaves this value, which no longer follows from a line.
-    pub(super) fn settle(self, value: u64) {
-        if let Some(words) = self.words() {
-            words.settle(value);
-        }
-    }
-
-    /// Leaves no counter.
-    pub(super) fn free(self) {
-        if let Some(words) = self.words() {
-            words.free();
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if self.words().is_none() {
-            return;
-        }
-        let mut held = self.table.held();
-        self.table.unlock(self.index);
-        held[self.index] = Held::No;
-    }
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.words().map(SlotWords::read).fmt(f)
     }
 }
 
@@ -552,8 +269,9 @@ impl CounterHandle {
 
 /// Builds a complete file without a name, then names it.
 fn build(path: &Path) -> Result<CountersFile, CountersError> {
-    let refused = |failed| io_error(path, failed);
-    let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
+    let refused = |failed| CountersError::of_step(path, failed);
+    let failed =
+        |step: Step| move |source: io::Error| CountersError::of_step(path, step.failed(source));
     let (directory, leaf) = place(path)?;
     let file = directory
         .create_nameless(&leaf, MODE, KIND, false)
@@ -605,7 +323,8 @@ fn header() -> [u8; HEADER_BYTES] {
 
 /// Validates the header against the file's length; returns the number of slots (R1).
 fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
-    let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
+    let failed =
+        |step: Step| move |source: io::Error| CountersError::of_step(path, step.failed(source));
     let foreign = |found: String| CountersError::NotACountersFile {
         path: path.display().to_string(),
         found,
@@ -645,18 +364,21 @@ fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
 
 /// Maps the slots. The caller has checked that the file is long enough for `count` of them.
 fn map(path: &Path, fd: OwnedFd, count: usize) -> Result<CountersFile, CountersError> {
-    let refused = |failed| io_error(path, failed);
-    let failed = |step: Step| move |source: io::Error| io_error(path, step.failed(source));
+    let refused = |failed| CountersError::of_step(path, failed);
+    let failed =
+        |step: Step| move |source: io::Error| CountersError::of_step(path, step.failed(source));
     let locks = LockFile::reopen(fd.as_fd()).map_err(failed(Step::Reopen))?;
-    let bytes = SLOTS_AT as usize + count * SLOT_BYTES as usize;
+    let slots_at = SLOTS_AT as usize;
+    let bytes = slots_at + count * SLOT_BYTES as usize;
     let map = Mapping::map(fd.as_fd(), 0, bytes, Access::ReadWrite).map_err(refused)?;
     map.populate().map_err(refused)?;
-    let memory = Memory::Mapped { map, count, locks };
-    Ok(CountersFile::new(
-        memory,
-        fork::live_word(),
-        Some(path.to_owned()),
-    ))
+    let memory = Memory::Mapped {
+        map,
+        slots_at,
+        count,
+        locks,
+    };
+    Ok(CountersFile::of(memory, Some(path.to_owned())))
 }
 
 /// The directory of the path, and the name in it.
@@ -664,7 +386,7 @@ fn place(path: &Path) -> Result<(Directory, String), CountersError> {
     let text = || path.display().to_string();
     let Some(leaf) = path.file_name().and_then(|leaf| leaf.to_str()) else {
         let source = io::Error::new(io::ErrorKind::InvalidInput, "it does not end in a name");
-        return Err(io_error(path, Step::OpenFile.failed(source)));
+        return Err(CountersError::of_step(path, Step::OpenFile.failed(source)));
     };
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -672,7 +394,7 @@ fn place(path: &Path) -> Result<(Directory, String), CountersError> {
     };
     let directory = Directory::open(parent).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => CountersError::NotFound { path: text() },
-        _ => io_error(path, Step::OpenDirectory.failed(source)),
+        _ => CountersError::of_step(path, Step::OpenDirectory.failed(source)),
     })?;
     Ok((directory, leaf.to_owned()))
 }
@@ -700,16 +422,6 @@ fn open_error(path: &Path, error: OpenError) -> CountersError {
                 found: reason,
             }
         }
-        OpenError::Failed(failed) => io_error(path, failed),
-    }
-}
-
-/// The error of a step that the system refused, with its cause.
-fn io_error(path: &Path, failed: Failed) -> CountersError {
-    CountersError::Io {
-        path: path.display().to_string(),
-        operation: failed.step.words(),
-        cause: cause_of(&failed, path).map(Box::new),
-        source: failed.source,
+        OpenError::Failed(failed) => CountersError::of_step(path, failed),
     }
 }

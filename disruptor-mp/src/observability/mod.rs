@@ -111,6 +111,7 @@ mod instruments;
 mod metrics;
 mod position;
 mod slot;
+mod table;
 
 pub use error::CountersError;
 pub use file::{COUNTERS_FILE_SLOTS, CounterHandle, CountersFile};
