@@ -1,6 +1,6 @@
 //! Endpoints that do not know the event type: the bytes that they write and read are those of endpoints that do.
 
-use disruptor_mp::inspect::{Inspector, shared_memory_directory};
+use disruptor_mp::inspect::{Inspector, remove_dead, shared_memory_directory};
 use disruptor_mp::{
     Deadline, Event, MmapTransportLayout, MultiProcessError, RecvError, SendError, StartFrom,
     UntypedConsumer, UntypedEvent, UntypedProducer, attach_shared_consumer,
@@ -156,6 +156,73 @@ fn a_durable_untyped_consumer_comes_back_to_what_it_has_not_released() {
     rx.release();
     drop(rx);
     tx.destroy().expect("destroy");
+}
+
+#[test]
+fn an_untyped_consumer_waits_until_an_event_comes_the_deadline_passes_or_the_ring_ends() {
+    const EVENTS: u64 = 200;
+    let name = portable_shm_segment_name("waits");
+    let mut tx = disruptor_mp::publisher::<u64>(&name, 8).expect("a ring");
+    let ring = Inspector::open_shared_memory(&name).expect("a ring");
+    let mut rx = UntypedConsumer::attach(&ring, None).expect("attach");
+    let mut bytes = [0; 8];
+    for deadline in [
+        Deadline::after(Duration::ZERO),
+        Deadline::after(Duration::from_millis(5)),
+    ] {
+        assert_eq!(rx.recv(&mut bytes, deadline), Err(RecvError::Timeout));
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for number in 0..EVENTS {
+                // now and then after the consumer has gone to sleep
+                if number % 50 == 0 {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                tx.send_value(number, Deadline::NEVER).expect("space");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            tx.close().expect("close");
+        });
+        for number in 0..EVENTS {
+            let sequence = rx.recv(&mut bytes, Deadline::NEVER).expect("an event");
+            assert_eq!(
+                (sequence, u64::from_ne_bytes(bytes)),
+                (number as i64, number)
+            );
+            // a full ring of held events makes the producer wait
+            if number % 8 == 7 {
+                rx.release();
+            }
+        }
+        assert_eq!(rx.recv(&mut bytes, Deadline::NEVER), Err(RecvError::Closed));
+    });
+    rx.detach().expect("detach");
+}
+
+#[test]
+fn a_waiting_untyped_consumer_finds_the_last_event_and_then_the_death() {
+    let name = portable_shm_segment_name("death");
+    let mut tx = disruptor_mp::publisher::<u64>(&name, 8).expect("a ring");
+    let ring = Inspector::open_shared_memory(&name).expect("a ring");
+    let mut rx = UntypedConsumer::attach(&ring, None).expect("attach");
+    let mut bytes = [0; 8];
+    std::thread::scope(|scope| {
+        let producer = scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            tx.send_value(7, Deadline::NEVER).expect("space");
+            // a producer that is dropped in a panic does not end its ring, as one that dies
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert_eq!(rx.recv(&mut bytes, Deadline::NEVER), Ok(0));
+        assert_eq!(u64::from_ne_bytes(bytes), 7);
+        let error = rx.recv(&mut bytes, Deadline::NEVER).expect_err("no event");
+        assert!(matches!(error, RecvError::ProducerDead { .. }), "{error}");
+        assert!(producer.join().is_err());
+    });
+    rx.detach().expect("detach");
+    let path = shared_memory_directory().join(name);
+    remove_dead(path, true).expect("nobody uses it");
 }
 
 #[test]

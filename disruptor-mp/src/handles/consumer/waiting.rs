@@ -93,9 +93,7 @@ impl<E: Event, B> Consumer<E, B> {
         if self.is_forked() {
             return Err(refusal(self.has_lost));
         }
-        let ring = (self.core.control(), Role::Consumer(self.line()));
-        let participants = Participants::of(core::iter::once(ring));
-        let mut waiter = Waiter::new(&mut self.habits, strategy, deadline, participants);
+        let mut waiter = self.waiter(strategy, deadline);
         self.counters.bring_up_to_date();
         let is_suspicious = self.is_suspicious();
         if self.poll_event(is_suspicious)? || wait(self, &mut waiter)?.is_some() {
@@ -109,6 +107,24 @@ impl<E: Event, B> Consumer<E, B> {
             self.check_liveness()?;
         }
         Err(RecvError::Timeout)
+    }
+
+    /// What a call needs that waits on this ring.
+    pub(crate) fn waiter(&mut self, strategy: AutoWaitStrategy, deadline: Deadline) -> Waiter {
+        let ring = (self.core.control(), Role::Consumer(self.line()));
+        let participants = Participants::of(core::iter::once(ring));
+        Waiter::new(&mut self.habits, strategy, deadline, participants)
+    }
+
+    /// Sleeps by R9 as a call that waits does, unless `is_needless` says, after this consumer's bit is set, that there
+    /// is no need to.
+    pub(crate) fn sleep_unless(
+        &self,
+        longest: Duration,
+        is_needless: impl FnOnce() -> bool,
+    ) -> Option<Duration> {
+        self.core
+            .sleep_until_event(longest, || self.habits.are_cancelled() || is_needless())
     }
 
     /// Whether a call that times out at once is due for a liveness check because nothing has come for a
@@ -226,8 +242,7 @@ impl<E: Event, B> Awaited for Consumer<E, B> {
     }
 
     fn sleep(&mut self, longest: Duration) -> Option<Duration> {
-        self.core
-            .sleep_until_event(longest, || self.habits.are_cancelled())
+        self.sleep_unless(longest, || false)
     }
 
     fn count_sleeps(&mut self, sleeps: u64) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use super::double::{Slots, Stand, double};
 use super::in_use;
@@ -23,6 +24,8 @@ use crate::region::MemoryOptions;
 use crate::region::file::{FilePlace, FileRegion};
 use crate::segment::{current_owner, file_error, is_in_doubt, origin_of};
 use crate::waiting::Habits;
+use crate::waiting::deadline::Deadline;
+use crate::waiting::wait_loop::{Awaited, wait};
 
 /// A consumer of a ring whose event type this program does not know. The producer waits for it as for any other.
 ///
@@ -37,7 +40,7 @@ use crate::waiting::Habits;
 /// let mut rx = UntypedConsumer::attach(&Inspector::open_shared_memory(&name)?, None)?;
 /// tx.send_value(7, Deadline::NEVER)?;
 /// let mut bytes = [0; 8];
-/// assert_eq!(rx.try_recv(&mut bytes)?, Some(0));
+/// assert_eq!(rx.recv(&mut bytes, Deadline::NEVER)?, 0);
 /// assert_eq!(u64::from_ne_bytes(bytes), 7);
 /// assert_eq!(rx.try_recv(&mut bytes)?, None);
 /// rx.release();                                        // the producer may use the slot again
@@ -146,8 +149,54 @@ impl UntypedConsumer {
         self.has_rejoined
     }
 
-    /// The next event, if there is one: copies its bytes and returns its sequence. The event is held, and the producer
-    /// does not reuse its slot, until [`release`](Self::release). Never waits.
+    /// The next event, waiting for it until the deadline: copies its bytes and returns its sequence. The event is held,
+    /// and the producer does not reuse its slot, until [`release`](Self::release).
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::recv`].
+    ///
+    /// # Panics
+    ///
+    /// If `event` has another size than the ring's events.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::inspect::Inspector;
+    /// use disruptor_mp::{Deadline, RecvError, UntypedConsumer};
+    /// use std::time::Duration;
+    ///
+    /// # let name = disruptor_mp::portable_shm_segment_name("doc");
+    /// let mut tx = disruptor_mp::publisher::<u64>(&name, 8)?;
+    /// let mut rx = UntypedConsumer::attach(&Inspector::open_shared_memory(&name)?, None)?;
+    /// let mut bytes = [0; 8];
+    /// let soon = Deadline::after(Duration::from_millis(1));
+    /// assert_eq!(rx.recv(&mut bytes, soon), Err(RecvError::Timeout));
+    /// tx.send_value(7, Deadline::NEVER)?;
+    /// assert_eq!(rx.recv(&mut bytes, Deadline::NEVER)?, 0);
+    /// rx.release();
+    /// tx.close()?;
+    /// assert_eq!(rx.recv(&mut bytes, Deadline::NEVER), Err(RecvError::Closed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv(&mut self, event: &mut [u8], deadline: Deadline) -> Result<Sequence, RecvError> {
+        if let Some(sequence) = self.try_recv(event)? {
+            return Ok(sequence);
+        }
+        let strategy = self.handle.habits().strategy;
+        let mut waiter = self.handle.waiter(strategy, deadline);
+        loop {
+            let has_news = wait(self, &mut waiter)?.is_some();
+            match self.try_recv(event)? {
+                Some(sequence) => return Ok(sequence),
+                None if has_news => {}
+                None => return Err(RecvError::Timeout),
+            }
+        }
+    }
+
+    /// As [`recv`](Self::recv), if there is an event. Never waits.
     ///
     /// # Errors
     ///
@@ -169,10 +218,7 @@ impl UntypedConsumer {
         let mut is_last_attempt = false;
         loop {
             let next = self.handle.next_to_read();
-            let has_come = self.slots.is_published(next);
-            if has_come {
-                self.slots.stamp_double(next);
-            }
+            let has_come = self.double_next();
             match self.handle.try_recv() {
                 Ok(Some(lease)) if has_come => {
                     self.slots.read(next, event);
@@ -182,8 +228,8 @@ impl UntypedConsumer {
                 // a doubt was settled meanwhile, and the handle has gone on to another sequence
                 Ok(Some(lease)) => lease.release_uncommitted(),
                 Ok(None) => return Ok(None),
-                Err(RecvError::ProducerDead { .. } | RecvError::NameRemoved { .. })
-                    if !is_last_attempt && self.slots.is_published(next) =>
+                Err(error)
+                    if !is_last_attempt && is_death(&error) && self.slots.is_published(next) =>
                 {
                     // the event was published after the first load of its stamp
                     is_last_attempt = true;
@@ -191,6 +237,16 @@ impl UntypedConsumer {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether the next event is published in the ring. If so, it is in the double, too.
+    fn double_next(&self) -> bool {
+        let next = self.handle.next_to_read();
+        let has_come = self.slots.is_published(next);
+        if has_come {
+            self.slots.stamp_double(next);
+        }
+        has_come
     }
 
     /// The sequence of the event that is received next.
@@ -221,6 +277,45 @@ impl UntypedConsumer {
     pub fn leave(self) -> MultiProcessResult<()> {
         self.handle.leave()
     }
+}
+
+/// The next event of the ring. The steps are the handle's own, after the event is in the double.
+impl Awaited for UntypedConsumer {
+    type News = ();
+    type Error = RecvError;
+
+    fn habits_mut(&mut self) -> &mut Habits {
+        self.handle.habits_mut()
+    }
+
+    fn cancelled(&self) -> Option<RecvError> {
+        self.handle.cancelled()
+    }
+
+    fn poll(&mut self) -> Result<Option<()>, RecvError> {
+        self.double_next();
+        self.handle.poll()
+    }
+
+    fn check_liveness(&mut self) -> Result<(), RecvError> {
+        let next = self.handle.next_to_read();
+        match self.handle.check_liveness() {
+            // the event was published after the handle's last poll, or is not in the double yet
+            Err(error) if is_death(&error) && self.slots.is_published(next) => Ok(()),
+            checked => checked,
+        }
+    }
+
+    fn sleep(&mut self, longest: Duration) -> Option<Duration> {
+        self.handle.sleep_unless(longest, || self.double_next())
+    }
+}
+
+fn is_death(error: &RecvError) -> bool {
+    matches!(
+        error,
+        RecvError::ProducerDead { .. } | RecvError::NameRemoved { .. }
+    )
 }
 
 /// Opens the file for writing, whoever owns it.
