@@ -316,7 +316,7 @@ pub struct RingBufferFull;
 /// let ring = HeapRing::<u64>::new(4)?;
 /// let (mut tx, _rx) = (ring.producer()?, ring.consumer("reader")?);
 /// tx.send(Deadline::NEVER, |event| *event = 1)?;
-/// let missing: MissingFreeSlots = tx.try_batch_publish(4, |_, _| {}).unwrap_err();
+/// let missing: MissingFreeSlots = tx.try_send_batch(4, |_, _| {}).unwrap_err();
 /// assert_eq!((missing.requested, missing.available, missing.capacity), (4, 3, 4));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -67,10 +67,10 @@
 //! |---|---|---|
 //! | publish, written in place | `send(deadline, write)` | `try_send(write)` |
 //! | publish a value | `send_value(event, deadline)` | |
-//! | publish many together | `send_batch(n, deadline, write)` | `try_batch_publish(n, write)` |
+//! | publish many together | `send_batch(n, deadline, write)` | `try_send_batch(n, write)` |
 //! | claim a slot | `claim(deadline)` | `try_claim()` |
 //! | receive in place | `recv(deadline)` | `try_recv()` |
-//! | receive a copy | `recv_owned(deadline)` | `try_consume_next()` |
+//! | receive a copy | `recv_owned(deadline)` | `try_recv_owned()` |
 //! | handle all that is there | `process_within(deadline, handle)` | `process_available(handle)` |
 //!
 //! # By need

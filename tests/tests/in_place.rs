@@ -159,6 +159,9 @@ fn events_are_lent_in_place_and_copied_where_the_page_says_so() {
     rx.process_next_blocking(|event, _| rings.note("process_next_blocking", address(event)));
     let (_, event) = rx.recv_owned(NEVER).expect("an event");
     rings.note("recv_owned", address(&event));
+    let received = rx.try_recv_owned().expect("a ring");
+    let (_, event) = received.expect("an event");
+    rings.note("try_recv_owned", address(&event));
     let (_, event) = rx.try_consume_next().expect("an event");
     rings.note("try_consume_next", address(&event));
     let (_, event) = rx.consume_next();

@@ -33,7 +33,7 @@
 //!
 //! | call | full ring |
 //! |---|---|
-//! | `try_send`, `try_claim`, `try_batch_publish` | returns at once |
+//! | `try_send`, `try_claim`, `try_send_batch` | returns at once |
 //! | `send`, `send_value`, `send_batch`, `claim` | waits until its deadline |
 //! | `publish_managed`, `publish_batch_managed` | waits while the [required consumers] make progress |
 //! | `publish`, `publish_value`, `publish_batch`, for existing programs | waits; panics on an error that no wait resolves |

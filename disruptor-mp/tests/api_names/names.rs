@@ -205,6 +205,8 @@ macro_rules! producer_methods {
                 tx.publish_with_timeout(second, |t: &mut Tick| t.price = 1);
             let _: Result<Sequence, api::MissingFreeSlots> =
                 tx.try_batch_publish(2, |t: &mut Tick, i: usize| t.price = i as i64);
+            let _: Result<Sequence, api::MissingFreeSlots> =
+                tx.try_send_batch(2, |t: &mut Tick, i: usize| t.price = i as i64);
             let _: Sequence = tx.publish_batch(2, |_: &mut Tick, _: usize| {});
             let _: Sequence = tx.batch_publish(2, |_: &mut Tick, _: usize| {});
             let _: Sequence = tx.last_published_sequence();
@@ -307,6 +309,7 @@ macro_rules! consumer_methods {
             let _: Option<(Sequence, Tick)> = rx.try_consume_next();
             let _: (Sequence, Tick) = rx.consume_next();
             let _: Result<(Sequence, Tick), api::RecvError> = rx.recv_owned(Deadline::NEVER);
+            let _: Result<Option<(Sequence, Tick)>, api::RecvError> = rx.try_recv_owned();
             if let Some(lease) = rx.try_consume_next_leased() {
                 let lease: api::Lease<'_, Tick> = lease;
                 let _: (Sequence, &Tick) = (lease.sequence(), &*lease);

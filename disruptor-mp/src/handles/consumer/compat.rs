@@ -40,6 +40,22 @@ impl<E: Event, B> Consumer<E, B> {
         }
     }
 
+    /// [`try_recv_owned`](Self::try_recv_owned) without its errors: at the ring's end, too, it returns nothing.
+    ///
+    /// # Panics
+    ///
+    /// In a forked process, and once when events are in doubt ([`RecvError::InDoubt`](crate::RecvError::InDoubt)).
+    #[inline(always)]
+    pub fn try_consume_next(&mut self) -> Option<(Sequence, E)> {
+        if !self.is_ready() {
+            if self.untold.is_some() {
+                self.panic_in_doubt();
+            }
+            return None;
+        }
+        Some(self.take())
+    }
+
     /// [`try_recv`](Self::try_recv) without its errors: at the ring's end, too, it returns nothing.
     ///
     /// # Panics

@@ -103,25 +103,45 @@ impl<E: Event, B> Consumer<E, B> {
         Ok(self.take())
     }
 
-    /// A copy of the next event and its sequence, if there is one. Never waits.
+    /// A copy of the next event and its sequence, if there is one, or the ring's end. Never waits; checks what
+    /// [`try_recv`](Self::try_recv) checks.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// In a forked process, and once when events are in doubt ([`RecvError::InDoubt`]).
+    /// As [`try_recv`](Self::try_recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{Deadline, HeapRing, RecvError};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+    /// assert_eq!(rx.try_recv_owned()?, None);
+    /// tx.send_value(7, Deadline::NEVER)?;
+    /// assert_eq!(rx.try_recv_owned()?, Some((0, 7)));
+    /// tx.close()?;
+    /// assert_eq!(rx.try_recv_owned(), Err(RecvError::Closed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
-    pub fn try_consume_next(&mut self) -> Option<(Sequence, E)> {
-        if !self.is_ready() {
-            if self.untold.is_some() {
-                self.panic_in_doubt();
-            }
-            return None;
+    pub fn try_recv_owned(&mut self) -> Result<Option<(Sequence, E)>, RecvError> {
+        if self.is_forked() || !self.core.is_ready() {
+            return self.try_recv_owned_slowly();
         }
-        Some(self.take())
+        Ok(Some(self.take()))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_recv_owned_slowly(&mut self) -> Result<Option<(Sequence, E)>, RecvError> {
+        let has_come = self.poll_for_news()?;
+        Ok(has_come.then(|| self.take()))
     }
 
     /// Copies the next event, which the caller has found published, and releases it.
     #[inline(always)]
-    fn take(&mut self) -> (Sequence, E) {
+    pub(super) fn take(&mut self) -> (Sequence, E) {
         let sequence = self.core.next();
         self.core.prefetch_after(sequence);
         // SAFETY: the stamp was seen and the event is not released yet (R3, R7); any bytes are an `E`.

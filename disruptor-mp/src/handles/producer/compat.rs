@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Producer;
 use crate::Sequence;
-use crate::error::{MultiProcessResult, RingBufferFull, SendError};
+use crate::error::{MissingFreeSlots, MultiProcessResult, RingBufferFull, SendError};
 use crate::event::Event;
 use crate::protocol::registered::registered;
 use crate::waiting::deadline::Deadline;
@@ -78,6 +78,20 @@ impl<E: Event, B> Producer<E, B> {
     #[inline(always)]
     pub fn try_publish<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
         self.try_send(write)
+    }
+
+    /// The same as [`try_send_batch`](Self::try_send_batch).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send_batch`](Self::try_send_batch).
+    #[inline]
+    pub fn try_batch_publish<F: FnMut(&mut E, usize)>(
+        &mut self,
+        n: usize,
+        write: F,
+    ) -> Result<Sequence, MissingFreeSlots> {
+        self.try_send_batch(n, write)
     }
 
     /// [`send`](Self::send) with a timeout in place of a deadline.

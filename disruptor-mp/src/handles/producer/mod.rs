@@ -127,6 +127,8 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// tx.publish_batch(2, |event, i| *event = i as u64);
 /// tx.batch_publish(2, |event, i| *event = i as u64);
 /// tx.send_batch(2, Deadline::NEVER, |event, i| *event = i as u64)?;
+/// tx.try_batch_publish(2, |event, i| *event = i as u64)?;
+/// tx.try_send_batch(2, |event, i| *event = i as u64)?;
 /// assert_eq!(tx.get_consumer_count(), tx.ring_state().consumers.len());
 /// assert_eq!(tx.discover_consumer_id("reader"), tx.notice_consumer_id("reader"));
 /// tx.keep()?;                                            // or close_and_keep()

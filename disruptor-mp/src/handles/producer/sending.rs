@@ -271,12 +271,12 @@ impl<E: Event, B> Producer<E, B> {
     /// ```
     /// let ring = disruptor_mp::HeapRing::<u64>::new(8)?;
     /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
-    /// assert_eq!(tx.try_batch_publish(4, |event, i| *event = i as u64), Ok(3));
+    /// assert_eq!(tx.try_send_batch(4, |event, i| *event = i as u64), Ok(3));
     /// assert_eq!(rx.process_available(|event, sequence| assert_eq!(*event, sequence as u64)), 4);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn try_batch_publish<F: FnMut(&mut E, usize)>(
+    pub fn try_send_batch<F: FnMut(&mut E, usize)>(
         &mut self,
         n: usize,
         write: F,

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::double::{Slots, Stand, double};
 use super::{UntypedEvent, taken};
 use crate::Sequence;
-use crate::error::{MultiProcessError, MultiProcessResult, SendError};
+use crate::error::{MultiProcessError, MultiProcessResult, RingBufferFull, SendError};
 use crate::handles::kinds::MappedFile;
 use crate::handles::producer::{CloseReport, Producer};
 use crate::layout::control::Control;
@@ -42,6 +42,7 @@ use crate::waiting::deadline::Deadline;
 /// let mut tx = UntypedProducer::create(&place, &event, 8, 100, false)?;
 /// let mut rx = disruptor_mp::subscriber::<u64>(&other)?;
 /// assert_eq!(tx.send(&7_u64.to_ne_bytes(), Deadline::NEVER)?, 100);
+/// assert_eq!(tx.try_send(&8_u64.to_ne_bytes())?, 101);
 /// assert_eq!(rx.recv_owned(Deadline::NEVER)?, (100, 7));
 /// tx.close()?;
 /// # drop(rx);
@@ -192,17 +193,40 @@ impl UntypedProducer {
     ///
     /// If `event` has another size than the ring's events, and in a forked process.
     pub fn send(&mut self, event: &[u8], deadline: Deadline) -> Result<Sequence, SendError> {
+        let (handle, write) = self.writer(event);
+        handle.send(deadline, write)
+    }
+
+    /// Publishes an event if a slot is free. Never waits. Returns its sequence.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_send`].
+    ///
+    /// # Panics
+    ///
+    /// As [`send`](Self::send).
+    pub fn try_send(&mut self, event: &[u8]) -> Result<Sequence, RingBufferFull> {
+        let (handle, write) = self.writer(event);
+        handle.try_send(write)
+    }
+
+    /// The handle, and what writes the event into the slot that it claims.
+    fn writer(
+        &mut self,
+        event: &[u8],
+    ) -> (&mut Producer<Stand, MappedFile>, impl FnOnce(&mut Stand)) {
         assert_eq!(
             event.len(),
             self.slots.size,
             "an event of this ring has {} bytes",
             self.slots.size
         );
-        // only this call publishes, so the sequence stays the same while it waits
+        // only these calls publish, so the sequence stays the same while one of them waits
         let sequence = self.handle.last_published_sequence() + 1;
         let (slots, is_observed) = (&self.slots, self.is_observed);
-        self.handle
-            .send(deadline, |_| slots.publish(sequence, event, is_observed))
+        let write = move |_: &mut Stand| slots.publish(sequence, event, is_observed);
+        (&mut self.handle, write)
     }
 
     /// Closes the ring, as [`Producer::close`] does.
