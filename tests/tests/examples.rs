@@ -1,9 +1,9 @@
 //! Each public item must have an example. `cargo test --doc` runs the examples; this test finds the items without one.
 //!
-//! The sources are read as the compiler reads them, module by module from `lib.rs`. An item has an example if
-//! its own documentation contains a block of code. Otherwise another example must use the item by its name. For
-//! a method that is an example of its type; for any other item it is one on the page of a public module that
-//! shows it; or it is the example that the item's own `# Examples` points to. Constants, fields, variants,
+//! The sources are read as the compiler reads them, module by module from `lib.rs`. An item has an example if its own
+//! documentation contains a block of code. Otherwise another example must use the item by its name. For a method that
+//! is an example of its type, or the one that its type points to; for any other item it is one on the page of a public
+//! module that shows it; or it is the example that the item's own `# Examples` points to. Constants, fields, variants,
 //! modules and the methods of traits need none, and neither do items that documentation does not show.
 
 use std::collections::BTreeSet;
@@ -136,9 +136,14 @@ impl Scan {
         let of_type = items
             .iter()
             .filter(|other| other.of.is_none() && Some(&other.name) == item.of.as_ref());
+        let targets: Vec<_> = of_type
+            .clone()
+            .chain([&item])
+            .filter_map(|it| it.points_to())
+            .collect();
         let pointed_to = items
             .iter()
-            .filter(|other| Some(other.name.as_str()) == item.points_to());
+            .filter(|other| targets.contains(&other.name.as_str()));
         let on_pages = self
             .0
             .iter()
@@ -329,7 +334,7 @@ pub use brakes::Brake;
 /// See [`Wheel::turn`], which is text and no example.
 pub struct Horn;
 /// ```
-/// Wheel.turn(1);
+/// Wheel.turn(1); // its Hub turns, too
 /// ```
 pub struct Wheel;
 impl Wheel {
@@ -347,6 +352,13 @@ impl Drop for Horn {
 ///
 /// See [`Wheel::blow`].
 pub fn blow() {}
+/// # Examples
+///
+/// See [`Wheel`].
+pub struct Hub;
+impl Hub {
+    pub fn turn(&self) {}
+}
 mod brakes {
     /// ```
     /// let brake = Brake;
@@ -375,13 +387,14 @@ fn control_items_without_an_example() {
         (
             "/// Wheel.turn(1);",
             "/// Wheel.returned(1);",
-            "Wheel::turn",
+            "Wheel::turn Hub::turn",
         ),
         ("pub(crate) fn wear", "pub fn wear", "Wheel::wear"),
-        ("Wheel.turn(1)", "Wheel.wear(1)", "Wheel::turn"),
+        ("Wheel.turn(1)", "Wheel.wear(1)", "Wheel::turn Hub::turn"),
+        ("its Hub", "it", "Hub"),
         ("Wheel.blow(2)", "Wheel.inflate(2)", "blow"),
         ("See [`Wheel::blow`]", "See [`Wheel::turn`]", "blow"),
-        ("# Examples", "# See also", "blow"),
+        ("# Examples", "# See also", "blow Hub Hub::turn"),
         ("use brakes::Brake;", "use brakes::{Brake, Pad};", "Pad"),
         ("mod brakes", "pub mod brakes", "Pad"),
         ("#[doc(hidden)]\n", "", "internal"),

@@ -64,20 +64,29 @@ pub(super) fn without_head(error: TransportError) -> TransportError {
 ///
 /// ```
 /// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # use myelon::{Deadline, PieceReservation, RunnerMyelonTransportConfig, Scheduler, Worker};
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
 /// # let mut scheduler = Scheduler::<FixedFrame<4096>>::start(&config)?;
-/// # let mut worker = Worker::<FixedFrame<4096>>::start(&config, 0)?;
-/// let mut tensor = scheduler.reserve_to(0, 4000, 7, Deadline::NEVER)?;
+/// # let (mut requests, mut responses) = Worker::<FixedFrame<4096>>::start(&config, 0)?.split();
+/// let mut tensor = scheduler.reserve_to(0, 4000, 7, Deadline::NEVER)?; // or reserve(), for all workers
 /// tensor.fill(1);
 /// tensor.truncate(1000);
 /// let id = tensor.id(); // known before the request is sent
 /// assert_eq!(tensor.publish(), id);
-/// let request = worker.recv(Deadline::NEVER)?;
-/// assert_eq!((request.id(), &*request), (id, &[1; 1000][..]));
-/// assert!(request.is_in_place());
-/// # request.done();
-/// # worker.leave()?;
+///
+/// let request = requests.recv(Deadline::NEVER)?;
+/// assert_eq!((request.id(), &*request, request.is_in_place()), (id, &[1; 1000][..], true));
+/// let mut reply = responses.reply(id);
+/// for number in [2, 3] {
+///     let mut piece: PieceReservation<'_, _> = reply.reserve(4000, 7, Deadline::NEVER)?;
+///     piece.fill(number);
+///     piece.truncate(1000);
+///     if number == 2 { piece.publish() } else { piece.finish() };
+/// }
+/// request.done();
+/// assert_eq!(&*scheduler.recv_answer(0, id, Deadline::NEVER)?, [2; 1000]);
+/// assert_eq!(&*scheduler.recv_answer(0, id, Deadline::NEVER)?, [3; 1000]);
+/// # drop((requests, responses));
 /// # scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -119,26 +128,7 @@ impl<'a, F: FramedTransportFrame> RequestReservation<'a, F> {
 ///
 /// # Examples
 ///
-/// ```
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// # let mut scheduler = Scheduler::<FixedFrame<4096>>::start(&config)?;
-/// # let (mut requests, mut responses) = Worker::<FixedFrame<4096>>::start(&config, 0)?.split();
-/// # let sent = scheduler.send_to(0, b"", 1, Deadline::NEVER)?;
-/// # let request = requests.recv(Deadline::NEVER)?;
-/// let mut reply = responses.reply(request.id());
-/// let mut piece = reply.reserve(4000, 7, Deadline::NEVER)?;
-/// piece.fill(2);
-/// piece.truncate(1000);
-/// piece.publish();
-/// reply.finish(b"", 7, Deadline::NEVER)?;
-/// # request.done();
-/// assert_eq!(&*scheduler.recv_answer(0, sent, Deadline::NEVER)?, [2; 1000]);
-/// # drop((requests, responses));
-/// # scheduler.close()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// See [`RequestReservation`].
 #[derive(Debug)]
 #[must_use = "a piece is sent by `publish()`"]
 pub struct PieceReservation<'a, F: FramedTransportFrame> {

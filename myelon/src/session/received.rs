@@ -445,7 +445,7 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
     ///
     /// # Examples
     ///
-    /// See [`ResponseSender::give_up`](super::ResponseSender::give_up).
+    /// See [`Reply`](super::Reply).
     pub fn is_given_up(&self) -> bool {
         self.head.has(GIVEN_UP)
     }

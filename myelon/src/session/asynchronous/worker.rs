@@ -26,7 +26,8 @@ use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 /// # use myelon::{AsyncRequest, AsyncWorker, Deadline, RunnerMyelonTransportConfig, Scheduler};
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
 /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// # let sent = scheduler.send_to(0, b"one two", 1, Deadline::NEVER)?;
+/// let sent = scheduler.send_to(0, b"one two", 1, Deadline::NEVER)?;
+/// let poison = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let mut worker = AsyncWorker::start::<FixedFrame<256>, FixedFrame<256>>(&config, 0).await?;
 /// let mut request: AsyncRequest<'_> = worker.recv().await?;
@@ -36,11 +37,39 @@ use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 ///     request.send(word, 1).await?;
 /// }
 /// request.finish(&b""[..], 1).await?; // until then the request is not done, and comes again if the worker dies
-/// # for expected in [&b"one"[..], b"two", b""] {
-/// #     assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, expected);
-/// # }
+///
+/// drop(worker.recv().await?); // as if the worker had died of it
+/// let request = worker.recv().await?;
+/// assert_eq!(request.delivery(), 2);
+/// request.give_up().await?;
 /// worker.respond(&b"by itself"[..], 2).await?;
+/// println!("worker {} starts anew: {}", worker.rank(), worker.starts_anew());
 /// worker.leave().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// for expected in [&b"one"[..], b"two", b""] {
+///     assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, expected);
+/// }
+/// assert!(scheduler.recv_answer(0, poison, Deadline::NEVER)?.is_given_up());
+/// assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"by itself");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Rings in files are those of a scheduler that was started by [`Scheduler::start_in_files`](super::super::Scheduler):
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{AsyncWorker, MappedFile, RunnerMyelonTransportConfig, Scheduler};
+/// type Frame = FixedFrame<256>;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # let root = tempfile::tempdir()?;
+/// # let root = root.path();
+/// let config = RunnerMyelonTransportConfig::new("a session", 1);
+/// let scheduler = Scheduler::<Frame, Frame, MappedFile>::start_in_files(&config, root)?;
+/// let worker = AsyncWorker::start_in_files::<Frame, Frame>(&config, 0, root).await?;
+/// worker.leave().await?;
+/// scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -114,10 +143,6 @@ impl AsyncWorker {
     ///
     /// As [`Worker::start`], whose waiting holds up no task; [`RecvError::System`] if the system refuses a thread or
     /// memory.
-    ///
-    /// # Examples
-    ///
-    /// See [`AsyncWorker`].
     pub async fn start<Req: FramedTransportFrame, Resp: FramedTransportFrame>(
         config: &RunnerMyelonTransportConfig,
         rank: usize,
@@ -133,27 +158,6 @@ impl AsyncWorker {
     /// # Errors
     ///
     /// As [`start`](Self::start).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{AsyncWorker, Deadline, RunnerMyelonTransportConfig, Scheduler};
-    /// # let root = tempfile::tempdir()?;
-    /// # let root = root.path();
-    /// type Frame = FixedFrame<256>;
-    ///
-    /// let config = RunnerMyelonTransportConfig::new("a session", 1);
-    /// # let scheduler = Scheduler::<Frame, Frame, _>::start_in_files(&config, root)?;
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-    /// let worker = AsyncWorker::start_in_files::<Frame, Frame>(&config, 0, root).await?;
-    /// assert_eq!(worker.rank(), 0);
-    /// # worker.leave().await?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # })?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub async fn start_in_files<Req: FramedTransportFrame, Resp: FramedTransportFrame>(
         config: &RunnerMyelonTransportConfig,
         rank: usize,
@@ -223,10 +227,6 @@ impl AsyncWorker {
     /// # Errors
     ///
     /// As [`Worker::recv`].
-    ///
-    /// # Examples
-    ///
-    /// See [`AsyncWorker`].
     pub async fn recv(&mut self) -> TransportResult<AsyncRequest<'_>> {
         let (handed, is_handed) = oneshot::channel();
         self.orders.give(Order::Next(handed))?;
@@ -244,10 +244,6 @@ impl AsyncWorker {
     /// # Errors
     ///
     /// As [`Worker::respond`].
-    ///
-    /// # Examples
-    ///
-    /// See [`AsyncWorker`].
     pub async fn respond(&mut self, message: impl Into<Vec<u8>>, kind: u8) -> TransportResult<()> {
         let message = message.into();
         self.orders
@@ -256,19 +252,11 @@ impl AsyncWorker {
     }
 
     /// The worker's rank.
-    ///
-    /// # Examples
-    ///
-    /// See [`start_in_files`](Self::start_in_files).
     pub fn rank(&self) -> usize {
         self.rank
     }
 
     /// Whether a worker of this rank had left, or was removed: see [`Worker::starts_anew`].
-    ///
-    /// # Examples
-    ///
-    /// See [`Worker::starts_anew`].
     pub fn starts_anew(&self) -> bool {
         self.starts_anew
     }
@@ -278,10 +266,6 @@ impl AsyncWorker {
     /// # Errors
     ///
     /// As [`Worker::leave`].
-    ///
-    /// # Examples
-    ///
-    /// See [`AsyncWorker`].
     pub async fn leave(self) -> TransportResult<()> {
         if self.orders.bell.is_forked() {
             return Err(RecvError::Forked.into());
@@ -374,24 +358,7 @@ impl AsyncRequest<'_> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{AsyncWorker, Deadline, RunnerMyelonTransportConfig, Scheduler};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-    /// # let mut worker = AsyncWorker::start::<FixedFrame<256>, FixedFrame<256>>(&config, 0).await?;
-    /// drop(worker.recv().await?); // as if it had died
-    /// let request = worker.recv().await?;
-    /// assert_eq!(request.delivery(), 2);
-    /// request.give_up().await?;
-    /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
-    /// # worker.leave().await?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # })?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`AsyncWorker`].
     pub async fn give_up(mut self) -> TransportResult<()> {
         self.orders.ask(Order::GiveUp).await?;
         self.is_done = true;

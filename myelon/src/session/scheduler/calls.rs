@@ -17,22 +17,7 @@ const UNTIL_IT_SAYS_SO: Duration = Duration::from_secs(1);
 ///
 /// # Examples
 ///
-/// ```
-/// # use std::time::Duration;
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, Gathered, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// let soon = Deadline::after(Duration::from_millis(10));
-/// let Gathered { request, missing, .. } = scheduler.gather(b"who?", 1, soon, |_rank, _answer| ())?;
-/// assert_eq!(missing, [0], "it has not come");
-/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-/// # worker.serve(Deadline::NEVER, |_, _| b"late")?;
-/// assert_eq!(&*scheduler.recv_answer(0, request, Deadline::NEVER)?, b"late");
-/// # worker.leave()?;
-/// # scheduler.close()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// See [`Scheduler`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gathered {
@@ -55,34 +40,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// says. [`WorkerGone`](TransportError::WorkerGone) if the worker has left or was removed without an answer.
     /// [`TooManyUnread`](TransportError::TooManyUnread). [`NoSuchWorker`](TransportError::NoSuchWorker). As
     /// [`recv_any`](Self::recv_any).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-    /// let sent = scheduler.send_to(0, b"prompt", 1, Deadline::NEVER)?;
-    /// # let request = requests.recv(Deadline::NEVER)?;
-    /// # let mut reply = responses.reply(request.id());
-    /// # reply.send(b"two", 1, Deadline::NEVER)?;
-    /// # reply.finish(b"words", 1, Deadline::NEVER)?;
-    /// # request.done();
-    /// let mut text = String::new();
-    /// loop {
-    ///     let piece = scheduler.recv_answer(0, sent, Deadline::NEVER)?;
-    ///     text += std::str::from_utf8(&piece)?;
-    ///     if piece.is_last() {
-    ///         break;
-    ///     }
-    /// }
-    /// assert_eq!(text, "twowords");
-    /// # drop((requests, responses));
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn recv_answer(
         &mut self,
         rank: usize,
@@ -160,26 +117,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// # Errors
     ///
     /// As those two.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// # let serving = std::thread::spawn(move || {
-    /// #     worker.serve(Deadline::NEVER, |_, request| request.to_ascii_uppercase()).unwrap();
-    /// #     worker.leave().unwrap();
-    /// # });
-    /// let answer = scheduler.call(0, b"hello", 1, Deadline::NEVER)?;
-    /// assert_eq!(&*answer, b"HELLO");
-    /// # drop(answer);
-    /// # serving.join().unwrap();
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn call(
         &mut self,
         rank: usize,
@@ -202,28 +139,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// As [`broadcast`](Self::broadcast) and [`recv_answer`](Self::recv_answer), except
     /// [`NoAnswer`](TransportError::NoAnswer), [`WorkerDied`](TransportError::WorkerDied) and
     /// [`WorkerGone`](TransportError::WorkerGone).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let workers = [0, 1].map(|rank| {
-    /// #     let mut worker = Worker::<FixedFrame<256>>::start(&config, rank).unwrap();
-    /// #     std::thread::spawn(move || {
-    /// #         worker.serve(Deadline::NEVER, |_, _| [rank as u8 + 10]).unwrap();
-    /// #         worker.leave().unwrap();
-    /// #     })
-    /// # });
-    /// let mut sum = 0;
-    /// let gathered = scheduler.gather(b"how many?", 1, Deadline::NEVER, |_rank, answer| sum += answer.iter().sum::<u8>())?;
-    /// assert_eq!((sum, gathered.missing), (21, vec![]));
-    /// # for worker in workers { worker.join().unwrap(); }
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn gather(
         &mut self,
         message: &[u8],

@@ -27,27 +27,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ///
     /// As [`recv_any`](Self::recv_any), except for the time-out, and as [`close`](Self::close). The session is closed all
     /// the same.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// # scheduler.broadcast(b"the last", 1, Deadline::NEVER)?;
-    /// # let serving = std::thread::spawn(move || {
-    /// #     worker.serve(Deadline::NEVER, |_, _| b"done").unwrap();
-    /// #     worker.leave().unwrap();
-    /// # });
-    /// let mut answers = Vec::new();
-    /// let report = scheduler.shutdown(Deadline::NEVER, |rank, answer| answers.push((rank, answer.to_vec())))?;
-    /// assert_eq!(answers, [(0, b"done".to_vec())]);
-    /// assert!(report.kept_for.is_empty());
-    /// # serving.join().unwrap();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn shutdown(
         self,
         deadline: Deadline,
@@ -119,25 +98,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// # Errors
     ///
     /// [`TransportError::Ring`]; the session is closed all the same.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// use myelon::{RecvError, TransportError};
-    ///
-    /// scheduler.broadcast(b"the last", 1, Deadline::NEVER)?;
-    /// scheduler.close()?;
-    /// worker.recv(Deadline::NEVER)?.done();
-    /// let end = worker.recv(Deadline::NEVER).map(drop);
-    /// assert!(matches!(end, Err(TransportError::Recv(RecvError::Closed))));
-    /// # worker.leave()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn close(self) -> MultiProcessResult<CloseReport> {
         let Self {
             sender,

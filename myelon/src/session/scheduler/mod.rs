@@ -53,8 +53,10 @@ pub(super) use sender::Awaits;
 /// # let session = myelon::portable_shm_segment_name("doc");
 /// let config = RunnerMyelonTransportConfig::new(&session, 2);
 /// // usually each member is a process of its own; they may start in any order
-/// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?; // or resume()
 /// let mut workers = [Worker::<FixedFrame<256>>::start(&config, 0)?, Worker::start(&config, 1)?];
+/// let second = Scheduler::<FixedFrame<256>>::start(&config).unwrap_err();
+/// assert!(second.to_string().contains(&std::process::id().to_string()), "there is one");
 ///
 /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
 /// for (rank, worker) in workers.iter_mut().enumerate() {
@@ -67,7 +69,53 @@ pub(super) use sender::Awaits;
 /// assert!(scheduler.missing_workers().is_empty());
 /// assert_eq!(scheduler.responses(1).map(|it| it.received().messages), Some(1));
 /// println!("{:?}", scheduler.requests().counters());
-/// # for worker in workers { worker.leave()?; }
+///
+/// scheduler.broadcast(b"the last", 1, Deadline::NEVER)?;
+/// scheduler.close()?;
+/// for mut worker in workers {
+///     worker.recv(Deadline::NEVER)?.done(); // what was sent is received before the end
+///     assert!(worker.recv(Deadline::NEVER).is_err(), "closed");
+///     worker.leave()?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Requests whose answers are waited for:
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, Gathered, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// let workers = [0, 1].map(|rank| {
+///     let mut worker = Worker::<FixedFrame<256>>::start(&config, rank).expect("it starts");
+///     std::thread::spawn(move || {
+///         while worker.serve(Deadline::NEVER, |_kind, request| request.to_ascii_uppercase()).is_ok() {}
+///         worker.leave()
+///     })
+/// });
+/// assert_eq!(*scheduler.call(1, b"hello", 1, Deadline::NEVER)?, *b"HELLO");
+///
+/// let sent = scheduler.send_to(0, b"prompt", 1, Deadline::NEVER)?;
+/// let mut text = Vec::new();
+/// loop {
+///     let piece = scheduler.recv_answer(0, sent, Deadline::NEVER)?;
+///     text.extend_from_slice(&piece);
+///     if piece.is_last() {
+///         break;
+///     }
+/// }
+/// assert_eq!(text, b"PROMPT");
+///
+/// let mut answers = 0;
+/// let found = scheduler.gather(b"your name", 1, Deadline::NEVER, |_rank, _answer| answers += 1)?;
+/// let Gathered { missing, .. } = found;
+/// assert_eq!((answers, missing), (2, vec![]));
+///
+/// scheduler.broadcast(b"the last", 1, Deadline::NEVER)?;
+/// let report = scheduler.shutdown(Deadline::NEVER, |_rank, answer| assert_eq!(*answer, *b"THE LAST"))?;
+/// assert!(report.kept_for.is_empty());
+/// # for worker in workers { worker.join().unwrap()?; }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -95,21 +143,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp>
     /// # Errors
     ///
     /// [`TransportError::Ring`]. If a scheduler of this session is alive, the error names its pid.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::transport::FixedFrame;
-    /// use myelon::{RunnerMyelonTransportConfig, Scheduler};
-    ///
-    /// # let session = myelon::portable_shm_segment_name("doc");
-    /// let config = RunnerMyelonTransportConfig::new(&session, 2);
-    /// let scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// let second = Scheduler::<FixedFrame<256>>::start(&config).unwrap_err();
-    /// assert!(second.to_string().contains(&std::process::id().to_string()));
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn start(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
         Self::start_in(
             Places::in_shared_memory(config)?,
@@ -124,19 +157,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp>
     /// # Errors
     ///
     /// As [`start`](Self::start).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use myelon::transport::FixedFrame;
-    /// use myelon::{RunnerMyelonTransportConfig, Scheduler};
-    ///
-    /// # let session = myelon::portable_shm_segment_name("doc");
-    /// let config = RunnerMyelonTransportConfig::new(&session, 1);
-    /// let scheduler = Scheduler::<FixedFrame<256>>::resume(&config)?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn resume(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
         Self::start_in(
             Places::in_shared_memory(config)?,
@@ -157,15 +177,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp,
     ///
     /// ```
     /// use myelon::transport::FixedFrame;
-    /// use myelon::{RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// use myelon::{MappedFile, RunnerMyelonTransportConfig, Scheduler, Worker};
+    ///
+    /// type Frame = FixedFrame<256>;
     ///
     /// # let root = tempfile::tempdir()?;
     /// # let root = root.path();
     /// let config = RunnerMyelonTransportConfig::new("a session", 1);
-    /// let scheduler = Scheduler::<FixedFrame<256>, FixedFrame<256>, _>::start_in_files(&config, root)?;
-    /// let worker = Worker::<FixedFrame<256>, FixedFrame<256>, _>::start_in_files(&config, 0, root)?;
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
+    /// let scheduler = Scheduler::<Frame, Frame, MappedFile>::start_in_files(&config, root)?; // or resume_in_files()
+    /// let worker = Worker::<Frame, Frame, MappedFile>::start_in_files(&config, 0, root)?;
+    /// worker.leave()?;
+    /// scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn start_in_files(
@@ -187,17 +209,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp,
     ///
     /// # Examples
     ///
-    /// ```
-    /// use myelon::transport::FixedFrame;
-    /// use myelon::{RunnerMyelonTransportConfig, Scheduler};
-    ///
-    /// # let root = tempfile::tempdir()?;
-    /// # let root = root.path();
-    /// let config = RunnerMyelonTransportConfig::new("a session", 1);
-    /// let scheduler = Scheduler::<FixedFrame<256>, FixedFrame<256>, _>::resume_in_files(&config, root)?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`start_in_files`](Self::start_in_files).
     pub fn resume_in_files(
         config: &RunnerMyelonTransportConfig,
         root: impl AsRef<Path>,
@@ -248,22 +260,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// # worker.respond(b"ready", 1, Deadline::NEVER)?;
-    /// let (rank, answer) = responses.recv_any(Deadline::NEVER)?;
-    /// requests.broadcast(&answer, answer.kind(), Deadline::NEVER)?;
-    /// answer.release();
-    /// # assert_eq!((rank, &*worker.recv(Deadline::NEVER)?), (0, &b"ready"[..]));
-    /// # worker.leave()?;
-    /// requests.close()?;
-    /// # drop(responses);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`RequestSender`].
     pub fn split(self) -> (RequestSender<Req, B>, ResponseReceiver<Resp, B>) {
         (self.sender, self.receiver)
     }
@@ -305,10 +302,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// # Errors
     ///
     /// As [`RequestSender::send_to`].
-    ///
-    /// # Examples
-    ///
-    /// See [`Response`].
     pub fn send_to(
         &mut self,
         rank: usize,
@@ -327,24 +320,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ///
     /// # Examples
     ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut workers = [Worker::<FixedFrame<256>>::start(&config, 0)?, Worker::start(&config, 1)?];
-    /// let sent = scheduler.send_value_to(1, &Bincode(vec![1_u64, 2, 3]), 7, Deadline::NEVER)?;
-    /// let request = workers[1].recv(Deadline::NEVER)?;
-    /// assert_eq!((request.id(), request.kind()), (sent, 7));
-    /// assert_eq!(request.decode::<Bincode<Vec<u64>>>()?.0, [1, 2, 3]);
-    /// request.done();
-    /// # scheduler.close()?;
-    /// # for worker in workers { worker.leave()?; }
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`RequestSender::broadcast_value`].
     pub fn send_value_to<T: Codec>(
         &mut self,
         rank: usize,
@@ -363,7 +339,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ///
     /// # Examples
     ///
-    /// See [`RequestSender::reserve`].
+    /// See [`RequestReservation`].
     pub fn reserve(
         &mut self,
         len: usize,
@@ -442,7 +418,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ///
     /// # Examples
     ///
-    /// See [`RequestSender::remove_worker`].
+    /// See [`WorkerState`].
     pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
         self.sender.remove_worker(rank)
     }

@@ -35,23 +35,7 @@ const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
 ///
 /// # Examples
 ///
-/// ```
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
-/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-/// requests.broadcast(b"compute", 1, Deadline::NEVER)?;
-/// # worker.serve(Deadline::NEVER, |_, _| b"computed")?;
-/// let (rank, response) = responses.recv_any(Deadline::NEVER)?;
-/// assert_eq!((rank, &*response), (0, &b"computed"[..]));
-/// response.release();
-/// println!("{:?}", responses.transport(0).map(|ring| ring.received()));
-/// # worker.leave()?;
-/// # requests.close()?;
-/// # drop(responses);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// See [`RequestSender`](super::RequestSender).
 #[derive(Debug)]
 pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     pub(super) answers: Answers<F, B>,
@@ -281,7 +265,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     ///
     /// # Examples
     ///
-    /// See [`Scheduler::recv_answer`](super::Scheduler::recv_answer).
+    /// See [`Scheduler`](super::Scheduler).
     pub fn recv_answer(
         &mut self,
         rank: usize,

@@ -14,21 +14,31 @@ use super::super::delivery::deliveries;
 ///
 /// ```
 /// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker, WorkerState};
+/// # use myelon::{Deadline, MissingWorker, RunnerMyelonTransportConfig, Scheduler, Worker, WorkerState};
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
 /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
 /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
 /// scheduler.broadcast(b"weights", 1, Deadline::NEVER)?;
 /// scheduler.send_to(0, b"prompt", 1, Deadline::NEVER)?;
-/// # worker.recv(Deadline::NEVER)?.done();
+/// worker.recv(Deadline::NEVER)?.done();
 /// let states: Vec<WorkerState> = scheduler.state();
 /// let laggard = states.iter().max_by_key(|state| state.in_flight).expect("there are workers");
 /// println!("worker {} has {} requests, the oldest sent {:?} ago", laggard.rank, laggard.in_flight, laggard.oldest);
 /// assert_eq!((states[0].is_attached, states[0].in_flight), (true, 1)); // it has completed the first of two
 /// assert_eq!((states[1].is_attached, states[1].in_flight), (false, 1)); // it has not come
-/// # worker.leave()?;
-/// # scheduler.remove_worker(1)?;
-/// # scheduler.close()?;
+///
+/// assert!(scheduler.remove_worker(0).is_err(), "it is attached");
+/// drop(worker); // its place is kept
+/// let missing: Vec<MissingWorker> = scheduler.missing_workers();
+/// assert_eq!((missing[0].rank, &*missing[0].id, missing[0].is_away), (0, "worker_0", true));
+/// assert_eq!((missing[1].rank, missing[1].is_away), (1, false));
+/// scheduler.remove_worker(0)?;
+/// scheduler.remove_worker(1)?;
+///
+/// let worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// assert!(worker.starts_anew(), "it must load again what it needs");
+/// worker.leave()?;
+/// scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,6 +57,26 @@ use serving::DeliveryLimit;
 /// # closer.join().unwrap();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Requests that the program takes itself, and a message that answers none:
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// assert!(Worker::<FixedFrame<256>>::start(&config, 1).is_err(), "the session has one");
+/// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+/// let request = worker.recv(Deadline::NEVER)?;
+/// assert_eq!((request.kind(), &*request), (1, &b"compute"[..]));
+/// request.done();
+/// worker.respond(b"ready", 2, Deadline::NEVER)?;
+/// assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"ready");
+/// worker.leave()?;
+/// assert!(!scheduler.missing_workers()[0].is_away, "no place is kept");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Worker<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req, B = SharedMemory> {
     receiver: RequestReceiver<Req, B>,
@@ -75,21 +95,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Worker<Req, Resp> {
     /// [`TransportError::NoSuchWorker`](crate::TransportError::NoSuchWorker),
     /// [`TransportError::Ring`](crate::TransportError::Ring). If a worker of this rank is alive, the error
     /// names its pid.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// assert_eq!(worker.rank(), 0);
-    /// assert!(Worker::<FixedFrame<256>>::start(&config, 1).is_err(), "the session has one");
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn start(config: &RunnerMyelonTransportConfig, rank: usize) -> TransportResult<Self> {
         Self::start_in(
             Places::in_shared_memory(config)?,
@@ -108,19 +113,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Worker<Req, Resp, Ma
     ///
     /// # Examples
     ///
-    /// ```
-    /// use myelon::transport::FixedFrame;
-    /// use myelon::{RunnerMyelonTransportConfig, Scheduler, Worker};
-    ///
-    /// # let root = tempfile::tempdir()?;
-    /// # let root = root.path();
-    /// let config = RunnerMyelonTransportConfig::new("a session", 1);
-    /// # let scheduler = Scheduler::<FixedFrame<256>, FixedFrame<256>, _>::start_in_files(&config, root)?;
-    /// let worker = Worker::<FixedFrame<256>, FixedFrame<256>, _>::start_in_files(&config, 0, root)?;
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`Scheduler::start_in_files`](super::Scheduler::start_in_files).
     pub fn start_in_files(
         config: &RunnerMyelonTransportConfig,
         rank: usize,
@@ -173,24 +166,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-    /// # scheduler.broadcast(b"one two three", 1, Deadline::NEVER)?;
-    /// let request = requests.recv(Deadline::NEVER)?;
-    /// let mut reply = responses.reply(request.id());
-    /// for word in request.split(|byte| *byte == b' ') {
-    ///     reply.send(word, request.kind(), Deadline::NEVER)?;
-    /// }
-    /// reply.finish(b"", request.kind(), Deadline::NEVER)?;
-    /// request.done(); // a worker that returns or dies before this receives the request again
-    /// # assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"one");
-    /// # drop((requests, responses));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`Reply`].
     pub fn split(self) -> (RequestReceiver<Req, B>, ResponseSender<Resp, B>) {
         (self.receiver, self.sender)
     }
@@ -204,23 +180,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// [`Recv`](crate::TransportError::Recv) as [`FramedTransportConsumer::recv`], except that the death of a scheduler
     /// is told once: the next call waits for another one. [`Ring`](crate::TransportError::Ring) if the ring of the
     /// requests to this worker does not fit.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
-    /// let request = worker.recv(Deadline::NEVER)?;
-    /// assert_eq!((request.kind(), &*request), (1, &b"compute"[..]));
-    /// request.done();
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, Req, B>> {
         self.receiver.recv(deadline)
     }
@@ -233,21 +192,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// As [`FramedTransportProducer::send`]. [`SessionClosed`](crate::TransportError::SessionClosed) once the scheduler has closed
     /// the session, also for a call that is waiting at that moment; the message is then not sent.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// worker.respond(b"ready", 2, Deadline::NEVER)?;
-    /// assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"ready");
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn respond(
         &mut self,
         message: &[u8],
@@ -265,7 +209,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Examples
     ///
-    /// See [`ResponseSender::respond_value`].
+    /// See [`RequestSender::broadcast_value`](super::RequestSender::broadcast_value).
     pub fn respond_value<T: Codec>(
         &mut self,
         value: &T,
@@ -279,7 +223,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Examples
     ///
-    /// See [`ResponseSender::is_closing`].
+    /// See [`Reply`].
     pub fn is_closing(&mut self) -> bool {
         self.sender.is_closing()
     }
@@ -296,19 +240,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// drop(Worker::<FixedFrame<256>>::start(&config, 0)?); // as if it had died
-    /// scheduler.remove_worker(0)?;
-    /// let worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// assert!(worker.starts_anew(), "it must load again what it needs");
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`WorkerState`](super::WorkerState).
     pub fn starts_anew(&self) -> bool {
         self.receiver.starts_anew()
     }
@@ -331,20 +263,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// # Errors
     ///
     /// [`TransportError::Ring`](crate::TransportError::Ring).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// worker.leave()?;
-    /// assert!(!scheduler.missing_workers()[0].is_away, "no place is kept");
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn leave(self) -> MultiProcessResult<()> {
         let closed = self.sender.close();
         closed.and(self.receiver.leave())

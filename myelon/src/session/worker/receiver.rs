@@ -29,22 +29,7 @@ use crate::typed_transport::TypedConsumer;
 ///
 /// # Examples
 ///
-/// ```
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// let (mut requests, responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-/// # scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
-/// let request = requests.recv(Deadline::NEVER)?;
-/// assert_eq!((&*request, request.kind()), (&b"compute"[..], 1));
-/// request.done();
-/// println!("worker {}: {:?}", requests.rank(), requests.transport().received());
-/// drop(responses);
-/// requests.leave()?;
-/// # scheduler.close()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// See [`Reply`](super::Reply).
 #[derive(Debug)]
 pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     /// Requests to all workers.
@@ -343,7 +328,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     ///
     /// # Examples
     ///
-    /// See [`Worker::starts_anew`](super::Worker::starts_anew).
+    /// See [`WorkerState`](super::super::WorkerState).
     pub fn starts_anew(&self) -> bool {
         self.starts_anew
     }

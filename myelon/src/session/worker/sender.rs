@@ -31,20 +31,7 @@ const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
 ///
 /// # Examples
 ///
-/// ```
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// let (requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-/// responses.respond(b"ready", 1, Deadline::NEVER)?; // a message that answers no request
-/// assert_eq!(scheduler.recv_any(Deadline::NEVER)?.1.request(), None);
-/// println!("worker {}: {:?}", responses.rank(), responses.transport().counters());
-/// drop(requests);
-/// responses.close()?;
-/// # scheduler.close()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// See [`Reply`].
 #[derive(Debug)]
 pub struct ResponseSender<F: FramedTransportFrame, B = SharedMemory> {
     pub(super) responses: TypedProducer<F, B>,
@@ -79,21 +66,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # #[cfg(feature = "bincode")] {
-    /// # use myelon::codec::Bincode;
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// let (requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-    /// responses.respond_value(&Bincode(vec![1_u64, 2, 3]), 1, Deadline::NEVER)?;
-    /// let (rank, _kind, numbers) = scheduler.recv_any_value::<Bincode<Vec<u64>>>(Deadline::NEVER)?;
-    /// assert_eq!((rank, numbers?), (0, Bincode(vec![1, 2, 3])));
-    /// # drop(requests);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`RequestSender::broadcast_value`](crate::RequestSender::broadcast_value).
     pub fn respond_value<T: Codec>(
         &mut self,
         value: &T,
@@ -114,24 +87,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-    /// let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
-    /// # drop(requests.recv(Deadline::NEVER)?);
-    /// let request = requests.recv(Deadline::NEVER)?;
-    /// if request.delivery() > 1 {
-    ///     responses.give_up(request.id(), request.kind(), Deadline::NEVER)?;
-    /// }
-    /// request.done();
-    /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
-    /// # drop((requests, responses));
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`Reply`].
     pub fn give_up(
         &mut self,
         request: RequestId,
@@ -146,18 +102,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// let (requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-    /// assert!(!responses.is_closing());
-    /// scheduler.close()?;
-    /// assert!(responses.is_closing());
-    /// # drop(requests);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`Reply`].
     pub fn is_closing(&mut self) -> bool {
         is_closing(&mut self.responses)
     }
@@ -166,7 +111,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     ///
     /// # Examples
     ///
-    /// See [`Worker::split`](super::Worker::split).
+    /// See [`Reply`].
     pub fn reply(&mut self, request: RequestId) -> Reply<'_, F, B> {
         Reply {
             sender: self,
@@ -273,23 +218,45 @@ pub(super) fn given_up(request: RequestId) -> Head {
 /// # #[cfg(feature = "bincode")] {
 /// # use myelon::codec::Bincode;
 /// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # use myelon::{Deadline, RequestReceiver, ResponseSender, RunnerMyelonTransportConfig, Scheduler, Worker};
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
 /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-/// # let sent = scheduler.broadcast(b"count", 1, Deadline::NEVER)?;
+/// let worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// let (mut requests, mut responses): (RequestReceiver<_>, ResponseSender<_>) = worker.split();
+/// responses.respond(b"ready", 1, Deadline::NEVER)?; // a message that answers no request
+/// assert_eq!(scheduler.recv_any(Deadline::NEVER)?.1.request(), None);
+/// scheduler.broadcast(b"one two", 1, Deadline::NEVER)?;
+///
 /// let request = requests.recv(Deadline::NEVER)?;
 /// let mut reply = responses.reply(request.id());
-/// reply.send(b"one", 1, Deadline::NEVER)?;
+/// for word in request.split(|byte| *byte == b' ') {
+///     reply.send(word, 1, Deadline::NEVER)?; // the request is still lent
+/// }
 /// reply.send_value(&Bincode(2_u64), 2, Deadline::NEVER)?;
-/// reply.finish_value(&Bincode(3_u64), 2, Deadline::NEVER)?;
+/// reply.finish_value(&Bincode(3_u64), 2, Deadline::NEVER)?; // or finish(b"", 1, deadline)
+/// request.done(); // a worker that returns or dies before this receives the request again
+///
+/// for number in 0..4 {
+///     let (_rank, piece) = scheduler.recv_any(Deadline::NEVER)?;
+///     assert_eq!((piece.piece(), piece.is_last()), (number, number == 3));
+/// }
+///
+/// let poison = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
+/// drop(requests.recv(Deadline::NEVER)?); // as if the worker had died of it
+/// let request = requests.recv(Deadline::NEVER)?;
+/// if request.delivery() > 1 {
+///     responses.give_up(request.id(), request.kind(), Deadline::NEVER)?;
+/// }
 /// request.done();
-/// # for piece in 0..3 {
-/// #     let (_, response) = scheduler.recv_any(Deadline::NEVER)?;
-/// #     assert_eq!((response.request(), response.piece(), response.is_last()), (Some(sent), piece, piece == 2));
-/// # }
-/// # drop((requests, responses));
-/// # scheduler.close()?;
+/// assert!(scheduler.recv_answer(0, poison, Deadline::NEVER)?.is_given_up());
+///
+/// println!("worker {}: {:?}", requests.rank(), requests.transport().received());
+/// println!("worker {}: {:?}", responses.rank(), responses.transport().counters());
+/// assert!(!responses.is_closing());
+/// scheduler.close()?;
+/// assert!(responses.is_closing());
+/// requests.leave()?;
+/// responses.close()?;
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -339,10 +306,6 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    ///
-    /// # Examples
-    ///
-    /// See [`Worker::split`](super::Worker::split).
     pub fn finish(
         &mut self,
         piece: &[u8],
@@ -384,17 +347,22 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
     /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
     /// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-    /// # let sent = scheduler.send_to(0, b"", 1, Deadline::NEVER)?;
-    /// # let request = requests.recv(Deadline::NEVER)?;
     /// use std::io::IoSlice;
     ///
+    /// let parts = [IoSlice::new(b"header, "), IoSlice::new(b"body")];
+    /// let (mut sender, mut receiver) = scheduler.split();
+    /// sender.broadcast_vectored(&parts, 1, Deadline::NEVER)?;
+    /// requests.recv(Deadline::NEVER)?.done();
+    /// let sent = sender.send_vectored_to(0, &parts, 1, Deadline::NEVER)?;
+    /// let request = requests.recv(Deadline::NEVER)?;
+    /// assert_eq!(&*request, b"header, body");
     /// let mut reply = responses.reply(request.id());
-    /// reply.send_vectored(&[IoSlice::new(b"header, "), IoSlice::new(b"body")], 1, Deadline::NEVER)?;
+    /// reply.send_vectored(&parts, 1, Deadline::NEVER)?;
     /// reply.finish(b"", 1, Deadline::NEVER)?;
-    /// assert_eq!(&*scheduler.recv_answer(0, sent, Deadline::NEVER)?, b"header, body");
-    /// # request.done();
+    /// request.done();
+    /// assert_eq!(&*receiver.recv_answer(0, sent, Deadline::NEVER)?, b"header, body");
     /// # drop((requests, responses));
-    /// # scheduler.close()?;
+    /// # sender.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn send_vectored(
@@ -417,7 +385,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     ///
     /// # Examples
     ///
-    /// See [`PieceReservation`].
+    /// See [`RequestReservation`](crate::RequestReservation).
     pub fn reserve(
         &mut self,
         len: usize,

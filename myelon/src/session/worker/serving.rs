@@ -88,7 +88,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Examples
     ///
-    /// See [`Scheduler::broadcast_value`](crate::Scheduler::broadcast_value).
+    /// See [`RequestSender::broadcast_value`](crate::RequestSender::broadcast_value).
     pub fn serve_value<Q: Codec, A: Codec>(
         &mut self,
         deadline: Deadline,
@@ -161,18 +161,18 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
     /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
     /// worker.set_delivery_limit(2, |request, _kind, _bytes| eprintln!("gave up request {request}"));
-    /// let sent = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
+    /// let poison = scheduler.send_to(0, b"poison", 1, Deadline::NEVER)?;
     /// for _ in 0..2 {
     ///     drop(worker.recv(Deadline::NEVER)?); // as if the worker had died of it
     /// }
-    /// # scheduler.send_to(0, b"food", 1, Deadline::NEVER)?;
-    /// worker.serve(Deadline::NEVER, |_kind, _request| b"done")?;
-    /// let (_, answer) = scheduler.recv_any(Deadline::NEVER)?;
-    /// assert!(answer.request() == Some(sent) && answer.is_given_up());
-    /// # drop(answer);
-    /// # assert_eq!(&*scheduler.recv_any(Deadline::NEVER)?.1, b"done");
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
+    /// worker.set_panic_policy(myelon::HandlerPanicPolicy::Skip);
+    /// let odd = scheduler.send_to(0, b"7", 1, Deadline::NEVER)?;
+    /// worker.serve(Deadline::NEVER, |_kind, request| -> [u8; 0] { panic!("cannot do {request:?}") })?;
+    /// for request in [poison, odd] {
+    ///     assert!(scheduler.recv_answer(0, request, Deadline::NEVER)?.is_given_up());
+    /// }
+    /// worker.leave()?;
+    /// scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_delivery_limit(
@@ -196,20 +196,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// worker.set_panic_policy(myelon::HandlerPanicPolicy::Skip);
-    /// let sent = scheduler.send_to(0, b"7", 1, Deadline::NEVER)?;
-    /// worker.serve(Deadline::NEVER, |_kind, request| -> [u8; 0] { panic!("cannot do {request:?}") })?;
-    /// assert!(scheduler.recv_answer(0, sent, Deadline::NEVER)?.is_given_up());
-    /// # worker.leave()?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`set_delivery_limit`](Self::set_delivery_limit).
     pub fn set_panic_policy(&mut self, policy: HandlerPanicPolicy) {
         self.on_panic = policy;
     }

@@ -106,16 +106,20 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let scheduler = AsyncScheduler::new(Scheduler::<FixedFrame<256>>::start(&config)?)?;
+/// let mut news = scheduler.unasked();
 /// # let working = tokio::spawn(async move {
 /// #     let mut worker = AsyncWorker::start::<FixedFrame<256>, FixedFrame<256>>(&config, 0).await?;
+/// #     worker.respond(&b"ready"[..], 1).await?;
 /// #     while let Ok(mut request) = worker.recv().await {
 /// #         request.send(&b"two"[..], 1).await?;
 /// #         request.finish(&b"words"[..], 1).await?;
 /// #     }
 /// #     worker.leave().await
 /// # });
+/// assert_eq!(news.next().await.expect("the session is open")?.bytes, b"ready");
+///
 /// // any number of tasks may do this at once
-/// let mut pieces: Pieces = scheduler.call_streaming(0, &b"prompt"[..], 1);
+/// let mut pieces: Pieces = scheduler.call_streaming(0, &b"prompt"[..], 1); // of all workers: gather()
 /// let mut text = String::new();
 /// while let Some(piece) = pieces.next().await {
 ///     let piece: Piece = piece?;
@@ -124,6 +128,9 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 /// assert_eq!(text, "twowords");
 /// let first = scheduler.call(0, &b"prompt"[..], 1).await?;
 /// assert_eq!((first.rank, first.number, first.is_last), (0, 0, false));
+/// assert!(scheduler.state().await[0].is_attached);
+/// let mut words = scheduler.gather(&b"to all"[..], 1);
+/// assert_eq!(words.next().await.expect("an answer")?.bytes, b"two");
 /// let report = scheduler.shutdown(Deadline::NEVER).await?;
 /// assert!(report.kept_for.is_empty());
 /// # working.await??;
@@ -297,33 +304,6 @@ impl AsyncScheduler {
     /// one stream. For a worker that has left or was removed, [`TransportError::WorkerGone`] comes. A worker that has
     /// not come is waited for without a limit, and for one that is away [`OnWorkerDeath`](super::super::OnWorkerDeath)
     /// decides. Dropping the stream ends the wait.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{AsyncScheduler, Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-    /// let scheduler = AsyncScheduler::new(Scheduler::<FixedFrame<256>>::start(&config)?)?;
-    /// # let workers = [0, 1].map(|rank| {
-    /// #     let mut worker = Worker::<FixedFrame<256>>::start(&config, rank).unwrap();
-    /// #     std::thread::spawn(move || {
-    /// #         worker.serve(Deadline::NEVER, |_, _| [rank as u8 + 10]).unwrap();
-    /// #         worker.leave().unwrap();
-    /// #     })
-    /// # });
-    /// let mut sum = 0;
-    /// let mut answers = scheduler.gather(&b"how many?"[..], 1);
-    /// while let Some(answer) = answers.next().await {
-    ///     sum += answer?.bytes.iter().sum::<u8>();
-    /// }
-    /// assert_eq!(sum, 21);
-    /// # for worker in workers { worker.join().unwrap(); }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # })?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn gather(&self, message: impl Into<Vec<u8>>, kind: u8) -> Pieces {
         self.send(None, message.into(), kind)
     }
@@ -343,25 +323,6 @@ impl AsyncScheduler {
 
     /// The messages that workers send by themselves, from now on. Only the stream that was asked for last gets them;
     /// while there is none, they are dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{AsyncScheduler, Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-    /// let scheduler = AsyncScheduler::new(Scheduler::<FixedFrame<256>>::start(&config)?)?;
-    /// let mut news = scheduler.unasked();
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// worker.respond(b"ready", 1, Deadline::NEVER)?;
-    /// let first = news.next().await.expect("the session is open")?;
-    /// assert_eq!((first.rank, &*first.bytes), (0, &b"ready"[..]));
-    /// # worker.leave()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # })?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn unasked(&self) -> Pieces {
         let (listener, pieces) = mpsc::unbounded_channel();
         self.0.inbox.order(Order::HearUnasked(listener));
@@ -370,26 +331,6 @@ impl AsyncScheduler {
 
     /// Each worker as the scheduler sees it now: see [`Scheduler::state`]. Requests that wait in memory for space are
     /// not among those in flight. Empty after the end of the session.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{AsyncScheduler, AsyncWorker, Deadline, RunnerMyelonTransportConfig, Scheduler};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-    /// let scheduler = AsyncScheduler::new(Scheduler::<FixedFrame<256>>::start(&config)?)?;
-    /// let answer = scheduler.call_streaming(0, &b"prompt"[..], 1);
-    /// let states = scheduler.state().await;
-    /// assert_eq!((states[0].is_attached, states[0].in_flight), (false, 1)); // worker 0 has not come
-    /// # let mut worker = AsyncWorker::start::<FixedFrame<256>, FixedFrame<256>>(&config, 0).await?;
-    /// # worker.recv().await?.finish(&b""[..], 1).await?;
-    /// # worker.leave().await?;
-    /// # drop(answer);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # })?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub async fn state(&self) -> Vec<WorkerState> {
         let (told, states) = oneshot::channel();
         self.0.inbox.order(Order::State(told));

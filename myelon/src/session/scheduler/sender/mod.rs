@@ -27,19 +27,7 @@ use crate::typed_transport::{TypedProducer, TypedPublishError};
 ///
 /// # Examples
 ///
-/// ```
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-/// drop(worker); // its place is kept
-/// let missing = scheduler.missing_workers();
-/// assert_eq!((missing[0].rank, &*missing[0].id, missing[0].is_away), (0, "worker_0", true));
-/// # Worker::<FixedFrame<256>>::start(&config, 0)?.leave()?;
-/// # scheduler.close()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// See [`WorkerState`](super::WorkerState).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingWorker {
@@ -58,21 +46,29 @@ pub struct MissingWorker {
 ///
 /// ```
 /// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # use myelon::{Deadline, RequestSender, ResponseReceiver, RunnerMyelonTransportConfig, Scheduler, Worker};
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
-/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// let scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// let (mut requests, mut responses): (RequestSender<_>, ResponseReceiver<_>) = scheduler.split();
+/// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
 /// requests.broadcast(b"load", 1, Deadline::NEVER)?;
 /// let sent = requests.send_to(0, b"compute", 2, Deadline::NEVER)?;
 /// assert!(requests.missing_workers().is_empty());
 /// println!("{:?}", requests.transport().counters());
-/// # worker.serve(Deadline::NEVER, |_, _| b"loaded")?;
-/// # worker.serve(Deadline::NEVER, |_, _| b"computed")?;
-/// assert_eq!(&*responses.recv_any(Deadline::NEVER)?.1, b"loaded");
-/// assert_eq!(responses.recv_any(Deadline::NEVER)?.1.request(), Some(sent));
-/// # worker.leave()?;
-/// requests.close()?;
-/// # drop(responses);
+///
+/// worker.serve(Deadline::NEVER, |_kind, _request| b"loaded")?;
+/// worker.serve(Deadline::NEVER, |_kind, _request| b"computed")?;
+/// let (rank, loaded) = responses.recv_any(Deadline::NEVER)?;
+/// requests.broadcast(&loaded, loaded.kind(), Deadline::NEVER)?; // the answer is still lent
+/// loaded.release();
+/// let computed = responses.recv_answer(rank, sent, Deadline::NEVER)?;
+/// assert_eq!((computed.request(), &*computed), (Some(sent), &b"computed"[..]));
+/// drop(computed);
+/// println!("{:?}", responses.transport(rank).map(|ring| ring.received()));
+///
+/// worker.leave()?;
+/// requests.close()?; // before the other half goes
+/// drop(responses);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -426,18 +422,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// assert!(scheduler.remove_worker(0).is_err(), "it is attached");
-    /// drop(worker);
-    /// scheduler.remove_worker(0)?;
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`WorkerState`](super::WorkerState).
     pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
         check_rank(&self.places.config, rank)?;
         let id = self.places.config.worker_id(rank);

@@ -57,7 +57,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// })?;
     /// let (rank, kind, sum) = scheduler.recv_any_value::<Bincode<u64>>(Deadline::NEVER)?;
     /// assert_eq!((rank, kind, sum?), (0, 1, Bincode(6)));
-    /// # worker.leave()?;
+    ///
+    /// let sent = scheduler.send_value_to(0, &Bincode(7_u64), 2, Deadline::NEVER)?;
+    /// let request = worker.recv(Deadline::NEVER)?;
+    /// assert_eq!((request.id(), request.decode::<Bincode<u64>>()?), (sent, Bincode(7)));
+    /// request.done();
+    /// worker.respond_value(&Bincode(8_u64), 2, Deadline::NEVER)?;
+    /// worker.leave()?;
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -98,26 +104,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// use std::io::IoSlice;
-    ///
-    /// let message = [IoSlice::new(b"header, "), IoSlice::new(b"body")];
-    /// requests.broadcast_vectored(&message, 1, Deadline::NEVER)?;
-    /// requests.send_vectored_to(0, &message, 1, Deadline::NEVER)?;
-    /// for _ in 0..2 {
-    ///     let request = worker.recv(Deadline::NEVER)?;
-    ///     assert_eq!(&*request, b"header, body");
-    ///     request.done();
-    /// }
-    /// # worker.leave()?;
-    /// # requests.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`Reply::send_vectored`](crate::Reply::send_vectored).
     pub fn broadcast_vectored(
         &mut self,
         slices: &[IoSlice<'_>],
@@ -137,20 +124,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// let (mut requests, mut responses) = Scheduler::<FixedFrame<256>>::start(&config)?.split();
-    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// let mut weights = requests.reserve(100, 7, Deadline::NEVER)?;
-    /// weights.fill(1);
-    /// weights.publish();
-    /// assert_eq!(&*worker.recv(Deadline::NEVER)?, [1; 100]);
-    /// # worker.leave()?;
-    /// # requests.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`RequestReservation`].
     pub fn reserve(
         &mut self,
         len: usize,
@@ -233,7 +207,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Examples
     ///
-    /// See [`Scheduler::send_value_to`](crate::Scheduler::send_value_to).
+    /// See [`broadcast_value`](Self::broadcast_value).
     pub fn send_value_to<T: Codec>(
         &mut self,
         rank: usize,
@@ -253,7 +227,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Examples
     ///
-    /// See [`broadcast_vectored`](Self::broadcast_vectored).
+    /// See [`Reply::send_vectored`](crate::Reply::send_vectored).
     pub fn send_vectored_to(
         &mut self,
         rank: usize,
