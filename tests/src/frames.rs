@@ -1,4 +1,4 @@
-//! Messages between processes that die: their contents, the judge of what arrived, and the sweep.
+//! Messages between processes that die: their contents, and the judge of what arrived.
 //!
 //! A message begins with its writer, its number and its length, and every later byte follows from these three.
 //! Actors (`src/bin/actor/messages.rs`) keep ledgers. A producer writes what it is about to send and what it has
@@ -7,8 +7,6 @@
 use myelon::transport::FixedFrame;
 
 pub mod judge;
-#[cfg(debug_assertions)]
-pub mod sweep;
 
 /// The frame type of all these rings.
 pub type Frame = FixedFrame<FRAME_BYTES>;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::table::Row;
+use super::Row;
 use crate::World;
 
 /// What is done to the process at the point.
@@ -77,7 +77,8 @@ pub struct Case {
     pub row: Row,
     /// The backing of the ring.
     pub backing: Backing,
-    /// How many events are published and unread, or half published, when the point is reached.
+    /// How many events are published and unread, or half published, when the point is reached; over messages, the
+    /// length of the message that is sent or received then, in bytes.
     pub in_flight: i64,
     /// The occurrence of the point, counted from 1.
     pub nth: i64,

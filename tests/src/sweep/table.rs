@@ -1,5 +1,6 @@
 //! Which roles come to which point, and at which of its occurrences they are struck.
 
+use super::messages::Victim;
 use super::stage::Stage;
 use super::{Action, Backing, CAPACITY, Case};
 use super::{
@@ -14,7 +15,28 @@ pub struct Row {
     /// The role that comes to it.
     pub role: &'static str,
     times: Times,
-    pub(crate) play: fn(&mut Stage),
+    pub(crate) play: Play,
+}
+
+/// What flows through the ring, and what happens to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Play {
+    /// Events, in this scenario.
+    Events(fn(&mut Stage)),
+    /// Messages, and this process is struck.
+    Messages(Victim),
+}
+
+impl Row {
+    /// A row of the sweep over messages, which chooses the occurrences itself.
+    pub(super) fn of_messages(point: &'static str, role: &'static str, victim: Victim) -> Self {
+        Self {
+            point,
+            role,
+            times: Times::First,
+            play: Play::Messages(victim),
+        }
+    }
 }
 
 /// Which occurrences of a point are used.
@@ -321,7 +343,7 @@ pub fn rows() -> Vec<Row> {
                 point,
                 role,
                 times: scene.times,
-                play: scene.play,
+                play: Play::Events(scene.play),
             })
         })
     };

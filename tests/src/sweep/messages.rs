@@ -6,20 +6,17 @@
 //! are sent, and the ring ends. The stage counts the messages that were cut off, and the [judge] reads the
 //! ledgers.
 
-use std::fmt;
-
-use super::judge::{self, How, Reader};
-use super::{FRAME_BYTES, frames_of};
+use super::stage::SOON;
+use super::{Action, Backing, Case, Row};
 use crate::checker::Summary;
-use crate::sweep::{Action, Backing};
-use crate::{Actor, Ledger, World, caught};
+use crate::frames::judge::{self, How, Reader};
+use crate::frames::{FRAME_BYTES, frames_of};
+use crate::{Actor, Ledger, World};
 
 /// Frames in the ring.
 const DEPTH: usize = 16;
 /// Frames that are published together.
 const RUN: usize = DEPTH / 2;
-/// The deadline of calls that must succeed: 30 s.
-const SOON: &str = "ms=30000";
 /// The lengths of messages: one frame, one run, two runs, longer than the ring.
 const LENS: [usize; 4] = [40, RUN * FRAME_BYTES, 12 * FRAME_BYTES, 40 * FRAME_BYTES];
 /// A lower bound on the number of cases, so that the sweep cannot shrink unnoticed.
@@ -27,37 +24,18 @@ pub const CASES_MIN: usize = 500;
 
 /// The process that is killed or stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Victim {
     Producer,
     Consumer(How),
 }
 
-/// One case.
-#[derive(Clone, Copy, Debug)]
-pub struct Case {
-    role: Role,
-    /// The fail point.
-    pub point: &'static str,
-    /// The message's length in bytes.
-    len: usize,
-    /// The occurrence of the point, counted from 1.
-    nth: usize,
-    action: Action,
-    backing: Backing,
-}
-
-/// `shm/768/batch.written@3/producer/kill`
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (backing, action) = (self.backing.word(), self.action.word());
-        let role = match self.role {
-            Role::Producer => "producer",
-            Role::Consumer(how) => how.word(),
-        };
-        let Self {
-            point, len, nth, ..
-        } = self;
-        write!(f, "{backing}/{len}/{point}@{nth}/{role}/{action}")
+impl Victim {
+    /// The word for it in the name of a case.
+    fn role(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Consumer(how) => how.word(),
+        }
     }
 }
 
@@ -65,30 +43,31 @@ impl fmt::Display for Case {
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for len in LENS {
-        let mut add = |role, point, times: Vec<usize>| {
+        let mut add = |victim: Victim, point, times: Vec<usize>| {
+            let row = Row::of_messages(point, victim.role(), victim);
             for nth in times {
                 for backing in Backing::ALL {
                     for action in [Action::Kill, Action::Stop] {
                         cases.push(Case {
-                            role,
-                            point,
-                            len,
-                            nth,
-                            action,
+                            row,
                             backing,
+                            in_flight: len as i64,
+                            nth: nth as i64,
+                            action,
+                            flaw: None,
                         });
                     }
                 }
             }
         };
         for point in ["publish.written", "publish.stamped"] {
-            add(Role::Producer, point, (1..=runs(len)).collect());
+            add(Victim::Producer, point, (1..=runs(len)).collect());
         }
         if frames_of(len) > 1 {
             for point in ["batch.claimed", "batch.stamped", "batch.published"] {
-                add(Role::Producer, point, (1..=runs(len)).collect());
+                add(Victim::Producer, point, (1..=runs(len)).collect());
             }
-            add(Role::Producer, "batch.written", writes(len));
+            add(Victim::Producer, "batch.written", writes(len));
         }
         for how in How::ALL {
             let is_spilled = frames_of(len) > DEPTH;
@@ -100,12 +79,12 @@ pub fn cases() -> Vec<Case> {
                 _ => 3,
             };
             for point in ["commit.before", "commit.after"] {
-                add(Role::Consumer(how), point, some(commits));
+                add(Victim::Consumer(how), point, some(commits));
             }
             // a message of one frame is lent; one that does not fit into the ring is copied out
             let is_held = frames_of(len) > 1 && !is_spilled;
             let held = if is_held { frames_of(len) } else { 0 };
-            add(Role::Consumer(how), "hold.kept", some(held));
+            add(Victim::Consumer(how), "hold.kept", some(held));
         }
     }
     cases
@@ -139,39 +118,38 @@ fn writes(len: usize) -> Vec<usize> {
     times
 }
 
-impl Case {
-    /// How many of the message's frames were published when its producer was killed or stopped.
-    fn published(&self) -> usize {
-        let runs = match self.point {
-            "publish.stamped" | "batch.published" => self.nth,
-            // the run that the write belongs to
-            "batch.written" => (self.nth - 1) / (RUN - 1),
-            _ => self.nth - 1,
-        };
-        (runs * RUN).min(frames_of(self.len))
-    }
+/// How many of the message's frames were published when its producer was killed or stopped.
+fn published(case: Case) -> usize {
+    let nth = case.nth as usize;
+    let runs = match case.row.point {
+        "publish.stamped" | "batch.published" => nth,
+        // the run that the write belongs to
+        "batch.written" => (nth - 1) / (RUN - 1),
+        _ => nth - 1,
+    };
+    (runs * RUN).min(frames_of(len(case)))
 }
 
-/// Plays a case. `program` is `env!("CARGO_BIN_EXE_actor")`.
-///
-/// # Errors
-///
-/// A description of what differs from the expected outcome.
-pub fn run(program: &str, case: Case) -> Result<Summary, String> {
-    caught(|| {
-        let world = case.backing.world(program);
-        let mut stage = Stage::open(&world, case);
-        match case.role {
-            Role::Producer => stage.strike_producer(),
-            Role::Consumer(how) => stage.strike_consumer(how),
-        }
-        stage.judge()
-    })
+/// The length of the case's message, in bytes.
+fn len(case: Case) -> usize {
+    case.in_flight as usize
+}
+
+/// Plays a case.
+pub(super) fn play(program: &str, case: Case, victim: Victim) -> Result<Summary, String> {
+    let world = case.backing.world(program);
+    let mut stage = Stage::open(&world, case, victim);
+    match victim {
+        Victim::Producer => stage.strike_producer(),
+        Victim::Consumer(how) => stage.strike_consumer(how),
+    }
+    stage.judge()
 }
 
 struct Stage<'a> {
     world: &'a World,
     case: Case,
+    victim: Victim,
     writers: usize,
     producer: Actor,
     /// The last one is not killed or stopped; it only reads along.
@@ -183,19 +161,20 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// Starts a producer that has sent one message, and two consumers that have seen it. The first consumer
     /// waits for a command.
-    fn open(world: &'a World, case: Case) -> Self {
+    fn open(world: &'a World, case: Case, victim: Victim) -> Self {
         let mut stage = Self {
             world,
             case,
+            victim,
             writers: 0,
             producer: world.actor(),
             consumers: Vec::new(),
             truncated: 0,
         };
         stage.produce();
-        let how = match case.role {
-            Role::Producer => How::Buffer,
-            Role::Consumer(how) => how,
+        let how = match victim {
+            Victim::Producer => How::Buffer,
+            Victim::Consumer(how) => how,
         };
         for how in [how, How::Leases] {
             let consumer = stage.consume(stage.consumers.len());
@@ -240,13 +219,13 @@ impl<'a> Stage<'a> {
     fn strike_producer(&mut self) {
         (0..self.consumers.len()).for_each(|index| self.follow(index));
         let case = self.case;
-        let frames = frames_of(case.len);
-        self.producer.ok(&arming(case));
+        let frames = frames_of(len(case));
+        self.producer.ok(&format!("arm at={}", case.arming()));
         self.producer
-            .tell(&format!("message-send len={} {SOON}", case.len));
+            .tell(&format!("message-send len={} {SOON}", len(case)));
         if case.action == Action::Kill {
             self.producer.expect_killed().expect("killed at the point");
-            let published = case.published();
+            let published = published(case);
             self.truncated = i64::from(published > 0 && published < frames);
             self.producer = self.world.actor();
             let next = self.produce();
@@ -274,15 +253,15 @@ impl<'a> Stage<'a> {
     fn strike_consumer(&mut self, how: How) {
         self.follow(1);
         let case = self.case;
-        let sent = [LENS[0], case.len, LENS[0]];
+        let sent = [LENS[0], len(case), LENS[0]];
         let (_, victim) = &mut self.consumers[0];
-        victim.ok(&arming(case));
+        victim.ok(&format!("arm at={}", case.arming()));
         for len in sent {
             self.producer
                 .tell(&format!("message-send len={len} {SOON}"));
         }
         // a batch receives everything that is published, so all messages must have been sent
-        let waited_for = match how == How::Batches && frames_of(case.len) <= RUN {
+        let waited_for = match how == How::Batches && frames_of(len(case)) <= RUN {
             true => sent.len(),
             false => 0,
         };
@@ -306,7 +285,7 @@ impl<'a> Stage<'a> {
     /// Ends the ring and judges all ledgers.
     fn judge(mut self) -> Result<Summary, String> {
         self.producer.ok("message-close");
-        let is_producer = self.case.role == Role::Producer;
+        let is_producer = self.victim == Victim::Producer;
         for (index, (_, consumer)) in self.consumers.iter_mut().enumerate() {
             let end = consumer.expect_ok();
             assert_eq!(end.word("end"), "Closed", "{}", end.text());
@@ -330,7 +309,7 @@ impl<'a> Stage<'a> {
             .collect();
         let summary = judge::judge(DEPTH, &producers, &readers)?;
         let is_kill = self.case.action == Action::Kill;
-        let is_seen = self.case.published() == frames_of(self.case.len);
+        let is_seen = published(self.case) == frames_of(len(self.case));
         let unsent = u64::from(is_producer && is_kill && !is_seen);
         match summary.unsent == unsent && (is_kill || (summary.repeated, summary.missed) == (0, 0))
         {
@@ -338,8 +317,4 @@ impl<'a> Stage<'a> {
             false => Err(format!("{summary:?}")),
         }
     }
-}
-
-fn arming(case: Case) -> String {
-    format!("arm at={}:{}:{}", case.point, case.nth, case.action.word())
 }
