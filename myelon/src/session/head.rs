@@ -7,11 +7,11 @@
 //! | 12 | [`LAST`], [`NOTICE`] and [`GIVEN_UP`] |
 //! | 13–15 | the mark of the common ring: [`SessionMark`] |
 
-use core::fmt;
 use std::io::IoSlice;
 
 use crate::codec::{Codec, CodecError};
 use crate::transport::TransportError;
+pub(super) use crate::transport::request::{RequestId, SessionMark};
 use crate::typed_transport::{Encode, TypedPublishError};
 
 /// The length of a head, in bytes.
@@ -23,83 +23,6 @@ pub(super) const LAST: u8 = 1;
 pub(super) const NOTICE: u8 = 2;
 /// The worker answers nothing to this request.
 pub(super) const GIVEN_UP: u8 = 4;
-
-/// Tells a session from earlier ones of the same label, whose answers may still be unread: 24 bits made from the time
-/// at which the common ring was created. Numbers of requests go up as long as that ring lives, and begin anew with the
-/// next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct SessionMark(u32);
-
-impl SessionMark {
-    pub(super) fn of(common_ring_created: u64) -> Self {
-        // all bits of the time count
-        let mixed = common_ring_created.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self((mixed >> 40) as u32)
-    }
-}
-
-/// The number of a request within its session. The numbers of one scheduler go up in the order in which it sends, and
-/// those of its successor are higher.
-///
-/// # Examples
-///
-/// ```
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-/// let to_all = scheduler.broadcast(b"weights", 1, Deadline::NEVER)?;
-/// let to_one = scheduler.send_to(0, b"prompt", 2, Deadline::NEVER)?;
-/// assert!(to_all < to_one && to_all.get() < to_one.get());
-/// let request = worker.recv(Deadline::NEVER)?;
-/// assert_eq!(request.id(), to_all);
-/// request.done();
-/// # worker.leave()?;
-/// # scheduler.close()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId {
-    number: u64,
-    session: SessionMark,
-}
-
-impl RequestId {
-    /// How many bits of a number count the requests of one scheduler; those above are its epoch.
-    const COUNT_BITS: u32 = 40;
-
-    /// The first number of the scheduler with this epoch. It is not 0.
-    pub(super) fn first(epoch: u64, session: SessionMark) -> Self {
-        Self {
-            number: (epoch << Self::COUNT_BITS) + 1,
-            session,
-        }
-    }
-
-    pub(super) fn next(self) -> Self {
-        Self {
-            number: self.number + 1,
-            ..self
-        }
-    }
-
-    pub(super) fn session(self) -> SessionMark {
-        self.session
-    }
-
-    /// The number as it is sent.
-    pub fn get(self) -> u64 {
-        self.number
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.number & ((1 << Self::COUNT_BITS) - 1);
-        write!(f, "{}.{count}", self.number >> Self::COUNT_BITS)
-    }
-}
 
 /// A head, in two words as it is sent: callers move it through memory, and a load waits for stores of another size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +43,7 @@ impl Head {
         piece: u32,
         flags: u8,
     ) -> Self {
-        let mark = u64::from(session.0) << Self::MARK;
+        let mark = u64::from(session.bits()) << Self::MARK;
         Self {
             number: request.map_or(0, RequestId::get),
             rest: mark | u64::from(flags) << Self::FLAGS | u64::from(piece),
@@ -129,12 +52,12 @@ impl Head {
 
     /// The head of a request.
     pub(super) fn of_request(request: RequestId) -> Self {
-        Self::new(Some(request), request.session, 0, 0)
+        Self::new(Some(request), request.session(), 0, 0)
     }
 
     /// The head of an answer in one piece.
     pub(super) fn answer_to(request: RequestId) -> Self {
-        Self::new(Some(request), request.session, 0, LAST)
+        Self::new(Some(request), request.session(), 0, LAST)
     }
 
     /// The head of the last piece of the answer.
@@ -147,10 +70,7 @@ impl Head {
 
     #[inline(always)]
     pub(super) fn request(self) -> Option<RequestId> {
-        (self.number != 0).then_some(RequestId {
-            number: self.number,
-            session: self.session(),
-        })
+        (self.number != 0).then_some(RequestId::of(self.number, self.session()))
     }
 
     #[inline(always)]
@@ -165,7 +85,7 @@ impl Head {
 
     #[inline(always)]
     pub(super) fn session(self) -> SessionMark {
-        SessionMark((self.rest >> Self::MARK) as u32)
+        SessionMark::from_bits((self.rest >> Self::MARK) as u32)
     }
 
     #[inline(always)]
@@ -293,25 +213,5 @@ mod tests {
             bytes[12] = 8;
             assert_eq!(Head::of(&bytes), None);
         }
-        assert_eq!(id.to_string(), "7.2");
-    }
-
-    #[test]
-    fn rings_that_were_created_at_different_times_have_different_marks() {
-        let now = 1_700_000_000_000_000_000;
-        let marks: std::collections::BTreeSet<_> = (0..1000)
-            .map(|step| SessionMark::of(now + step * 1_000))
-            .collect();
-        assert_eq!(marks.len(), 1000);
-    }
-
-    #[test]
-    fn a_successor_has_higher_numbers() {
-        let session = SessionMark::of(1);
-        let mut last = RequestId::first(1, session);
-        for _ in 0..1000 {
-            last = last.next();
-        }
-        assert!(RequestId::first(2, session) > last && RequestId::first(0, session).get() != 0);
     }
 }

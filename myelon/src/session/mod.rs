@@ -46,7 +46,6 @@ use disruptor_mp::{
 pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
-pub use head::RequestId;
 pub use in_place::{PieceReservation, RequestReservation};
 pub use received::{Request, Response};
 pub use scheduler::{
@@ -57,6 +56,7 @@ pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 use config::RunnerMyelonTransportConfig;
 use names::MyelonTransportLayout;
 
+pub use crate::transport::request::RequestId;
 use crate::transport::{FramedTransportFrame, RingPlace, TransportError, TransportResult};
 
 /// The scheduler's id on its workers' rings.

@@ -44,6 +44,7 @@ mod names;
 mod outgoing;
 mod place;
 mod producer;
+pub(crate) mod request;
 mod reservation;
 
 pub use assembly::{Received, ReceivedMessageMeta};
