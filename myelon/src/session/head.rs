@@ -10,8 +10,8 @@
 use std::io::IoSlice;
 
 use crate::codec::{Codec, CodecError};
-use crate::transport::TransportError;
 pub(super) use crate::transport::request::{RequestId, SessionMark};
+use crate::transport::{Slices, TransportError};
 use crate::typed_transport::{Encode, TypedPublishError};
 
 /// The length of a head, in bytes.
@@ -125,10 +125,12 @@ impl Encode for HeadedBytes<'_> {
         Ok(Some(len))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        out.extend_from_slice(self.1);
-        Ok(())
+    fn in_slices<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        HeadedSlices(self.0, &[IoSlice::new(self.1)]).in_slices(scratch, send)
     }
 }
 
@@ -154,10 +156,14 @@ impl Encode for HeadedSlices<'_> {
         Ok(Some(HEAD_BYTES + room - rest.len()))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        self.1.iter().for_each(|slice| out.extend_from_slice(slice));
-        Ok(())
+    fn in_slices<R>(
+        &self,
+        _: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        let Self(head, rest) = self;
+        let first = &head.to_bytes();
+        Ok(send(Slices { first, rest }))
     }
 }
 
@@ -175,9 +181,14 @@ impl<T: Codec> Encode for HeadedValue<'_, T> {
         Ok(len.map(|len| HEAD_BYTES + len))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        Codec::encode_append(self.1, out)
+    fn in_slices<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        scratch.extend_from_slice(&self.0.to_bytes());
+        self.1.encode_append(scratch)?;
+        Ok(send(Slices::one(scratch)))
     }
 }
 

@@ -89,8 +89,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         Ok(id)
     }
 
-    /// As [`broadcast`](Self::broadcast), but sends the slices one behind the other, as one message. A message that fits
-    /// a frame is copied once.
+    /// As [`broadcast`](Self::broadcast), but sends the slices one behind the other, as one message. Each slice is
+    /// copied once, into the frames.
     ///
     /// # Errors
     ///
@@ -244,8 +244,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.send_encoded_to(rank, kind, deadline, |head| HeadedValue(head, value))
     }
 
-    /// As [`send_to`](Self::send_to), but sends the slices one behind the other, as one message. A message that fits a
-    /// frame is copied once.
+    /// As [`send_to`](Self::send_to), but sends the slices one behind the other, as one message. Each slice is
+    /// copied once, into the frames.
     ///
     /// # Errors
     ///
