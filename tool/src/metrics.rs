@@ -56,14 +56,14 @@ pub(crate) const FAMILIES: [(&str, &str, &str); 15] = [
         "Values in the ring that cannot be true.",
     ),
     (
-        "myelon_consumer_released_total",
-        "counter",
-        "Events that the consumer has released, counted from the ring's first.",
+        "myelon_consumer_position",
+        "gauge",
+        "Events that the consumer has released, counted from the ring's first; it goes back when an id leaves and returns.",
     ),
     (
         "myelon_consumer_lag",
         "gauge",
-        "Published events that the consumer has not released.",
+        "Published events that this consumer has not released.",
     ),
     (
         "myelon_consumer_alive",
@@ -161,13 +161,13 @@ pub(crate) fn samples(place: &In) -> Result<Samples, Failure> {
             let line = consumer.line.to_string();
             let labels = [
                 ("ring", &*name),
-                ("consumer", &consumer.id),
-                ("line", &line),
                 ("role", "consumer"),
+                ("id", &consumer.id),
+                ("line", &line),
             ];
             if has_position(consumer) {
                 add(
-                    "myelon_consumer_released_total",
+                    "myelon_consumer_position",
                     &labels,
                     count(consumer.position),
                 );

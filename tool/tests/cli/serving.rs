@@ -127,7 +127,7 @@ fn metrics_show_what_the_rings_do() {
     rx.ok("recv 2");
     let ring = r#"{ring="a\"b"}"#;
     let producer = r#"{ring="a\"b",role="producer"}"#;
-    let consumer = r#"{ring="a\"b",consumer="read\\er",line="0",role="consumer"}"#;
+    let consumer = r#"{ring="a\"b",role="consumer",id="read\\er",line="0"}"#;
     let text = server.metrics();
     has(
         &text,
@@ -139,7 +139,7 @@ fn metrics_show_what_the_rings_do() {
             &format!("myelon_ring_full{ring} 0"),
             &format!("myelon_ring_faults{ring} 0"),
             r#"myelon_ring_info{ring="a\"b",state="live",event="Tick"} 1"#,
-            &format!("myelon_consumer_released_total{consumer} 2"),
+            &format!("myelon_consumer_position{consumer} 2"),
             &format!("myelon_consumer_lag{consumer} 3"),
             &format!("myelon_consumer_alive{consumer} 1"),
             &format!("myelon_consumer_away{consumer} 0"),
