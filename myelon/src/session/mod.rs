@@ -29,6 +29,7 @@ mod delivery;
 mod head;
 mod in_place;
 pub(crate) mod names;
+mod outside;
 mod received;
 mod scheduler;
 mod worker;
@@ -47,6 +48,7 @@ pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces}
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
 pub use in_place::{PieceReservation, RequestReservation};
+pub use outside::{RequestsSeen, requests_seen};
 pub use received::{Request, Response};
 pub use scheduler::{
     Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerState,

@@ -15,9 +15,9 @@ use disruptor_mp::{
 };
 
 use super::super::config::OnWorkerDeath;
-use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SessionMark};
+use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SentAt, SessionMark};
 use super::super::{Places, check_rank};
-use super::state::SentLog;
+use super::state::{SentLog, coarse_now};
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
 };
@@ -85,6 +85,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     unannounced: u64,
     places: Places<F, B>,
     next: RequestId,
+    /// When the last number was given.
+    sent_at: Duration,
     /// The last number that was given, for the receiving half.
     last_sent: Arc<AtomicU64>,
     /// Since when each worker is away, as far as a waiting call has noticed it.
@@ -153,6 +155,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             deaths: vec![0; places.config.workers],
             places,
             next,
+            sent_at: Duration::ZERO,
             last_sent: Arc::new(AtomicU64::new(next.get() - 1)),
             process: std::process::id(),
         };
@@ -222,11 +225,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         // before the request is published, so that whoever receives its answer knows the number
         self.last_sent.store(id.get(), Ordering::Relaxed);
         self.next = id.next();
+        self.sent_at = coarse_now();
         id
     }
 
     fn number(&mut self) -> Head {
-        Head::of_request(self.take_number())
+        let id = self.take_number();
+        Head::of_request(id, SentAt::of(self.sent_at))
     }
 
     /// Whether requests to the worker `rank` are kept for it.
@@ -344,7 +349,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     #[inline]
     fn note_sent(&mut self, only: Option<usize>, last: Sequence) {
         let place = only.unwrap_or(self.own.len());
-        self.logs[place].note(last);
+        self.logs[place].note(last, self.sent_at);
     }
 
     /// Tells the workers of the rings that they may not know of. Each broadcast needs that before it: a worker that has
