@@ -207,7 +207,11 @@ pub(crate) fn samples(place: &In) -> Result<Samples, Failure> {
                     let family = "myelon_worker_oldest_request_milliseconds";
                     add(family, &labels, oldest.as_millis() as u64);
                 }
-                add("myelon_worker_deliveries", &labels, requests.deliveries.into());
+                add(
+                    "myelon_worker_deliveries",
+                    &labels,
+                    requests.deliveries.into(),
+                );
             }
         }
     }

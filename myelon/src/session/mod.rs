@@ -39,8 +39,8 @@ use std::time::Duration;
 
 use disruptor_mp::inspect::shared_memory_directory;
 use disruptor_mp::{
-    Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError, SharedMemory,
-    perform_sleep_wait,
+    CountersFile, Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError,
+    SharedMemory, perform_sleep_wait,
 };
 
 #[cfg(feature = "tokio")]
@@ -189,6 +189,18 @@ fn until_it_is_free<T>(mut attach: impl FnMut() -> TransportResult<T>) -> Transp
             }
             attached => return attached,
         }
+    }
+}
+
+/// Shows the counters of a ring that came after a member's counters were attached. A failure costs the counters, not the
+/// call that came to the ring.
+fn show_later(
+    file: Option<&CountersFile>,
+    session: &str,
+    attach: impl FnOnce(&CountersFile) -> TransportResult<()>,
+) {
+    if let Some(Err(error)) = file.map(attach) {
+        tracing::warn!(session, %error, "the counters of a ring of the session are not shown");
     }
 }
 

@@ -76,16 +76,26 @@ fn a_busy_scheduler_and_a_killed_worker_hide_nothing() {
             &text,
             &[
                 &format!("myelon_worker_requests{} 0", of(&common, 0)),
-                &format!("myelon_worker_oldest_request_milliseconds{} 0", of(&common, 0)),
+                &format!(
+                    "myelon_worker_oldest_request_milliseconds{} 0",
+                    of(&common, 0)
+                ),
                 &format!("myelon_worker_requests{} 2", of(&own, 0)),
                 &format!("myelon_worker_deliveries{} 2", of(&own, 0)),
                 &format!("myelon_worker_requests{} 1", of(&common, 1)),
-                &format!("myelon_consumer_away{} {}", of(&own, 0), u8::from(!is_alive)),
+                &format!(
+                    "myelon_consumer_away{} {}",
+                    of(&own, 0),
+                    u8::from(!is_alive)
+                ),
             ],
         );
         let age = format!("myelon_worker_oldest_request_milliseconds{} ", of(&own, 0));
         let age = text.lines().find_map(|line| line.strip_prefix(&age));
-        assert!(age.is_some_and(|age| age.parse::<u64>().expect(age) > 0), "{text}");
+        assert!(
+            age.is_some_and(|age| age.parse::<u64>().expect(age) > 0),
+            "{text}"
+        );
     }
     // its successor completes what it has left
     let mut worker = rings.party_that("figures", &["work 0"]);
