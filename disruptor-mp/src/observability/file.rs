@@ -228,10 +228,10 @@ impl CountersFile {
     /// # Examples
     ///
     /// ```
-    /// use disruptor_mp::{CounterId, CountersFile};
+    /// use disruptor_mp::observability::{CounterId, CountersFile, PartyCounter};
     ///
     /// let file = CountersFile::anonymous();
-    /// let mut absences = file.party_counter(CounterId::WORKER_ABSENCES, "jobs", "worker", "worker_3")?;
+    /// let mut absences: PartyCounter = file.party_counter(CounterId::WORKER_ABSENCES, "jobs", "worker", "worker_3")?;
     /// absences.set(1);
     /// assert_eq!((&*file.snapshot()[0].label, file.snapshot()[0].value), ("jobs/worker/worker_3", 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -25,8 +25,8 @@ pub(super) const NOTICE: u8 = 2;
 /// The worker answers nothing to this request.
 pub(super) const GIVEN_UP: u8 = 4;
 
-/// When a request was sent, for readers outside of the session: the milliseconds of the coarse monotonic clock, of which
-/// 32 bits are kept. They begin anew after 49 days.
+/// When a request was sent, for readers outside of the session: 32 bits of the coarse monotonic clock's milliseconds.
+/// They begin anew after 49 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SentAt(u32);
 

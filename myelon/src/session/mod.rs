@@ -26,6 +26,7 @@
 mod asynchronous;
 pub(crate) mod config;
 mod delivery;
+mod frames;
 mod head;
 mod in_place;
 pub(crate) mod names;
@@ -47,6 +48,7 @@ use disruptor_mp::{
 pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
+pub use frames::{FRAME_CLASSES, WithFrames, with_frames_for};
 pub use in_place::{PieceReservation, RequestReservation};
 pub use outside::{RequestsSeen, requests_seen};
 pub use received::{Request, Response};
@@ -192,8 +194,8 @@ fn until_it_is_free<T>(mut attach: impl FnMut() -> TransportResult<T>) -> Transp
     }
 }
 
-/// Shows the counters of a ring that came after a member's counters were attached. A failure costs the counters, not the
-/// call that came to the ring.
+/// Shows the counters of a ring that came after a member's counters were attached. A failure costs the counters, and
+/// not the call that came to the ring.
 fn show_later(
     file: Option<&CountersFile>,
     session: &str,

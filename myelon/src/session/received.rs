@@ -76,8 +76,8 @@ impl Dropped {
 }
 
 /// The next message's head, if there is a message, which `raw().lend_found()` lends then. The message stays the next
-/// one. Messages without a head, or whose head and sequence `fit` refuses, are dropped: as many as the ring holds in one
-/// call.
+/// one. Messages without a head, or whose head and sequence `fit` refuses, are dropped: as many as the ring holds in
+/// one call.
 #[inline(always)]
 pub(super) fn next_head<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,

@@ -313,8 +313,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         self.receiver.starts_anew()
     }
 
-    /// Shows the counters of this worker's ends of the session's rings in `file`, which any process of the same user can
-    /// read.
+    /// Shows the counters of this worker's ends of the session's rings in `file`, which any process of the same user
+    /// can read.
     ///
     /// # Errors
     ///
