@@ -603,6 +603,10 @@ pub struct PartyCounter {
 
 impl PartyCounter {
     /// Replaces the value. Does nothing in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// See [`CountersFile::party_counter`].
     pub fn set(&mut self, value: u64) {
         self.slot.set(value);
     }

@@ -33,7 +33,11 @@ pub(super) struct SentAt(u32);
 impl SentAt {
     #[inline]
     pub(super) fn of(monotonic: Duration) -> Self {
-        Self(monotonic.as_millis() as u32)
+        Self(
+            (monotonic.as_secs() as u32)
+                .wrapping_mul(1_000)
+                .wrapping_add(monotonic.subsec_millis()),
+        )
     }
 
     /// The time from then to `now`; zero if `now` is earlier, as it may be in another time namespace.

@@ -39,9 +39,9 @@ pub struct RequestsSeen {
 }
 
 /// The requests of each worker in this ring, which is a session's ring of requests to all workers or to one; what a
-/// worker has to do is the sum over both. A worker that has not come yet has no line, and is left out. Empty for any
-/// other ring, and for frames of a program's own type. Reads the heads of the frames that the worker that is furthest
-/// behind has not released: some microseconds for each.
+/// worker has to do is the sum over both. A worker that has not come yet, or has not heard of the ring of its own, has
+/// no line there and is left out. Empty for any other ring, and for frames of a program's own type. Reads the heads of
+/// the frames that the worker that is furthest behind has not released: some microseconds for each.
 ///
 /// Any process may call this that may read the ring's file. [`WorkerState`](super::WorkerState) is what the scheduler
 /// itself knows. `myelon show`, `stat` and `serve` print these figures.

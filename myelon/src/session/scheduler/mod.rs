@@ -464,6 +464,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// let counters = file.snapshot(); // also in another process that has opened the file
     /// let absences = counters.iter().find(|it| it.id == CounterId::WORKER_ABSENCES).expect("it is there");
     /// assert!(absences.label.ends_with("-q/worker/worker_0") && absences.value == 1);
+    /// # scheduler.remove_worker(0)?;
     /// # scheduler.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
