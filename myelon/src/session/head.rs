@@ -3,11 +3,12 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0–7 | the number of the request; in an answer, of the request that it answers, or 0 |
-//! | 8–11 | the number of the piece, from 0; in a notice, the rank of a worker |
+//! | 8–11 | an answer: the number of the piece, from 0; a notice: the rank of a worker; a request: its [`SentAt`] |
 //! | 12 | [`LAST`], [`NOTICE`] and [`GIVEN_UP`] |
 //! | 13–15 | the mark of the common ring: [`SessionMark`] |
 
 use std::io::IoSlice;
+use std::time::Duration;
 
 use crate::codec::{Codec, CodecError};
 pub(super) use crate::transport::request::{RequestId, SessionMark};
@@ -23,6 +24,31 @@ pub(super) const LAST: u8 = 1;
 pub(super) const NOTICE: u8 = 2;
 /// The worker answers nothing to this request.
 pub(super) const GIVEN_UP: u8 = 4;
+
+/// When a request was sent, for readers outside of the session: 32 bits of the coarse monotonic clock's milliseconds.
+/// They begin anew after 49 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SentAt(u32);
+
+impl SentAt {
+    #[inline]
+    pub(super) fn of(monotonic: Duration) -> Self {
+        Self(
+            (monotonic.as_secs() as u32)
+                .wrapping_mul(1_000)
+                .wrapping_add(monotonic.subsec_millis()),
+        )
+    }
+
+    /// The time from then to `now`; zero if `now` is earlier, as it may be in another time namespace.
+    pub(super) fn until(self, now: Self) -> Duration {
+        let passed = now.0.wrapping_sub(self.0);
+        match passed > u32::MAX / 2 {
+            true => Duration::ZERO,
+            false => Duration::from_millis(passed.into()),
+        }
+    }
+}
 
 /// A head, in two words as it is sent: callers move it through memory, and a load waits for stores of another size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +77,9 @@ impl Head {
     }
 
     /// The head of a request.
-    pub(super) fn of_request(request: RequestId) -> Self {
-        Self::new(Some(request), request.session(), 0, 0)
+    #[inline]
+    pub(super) fn of_request(request: RequestId, sent_at: SentAt) -> Self {
+        Self::new(Some(request), request.session(), sent_at.0, 0)
     }
 
     /// The head of an answer in one piece.
@@ -76,6 +103,11 @@ impl Head {
     #[inline(always)]
     pub(super) fn piece(self) -> u32 {
         self.rest as u32
+    }
+
+    /// When this request was sent.
+    pub(super) fn sent_at(self) -> SentAt {
+        SentAt(self.piece())
     }
 
     #[inline(always)]
@@ -224,5 +256,19 @@ mod tests {
             bytes[12] = 8;
             assert_eq!(Head::of(&bytes), None);
         }
+    }
+
+    #[test]
+    fn ages_are_right_when_the_clock_begins_anew() {
+        let at = |milliseconds| SentAt::of(Duration::from_millis(milliseconds));
+        let begins_anew = 1 << 32;
+        assert_eq!(at(7).until(at(12)), Duration::from_millis(5));
+        assert_eq!(
+            at(begins_anew - 2).until(at(begins_anew + 3)),
+            Duration::from_millis(5)
+        );
+        assert_eq!(at(12).until(at(7)), Duration::ZERO);
+        let request = RequestId::first(1, SessionMark::of(1));
+        assert_eq!(Head::of_request(request, at(9)).sent_at(), at(9));
     }
 }

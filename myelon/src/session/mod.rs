@@ -26,9 +26,11 @@
 mod asynchronous;
 pub(crate) mod config;
 mod delivery;
+mod frames;
 mod head;
 mod in_place;
 pub(crate) mod names;
+mod outside;
 mod received;
 mod scheduler;
 mod worker;
@@ -38,15 +40,17 @@ use std::time::Duration;
 
 use disruptor_mp::inspect::shared_memory_directory;
 use disruptor_mp::{
-    Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError, SharedMemory,
-    perform_sleep_wait,
+    CountersFile, Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError,
+    SharedMemory, perform_sleep_wait,
 };
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
+pub use frames::{FRAME_CLASSES, WithFrames, with_frames_for};
 pub use in_place::{PieceReservation, RequestReservation};
+pub use outside::{RequestsSeen, requests_seen};
 pub use received::{Request, Response};
 pub use scheduler::{
     Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerState,
@@ -187,6 +191,18 @@ fn until_it_is_free<T>(mut attach: impl FnMut() -> TransportResult<T>) -> Transp
             }
             attached => return attached,
         }
+    }
+}
+
+/// Shows the counters of a ring that came after a member's counters were attached. A failure costs the counters, and
+/// not the call that came to the ring.
+fn show_later(
+    file: Option<&CountersFile>,
+    session: &str,
+    attach: impl FnOnce(&CountersFile) -> TransportResult<()>,
+) {
+    if let Some(Err(error)) = file.map(attach) {
+        tracing::warn!(session, %error, "the counters of a ring of the session are not shown");
     }
 }
 

@@ -118,6 +118,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let absence = is_away.then_some(places);
         if is_away && self.absences[rank] != absence {
             self.deaths[rank] += 1;
+            if let Some((_, absences)) = &mut self.counters {
+                absences[rank].set(self.deaths[rank]);
+            }
         }
         self.absences[rank] = absence;
         (places, is_away)
