@@ -1,13 +1,9 @@
 //! Sessions whose members are processes: how they end, and which member the errors name.
-//!
-//! A member is this program started again with only the test `a_member_of_a_test`.
 
+mod session_members;
 mod session_shared;
 mod text_codec;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -15,15 +11,10 @@ use myelon::{
     Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
     TransportError, TypedRecvError, TypedServeError, Worker, portable_shm_segment_name,
 };
+use session_members::{Member, exit_when_the_test_ends, role, say};
 use session_shared::{Backing, Frame, Result, soon};
 use text_codec::Text;
 
-/// The environment variable that tells a member its role and the session's label.
-const ROLE: &str = "MYELON_TEST_MEMBER";
-/// The prefix of the lines that a member prints for its test.
-const SAYS: &str = "member> ";
-/// A limit far longer than any answer takes.
-const BOUND: Duration = Duration::from_secs(10);
 const REQUESTS: usize = 600;
 
 /// A session with default settings: a worker's ring has space for 256 answers.
@@ -31,89 +22,22 @@ fn session(label: &str) -> RunnerMyelonTransportConfig {
     RunnerMyelonTransportConfig::new(label, 1)
 }
 
-struct Member {
-    process: Child,
-    orders: ChildStdin,
-    answers: Receiver<String>,
-}
-
-impl Member {
-    fn start(role: &str, label: &str) -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["--exact", "a_member_of_a_test", "--nocapture"])
-            .env(ROLE, format!("{role} {label}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let orders = process.stdin.take().expect("piped");
-        let output = BufReader::new(process.stdout.take().expect("piped"));
-        let (said, answers) = mpsc::channel();
-        thread::spawn(move || {
-            for line in output.lines().map_while(std::io::Result::ok) {
-                if let Some((_, answer)) = line.split_once(SAYS) {
-                    let _ = said.send(answer.to_owned());
-                }
-            }
-        });
-        Ok(Self {
-            process,
-            orders,
-            answers,
-        })
-    }
-
-    fn tell(&mut self, order: &str) -> Result {
-        Ok(writeln!(self.orders, "{order}")?)
-    }
-
-    /// The next line that the member prints.
-    #[track_caller]
-    fn answer(&mut self) -> String {
-        let answer = self.answers.recv_timeout(BOUND);
-        answer.unwrap_or_else(|error| panic!("no answer: {error}"))
-    }
-
-    fn pid(&self) -> String {
-        format!("pid {}", self.process.id())
-    }
-
-    fn kill(&mut self) -> Result {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let _ = self.kill();
-    }
-}
-
-fn say(words: &str) {
-    println!("{SAYS}{words}");
-}
-
 /// Does nothing unless this process was started as a member.
 #[test]
 fn a_member_of_a_test() -> Result {
-    let Ok(role) = std::env::var(ROLE) else {
+    let Some((role, label)) = role() else {
         return Ok(());
     };
-    match role.rsplit_once(' ').expect("a role and a label") {
-        ("worker", label) => work(&session(label)),
-        ("streaming worker", label) => stream(&session(label)),
-        (_, label) => schedule(&session(label)),
+    match &*role {
+        "worker" => work(&session(&label)),
+        "streaming worker" => stream(&session(&label)),
+        _ => schedule(&session(&label)),
     }
 }
 
 /// Answers requests until the session ends.
 fn work(config: &RunnerMyelonTransportConfig) -> Result {
-    thread::spawn(|| {
-        // standard input has ended, so the test is gone
-        let _ = std::io::stdin().lines().count();
-        std::process::exit(1);
-    });
+    exit_when_the_test_ends();
     let mut worker = Worker::<Frame>::start(config, 0)?;
     say("started");
     let mut served = 0;

@@ -50,7 +50,7 @@ pub use head::RequestId;
 pub use in_place::{PieceReservation, RequestReservation};
 pub use received::{Request, Response};
 pub use scheduler::{
-    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerState,
+    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerDeath, WorkerState,
 };
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 

@@ -208,6 +208,12 @@ impl<E: Event, B> Producer<E, B> {
         self.habits.peer = Some(other.segment().region().clone());
     }
 
+    /// What a warning that a consumer is not there says at its end. For the layers above, which know what may be done.
+    #[doc(hidden)]
+    pub fn advise_about_the_absent(&mut self, advice: String) {
+        self.advice = advice;
+    }
+
     /// Whether no consumer is registered: unless one is expected, nothing is kept for anybody. Reads one word. For the
     /// layers above.
     #[doc(hidden)]

@@ -138,18 +138,19 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     #[cold]
     fn say_what_it_waits_for(&mut self, rank: usize, request: RequestId) {
         let missing = self.missing_workers();
-        let Some(missing) = missing.iter().find(|missing| missing.rank == rank) else {
+        if missing.iter().all(|missing| missing.rank != rank) {
             return;
+        }
+        let state = match self.sender.pid_of_the_dead(rank) {
+            Some(pid) => format!("has died (pid {pid})"),
+            None => String::from("has not come"),
         };
-        let state = if missing.is_away {
-            "is away"
-        } else {
-            "has not come"
-        };
+        let advice = self
+            .sender
+            .advice(&format!("a call waits for its answer to request {request}"));
         tracing::warn!(
             session = self.sender.session(),
-            "a call waits for the answer of worker {rank} to request {request}, and the worker {state}: start it, or \
-             remove it with remove_worker({rank}); OnWorkerDeath says what a call does then"
+            "worker {rank} {state}{advice}"
         );
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 use disruptor_mp::RingMember;
-use disruptor_mp::{DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, SharedMemory};
+use disruptor_mp::{DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, RecvError, SharedMemory};
 
 use super::Places;
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
@@ -30,7 +30,7 @@ use crate::typed_transport::{DecodeError, TypedProducer, TypedPublishError};
 
 pub use calls::Gathered;
 pub use receiver::ResponseReceiver;
-pub use sender::{MissingWorker, RequestSender};
+pub use sender::{MissingWorker, RequestSender, WorkerDeath};
 pub use state::WorkerState;
 
 use receiver::Answers;
@@ -401,7 +401,18 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, Response<'_, Resp, B>)> {
-        self.receiver.recv_any(deadline)
+        if !self.sender.has_death_hook() {
+            return self.receiver.recv_any(deadline);
+        }
+        let (rank, found) = loop {
+            self.sender.notice_deaths_now_and_then();
+            let until = self.sender.until_next_look(deadline, 0);
+            match self.receiver.find_any(until) {
+                Err(TransportError::Recv(RecvError::Timeout)) if !deadline.has_passed() => {}
+                found => break found?,
+            }
+        };
+        Ok((rank, self.receiver.hand_out(rank, found)?))
     }
 
     /// As [`recv_any`](Self::recv_any), but decodes a value: see [`ResponseReceiver::recv_any_value`].
@@ -447,6 +458,36 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.remove_worker(rank)
     }
 
+    /// From now on, `tell` is called once for each death of a worker that this scheduler notices, whatever the
+    /// [policy](crate::OnWorkerDeath): also for a worker that has ended without leaving. It is noticed within a
+    /// liveness interval while a call waits or receives, and in [`state`](Self::state) and
+    /// [`missing_workers`](Self::missing_workers). A worker that is back by then has not died. `tell` runs within that
+    /// call, or in the thread of an [`AsyncScheduler`](crate::AsyncScheduler) that this scheduler becomes: it should
+    /// not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, Worker, WorkerDeath};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// let (told, deaths) = std::sync::mpsc::channel::<WorkerDeath>();
+    /// scheduler.set_death_hook(move |death| _ = told.send(death)); // for instance, to start the worker again
+    /// drop(worker); // as if it had died
+    /// # scheduler.state();
+    /// # scheduler.state();
+    /// let death = deaths.try_recv()?;
+    /// assert_eq!((death.rank, death.pid, death.policy), (0, std::process::id(), OnWorkerDeath::Wait));
+    /// # assert!(deaths.try_recv().is_err());
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_death_hook(&mut self, tell: impl FnMut(WorkerDeath) + Send + 'static) {
+        self.sender.set_death_hook(tell);
+    }
+
     /// The transport on which messages to all workers are sent.
     pub fn requests(&mut self) -> &mut FramedTransportProducer<Req, B> {
         self.sender.transport()
@@ -471,6 +512,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     pub(super) fn liveness_interval(&self) -> Duration {
         self.sender.liveness_interval()
+    }
+
+    pub(super) fn has_death_hook(&self) -> bool {
+        self.sender.has_death_hook()
     }
 
     pub(super) fn is_kept_for(&mut self, rank: usize) -> bool {

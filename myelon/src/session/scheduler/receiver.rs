@@ -234,14 +234,21 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
     /// fit.
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
+        let (rank, found) = self.find_any(deadline)?;
+        Ok((rank, self.hand_out(rank, found)?))
+    }
+
+    /// The message that [`recv_any`](Self::recv_any) hands out.
+    #[inline]
+    pub(super) fn find_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Found)> {
         if let Some(rank) = self.kept.front().map(|kept| kept.rank) {
-            return Ok((rank, self.hand_out(rank, Found::Kept(0))?));
+            return Ok((rank, Found::Kept(0)));
         }
         let (rank, head) = match self.next_in_turn()? {
             Some(head) => (self.turn, head),
             None => self.wait_for_any(deadline)?,
         };
-        Ok((rank, self.hand_out(rank, Found::InRing(head))?))
+        Ok((rank, Found::InRing(head)))
     }
 
     /// A message that was found.

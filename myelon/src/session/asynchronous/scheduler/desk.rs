@@ -142,6 +142,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                     Deadline::after(UNTIL_IT_TRIES_AGAIN.saturating_mul(longer).min(interval))
                 }
                 (true, false) => Deadline::after(interval),
+                (true, true) if self.scheduler.has_death_hook() => Deadline::after(interval),
                 (true, true) => Deadline::NEVER,
             };
             self.scheduler.sleep_beside(&self.heard, until)?;

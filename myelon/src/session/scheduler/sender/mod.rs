@@ -23,6 +23,9 @@ use crate::transport::{
 };
 use crate::typed_transport::{TypedProducer, TypedPublishError};
 
+use deaths::DeathHook;
+pub use deaths::WorkerDeath;
+
 /// A worker that is not attached.
 ///
 /// # Examples
@@ -97,6 +100,9 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     /// Where each worker was found to be away, and how often that was.
     absences: Vec<Option<[Option<ConsumerPlace>; 2]>>,
     deaths: Vec<u64>,
+    on_death: Option<DeathHook>,
+    /// When a call that receives looks for deaths next.
+    next_look: Duration,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -151,11 +157,16 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 .collect(),
             absences: vec![None; places.config.workers],
             deaths: vec![0; places.config.workers],
+            on_death: None,
+            next_look: Duration::ZERO,
             places,
             next,
             last_sent: Arc::new(AtomicU64::new(next.get() - 1)),
             process: std::process::id(),
         };
+        let advice = sender.advice("requests to all workers wait for it");
+        let common = sender.common.raw().ring();
+        common.advise_about_the_absent(advice);
         // a ring that cannot be taken over now is tried again when it is needed, and that call reports why
         let _ = sender.open_all();
         sender
@@ -181,6 +192,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let builder = self.places.addressed(rank);
         let discovery = DiscoveryMode::Ids(vec![id.clone()]);
         let mut ring = TypedProducer::from_builder(builder.with_discovery(discovery))?;
+        let advice = self.advice("requests to it wait");
+        ring.raw().ring().advise_about_the_absent(advice);
         // A worker that has left, or was removed, is missed by nobody. One that leaves after this finds its ring.
         if !self.common.raw().ring().keeps_for(&id) {
             match ring.raw().ring().remove_consumer(&id) {
@@ -195,6 +208,16 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.own[rank] = Some(ring);
         self.unannounced |= 1 << rank;
         Ok(())
+    }
+
+    /// What waits for a worker that is not there, and what may be done, for the log.
+    pub(super) fn advice(&self, what_waits: &str) -> String {
+        let policy = self.places.config.on_worker_death;
+        format!(
+            ": {what_waits}. Start a worker of this rank, or give it up with remove_worker(). The policy is \
+             OnWorkerDeath::{policy:?}: Wait goes on waiting, RemoveAfter(duration) removes the worker, Fail ends the \
+             call"
+        )
     }
 
     /// The session's label.
@@ -284,7 +307,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ) -> Result<T, TypedPublishError> {
         let before = self.published(only);
         let sent = match self.places.config.on_worker_death {
-            OnWorkerDeath::Wait => send(self, deadline),
+            OnWorkerDeath::Wait if self.on_death.is_none() => send(self, deadline),
             _ => self.until_sent_or_dead(only, deadline, send),
         };
         if sent.is_err() {
