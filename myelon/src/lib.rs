@@ -66,7 +66,7 @@
 //!   [`Request`], [`RequestId`], [`Response`], [`Reply`]; the halves of a scheduler and of a worker: [`RequestSender`],
 //!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`]; requests and pieces that are written in place:
 //!   [`RequestReservation`], [`PieceReservation`]; what
-//!   [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`], [`WorkerDeath`]; members for tasks, with the
+//!   [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`], [`WorkerDeath`]; what a shutdown has left: [`ShutdownReport`]; members for tasks, with the
 //!   feature `tokio`: `AsyncScheduler`, `AsyncWorker`. Messages and values in tasks, on Linux: `AsyncTypedConsumer`.
 //! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:

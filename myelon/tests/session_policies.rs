@@ -361,6 +361,35 @@ fn a_part_of_a_message_holds_up_no_shutdown() -> Result {
     Ok(())
 }
 
+/// A worker that has done its last request, and receives no more, has not released the notice of a ring behind it.
+#[test]
+fn a_notice_holds_up_no_shutdown() -> Result {
+    for policy in [OnWorkerDeath::Wait, OnWorkerDeath::Fail] {
+        let config = watchful(3, policy);
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let mut workers =
+            [0, 1, 2].map(|rank| Worker::<Frame>::start(&config, rank).expect("starts"));
+        scheduler.broadcast(b"all", 1, soon())?;
+        for rank in [1, 2] {
+            scheduler.send_to(rank, b"alone", 1, soon())?;
+            take(&mut workers[rank])?;
+            take(&mut workers[rank])?;
+        }
+        take(&mut workers[0])?;
+        let [idle, others @ ..] = workers;
+        drop(idle);
+        let deadline = soon();
+        scheduler.shutdown(deadline, |_, _| ())?;
+        assert!(!deadline.has_passed(), "{policy:?}");
+        for worker in others {
+            worker.leave()?;
+        }
+        Worker::<Frame>::start(&config, 0)?.leave()?;
+        assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
+    }
+    Ok(())
+}
+
 /// The state of a worker: its requests, the age of the oldest, deliveries, and deaths.
 /// Whatever the policy: the worker may be back when the state is asked for.
 #[test]

@@ -24,6 +24,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod clock;
 pub(crate) mod config;
 mod delivery;
 mod head;
@@ -50,7 +51,8 @@ pub use head::RequestId;
 pub use in_place::{PieceReservation, RequestReservation};
 pub use received::{Request, Response};
 pub use scheduler::{
-    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerDeath, WorkerState,
+    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, ShutdownReport,
+    WorkerDeath, WorkerState,
 };
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 

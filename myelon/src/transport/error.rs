@@ -113,6 +113,12 @@ pub enum TransportError {
         "the scheduler has closed the session and receives nothing any more: serve the remaining requests until the call returns Closed, then leave"
     )]
     SessionClosed,
+    /// The scheduler shuts the session down, and this worker has received every request that was sent to it.
+    #[error(
+        "the scheduler shuts the session down: no more requests come, and answers are still received; leave, or call \
+         again until the call returns Closed"
+    )]
+    SessionClosing,
     /// The worker has not answered the request before the deadline. Its answer can be received later.
     #[error(
         "worker {rank} has not answered request {request} before the deadline{why}: its answer can still be received"

@@ -17,6 +17,7 @@ mod waiting;
 mod compat;
 
 pub use ending::CloseReport;
+pub use queries::NoteReader;
 pub use syncing::SyncPolicy;
 
 use core::marker::PhantomData;

@@ -29,6 +29,7 @@ use crate::transport::{
 use crate::typed_transport::{DecodeError, TypedProducer, TypedPublishError};
 
 pub use calls::Gathered;
+pub use ending::ShutdownReport;
 pub use receiver::ResponseReceiver;
 pub use sender::{MissingWorker, RequestSender, WorkerDeath};
 pub use state::WorkerState;
@@ -227,6 +228,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             rings: (0..workers).map(|_| None).collect(),
             places: places_of_answers,
             process: std::process::id(),
+            closing: 0,
         };
         for rank in 0..workers {
             // workers that stay from a predecessor keep the answers that they send from now on; `recv_any`

@@ -1,6 +1,6 @@
 //! The half of a scheduler that receives answers.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -131,9 +131,22 @@ pub(super) struct Answers<F: FramedTransportFrame, B> {
     pub(super) places: Places<F, B>,
     /// The process that owns the places; a forked child must not give them up.
     pub(super) process: u32,
+    /// What workers read on their rings: the number that the next request would have, once this scheduler shuts the
+    /// session down, and 0 before.
+    pub(super) closing: u64,
 }
 
 impl<F: FramedTransportFrame, B> Answers<F, B> {
+    /// Lets the workers know that no more requests come.
+    fn say_closing(&mut self, next: RequestId) {
+        self.closing = next.get();
+        // a worker that reads the note finds every request that was sent
+        fence(Ordering::Release);
+        for ring in self.rings.iter_mut().flatten() {
+            ring.raw().as_ring().set_note(self.closing);
+        }
+    }
+
     /// Attaches to the ring of the worker `rank`, if it exists.
     pub(super) fn attach(&mut self, rank: usize) -> TransportResult<()> {
         if self.process != std::process::id() {
@@ -144,7 +157,11 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
         }
         let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
         self.rings[rank] = match TypedConsumer::from_builder(builder.skip_absence()) {
-            Ok(attached) => Some(attached),
+            Ok(mut attached) => {
+                // also in place of what a predecessor has set
+                attached.raw().as_ring().set_note(self.closing);
+                Some(attached)
+            }
             Err(TransportError::Ring(
                 MultiProcessError::NotFound { .. }
                 // a worker that is ending holds the scheduler's place for a moment (R15)
@@ -197,8 +214,26 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         self.answers.rings.len()
     }
 
+    /// Lets the workers know that no request with this number or a greater one comes.
+    pub(super) fn say_closing(&mut self, next: RequestId) {
+        self.answers.say_closing(next);
+    }
+
+    /// Drops the messages that are there, and returns how many of each worker they are.
+    pub(super) fn count_unread(&mut self) -> Vec<usize> {
+        let mut counts = vec![0; self.workers()];
+        let now = Deadline::after(Duration::ZERO);
+        for _ in 0..self.kept.len().saturating_add(self.answers_max()) {
+            let Ok((rank, message)) = self.recv_any(now) else {
+                break;
+            };
+            message.release();
+            counts[rank] += 1;
+        }
+        counts
+    }
+
     /// As many messages as all workers' rings hold.
-    #[cfg(feature = "tokio")]
     pub(super) fn answers_max(&self) -> usize {
         let depth = self.answers.places.config.transport.response_depth;
         self.workers().saturating_mul(depth)

@@ -145,8 +145,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         // scheduler that has not come yet, even if the worker ends before it comes
         let scheduler = DiscoveryMode::Ids(vec![SCHEDULER_ID.to_owned()]);
         let responses = places_of_answers.responses(rank).with_discovery(scheduler);
-        let responses = TypedProducer::from_builder(responses)?;
-        let mut receiver = RequestReceiver::attach(places, rank)?;
+        let mut responses = TypedProducer::from_builder(responses)?;
+        let closing = responses.raw().ring().note_reader(SCHEDULER_ID);
+        let mut receiver = RequestReceiver::attach(places, rank, closing)?;
         let mut sender = ResponseSender {
             responses,
             rank,
@@ -202,8 +203,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// # Errors
     ///
     /// [`Recv`](crate::TransportError::Recv) as [`FramedTransportConsumer::recv`], except that the death of a scheduler
-    /// is told once: the next call waits for another one. [`Ring`](crate::TransportError::Ring) if the ring of the
-    /// requests to this worker does not fit.
+    /// is told once: the next call waits for another one. [`SessionClosing`](crate::TransportError::SessionClosing),
+    /// once, if the scheduler [shuts the session down](crate::Scheduler::shutdown): this worker has received every
+    /// request that was sent to it, and may leave. [`Ring`](crate::TransportError::Ring) if the ring of the requests to
+    /// this worker does not fit.
     ///
     /// # Examples
     ///

@@ -7,13 +7,14 @@
 
 use core::sync::atomic::AtomicBool;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember, RingWaiter,
+    Deadline, MultiProcessError, MultiProcessResult, NoteReader, RecvError, RingMember, RingWaiter,
     SharedMemory,
 };
 
+use super::super::clock::coarse_now;
 use super::super::delivery::{MOST, deliveries, note};
 use super::super::head::{Head, NOTICE, SessionMark};
 use super::super::received::{Look, Request, next_head, next_sequence};
@@ -69,6 +70,12 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     process: u32,
     /// Whether the sending half was refused because the scheduler has closed the session.
     is_over: Arc<AtomicBool>,
+    /// What the scheduler notes on this worker's ring of answers: the number that its next request would have, once it
+    /// shuts the session down.
+    closing: NoteReader,
+    /// The number that was told.
+    told_closing: u64,
+    next_closing_look: Duration,
 }
 
 /// Each time that a request was handed out so often, the log says so.
@@ -77,6 +84,9 @@ const SUSPICIOUS: u32 = 128;
 /// A worker without requests looks for a ring of its own after each liveness interval at first, and then more rarely:
 /// two to the power of this intervals apart.
 const RARER_LOOKS_MAX: u32 = 3;
+
+/// How often a worker that waits checks whether its scheduler shuts the session down, at most.
+const LOOK_FOR_CLOSING: Duration = Duration::from_millis(200);
 
 /// The ring that has the next request.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +97,11 @@ enum Source {
 
 impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// Waits for the scheduler's ring.
-    pub(super) fn attach(places: Places<F, B>, rank: usize) -> TransportResult<Self> {
+    pub(super) fn attach(
+        places: Places<F, B>,
+        rank: usize,
+        closing: NoteReader,
+    ) -> TransportResult<Self> {
         let id = places.config.worker_id(rank);
         // first: once the scheduler finds this worker in the common ring, the worker receives what is sent to it alone
         let own = attach_to_own(&places, rank)?;
@@ -110,6 +124,9 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             dead: None,
             process: std::process::id(),
             is_over: Arc::default(),
+            closing,
+            told_closing: 0,
+            next_closing_look: Duration::ZERO,
         };
         receiver.epoch = receiver.common.raw().as_ring().ring_epoch();
         receiver.starts_anew = receiver.common.raw().as_ring().has_skipped_absence();
@@ -192,12 +209,19 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
                 continue;
             }
             match self.places.config.go_on_until(deadline) {
-                Ok(()) => self.sleep(None, deadline)?,
+                Ok(()) => {
+                    if let Some(found) = self.look_for_closing()? {
+                        return Ok(found);
+                    }
+                    self.sleep(None, deadline)?;
+                }
                 Err(RecvError::Timeout) => {
                     self.epoch = self.common.raw().as_ring().ring_epoch();
-                    return self
-                        .poll(Look::AndLiveness)?
-                        .ok_or_else(|| RecvError::Timeout.into());
+                    let found = match self.poll(Look::AndLiveness)? {
+                        None => self.look_for_closing()?,
+                        found => found,
+                    };
+                    return found.ok_or_else(|| RecvError::Timeout.into());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -214,8 +238,38 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             return Ok(true);
         }
         self.places.config.go_on_until(Deadline::NEVER)?;
+        if self.look_for_closing()?.is_some() {
+            return Ok(true);
+        }
         self.sleep(Some(bell), Deadline::NEVER)?;
         Ok(false)
+    }
+
+    /// How often it checks whether the scheduler shuts the session down. Liveness is checked in between.
+    fn closing_interval(&self) -> Duration {
+        let interval = self.places.config.liveness_interval();
+        LOOK_FOR_CLOSING.max(interval.saturating_mul(2))
+    }
+
+    /// Tells once that the scheduler shuts the session down, behind the last request, when it is time to look.
+    fn look_for_closing(&mut self) -> TransportResult<Option<(Source, Head)>> {
+        let now = coarse_now();
+        if now < self.next_closing_look {
+            return Ok(None);
+        }
+        self.next_closing_look = now.saturating_add(self.closing_interval());
+        let note = self.closing.note();
+        if note == 0 || note == self.told_closing {
+            return Ok(None);
+        }
+        // read after the note, which was set after the last request was sent
+        self.attach_own()?;
+        if let Some(found) = self.poll(Look::Quick)? {
+            self.next_closing_look = now;
+            return Ok(Some(found));
+        }
+        self.told_closing = note;
+        Err(TransportError::SessionClosing)
     }
 
     /// The request with the smallest number, if there is one.
@@ -303,6 +357,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Waits until one of the rings has news, or the bell rings.
     fn sleep(&mut self, bell: Option<&dyn RingMember>, deadline: Deadline) -> TransportResult<()> {
+        let deadline = deadline.within(self.closing_interval());
         let until = match self.own {
             Some(_) => deadline,
             // without a ring of its own, it looks for one: while the common ring is full, no notice can come

@@ -142,7 +142,8 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
             .map_err(only_of_the_transport)
     }
 
-    /// Whether the scheduler has closed the session: it receives no more answers, and requests may be left.
+    /// Whether the scheduler has closed the session: it receives no more answers, and requests may be left. While a
+    /// scheduler [shuts down](crate::Scheduler::shutdown), the session is not closed yet.
     ///
     /// # Examples
     ///

@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use disruptor_mp::{CloseReport, Consumer, Deadline, Heap, RecvError, SendError};
+use disruptor_mp::{Consumer, Deadline, Heap, RecvError, SendError};
 use tokio::sync::oneshot;
 
 use super::super::super::head::RequestId;
 use super::super::super::received::Response;
-use super::super::super::scheduler::{Awaits, Scheduler};
+use super::super::super::scheduler::{Awaits, Scheduler, ShutdownReport};
 use super::super::bell::silence;
 use super::{Inbox, Listener, Order, Outgoing, Piece};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
@@ -362,7 +362,7 @@ fn again(error: &TransportError) -> RecvError {
 enum End {
     /// No handle is left: the scheduler is dropped.
     Over,
-    Shutdown(Deadline, oneshot::Sender<TransportResult<CloseReport>>),
+    Shutdown(Deadline, oneshot::Sender<TransportResult<ShutdownReport>>),
 }
 
 /// Whoever has asked may have gone.

@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use disruptor_mp::Deadline;
 #[cfg(doc)]
 use disruptor_mp::RecvError;
-use disruptor_mp::{CloseReport, Deadline};
 use futures_core::Stream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,7 +21,7 @@ use desk::Desk;
 use super::super::head::RequestId;
 #[cfg(doc)]
 use super::super::received::Response;
-use super::super::scheduler::{Scheduler, WorkerState};
+use super::super::scheduler::{Scheduler, ShutdownReport, WorkerState};
 use super::bell::Bell;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
@@ -179,7 +179,7 @@ enum Order {
     State(oneshot::Sender<Vec<WorkerState>>),
     Shutdown {
         deadline: Deadline,
-        report: oneshot::Sender<TransportResult<CloseReport>>,
+        report: oneshot::Sender<TransportResult<ShutdownReport>>,
     },
 }
 
@@ -407,7 +407,7 @@ impl AsyncScheduler {
     /// # Examples
     ///
     /// See [`AsyncScheduler`].
-    pub async fn shutdown(self, deadline: Deadline) -> TransportResult<CloseReport> {
+    pub async fn shutdown(self, deadline: Deadline) -> TransportResult<ShutdownReport> {
         let (report, reported) = oneshot::channel();
         self.0.inbox.order(Order::Shutdown { deadline, report });
         reported.await.unwrap_or(Err(TransportError::SessionClosed))

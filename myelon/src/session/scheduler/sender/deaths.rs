@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use disruptor_mp::{ConsumerPlace, Deadline, MultiProcessError, Sequence};
 
+use super::super::super::clock::coarse_now;
 use super::super::super::config::OnWorkerDeath;
 use super::super::super::head::RequestId;
-use super::super::state::{WorkerState, coarse_now, deliveries_at};
+use super::super::state::{WorkerState, deliveries_at};
 use super::{Awaits, LONGER_ATTEMPTS_MAX, RequestSender};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
@@ -118,7 +119,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         states
     }
 
-    /// The last sequence of the last whole message in a ring.
+    /// The last sequence of the last request in a ring.
     pub(super) fn last_whole(&mut self, only: Option<usize>) -> Sequence {
         let published = self.published(only);
         match self.parts[only.unwrap_or(self.own.len())] {

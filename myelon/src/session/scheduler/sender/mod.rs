@@ -92,8 +92,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     last_sent: Arc<AtomicU64>,
     /// Since when each worker is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<(Instant, [Option<ConsumerPlace>; 2])>>,
-    /// The part of a message that was left in the ring of each worker, and, last in the list, in the common ring: the
-    /// sequences before it and at its end.
+    /// What is no request at the end of the ring of each worker, and, last in the list, of the common ring: a part of a
+    /// message that was left, or notices. The sequences before it and at its end.
     parts: Vec<Option<(Sequence, Sequence)>>,
     /// What was sent in the ring of each worker, and, last in the list, in the common ring.
     logs: Vec<SentLog>,
@@ -388,8 +388,12 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     fn announce(&mut self, rank: usize, deadline: Deadline) -> Result<(), TypedPublishError> {
         let number = self.take_number();
         let head = Head::new(Some(number), number.session(), rank as u32, NOTICE);
-        self.common
+        let before = self.last_whole(None);
+        let after = self
+            .common
             .send_encoded(&HeadedBytes(head, &[]), 0, deadline)?;
+        // a worker that receives no more need not release it
+        self.parts[self.own.len()] = Some((before, after));
         self.unannounced &= !(1 << rank);
         Ok(())
     }
