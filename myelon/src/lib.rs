@@ -66,8 +66,9 @@
 //!   [`Request`], [`RequestId`], [`Response`], [`Reply`]; the halves of a scheduler and of a worker: [`RequestSender`],
 //!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`]; requests and pieces that are written in place:
 //!   [`RequestReservation`], [`PieceReservation`]; what
-//!   [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`], [`WorkerDeath`]; what a shutdown has left: [`ShutdownReport`]; members for tasks, with the
-//!   feature `tokio`: `AsyncScheduler`, `AsyncWorker`. Messages and values in tasks, on Linux: `AsyncTypedConsumer`.
+//!   [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`], [`WorkerDeath`]; what a shutdown has left:
+//!   [`ShutdownReport`]; members for tasks, with the feature `tokio`: `AsyncScheduler`, `AsyncWorker`. Messages and
+//!   values in tasks, on Linux: `AsyncTypedConsumer`.
 //! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:
 //!   [`publish_framed_payload`], [`recv_framed_message`].

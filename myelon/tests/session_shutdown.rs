@@ -90,7 +90,7 @@ fn a_worker_is_told_once_that_the_session_closes() -> Result {
             expected.as_bytes()
         );
     }
-    // longer than the next look takes
+    // longer than it waits before it reads the note again
     thread::sleep(Duration::from_millis(500));
     assert!(member.answers.try_recv().is_err(), "told again");
     assert_eq!(take(&mut other)?, b"both");
