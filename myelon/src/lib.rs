@@ -65,7 +65,7 @@
 //! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; messages:
 //!   [`Request`], [`RequestId`], [`Response`], [`Reply`]; the halves of a scheduler and of a worker: [`RequestSender`],
 //!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`]; requests and pieces that are written in place:
-//!   [`RequestReservation`], [`PieceReservation`]; what
+//!   [`RequestReservation`], [`PieceReservation`]; the pieces of an answer: [`AnswerPieces`], [`Piece`]; what
 //!   [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`], [`WorkerDeath`]; what a shutdown has left:
 //!   [`ShutdownReport`]; members for tasks, with the feature `tokio`: `AsyncScheduler`, `AsyncWorker`. Messages and
 //!   values in tasks, on Linux: `AsyncTypedConsumer`.

@@ -30,7 +30,8 @@ fn a_member_of_a_test() -> Result {
     };
     match &*role {
         "worker" => work(&session(&label)),
-        "streaming worker" => stream(&session(&label)),
+        "streaming worker" => stream(&session(&label), false),
+        "replying worker" => stream(&session(&label), true),
         _ => schedule(&session(&label)),
     }
 }
@@ -61,8 +62,9 @@ fn work(config: &RunnerMyelonTransportConfig) -> Result {
     Ok(())
 }
 
-/// Answers each request byte by byte while the request is lent, and waits for an order after a '!'.
-fn stream(config: &RunnerMyelonTransportConfig) -> Result {
+/// Answers each request byte by byte while the request is lent, and waits for an order after a '!'. If it replies, the
+/// bytes are pieces of an answer.
+fn stream(config: &RunnerMyelonTransportConfig, replies: bool) -> Result {
     let (mut requests, mut responses) = Worker::<Frame>::start(config, 0)?.split();
     let mut orders = std::io::stdin().lines();
     say("started");
@@ -72,11 +74,24 @@ fn stream(config: &RunnerMyelonTransportConfig) -> Result {
             Err(TransportError::Recv(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         };
-        for piece in request.chunks(1) {
-            responses.respond(piece, request.kind(), Deadline::NEVER)?;
+        let mut pause = |piece: &[u8]| {
             if piece == b"!" {
                 say("in the middle");
-                orders.next().expect("an order")?;
+                orders.next().expect("an order").expect("read");
+            }
+        };
+        if replies {
+            let mut reply = responses.reply(request.id());
+            let (last, others) = request.split_last().expect("not empty");
+            for piece in others.chunks(1) {
+                reply.send(piece, request.kind(), Deadline::NEVER)?;
+                pause(piece);
+            }
+            reply.finish(&[*last], request.kind(), Deadline::NEVER)?;
+        } else {
+            for piece in request.chunks(1) {
+                responses.respond(piece, request.kind(), Deadline::NEVER)?;
+                pause(piece);
             }
         }
         request.done();
@@ -231,6 +246,60 @@ fn a_worker_killed_while_it_streams_an_answer_receives_the_request_again() -> Re
     assert_eq!(second.answer(), "left");
     assert!(second.process.wait()?.success());
     drop(responses);
+    let nowhere = std::path::Path::new("");
+    assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn pieces_are_iterated_once_though_their_worker_is_killed() -> Result {
+    let label = portable_shm_segment_name("streams");
+    let mut scheduler = Scheduler::<Frame>::start(&session(&label))?;
+    let mut first = Member::start("replying worker", &label)?;
+    let mut pieces = scheduler.call_streaming(0, b"ab!c", 7, soon())?;
+    let request = pieces.request();
+    let mut next = |number: u32, bytes: &[u8]| -> Result<bool> {
+        let piece = pieces.next().expect("not the last one")?;
+        assert_eq!(
+            (piece.rank, piece.request, piece.kind),
+            (0, Some(request), 7)
+        );
+        assert_eq!((piece.number, &*piece.bytes), (number, bytes));
+        Ok(piece.is_last)
+    };
+    assert!(!next(0, b"a")?);
+    assert_eq!(
+        (first.answer(), first.answer()),
+        ("started".into(), "in the middle".into())
+    );
+    first.kill()?;
+    assert!(!next(1, b"b")?);
+    let mut second = Member::start("replying worker", &label)?;
+    assert_eq!(
+        (second.answer(), second.answer()),
+        ("started".into(), "in the middle".into())
+    );
+    second.tell("go on")?;
+    assert!(!next(2, b"!")? && next(3, b"c")?);
+    assert!(pieces.next().is_none());
+
+    // an answer that is late ends the iterator, and can be received all the same
+    let soon_over = Deadline::after(Duration::from_millis(20));
+    let mut pieces = scheduler.call_streaming(0, b"!d", 7, soon_over)?;
+    let request = pieces.request();
+    let in_time = pieces
+        .by_ref()
+        .take_while(std::result::Result::is_ok)
+        .count();
+    assert!(in_time <= 1 && pieces.next().is_none());
+    assert_eq!(second.answer(), "in the middle");
+    second.tell("go on")?;
+    for late in &[b"!", b"d"][in_time..] {
+        assert_eq!(&*scheduler.recv_answer(0, request, soon())?, *late);
+    }
+    scheduler.close()?;
+    assert_eq!(second.answer(), "left");
+    assert!(second.process.wait()?.success());
     let nowhere = std::path::Path::new("");
     assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
     Ok(())

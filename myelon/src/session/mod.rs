@@ -44,15 +44,15 @@ use disruptor_mp::{
 };
 
 #[cfg(feature = "tokio")]
-pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces};
+pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
 pub use head::RequestId;
 pub use in_place::{PieceReservation, RequestReservation};
-pub use received::{Request, Response};
+pub use received::{Piece, Request, Response};
 pub use scheduler::{
-    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, ShutdownReport,
-    WorkerDeath, WorkerState,
+    AnswerPieces, Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler,
+    ShutdownReport, WorkerDeath, WorkerState,
 };
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 

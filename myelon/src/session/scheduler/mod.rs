@@ -28,7 +28,7 @@ use crate::transport::{
 };
 use crate::typed_transport::{DecodeError, TypedProducer, TypedPublishError};
 
-pub use calls::Gathered;
+pub use calls::{AnswerPieces, Gathered};
 pub use ending::ShutdownReport;
 pub use receiver::ResponseReceiver;
 pub use sender::{MissingWorker, RequestSender, WorkerDeath};
@@ -464,7 +464,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// [policy](crate::OnWorkerDeath): also for a worker that has ended without leaving. It is noticed within a
     /// liveness interval while a call waits or receives, and in [`state`](Self::state) and
     /// [`missing_workers`](Self::missing_workers). A worker that is back by then has not died. `tell` runs within that
-    /// call, or in the thread of an [`AsyncScheduler`](crate::AsyncScheduler) that this scheduler becomes: it should
+    /// call, or in the thread of an `AsyncScheduler` that this scheduler becomes: it should
     /// not block.
     ///
     /// # Examples

@@ -377,15 +377,7 @@ fn deliver<F: FramedTransportFrame, B>(
     rank: usize,
     response: &Response<'_, F, B>,
 ) {
-    let piece = || Piece {
-        rank,
-        request: response.request(),
-        number: response.piece(),
-        kind: response.kind(),
-        bytes: response.to_vec(),
-        is_last: response.is_last(),
-        is_given_up: response.is_given_up(),
-    };
+    let piece = || Piece::of(rank, response);
     let Some(request) = response.request() else {
         if let Some(listener) = unasked
             && listener.send(Ok(piece())).is_err()
