@@ -304,3 +304,94 @@ fn pieces_are_iterated_once_though_their_worker_is_killed() -> Result {
     assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
     Ok(())
 }
+
+/// Two schedulers of one label, and two workers of one rank: the error names both processes, and what to do.
+#[test]
+fn a_second_member_is_refused_by_the_names_of_both() -> Result {
+    let label = portable_shm_segment_name("two");
+    let own = format!("pid {}", std::process::id());
+    let mut scheduler = Member::start("scheduler", &label)?;
+    let mut worker = Member::start("worker", &label)?;
+    assert_eq!(
+        (scheduler.answer(), worker.answer()),
+        ("started".into(), "started".into())
+    );
+    let refused = Scheduler::<Frame>::start(&session(&label)).map(drop);
+    let refused = refused.expect_err("one is alive");
+    let words = [
+        "the scheduler of session",
+        &*label,
+        &scheduler.pid(),
+        &own,
+        "another label",
+    ];
+    let says = |error: &TransportError, words: &[&str]| {
+        let text = error.to_string();
+        assert!(words.iter().all(|words| text.contains(*words)), "{text}");
+        assert!(
+            matches!(error, TransportError::MemberExists { .. }),
+            "{text}"
+        );
+    };
+    says(&refused, &words);
+    let refused = Worker::<Frame>::start(&session(&label), 0).map(drop);
+    let refused = refused.expect_err("one is alive");
+    says(
+        &refused,
+        &[
+            "worker 0 of session",
+            &*label,
+            &worker.pid(),
+            &own,
+            "another rank",
+        ],
+    );
+    // the first ones go on
+    scheduler.tell("send")?;
+    assert_eq!(
+        (scheduler.answer(), worker.answer()),
+        ("done".into(), "full".into())
+    );
+    scheduler.tell("close")?;
+    assert_eq!(
+        (scheduler.answer(), worker.answer()),
+        ("closed".into(), "closed after 600".into())
+    );
+    assert_eq!(worker.answer(), "left");
+    Ok(())
+}
+
+/// The number of workers, and the depth of a ring: the error says both values.
+#[test]
+fn a_worker_that_is_configured_otherwise_says_both_values() -> Result {
+    let label = portable_shm_segment_name("two");
+    let mut scheduler = Member::start("scheduler", &label)?;
+    assert_eq!(scheduler.answer(), "started");
+    let mut more = session(&label);
+    more.workers = 8;
+    let mut worker = Worker::<Frame>::start(&more, 0)?;
+    // the scheduler attaches to the worker's ring when it receives
+    worker.respond(b"here", 1, soon())?;
+    scheduler.tell("hear")?;
+    assert_eq!(scheduler.answer(), "done");
+    for _ in 0..2 {
+        let refused = worker.recv(soon()).map(drop).expect_err("another number");
+        assert_eq!(
+            refused.to_string(),
+            "worker 0 is configured for a session of 8 workers, and its scheduler for 1: use the same number in all \
+             processes"
+        );
+    }
+    worker.leave()?;
+    let config = session(&label);
+    let deeper = config.transport.clone().with_rpc_depth(2048);
+    let refused = Worker::<Frame>::start(&config.clone().with_transport(deeper), 0).map(drop);
+    let text = refused.expect_err("another depth").to_string();
+    assert!(
+        text.contains("is 1024 slots, expected 2048 slots"),
+        "{text}"
+    );
+    scheduler.tell("close")?;
+    assert_eq!(scheduler.answer(), "closed");
+    Ok(())
+}

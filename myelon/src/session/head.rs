@@ -101,6 +101,38 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// What a scheduler notes in its places in the rings of answers, of which it is the consumer: its number of workers in
+/// the lowest byte, and above it the number that its next request would have, once it shuts the session down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SchedulerNote(u64);
+
+impl SchedulerNote {
+    pub(super) fn new(workers: usize, closing: Option<RequestId>) -> Self {
+        // a session has at most 64 workers
+        Self(closing.map_or(0, RequestId::get) << 8 | workers as u64)
+    }
+
+    pub(super) fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    pub(super) fn to_word(self) -> u64 {
+        self.0
+    }
+
+    /// The scheduler's number of workers, if there has been a scheduler.
+    pub(super) fn workers(self) -> Option<usize> {
+        let workers = (self.0 & 0xff) as usize;
+        (workers != 0).then_some(workers)
+    }
+
+    /// The lower 56 bits of the number that the next request would have.
+    pub(super) fn closing(self) -> Option<u64> {
+        let number = self.0 >> 8;
+        (number != 0).then_some(number)
+    }
+}
+
 /// A head, in two words as it is sent: callers move it through memory, and a load waits for stores of another size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {

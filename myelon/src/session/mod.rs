@@ -192,6 +192,27 @@ fn until_it_is_free<T>(mut attach: impl FnMut() -> TransportResult<T>) -> Transp
     }
 }
 
+/// The error for a member that is refused because another process is this member: the scheduler, or the worker `rank`.
+/// Any other error stays as it is.
+fn refused(
+    config: &RunnerMyelonTransportConfig,
+    rank: Option<usize>,
+    error: TransportError,
+) -> TransportError {
+    match error {
+        TransportError::Ring(
+            MultiProcessError::AlreadyExists { owner, .. }
+            | MultiProcessError::ConsumerAlreadyAttached { owner, .. },
+        ) => TransportError::MemberExists {
+            session: config.session.clone(),
+            rank,
+            owner,
+            pid: std::process::id(),
+        },
+        error => error,
+    }
+}
+
 /// Refuses the rank of a worker that the session does not have.
 fn check_rank(config: &RunnerMyelonTransportConfig, rank: usize) -> TransportResult<()> {
     let workers = config.workers;

@@ -14,13 +14,13 @@ use std::time::Duration;
 use disruptor_mp::RingMember;
 use disruptor_mp::{DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, RecvError, SharedMemory};
 
-use super::Places;
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
 #[cfg(feature = "tokio")]
 use super::head::HEAD_BYTES;
 use super::head::RequestId;
 use super::in_place::RequestReservation;
 use super::received::Response;
+use super::{Places, refused};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
@@ -95,7 +95,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp>
     ///
     /// # Errors
     ///
-    /// [`TransportError::Ring`]. If a scheduler of this session is alive, the error names its pid.
+    /// [`MemberExists`](TransportError::MemberExists) names both processes if a scheduler of this session is alive.
+    /// [`TransportError::Ring`].
     ///
     /// # Examples
     ///
@@ -223,12 +224,13 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             .requests()
             .discover_consumer_with_prefix(workers, WORKER_PREFIX);
         // from here on this process is the only scheduler of the session
-        let requests = TypedProducer::from_builder(requests)?;
+        let requests = TypedProducer::from_builder(requests)
+            .map_err(|error| refused(&places.config, None, error))?;
         let mut answers = Answers {
             rings: (0..workers).map(|_| None).collect(),
             places: places_of_answers,
             process: std::process::id(),
-            closing: 0,
+            closing: None,
         };
         for rank in 0..workers {
             // workers that stay from a predecessor keep the answers that they send from now on; `recv_any`

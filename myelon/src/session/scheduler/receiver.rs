@@ -10,7 +10,7 @@ use disruptor_mp::{
     SharedMemory, perform_sleep_wait,
 };
 
-use super::super::head::{Head, LAST, RequestId};
+use super::super::head::{Head, LAST, RequestId, SchedulerNote};
 use super::super::received::{Kept, Look, Response, next_head, next_sequence};
 use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank};
 use crate::codec::Codec;
@@ -131,20 +131,25 @@ pub(super) struct Answers<F: FramedTransportFrame, B> {
     pub(super) places: Places<F, B>,
     /// The process that owns the places; a forked child must not give them up.
     pub(super) process: u32,
-    /// What workers read on their rings: the number that the next request would have, once this scheduler shuts the
-    /// session down, and 0 before.
-    pub(super) closing: u64,
+    /// The number that the next request would have, once this scheduler shuts the session down.
+    pub(super) closing: Option<RequestId>,
 }
 
 impl<F: FramedTransportFrame, B> Answers<F, B> {
     /// Lets the workers know that no more requests come.
     fn say_closing(&mut self, next: RequestId) {
-        self.closing = next.get();
+        self.closing = Some(next);
+        let note = self.note();
         // a worker that reads the note finds every request that was sent
         fence(Ordering::Release);
         for ring in self.rings.iter_mut().flatten() {
-            ring.raw().as_ring().set_note(self.closing);
+            ring.raw().as_ring().set_note(note);
         }
+    }
+
+    /// What workers read on their rings.
+    fn note(&self) -> u64 {
+        SchedulerNote::new(self.rings.len(), self.closing).to_word()
     }
 
     /// Attaches to the ring of the worker `rank`, if it exists.
@@ -159,7 +164,7 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
         self.rings[rank] = match TypedConsumer::from_builder(builder.skip_absence()) {
             Ok(mut attached) => {
                 // also in place of what a predecessor has set
-                attached.raw().as_ring().set_note(self.closing);
+                attached.raw().as_ring().set_note(self.note());
                 Some(attached)
             }
             Err(TransportError::Ring(

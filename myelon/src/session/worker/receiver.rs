@@ -16,7 +16,7 @@ use disruptor_mp::{
 
 use super::super::clock::coarse_now;
 use super::super::delivery::{MOST, deliveries, note};
-use super::super::head::{Head, NOTICE, SessionMark};
+use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
 use super::super::received::{Look, Request, next_head, next_sequence};
 use super::super::{Places, until_it_is_free};
 use crate::transport::{
@@ -70,12 +70,11 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     process: u32,
     /// Whether the sending half was refused because the scheduler has closed the session.
     is_over: Arc<AtomicBool>,
-    /// What the scheduler notes on this worker's ring of answers: the number that its next request would have, once it
-    /// shuts the session down.
-    closing: NoteReader,
-    /// The number that was told.
-    told_closing: u64,
-    next_closing_look: Duration,
+    /// What the scheduler notes on this worker's ring of answers.
+    note: NoteReader,
+    next_note: Duration,
+    /// The end that was told.
+    told_closing: Option<u64>,
 }
 
 /// Each time that a request was handed out so often, the log says so.
@@ -85,8 +84,8 @@ const SUSPICIOUS: u32 = 128;
 /// two to the power of this intervals apart.
 const RARER_LOOKS_MAX: u32 = 3;
 
-/// How often a worker that waits checks whether its scheduler shuts the session down, at most.
-const LOOK_FOR_CLOSING: Duration = Duration::from_millis(200);
+/// How often a worker that waits reads its scheduler's note, at most.
+const READ_NOTE: Duration = Duration::from_millis(200);
 
 /// The ring that has the next request.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +99,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     pub(super) fn attach(
         places: Places<F, B>,
         rank: usize,
-        closing: NoteReader,
+        note: NoteReader,
     ) -> TransportResult<Self> {
         let id = places.config.worker_id(rank);
         // first: once the scheduler finds this worker in the common ring, the worker receives what is sent to it alone
@@ -124,9 +123,9 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             dead: None,
             process: std::process::id(),
             is_over: Arc::default(),
-            closing,
-            told_closing: 0,
-            next_closing_look: Duration::ZERO,
+            note,
+            next_note: Duration::ZERO,
+            told_closing: None,
         };
         receiver.epoch = receiver.common.raw().as_ring().ring_epoch();
         receiver.starts_anew = receiver.common.raw().as_ring().has_skipped_absence();
@@ -210,7 +209,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             }
             match self.places.config.go_on_until(deadline) {
                 Ok(()) => {
-                    if let Some(found) = self.look_for_closing()? {
+                    if let Some(found) = self.read_note()? {
                         return Ok(found);
                     }
                     self.sleep(None, deadline)?;
@@ -218,7 +217,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
                 Err(RecvError::Timeout) => {
                     self.epoch = self.common.raw().as_ring().ring_epoch();
                     let found = match self.poll(Look::AndLiveness)? {
-                        None => self.look_for_closing()?,
+                        None => self.read_note()?,
                         found => found,
                     };
                     return found.ok_or_else(|| RecvError::Timeout.into());
@@ -238,37 +237,47 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             return Ok(true);
         }
         self.places.config.go_on_until(Deadline::NEVER)?;
-        if self.look_for_closing()?.is_some() {
+        if self.read_note()?.is_some() {
             return Ok(true);
         }
         self.sleep(Some(bell), Deadline::NEVER)?;
         Ok(false)
     }
 
-    /// How often it checks whether the scheduler shuts the session down. Liveness is checked in between.
-    fn closing_interval(&self) -> Duration {
+    /// How often it reads the scheduler's note. Liveness is checked in between.
+    fn note_interval(&self) -> Duration {
         let interval = self.places.config.liveness_interval();
-        LOOK_FOR_CLOSING.max(interval.saturating_mul(2))
+        READ_NOTE.max(interval.saturating_mul(2))
     }
 
-    /// Tells once that the scheduler shuts the session down, behind the last request, when it is time to look.
-    fn look_for_closing(&mut self) -> TransportResult<Option<(Source, Head)>> {
+    /// Tells what the scheduler has noted, when it is time to read it: another number of workers, or, once and behind
+    /// the last request, that it shuts the session down.
+    fn read_note(&mut self) -> TransportResult<Option<(Source, Head)>> {
         let now = coarse_now();
-        if now < self.next_closing_look {
+        if now < self.next_note {
             return Ok(None);
         }
-        self.next_closing_look = now.saturating_add(self.closing_interval());
-        let note = self.closing.note();
-        if note == 0 || note == self.told_closing {
+        self.next_note = now.saturating_add(self.note_interval());
+        let note = SchedulerNote::of_word(self.note.note());
+        let workers = self.places.config.workers;
+        if let Some(of_scheduler) = note.workers().filter(|it| *it != workers) {
+            self.next_note = now;
+            return Err(TransportError::WorkerCountDiffers {
+                rank: self.rank,
+                workers,
+                of_scheduler,
+            });
+        }
+        if note.closing().is_none() || note.closing() == self.told_closing {
             return Ok(None);
         }
         // read after the note, which was set after the last request was sent
         self.attach_own()?;
         if let Some(found) = self.poll(Look::Quick)? {
-            self.next_closing_look = now;
+            self.next_note = now;
             return Ok(Some(found));
         }
-        self.told_closing = note;
+        self.told_closing = note.closing();
         Err(TransportError::SessionClosing)
     }
 
@@ -357,7 +366,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Waits until one of the rings has news, or the bell rings.
     fn sleep(&mut self, bell: Option<&dyn RingMember>, deadline: Deadline) -> TransportResult<()> {
-        let deadline = deadline.within(self.closing_interval());
+        let deadline = deadline.within(self.note_interval());
         let until = match self.own {
             Some(_) => deadline,
             // without a ring of its own, it looks for one: while the common ring is full, no notice can come
