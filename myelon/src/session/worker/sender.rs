@@ -484,18 +484,19 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     }
 }
 
-/// Sends the answer to a request by calling `send`. A scheduler that has closed the session receives no
-/// answers; its place is then given up, so that it does not hold up the requests that are left.
-pub(super) fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
+/// Sends the answer to a request. A scheduler that has closed the session receives no answers; its place is then given
+/// up, so that it does not hold up the requests that are left.
+pub(super) fn send_answer<F: FramedTransportFrame, B, T: Encode>(
     responses: &mut TypedProducer<F, B>,
+    answer: &T,
+    kind: u8,
     deadline: Deadline,
-    is_cancelled: impl Fn(&E) -> bool,
-    mut send: impl FnMut(&mut TypedProducer<F, B>) -> Result<Sequence, E>,
-) -> Result<Sequence, E> {
+) -> Result<Sequence, TypedPublishError> {
     let mut is_given_up = false;
     loop {
-        match send(responses) {
-            Err(error) if is_cancelled(&error) && is_closing(responses) => {}
+        match responses.send_encoded(answer, kind, deadline) {
+            Err(TypedPublishError::Transport(error))
+                if is_cancelled(&error) && is_closing(responses) => {}
             sent => return sent,
         }
         if is_given_up {
@@ -527,7 +528,7 @@ pub(super) fn is_for_want_of_space(error: &TransportError) -> bool {
 }
 
 /// Whether a wait for space ended because: because the scheduler has closed the session, or by the program's token.
-pub(super) fn is_cancelled(error: &TransportError) -> bool {
+fn is_cancelled(error: &TransportError) -> bool {
     matches!(error, TransportError::Send(SendError::Cancelled))
 }
 
