@@ -30,6 +30,7 @@ fn a_member_of_a_test() -> Result {
     };
     match &*role {
         "worker" => work(&session(&label)),
+        "panicking worker" => panic_in_a_handler(&session(&label)),
         "streaming worker" => stream(&session(&label), false),
         "replying worker" => stream(&session(&label), true),
         _ => schedule(&session(&label)),
@@ -59,6 +60,15 @@ fn work(config: &RunnerMyelonTransportConfig) -> Result {
     }
     worker.leave()?;
     say("left");
+    Ok(())
+}
+
+fn panic_in_a_handler(config: &RunnerMyelonTransportConfig) -> Result {
+    let mut worker = Worker::<Frame>::start(config, 0)?;
+    say("started");
+    worker.serve(Deadline::NEVER, |_, _| -> [u8; 0] {
+        panic!("as the test wants it")
+    })?;
     Ok(())
 }
 
@@ -393,5 +403,30 @@ fn a_worker_that_is_configured_otherwise_says_both_values() -> Result {
     );
     scheduler.tell("close")?;
     assert_eq!(scheduler.answer(), "closed");
+    Ok(())
+}
+
+/// Without a policy that skips panics, the worker's process ends, and its successor gets the request.
+#[test]
+fn a_panic_ends_the_worker_and_its_successor_gets_the_request() -> Result {
+    let label = portable_shm_segment_name("panics");
+    let mut scheduler = Scheduler::<Frame>::start(&session(&label))?;
+    let request = scheduler.send_to(0, b"dangerous", 1, soon())?;
+    let mut first = Member::start("panicking worker", &label)?;
+    assert_eq!(first.answer(), "started");
+    assert!(!first.process.wait()?.success());
+    let state = scheduler.state()[0];
+    assert_eq!(
+        (state.is_away, state.in_flight, state.deliveries),
+        (true, 1, 1)
+    );
+    let mut second = Member::start("worker", &label)?;
+    assert_eq!(&*scheduler.recv_answer(0, request, soon())?, b"dangerous");
+    scheduler.close()?;
+    for expected in ["started", "closed after 1", "left"] {
+        assert_eq!(second.answer(), expected);
+    }
+    let nowhere = std::path::Path::new("");
+    assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
     Ok(())
 }

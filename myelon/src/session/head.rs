@@ -11,7 +11,7 @@ use core::fmt;
 use std::io::IoSlice;
 
 use crate::codec::{Codec, CodecError};
-use crate::transport::TransportError;
+use crate::transport::{MAX_MESSAGE_BYTES, TransportError, TransportResult};
 use crate::typed_transport::{Encode, TypedPublishError};
 
 /// The length of a head, in bytes.
@@ -219,6 +219,23 @@ impl Head {
         let flags = u64::from(u8::MAX) << Self::FLAGS;
         (rest & flags & !known == 0).then_some(Self { number, rest })
     }
+}
+
+/// Refuses a message that is too long with its head, before it waits for space or is copied.
+#[inline]
+pub(super) fn check_len(len: usize) -> TransportResult<()> {
+    let limit = MAX_MESSAGE_BYTES - HEAD_BYTES;
+    match len <= limit {
+        true => Ok(()),
+        false => Err(TransportError::MessageTooLong { len, limit }),
+    }
+}
+
+/// As [`check_len`], of slices that are one message.
+#[inline]
+pub(super) fn check_len_of(slices: &[IoSlice<'_>]) -> TransportResult<()> {
+    let lens = slices.iter().map(|slice| slice.len());
+    check_len(lens.fold(0, usize::saturating_add))
 }
 
 /// A head and the bytes behind it.

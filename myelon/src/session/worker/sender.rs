@@ -13,7 +13,7 @@ use disruptor_mp::{
 use super::super::SCHEDULER_ID;
 use super::super::head::{
     GIVEN_UP, Head, HeadedBytes, HeadedSlices, HeadedValue, LAST, RequestId, SessionMark,
-    only_of_the_transport,
+    check_len, check_len_of, only_of_the_transport,
 };
 use super::super::in_place::{PieceReservation, with_head, without_head};
 use crate::codec::Codec;
@@ -66,6 +66,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
+        check_len(message.len())?;
         let message = HeadedBytes(self.unasked(), message);
         self.send(&message, kind, deadline)
             .map_err(only_of_the_transport)
@@ -315,6 +316,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
+        check_len(piece.len())?;
         let piece = HeadedBytes(self.head(0), piece);
         self.send_piece(&piece, kind, deadline)
             .map_err(only_of_the_transport)
@@ -350,6 +352,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
+        check_len(piece.len())?;
         let piece = HeadedBytes(self.head(LAST), piece);
         self.send_last(&piece, kind, deadline)
             .map_err(only_of_the_transport)
@@ -404,6 +407,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
+        check_len_of(slices)?;
         let piece = HeadedSlices(self.head(0), slices);
         self.send_piece(&piece, kind, deadline)
             .map_err(only_of_the_transport)

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use disruptor_mp::{Deadline, HandlerPanicPolicy, Sequence};
 
-use super::super::head::{Head, HeadedBytes, HeadedValue, RequestId, only_of_the_transport};
+use super::super::head::{
+    Head, HeadedBytes, HeadedValue, RequestId, check_len, only_of_the_transport,
+};
 use super::super::received::Request;
 use super::Worker;
 use super::sender::{given_up, is_for_want_of_space, send_answer};
@@ -60,8 +62,14 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             let given_up = give_up_panicked(responses, request, deadline);
             return given_up.map_err(only_of_the_transport);
         };
-        let message = HeadedBytes(Head::answer_to(request.id()), reply.as_ref());
-        let sent = send_answer(responses, &message, kind, deadline);
+        let reply = reply.as_ref();
+        let sent = match check_len(reply.len()) {
+            Ok(()) => {
+                let message = HeadedBytes(Head::answer_to(request.id()), reply);
+                send_answer(responses, &message, kind, deadline)
+            }
+            Err(error) => Err(error.into()),
+        };
         let ended = end(responses, request, Some(sent), deadline);
         self.note_end(&ended);
         ended.sent.map_err(only_of_the_transport)
