@@ -572,10 +572,13 @@ fn errors_of_a_session_name_the_session_and_the_direction() {
     let misfit = layout.build_consumer().expect_err("another event");
     assert_names(&misfit.to_string(), &["expected u64 (layout id"]);
     assert_lacks(&misfit.to_string(), &["u64 u64"]);
-    let deep = config.transport.clone().with_response_depth(8);
+    let deep = config.transport.clone().with_rpc_depth(8);
     let deep = config.clone().with_transport(deep);
-    let misfit = Worker::<Frame>::start(&deep, 1).expect_err("another depth");
-    assert_names(&misfit.to_string(), &[&session, "from worker 1"]);
+    let misfit = Worker::<Frame>::start(&deep, 0).expect_err("another depth");
+    assert_names(
+        &misfit.to_string(),
+        &[&session, "to its workers", "8 slots"],
+    );
     worker.leave().expect("it leaves");
     scheduler.close().expect("it closes");
 }
