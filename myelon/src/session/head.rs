@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::codec::{Codec, CodecError};
 pub(super) use crate::transport::request::{RequestId, SessionMark};
-use crate::transport::{Slices, TransportError};
+use crate::transport::{MAX_MESSAGE_BYTES, Slices, TransportError, TransportResult};
 use crate::typed_transport::{Encode, TypedPublishError};
 
 /// The length of a head, in bytes.
@@ -47,6 +47,38 @@ impl SentAt {
             true => Duration::ZERO,
             false => Duration::from_millis(passed.into()),
         }
+    }
+}
+
+/// What a scheduler notes in its places in the rings of answers, of which it is the consumer: its number of workers in
+/// the lowest byte, and above it the number that its next request would have, once it shuts the session down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SchedulerNote(u64);
+
+impl SchedulerNote {
+    pub(super) fn new(workers: usize, closing: Option<RequestId>) -> Self {
+        // a session has at most 64 workers
+        Self(closing.map_or(0, RequestId::get) << 8 | workers as u64)
+    }
+
+    pub(super) fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    pub(super) fn to_word(self) -> u64 {
+        self.0
+    }
+
+    /// The scheduler's number of workers, if there has been a scheduler.
+    pub(super) fn workers(self) -> Option<usize> {
+        let workers = (self.0 & 0xff) as usize;
+        (workers != 0).then_some(workers)
+    }
+
+    /// The lower 56 bits of the number that the next request would have.
+    pub(super) fn closing(self) -> Option<u64> {
+        let number = self.0 >> 8;
+        (number != 0).then_some(number)
     }
 }
 
@@ -139,6 +171,23 @@ impl Head {
         let flags = u64::from(u8::MAX) << Self::FLAGS;
         (rest & flags & !known == 0).then_some(Self { number, rest })
     }
+}
+
+/// Refuses a message that is too long with its head, before it waits for space or is copied.
+#[inline]
+pub(super) fn check_len(len: usize) -> TransportResult<()> {
+    let limit = MAX_MESSAGE_BYTES - HEAD_BYTES;
+    match len <= limit {
+        true => Ok(()),
+        false => Err(TransportError::MessageTooLong { len, limit }),
+    }
+}
+
+/// As [`check_len`], of slices that are one message.
+#[inline]
+pub(super) fn check_len_of(slices: &[IoSlice<'_>]) -> TransportResult<()> {
+    let lens = slices.iter().map(|slice| slice.len());
+    check_len(lens.fold(0, usize::saturating_add))
 }
 
 /// A head and the bytes behind it.

@@ -24,6 +24,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod clock;
 pub(crate) mod config;
 mod delivery;
 mod frames;
@@ -45,15 +46,16 @@ use disruptor_mp::{
 };
 
 #[cfg(feature = "tokio")]
-pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces};
+pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
 pub use frames::{FRAME_CLASSES, WithFrames, with_frames_for};
 pub use in_place::{PieceReservation, RequestReservation};
 pub use outside::{RequestsSeen, requests_seen};
-pub use received::{Request, Response};
+pub use received::{Piece, Request, Response};
 pub use scheduler::{
-    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerState,
+    AnswerPieces, Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler,
+    ShutdownReport, WorkerDeath, WorkerState,
 };
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 
@@ -203,6 +205,27 @@ fn show_later(
 ) {
     if let Some(Err(error)) = file.map(attach) {
         tracing::warn!(session, %error, "the counters of a ring of the session are not shown");
+    }
+}
+
+/// The error for a member that is refused because another process is this member: the scheduler, or the worker `rank`.
+/// Any other error stays as it is.
+fn refused(
+    config: &RunnerMyelonTransportConfig,
+    rank: Option<usize>,
+    error: TransportError,
+) -> TransportError {
+    match error {
+        TransportError::Ring(
+            MultiProcessError::AlreadyExists { owner, .. }
+            | MultiProcessError::ConsumerAlreadyAttached { owner, .. },
+        ) => TransportError::MemberExists {
+            session: config.session.clone(),
+            rank,
+            owner,
+            pid: std::process::id(),
+        },
+        error => error,
     }
 }
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use disruptor_mp::Sequence;
 use disruptor_mp::inspect::{ConsumerSeen, InspectError, Inspector, Sighting, Snapshot};
 
+use super::clock::coarse_now;
 use super::config::WORKER_PREFIX;
 use super::delivery::deliveries;
 use super::head::{HEAD_BYTES, Head, NOTICE, SentAt};
 use super::names::is_of_requests;
-use super::scheduler::state::coarse_now;
 use crate::transport::{AlignedFixedFrame, FRAME_HEADER_BYTES, FrameMeta, frame_flags};
 
 /// The requests in one ring that a worker has not completed.

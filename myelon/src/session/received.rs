@@ -509,3 +509,45 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
         self.head.has(GIVEN_UP)
     }
 }
+
+/// A piece of an answer: a copy.
+///
+/// # Examples
+///
+/// See [`AnswerPieces`](crate::AnswerPieces).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Piece {
+    /// The worker that has sent it.
+    pub rank: usize,
+    /// The request that it answers. `None` if the worker has sent it by itself.
+    pub request: Option<RequestId>,
+    /// The number of the piece within its answer, from 0: see [`Response::piece`].
+    pub number: u32,
+    /// The kind of the message; the program chooses its meaning.
+    pub kind: u8,
+    /// What it carries.
+    pub bytes: Vec<u8>,
+    /// Whether the answer is complete with this piece.
+    pub is_last: bool,
+    /// Whether the worker has given the request up: see [`Response::is_given_up`].
+    pub is_given_up: bool,
+}
+
+impl Piece {
+    /// A copy of what the worker `rank` has sent.
+    pub(super) fn of<F: FramedTransportFrame, B>(
+        rank: usize,
+        response: &Response<'_, F, B>,
+    ) -> Self {
+        Self {
+            rank,
+            request: response.request(),
+            number: response.piece(),
+            kind: response.kind(),
+            bytes: response.to_vec(),
+            is_last: response.is_last(),
+            is_given_up: response.is_given_up(),
+        }
+    }
+}

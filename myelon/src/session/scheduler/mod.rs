@@ -12,15 +12,17 @@ use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 use disruptor_mp::RingMember;
-use disruptor_mp::{CountersFile, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, SharedMemory};
+use disruptor_mp::{
+    CountersFile, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, RecvError, SharedMemory,
+};
 
-use super::Places;
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
 #[cfg(feature = "tokio")]
 use super::head::HEAD_BYTES;
 use super::head::RequestId;
 use super::in_place::RequestReservation;
 use super::received::{Dropped, Response};
+use super::{Places, refused};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
@@ -28,9 +30,10 @@ use crate::transport::{
 };
 use crate::typed_transport::{DecodeError, TypedProducer, TypedPublishError};
 
-pub use calls::Gathered;
+pub use calls::{AnswerPieces, Gathered};
+pub use ending::ShutdownReport;
 pub use receiver::ResponseReceiver;
-pub use sender::{MissingWorker, RequestSender};
+pub use sender::{MissingWorker, RequestSender, WorkerDeath};
 pub use state::WorkerState;
 
 use receiver::Answers;
@@ -94,7 +97,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp>
     ///
     /// # Errors
     ///
-    /// [`TransportError::Ring`]. If a scheduler of this session is alive, the error names its pid.
+    /// [`MemberExists`](TransportError::MemberExists) names both processes if a scheduler of this session is alive.
+    /// [`TransportError::Ring`].
     ///
     /// # Examples
     ///
@@ -222,13 +226,15 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             .requests()
             .discover_consumer_with_prefix(workers, WORKER_PREFIX);
         // from here on this process is the only scheduler of the session
-        let requests = TypedProducer::from_builder(requests)?;
+        let requests = TypedProducer::from_builder(requests)
+            .map_err(|error| refused(&places.config, None, error))?;
         let mut answers = Answers {
             rings: (0..workers).map(|_| None).collect(),
             places: places_of_answers,
             dropped: vec![Dropped::default(); workers],
             counters: None,
             process: std::process::id(),
+            closing: None,
         };
         for rank in 0..workers {
             // workers that stay from a predecessor keep the answers that they send from now on; `recv_any`
@@ -403,7 +409,18 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, Response<'_, Resp, B>)> {
-        self.receiver.recv_any(deadline)
+        if !self.sender.has_death_hook() {
+            return self.receiver.recv_any(deadline);
+        }
+        let (rank, found) = loop {
+            self.sender.notice_deaths_now_and_then();
+            let until = self.sender.until_next_look(deadline, 0);
+            match self.receiver.find_any(until) {
+                Err(TransportError::Recv(RecvError::Timeout)) if !deadline.has_passed() => {}
+                found => break found?,
+            }
+        };
+        Ok((rank, self.receiver.hand_out(rank, found)?))
     }
 
     /// As [`recv_any`](Self::recv_any), but decodes a value: see [`ResponseReceiver::recv_any_value`].
@@ -486,6 +503,36 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.remove_worker(rank)
     }
 
+    /// From now on, `tell` is called once for each death of a worker that this scheduler notices, whatever the
+    /// [policy](crate::OnWorkerDeath): also for a worker that has ended without leaving. It is noticed within a
+    /// liveness interval while a call waits or receives, and in [`state`](Self::state) and
+    /// [`missing_workers`](Self::missing_workers). A worker that is back by then has not died. `tell` runs within that
+    /// call, or in the thread of an `AsyncScheduler` that this scheduler becomes: it should
+    /// not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, Worker, WorkerDeath};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// let (told, deaths) = std::sync::mpsc::channel::<WorkerDeath>();
+    /// scheduler.set_death_hook(move |death| _ = told.send(death)); // for instance, to start the worker again
+    /// drop(worker); // as if it had died
+    /// # scheduler.state();
+    /// # scheduler.state();
+    /// let death = deaths.try_recv()?;
+    /// assert_eq!((death.rank, death.pid, death.policy), (0, std::process::id(), OnWorkerDeath::Wait));
+    /// # assert!(deaths.try_recv().is_err());
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_death_hook(&mut self, tell: impl FnMut(WorkerDeath) + Send + 'static) {
+        self.sender.set_death_hook(tell);
+    }
+
     /// The transport on which messages to all workers are sent.
     pub fn requests(&mut self) -> &mut FramedTransportProducer<Req, B> {
         self.sender.transport()
@@ -510,6 +557,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     pub(super) fn liveness_interval(&self) -> Duration {
         self.sender.liveness_interval()
+    }
+
+    pub(super) fn has_death_hook(&self) -> bool {
+        self.sender.has_death_hook()
     }
 
     pub(super) fn is_kept_for(&mut self, rank: usize) -> bool {

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use disruptor_mp::{ConsumerPlace, Sequence};
-use nix::time::{ClockId, clock_gettime};
 
 use super::super::delivery::deliveries;
 
@@ -98,17 +97,6 @@ impl SentLog {
             Some((_, sent_at)) => (1 + left.count(), Some(*sent_at)),
         }
     }
-}
-
-/// The time on a clock that costs a few nanoseconds to read and goes on every few milliseconds.
-#[inline]
-pub(in crate::session) fn coarse_now() -> Duration {
-    #[cfg(target_os = "linux")]
-    let clock = ClockId::CLOCK_MONOTONIC_COARSE;
-    #[cfg(not(target_os = "linux"))]
-    let clock = ClockId::CLOCK_MONOTONIC;
-    // the clock exists
-    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
 /// How often the next request of a place was delivered.

@@ -13,7 +13,7 @@ use disruptor_mp::{
 
 use super::config::RunnerMyelonTransportConfig;
 use super::received::Request;
-use super::{Places, SCHEDULER_ID, check_rank};
+use super::{Places, SCHEDULER_ID, check_rank, refused};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportResult,
@@ -72,9 +72,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Worker<Req, Resp> {
     ///
     /// # Errors
     ///
-    /// [`TransportError::NoSuchWorker`](crate::TransportError::NoSuchWorker),
-    /// [`TransportError::Ring`](crate::TransportError::Ring). If a worker of this rank is alive, the error
-    /// names its pid.
+    /// [`MemberExists`](crate::TransportError::MemberExists) names both processes if a worker of this rank is alive.
+    /// [`NoSuchWorker`](crate::TransportError::NoSuchWorker), [`Ring`](crate::TransportError::Ring).
     ///
     /// # Examples
     ///
@@ -145,8 +144,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         // scheduler that has not come yet, even if the worker ends before it comes
         let scheduler = DiscoveryMode::Ids(vec![SCHEDULER_ID.to_owned()]);
         let responses = places_of_answers.responses(rank).with_discovery(scheduler);
-        let responses = TypedProducer::from_builder(responses)?;
-        let mut receiver = RequestReceiver::attach(places, rank)?;
+        let config = places.config.clone();
+        let refused = |error| refused(&config, Some(rank), error);
+        let mut responses = TypedProducer::from_builder(responses).map_err(refused)?;
+        let note = responses.raw().ring().note_reader(SCHEDULER_ID);
+        let mut receiver = RequestReceiver::attach(places, rank, note).map_err(refused)?;
         let mut sender = ResponseSender {
             responses,
             rank,
@@ -202,8 +204,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// # Errors
     ///
     /// [`Recv`](crate::TransportError::Recv) as [`FramedTransportConsumer::recv`], except that the death of a scheduler
-    /// is told once: the next call waits for another one. [`Ring`](crate::TransportError::Ring) if the ring of the
-    /// requests to this worker does not fit.
+    /// is told once: the next call waits for another one. [`SessionClosing`](crate::TransportError::SessionClosing),
+    /// once, if the scheduler [shuts the session down](crate::Scheduler::shutdown): this worker has received every
+    /// request that was sent to it, and may leave. [`WorkerCountDiffers`](crate::TransportError::WorkerCountDiffers) if
+    /// it finds no request and its scheduler is configured for another number of workers.
+    /// [`Ring`](crate::TransportError::Ring) if the ring of the requests to this worker does not fit.
     ///
     /// # Examples
     ///

@@ -7,15 +7,16 @@
 
 use core::sync::atomic::AtomicBool;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    CountersFile, Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember,
-    RingWaiter, SharedMemory,
+    CountersFile, Deadline, MultiProcessError, MultiProcessResult, NoteReader, RecvError,
+    RingMember, RingWaiter, SharedMemory,
 };
 
+use super::super::clock::coarse_now;
 use super::super::delivery::{MOST, deliveries, note};
-use super::super::head::{Head, NOTICE, SessionMark};
+use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
 use super::super::received::{Dropped, Fit, Look, Request, next_head, next_sequence};
 use super::super::{Places, show_later, until_it_is_free};
 use crate::transport::{
@@ -73,6 +74,11 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     process: u32,
     /// Whether the sending half was refused because the scheduler has closed the session.
     is_over: Arc<AtomicBool>,
+    /// What the scheduler notes on this worker's ring of answers.
+    note: NoteReader,
+    next_note: Duration,
+    /// The end that was told.
+    told_closing: Option<u64>,
 }
 
 /// Each time that a request was handed out so often, the log says so.
@@ -81,6 +87,9 @@ const SUSPICIOUS: u32 = 128;
 /// A worker without requests looks for a ring of its own after each liveness interval at first, and then more rarely:
 /// two to the power of this intervals apart.
 const RARER_LOOKS_MAX: u32 = 3;
+
+/// How often a worker that waits reads its scheduler's note, at most.
+const READ_NOTE: Duration = Duration::from_millis(200);
 
 /// The ring that has the next request.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +100,11 @@ enum Source {
 
 impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// Waits for the scheduler's ring.
-    pub(super) fn attach(places: Places<F, B>, rank: usize) -> TransportResult<Self> {
+    pub(super) fn attach(
+        places: Places<F, B>,
+        rank: usize,
+        note: NoteReader,
+    ) -> TransportResult<Self> {
         let id = places.config.worker_id(rank);
         // first: once the scheduler finds this worker in the common ring, the worker receives what is sent to it alone
         let own = attach_to_own(&places, rank)?;
@@ -116,6 +129,9 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             dead: None,
             process: std::process::id(),
             is_over: Arc::default(),
+            note,
+            next_note: Duration::ZERO,
+            told_closing: None,
         };
         receiver.epoch = receiver.common.raw().as_ring().ring_epoch();
         receiver.starts_anew = receiver.common.raw().as_ring().has_skipped_absence();
@@ -232,12 +248,19 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
                 continue;
             }
             match self.places.config.go_on_until(deadline) {
-                Ok(()) => self.sleep(None, deadline)?,
+                Ok(()) => {
+                    if let Some(found) = self.read_note()? {
+                        return Ok(found);
+                    }
+                    self.sleep(None, deadline)?;
+                }
                 Err(RecvError::Timeout) => {
                     self.epoch = self.common.raw().as_ring().ring_epoch();
-                    return self
-                        .poll(Look::AndLiveness)?
-                        .ok_or_else(|| RecvError::Timeout.into());
+                    let found = match self.poll(Look::AndLiveness)? {
+                        None => self.read_note()?,
+                        found => found,
+                    };
+                    return found.ok_or_else(|| RecvError::Timeout.into());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -254,8 +277,48 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             return Ok(true);
         }
         self.places.config.go_on_until(Deadline::NEVER)?;
+        if self.read_note()?.is_some() {
+            return Ok(true);
+        }
         self.sleep(Some(bell), Deadline::NEVER)?;
         Ok(false)
+    }
+
+    /// How often it reads the scheduler's note. Liveness is checked in between.
+    fn note_interval(&self) -> Duration {
+        let interval = self.places.config.liveness_interval();
+        READ_NOTE.max(interval.saturating_mul(2))
+    }
+
+    /// Tells what the scheduler has noted, when it is time to read it: another number of workers, or, once and behind
+    /// the last request, that it shuts the session down.
+    fn read_note(&mut self) -> TransportResult<Option<(Source, Head)>> {
+        let now = coarse_now();
+        if now < self.next_note {
+            return Ok(None);
+        }
+        self.next_note = now.saturating_add(self.note_interval());
+        let note = SchedulerNote::of_word(self.note.note());
+        let workers = self.places.config.workers;
+        if let Some(of_scheduler) = note.workers().filter(|it| *it != workers) {
+            self.next_note = now;
+            return Err(TransportError::WorkerCountDiffers {
+                rank: self.rank,
+                workers,
+                of_scheduler,
+            });
+        }
+        if note.closing().is_none() || note.closing() == self.told_closing {
+            return Ok(None);
+        }
+        // read after the note, which was set after the last request was sent
+        self.attach_own()?;
+        if let Some(found) = self.poll(Look::Quick)? {
+            self.next_note = now;
+            return Ok(Some(found));
+        }
+        self.told_closing = note.closing();
+        Err(TransportError::SessionClosing)
     }
 
     /// The request with the smallest number, if there is one.
@@ -343,6 +406,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Waits until one of the rings has news, or the bell rings.
     fn sleep(&mut self, bell: Option<&dyn RingMember>, deadline: Deadline) -> TransportResult<()> {
+        let deadline = deadline.within(self.note_interval());
         let until = match self.own {
             Some(_) => deadline,
             // without a ring of its own, it looks for one: while the common ring is full, no notice can come

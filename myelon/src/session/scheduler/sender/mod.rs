@@ -15,14 +15,18 @@ use disruptor_mp::{
     MultiProcessError, MultiProcessResult, Producer, SendError, Sequence, SharedMemory,
 };
 
+use super::super::clock::coarse_now;
 use super::super::config::OnWorkerDeath;
 use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SentAt, SessionMark};
 use super::super::{Places, check_rank, show_later};
-use super::state::{SentLog, coarse_now};
+use super::state::SentLog;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
 };
 use crate::typed_transport::{TypedProducer, TypedPublishError};
+
+use deaths::DeathHook;
+pub use deaths::WorkerDeath;
 
 /// A worker that is not attached.
 ///
@@ -92,8 +96,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     last_sent: Arc<AtomicU64>,
     /// Since when each worker is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<(Instant, [Option<ConsumerPlace>; 2])>>,
-    /// The part of a message that was left in the ring of each worker, and, last in the list, in the common ring: the
-    /// sequences before it and at its end.
+    /// What is no request at the end of the ring of each worker, and, last in the list, of the common ring: a part of a
+    /// message that was left, or notices. The sequences before it and at its end.
     parts: Vec<Option<(Sequence, Sequence)>>,
     /// What was sent in the ring of each worker, and, last in the list, in the common ring.
     logs: Vec<SentLog>,
@@ -102,6 +106,9 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     deaths: Vec<u64>,
     /// Where the counters of the rings are shown, and those of the absences by rank.
     counters: Option<(CountersFile, Vec<PartyCounter>)>,
+    on_death: Option<DeathHook>,
+    /// When a call that receives looks for deaths next.
+    next_look: Duration,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -157,12 +164,17 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             absences: vec![None; places.config.workers],
             deaths: vec![0; places.config.workers],
             counters: None,
+            on_death: None,
+            next_look: Duration::ZERO,
             places,
             next,
             sent_at: Duration::ZERO,
             last_sent: Arc::new(AtomicU64::new(next.get() - 1)),
             process: std::process::id(),
         };
+        let advice = sender.advice("requests to all workers wait for it");
+        let common = sender.common.raw().ring();
+        common.advise_about_the_absent(advice);
         // a ring that cannot be taken over now is tried again when it is needed, and that call reports why
         let _ = sender.open_all();
         sender
@@ -188,6 +200,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let builder = self.places.addressed(rank);
         let discovery = DiscoveryMode::Ids(vec![id.clone()]);
         let mut ring = TypedProducer::from_builder(builder.with_discovery(discovery))?;
+        let advice = self.advice("requests to it wait");
+        ring.raw().ring().advise_about_the_absent(advice);
         // A worker that has left, or was removed, is missed by nobody. One that leaves after this finds its ring.
         if !self.common.raw().ring().keeps_for(&id) {
             match ring.raw().ring().remove_consumer(&id) {
@@ -206,6 +220,16 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.own[rank] = Some(ring);
         self.unannounced |= 1 << rank;
         Ok(())
+    }
+
+    /// What waits for a worker that is not there, and what may be done, for the log.
+    pub(super) fn advice(&self, what_waits: &str) -> String {
+        let policy = self.places.config.on_worker_death;
+        format!(
+            ": {what_waits}. Start a worker of this rank, or give it up with remove_worker(). The policy is \
+             OnWorkerDeath::{policy:?}: Wait goes on waiting, RemoveAfter(duration) removes the worker, Fail ends the \
+             call"
+        )
     }
 
     /// The session's label.
@@ -297,7 +321,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ) -> Result<T, TypedPublishError> {
         let before = self.published(only);
         let sent = match self.places.config.on_worker_death {
-            OnWorkerDeath::Wait => send(self, deadline),
+            OnWorkerDeath::Wait if self.on_death.is_none() => send(self, deadline),
             _ => self.until_sent_or_dead(only, deadline, send),
         };
         if sent.is_err() {
@@ -378,8 +402,12 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     fn announce(&mut self, rank: usize, deadline: Deadline) -> Result<(), TypedPublishError> {
         let number = self.take_number();
         let head = Head::new(Some(number), number.session(), rank as u32, NOTICE);
-        self.common
+        let before = self.last_whole(None);
+        let after = self
+            .common
             .send_encoded(&HeadedBytes(head, &[]), 0, deadline)?;
+        // a worker that receives no more need not release it
+        self.parts[self.own.len()] = Some((before, after));
         self.unannounced &= !(1 << rank);
         Ok(())
     }

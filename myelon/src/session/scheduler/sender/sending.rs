@@ -5,7 +5,8 @@ use std::io::IoSlice;
 use disruptor_mp::Deadline;
 
 use super::super::super::head::{
-    Head, HeadedBytes, HeadedSlices, HeadedValue, RequestId, SentAt, only_of_the_transport,
+    Head, HeadedBytes, HeadedSlices, HeadedValue, RequestId, SentAt, check_len, check_len_of,
+    only_of_the_transport,
 };
 use super::super::super::in_place::{RequestReservation, with_head, without_head};
 use super::RequestSender;
@@ -27,6 +28,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        check_len(message.len())?;
         let sent = self.broadcast_encoded(kind, deadline, |head| HeadedBytes(head, message));
         sent.map_err(only_of_the_transport)
     }
@@ -124,6 +126,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        check_len_of(slices)?;
         let sent = self.broadcast_encoded(kind, deadline, |head| HeadedSlices(head, slices));
         sent.map_err(only_of_the_transport)
     }
@@ -223,6 +226,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        check_len(message.len())?;
         let sent = self.send_encoded_to(rank, kind, deadline, |head| HeadedBytes(head, message));
         sent.map_err(only_of_the_transport)
     }
@@ -263,6 +267,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        check_len_of(slices)?;
         let sent = self.send_encoded_to(rank, kind, deadline, |head| HeadedSlices(head, slices));
         sent.map_err(only_of_the_transport)
     }
