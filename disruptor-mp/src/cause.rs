@@ -351,7 +351,7 @@ fn denied(step: Step, path: &Path) -> SystemCause {
     let is_by_path = changes_directory
         || matches!(
             step,
-            Step::OpenFile | Step::OpenDirectory | Step::LookAtFile
+            Step::OpenFile | Step::OpenDirectory | Step::ReadStatus
         );
     let seen = match step {
         _ if !is_by_path => None,

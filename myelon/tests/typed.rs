@@ -302,19 +302,19 @@ fn values_with_a_time_in_frames_that_have_no_room_for_it() -> Result {
 
 thread_local! {
     /// How often a frame's header was read.
-    static LOOKS: Cell<usize> = const { Cell::new(0) };
+    static ATTEMPTS: Cell<usize> = const { Cell::new(0) };
 }
 
 own_frame! {
     /// A frame of four bytes that counts reads of its header.
-    struct Watched, holds 4, says 4, header: || LOOKS.set(LOOKS.get() + 1)
+    struct Watched, holds 4, says 4, header: || ATTEMPTS.set(ATTEMPTS.get() + 1)
 }
 
 /// How many times headers are read while `work` runs.
 fn looks(work: impl FnOnce() -> Result) -> Result<usize> {
-    let before = LOOKS.get();
+    let before = ATTEMPTS.get();
     work()?;
-    Ok(LOOKS.get() - before)
+    Ok(ATTEMPTS.get() - before)
 }
 
 /// Calls that find no whole message take in each frame once, however often they are called while the message

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use memmap2::{MmapOptions, MmapRaw};
 
-const HEADER_WORDS: usize = 512 / 8;
+const HEADER_WORDS: usize = 624 / 8;
 const CONTROL_AT: usize = 4096 / 8;
 const CLOSED_AT: usize = CONTROL_AT + 1;
 const RESERVED_AT: usize = CONTROL_AT + 128 / 8;

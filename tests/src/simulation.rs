@@ -22,7 +22,7 @@ pub use search::{Tally, search};
 pub const CONTROLS: &[&str] = &[
     "JoinReread",
     "RefreshRescan",
-    "EvictLook",
+    "EvictCheck",
     "TakeoverClear",
     "TakeoverGate",
     "BatchUndo",

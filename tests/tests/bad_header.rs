@@ -12,7 +12,7 @@ use disruptor_mp::{MmapConsumer, MmapProducer, MmapTransportLayout, MultiProcess
 use myelon_tests::assert_names;
 
 const CAPACITY: usize = 16;
-const HEADER_BYTES: usize = 512;
+const HEADER_BYTES: usize = 624;
 const CHECKSUM_AT: usize = 480;
 const STATE_AT: usize = 488;
 
@@ -220,7 +220,7 @@ fn required_features_that_are_unknown() {
 #[test]
 fn optional_features_that_are_unknown_do_no_harm() {
     let segment = Segment::new();
-    fs::write(segment.path(), segment.forged(24, &u64::MAX.to_ne_bytes())).expect("write");
+    fs::write(segment.path(), segment.forged(24, &(!1_u64).to_ne_bytes())).expect("write");
     let mut rx =
         MmapConsumer::<u64>::attach(&segment.layout(), CAPACITY, "reader").expect("attach");
     assert_eq!(rx.process_available(|_, _| {}), CAPACITY);
@@ -344,7 +344,12 @@ fn remnants(segment: &Segment) -> Vec<Vec<u8>> {
     without_magic[..8].fill(0);
     let short = |length: usize| sound[..length].to_vec();
     let whole = [Vec::new(), zeros.clone(), without_header, without_magic];
-    let parts = [short(5), short(100), short(512), zeros[..300].to_vec()];
+    let parts = [
+        short(5),
+        short(100),
+        short(HEADER_BYTES),
+        zeros[..300].to_vec(),
+    ];
     whole.into_iter().chain(parts).collect()
 }
 
@@ -371,14 +376,14 @@ fn recreate_leaves_a_damaged_ring_alone_while_a_process_uses_it() {
     let rx = MmapConsumer::<u64>::attach(&segment.layout(), CAPACITY, "reader").expect("attach");
     for bytes in remnants(&segment)
         .into_iter()
-        .filter(|bytes| bytes.len() > 512)
+        .filter(|bytes| bytes.len() > HEADER_BYTES)
     {
         // only page 0: the reader has mapped the other pages
         let file = fs::File::options()
             .write(true)
             .open(segment.path())
             .expect("open");
-        std::os::unix::fs::FileExt::write_all_at(&file, &bytes[..512], 0).expect("write");
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes[..HEADER_BYTES], 0).expect("write");
         let builder = MmapProducer::<u64>::builder(&segment.layout(), 32).recreate();
         let error = builder.build_producer(|| 7).expect_err("a reader");
         assert!(

@@ -67,7 +67,7 @@ const MESSAGE_OPERATIONS: [&str; 6] = [
 /// The slow halves of messages: messages of several frames or with a time, damaged messages, and the ring's
 /// end, which is checked where there is no frame.
 const SLOW_HALVES_OF_MESSAGES: [&str; 4] =
-    ["send_long", "9Assembler3end", "look_for_news", "now_ns"];
+    ["send_long", "9Assembler3end", "poll_for_news", "now_ns"];
 
 /// The slow halves of messages that no straight path calls. `messages_take_no_locked_instruction` checks them.
 const APART: [&str; 4] = [

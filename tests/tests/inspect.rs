@@ -307,6 +307,7 @@ fn other_files_are_told_apart() {
         (80, 7_u64.to_ne_bytes(), true, "capacity"),
         (88, 0_u64.to_ne_bytes(), true, "event size and alignment"),
         (32, 1_u64.to_ne_bytes(), true, "segment length"),
+        (24, 1_u64.to_ne_bytes(), true, "checksum of the label"),
         (200, 1_u64.to_ne_bytes(), false, "checksum"),
         (488, 0_u64.to_ne_bytes(), false, "state"),
     ] {

@@ -208,7 +208,7 @@ fn a_producer_that_dies_while_it_ends_leaves_what_was_expected() {
 #[test]
 fn a_durable_consumer_that_attaches_while_the_ring_ends_keeps_its_place_or_is_told() {
     for world in World::both(ACTOR) {
-        let mut tx = world.actor_with("unlink.looked:1:stop");
+        let mut tx = world.actor_with("unlink.checked:1:stop");
         let mut rx = world.actor();
         tx.ok("produce cap=64");
         tx.ok("publish n=10");

@@ -45,7 +45,7 @@ fn one_system_call_would_be_noticed() {
 
 /// Reading a clock that is not the processor's is a system call.
 #[cfg(target_arch = "x86_64")]
-fn is_noticed_look_at_the_clock(end: &str) -> bool {
+fn is_noticed_read_of_the_clock(end: &str) -> bool {
     end.contains("SIGSEGV") || end.contains("SIGKILL")
 }
 
@@ -53,7 +53,7 @@ fn is_noticed_look_at_the_clock(end: &str) -> bool {
 #[cfg(target_arch = "x86_64")]
 fn one_reading_of_the_clock_would_be_noticed() {
     let end = run(World::shared_memory(ACTOR), "clock");
-    assert!(is_noticed_look_at_the_clock(&end), "{end}");
+    assert!(is_noticed_read_of_the_clock(&end), "{end}");
 }
 
 #[test]
@@ -66,5 +66,5 @@ fn hundred_thousand_messages_without_a_system_call() {
 #[cfg(target_arch = "x86_64")]
 fn a_message_with_a_time_reads_the_clock() {
     let end = run_messages("timed");
-    assert!(is_noticed_look_at_the_clock(&end), "{end}");
+    assert!(is_noticed_read_of_the_clock(&end), "{end}");
 }

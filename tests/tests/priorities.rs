@@ -43,7 +43,7 @@ fn an_urgent_thread_attaches_while_a_normal_one_of_its_core_forks() {
 
 /// Starts a process that has locked the line of the durable consumer `reader` only to check it, and stops there.
 fn held_by_a_looker(world: &World) -> myelon_tests::Actor {
-    let mut looker = world.actor_with("claim.looked:1:stop,claim.passed:1:stop");
+    let mut looker = world.actor_with("take.checked:1:stop,take.passed:1:stop");
     looker.tell("consume cap=8");
     looker.expect_stopped().expect("it has found the line free");
     let mut reader = world.actor();

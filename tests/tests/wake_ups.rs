@@ -142,7 +142,7 @@ fn no_event_is_slept_through_with_a_delay_at_any_step() {
         "sleep.word",
         "sleep.bit",
         "sleep.fenced",
-        "sleep.looked",
+        "sleep.checked",
         "sleep.over",
         "wake.taken",
         "wake.bumped",
@@ -164,7 +164,7 @@ fn no_free_slot_is_slept_through_with_a_delay_at_any_step() {
         "sleep.space_word",
         "sleep.wish",
         "sleep.space_fenced",
-        "sleep.space_looked",
+        "sleep.space_checked",
         "sleep.space_over",
         "wake.wish_taken",
         "wake.space_bumped",
@@ -185,7 +185,7 @@ fn no_event_is_slept_through_by_a_set_or_an_event_loop() {
         "sleep.word",
         "sleep.bit",
         "sleep.fenced",
-        "sleep.looked",
+        "sleep.checked",
         "sleep.over",
     ];
     let threads = [
@@ -242,7 +242,7 @@ fn nothing_is_slept_through_without_membarrier() {
 /// events lose wake-ups. The sleepers' liveness interval is short enough for many tries.
 #[test]
 fn a_step_left_out_loses_wake_ups() {
-    for (step, at) in [("SleepBit", "sleep.word"), ("SleepLook", "sleep.word")] {
+    for (step, at) in [("SleepBit", "sleep.word"), ("SleepCheck", "sleep.word")] {
         loses_wake_ups(step, |world, gap_us| {
             let sleeper = world.actor_without(step, &format!("{at}:1:jitter"));
             let (mut tx, mut rx) = attach(world.actor(), sleeper, 64, LOSER_MS);
@@ -253,14 +253,14 @@ fn a_step_left_out_loses_wake_ups() {
     }
     loses_wake_ups("WakeBump", |world, gap_us| {
         let waker = world.actor_without("WakeBump", "wake.taken:1:jitter");
-        let sleeper = world.actor_with("sleep.looked:1:jitter");
+        let sleeper = world.actor_with("sleep.checked:1:jitter");
         let (mut tx, mut rx) = attach(waker, sleeper, 64, LOSER_MS);
         let taken = send_spaced(&mut tx, &mut rx, (TRY, gap_us), "");
         tx.ok("destroy");
         taken
     });
-    loses_wake_ups("SleepLook for space", |world, gap_us| {
-        let sleeper = world.actor_without("SleepLook", "sleep.space_word:1:jitter");
+    loses_wake_ups("SleepCheck for space", |world, gap_us| {
+        let sleeper = world.actor_without("SleepCheck", "sleep.space_word:1:jitter");
         let (mut tx, mut rx) = attach(sleeper, world.actor(), 4, LOSER_MS);
         let released = release_spaced(&mut tx, &mut rx, (TRY, gap_us));
         tx.ok("destroy");

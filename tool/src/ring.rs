@@ -80,6 +80,7 @@ pub(crate) fn ring_json(name: &str, ring: &Inspector, seen: &Snapshot) -> Value 
     json!({
         "ring": name,
         "path": path_json(ring.path()),
+        "label": info.label,
         "state": seen.phase().to_string(),
         "layout_version": info.layout_version,
         "capacity": info.capacity,

@@ -93,14 +93,14 @@ impl<E: Event, B: 'static> AsyncConsumer<E, B> {
     /// [`RecvError::Closed`] and [`RecvError::ProducerDead`] after everything published was delivered,
     /// [`RecvError::Cancelled`], [`RecvError::Forked`], [`RecvError::System`]; [`RecvError::InDoubt`], once.
     pub async fn recv(&mut self) -> Result<Lease<'_, E>, RecvError> {
-        let mut looks_around = false;
-        while !self.rx.poll_news(looks_around)? {
+        let mut checks_liveness = false;
+        while !self.rx.poll_news(checks_liveness)? {
             if self.readiness.arm(&self.rx)? {
                 continue;
             }
             self.readiness.woken().await?;
             // a wake-up without an event may have come from the producer's end
-            looks_around = true;
+            checks_liveness = true;
         }
         Ok(self.rx.lease())
     }

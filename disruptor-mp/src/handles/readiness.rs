@@ -275,7 +275,7 @@ impl<E: Event> Sentry<E> {
     fn run(mut self) {
         while let Some(sequence) = self.next_order() {
             point("sentry.ordered");
-            self.core.look_from(sequence);
+            self.core.poll_from(sequence);
             self.keep_watch();
             point("sentry.seen");
             self.shared.bell.ring();

@@ -17,7 +17,7 @@ use crate::waiting::wait_loop::{Awaited, wait};
 use crate::waiting::{AutoWaitStrategy, Habits, Waiter};
 
 /// Calls that need not wait between two readings of the clock: a set that never waits reports dead producers, too.
-const CALLS_PER_LOOK: u32 = 16;
+const CALLS_PER_CHECK: u32 = 16;
 
 /// Polls before a wait is prepared: about as long as a party that is awake takes to answer.
 const BRIEF_POLLS: u32 = 32;
@@ -383,7 +383,7 @@ impl<M: RingMember> Waiting<'_, M> {
             return Err(refusal);
         }
         self.waiter.calls = self.waiter.calls.wrapping_add(1);
-        if self.waiter.calls.is_multiple_of(CALLS_PER_LOOK) {
+        if self.waiter.calls.is_multiple_of(CALLS_PER_CHECK) {
             self.check_liveness_if_due();
         }
         if let Some(ready) = self.ask().or_else(|| self.look()) {

@@ -38,7 +38,7 @@
 //! * Whether a process is alive is the kernel's word: the locks are probed, which needs no more than permission to
 //!   read. Where `/proc` is not mounted, or the locks cannot be probed, liveness is [`Liveness::Unknown`].
 //! * Observers hold nothing, so they are not seen. Nor is what only a process itself knows: required consumers, the
-//!   consumers that a producer expects, its claims, and the label of a session.
+//!   consumers that a producer expects, and its claims.
 //! * Process ids are those of the process's own pid namespace: see [`Process::is_in_this_namespace`].
 
 mod control;
@@ -200,6 +200,9 @@ impl Inspector {
 pub struct RingInfo {
     /// The ring's name when it was created. Any text: another process wrote it.
     pub name: String,
+    /// What the ring is for, as its creator said: a ring of a session names the session. Empty if it said nothing. Any
+    /// text: another process wrote it.
+    pub label: String,
     /// The version of the bytes.
     pub layout_version: u32,
     /// Number of slots.
@@ -261,6 +264,7 @@ impl RingInfo {
         let geometry = header.geometry;
         Self {
             name: header.name.clone(),
+            label: header.label.clone(),
             layout_version: LAYOUT_VERSION,
             capacity: geometry.capacity,
             segment_bytes: geometry.segment_len,

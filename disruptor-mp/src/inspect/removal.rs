@@ -15,7 +15,7 @@ use super::{
 use crate::clock;
 use crate::layout::lock_bytes::{LOCK_BYTES_END, PRODUCER_BYTE};
 use crate::os::lock::LockFile;
-use crate::segment::{KIND, LOOK, LOOKS};
+use crate::segment::{ATTEMPTS, KIND, PAUSE};
 
 /// What removing a ring would mean.
 ///
@@ -291,11 +291,11 @@ fn open_to_lock(place: &RingFile) -> Result<OwnedFd, RemovalError> {
 
 /// Takes the producer's lock. Another process may hold it for a moment, to check the ring.
 fn lock_producer(locks: &LockFile) -> io::Result<bool> {
-    for _ in 0..LOOKS {
+    for _ in 0..ATTEMPTS {
         if locks.try_lock(PRODUCER_BYTE)? {
             return Ok(true);
         }
-        clock::sleep(LOOK);
+        clock::sleep(PAUSE);
     }
     Ok(false)
 }

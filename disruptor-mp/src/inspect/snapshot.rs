@@ -14,7 +14,7 @@ use crate::layout::control::{
 use crate::layout::lock_bytes::{LOCK_BYTES_END, PRODUCER_BYTE, VOUCHED_BYTE, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::protocol::{doubt, registered};
-use crate::segment::{LOOK, is_in_doubt, origin_of};
+use crate::segment::{PAUSE, is_in_doubt, origin_of};
 use crate::sync::Ordering;
 use std::os::fd::AsFd;
 
@@ -187,6 +187,8 @@ pub struct ConsumerSeen {
     pub is_asleep: bool,
     /// How many events are in doubt of which it has not been told (R17).
     pub in_doubt: Option<u64>,
+    /// The number that a layer above keeps with its place: see [`Consumer::note`](crate::Consumer::note).
+    pub note: u64,
 }
 
 /// What a full ring waits for.
@@ -408,6 +410,7 @@ impl Inspector {
             lag,
             is_asleep: asleep & (1 << index) != 0,
             in_doubt: untold,
+            note: line.note.load(Ordering::Relaxed),
         }
     }
 
@@ -453,7 +456,7 @@ impl Inspector {
             if found != Liveness::Alive || self.liveness_of(VOUCHED_BYTE) == Liveness::Alive {
                 return found;
             }
-            crate::clock::sleep(LOOK);
+            crate::clock::sleep(PAUSE);
         }
         self.liveness_of(PRODUCER_BYTE)
     }

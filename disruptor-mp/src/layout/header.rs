@@ -8,19 +8,24 @@ use super::{CONTROL_OFFSET, LAYOUT_VERSION, LINE_BYTES, align_up};
 use crate::layout::slot::SlotShape;
 
 /// Bytes of the header that carry a meaning; the rest of the page is zero.
-pub(crate) const HEADER_BYTES: usize = 512;
+pub(crate) const HEADER_BYTES: usize = LABEL_AT + LABEL_BYTES;
 const CHECKSUM_AT: usize = 480;
 /// Offset of the state word.
 pub(crate) const STATE_AT: usize = 488;
 /// The state word of a complete segment.
 pub(crate) const READY: u32 = 0x5245_4459;
+const LABEL_CHECKSUM_AT: usize = 492;
+const LABEL_AT: usize = 496;
 
 pub(crate) const MAGIC: [u8; 8] = *b"DISRPTMP";
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
 /// Required feature: a producer marks slots busy while it writes them (R13).
 const OBSERVED: u64 = 1;
+/// Optional feature: the label and its checksum are there.
+const LABELLED: u64 = 1;
 const TYPE_TEXT_BYTES: usize = 256;
 const NAME_BYTES: usize = 64;
+const LABEL_BYTES: usize = 128;
 /// The longest mapping that this crate makes: half of a 47-bit address space.
 const MAX_SEGMENT_BYTES: u64 = 1 << 46;
 
@@ -108,6 +113,8 @@ pub(crate) struct Header {
     /// Whether the slots are written so that observers can read them (R13).
     pub(crate) is_observed: bool,
     pub(crate) name: String,
+    /// What the ring is for, in words; cut to 128 bytes. Empty: nobody said so.
+    pub(crate) label: String,
 }
 
 /// The reason why bytes are not a header that this version can use.
@@ -144,7 +151,8 @@ impl Header {
         out.put(&LAYOUT_VERSION.to_ne_bytes());
         let required = if self.is_observed { OBSERVED } else { 0 };
         out.put(&required.to_ne_bytes());
-        out.put(&[0; 8]); // optional features: none yet
+        let optional = if self.label.is_empty() { 0 } else { LABELLED };
+        out.put(&optional.to_ne_bytes());
         for word in [
             g.segment_len,
             CONTROL_OFFSET as u64,
@@ -171,6 +179,13 @@ impl Header {
         debug_assert_eq!(out.at, CHECKSUM_AT);
         let sum = crc32fast::hash(&out.bytes[..CHECKSUM_AT]);
         out.put(&sum.to_ne_bytes());
+        if !self.label.is_empty() {
+            out.at = LABEL_AT;
+            out.put_text(&self.label, LABEL_BYTES);
+            let sum = crc32fast::hash(&out.bytes[LABEL_AT..]);
+            out.at = LABEL_CHECKSUM_AT;
+            out.put(&sum.to_ne_bytes());
+        }
         out.bytes
     }
 
@@ -188,10 +203,15 @@ impl Header {
                 found: format!("a file that starts with {:02x?}", magic),
             });
         }
-        let is_observed = check_version(&mut input)?;
+        let (is_observed, is_labelled) = check_version(&mut input)?;
         check_sum(bytes)?;
+        let label = match is_labelled {
+            true => read_label(bytes)?,
+            false => String::new(),
+        };
         let header = Self {
             is_observed,
+            label,
             ..Self::decode_fields(&mut input)?
         };
         check_geometry(&header, file_len)?;
@@ -252,6 +272,7 @@ impl Header {
             page_size,
             is_observed: false,
             name,
+            label: String::new(),
         })
     }
 }
@@ -282,8 +303,8 @@ fn two_words(first: u32, second: u32) -> u64 {
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Returns whether the ring was created for observers.
-fn check_version(input: &mut Reader<'_>) -> Result<bool, HeaderFault> {
+/// Returns whether the ring was created for observers, and whether it has a label.
+fn check_version(input: &mut Reader<'_>) -> Result<(bool, bool), HeaderFault> {
     let other = |what, expected: String, found: String| {
         Err(HeaderFault::OtherVersion {
             what,
@@ -315,8 +336,25 @@ fn check_version(input: &mut Reader<'_>) -> Result<bool, HeaderFault> {
             format!("{required:#x}"),
         );
     }
-    let _optional = input.u64();
-    Ok(required & OBSERVED != 0)
+    let optional = input.u64();
+    Ok((required & OBSERVED != 0, optional & LABELLED != 0))
+}
+
+fn read_label(bytes: &[u8; HEADER_BYTES]) -> Result<String, HeaderFault> {
+    let mut input = Reader {
+        bytes,
+        at: LABEL_CHECKSUM_AT,
+    };
+    let found = input.u32();
+    let sum = crc32fast::hash(&bytes[LABEL_AT..]);
+    if sum != found {
+        return damaged(
+            "checksum of the label",
+            format!("{sum:08x}"),
+            format!("{found:08x}"),
+        );
+    }
+    Ok(input.text(LABEL_BYTES))
 }
 
 fn check_sum(bytes: &[u8; HEADER_BYTES]) -> Result<(), HeaderFault> {
@@ -502,6 +540,7 @@ mod tests {
             page_size: 4096,
             is_observed: true,
             name: "ticks".into(),
+            label: "session llama-70b, to its workers".into(),
         }
     }
 
@@ -526,7 +565,7 @@ mod tests {
         let good = ready(&header);
         // one bit of each byte under Miri, which takes minutes for all bits
         let step = if cfg!(miri) { 9 } else { 1 };
-        for bit in (0..(STATE_AT + 4) * 8).step_by(step) {
+        for bit in (0..HEADER_BYTES * 8).step_by(step) {
             if (CHECKSUM_AT + 4..STATE_AT).contains(&(bit / 8)) {
                 continue; // padding
             }

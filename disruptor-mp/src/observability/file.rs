@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::position::{OpenRing, Readings, Source};
-use super::slot::{COUNTER_LABEL_BYTES_MAX, SlotState, SlotWords, Text};
+use super::slot::{COUNTER_LABEL_BYTES_MAX, SlotState, SlotWords, TEXT_BYTES, Text};
 use super::{CounterId, CounterSnapshot, CountersError};
 use crate::Sequence;
 use crate::cause::{SystemCause, cause_of, why_not_opened};
@@ -201,9 +201,11 @@ impl CountersFile {
             return Err(CountersError::ReservedId { id });
         }
         if label.len() > COUNTER_LABEL_BYTES_MAX {
-            let bytes = label.len();
-            let label = label.to_owned();
-            return Err(CountersError::LabelTooLong { label, bytes });
+            return Err(CountersError::LabelTooLong {
+                limit: COUNTER_LABEL_BYTES_MAX,
+                label: label.to_owned(),
+                bytes: label.len(),
+            });
         }
         if label.contains('\0') {
             let label = label.to_owned();
@@ -213,6 +215,44 @@ impl CountersFile {
             slot: self.claim(id, &Text::of_value(label), None)?,
             one_thread: PhantomData,
         })
+    }
+
+    /// For a layer above: a counter of this crate family that no endpoint keeps, of the party `id` of a ring in this
+    /// role. Its label is `ring/role/id`, as those of endpoints are, and it starts at zero.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::LabelTooLong`] if the label has more than 432 bytes, [`CountersError::Full`],
+    /// [`CountersError::Forked`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::observability::{CounterId, CountersFile, PartyCounter};
+    ///
+    /// let file = CountersFile::anonymous();
+    /// let mut absences: PartyCounter = file.party_counter(CounterId::WORKER_ABSENCES, "jobs", "worker", "worker_3")?;
+    /// absences.set(1);
+    /// assert_eq!((&*file.snapshot()[0].label, file.snapshot()[0].value), ("jobs/worker/worker_3", 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn party_counter(
+        &self,
+        counter: CounterId,
+        ring: &str,
+        role: &str,
+        id: &str,
+    ) -> Result<PartyCounter, CountersError> {
+        let label = format!("{ring}/{role}/{id}");
+        if label.len() > TEXT_BYTES {
+            return Err(CountersError::LabelTooLong {
+                limit: TEXT_BYTES,
+                bytes: label.len(),
+                label,
+            });
+        }
+        let slot = self.claim(counter, &Text::of_value(&label), None)?;
+        Ok(PartyCounter { slot })
     }
 
     /// Claims a slot for any id. With the line that its value follows from, if that is in a ring's lines.
@@ -550,6 +590,28 @@ impl CounterHandle {
     }
 }
 
+/// A counter of a party of a ring that a layer above knows: [`CountersFile::party_counter`] makes it. As a
+/// [`CounterHandle`], it keeps the file mapped, and a dropped one can be read until another takes its slot.
+///
+/// # Examples
+///
+/// See [`CountersFile::party_counter`].
+#[derive(Debug)]
+pub struct PartyCounter {
+    slot: Slot,
+}
+
+impl PartyCounter {
+    /// Replaces the value. Does nothing in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// See [`CountersFile::party_counter`].
+    pub fn set(&mut self, value: u64) {
+        self.slot.set(value);
+    }
+}
+
 /// Builds a complete file without a name, then names it.
 fn build(path: &Path) -> Result<CountersFile, CountersError> {
     let refused = |failed| io_error(path, failed);
@@ -563,7 +625,7 @@ fn build(path: &Path) -> Result<CountersFile, CountersError> {
         .try_lock(PRODUCER_BYTE)
         .map_err(failed(Step::Lock))?;
     // a file with a temporary name may have been removed as a leftover before it was locked: the caller tries again
-    if !is_locked || !file.is_intact().map_err(failed(Step::LookAtFile))? {
+    if !is_locked || !file.is_intact().map_err(failed(Step::ReadStatus))? {
         return Err(failed(Step::NameFile)(io::ErrorKind::AlreadyExists.into()));
     }
     let bytes = u64::from(SLOTS_AT) + (COUNTERS_FILE_SLOTS * SLOT_BYTES as usize) as u64;
@@ -611,7 +673,7 @@ fn read_header(path: &Path, fd: &OwnedFd) -> Result<usize, CountersError> {
         found,
     };
     let file = File::from(fd.try_clone().map_err(failed(Step::Duplicate))?);
-    let length = file.metadata().map_err(failed(Step::LookAtFile))?.len();
+    let length = file.metadata().map_err(failed(Step::ReadStatus))?.len();
     if length < u64::from(SLOTS_AT) {
         return Err(foreign(format!(
             "it has {length} bytes, too few for a header"

@@ -6,7 +6,7 @@
 //! even where no handler runs: it lies in a page that the kernel wipes on fork, and is non-zero only in the
 //! process that mapped it.
 //!
-//! Writers: the process that maps the live word writes it once. A thread claims an entry of the
+//! Writers: the process that maps the live word writes it once. A thread takes an entry of the
 //! registry by one exchange; then that thread alone writes it.
 //!
 //! The registry has no lock. A thread would hold it while it opens a file. That thread may have been
@@ -157,15 +157,15 @@ impl Entry {
         }
     }
 
-    /// Claims the entry; true if the caller has it from now on.
-    fn claim(&self) -> bool {
-        let claimed =
+    /// Takes the entry; true if the caller has it from now on.
+    fn take(&self) -> bool {
+        let taken =
             self.descriptor
                 .compare_exchange(EMPTY, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
-        claimed.is_ok()
+        taken.is_ok()
     }
 
-    /// Lists a descriptor. The caller has claimed the entry.
+    /// Lists a descriptor. The caller has taken the entry.
     fn fill(&self, descriptor: i32, mark: Mark) {
         self.device.store(mark.device, Ordering::Relaxed);
         self.inode.store(mark.inode, Ordering::Relaxed);
@@ -231,10 +231,10 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
     blocks().flat_map(|block| block.entries.iter())
 }
 
-/// Claims an entry for the caller.
-fn claim_entry() -> &'static Entry {
+/// Takes an entry for the caller.
+fn take_entry() -> &'static Entry {
     loop {
-        if let Some(entry) = entries().find(|entry| entry.claim()) {
+        if let Some(entry) = entries().find(|entry| entry.take()) {
             return entry;
         }
         append_block();
@@ -364,7 +364,7 @@ impl RegisteredFd {
             }
             let opened = open()?;
             let mark = Mark::put_on(opened.as_fd())?;
-            let entry = claim_entry();
+            let entry = take_entry();
             let descriptor = opened.into_raw_fd();
             entry.fill(descriptor, mark);
             // SYNC POINT fork

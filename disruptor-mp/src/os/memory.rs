@@ -56,7 +56,7 @@ impl Mapping {
                 "a mapping needs a length and a whole page to start at",
             )));
         }
-        let there = file_length(fd).map_err(|error| Step::LookAtFile.failed(error))?;
+        let there = file_length(fd).map_err(|error| Step::ReadStatus.failed(error))?;
         if offset.checked_add(len as u64).is_none_or(|end| end > there) {
             let text = format!("the file has {there} bytes, but {len} are expected from {offset}");
             return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, text)));

@@ -48,7 +48,7 @@ steps! {
     KeepFromCoreDumps = "keep its mapping from core dumps", "madvise";
     Lock = "lock its file", "fcntl";
     LockMemory = "lock its memory", "mlock";
-    LookAtFile = "read the status of its file", "stat";
+    ReadStatus = "read the status of its file", "stat";
     Map = "map its file", "mmap";
     NameFile = "give its file its name", "linkat";
     OpenDirectory = "open its directory", "open";

@@ -53,7 +53,7 @@ impl<E: Event> ConsumerCore<E> {
 
     /// Waits for the events from `sequence` on, without releasing any: for a thread that waits on a consumer's behalf.
     #[cfg(target_os = "linux")]
-    pub(crate) fn look_from(&mut self, sequence: Sequence) {
+    pub(crate) fn poll_from(&mut self, sequence: Sequence) {
         self.next = sequence;
     }
 

@@ -29,7 +29,7 @@ pub(crate) fn is_at_end(
     let Some(last) = closed_at(control) else {
         return false;
     };
-    if left_out!(ClosedLook) {
+    if left_out!(ClosedCheck) {
         return true;
     }
     if is_ready() {
@@ -52,10 +52,10 @@ pub(crate) fn is_abandoned(
     if locks.is_held_by_other(PRODUCER_BYTE)? {
         return Ok(false);
     }
-    if !left_out!(DeadLook) && is_ready() {
+    if !left_out!(DeadCheck) && is_ready() {
         reached("dead.undrained");
         return Ok(false);
     }
-    Ok((left_out!(DeadClosedLook) || closed_at(control).is_none())
+    Ok((left_out!(DeadClosedCheck) || closed_at(control).is_none())
         && epoch.load(Ordering::Relaxed) == before)
 }

@@ -74,7 +74,7 @@ pub(crate) fn attach(
     who: Applicant<'_>,
 ) -> Result<Place, LineError> {
     if !who.durable {
-        return claim(control, locks, who);
+        return take(control, locks, who);
     }
     let byte = id_byte(&who.id.text());
     if !left_out!(AttachIdByte) && !locks.try_lock(byte)? {
@@ -85,7 +85,7 @@ pub(crate) fn attach(
     point("attach.id_locked");
     let place = match position_of(control, who.id) {
         Some(index) => rejoin(control, locks, who, index),
-        None => claim(control, locks, who),
+        None => take(control, locks, who),
     };
     if place.is_err() {
         locks.unlock(byte)?;
@@ -113,7 +113,7 @@ pub(crate) fn reserve(
     };
     let reserved = match position_of(control, id) {
         Some(_) => Ok(()),
-        None => claim(control, locks, who).and_then(|place| {
+        None => take(control, locks, who).and_then(|place| {
             control.consumers[place.line].set_state(LineState::Away);
             point("reserve.away");
             Ok(locks.unlock(line_byte(place.line))?)
@@ -188,7 +188,7 @@ fn wait_for_line(locks: &dyn Locks, index: usize) -> Result<(), LineError> {
 
 /// Takes the first line in which no consumer has a position. Lines that tell of the departure of another
 /// durable consumer come last.
-fn claim(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Place, LineError> {
+fn take(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Place, LineError> {
     let lines = || control.consumers.iter().enumerate();
     let tells_of_another = |line: &ConsumerLine| tells_of_departed(line) && line.id() != *who.id;
     let (first, last) = (
@@ -196,23 +196,23 @@ fn claim(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Pla
         lines().filter(|(_, line)| tells_of_another(line)),
     );
     for (index, line) in first.chain(last) {
-        if !is_claimable(line) {
+        if !is_free_to_take(line) {
             continue;
         }
-        delay("claim.before_the_lock");
-        point("claim.looked");
-        if !left_out!(ClaimLock) && !locks.try_lock(line_byte(index))? {
+        delay("take.before_the_lock");
+        point("take.checked");
+        if !left_out!(TakeLock) && !locks.try_lock(line_byte(index))? {
             continue;
         }
         // the line's owner may have come and gone between the check and the lock
-        if left_out!(ClaimLook) || is_claimable(line) {
+        if left_out!(TakeCheck) || is_free_to_take(line) {
             if cfg!(feature = "dst") && line.state() != LineState::Free {
-                reached("claim.of_the_dead");
+                reached("take.of_the_dead");
             }
             return Ok(join(control, index, who));
         }
-        reached("claim.given_back");
-        point("claim.passed");
+        reached("take.given_back");
+        point("take.passed");
         locks.unlock(line_byte(index))?;
     }
     Err(LineError::AllTaken {
@@ -275,8 +275,8 @@ pub(crate) fn leave_word(
     Ok(locks.unlock(id_byte(&who.id.text()))?)
 }
 
-/// Whether a claim of this line loses no position. The caller holds the line's lock, or asks again once it does.
-fn is_claimable(line: &ConsumerLine) -> bool {
+/// Whether taking this line loses no position. The caller holds the line's lock, or asks again once it does.
+fn is_free_to_take(line: &ConsumerLine) -> bool {
     line.state() == LineState::Free || is_evictable(line)
 }
 
@@ -313,19 +313,20 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     );
     // SYNC POINT release: a producer that still takes this line for its last owner's must see that owner's
     // reads as done
-    let first_look = floor.load(Ordering::Acquire);
-    line.sequence.store(first_look, release!(JoinRelease));
+    let first_read = floor.load(Ordering::Acquire);
+    line.sequence.store(first_read, release!(JoinRelease));
     point("join.sequence");
     line.set_state(LineState::Settling);
     point("join.settling");
     // SYNC POINT join: pairs with the fence in `ProducerCore::refresh`.
     step!(JoinFence, fence(Ordering::SeqCst));
-    let start = match left_out!(JoinReread) {
-        false => floor.load(Ordering::Acquire).clamp(-1, MAX_SEQUENCE),
-        true => line.sequence.load(Ordering::Relaxed),
-    };
+    let mut start = first_read;
+    step!(
+        JoinReread,
+        start = floor.load(Ordering::Acquire).clamp(-1, MAX_SEQUENCE)
+    );
     line.sequence.store(start, release!(JoinRelease));
-    if start != first_look {
+    if start != first_read {
         reached("join.floor_moved");
     }
     point("join.reread");
@@ -394,13 +395,13 @@ pub(crate) fn evict_dead(control: &Control, locks: &dyn Locks) -> io::Result<usi
             continue;
         }
         delay("evict.before_the_lock");
-        point("evict.looked");
+        point("evict.checked");
         if !locks.try_lock(byte)? {
             continue;
         }
         point("evict.locked");
-        // a claimer may have come between the check and the lock
-        if left_out!(EvictLook) || is_evictable(line) {
+        // a taker may have come between the check and the lock
+        if left_out!(EvictCheck) || is_evictable(line) {
             set_free(control, index);
             point("evict.free");
             evicted += 1;

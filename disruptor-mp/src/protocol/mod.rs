@@ -19,9 +19,6 @@ pub(crate) mod sleep;
 pub(crate) mod takeover;
 pub(crate) mod view;
 
-#[cfg(all(test, loom))]
-pub(crate) mod loom_tests;
-
 use std::io;
 
 /// Byte locks, by which the kernel (or, on the heap, this process) says which endpoints are alive (R8).

@@ -59,7 +59,7 @@ pub(crate) fn read(
         };
     }
     copy();
-    if left_out!(ObserveRelook) {
+    if left_out!(ObserveReread) {
         return Sight::Seen;
     }
     // SYNC POINT observe
@@ -80,7 +80,7 @@ fn is_taken_back(stamp: &AtomicU64, before: u64, floor: &AtomicI64, sequence: Se
     if left_out!(ObserveFloor) || floor.load(Ordering::Acquire) < sequence {
         return false;
     }
-    left_out!(ObserveFloorRelook) || stamp.load(Ordering::Relaxed) == before
+    left_out!(ObserveFloorReread) || stamp.load(Ordering::Relaxed) == before
 }
 
 /// Copies an event into a slot, word by word.

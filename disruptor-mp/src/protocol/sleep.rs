@@ -47,8 +47,8 @@ impl<A> Lookout<A> {
     ///
     /// `word` outlives the lookout.
     unsafe fn new(word: &A, closer: &'static A) -> Self {
-        let looks_at = if kernel::register() { word } else { closer };
-        Self(NonNull::from(looks_at))
+        let watched = if kernel::register() { word } else { closer };
+        Self(NonNull::from(watched))
     }
 
     #[inline(always)]
@@ -68,10 +68,10 @@ impl<A> Lookout<A> {
 }
 
 #[cfg(all(loom, test))]
-use super::loom_tests::is_somebody_to_sleep as looks_closer;
+use crate::testing::loom_tests::is_somebody_to_sleep as checks_for_sleepers;
 /// In models without sleeping no party fences for sleepers: with those fences loom would find fewer errors.
 #[cfg(not(all(loom, test)))]
-fn looks_closer() -> bool {
+fn checks_for_sleepers() -> bool {
     true
 }
 
@@ -103,7 +103,7 @@ impl SleepersLookout {
         #[cfg(not(loom))]
         return self.word().load(Ordering::Relaxed) != 0;
         #[cfg(loom)]
-        looks_closer()
+        checks_for_sleepers()
     }
 }
 
@@ -132,7 +132,7 @@ impl SpaceLookout {
         #[cfg(loom)]
         {
             let _ = sequence;
-            looks_closer()
+            checks_for_sleepers()
         }
     }
 }
@@ -142,7 +142,7 @@ impl SpaceLookout {
 #[inline(never)]
 pub(crate) fn wake_consumers(control: &Control) {
     let waiters = &control.waiters;
-    if cfg!(loom) && !looks_closer() {
+    if cfg!(loom) && !checks_for_sleepers() {
         return;
     }
     step!(WakeFence, fence(Ordering::SeqCst));
@@ -177,7 +177,7 @@ pub(crate) fn wake_producer_for(control: &Control, before: Sequence, released: S
 #[inline(never)]
 pub(crate) fn wake_producer(control: &Control) {
     let waiters = &control.waiters;
-    if cfg!(loom) && !looks_closer() {
+    if cfg!(loom) && !checks_for_sleepers() {
         return;
     }
     step!(WakeFence, fence(Ordering::SeqCst));
@@ -202,22 +202,22 @@ pub(crate) fn shake(control: &Control) {
     }
 }
 
-/// Sleeps until the producer wakes the consumer of `line`, unless `look` says that there is no need to sleep.
+/// Sleeps until the producer wakes the consumer of `line`, unless `is_needless` says that there is no need to sleep.
 /// If it was woken, returns how long the wake-up took.
 pub(crate) fn sleep_until_event(
     control: &Control,
     line: usize,
     longest: Duration,
-    look: impl FnOnce() -> bool,
+    is_needless: impl FnOnce() -> bool,
 ) -> Option<Duration> {
     let waiters = &control.waiters;
     let word = go_to_bed(control, line);
     let longest = barrier(longest);
     point("sleep.fenced");
-    let slept = if !left_out!(SleepLook) && look() {
+    let slept = if !left_out!(SleepCheck) && is_needless() {
         None
     } else {
-        point("sleep.looked");
+        point("sleep.checked");
         kernel::wait(&waiters.event_word, word, longest);
         since(waiters, waiters.event_word.load(Ordering::Acquire) != word)
     };
@@ -248,7 +248,7 @@ fn go_to_bed(control: &Control, line: usize) -> u32 {
 pub(crate) fn sleep_until_any(
     lines: &[(&Control, usize)],
     longest: Duration,
-    look: impl FnOnce() -> bool,
+    is_needless: impl FnOnce() -> bool,
 ) {
     let words: Vec<_> = lines
         .iter()
@@ -256,8 +256,8 @@ pub(crate) fn sleep_until_any(
         .collect();
     let longest = barrier(longest);
     point("sleep.fenced");
-    if !look() {
-        point("sleep.looked");
+    if !is_needless() {
+        point("sleep.checked");
         if kernel::wait_any(&words, longest).is_err() {
             clock::sleep(longest.min(UNSURE));
         }
@@ -265,13 +265,13 @@ pub(crate) fn sleep_until_any(
     point("sleep.over");
 }
 
-/// Sleeps until consumers have released everything up to `wanted`, unless `look` says that there is no need
+/// Sleeps until consumers have released everything up to `wanted`, unless `is_needless` says that there is no need
 /// to sleep. If it was woken, returns how long the wake-up took.
 pub(crate) fn sleep_until_space(
     control: &Control,
     wanted: Sequence,
     longest: Duration,
-    look: impl FnOnce() -> bool,
+    is_needless: impl FnOnce() -> bool,
 ) -> Option<Duration> {
     let waiters = &control.waiters;
     let word = waiters.space_word.load(Ordering::Acquire);
@@ -280,10 +280,10 @@ pub(crate) fn sleep_until_space(
     point("sleep.wish");
     let longest = barrier(longest);
     point("sleep.space_fenced");
-    let slept = if !left_out!(SleepLook) && look() {
+    let slept = if !left_out!(SleepCheck) && is_needless() {
         None
     } else {
-        point("sleep.space_looked");
+        point("sleep.space_checked");
         kernel::wait(&waiters.space_word, word, longest);
         since(waiters, waiters.space_word.load(Ordering::Acquire) != word)
     };

@@ -144,8 +144,8 @@ impl Region for HeapRegion {
 }
 
 impl HeapMemory {
-    fn with_table<R>(&self, look: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
-        look(
+    fn with_table<R>(&self, with: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
+        with(
             &mut self
                 .locked
                 .lock()
@@ -161,10 +161,10 @@ impl HeapMemory {
 impl HeapLocks {
     /// Accesses the table like a system call: in a simulation other threads may run before it.
     #[cfg_attr(all(feature = "dst", not(loom)), track_caller)]
-    fn with_table<R>(&self, look: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
+    fn with_table<R>(&self, with: impl FnOnce(&mut BTreeMap<u64, u64>) -> R) -> R {
         #[cfg(all(feature = "dst", not(loom)))]
         crate::testing::dst::atomic::access();
-        self.memory.with_table(look)
+        self.memory.with_table(with)
     }
 
     /// Frees the locks of this endpoint when the simulation kills its process, as the kernel would.

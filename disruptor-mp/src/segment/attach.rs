@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::refusals::{Side, file_error, header_error, open_error};
-use super::{LOOK, Segment, Want};
+use super::{PAUSE, Segment, Want};
 use crate::Sequence;
 use crate::clock;
 use crate::error::{MultiProcessError, MultiProcessResult};
@@ -286,7 +286,7 @@ fn settle_before_joining<E: Event>(
             let source = io::Error::new(io::ErrorKind::TimedOut, text);
             return Err(Step::Settle.failed(source));
         }
-        clock::sleep(LOOK);
+        clock::sleep(PAUSE);
     }
     Ok(())
 }

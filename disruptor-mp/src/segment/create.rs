@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::attach::{check_fit, origin_of, read_header, read_owner, settle};
 use super::refusals::{Side, already_exists, file_error, header_error, no_space, open_error};
-use super::{ENDING_LOOKS, LOOK, LOOKS, Segment, TRIES, Want, current_owner};
+use super::{ATTEMPTS, ENDING_ATTEMPTS, PAUSE, Segment, TRIES, Want, current_owner};
 use crate::Sequence;
 use crate::clock;
 use crate::error::{MultiProcessError, MultiProcessResult};
@@ -79,7 +79,7 @@ pub(crate) fn create_on_heap<E: Event>(
     is_observed: bool,
 ) -> MultiProcessResult<Arc<HeapMemory>> {
     let geometry = check_capacity::<E>(capacity, first_sequence, 4096)?;
-    let header = new_header::<E>("heap", geometry, first_sequence, is_observed);
+    let header = new_header::<E>("heap", "", geometry, first_sequence, is_observed);
     // asking the system takes longer than making a small ring
     if geometry.segment_len >= CHECKED_ON_HEAP {
         check_memory(geometry.segment_len)
@@ -152,6 +152,7 @@ fn inherit<E: Event>(
 
 fn new_header<E: Event>(
     name: &str,
+    label: &str,
     geometry: Geometry,
     first_sequence: Sequence,
     is_observed: bool,
@@ -168,6 +169,7 @@ fn new_header<E: Event>(
         page_size: page_size() as u32,
         is_observed,
         name: name.to_owned(),
+        label: label.to_owned(),
     }
 }
 
@@ -186,7 +188,7 @@ pub(crate) fn create_or_take_over<E: Event>(
         {
             Err(OpenError::NotFound) => create_new(place, want, capacity, fill)?,
             Err(error) => return Err(open_error(place, error, Side::Writes)),
-            Ok(fd) => claim_existing(place, want, fd)?,
+            Ok(fd) => take_existing(place, want, fd)?,
         };
         if let Some(opened) = outcome {
             return Ok(opened);
@@ -219,7 +221,7 @@ fn create_new<E: Event>(
     let is_locked = LockFile::try_lock(&locks, PRODUCER_BYTE).map_err(failed(Step::Lock))?;
     let _ = LockFile::try_lock(&locks, VOUCHED_BYTE).map_err(failed(Step::Lock))?;
     // a file with a temporary name may have been taken by a cleaner before it was locked
-    if !is_locked || !file.is_intact().map_err(failed(Step::LookAtFile))? {
+    if !is_locked || !file.is_intact().map_err(failed(Step::ReadStatus))? {
         return Ok(None);
     }
     point("create.locked");
@@ -243,10 +245,17 @@ fn create_new<E: Event>(
     )
     .map_err(refused)?;
     region.write_control(Control::new(want.first_sequence));
-    let header = new_header::<E>(&place.leaf, geometry, want.first_sequence, want.observed);
+    let label = place.label.as_deref().unwrap_or_default();
+    let header = new_header::<E>(
+        &place.leaf,
+        label,
+        geometry,
+        want.first_sequence,
+        want.observed,
+    );
     let segment = Segment::<E>::in_file(place, region, &header);
     segment.control().producer.owner.store(current_owner());
-    let here = origin_of(file.as_fd()).map_err(failed(Step::LookAtFile))?;
+    let here = origin_of(file.as_fd()).map_err(failed(Step::ReadStatus))?;
     segment.control().producer.origin.store(here);
     for slot in 0..capacity as i64 {
         let event = segment.view.event(slot).cast::<MaybeUninit<E>>();
@@ -275,7 +284,7 @@ fn create_new<E: Event>(
 
 /// Examines the file that has the name: takes over a ring that fits, removes a dead one that does not. None:
 /// the name may refer to another file now, and the caller opens it again.
-fn claim_existing<E: Event>(
+fn take_existing<E: Event>(
     place: &FilePlace,
     want: &Want,
     fd: OwnedFd,
@@ -290,7 +299,7 @@ fn claim_existing<E: Event>(
     let is_name_ours = place
         .directory
         .names_same_file(&place.leaf, fd.as_fd())
-        .map_err(failed(Step::LookAtFile))?;
+        .map_err(failed(Step::ReadStatus))?;
     if !is_name_ours {
         return Ok(None);
     }
@@ -338,14 +347,14 @@ fn claim_existing<E: Event>(
 /// been preempted, so this call waits for it. It does not wait for a live producer, which also holds the byte
 /// by which it vouches for the ring.
 fn lock_producer(locks: &LockFile) -> io::Result<bool> {
-    for look in 0..ENDING_LOOKS {
+    for attempt in 0..ENDING_ATTEMPTS {
         if LockFile::try_lock(locks, PRODUCER_BYTE)? {
             return Ok(true);
         }
-        if look >= LOOKS && LockFile::is_held_by_other(locks, VOUCHED_BYTE)? {
+        if attempt >= ATTEMPTS && LockFile::is_held_by_other(locks, VOUCHED_BYTE)? {
             break;
         }
-        clock::sleep(LOOK);
+        clock::sleep(PAUSE);
     }
     Ok(false)
 }

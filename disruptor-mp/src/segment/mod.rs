@@ -42,11 +42,11 @@ use crate::testing::fail::point;
 /// How often an operation starts again because the name came to refer to another file meanwhile.
 const TRIES: u32 = 64;
 /// Pause between two attempts to take a lock that another party may hold only for a check.
-pub(crate) const LOOK: Duration = Duration::from_millis(1);
-pub(crate) const LOOKS: u32 = 20;
-/// Attempts, one [`LOOK`] apart, for a ring that is ending: its end may have to be written to a disk before
+pub(crate) const PAUSE: Duration = Duration::from_millis(1);
+pub(crate) const ATTEMPTS: u32 = 20;
+/// Attempts, one [`PAUSE`] apart, for a ring that is ending: its end may have to be written to a disk before
 /// the name is gone, or stays.
-const ENDING_LOOKS: u32 = 1_000;
+const ENDING_ATTEMPTS: u32 = 1_000;
 /// What a handle requires of its segment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Want {
@@ -211,7 +211,7 @@ impl<E: Event> Segment<E> {
             point("drain.locked");
             // a successor may have opened the ring again between the check and the lock
             let is_drained =
-                left_out!(DrainLook) || registered::is_drained(self.control(), has_drained);
+                left_out!(DrainCheck) || registered::is_drained(self.control(), has_drained);
             let unlinked = match is_drained {
                 true => self.unlink_if_ours(),
                 false => Ok(()),
@@ -240,11 +240,11 @@ impl<E: Event> Segment<E> {
         if ends::closed_at(self.control()).is_none() {
             return Ok(false);
         }
-        for _ in 0..ENDING_LOOKS {
+        for _ in 0..ENDING_ATTEMPTS {
             if left_out!(LateLock) || !self.locks().is_held_by_other(PRODUCER_BYTE)? {
                 return Ok(!self.region.is_name_ours()?);
             }
-            clock::sleep(LOOK);
+            clock::sleep(PAUSE);
         }
         Ok(true)
     }
@@ -252,7 +252,7 @@ impl<E: Event> Segment<E> {
     /// Removes the name if it is still this segment's. The caller holds the producer's lock (R15).
     pub(crate) fn unlink_if_ours(&self) -> io::Result<()> {
         if self.region.is_name_ours()? {
-            point("unlink.looked");
+            point("unlink.checked");
             self.region.unlink()
         } else {
             Ok(())

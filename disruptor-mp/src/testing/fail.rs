@@ -39,7 +39,7 @@ pub(crate) fn is_left_out(step: &str) -> bool {
 }
 
 #[cfg(all(test, loom))]
-pub(crate) use crate::protocol::loom_tests::point;
+pub(crate) use crate::testing::loom_tests::point;
 
 /// Marks a rare branch that simulations must reach. Does nothing in other builds.
 #[cfg(not(all(feature = "dst", not(loom))))]
@@ -86,8 +86,8 @@ pub const FAIL_POINTS: &[&str] = &[
     "refresh.fenced",
     "refresh.gate",
     "attach.id_locked",
-    "claim.looked",
-    "claim.passed",
+    "take.checked",
+    "take.passed",
     "join.locked",
     "join.bit",
     "join.joining",
@@ -107,7 +107,7 @@ pub const FAIL_POINTS: &[&str] = &[
     "leave.unlocked",
     "away.state",
     "away.unlocked",
-    "evict.looked",
+    "evict.checked",
     "evict.locked",
     "evict.free",
     "remove.id_locked",
@@ -121,19 +121,19 @@ pub const FAIL_POINTS: &[&str] = &[
     "close.synced",
     "close.unlinked",
     "close.unlocked",
-    "unlink.looked",
+    "unlink.checked",
     "drain.locked",
     "drain.unlinked",
     "drain.unlocked",
     "sleep.word",
     "sleep.bit",
     "sleep.fenced",
-    "sleep.looked",
+    "sleep.checked",
     "sleep.over",
     "sleep.space_word",
     "sleep.wish",
     "sleep.space_fenced",
-    "sleep.space_looked",
+    "sleep.space_checked",
     "sleep.space_over",
     "readiness.drained",
     "readiness.ordered",

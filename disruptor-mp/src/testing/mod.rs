@@ -1,5 +1,5 @@
 //! What tests use to steer the code, and what is nothing in an ordinary build: fail points, steps that a negative
-//! control leaves out, and the simulation of processes. Every folder may use it.
+//! control leaves out, the simulation of processes, and the models for loom. Every folder may use it.
 
 /// Whether a negative control leaves this step out: a control of the loom models, of a simulation or, with
 /// fail points, of a test. In every other build `false`.
@@ -27,7 +27,7 @@ macro_rules! left_out {
 #[cfg(all(test, loom))]
 macro_rules! left_out {
     ($step:ident) => {
-        crate::protocol::loom_tests::is_left_out(crate::protocol::loom_tests::Step::$step)
+        crate::testing::loom_tests::is_left_out(crate::testing::loom_tests::Step::$step)
     };
 }
 
@@ -61,3 +61,5 @@ macro_rules! release {
 #[cfg(all(feature = "dst", not(loom)))]
 pub mod dst;
 pub(crate) mod fail;
+#[cfg(all(test, loom))]
+pub(crate) mod loom_tests;

@@ -154,9 +154,9 @@ pub fn default_discovery_poll_duration() -> Duration {
 /// # Examples
 ///
 /// ```
-/// let mut looks = 0;
-/// while looks < 2 {
-///     looks += 1;
+/// let mut polls = 0;
+/// while polls < 2 {
+///     polls += 1;
 ///     disruptor_mp::perform_default_block_wait();
 /// }
 /// ```
@@ -169,9 +169,9 @@ pub fn perform_default_block_wait() {
 /// # Examples
 ///
 /// ```
-/// let mut looks = 0;
-/// while looks < 2 {
-///     looks += 1;
+/// let mut polls = 0;
+/// while polls < 2 {
+///     polls += 1;
 ///     disruptor_mp::perform_default_consume_sleep_wait();
 /// }
 /// ```
@@ -184,9 +184,9 @@ pub fn perform_default_consume_sleep_wait() {
 /// # Examples
 ///
 /// ```
-/// let mut looks = 0;
-/// while looks < 2 {
-///     looks += 1;
+/// let mut polls = 0;
+/// while polls < 2 {
+///     polls += 1;
 ///     disruptor_mp::perform_default_discovery_poll_wait();
 /// }
 /// ```

@@ -43,11 +43,11 @@ pub(crate) const LIVENESS_INTERVAL_MAX: Duration = Duration::from_secs(100 * 365
 /// Upper bound of one sleep by the clock, whatever the strategy says: no process wakes such a sleeper.
 const NAP_MAX: Duration = Duration::from_millis(100);
 /// Spins between two readings of the clock.
-const SPINS_PER_LOOK: u32 = 256;
+const SPINS_PER_CHECK: u32 = 256;
 /// Yields between two readings of the clock: each can last as long as another process's time slice.
-const YIELDS_PER_LOOK: u32 = 16;
+const YIELDS_PER_CHECK: u32 = 16;
 /// Spins of `Block` between two readings of the clock: a fraction of a microsecond.
-const BLOCK_SPINS_PER_LOOK: u32 = 16;
+const BLOCK_SPINS_PER_CHECK: u32 = 16;
 const BLOCK_YIELDS: u32 = 4;
 /// This many spins of `Block` in vain, one after the other, may be chance. Each further one halves the share
 /// of waits that spin...
@@ -60,7 +60,7 @@ const WAKE_COST_MAX: Duration = Duration::from_micros(100);
 /// A measured cost above this is discarded: another process had the core, or the two sides read different clocks.
 const WAKE_COST_PLAUSIBLE: Duration = Duration::from_millis(10);
 /// Time until the first liveness check of a wait, unless it is a wait by `Block`. A shorter wait makes none.
-pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(1);
+pub(crate) const FIRST_CHECK: Duration = Duration::from_millis(1);
 
 /// The next step of a waiting call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,10 +282,10 @@ impl Waiter {
             AutoWaitStrategy::Block => self.pass_by_blocking(),
             _ => self.pass(),
         };
-        if spun && !self.rounds.is_multiple_of(SPINS_PER_LOOK) {
+        if spun && !self.rounds.is_multiple_of(SPINS_PER_CHECK) {
             return Pause::Again;
         }
-        self.look_at_clock()
+        self.read_clock()
     }
 
     /// Makes one step of a wait by `Block`. True: the step was too short to be worth a reading of the clock.
@@ -298,7 +298,7 @@ impl Waiter {
             } => {
                 if !budget.is_zero() {
                     spin_loop();
-                    if !self.rounds.is_multiple_of(BLOCK_SPINS_PER_LOOK) {
+                    if !self.rounds.is_multiple_of(BLOCK_SPINS_PER_CHECK) {
                         return true;
                     }
                     let now = clock::now();
@@ -334,7 +334,7 @@ impl Waiter {
             }
             AutoWaitStrategy::SpinThenYield { .. } => {
                 yield_now();
-                return !self.rounds.is_multiple_of(YIELDS_PER_LOOK);
+                return !self.rounds.is_multiple_of(YIELDS_PER_CHECK);
             }
             AutoWaitStrategy::Sleep(duration) => return self.sleep(duration),
             AutoWaitStrategy::Block => {}
@@ -344,7 +344,7 @@ impl Waiter {
 
     fn sleep(&mut self, duration: Duration) -> bool {
         self.sleeps += 1;
-        let duration = duration.min(self.liveness_interval.clamp(FIRST_LOOK, NAP_MAX));
+        let duration = duration.min(self.liveness_interval.clamp(FIRST_CHECK, NAP_MAX));
         clock::sleep(
             self.deadline
                 .remaining()
@@ -353,14 +353,14 @@ impl Waiter {
         false
     }
 
-    fn look_at_clock(&mut self) -> Pause {
+    fn read_clock(&mut self) -> Pause {
         let now = clock::now();
-        let first = self.first_look();
+        let first = self.first_check();
         let longest = self.timer.left(now, first);
         if self.deadline.has_passed() {
             return Pause::TimedOut;
         }
-        if longest.is_zero() || buggify("wait.looks_around") {
+        if longest.is_zero() || buggify("wait.checks_liveness") {
             self.timer.restart(now, self.liveness_interval);
             return Pause::CheckLiveness;
         }
@@ -377,10 +377,10 @@ impl Waiter {
 
     /// Time until the first liveness check. A call by `Block` sleeps until the other side wakes it, so it
     /// need not check so soon.
-    fn first_look(&self) -> Duration {
+    fn first_check(&self) -> Duration {
         match self.strategy {
             AutoWaitStrategy::Block => self.liveness_interval,
-            _ => FIRST_LOOK.min(self.liveness_interval),
+            _ => FIRST_CHECK.min(self.liveness_interval),
         }
     }
 }
@@ -435,7 +435,7 @@ mod tests {
                 Deadline::NEVER,
                 Participants::here(2),
             );
-            let (started, first) = (clock::now(), waiter.first_look());
+            let (started, first) = (clock::now(), waiter.first_check());
             assert!(!first.is_zero());
             pass_until(&mut waiter, Pause::CheckLiveness);
             assert!(started.elapsed() >= first, "{strategy:?}");

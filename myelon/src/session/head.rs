@@ -3,15 +3,16 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0–7 | the number of the request; in an answer, of the request that it answers, or 0 |
-//! | 8–11 | the number of the piece, from 0; in a notice, the rank of a worker |
+//! | 8–11 | an answer: the number of the piece, from 0; a notice: the rank of a worker; a request: its [`SentAt`] |
 //! | 12 | [`LAST`], [`NOTICE`] and [`GIVEN_UP`] |
 //! | 13–15 | the mark of the common ring: [`SessionMark`] |
 
-use core::fmt;
 use std::io::IoSlice;
+use std::time::Duration;
 
 use crate::codec::{Codec, CodecError};
-use crate::transport::{MAX_MESSAGE_BYTES, TransportError, TransportResult};
+pub(super) use crate::transport::request::{RequestId, SessionMark};
+use crate::transport::{MAX_MESSAGE_BYTES, Slices, TransportError, TransportResult};
 use crate::typed_transport::{Encode, TypedPublishError};
 
 /// The length of a head, in bytes.
@@ -24,80 +25,28 @@ pub(super) const NOTICE: u8 = 2;
 /// The worker answers nothing to this request.
 pub(super) const GIVEN_UP: u8 = 4;
 
-/// Tells a session from earlier ones of the same label, whose answers may still be unread: 24 bits made from the time
-/// at which the common ring was created. Numbers of requests go up as long as that ring lives, and begin anew with the
-/// next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct SessionMark(u32);
+/// When a request was sent, for readers outside of the session: 32 bits of the coarse monotonic clock's milliseconds.
+/// They begin anew after 49 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SentAt(u32);
 
-impl SessionMark {
-    pub(super) fn of(common_ring_created: u64) -> Self {
-        // all bits of the time count
-        let mixed = common_ring_created.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self((mixed >> 40) as u32)
+impl SentAt {
+    #[inline]
+    pub(super) fn of(monotonic: Duration) -> Self {
+        Self(
+            (monotonic.as_secs() as u32)
+                .wrapping_mul(1_000)
+                .wrapping_add(monotonic.subsec_millis()),
+        )
     }
-}
 
-/// The number of a request within its session. The numbers of one scheduler go up in the order in which it sends, and
-/// those of its successor are higher.
-///
-/// # Examples
-///
-/// ```
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-/// let to_all = scheduler.broadcast(b"weights", 1, Deadline::NEVER)?;
-/// let to_one = scheduler.send_to(0, b"prompt", 2, Deadline::NEVER)?;
-/// assert!(to_all < to_one && to_all.get() < to_one.get());
-/// let request = worker.recv(Deadline::NEVER)?;
-/// assert_eq!(request.id(), to_all);
-/// request.done();
-/// # worker.leave()?;
-/// # scheduler.close()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId {
-    number: u64,
-    session: SessionMark,
-}
-
-impl RequestId {
-    /// How many bits of a number count the requests of one scheduler; those above are its epoch.
-    const COUNT_BITS: u32 = 40;
-
-    /// The first number of the scheduler with this epoch. It is not 0.
-    pub(super) fn first(epoch: u64, session: SessionMark) -> Self {
-        Self {
-            number: (epoch << Self::COUNT_BITS) + 1,
-            session,
+    /// The time from then to `now`; zero if `now` is earlier, as it may be in another time namespace.
+    pub(super) fn until(self, now: Self) -> Duration {
+        let passed = now.0.wrapping_sub(self.0);
+        match passed > u32::MAX / 2 {
+            true => Duration::ZERO,
+            false => Duration::from_millis(passed.into()),
         }
-    }
-
-    pub(super) fn next(self) -> Self {
-        Self {
-            number: self.number + 1,
-            ..self
-        }
-    }
-
-    pub(super) fn session(self) -> SessionMark {
-        self.session
-    }
-
-    /// The number as it is sent.
-    pub fn get(self) -> u64 {
-        self.number
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.number & ((1 << Self::COUNT_BITS) - 1);
-        write!(f, "{}.{count}", self.number >> Self::COUNT_BITS)
     }
 }
 
@@ -152,7 +101,7 @@ impl Head {
         piece: u32,
         flags: u8,
     ) -> Self {
-        let mark = u64::from(session.0) << Self::MARK;
+        let mark = u64::from(session.bits()) << Self::MARK;
         Self {
             number: request.map_or(0, RequestId::get),
             rest: mark | u64::from(flags) << Self::FLAGS | u64::from(piece),
@@ -160,13 +109,14 @@ impl Head {
     }
 
     /// The head of a request.
-    pub(super) fn of_request(request: RequestId) -> Self {
-        Self::new(Some(request), request.session, 0, 0)
+    #[inline]
+    pub(super) fn of_request(request: RequestId, sent_at: SentAt) -> Self {
+        Self::new(Some(request), request.session(), sent_at.0, 0)
     }
 
     /// The head of an answer in one piece.
     pub(super) fn answer_to(request: RequestId) -> Self {
-        Self::new(Some(request), request.session, 0, LAST)
+        Self::new(Some(request), request.session(), 0, LAST)
     }
 
     /// The head of the last piece of the answer.
@@ -179,15 +129,17 @@ impl Head {
 
     #[inline(always)]
     pub(super) fn request(self) -> Option<RequestId> {
-        (self.number != 0).then_some(RequestId {
-            number: self.number,
-            session: self.session(),
-        })
+        (self.number != 0).then_some(RequestId::of(self.number, self.session()))
     }
 
     #[inline(always)]
     pub(super) fn piece(self) -> u32 {
         self.rest as u32
+    }
+
+    /// When this request was sent.
+    pub(super) fn sent_at(self) -> SentAt {
+        SentAt(self.piece())
     }
 
     #[inline(always)]
@@ -197,7 +149,7 @@ impl Head {
 
     #[inline(always)]
     pub(super) fn session(self) -> SessionMark {
-        SessionMark((self.rest >> Self::MARK) as u32)
+        SessionMark::from_bits((self.rest >> Self::MARK) as u32)
     }
 
     #[inline(always)]
@@ -254,10 +206,12 @@ impl Encode for HeadedBytes<'_> {
         Ok(Some(len))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        out.extend_from_slice(self.1);
-        Ok(())
+    fn in_slices<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        HeadedSlices(self.0, &[IoSlice::new(self.1)]).in_slices(scratch, send)
     }
 }
 
@@ -283,10 +237,14 @@ impl Encode for HeadedSlices<'_> {
         Ok(Some(HEAD_BYTES + room - rest.len()))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        self.1.iter().for_each(|slice| out.extend_from_slice(slice));
-        Ok(())
+    fn in_slices<R>(
+        &self,
+        _: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        let Self(head, rest) = self;
+        let first = &head.to_bytes();
+        Ok(send(Slices { first, rest }))
     }
 }
 
@@ -304,9 +262,14 @@ impl<T: Codec> Encode for HeadedValue<'_, T> {
         Ok(len.map(|len| HEAD_BYTES + len))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        Codec::encode_append(self.1, out)
+    fn in_slices<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        scratch.extend_from_slice(&self.0.to_bytes());
+        self.1.encode_append(scratch)?;
+        Ok(send(Slices::one(scratch)))
     }
 }
 
@@ -342,25 +305,19 @@ mod tests {
             bytes[12] = 8;
             assert_eq!(Head::of(&bytes), None);
         }
-        assert_eq!(id.to_string(), "7.2");
     }
 
     #[test]
-    fn rings_that_were_created_at_different_times_have_different_marks() {
-        let now = 1_700_000_000_000_000_000;
-        let marks: std::collections::BTreeSet<_> = (0..1000)
-            .map(|step| SessionMark::of(now + step * 1_000))
-            .collect();
-        assert_eq!(marks.len(), 1000);
-    }
-
-    #[test]
-    fn a_successor_has_higher_numbers() {
-        let session = SessionMark::of(1);
-        let mut last = RequestId::first(1, session);
-        for _ in 0..1000 {
-            last = last.next();
-        }
-        assert!(RequestId::first(2, session) > last && RequestId::first(0, session).get() != 0);
+    fn ages_are_right_when_the_clock_begins_anew() {
+        let at = |milliseconds| SentAt::of(Duration::from_millis(milliseconds));
+        let begins_anew = 1 << 32;
+        assert_eq!(at(7).until(at(12)), Duration::from_millis(5));
+        assert_eq!(
+            at(begins_anew - 2).until(at(begins_anew + 3)),
+            Duration::from_millis(5)
+        );
+        assert_eq!(at(12).until(at(7)), Duration::ZERO);
+        let request = RequestId::first(1, SessionMark::of(1));
+        assert_eq!(Head::of_request(request, at(9)).sent_at(), at(9));
     }
 }

@@ -24,12 +24,13 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
-mod clock;
 pub(crate) mod config;
 mod delivery;
+mod frames;
 mod head;
 mod in_place;
 pub(crate) mod names;
+mod outside;
 mod received;
 mod scheduler;
 mod worker;
@@ -39,16 +40,17 @@ use std::time::Duration;
 
 use disruptor_mp::inspect::shared_memory_directory;
 use disruptor_mp::{
-    Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError, SharedMemory,
-    perform_sleep_wait,
+    CountersFile, Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError,
+    SharedMemory, perform_sleep_wait,
 };
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
-pub use head::RequestId;
+pub use frames::{FRAME_CLASSES, WithFrames, with_frames_for};
 pub use in_place::{PieceReservation, RequestReservation};
+pub use outside::{RequestsSeen, requests_seen};
 pub use received::{Piece, Request, Response};
 pub use scheduler::{
     AnswerPieces, Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler,
@@ -59,6 +61,7 @@ pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 use config::RunnerMyelonTransportConfig;
 use names::MyelonTransportLayout;
 
+pub use crate::transport::request::RequestId;
 use crate::transport::{FramedTransportFrame, RingPlace, TransportError, TransportResult};
 
 /// The scheduler's id on its workers' rings.
@@ -210,6 +213,18 @@ fn refused(
             pid: std::process::id(),
         },
         error => error,
+    }
+}
+
+/// Shows the counters of a ring that came after a member's counters were attached. A failure costs the counters, and
+/// not the call that came to the ring.
+fn show_later(
+    file: Option<&CountersFile>,
+    session: &str,
+    attach: impl FnOnce(&CountersFile) -> TransportResult<()>,
+) {
+    if let Some(Err(error)) = file.map(attach) {
+        tracing::warn!(session, %error, "the counters of a ring of the session are not shown");
     }
 }
 

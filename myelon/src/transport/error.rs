@@ -1,7 +1,8 @@
 //! Errors of messages, in addition to the errors of rings.
 
-use crate::session::RequestId;
 use disruptor_mp::{CountersError, MultiProcessError, RecvError, RequiredConsumerError, SendError};
+
+use super::request::RequestId;
 
 /// The result of a transport's calls.
 ///

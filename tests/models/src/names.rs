@@ -1,5 +1,5 @@
 //! Names (R15): creators that race, and the replacement of a dead segment that does not fit:
-//! `create_or_take_over`, `create_new`, `claim_existing` and `may_replace`. All steps are system calls, so the
+//! `create_or_take_over`, `create_new`, `take_existing` and `may_replace`. All steps are system calls, so the
 //! order of stores does not matter.
 //!
 //! Where there are no nameless files, a segment is built under a temporary name, and creators remove the

@@ -7,9 +7,11 @@ use std::os::unix::fs::FileExt;
 
 use arbitrary::Arbitrary;
 
-const HEADER_BYTES: usize = 512;
+const HEADER_BYTES: usize = 624;
 const SEGMENT_LEN_AT: usize = 32;
 const CHECKSUM_AT: usize = 480;
+const LABEL_CHECKSUM_AT: usize = 492;
+const LABEL_AT: usize = 496;
 const STATE_AT: usize = 488;
 const READY: u32 = 0x5245_4459;
 const LINE: usize = 128;
@@ -218,6 +220,8 @@ pub(super) fn repair(header: &mut [u8]) {
         let sum = crc32fast::hash(&header[..CHECKSUM_AT]);
         header[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_ne_bytes());
         header[STATE_AT..STATE_AT + 4].copy_from_slice(&READY.to_ne_bytes());
+        let sum = crc32fast::hash(&header[LABEL_AT..]);
+        header[LABEL_CHECKSUM_AT..LABEL_AT].copy_from_slice(&sum.to_ne_bytes());
     }
 }
 

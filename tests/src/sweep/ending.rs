@@ -174,7 +174,7 @@ fn name_is_held(stage: &mut Stage) {
 /// Continues in the ring if it still has its name, otherwise in a new one.
 fn go_on(stage: &mut Stage) {
     if stage.world.is_named() {
-        let is_early = matches!(stage.case.row.point, "drain.locked" | "unlink.looked");
+        let is_early = matches!(stage.case.row.point, "drain.locked" | "unlink.checked");
         assert!(is_early, "a name that was removed");
         stage.finish();
     } else {

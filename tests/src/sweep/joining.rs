@@ -44,7 +44,7 @@ pub(crate) fn pass(stage: &mut Stage) {
     let line = stage.consume_line(late, "");
     let actor = stage.world.actor();
     // the first line that the joiner tries is the automatic reader's, whose lock it does not get
-    let arming = format!("claim.looked:2:stop,{}", stage.case.arming());
+    let arming = format!("take.checked:2:stop,{}", stage.case.arming());
     let mut aimed = stage.aim_at(actor, &arming, &line);
     aimed
         .actor

@@ -75,7 +75,7 @@ const TAKE_OVER: &[&str] = &[
     "takeover.owner",
 ];
 const JOIN: &[&str] = &[
-    "claim.looked",
+    "take.checked",
     "join.locked",
     "join.bit",
     "join.joining",
@@ -106,7 +106,7 @@ const CLOSE: &[&str] = &[
 const RESERVE: &[&str] = &["reserve.id_locked", "reserve.away", "reserve.unlocked"];
 const DRAIN: &[&str] = &[
     "drain.locked",
-    "unlink.looked",
+    "unlink.checked",
     "drain.unlinked",
     "drain.unlocked",
 ];
@@ -115,7 +115,7 @@ const SLEEP: &[&str] = &[
     "sleep.word",
     "sleep.bit",
     "sleep.fenced",
-    "sleep.looked",
+    "sleep.checked",
     "sleep.over",
 ];
 const READINESS: &[&str] = &[
@@ -182,7 +182,7 @@ const SCENES: &[Scene] = &[
         &["joiner", "automatic-joiner", "inheritor"],
         joining::join,
     ),
-    scene(&["claim.passed"], &["joiner"], joining::pass),
+    scene(&["take.passed"], &["joiner"], joining::pass),
     scene(
         &[
             "attach.id_locked",
@@ -210,7 +210,7 @@ const SCENES: &[Scene] = &[
     ),
     scene(
         &[
-            "evict.looked",
+            "evict.checked",
             "evict.locked",
             "leave.free",
             "leave.bit",
@@ -243,7 +243,7 @@ const SCENES: &[Scene] = &[
     ),
     scene(&["close.synced"], &["keeper"], ending::close),
     scene(
-        &["unlink.looked"],
+        &["unlink.checked"],
         &["drained-producer", "destroyer"],
         ending::close,
     ),
@@ -281,7 +281,7 @@ const SCENES: &[Scene] = &[
             "sleep.space_word",
             "sleep.wish",
             "sleep.space_fenced",
-            "sleep.space_looked",
+            "sleep.space_checked",
             "sleep.space_over",
         ],
         &["blocked-producer", "blocked-successor"],

@@ -124,3 +124,21 @@ fn messages_are_shown_with_their_kind() {
     );
     run.has(&["kind 4 whole, 5 bytes to its end: \"hello\""]);
 }
+
+#[test]
+fn a_ring_of_a_session_names_the_session() {
+    let rings = Rings::new();
+    let config = myelon::RunnerMyelonTransportConfig::new("llama 70b, \u{1b}[31m", 1);
+    let scheduler = myelon::Scheduler::<FixedFrame<64>, FixedFrame<64>, _>::start_in_files(
+        &config,
+        rings.directory(),
+    )
+    .expect("a session");
+    let layout = myelon::MyelonTransportLayout::for_session(&config.session).expect("names");
+    let ring = rings.named(&layout.rpc_ring_name());
+    let session = "session llama 70b, \\u{1b}[31m, to its workers";
+    ends(0, &["show", &ring]).has(&[&format!("for        {session}")]);
+    let shown = ends(0, &["show", "--json", &ring]).json();
+    assert_eq!(shown["label"], session);
+    drop(scheduler);
+}

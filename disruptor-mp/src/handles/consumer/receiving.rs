@@ -62,7 +62,7 @@ impl<E: Event, B> Consumer<E, B> {
     #[cold]
     #[inline(never)]
     fn try_recv_slowly(&mut self) -> Result<Option<Lease<'_, E>>, RecvError> {
-        match self.look_for_news()? {
+        match self.poll_for_news()? {
             true => Ok(Some(Lease::new(&mut self.core))),
             false => Ok(None),
         }

@@ -24,7 +24,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// Whether the next event has come since a first poll found none.
     #[cold]
     #[inline(never)]
-    pub(super) fn look_for_news(&mut self) -> Result<bool, RecvError> {
+    pub(super) fn poll_for_news(&mut self) -> Result<bool, RecvError> {
         let checks_liveness = !self.is_forked() && self.is_check_due();
         self.poll_news(checks_liveness)
     }

@@ -14,7 +14,7 @@ use crate::os::descriptor::lost_locks;
 use crate::os::step::Step;
 use crate::protocol::lines::{self, LineError};
 use crate::protocol::registered;
-use crate::segment::{LOOK, LOOKS, Segment};
+use crate::segment::{ATTEMPTS, PAUSE, Segment};
 use crate::sync::{Ordering, fence};
 use crate::testing::fail::point;
 
@@ -141,7 +141,7 @@ impl<E: Event, B> Producer<E, B> {
         point("close.unlocked");
         removed?;
         // the last consumer to drain may have tried while this producer held the lock
-        step!(EndLook, self.segment.unlink_if_drained(false)?);
+        step!(EndCheck, self.segment.unlink_if_drained(false)?);
         Ok(CloseReport { kept_for: report })
     }
 
@@ -174,7 +174,7 @@ impl<E: Event, B> Producer<E, B> {
 /// As [`lines::reserve`], but waits up to 20 ms while a process attaches with this id or holds its lock only
 /// for a check.
 fn keep_place<E: Event>(segment: &Segment<E>, id: &ConsumerId) -> Result<(), LineError> {
-    let mut looks = 0;
+    let mut attempts = 0;
     loop {
         match lines::reserve(segment.control(), segment.locks(), id) {
             Err(LineError::AlreadyAttached { .. })
@@ -182,10 +182,10 @@ fn keep_place<E: Event>(segment: &Segment<E>, id: &ConsumerId) -> Result<(), Lin
             {
                 return Ok(());
             }
-            Err(LineError::AlreadyAttached { .. }) if looks < LOOKS => clock::sleep(LOOK),
+            Err(LineError::AlreadyAttached { .. }) if attempts < ATTEMPTS => clock::sleep(PAUSE),
             outcome => return outcome,
         }
-        looks += 1;
+        attempts += 1;
     }
 }
 

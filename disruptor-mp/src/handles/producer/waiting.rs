@@ -18,7 +18,7 @@ use crate::waiting::check_timer::CheckTimer;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::participants::{Participants, Role};
 use crate::waiting::wait_loop::{Awaited, wait};
-use crate::waiting::{AutoWaitStrategy, FIRST_LOOK, Habits, Waiter};
+use crate::waiting::{AutoWaitStrategy, FIRST_CHECK, Habits, Waiter};
 
 /// Upper bound of the spin hints between two checks of a full ring.
 const HINTS_MAX: u32 = 64;
@@ -43,7 +43,7 @@ impl<E: Event, B> Producer<E, B> {
         if !is_vacant && !self.refresh_or_stay(n) && self.is_check_due() {
             self.check_liveness();
             if self.refresh_or_stay(n) {
-                reached("publish.after_a_look_around");
+                reached("publish.after_a_liveness_check");
             }
         }
         let vacant = self.core.vacant(n);
@@ -61,7 +61,7 @@ impl<E: Event, B> Producer<E, B> {
     /// while: a dead consumer must not block for ever a program that only makes such calls.
     fn is_check_due(&mut self) -> bool {
         let interval = self.habits.liveness_interval;
-        self.timer.is_due(clock::now(), FIRST_LOOK, interval)
+        self.timer.is_due(clock::now(), FIRST_CHECK, interval)
     }
 
     /// Whether the program has closed the descriptor of the producer's lock (R8). Once this call has noticed

@@ -333,7 +333,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         if is_named && is_durable && !place.rejoined {
             let segment = consumer.segment();
             let is_too_late = segment.is_ending_without();
-            if is_too_late.map_err(segment.io_error(Step::LookAtFile))? {
+            if is_too_late.map_err(segment.io_error(Step::ReadStatus))? {
                 // the consumer could not come back to its unread events
                 consumer.leave()?;
                 return Err(segment::not_found(&self.file(false)?));

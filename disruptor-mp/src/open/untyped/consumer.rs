@@ -84,7 +84,7 @@ impl UntypedConsumer {
         let failed = |step: Step| move |source: io::Error| step.failed(source);
         let fd = open_to_attach(&place)?;
         let is_same = ring.is_of_file(fd.as_fd());
-        if !is_same.map_err(failed(Step::LookAtFile)).map_err(refused)? {
+        if !is_same.map_err(failed(Step::ReadStatus)).map_err(refused)? {
             return Err(in_use(
                 &place,
                 "another ring has got its name meanwhile: try again",
@@ -129,7 +129,7 @@ impl UntypedConsumer {
         if is_durable && !line.rejoined {
             let segment = handle.segment();
             let is_too_late = segment.is_ending_without();
-            if is_too_late.map_err(segment.io_error(Step::LookAtFile))? {
+            if is_too_late.map_err(segment.io_error(Step::ReadStatus))? {
                 handle.leave()?;
                 return Err(crate::segment::not_found(&place));
             }

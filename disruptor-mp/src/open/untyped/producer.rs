@@ -110,7 +110,7 @@ impl UntypedProducer {
         if !is_locked
             || !file
                 .is_intact()
-                .map_err(failed(Step::LookAtFile))
+                .map_err(failed(Step::ReadStatus))
                 .map_err(refused)?
         {
             return Err(taken(&place));
@@ -138,7 +138,7 @@ impl UntypedProducer {
         let line = &segment.control().producer;
         line.owner.store(current_owner());
         let here = origin_of(fd)
-            .map_err(failed(Step::LookAtFile))
+            .map_err(failed(Step::ReadStatus))
             .map_err(refused)?;
         line.origin.store(here);
         let created = SystemTime::now()
@@ -158,6 +158,7 @@ impl UntypedProducer {
             page_size: page_size() as u32,
             is_observed: with_observers,
             name: place.leaf.clone(),
+            label: String::new(),
         };
         segment.region().write_header(&header.encode());
         match file.publish() {

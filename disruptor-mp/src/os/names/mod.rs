@@ -216,7 +216,7 @@ impl Directory {
             Ok(fd) => File::from(fd),
             Err(e) => return Err(explain_open(e, &path)),
         };
-        let found = file.metadata().map_err(failed(Step::LookAtFile))?;
+        let found = file.metadata().map_err(failed(Step::ReadStatus))?;
         if !found.is_file() {
             return Err(OpenError::NotRegular {
                 kind: kind_of(&found),

@@ -66,10 +66,8 @@ impl<E: Event> ProducerCore<E> {
         floor: Sequence,
         expectation: Expectation,
     ) -> Self {
-        let gate = match left_out!(TakeoverGate) {
-            false => next - 1 - view.capacity() as i64,
-            true => floor,
-        };
+        let mut gate = floor;
+        step!(TakeoverGate, gate = next - 1 - view.capacity() as i64);
         Self {
             view,
             base: next,
@@ -346,10 +344,8 @@ impl<E: Event> ProducerCore<E> {
         // SYNC POINT join: pairs with the fence in `lines::join`.
         step!(RefreshFence, fence(Ordering::SeqCst));
         point("refresh.fenced");
-        let second = match left_out!(RefreshRescan) {
-            false => self.scan(last).unwrap_or(self.floor),
-            true => self.floor,
-        };
+        let mut second = self.floor;
+        step!(RefreshRescan, second = self.scan(last).unwrap_or(second));
         if second < self.floor {
             reached("refresh.second_scan_lowers");
         }

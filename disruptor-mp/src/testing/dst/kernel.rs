@@ -12,7 +12,7 @@ use crate::os::futex;
 use crate::sync::Ordering;
 
 /// How often a simulated sleeper checks its word: a simulated wake-up takes half of this on average.
-const LOOK: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(50);
 
 pub(crate) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
     if current().is_none() {
@@ -20,7 +20,7 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, longest: Duration) {
     }
     let end = clock::now() + longest;
     while word.load(Ordering::Relaxed) == expected && clock::now() < end {
-        clock::sleep(LOOK);
+        clock::sleep(PAUSE);
     }
 }
 

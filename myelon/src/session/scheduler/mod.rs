@@ -12,14 +12,16 @@ use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 use disruptor_mp::RingMember;
-use disruptor_mp::{DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, RecvError, SharedMemory};
+use disruptor_mp::{
+    CountersFile, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, RecvError, SharedMemory,
+};
 
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
 #[cfg(feature = "tokio")]
 use super::head::HEAD_BYTES;
 use super::head::RequestId;
 use super::in_place::RequestReservation;
-use super::received::Response;
+use super::received::{Dropped, Response};
 use super::{Places, refused};
 use crate::codec::Codec;
 use crate::transport::{
@@ -229,6 +231,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         let mut answers = Answers {
             rings: (0..workers).map(|_| None).collect(),
             places: places_of_answers,
+            dropped: vec![Dropped::default(); workers],
+            counters: None,
             process: std::process::id(),
             closing: None,
         };
@@ -447,6 +451,43 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// See [`WorkerState`].
     pub fn state(&mut self) -> Vec<WorkerState> {
         self.sender.state()
+    }
+
+    /// Shows the counters of the session in `file`, which any process of the same user can read: those of each of this
+    /// scheduler's ends of a ring, also of rings that come later, and of each worker how many absences the scheduler
+    /// has noticed ([`WORKER_ABSENCES`](crate::CounterId::WORKER_ABSENCES)). A file has room for 1024 counters: enough
+    /// for the scheduler of 50 workers, or for 20 workers that show theirs in the same file.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`]. For a ring that comes later, the log tells of an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// use myelon::{CounterId, CountersFile};
+    ///
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// let file = CountersFile::anonymous(); // or CountersFile::create("/dev/shm/llama.counters")?
+    /// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// scheduler.attach_counters(&file)?;
+    /// drop(Worker::<FixedFrame<256>>::start(&config, 0)?); // as if it had died
+    /// let soon = Deadline::after(Duration::from_millis(300));
+    /// assert!(scheduler.call(0, b"compute", 1, soon).is_err());
+    ///
+    /// let counters = file.snapshot(); // also in another process that has opened the file
+    /// let absences = counters.iter().find(|it| it.id == CounterId::WORKER_ABSENCES).expect("it is there");
+    /// assert!(absences.label.ends_with("-q/worker/worker_0") && absences.value == 1);
+    /// # scheduler.remove_worker(0)?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.sender.attach_counters(file)?;
+        self.receiver.attach_counters(file)
     }
 
     /// Forgets a worker that will not come back: see [`RequestSender::remove_worker`].

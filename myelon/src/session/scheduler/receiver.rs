@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember, RingWaiter, Sequence,
-    SharedMemory, perform_sleep_wait,
+    CountersFile, Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember,
+    RingWaiter, Sequence, SharedMemory, perform_sleep_wait,
 };
 
 use super::super::head::{Head, LAST, RequestId, SchedulerNote};
-use super::super::received::{Kept, Look, Response, next_head, next_sequence};
-use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank};
+use super::super::received::{Dropped, Fit, Kept, Look, Response, next_head, next_sequence};
+use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank, show_later};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -129,6 +129,10 @@ pub(super) struct Answers<F: FramedTransportFrame, B> {
     /// One entry for each worker: `None` until its ring is attached.
     pub(super) rings: Vec<Option<TypedConsumer<F, B>>>,
     pub(super) places: Places<F, B>,
+    /// What was dropped of each.
+    pub(super) dropped: Vec<Dropped>,
+    /// Where their counters are shown.
+    pub(super) counters: Option<CountersFile>,
     /// The process that owns the places; a forked child must not give them up.
     pub(super) process: u32,
     /// The number that the next request would have, once this scheduler shuts the session down.
@@ -174,6 +178,16 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
             )) => None,
             Err(error) => return Err(error),
         };
+        if let Some(attached) = &mut self.rings[rank] {
+            let dropped = self.dropped[rank];
+            dropped.show_malformed(attached);
+            dropped.show_unknown(attached);
+            show_later(
+                self.counters.as_ref(),
+                &self.places.config.session,
+                |file| attached.attach_counters(file),
+            );
+        }
         Ok(())
     }
 
@@ -259,6 +273,23 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             told_of_unknown: 0,
             answers,
         }
+    }
+
+    /// Shows the counters of the scheduler's places in its workers' rings in `file`, also of those that come later.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::attach_counters`](super::Scheduler::attach_counters).
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        for ring in self.answers.rings.iter_mut().flatten() {
+            ring.attach_counters(file)?;
+        }
+        self.answers.counters = Some(file.clone());
+        Ok(())
     }
 
     /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take
@@ -523,9 +554,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let (handed_out, first) = (&self.handed_out[rank], self.first);
         let last_sent = &self.last_sent;
         let mut unknown = None;
-        let is_new = |head: Head, sequence| {
+        let fit = |head: Head, sequence| {
             if head.session() != first.session() {
-                return false;
+                return Fit::IsOld;
             }
             // read after the answer, which cannot come before its request has its number
             if head
@@ -533,11 +564,15 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 .is_some_and(|it| it.get() > last_sent.load(Ordering::Relaxed))
             {
                 unknown = head.request();
-                return false;
+                return Fit::IsUnknown;
             }
-            head.request().is_none_or(|request| request >= first) && !handed_out.has(head, sequence)
+            let is_ours = head.request().is_none_or(|request| request >= first);
+            match is_ours && !handed_out.has(head, sequence) {
+                true => Fit::Fits,
+                false => Fit::IsOld,
+            }
         };
-        let found = next_head(responses, look, is_new);
+        let found = next_head(responses, look, &mut self.answers.dropped[rank], fit);
         if let Some(request) = unknown {
             self.tell_of_unknown(rank, request);
         }

@@ -7,8 +7,8 @@ mod serving;
 use std::path::Path;
 
 use disruptor_mp::{
-    Deadline, DiscoveryMode, HandlerPanicPolicy, MappedFile, MultiProcessResult, Sequence,
-    SharedMemory,
+    CountersFile, Deadline, DiscoveryMode, HandlerPanicPolicy, MappedFile, MultiProcessResult,
+    Sequence, SharedMemory,
 };
 
 use super::config::RunnerMyelonTransportConfig;
@@ -316,6 +316,40 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// ```
     pub fn starts_anew(&self) -> bool {
         self.receiver.starts_anew()
+    }
+
+    /// Shows the counters of this worker's ends of the session's rings in `file`, which any process of the same user
+    /// can read.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`](crate::TransportError::Counters).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// use myelon::{CounterId, CountersFile};
+    ///
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let file = CountersFile::anonymous(); // or CountersFile::create("/dev/shm/llama.counters")?
+    /// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.attach_counters(&file)?;
+    /// scheduler.requests().send(b"no head", 1, Deadline::NEVER)?; // which no scheduler sends
+    /// # scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+    /// assert_eq!(&*worker.recv(Deadline::NEVER)?, b"compute");
+    /// worker.requests().counters(); // brings the file up to date
+    /// let dropped = file.snapshot().into_iter().find(|it| it.id == CounterId::SESSION_MALFORMED);
+    /// assert_eq!(dropped.map(|it| it.value), Some(1));
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.receiver.attach_counters(file)?;
+        self.sender.responses.attach_counters(file)
     }
 
     /// The transport on which the scheduler's messages are received.

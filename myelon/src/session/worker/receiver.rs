@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, NoteReader, RecvError, RingMember, RingWaiter,
-    SharedMemory,
+    CountersFile, Deadline, MultiProcessError, MultiProcessResult, NoteReader, RecvError,
+    RingMember, RingWaiter, SharedMemory,
 };
 
-use super::super::clock::coarse_now;
 use super::super::delivery::{MOST, deliveries, note};
 use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
-use super::super::received::{Look, Request, next_head, next_sequence};
-use super::super::{Places, until_it_is_free};
+use super::super::received::{Dropped, Fit, Look, Request, next_head, next_sequence};
+use super::super::scheduler::state::coarse_now;
+use super::super::{Places, show_later, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
 };
@@ -52,6 +52,10 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     common: TypedConsumer<F, B>,
     /// Requests to this worker, once there is a ring for them.
     own: Option<TypedConsumer<F, B>>,
+    /// What was dropped of the one and of the other.
+    dropped: [Dropped; 2],
+    /// Where the counters of both are shown.
+    counters: Option<CountersFile>,
     places: Places<F, B>,
     rank: usize,
     starts_anew: bool,
@@ -112,6 +116,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let mut receiver = Self {
             common,
             own,
+            dropped: Default::default(),
+            counters: None,
             waiter: RingWaiter::new(places.config.transport.wait_strategy.into()),
             vain_looks: 0,
             next_look: Instant::now(),
@@ -129,6 +135,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         };
         receiver.epoch = receiver.common.raw().as_ring().ring_epoch();
         receiver.starts_anew = receiver.common.raw().as_ring().has_skipped_absence();
+        receiver.dropped[0].show_malformed(&mut receiver.common);
+        receiver.count_own();
         // the scheduler announces a ring that it makes after this in the common ring
         receiver.attach_own()?;
         Ok(receiver)
@@ -150,7 +158,39 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
         if self.own.is_none() {
             self.own = attach_to_own(&self.places, self.rank)?;
+            self.count_own();
         }
+        Ok(())
+    }
+
+    /// Begins to count what comes in the ring of the requests to this worker, if there is one.
+    fn count_own(&mut self) {
+        if let Some(own) = &mut self.own {
+            self.dropped[1].show_malformed(own);
+            show_later(
+                self.counters.as_ref(),
+                &self.places.config.session,
+                |file| own.attach_counters(file),
+            );
+        }
+    }
+
+    /// Shows the counters of the worker's places in the scheduler's rings in `file`: in the common ring, and in that of
+    /// the requests to this worker, also if that is made later.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`](crate::TransportError::Counters).
+    ///
+    /// # Examples
+    ///
+    /// See [`Worker::attach_counters`](super::Worker::attach_counters).
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.common.attach_counters(file)?;
+        if let Some(own) = &mut self.own {
+            own.attach_counters(file)?;
+        }
+        self.counters = Some(file.clone());
         Ok(())
     }
 
@@ -285,8 +325,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     fn poll(&mut self, look: Look) -> TransportResult<Option<(Source, Head)>> {
         loop {
             let own = self.poll_own(look)?;
-            let is_request = |head: Head, _| head.request().is_some();
-            let common = match next_head(&mut self.common, look, is_request) {
+            let fit = |head: Head, _| Fit::if_sound(head.request().is_some());
+            let common = match next_head(&mut self.common, look, &mut self.dropped[0], fit) {
                 Ok(common) => common,
                 // a wait is cancelled, not a request that is there
                 Err(RecvError::Cancelled) => None,
@@ -342,8 +382,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };
-        let is_request = |head: Head, _| head.request().is_some() && !head.has(NOTICE);
-        match next_head(own, look, is_request) {
+        let fit = |head: Head, _| Fit::if_sound(head.request().is_some() && !head.has(NOTICE));
+        match next_head(own, look, &mut self.dropped[1], fit) {
             Ok(head) => Ok(head),
             // the common ring tells of its producer's death; a wait is cancelled, not a request that is there
             Err(RecvError::ProducerDead { .. } | RecvError::Cancelled) => Ok(None),

@@ -373,8 +373,8 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         self.send_last(&piece, kind, deadline)
     }
 
-    /// As [`send`](Self::send), but sends the slices one behind the other, as one piece. A piece that fits a frame is
-    /// copied once.
+    /// As [`send`](Self::send), but sends the slices one behind the other, as one piece. Each slice is copied
+    /// once, into the frames.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A producer's end, and a successor: `Producer::finish`, `claim_existing`, `take_over`.
+//! A producer's end, and a successor: `Producer::finish`, `take_existing`, `take_over`.
 
 use super::drain::Drain;
 use super::{

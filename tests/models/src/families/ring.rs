@@ -279,13 +279,13 @@ pub(super) fn lines() -> Family {
     family.fails(
         "evicted without a second look",
         &["overwritten", "position"],
-        without(LeftOut::EvictLook, &evict),
+        without(LeftOut::EvictCheck, &evict),
     );
     family.fails(
         "claimed without a second look",
         POSITION,
         without(
-            LeftOut::ClaimLook,
+            LeftOut::TakeCheck,
             &plan(
                 4,
                 &[automatic, Reader::durable(1).reads(1), Reader::durable(1)],

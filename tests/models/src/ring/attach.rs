@@ -108,7 +108,7 @@ impl Consumer {
             At::Lock => {
                 let lock = &mut cpu.system("tries the line's byte")?.lines[self.line_lock()];
                 match lock.try_lock(me) {
-                    true if plan.lacks(LeftOut::ClaimLook) => At::Bit,
+                    true if plan.lacks(LeftOut::TakeCheck) => At::Bit,
                     true => At::LookState(true),
                     false => self.not_claimable(plan, false),
                 }

@@ -66,7 +66,7 @@ impl Eviction {
                 if !world.lines[usize::from(line)].try_lock(me) {
                     return Ok(self.skip());
                 }
-                self.at = match plan.lacks(LeftOut::EvictLook) {
+                self.at = match plan.lacks(LeftOut::EvictCheck) {
                     true => Evicting::Free,
                     false => Evicting::State(true),
                 };

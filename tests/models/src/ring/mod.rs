@@ -62,9 +62,9 @@ pub(crate) enum LeftOut {
     /// R16: a line is evicted under its lock.
     EvictLock,
     /// R16: an evictor checks again under the lock.
-    EvictLook,
+    EvictCheck,
     /// R16: a consumer that takes a line checks it again under the lock.
-    ClaimLook,
+    TakeCheck,
     /// R16: a durable line with a free lock is away, not evictable.
     DurableStays,
     /// R16: the id's byte is locked before a durable consumer is removed.

@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use disruptor_mp::{ConsumerPlace, Deadline, MultiProcessError, Sequence};
 
-use super::super::super::clock::coarse_now;
 use super::super::super::config::OnWorkerDeath;
 use super::super::super::head::RequestId;
-use super::super::state::{WorkerState, deliveries_at};
+use super::super::state::{WorkerState, coarse_now, deliveries_at};
 use super::{Awaits, LONGER_ATTEMPTS_MAX, RequestSender};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
@@ -178,6 +177,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.absences[rank] = absence;
         if is_news {
             self.deaths[rank] += 1;
+            if let Some((_, absences)) = &mut self.counters {
+                absences[rank].set(self.deaths[rank]);
+            }
             if let (Some(DeathHook(tell)), Some(pid)) = (&mut self.on_death, pid_of(places)) {
                 let policy = self.places.config.on_worker_death;
                 tell(WorkerDeath { rank, pid, policy });

@@ -9,15 +9,16 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use disruptor_mp::observability::PartyCounter;
 use disruptor_mp::{
-    CloseReport, ConsumerPlace, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult,
-    Producer, SendError, Sequence, SharedMemory,
+    CloseReport, ConsumerPlace, CounterId, CountersError, CountersFile, Deadline, DiscoveryMode,
+    MultiProcessError, MultiProcessResult, Producer, SendError, Sequence, SharedMemory,
 };
 
 use super::super::config::OnWorkerDeath;
-use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SessionMark};
-use super::super::{Places, check_rank};
-use super::state::SentLog;
+use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SentAt, SessionMark};
+use super::super::{Places, check_rank, show_later};
+use super::state::{SentLog, coarse_now};
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
 };
@@ -88,6 +89,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     unannounced: u64,
     places: Places<F, B>,
     next: RequestId,
+    /// When the last number was given.
+    sent_at: Duration,
     /// The last number that was given, for the receiving half.
     last_sent: Arc<AtomicU64>,
     /// Since when each worker is away, as far as a waiting call has noticed it.
@@ -103,6 +106,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     on_death: Option<DeathHook>,
     /// When a call that receives looks for deaths next.
     next_look: Duration,
+    /// Where the counters of the rings are shown, and those of the absences by rank.
+    counters: Option<(CountersFile, Vec<PartyCounter>)>,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -159,8 +164,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             deaths: vec![0; places.config.workers],
             on_death: None,
             next_look: Duration::ZERO,
+            counters: None,
             places,
             next,
+            sent_at: Duration::ZERO,
             last_sent: Arc::new(AtomicU64::new(next.get() - 1)),
             process: std::process::id(),
         };
@@ -205,6 +212,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 Err(error) => return Err(error.into()),
             }
         }
+        let file = self.counters.as_ref().map(|(file, _)| file);
+        show_later(file, &self.places.config.session, |file| {
+            ring.attach_counters(file)
+        });
         self.own[rank] = Some(ring);
         self.unannounced |= 1 << rank;
         Ok(())
@@ -245,11 +256,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         // before the request is published, so that whoever receives its answer knows the number
         self.last_sent.store(id.get(), Ordering::Relaxed);
         self.next = id.next();
+        self.sent_at = coarse_now();
         id
     }
 
     fn number(&mut self) -> Head {
-        Head::of_request(self.take_number())
+        let id = self.take_number();
+        Head::of_request(id, SentAt::of(self.sent_at))
     }
 
     /// Whether requests to the worker `rank` are kept for it.
@@ -367,7 +380,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     #[inline]
     fn note_sent(&mut self, only: Option<usize>, last: Sequence) {
         let place = only.unwrap_or(self.own.len());
-        self.logs[place].note(last);
+        self.logs[place].note(last, self.sent_at);
     }
 
     /// Tells the workers of the rings that they may not know of. Each broadcast needs that before it: a worker that has
@@ -487,6 +500,35 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 removed_there => Ok(removed_there?),
             },
         }
+    }
+
+    /// Shows the counters of the rings of requests in `file`, also of those that are made later, and of each worker how
+    /// many absences this scheduler has noticed.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::attach_counters`](super::Scheduler::attach_counters).
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.common.attach_counters(file)?;
+        for own in self.own.iter_mut().flatten() {
+            own.attach_counters(file)?;
+        }
+        let ring = self.places.layout.rpc_ring_name();
+        let counter = |(rank, deaths): (usize, &u64)| {
+            let id = self.places.config.worker_id(rank);
+            let mut counter =
+                file.party_counter(CounterId::WORKER_ABSENCES, &ring, "worker", &id)?;
+            counter.set(*deaths);
+            Ok(counter)
+        };
+        let absences = self.deaths.iter().enumerate().map(counter);
+        let absences: Result<Vec<_>, CountersError> = absences.collect();
+        self.counters = Some((file.clone(), absences?));
+        Ok(())
     }
 
     /// The transport on which messages to all workers are sent.

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use disruptor_mp::Deadline;
 
 use super::super::super::head::{
-    Head, HeadedBytes, HeadedSlices, HeadedValue, RequestId, check_len, check_len_of,
+    Head, HeadedBytes, HeadedSlices, HeadedValue, RequestId, SentAt, check_len, check_len_of,
     only_of_the_transport,
 };
 use super::super::super::in_place::{RequestReservation, with_head, without_head};
@@ -91,8 +91,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         Ok(id)
     }
 
-    /// As [`broadcast`](Self::broadcast), but sends the slices one behind the other, as one message. A message that fits
-    /// a frame is copied once.
+    /// As [`broadcast`](Self::broadcast), but sends the slices one behind the other, as one message. Each slice is
+    /// copied once, into the frames.
     ///
     /// # Errors
     ///
@@ -173,8 +173,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         // counted when it is claimed; only what is published counts in the end
         let next = self.published(None) + 1;
         self.note_sent(None, next);
+        let sent_at = SentAt::of(self.sent_at);
         let frame = self.common.raw().reserve(len, kind, deadline)?;
-        Ok(RequestReservation::new(frame, id))
+        Ok(RequestReservation::new(frame, id, sent_at))
     }
 
     /// As [`reserve`](Self::reserve), for a request to the worker `rank` alone.
@@ -204,9 +205,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let id = self.take_number();
         let next = self.published(Some(rank)) + 1;
         self.note_sent(Some(rank), next);
+        let sent_at = SentAt::of(self.sent_at);
         let own = self.own[rank].as_mut().expect("it is ready");
         let frame = own.raw().reserve(len, kind, deadline)?;
-        Ok(RequestReservation::new(frame, id))
+        Ok(RequestReservation::new(frame, id, sent_at))
     }
 
     /// Sends a message to the worker `rank` alone. Waits for space until the deadline. Workers receive what is sent to
@@ -248,8 +250,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.send_encoded_to(rank, kind, deadline, |head| HeadedValue(head, value))
     }
 
-    /// As [`send_to`](Self::send_to), but sends the slices one behind the other, as one message. A message that fits a
-    /// frame is copied once.
+    /// As [`send_to`](Self::send_to), but sends the slices one behind the other, as one message. Each slice is
+    /// copied once, into the frames.
     ///
     /// # Errors
     ///

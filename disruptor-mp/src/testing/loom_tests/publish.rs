@@ -81,8 +81,8 @@ fn full_and_empty(capacity: usize) {
     let published = (0..3).filter_map(|_| tx.try_publish()).count();
     let mut rx = reader.join().expect("the reader");
     match published {
-        0 => super::reached("full while the producer looked"),
-        _ => super::reached("released while the producer looked"),
+        0 => super::reached("full while the producer scanned"),
+        _ => super::reached("released while the producer scanned"),
     }
     let released = (rx.position() + 1) as usize;
     assert!(
@@ -98,8 +98,8 @@ fn full_and_empty(capacity: usize) {
 }
 
 const FULL: &[&str] = &[
-    "released while the producer looked",
-    "full while the producer looked",
+    "released while the producer scanned",
+    "full while the producer scanned",
 ];
 
 #[test]

@@ -117,7 +117,7 @@ impl Named {
         Segment::new("named", Arc::new(region.clone()), capacity, false)
     }
 
-    /// A producer, or a successor, by the steps of `segment::claim_existing`. `None` without a name, or while
+    /// A producer, or a successor, by the steps of `segment::take_existing`. `None` without a name, or while
     /// another party has the lock.
     fn try_producer(&self, region: &NamedRegion, expected: Expectation) -> Option<Tx> {
         let segment = self.open(region);
@@ -166,9 +166,9 @@ impl Named {
     }
 }
 
-/// Reads at most `looks` events and detaches; the producer closes at any moment.
-pub(super) fn drain(mut rx: Rx, looks: usize) {
-    for _ in 0..looks {
+/// Reads at most `polls` events and detaches; the producer closes at any moment.
+pub(super) fn drain(mut rx: Rx, polls: usize) {
+    for _ in 0..polls {
         if rx.try_consume_next().is_none() {
             yield_now();
         }
@@ -177,7 +177,7 @@ pub(super) fn drain(mut rx: Rx, looks: usize) {
 }
 
 /// The consumers `ids` drain and detach while the producer closes.
-fn close_against_drain(ids: &[&'static str], looks: usize) {
+fn close_against_drain(ids: &[&'static str], polls: usize) {
     let named = Named::new();
     let region = named.region();
     let mut tx = named.producer(&region);
@@ -185,7 +185,7 @@ fn close_against_drain(ids: &[&'static str], looks: usize) {
     tx.publish_value(0);
     let readers: Vec<_> = readers
         .into_iter()
-        .map(|rx| thread::spawn(move || drain(rx, looks)))
+        .map(|rx| thread::spawn(move || drain(rx, polls)))
         .collect();
     tx.close().expect("closed");
     for reader in readers {
@@ -209,8 +209,8 @@ fn loom_close_against_two_that_drain() {
 }
 
 #[test]
-fn loom_control_close_without_a_look_after_the_lock() {
-    Model::with_preemptions(2).fails_without(Step::EndLook, &["found a name"], || {
+fn loom_control_close_without_a_check_after_the_lock() {
+    Model::with_preemptions(2).fails_without(Step::EndCheck, &["found a name"], || {
         close_against_drain(&["d"], 1);
     });
 }
@@ -294,7 +294,7 @@ fn drain_against_successor() {
     let other = named.clone();
     let successor = thread::spawn(move || succeed(&other, reader));
     let segment = named.open(&named.region());
-    segment.unlink_if_drained(false).expect("looked");
+    segment.unlink_if_drained(false).expect("checked");
     let _attached = successor.join().expect("the successor");
     named.settled();
 }
@@ -322,16 +322,16 @@ fn loom_drain_against_successor() {
 }
 
 #[test]
-fn loom_control_drain_without_a_look_under_the_lock() {
+fn loom_control_drain_without_a_check_under_the_lock() {
     Model::with_preemptions(3).fails_without(
-        Step::DrainLook,
+        Step::DrainCheck,
         &["found the name"],
         drain_against_successor,
     );
 }
 
 #[test]
-fn loom_control_drain_without_a_look_after_the_lock() {
+fn loom_control_drain_without_a_check_after_the_lock() {
     Model::with_preemptions(3).fails_without(
         Step::DrainAgain,
         &["found a name"],

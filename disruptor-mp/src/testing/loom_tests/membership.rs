@@ -26,7 +26,7 @@ fn attach(ring: &Ring, id: &'static str) -> Rx {
 }
 
 /// An automatic consumer died. While the producer clears its line, a durable consumer claims it, goes and comes back.
-fn eviction_against_claim() {
+fn eviction_against_take() {
     let ring = Ring::new(2);
     drop(ring.rx());
     let mut tx = ring.tx();
@@ -59,15 +59,15 @@ fn eviction_against_claim() {
 }
 
 #[test]
-fn loom_evict_against_claim() {
+fn loom_evict_against_take() {
     Model::with_preemptions(2)
         .reaches(&["claimed the dead one's line", "evicted"])
-        .holds(eviction_against_claim);
+        .holds(eviction_against_take);
 }
 
 #[test]
-fn loom_control_evict_without_a_second_look() {
-    Model::with_preemptions(3).fails_without(Step::EvictLook, FOUND, eviction_against_claim);
+fn loom_control_evict_without_a_second_check() {
+    Model::with_preemptions(3).fails_without(Step::EvictCheck, FOUND, eviction_against_take);
 }
 
 /// A durable consumer that was away continues after the last event that it had released, however full the ring is.
@@ -213,14 +213,14 @@ fn loom_control_remove_without_the_id_byte() {
 
 /// A consumer that is away is removed, and another one takes the line at once. The producer no longer waits
 /// for the first one, but does for the second.
-fn remove_against_claim() {
+fn remove_against_take() {
     let ring = Ring::new(1);
     let rx = attach(&ring, "d");
     let mut tx = ring.tx();
     tx.publish();
     rx.go_away();
     let other = ring.clone();
-    let claimer = thread::spawn(move || {
+    let taker = thread::spawn(move || {
         let rx = other.rx();
         match rx.place.line {
             0 => super::reached("took the removed one's line"),
@@ -229,31 +229,31 @@ fn remove_against_claim() {
         rx
     });
     remove(&tx.segment, "d").expect("removed");
-    let mut rx = claimer.join().expect("the claimer");
+    let mut rx = taker.join().expect("the taker");
     tx.publish_some(2);
     rx.take_to(tx.core.next() - 1);
 }
 
 #[test]
-fn loom_remove_against_claim() {
+fn loom_remove_against_take() {
     Model::with_preemptions(3)
         .reaches(&["took the removed one's line", "took another line"])
-        .holds(remove_against_claim);
+        .holds(remove_against_take);
 }
 
 #[test]
 fn loom_control_remove_without_the_line_lock() {
-    Model::with_preemptions(3).fails_without(Step::RemoveLineLock, FOUND, remove_against_claim);
+    Model::with_preemptions(3).fails_without(Step::RemoveLineLock, FOUND, remove_against_take);
 }
 
 /// One consumer leaves and another one takes its line at once. `leaves`: as in production, or not.
-fn leave_against_claim(leaves: fn(Rx)) {
+fn leave_against_take(leaves: fn(Rx)) {
     let ring = Ring::new(1);
     let rx = ring.rx();
     let mut tx = ring.tx();
     tx.publish();
     let other = ring.clone();
-    let claimer = thread::spawn(move || {
+    let taker = thread::spawn(move || {
         let rx = other.rx();
         match rx.place.line {
             0 => super::reached("took the left line"),
@@ -262,22 +262,22 @@ fn leave_against_claim(leaves: fn(Rx)) {
         rx
     });
     leaves(rx);
-    let mut rx = claimer.join().expect("the claimer");
+    let mut rx = taker.join().expect("the taker");
     tx.publish_some(2);
     rx.take_to(tx.core.next() - 1);
 }
 
 #[test]
-fn loom_leave_against_claim() {
+fn loom_leave_against_take() {
     Model::with_preemptions(3)
         .reaches(&["took the left line", "took another line"])
-        .holds(|| leave_against_claim(Rx::leave));
+        .holds(|| leave_against_take(Rx::leave));
 }
 
 #[test]
 fn loom_control_bit_cleared_after_the_lock() {
     Model::with_preemptions(3).fails_without(Step::LineBit, FOUND, || {
-        leave_against_claim(|rx| {
+        leave_against_take(|rx| {
             rx.leaves();
             let bits = &rx.segment.control().registered.bits;
             bits.fetch_and(!(1 << rx.place.line), Ordering::AcqRel);
@@ -306,41 +306,41 @@ fn loom_last_line_twice() {
 
 #[test]
 fn loom_control_last_line_twice_without_its_lock() {
-    Model::with_preemptions(2).fails_without(Step::ClaimLock, FOUND, last_line_twice);
+    Model::with_preemptions(2).fails_without(Step::TakeLock, FOUND, last_line_twice);
 }
 
 /// A durable consumer takes the free line, reads and goes away; an automatic consumer wants a line at the same time.
-fn claim_against_durable() {
+fn take_against_durable() {
     let ring = Ring::new(1);
     let mut tx = ring.tx();
     tx.publish();
     let other = ring.clone();
-    let claimer = thread::spawn(move || other.rx());
+    let taker = thread::spawn(move || other.rx());
     let mut rx = attach(&ring, "d");
     rx.take_some(1);
     match rx.place.line {
         0 => super::reached("the durable one took the first line"),
-        _ => super::reached("the claimer took the first line"),
+        _ => super::reached("the taker took the first line"),
     }
     let position = rx.go_away();
-    let claimer = claimer.join().expect("the claimer");
+    let taker = taker.join().expect("the taker");
     let rx = attach(&ring, "d");
     assert!(rx.place.rejoined, "found without its position");
     assert_eq!(rx.position(), position, "found another position");
-    assert_ne!(rx.place.line, claimer.place.line);
+    assert_ne!(rx.place.line, taker.place.line);
 }
 
 #[test]
-fn loom_claim_against_durable() {
+fn loom_take_against_durable() {
     Model::with_preemptions(3)
         .reaches(&[
             "the durable one took the first line",
-            "the claimer took the first line",
+            "the taker took the first line",
         ])
-        .holds(claim_against_durable);
+        .holds(take_against_durable);
 }
 
 #[test]
-fn loom_control_claim_without_a_second_look() {
-    Model::with_preemptions(3).fails_without(Step::ClaimLook, FOUND, claim_against_durable);
+fn loom_control_take_without_a_second_check() {
+    Model::with_preemptions(3).fails_without(Step::TakeCheck, FOUND, take_against_durable);
 }

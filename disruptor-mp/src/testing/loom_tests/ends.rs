@@ -13,7 +13,7 @@ fn drain(rx: &mut Rx) -> (usize, End) {
     loop {
         if rx.try_take().is_some() {
             count += 1;
-        } else if let Some(end) = rx.look_for_end() {
+        } else if let Some(end) = rx.find_end() {
             return (count, end);
         } else {
             yield_now();
@@ -52,14 +52,14 @@ fn loom_closed_is_not_dead() {
 }
 
 #[test]
-fn loom_control_closed_without_another_look() {
-    Model::with_preemptions(3).fails_without(Step::ClosedLook, &[EARLY], || closed(false));
+fn loom_control_closed_without_another_check() {
+    Model::with_preemptions(3).fails_without(Step::ClosedCheck, &[EARLY], || closed(false));
 }
 
 #[test]
-fn loom_control_dead_without_a_look_at_the_closed_word() {
+fn loom_control_dead_without_a_read_of_the_closed_word() {
     Model::with_preemptions(3)
-        .fails_without(Step::DeadClosedLook, &["found dead"], || closed(true));
+        .fails_without(Step::DeadClosedCheck, &["found dead"], || closed(true));
 }
 
 /// The producer dies in its second publish or after it: every stamped event is delivered, then the death is reported.
@@ -93,9 +93,9 @@ fn loom_drain_before_dead() {
 }
 
 #[test]
-fn loom_control_dead_without_another_look() {
+fn loom_control_dead_without_another_check() {
     Model::with_preemptions(3)
-        .fails_without(Step::DeadLook, &[EARLY], || dead("publish.stamped", 2));
+        .fails_without(Step::DeadCheck, &[EARLY], || dead("publish.stamped", 2));
 }
 
 /// A successor comes: a consumer that has heard of the death continues, and misses nothing.

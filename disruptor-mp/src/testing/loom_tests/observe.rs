@@ -109,17 +109,17 @@ fn loom_control_words_before_the_busy_stamp() {
 }
 
 #[test]
-fn loom_control_second_look_before_the_words() {
+fn loom_control_second_read_before_the_words() {
     Model::with_preemptions(4).fails_without(Step::ObserveReadFence, &[TORN], overwritten);
 }
 
 #[test]
-fn loom_control_no_second_look() {
-    Model::with_preemptions(4).fails_without(Step::ObserveRelook, &[TORN], overwritten);
+fn loom_control_no_second_read() {
+    Model::with_preemptions(4).fails_without(Step::ObserveReread, &[TORN], overwritten);
 }
 
 /// Like `Observer::try_recv`, without the event.
-fn look(ring: &Ring, sequence: Sequence) -> Sight {
+fn observed(ring: &Ring, sequence: Sequence) -> Sight {
     let segment = ring.open();
     let floor = &segment.control().producer.floor;
     observe::read(segment.view.stamp(sequence), floor, sequence, || {})
@@ -140,7 +140,7 @@ fn passed_by_the_floor() {
     let mut tx = ring.tx();
     let other = ring.clone();
     let observer = thread::spawn(move || {
-        let sight = look(&other, 0);
+        let sight = observed(&other, 0);
         assert_ne!(sight, Sight::Overwritten, "{MISSED}");
         super::reached(match sight {
             Sight::Seen => "seen",
@@ -157,7 +157,7 @@ fn cleared_by_a_successor() {
     let ring = Ring::new(1);
     let mut tx = ring.tx();
     let other = ring.clone();
-    let observer = thread::spawn(move || look(&other, 0));
+    let observer = thread::spawn(move || observed(&other, 0));
     publish_and_refresh(&mut tx);
     observe::write(tx.segment.view.stamp(1), 1, || {});
     drop(tx);
@@ -165,8 +165,12 @@ fn cleared_by_a_successor() {
     if observer.join().expect("the observer") == Sight::Overwritten {
         super::reached("overwritten");
     }
-    assert_eq!(look(&ring, 0), Sight::Overwritten, "found nothing for ever");
-    assert_eq!(look(&ring, 1), Sight::NotYet);
+    assert_eq!(
+        observed(&ring, 0),
+        Sight::Overwritten,
+        "found nothing for ever"
+    );
+    assert_eq!(observed(&ring, 1), Sight::NotYet);
     drop(successor);
 }
 
@@ -190,16 +194,16 @@ fn loom_control_floor_relaxed() {
 }
 
 #[test]
-fn loom_control_no_look_after_the_floor() {
+fn loom_control_no_read_after_the_floor() {
     Model::with_preemptions(3).fails_without(
-        Step::ObserveFloorRelook,
+        Step::ObserveFloorReread,
         &[MISSED],
         passed_by_the_floor,
     );
 }
 
 #[test]
-fn loom_control_no_look_at_the_floor() {
+fn loom_control_no_read_of_the_floor() {
     Model::with_preemptions(3).fails_without(
         Step::ObserveFloor,
         &["found nothing"],

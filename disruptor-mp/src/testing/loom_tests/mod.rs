@@ -81,16 +81,16 @@ pub(crate) enum Step {
     JoinRelease,
     /// A consumer that attaches by an explicit id takes that id's byte.
     AttachIdByte,
-    /// A claimer takes the line's byte.
-    ClaimLock,
-    /// A claimer checks the line again under the lock.
-    ClaimLook,
+    /// A taker takes the line's byte.
+    TakeLock,
+    /// A taker checks the line again under the lock.
+    TakeCheck,
     /// Any process may reclaim a line that was left JOINING or SETTLING.
     ReclaimHalfJoined,
     /// A dead consumer's line is kept if its id is explicit.
     KeepDurable,
     /// An evicter checks the line again under the lock.
-    EvictLook,
+    EvictCheck,
     /// A line that is given up becomes FREE (before its bit is cleared).
     LineFree,
     /// The bit of a line that is given up is cleared (under the line's lock).
@@ -100,19 +100,19 @@ pub(crate) enum Step {
     /// A process that removes a consumer takes its line's byte.
     RemoveLineLock,
     /// After the closed word, a consumer checks whether any event is left.
-    ClosedLook,
+    ClosedCheck,
     /// After the producer's free lock, a consumer polls the stamp again.
-    DeadLook,
+    DeadCheck,
     /// After the producer's free lock, a consumer loads the closed word again.
-    DeadClosedLook,
+    DeadClosedCheck,
     /// The fence between the last commit and the check whether another consumer has unread events.
     DrainFence,
     /// A consumer that removes a drained ring's name checks again under the lock.
-    DrainLook,
+    DrainCheck,
     /// A consumer that found the ring not drained under the lock checks again after it.
     DrainAgain,
     /// A producer that ended its ring checks again after its lock.
-    EndLook,
+    EndCheck,
     /// The fence between the closed word and the producer's last check of the lines.
     EndFence,
     /// The fence between a new durable consumer's ACTIVE and its load of the closed word.
@@ -136,7 +136,7 @@ pub(crate) enum Step {
     /// The fence between a sleeper's bit or wish and the second check.
     SleepFence,
     /// The second check before falling asleep.
-    SleepLook,
+    SleepCheck,
     /// The fence between a token's flag and the search for parties to wake.
     CancelFence,
     /// The fence between counting a visitor in and its search for parties to wake.
@@ -154,11 +154,11 @@ pub(crate) enum Step {
     /// The fence between the words and the second load of the stamp.
     ObserveReadFence,
     /// The second load of the stamp.
-    ObserveRelook,
+    ObserveReread,
     /// The load of the floor where the stamp says nothing.
     ObserveFloor,
     /// The second load of the stamp after the load of the floor.
-    ObserveFloorRelook,
+    ObserveFloorReread,
     /// The floor's store is a Release store.
     FloorRelease,
 }

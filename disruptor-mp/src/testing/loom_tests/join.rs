@@ -115,7 +115,7 @@ fn loom_control_join_without_fence() {
 /// The bits are a superset of the lines that count. A bit that is set after the second read hides a joiner
 /// that read the floor too early.
 #[test]
-fn loom_control_bit_set_after_the_second_look() {
+fn loom_control_bit_set_after_the_second_scan() {
     Model::with_preemptions(3).fails_without(Step::JoinBit, OVERWRITTEN, || {
         joiners_come_by(2, 5, 1, 2, |ring| {
             let other = ring.clone();
@@ -133,7 +133,7 @@ fn loom_control_bit_set_after_the_second_look() {
 }
 
 #[test]
-fn loom_control_join_without_second_look_at_the_floor() {
+fn loom_control_join_without_second_read_of_the_floor() {
     Model::with_preemptions(3)
         .fails_without(Step::JoinReread, OVERWRITTEN, || joiners_come(2, 5, 1, 2));
 }

@@ -21,7 +21,7 @@ fn attach_late(named: &Named) -> Option<Rx> {
         return None;
     }
     let rx = named.durable("d");
-    match rx.segment().is_ending_without().expect("a look") {
+    match rx.segment().is_ending_without().expect("checked") {
         true => {
             super::reached("told");
             rx.leave().expect("left");
@@ -62,7 +62,7 @@ fn loom_late_against_close() {
 }
 
 #[test]
-fn loom_control_close_without_a_fence_before_the_look() {
+fn loom_control_close_without_a_fence_before_the_check() {
     Model::with_preemptions(2).fails_without(
         Step::EndFence,
         &["found the name"],
@@ -101,7 +101,7 @@ fn late_against_drain() {
     let other = named.clone();
     let late = thread::spawn(move || attach_late(&other));
     let segment = named.open(&named.region());
-    segment.unlink_if_drained(true).expect("looked");
+    segment.unlink_if_drained(true).expect("checked");
     check_place(&named, late.join().expect("the consumer"));
 }
 

@@ -88,8 +88,8 @@ fn loom_control_sleep_without_a_fence() {
 }
 
 #[test]
-fn loom_control_sleep_without_a_second_look() {
-    Model::with_preemptions(3).fails_without(Step::SleepLook, &[ASLEEP], || consumers_sleep(1, 1));
+fn loom_control_sleep_without_a_second_check() {
+    Model::with_preemptions(3).fails_without(Step::SleepCheck, &[ASLEEP], || consumers_sleep(1, 1));
 }
 
 #[test]

@@ -71,9 +71,9 @@ fn loom_control_cancelled_sleep_without_a_fence() {
 }
 
 #[test]
-fn loom_control_cancelled_sleep_without_a_second_look() {
+fn loom_control_cancelled_sleep_without_a_second_check() {
     Model::with_preemptions(3)
-        .fails_without(Step::SleepLook, &[ASLEEP], || sleeper_is_cancelled(false));
+        .fails_without(Step::SleepCheck, &[ASLEEP], || sleeper_is_cancelled(false));
 }
 
 /// The thing that a token wakes: a cell that is read while it is woken, and written when it goes.

@@ -267,7 +267,7 @@ impl Rx {
     }
 
     /// One round of `Consumer::wait_for_event` that finds no event.
-    pub(super) fn look_for_end(&self) -> Option<End> {
+    pub(super) fn find_end(&self) -> Option<End> {
         if self.core.is_ready() {
             return None;
         }

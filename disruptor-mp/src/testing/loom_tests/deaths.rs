@@ -83,7 +83,7 @@ fn loom_join_killed_and_reclaimed() {
 }
 
 #[test]
-fn loom_control_reclaim_without_second_look_at_the_floor() {
+fn loom_control_reclaim_without_second_read_of_the_floor() {
     Model::with_preemptions(3).fails_without(Step::JoinReread, OVERWRITTEN, || {
         reclaimed("join.settling", 2, 5)
     });
@@ -132,9 +132,9 @@ fn loom_join_killed_and_evicted() {
 }
 
 #[test]
-fn loom_control_join_killed_and_evicted_without_a_look() {
+fn loom_control_join_killed_and_evicted_without_a_check() {
     Model::with_preemptions(3)
-        .fails_without(Step::EvictLook, OVERWRITTEN, || evicted("join.active"));
+        .fails_without(Step::EvictCheck, OVERWRITTEN, || evicted("join.active"));
 }
 
 /// Two consumers join while the producer refreshes; one of them dies in its join.
