@@ -131,10 +131,7 @@ async fn serve(label: &str, socket: &Path) -> Result<(), Box<dyn Error>> {
         let report = session
             .shutdown(Deadline::after(Duration::from_secs(10)))
             .await?;
-        println!(
-            "scheduler: shut down, requests left for {:?}",
-            report.kept_for
-        );
+        println!("scheduler: shut down, unanswered {:?}", report.unanswered);
     }
     Ok(std::fs::remove_file(socket)?)
 }
@@ -211,7 +208,7 @@ fn load(label: &str, rank: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
         let weights = match requests.recv(Deadline::NEVER) {
             Ok(weights) => weights,
             Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
-            Err(TransportError::Recv(RecvError::Closed)) => break,
+            Err(TransportError::SessionClosing | TransportError::Recv(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         };
         let mut numbered = weights.iter().enumerate();
@@ -243,7 +240,8 @@ fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
             Ok(request) => request,
             // said once of each scheduler that dies: the next call waits for its successor
             Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
-            Err(TransportError::Recv(RecvError::Closed)) => break,
+            // the last request was done
+            Err(TransportError::SessionClosing | TransportError::Recv(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         };
         let mut words = request

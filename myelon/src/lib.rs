@@ -65,9 +65,11 @@
 //! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; messages:
 //!   [`Request`], [`RequestId`], [`Response`], [`Reply`]; the halves of a scheduler and of a worker: [`RequestSender`],
 //!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`]; requests and pieces that are written in place:
-//!   [`RequestReservation`], [`PieceReservation`]; what
-//!   [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`]; members for tasks, with the
-//!   feature `tokio`: `AsyncScheduler`, `AsyncWorker`. Messages and values in tasks, on Linux: `AsyncTypedConsumer`.
+//!   [`RequestReservation`], [`PieceReservation`]; the pieces of an answer: [`AnswerPieces`], [`Piece`]; frames whose
+//!   size is chosen at run time: [`with_frames_for`], [`WithFrames`], [`FRAME_CLASSES`]; requests seen from outside:
+//!   [`requests_seen`], [`RequestsSeen`]; what [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`],
+//!   [`WorkerDeath`]; what a shutdown has left: [`ShutdownReport`]; members for tasks, with the feature `tokio`:
+//!   `AsyncScheduler`, `AsyncWorker`. Messages and values in tasks, on Linux: `AsyncTypedConsumer`.
 //! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:
 //!   [`publish_framed_payload`], [`recv_framed_message`].

@@ -4,6 +4,7 @@ mod bounded;
 #[macro_use]
 mod own_frame;
 
+use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -77,6 +78,36 @@ fn lengths_around_each_boundary() -> Result {
             assert_eq!(got.meta().frames, len.div_ceil(4).max(1));
         }
     }
+    Ok(())
+}
+
+/// Slices that begin and end before, at and after the boundary of a frame, with the time of sending behind them or not.
+#[test]
+fn slices_arrive_as_one_message() -> Result {
+    let (_ring, mut tx, mut rx) = pair(32)?;
+    let bytes = message(21);
+    let lengths = [0, 1, 3, 4, 5, 9];
+    let all = lengths.iter().flat_map(|a| {
+        let rest = lengths
+            .iter()
+            .flat_map(move |b| lengths.map(|c| [*a, *b, c]));
+        rest.collect::<Vec<_>>()
+    });
+    for (case, [a, b, c]) in all.enumerate().step_by(ONE_IN) {
+        let message = &bytes[..(a + b + c).min(21)];
+        let (first, rest) = message.split_at(a);
+        let (second, third) = rest.split_at(b.min(rest.len()));
+        tx.stamp_send_times(case % 2 == 1);
+        tx.send_vectored(&[first, second, third].map(IoSlice::new), 7, soon())?;
+        assert_eq!(recv(&mut rx)?, message, "{a}, {b} and {c} bytes");
+    }
+    let part = vec![0; MAX_MESSAGE_BYTES >> 16];
+    let too_long = vec![IoSlice::new(&part); (1 << 16) + 1];
+    let error = tx.send_vectored(&too_long, 7, soon()).unwrap_err();
+    assert!(
+        matches!(error, TransportError::MessageTooLong { .. }),
+        "{error:?}"
+    );
     Ok(())
 }
 

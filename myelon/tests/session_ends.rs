@@ -4,6 +4,7 @@
 mod session_shared;
 mod text_codec;
 
+use std::io::IoSlice;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use myelon::transport::{FramedTransportConsumer, FramedTransportProducer};
 use myelon::{
-    CancelToken, Deadline, MappedFile, MyelonWaitStrategy, RecvError, RunnerMyelonTransportConfig,
-    Scheduler, SharedMemory, TransportError, TransportResult, TypedPublishError, TypedRecvError,
+    CancelToken, Deadline, MappedFile, MyelonWaitStrategy, OnWorkerDeath, RecvError, RequestId,
+    RequestSender, ResponseReceiver, ResponseSender, RunnerMyelonTransportConfig, Scheduler,
+    SharedMemory, TransportError, TransportResult, TypedPublishError, TypedRecvError,
     TypedServeError, Worker,
 };
 use session_shared::{Backing, Frame, Result, session, soon, take, wait_until};
@@ -435,9 +437,16 @@ fn a_scheduler_that_comes_no_further_than_to_close_holds_up_no_worker() -> Resul
 #[test]
 fn a_token_ends_every_wait() -> Result {
     type Waits = fn(&mut Scheduler<Frame>, &mut Worker<Frame>) -> TransportResult<()>;
-    let waits: [(&str, Waits); 8] = [
+    let waits: [(&str, Waits); 15] = [
         ("recv_any", |scheduler, _| {
             scheduler.recv_any(never()).map(drop)
+        }),
+        ("recv_any_value", |scheduler, _| {
+            scheduler.recv_any_value::<Text>(never()).map(drop)
+        }),
+        ("recv_answer", |scheduler, _| {
+            let request = scheduler.send_to(0, b"", 1, never())?;
+            scheduler.recv_answer(0, request, never()).map(drop)
         }),
         ("call", |scheduler, _| {
             scheduler.call(0, b"", 1, never()).map(drop)
@@ -450,9 +459,31 @@ fn a_token_ends_every_wait() -> Result {
                 scheduler.broadcast(b"", 1, never())?;
             }
         }),
+        ("broadcast_value", |scheduler, _| {
+            loop {
+                let sent = scheduler.broadcast_value(&text(), 1, never());
+                sent.map_err(of_the_transport)?;
+            }
+        }),
         ("send_to", |scheduler, _| {
             loop {
                 scheduler.send_to(0, b"", 1, never())?;
+            }
+        }),
+        ("send_value_to", |scheduler, _| {
+            loop {
+                let sent = scheduler.send_value_to(0, &text(), 1, never());
+                sent.map_err(of_the_transport)?;
+            }
+        }),
+        ("reserve", |scheduler, _| {
+            loop {
+                scheduler.reserve(1, 1, never())?.publish();
+            }
+        }),
+        ("reserve_to", |scheduler, _| {
+            loop {
+                scheduler.reserve_to(0, 1, 1, never())?.publish();
             }
         }),
         ("recv", |_, worker| worker.recv(never()).map(drop)),
@@ -464,27 +495,145 @@ fn a_token_ends_every_wait() -> Result {
                 worker.respond(b"", 1, never())?;
             }
         }),
+        ("respond_value", |_, worker| {
+            loop {
+                let sent = worker.respond_value(&text(), 1, never());
+                sent.map_err(of_the_transport)?;
+            }
+        }),
     ];
-    for (name, wait) in waits {
+    // with a hook, and with another policy, a call waits in steps
+    for (steps, (name, wait)) in [false, true]
+        .iter()
+        .flat_map(|it| waits.map(|wait| (it, wait)))
+    {
         let token = CancelToken::new();
-        let config = small_session().with_cancel_token(&token);
+        let mut config = small_session().with_cancel_token(&token);
+        if *steps {
+            let rings = config.transport.clone();
+            let rings = rings.with_liveness_interval(Duration::from_millis(5));
+            config = config
+                .with_transport(rings)
+                .with_on_worker_death(OnWorkerDeath::Fail);
+        }
         let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        if *steps {
+            scheduler.set_death_hook(|_| ());
+        }
         let mut worker = Worker::<Frame>::start(&config, 0)?;
-        let (ended, end) = mpsc::channel();
-        let waiting = thread::spawn(move || {
+        let (scheduler, worker) = cancelled(&token, name, move || {
             let error = wait(&mut scheduler, &mut worker).expect_err("it is cancelled");
-            ended.send(error.to_string()).expect("the test waits");
-            (scheduler, worker)
+            (error, (scheduler, worker))
         });
-        thread::sleep(Duration::from_millis(20));
-        token.cancel();
-        let text = end.recv_timeout(BOUND).expect("it waits no longer");
-        assert!(text.contains("cancelled"), "{name}: {text}");
-        let (scheduler, worker) = waiting.join().expect("no panic");
         worker.leave()?;
         scheduler.close()?;
     }
     Ok(())
+}
+
+/// The same for calls that the halves alone have.
+#[test]
+fn a_token_ends_every_wait_of_a_half() -> Result {
+    type Waits = fn(
+        &mut RequestSender<Frame>,
+        &mut ResponseReceiver<Frame>,
+        &mut ResponseSender<Frame>,
+        RequestId,
+    ) -> TransportResult<()>;
+    let waits: [(&str, Waits); 9] = [
+        ("broadcast_vectored", |requests, _, _, _| {
+            loop {
+                requests.broadcast_vectored(&[IoSlice::new(b"")], 1, never())?;
+            }
+        }),
+        ("send_vectored_to", |requests, _, _, _| {
+            loop {
+                requests.send_vectored_to(0, &[IoSlice::new(b"")], 1, never())?;
+            }
+        }),
+        ("recv_any", |_, responses, _, _| {
+            responses.recv_any(never()).map(drop)
+        }),
+        ("recv_answer", |_, responses, _, request| {
+            responses.recv_answer(0, request, never()).map(drop)
+        }),
+        ("send", |_, _, answers, request| {
+            let mut reply = answers.reply(request);
+            loop {
+                reply.send(b"", 1, never())?;
+            }
+        }),
+        ("send_vectored", |_, _, answers, request| {
+            let mut reply = answers.reply(request);
+            loop {
+                reply.send_vectored(&[IoSlice::new(b"")], 1, never())?;
+            }
+        }),
+        ("reserve", |_, _, answers, request| {
+            let mut reply = answers.reply(request);
+            loop {
+                reply.reserve(1, 1, never())?.publish();
+            }
+        }),
+        ("finish", |_, _, answers, request| {
+            loop {
+                answers.reply(request).finish(b"", 1, never())?;
+            }
+        }),
+        ("give_up", |_, _, answers, request| {
+            loop {
+                answers.give_up(request, 1, never())?;
+            }
+        }),
+    ];
+    for (name, wait) in waits {
+        let token = CancelToken::new();
+        let config = small_session().with_cancel_token(&token);
+        let (mut requests, mut responses) = Scheduler::<Frame>::start(&config)?.split();
+        let (received, mut answers) = Worker::<Frame>::start(&config, 0)?.split();
+        let request = requests.broadcast(b"", 1, never())?;
+        let (requests, responses, answers) = cancelled(&token, name, move || {
+            let ended = wait(&mut requests, &mut responses, &mut answers, request);
+            let error = ended.expect_err("it is cancelled");
+            (error, (requests, responses, answers))
+        });
+        drop(answers);
+        received.leave()?;
+        requests.close()?;
+        drop(responses);
+    }
+    Ok(())
+}
+
+fn text() -> Text {
+    Text(String::from("text"))
+}
+
+/// The error of a value that is always encoded.
+fn of_the_transport(error: TypedPublishError) -> TransportError {
+    match error {
+        TypedPublishError::Transport(error) => error,
+        error => panic!("{error}"),
+    }
+}
+
+/// Cancels the token while another thread waits, and returns what that thread has.
+fn cancelled<T: Send + 'static>(
+    token: &CancelToken,
+    name: &str,
+    wait: impl FnOnce() -> (TransportError, T) + Send + 'static,
+) -> T {
+    let (ended, end) = mpsc::channel();
+    let waiting = thread::spawn(move || {
+        let (error, members) = wait();
+        ended.send(error.to_string()).expect("the test waits");
+        members
+    });
+    thread::sleep(Duration::from_millis(20));
+    token.cancel();
+    let text = end.recv_timeout(BOUND).expect("it waits no longer");
+    assert!(text.contains("cancelled"), "{name}: {text}");
+    waiting.join().expect("no panic")
 }
 
 /// The same where there is no ring yet to wait for.

@@ -1,6 +1,7 @@
 //! What a scheduler does about workers that are not there: which of them hold it up, since when, and what is still
 //! received from them.
 
+mod heard;
 mod session_shared;
 
 use std::path::Path;
@@ -360,6 +361,35 @@ fn a_part_of_a_message_holds_up_no_shutdown() -> Result {
     Ok(())
 }
 
+/// A worker that has done its last request, and receives no more, has not released the notice of a ring behind it.
+#[test]
+fn a_notice_holds_up_no_shutdown() -> Result {
+    for policy in [OnWorkerDeath::Wait, OnWorkerDeath::Fail] {
+        let config = watchful(3, policy);
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let mut workers =
+            [0, 1, 2].map(|rank| Worker::<Frame>::start(&config, rank).expect("starts"));
+        scheduler.broadcast(b"all", 1, soon())?;
+        for rank in [1, 2] {
+            scheduler.send_to(rank, b"alone", 1, soon())?;
+            take(&mut workers[rank])?;
+            take(&mut workers[rank])?;
+        }
+        take(&mut workers[0])?;
+        let [idle, others @ ..] = workers;
+        drop(idle);
+        let deadline = soon();
+        scheduler.shutdown(deadline, |_, _| ())?;
+        assert!(!deadline.has_passed(), "{policy:?}");
+        for worker in others {
+            worker.leave()?;
+        }
+        Worker::<Frame>::start(&config, 0)?.leave()?;
+        assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
+    }
+    Ok(())
+}
+
 /// The state of a worker: its requests, the age of the oldest, deliveries, and deaths.
 /// Whatever the policy: the worker may be back when the state is asked for.
 #[test]
@@ -444,49 +474,13 @@ fn the_state_names_the_worker_that_lags() -> Result {
 /// The log of a scheduler whose call waits for a worker that is not there.
 #[test]
 fn a_call_that_waits_for_an_absent_worker_warns_once() -> Result {
-    use std::sync::{Arc, Mutex};
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Metadata, Subscriber};
-
-    #[derive(Clone, Default)]
-    struct Heard(Arc<Mutex<Vec<String>>>);
-    struct Message<'a>(&'a mut Vec<String>);
-    impl Visit for Message<'_> {
-        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-            if field.name() == "message" {
-                self.0.push(format!("{value:?}"));
-            }
-        }
-    }
-    impl Subscriber for Heard {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn event(&self, event: &Event<'_>) {
-            let mut heard = self.0.lock().expect("no panic");
-            event.record(&mut Message(&mut heard));
-        }
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
     let config = watchful(1, OnWorkerDeath::Wait);
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
-    let heard = Heard::default();
-    let error = tracing::subscriber::with_default(heard.clone(), || {
-        scheduler.call(0, b"", 1, within(1300)).map(drop)
-    });
+    let (error, heard) = heard::while_it(|| scheduler.call(0, b"", 1, within(1300)).map(drop));
     assert!(
         matches!(error, Err(TransportError::NoAnswer { .. })),
         "{error:?}"
     );
-    let heard = heard.0.lock().expect("no panic");
     let about: Vec<_> = heard
         .iter()
         .filter(|text| text.contains("worker 0"))
@@ -494,7 +488,10 @@ fn a_call_that_waits_for_an_absent_worker_warns_once() -> Result {
     assert!(
         about.len() == 1
             && about[0].contains("has not come")
-            && about[0].contains("remove_worker(0)"),
+            && about[0].contains("remove_worker()")
+            && about[0].contains("OnWorkerDeath::Wait")
+            && about[0].contains("RemoveAfter(duration)")
+            && about[0].contains("Fail"),
         "{heard:?}"
     );
     scheduler.remove_worker(0)?;

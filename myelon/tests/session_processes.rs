@@ -1,13 +1,9 @@
 //! Sessions whose members are processes: how they end, and which member the errors name.
-//!
-//! A member is this program started again with only the test `a_member_of_a_test`.
 
+mod session_members;
 mod session_shared;
 mod text_codec;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -15,15 +11,10 @@ use myelon::{
     Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
     TransportError, TypedRecvError, TypedServeError, Worker, portable_shm_segment_name,
 };
+use session_members::{Member, exit_when_the_test_ends, role, say};
 use session_shared::{Backing, Frame, Result, soon};
 use text_codec::Text;
 
-/// The environment variable that tells a member its role and the session's label.
-const ROLE: &str = "MYELON_TEST_MEMBER";
-/// The prefix of the lines that a member prints for its test.
-const SAYS: &str = "member> ";
-/// A limit far longer than any answer takes.
-const BOUND: Duration = Duration::from_secs(10);
 const REQUESTS: usize = 600;
 
 /// A session with default settings: a worker's ring has space for 256 answers.
@@ -31,89 +22,24 @@ fn session(label: &str) -> RunnerMyelonTransportConfig {
     RunnerMyelonTransportConfig::new(label, 1)
 }
 
-struct Member {
-    process: Child,
-    orders: ChildStdin,
-    answers: Receiver<String>,
-}
-
-impl Member {
-    fn start(role: &str, label: &str) -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["--exact", "a_member_of_a_test", "--nocapture"])
-            .env(ROLE, format!("{role} {label}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let orders = process.stdin.take().expect("piped");
-        let output = BufReader::new(process.stdout.take().expect("piped"));
-        let (said, answers) = mpsc::channel();
-        thread::spawn(move || {
-            for line in output.lines().map_while(std::io::Result::ok) {
-                if let Some((_, answer)) = line.split_once(SAYS) {
-                    let _ = said.send(answer.to_owned());
-                }
-            }
-        });
-        Ok(Self {
-            process,
-            orders,
-            answers,
-        })
-    }
-
-    fn tell(&mut self, order: &str) -> Result {
-        Ok(writeln!(self.orders, "{order}")?)
-    }
-
-    /// The next line that the member prints.
-    #[track_caller]
-    fn answer(&mut self) -> String {
-        let answer = self.answers.recv_timeout(BOUND);
-        answer.unwrap_or_else(|error| panic!("no answer: {error}"))
-    }
-
-    fn pid(&self) -> String {
-        format!("pid {}", self.process.id())
-    }
-
-    fn kill(&mut self) -> Result {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let _ = self.kill();
-    }
-}
-
-fn say(words: &str) {
-    println!("{SAYS}{words}");
-}
-
 /// Does nothing unless this process was started as a member.
 #[test]
 fn a_member_of_a_test() -> Result {
-    let Ok(role) = std::env::var(ROLE) else {
+    let Some((role, label)) = role() else {
         return Ok(());
     };
-    match role.rsplit_once(' ').expect("a role and a label") {
-        ("worker", label) => work(&session(label)),
-        ("streaming worker", label) => stream(&session(label)),
-        (_, label) => schedule(&session(label)),
+    match &*role {
+        "worker" => work(&session(&label)),
+        "panicking worker" => panic_in_a_handler(&session(&label)),
+        "streaming worker" => stream(&session(&label), false),
+        "replying worker" => stream(&session(&label), true),
+        _ => schedule(&session(&label)),
     }
 }
 
 /// Answers requests until the session ends.
 fn work(config: &RunnerMyelonTransportConfig) -> Result {
-    thread::spawn(|| {
-        // standard input has ended, so the test is gone
-        let _ = std::io::stdin().lines().count();
-        std::process::exit(1);
-    });
+    exit_when_the_test_ends();
     let mut worker = Worker::<Frame>::start(config, 0)?;
     say("started");
     let mut served = 0;
@@ -137,8 +63,18 @@ fn work(config: &RunnerMyelonTransportConfig) -> Result {
     Ok(())
 }
 
-/// Answers each request byte by byte while the request is lent, and waits for an order after a '!'.
-fn stream(config: &RunnerMyelonTransportConfig) -> Result {
+fn panic_in_a_handler(config: &RunnerMyelonTransportConfig) -> Result {
+    let mut worker = Worker::<Frame>::start(config, 0)?;
+    say("started");
+    worker.serve(Deadline::NEVER, |_, _| -> [u8; 0] {
+        panic!("as the test wants it")
+    })?;
+    Ok(())
+}
+
+/// Answers each request byte by byte while the request is lent, and waits for an order after a '!'. If it replies, the
+/// bytes are pieces of an answer.
+fn stream(config: &RunnerMyelonTransportConfig, replies: bool) -> Result {
     let (mut requests, mut responses) = Worker::<Frame>::start(config, 0)?.split();
     let mut orders = std::io::stdin().lines();
     say("started");
@@ -148,11 +84,24 @@ fn stream(config: &RunnerMyelonTransportConfig) -> Result {
             Err(TransportError::Recv(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         };
-        for piece in request.chunks(1) {
-            responses.respond(piece, request.kind(), Deadline::NEVER)?;
+        let mut pause = |piece: &[u8]| {
             if piece == b"!" {
                 say("in the middle");
-                orders.next().expect("an order")?;
+                orders.next().expect("an order").expect("read");
+            }
+        };
+        if replies {
+            let mut reply = responses.reply(request.id());
+            let (last, others) = request.split_last().expect("not empty");
+            for piece in others.chunks(1) {
+                reply.send(piece, request.kind(), Deadline::NEVER)?;
+                pause(piece);
+            }
+            reply.finish(&[*last], request.kind(), Deadline::NEVER)?;
+        } else {
+            for piece in request.chunks(1) {
+                responses.respond(piece, request.kind(), Deadline::NEVER)?;
+                pause(piece);
             }
         }
         request.done();
@@ -307,6 +256,176 @@ fn a_worker_killed_while_it_streams_an_answer_receives_the_request_again() -> Re
     assert_eq!(second.answer(), "left");
     assert!(second.process.wait()?.success());
     drop(responses);
+    let nowhere = std::path::Path::new("");
+    assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn pieces_are_iterated_once_though_their_worker_is_killed() -> Result {
+    let label = portable_shm_segment_name("streams");
+    let mut scheduler = Scheduler::<Frame>::start(&session(&label))?;
+    let mut first = Member::start("replying worker", &label)?;
+    let mut pieces = scheduler.call_streaming(0, b"ab!c", 7, soon())?;
+    let request = pieces.request();
+    let mut next = |number: u32, bytes: &[u8]| -> Result<bool> {
+        let piece = pieces.next().expect("not the last one")?;
+        assert_eq!(
+            (piece.rank, piece.request, piece.kind),
+            (0, Some(request), 7)
+        );
+        assert_eq!((piece.number, &*piece.bytes), (number, bytes));
+        Ok(piece.is_last)
+    };
+    assert!(!next(0, b"a")?);
+    assert_eq!(
+        (first.answer(), first.answer()),
+        ("started".into(), "in the middle".into())
+    );
+    first.kill()?;
+    assert!(!next(1, b"b")?);
+    let mut second = Member::start("replying worker", &label)?;
+    assert_eq!(
+        (second.answer(), second.answer()),
+        ("started".into(), "in the middle".into())
+    );
+    second.tell("go on")?;
+    assert!(!next(2, b"!")? && next(3, b"c")?);
+    assert!(pieces.next().is_none());
+
+    // an answer that is late ends the iterator, and can be received all the same
+    let soon_over = Deadline::after(Duration::from_millis(20));
+    let mut pieces = scheduler.call_streaming(0, b"!d", 7, soon_over)?;
+    let request = pieces.request();
+    let in_time = pieces
+        .by_ref()
+        .take_while(std::result::Result::is_ok)
+        .count();
+    assert!(in_time <= 1 && pieces.next().is_none());
+    assert_eq!(second.answer(), "in the middle");
+    second.tell("go on")?;
+    for late in &[b"!", b"d"][in_time..] {
+        assert_eq!(&*scheduler.recv_answer(0, request, soon())?, *late);
+    }
+    scheduler.close()?;
+    assert_eq!(second.answer(), "left");
+    assert!(second.process.wait()?.success());
+    let nowhere = std::path::Path::new("");
+    assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
+    Ok(())
+}
+
+/// Two schedulers of one label, and two workers of one rank: the error names both processes, and what to do.
+#[test]
+fn a_second_member_is_refused_by_the_names_of_both() -> Result {
+    let label = portable_shm_segment_name("two");
+    let own = format!("pid {}", std::process::id());
+    let mut scheduler = Member::start("scheduler", &label)?;
+    let mut worker = Member::start("worker", &label)?;
+    assert_eq!(
+        (scheduler.answer(), worker.answer()),
+        ("started".into(), "started".into())
+    );
+    let refused = Scheduler::<Frame>::start(&session(&label)).map(drop);
+    let refused = refused.expect_err("one is alive");
+    let words = [
+        "the scheduler of session",
+        &*label,
+        &scheduler.pid(),
+        &own,
+        "another label",
+    ];
+    let says = |error: &TransportError, words: &[&str]| {
+        let text = error.to_string();
+        assert!(words.iter().all(|words| text.contains(*words)), "{text}");
+        assert!(
+            matches!(error, TransportError::MemberExists { .. }),
+            "{text}"
+        );
+    };
+    says(&refused, &words);
+    let refused = Worker::<Frame>::start(&session(&label), 0).map(drop);
+    let refused = refused.expect_err("one is alive");
+    says(
+        &refused,
+        &[
+            "worker 0 of session",
+            &*label,
+            &worker.pid(),
+            &own,
+            "another rank",
+        ],
+    );
+    // the first ones go on
+    scheduler.tell("send")?;
+    assert_eq!(
+        (scheduler.answer(), worker.answer()),
+        ("done".into(), "full".into())
+    );
+    scheduler.tell("close")?;
+    assert_eq!(
+        (scheduler.answer(), worker.answer()),
+        ("closed".into(), "closed after 600".into())
+    );
+    assert_eq!(worker.answer(), "left");
+    Ok(())
+}
+
+/// The number of workers, and the depth of a ring: the error says both values.
+#[test]
+fn a_worker_that_is_configured_otherwise_says_both_values() -> Result {
+    let label = portable_shm_segment_name("two");
+    let mut scheduler = Member::start("scheduler", &label)?;
+    assert_eq!(scheduler.answer(), "started");
+    let mut more = session(&label);
+    more.workers = 8;
+    let mut worker = Worker::<Frame>::start(&more, 0)?;
+    // the scheduler attaches to the worker's ring when it receives
+    worker.respond(b"here", 1, soon())?;
+    scheduler.tell("hear")?;
+    assert_eq!(scheduler.answer(), "done");
+    for _ in 0..2 {
+        let refused = worker.recv(soon()).map(drop).expect_err("another number");
+        assert_eq!(
+            refused.to_string(),
+            "worker 0 is configured for a session of 8 workers, and its scheduler for 1: use the same number in all \
+             processes"
+        );
+    }
+    worker.leave()?;
+    let config = session(&label);
+    let deeper = config.transport.clone().with_rpc_depth(2048);
+    let refused = Worker::<Frame>::start(&config.clone().with_transport(deeper), 0).map(drop);
+    let text = refused.expect_err("another depth").to_string();
+    assert!(
+        text.contains("is 1024 slots, expected 2048 slots"),
+        "{text}"
+    );
+    scheduler.tell("close")?;
+    assert_eq!(scheduler.answer(), "closed");
+    Ok(())
+}
+
+/// Without a policy that skips panics, the worker's process ends, and its successor gets the request.
+#[test]
+fn a_panic_ends_the_worker_and_its_successor_gets_the_request() -> Result {
+    let label = portable_shm_segment_name("panics");
+    let mut scheduler = Scheduler::<Frame>::start(&session(&label))?;
+    let request = scheduler.send_to(0, b"dangerous", 1, soon())?;
+    let mut first = Member::start("panicking worker", &label)?;
+    assert_eq!(first.answer(), "started");
+    assert!(!first.process.wait()?.success());
+    let state = scheduler.state()[0];
+    assert_eq!(
+        (state.is_away, state.in_flight, state.deliveries),
+        (true, 1, 1)
+    );
+    let mut second = Member::start("worker", &label)?;
+    assert_eq!(&*scheduler.recv_answer(0, request, soon())?, b"dangerous");
+    scheduler.close()?;
+    for expected in ["started", "closed after 1", "left"] {
+        assert_eq!(second.answer(), expected);
+    }
     let nowhere = std::path::Path::new("");
     assert_eq!(SharedMemory::rings(&session(&label), nowhere), [""; 0]);
     Ok(())

@@ -3,6 +3,7 @@
 mod session_shared;
 
 use std::thread;
+use std::time::Duration;
 
 use myelon::{
     Deadline, MappedFile, MultiProcessError, RunnerMyelonTransportConfig, Scheduler, SharedMemory,
@@ -206,6 +207,56 @@ fn a_scheduler_that_succeeds_expects_removed_workers_again() -> Result {
     }
     again.leave()?;
     stays.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// Every worker is required from the start: a scheduler that is opened first loses nothing before one comes, and each
+/// deadline that passes names the worker that is missing. One that was removed at once is not waited for.
+#[test]
+fn a_scheduler_that_starts_first_loses_nothing_and_names_the_worker_that_is_missing() -> Result {
+    const RING: usize = 16;
+    let within = |milliseconds| Deadline::after(Duration::from_millis(milliseconds));
+    let config = session(3);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    scheduler.remove_worker(2)?; // not required
+    for number in 0..RING as u8 {
+        scheduler.broadcast(&[number], 1, soon())?;
+    }
+    let mut first = Worker::<Frame>::start(&config, 0)?;
+    for number in 0..RING as u8 {
+        assert_eq!(take(&mut first)?, [number]);
+    }
+    let full = scheduler.broadcast(b"one too many", 1, within(20));
+    let full = full.expect_err("worker 1 holds the ring").to_string();
+    assert!(
+        full.contains("worker_1") && !full.contains("worker_0") && !full.contains("worker_2"),
+        "{full}"
+    );
+    let missing: Vec<_> = scheduler
+        .missing_workers()
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
+    assert_eq!(missing, ["worker_1", "worker_2"]);
+    for number in 0..RING as u8 {
+        scheduler.send_to(1, &[100 + number], 1, soon())?;
+    }
+    let full = scheduler.send_to(1, b"one too many", 1, within(20));
+    let full = full.expect_err("worker 1 holds its ring").to_string();
+    assert!(full.contains("worker_1"), "{full}");
+    let mut second = Worker::<Frame>::start(&config, 1)?;
+    for number in (0..RING as u8).chain(100..100 + RING as u8) {
+        assert_eq!(take(&mut second)?, [number]);
+    }
+    drop(second);
+    let unanswered = scheduler.call(1, b"", 1, within(20)).map(drop);
+    let unanswered = unanswered.expect_err("it is away").to_string();
+    assert!(unanswered.contains("worker 1"), "{unanswered}");
+    let gathered = scheduler.gather(b"", 1, within(20), |_, _| {})?;
+    assert_eq!(gathered.missing, [0, 1, 2], "none has answered");
+    first.leave()?;
+    scheduler.remove_worker(1)?;
     scheduler.close()?;
     Ok(())
 }

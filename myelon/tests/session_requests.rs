@@ -3,15 +3,16 @@
 mod session_shared;
 mod text_codec;
 
+use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use myelon::{
-    CancelToken, Deadline, HandlerPanicPolicy, RecvError, RequestReceiver, ResponseSender,
-    RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory, TransportError,
-    TransportResult, TypedPublishError, TypedRecvError, TypedServeError, Worker,
+    CancelToken, Deadline, HandlerPanicPolicy, MAX_MESSAGE_BYTES, RecvError, RequestReceiver,
+    ResponseSender, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
+    TransportError, TransportResult, TypedPublishError, TypedRecvError, TypedServeError, Worker,
 };
 use session_shared::{Backing, Frame, Result, session, soon};
 use text_codec::Text;
@@ -266,5 +267,79 @@ fn a_panic_counts_though_its_answer_finds_no_space() -> Result {
     request.done();
     worker.leave()?;
     scheduler.close()?;
+    Ok(())
+}
+
+/// A message is refused by its own length, at once though the ring is full, and before it is copied.
+#[test]
+fn a_message_over_the_limit_is_refused_in_both_directions() -> Result {
+    const LIMIT: usize = MAX_MESSAGE_BYTES - 16;
+    let is_refused = |sent: TransportError| {
+        let TransportError::MessageTooLong { len, limit } = sent else {
+            panic!("{sent}");
+        };
+        assert_eq!((len, limit), (LIMIT + 1, LIMIT));
+    };
+    // the system gives pages when they are touched
+    let long = vec![0; LIMIT + 1];
+    let slices = long.split_at(LIMIT / 2);
+    let slices = [IoSlice::new(slices.0), IoSlice::new(slices.1)];
+    let never = Deadline::NEVER;
+    let config = short_of_space();
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    let request = scheduler.send_to(0, b"all of it", 1, soon())?;
+    is_refused(worker.serve(never, |_, _| &long).expect_err("its answer"));
+    let answer = scheduler.recv_answer(0, request, soon())?;
+    assert!(answer.is_given_up());
+    answer.release();
+    while scheduler
+        .broadcast(b"", 1, Deadline::after(Duration::ZERO))
+        .is_ok()
+    {}
+    while scheduler
+        .send_to(0, b"", 1, Deadline::after(Duration::ZERO))
+        .is_ok()
+    {}
+    is_refused(scheduler.broadcast(&long, 1, never).expect_err("to all"));
+    is_refused(scheduler.send_to(0, &long, 1, never).expect_err("to one"));
+    is_refused(
+        scheduler
+            .call(0, &long, 1, never)
+            .map(drop)
+            .expect_err("to one"),
+    );
+    is_refused(
+        scheduler
+            .gather(&long, 1, never, |_, _| ())
+            .expect_err("to all"),
+    );
+    let (mut requests, responses) = scheduler.split();
+    is_refused(
+        requests
+            .broadcast_vectored(&slices, 1, never)
+            .expect_err("to all"),
+    );
+    is_refused(
+        requests
+            .send_vectored_to(0, &slices, 1, never)
+            .expect_err("to one"),
+    );
+
+    while worker
+        .respond(b"", 1, Deadline::after(Duration::ZERO))
+        .is_ok()
+    {}
+    is_refused(worker.respond(&long, 1, never).expect_err("by itself"));
+    let (received, mut answers) = worker.split();
+    let mut reply = answers.reply(request);
+    is_refused(reply.send(&long, 1, never).expect_err("a piece"));
+    is_refused(reply.send_vectored(&slices, 1, never).expect_err("a piece"));
+    is_refused(reply.finish(&long, 1, never).expect_err("the last piece"));
+    drop(answers);
+    received.leave()?;
+    requests.close()?;
+    drop(responses);
+    assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
     Ok(())
 }

@@ -37,7 +37,8 @@ pub fn kind_of(error: &(dyn Error + 'static)) -> String {
             NotCounted Forked Io;
         CodecError: Encode Decode TrailingBytes TooLong TooDeep TooManyElements Misaligned Custom;
         TransportError: Ring Send Recv RequiredConsumer Counters Full MessageTooLong NeedsRuns DoesNotFitFrame
-            InvalidName WorkerCount SessionClosed NoAnswer TooManyUnread WorkerDied WorkerGone AnswerComplete NoSuchWorker;
+            InvalidName WorkerCount SessionClosed SessionClosing NoAnswer TooManyUnread WorkerDied WorkerGone AnswerComplete
+            MemberExists WorkerCountDiffers NoSuchWorker;
         TypedPublishError: Encode Transport;
         TypedRecvError: Recv Decode UnknownKind NoKinds;
         TypedServeError: Recv Publish;

@@ -220,7 +220,7 @@ fn required_features_that_are_unknown() {
 #[test]
 fn optional_features_that_are_unknown_do_no_harm() {
     let segment = Segment::new();
-    fs::write(segment.path(), segment.forged(24, &u64::MAX.to_ne_bytes())).expect("write");
+    fs::write(segment.path(), segment.forged(24, &(!1_u64).to_ne_bytes())).expect("write");
     let mut rx =
         MmapConsumer::<u64>::attach(&segment.layout(), CAPACITY, "reader").expect("attach");
     assert_eq!(rx.process_available(|_, _| {}), CAPACITY);

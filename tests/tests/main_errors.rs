@@ -46,7 +46,7 @@ fn an_error_of_a_session_names_the_session() {
     let session = myelon::portable_shm_segment_name("llama");
     let (sentence, said) = end_of("schedule-twice", &session);
     assert!(
-        sentence.contains(&format!("(session {session}, to its workers)")),
+        sentence.contains(&format!("the scheduler of session '{session}'")),
         "{sentence}"
     );
     assert!(said.contains(&sentence), "{said}");

@@ -560,27 +560,25 @@ fn errors_of_a_session_name_the_session_and_the_direction() {
     let scheduler = Scheduler::<Frame>::start(&config).expect("a scheduler");
     let second = Scheduler::<Frame>::start(&config).expect_err("one is alive");
     let session = format!("session {label}");
-    let words = [
-        &name.rpc_ring_name(),
-        &session,
-        "to its workers",
-        "live producer",
-    ];
-    assert_names(&second.to_string(), &words);
+    let pid = format!("pid {}", std::process::id());
+    assert_names(&second.to_string(), &["the scheduler", &label, &pid]);
     let worker = Worker::<Frame>::start(&config, 1).expect("a worker");
     let second = Worker::<Frame>::start(&config, 1).expect_err("one is alive");
-    assert_names(&second.to_string(), &[&session]);
+    assert_names(&second.to_string(), &["worker 1", &label, &pid]);
     let other = Scheduler::<FixedFrame<128>>::start(&config).expect_err("another frame");
-    assert_names(&other.to_string(), &[&session]);
+    assert_names(&other.to_string(), &[&label]);
 
     let layout = disruptor_mp::attach_shared_consumer::<u64>(&name.response_ring_name(1), 8);
     let misfit = layout.build_consumer().expect_err("another event");
     assert_names(&misfit.to_string(), &["expected u64 (layout id"]);
     assert_lacks(&misfit.to_string(), &["u64 u64"]);
-    let deep = config.transport.clone().with_response_depth(8);
+    let deep = config.transport.clone().with_rpc_depth(8);
     let deep = config.clone().with_transport(deep);
-    let misfit = Worker::<Frame>::start(&deep, 1).expect_err("another depth");
-    assert_names(&misfit.to_string(), &[&session, "from worker 1"]);
+    let misfit = Worker::<Frame>::start(&deep, 0).expect_err("another depth");
+    assert_names(
+        &misfit.to_string(),
+        &[&session, "to its workers", "8 slots"],
+    );
     worker.leave().expect("it leaves");
     scheduler.close().expect("it closes");
 }

@@ -27,6 +27,7 @@ mod pace;
 mod record;
 mod recording;
 mod replay;
+mod requests;
 mod ring;
 mod serve;
 mod show;

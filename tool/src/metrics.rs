@@ -1,9 +1,10 @@
 //! What `serve` measures of all rings, and its text for Prometheus.
 
 use std::fmt::Write as _;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use disruptor_mp::inspect::{Liveness, Presence};
+use myelon::requests_seen;
 
 use crate::Failure;
 use crate::list::{read, type_name};
@@ -11,7 +12,7 @@ use crate::options::In;
 use crate::pace::has_position;
 
 /// The families of metrics: name, type and meaning.
-pub(crate) const FAMILIES: [(&str, &str, &str); 15] = [
+pub(crate) const FAMILIES: [(&str, &str, &str); 18] = [
     (
         "myelon_ring_readable",
         "gauge",
@@ -56,14 +57,14 @@ pub(crate) const FAMILIES: [(&str, &str, &str); 15] = [
         "Values in the ring that cannot be true.",
     ),
     (
-        "myelon_consumer_released_total",
-        "counter",
-        "Events that the consumer has released, counted from the ring's first.",
+        "myelon_consumer_position",
+        "gauge",
+        "Events that the consumer has released, counted from the ring's first; it goes back when an id leaves and returns.",
     ),
     (
         "myelon_consumer_lag",
         "gauge",
-        "Published events that the consumer has not released.",
+        "Published events that this consumer has not released.",
     ),
     (
         "myelon_consumer_alive",
@@ -74,6 +75,21 @@ pub(crate) const FAMILIES: [(&str, &str, &str); 15] = [
         "myelon_consumer_away",
         "gauge",
         "Whether the consumer is away and keeps its place.",
+    ),
+    (
+        "myelon_worker_requests",
+        "gauge",
+        "Requests of a session that the worker has not completed.",
+    ),
+    (
+        "myelon_worker_oldest_request_milliseconds",
+        "gauge",
+        "The time since the oldest of these was sent; 0 if there are none, missing if unknown.",
+    ),
+    (
+        "myelon_worker_deliveries",
+        "gauge",
+        "How often the oldest of these was delivered to the worker.",
     ),
 ];
 
@@ -156,18 +172,20 @@ pub(crate) fn samples(place: &In) -> Result<Samples, Failure> {
         add("myelon_ring_closed", &of_ring, seen.closed.is_some().into());
         add("myelon_ring_full", &of_ring, seen.held_by.is_some().into());
         add("myelon_ring_faults", &of_ring, seen.faults.len() as u64);
+        // without them where the ring was cut off meanwhile
+        let requests = requests_seen(&ring, &seen).unwrap_or_default();
         for consumer in &seen.consumers {
             // two lines may have one id for a moment, or if a peer forged it
             let line = consumer.line.to_string();
             let labels = [
                 ("ring", &*name),
-                ("consumer", &consumer.id),
-                ("line", &line),
                 ("role", "consumer"),
+                ("id", &consumer.id),
+                ("line", &line),
             ];
             if has_position(consumer) {
                 add(
-                    "myelon_consumer_released_total",
+                    "myelon_consumer_position",
                     &labels,
                     count(consumer.position),
                 );
@@ -178,6 +196,22 @@ pub(crate) fn samples(place: &In) -> Result<Samples, Failure> {
                 add("myelon_consumer_alive", &labels, is_alive.into());
                 let is_away = matches!(consumer.presence, Presence::Away | Presence::Expected);
                 add("myelon_consumer_away", &labels, is_away.into());
+            }
+            if let Some(requests) = requests.iter().find(|it| it.line == consumer.line) {
+                add("myelon_worker_requests", &labels, requests.in_flight);
+                let oldest = match requests.in_flight {
+                    0 => Some(Duration::ZERO),
+                    _ => requests.oldest,
+                };
+                if let Some(oldest) = oldest {
+                    let family = "myelon_worker_oldest_request_milliseconds";
+                    add(family, &labels, oldest.as_millis() as u64);
+                }
+                add(
+                    "myelon_worker_deliveries",
+                    &labels,
+                    requests.deliveries.into(),
+                );
             }
         }
     }

@@ -8,6 +8,7 @@ use disruptor_mp::inspect::Snapshot;
 
 use crate::options::Show;
 use crate::pace::Watch;
+use crate::requests::Requests;
 use crate::ring::held_by;
 use crate::text::{age, bytes, printable, table};
 use crate::{Failure, Outcome, reported};
@@ -16,25 +17,30 @@ pub(crate) fn run(options: &Show, json: bool) -> Result<Outcome, Failure> {
     let mut watch = Watch::open(&options.ring)?;
     sleep(options.interval);
     watch.refresh()?;
+    let requests = Requests::of(&watch)?;
     let outcome = match watch.seen.faults.is_empty() {
         true => Outcome::Fine,
         false => Outcome::Finding,
     };
-    reported(print(&watch, json), outcome)
+    reported(print(&watch, &requests, json), outcome)
 }
 
-fn print(watch: &Watch, json: bool) -> io::Result<()> {
+fn print(watch: &Watch, requests: &Requests, json: bool) -> io::Result<()> {
     let mut out = stdout().lock();
     if json {
-        return writeln!(out, "{}", watch.json(&watch.ring.info().name));
+        let mut object = watch.json(&watch.ring.info().name);
+        for (index, (consumer, _)) in watch.consumers().enumerate() {
+            requests.add_to(consumer, &mut object["consumers"][index]);
+        }
+        return writeln!(out, "{object}");
     }
-    for line in lines(watch) {
+    for line in lines(watch, requests) {
         writeln!(out, "{line}")?;
     }
     Ok(())
 }
 
-fn lines(watch: &Watch) -> Vec<String> {
+fn lines(watch: &Watch, requests: &Requests) -> Vec<String> {
     let (ring, seen, info) = (&watch.ring, &watch.seen, watch.ring.info());
     let mut lines = Vec::new();
     let mut say = |label: &str, text: String| lines.push(format!("{label:<10} {text}"));
@@ -135,7 +141,7 @@ fn lines(watch: &Watch) -> Vec<String> {
         .to_vec(),
     ];
     for (consumer, pace) in watch.consumers() {
-        let mut notes = Vec::new();
+        let mut notes: Vec<_> = requests.text(consumer).into_iter().collect();
         if !consumer.is_durable {
             notes.push(String::from("automatic id"));
         }

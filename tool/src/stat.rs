@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::options::Stat;
 use crate::pace::{Pace, Watch};
+use crate::requests::Requests;
 use crate::text::printable;
 use crate::{Failure, Outcome};
 
@@ -15,24 +16,29 @@ pub(crate) fn run(options: &Stat, json: bool) -> Result<Outcome, Failure> {
     for _ in 0..options.count {
         sleep(options.interval);
         watch.refresh()?;
+        let requests = Requests::of(&watch)?;
         let mut out = stdout().lock();
         match json {
-            true => writeln!(out, "{}", object(&watch))?,
-            false => writeln!(out, "{}", line(&watch))?,
+            true => writeln!(out, "{}", object(&watch, &requests))?,
+            false => writeln!(out, "{}", line(&watch, &requests))?,
         }
         out.flush()?;
     }
     Ok(Outcome::Fine)
 }
 
-fn object(watch: &Watch) -> Value {
+fn object(watch: &Watch, requests: &Requests) -> Value {
     let with = |pace: Pace, mut object: Value| {
         pace.add_to(&mut object);
         object
     };
     let consumers: Vec<_> = watch
         .consumers()
-        .map(|(consumer, pace)| with(pace, json!({"id": consumer.id, "lag": consumer.lag})))
+        .map(|(consumer, pace)| {
+            let mut object = with(pace, json!({"id": consumer.id, "lag": consumer.lag}));
+            requests.add_to(consumer, &mut object);
+            object
+        })
         .collect();
     json!({
         "seconds": watch.interval.as_secs_f64(),
@@ -43,7 +49,7 @@ fn object(watch: &Watch) -> Value {
     })
 }
 
-fn line(watch: &Watch) -> String {
+fn line(watch: &Watch, requests: &Requests) -> String {
     let producer = watch.producer;
     let mut line = format!(
         "{:>10} published ({})",
@@ -61,6 +67,9 @@ fn line(watch: &Watch) -> String {
                 consumer.lag
             ),
         };
+        if let Some(requests) = requests.text(consumer) {
+            line += &format!(" ({requests})");
+        }
     }
     line
 }

@@ -187,6 +187,8 @@ pub struct ConsumerSeen {
     pub is_asleep: bool,
     /// How many events are in doubt of which it has not been told (R17).
     pub in_doubt: Option<u64>,
+    /// The number that a layer above keeps with its place: see [`Consumer::note`](crate::Consumer::note).
+    pub note: u64,
 }
 
 /// What a full ring waits for.
@@ -408,6 +410,7 @@ impl Inspector {
             lag,
             is_asleep: asleep & (1 << index) != 0,
             in_doubt: untold,
+            note: line.note.load(Ordering::Relaxed),
         }
     }
 

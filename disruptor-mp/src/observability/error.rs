@@ -68,8 +68,10 @@ pub enum CountersError {
         slots: usize,
     },
     /// The label is too long.
-    #[error("a counter's label has at most 48 bytes, and '{label}' has {bytes}")]
+    #[error("a counter's label has at most {limit} bytes, and '{label}' has {bytes}")]
     LabelTooLong {
+        /// The greatest length.
+        limit: usize,
         /// The label.
         label: String,
         /// Its length.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::position::{OpenRing, Readings, Source};
-use super::slot::{COUNTER_LABEL_BYTES_MAX, SlotWords, Text};
+use super::slot::{COUNTER_LABEL_BYTES_MAX, SlotWords, TEXT_BYTES, Text};
 use super::table::{Memory, Slot, Table};
 use super::{CounterId, CounterSnapshot, CountersError};
 use crate::cause::{SystemCause, why_not_opened};
@@ -159,9 +159,11 @@ impl CountersFile {
             return Err(CountersError::ReservedId { id });
         }
         if label.len() > COUNTER_LABEL_BYTES_MAX {
-            let bytes = label.len();
-            let label = label.to_owned();
-            return Err(CountersError::LabelTooLong { label, bytes });
+            return Err(CountersError::LabelTooLong {
+                limit: COUNTER_LABEL_BYTES_MAX,
+                label: label.to_owned(),
+                bytes: label.len(),
+            });
         }
         if label.contains('\0') {
             let label = label.to_owned();
@@ -171,6 +173,44 @@ impl CountersFile {
             slot: self.claim(id, &Text::of_value(label), None)?,
             one_thread: PhantomData,
         })
+    }
+
+    /// For a layer above: a counter of this crate family that no endpoint keeps, of the party `id` of a ring in this
+    /// role. Its label is `ring/role/id`, as those of endpoints are, and it starts at zero.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::LabelTooLong`] if the label has more than 432 bytes, [`CountersError::Full`],
+    /// [`CountersError::Forked`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::observability::{CounterId, CountersFile, PartyCounter};
+    ///
+    /// let file = CountersFile::anonymous();
+    /// let mut absences: PartyCounter = file.party_counter(CounterId::WORKER_ABSENCES, "jobs", "worker", "worker_3")?;
+    /// absences.set(1);
+    /// assert_eq!((&*file.snapshot()[0].label, file.snapshot()[0].value), ("jobs/worker/worker_3", 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn party_counter(
+        &self,
+        counter: CounterId,
+        ring: &str,
+        role: &str,
+        id: &str,
+    ) -> Result<PartyCounter, CountersError> {
+        let label = format!("{ring}/{role}/{id}");
+        if label.len() > TEXT_BYTES {
+            return Err(CountersError::LabelTooLong {
+                limit: TEXT_BYTES,
+                bytes: label.len(),
+                label,
+            });
+        }
+        let slot = self.claim(counter, &Text::of_value(&label), None)?;
+        Ok(PartyCounter { slot })
     }
 
     /// Claims a slot for any id. With the line that its value follows from, if that is in a ring's lines.
@@ -264,6 +304,28 @@ impl CounterHandle {
     #[inline]
     pub fn get(&self) -> u64 {
         self.slot.words().map_or(0, SlotWords::get)
+    }
+}
+
+/// A counter of a party of a ring that a layer above knows: [`CountersFile::party_counter`] makes it. As a
+/// [`CounterHandle`], it keeps the file mapped, and a dropped one can be read until another takes its slot.
+///
+/// # Examples
+///
+/// See [`CountersFile::party_counter`].
+#[derive(Debug)]
+pub struct PartyCounter {
+    slot: Slot,
+}
+
+impl PartyCounter {
+    /// Replaces the value. Does nothing in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// See [`CountersFile::party_counter`].
+    pub fn set(&mut self, value: u64) {
+        self.slot.set(value);
     }
 }
 

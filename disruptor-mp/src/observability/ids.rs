@@ -76,6 +76,9 @@ counters! {
     FRAMES_REASSEMBLED = 0x32, "frames_reassembled", "Messages that were put together from more than one frame.";
     CODEC_ENCODED = 0x33, "codec_encoded", "Messages that were encoded.";
     CODEC_DECODED = 0x34, "codec_decoded", "Messages that were decoded.";
+    SESSION_MALFORMED = 0x40, "session_malformed", "Messages that no member of a session sends, which were dropped.";
+    ANSWERS_UNKNOWN = 0x41, "answers_unknown", "Answers to requests that were not sent, which were dropped.";
+    WORKER_ABSENCES = 0x42, "worker_absences", "Times that a scheduler has found this worker dead, or gone without leaving.";
 }
 
 impl CounterId {

@@ -65,7 +65,8 @@
 //! # Labels
 //!
 //! The label of an endpoint's counter is `ring/producer` or `ring/consumer/id`, with the name of the ring, which is
-//! never cut. Rings on the heap are named `heap`. The label of a program's own counter is any text of up to
+//! never cut. Rings on the heap are named `heap`. The label of what a layer above counts of another
+//! party is of the same form, such as `ring/worker/id`. The label of a program's own counter is any text of up to
 //! [`COUNTER_LABEL_BYTES_MAX`] bytes.
 //!
 //! # Rates
@@ -114,7 +115,7 @@ mod slot;
 mod table;
 
 pub use error::CountersError;
-pub use file::{COUNTERS_FILE_SLOTS, CounterHandle, CountersFile};
+pub use file::{COUNTERS_FILE_SLOTS, CounterHandle, CountersFile, PartyCounter};
 pub use ids::{APPLICATION_IDS_FROM, COUNTERS, CounterId, CounterInfo};
 #[cfg(feature = "opentelemetry")]
 pub use instruments::register_instruments;

@@ -33,7 +33,8 @@ use crate::sync::process::{AtomicI64, AtomicU64, Ordering};
 /// Longest label of a program's own counter, in bytes.
 pub const COUNTER_LABEL_BYTES_MAX: usize = 48;
 
-const TEXT_BYTES: usize = 432;
+/// Room for the text of a slot.
+pub(super) const TEXT_BYTES: usize = 432;
 
 /// How often a reader retries a slot that changes hands while it is read.
 const READ_TRIES: u32 = 8;

@@ -3,15 +3,16 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0–7 | the number of the request; in an answer, of the request that it answers, or 0 |
-//! | 8–11 | the number of the piece, from 0; in a notice, the rank of a worker |
+//! | 8–11 | an answer: the number of the piece, from 0; a notice: the rank of a worker; a request: its [`SentAt`] |
 //! | 12 | [`LAST`], [`NOTICE`] and [`GIVEN_UP`] |
 //! | 13–15 | the mark of the common ring: [`SessionMark`] |
 
 use std::io::IoSlice;
+use std::time::Duration;
 
 use crate::codec::{Codec, CodecError};
-use crate::transport::TransportError;
 pub(super) use crate::transport::request::{RequestId, SessionMark};
+use crate::transport::{MAX_MESSAGE_BYTES, Slices, TransportError, TransportResult};
 use crate::typed_transport::{Encode, TypedPublishError};
 
 /// The length of a head, in bytes.
@@ -23,6 +24,63 @@ pub(super) const LAST: u8 = 1;
 pub(super) const NOTICE: u8 = 2;
 /// The worker answers nothing to this request.
 pub(super) const GIVEN_UP: u8 = 4;
+
+/// When a request was sent, for readers outside of the session: 32 bits of the coarse monotonic clock's milliseconds.
+/// They begin anew after 49 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SentAt(u32);
+
+impl SentAt {
+    #[inline]
+    pub(super) fn of(monotonic: Duration) -> Self {
+        Self(
+            (monotonic.as_secs() as u32)
+                .wrapping_mul(1_000)
+                .wrapping_add(monotonic.subsec_millis()),
+        )
+    }
+
+    /// The time from then to `now`; zero if `now` is earlier, as it may be in another time namespace.
+    pub(super) fn until(self, now: Self) -> Duration {
+        let passed = now.0.wrapping_sub(self.0);
+        match passed > u32::MAX / 2 {
+            true => Duration::ZERO,
+            false => Duration::from_millis(passed.into()),
+        }
+    }
+}
+
+/// What a scheduler notes in its places in the rings of answers, of which it is the consumer: its number of workers in
+/// the lowest byte, and above it the number that its next request would have, once it shuts the session down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SchedulerNote(u64);
+
+impl SchedulerNote {
+    pub(super) fn new(workers: usize, closing: Option<RequestId>) -> Self {
+        // a session has at most 64 workers
+        Self(closing.map_or(0, RequestId::get) << 8 | workers as u64)
+    }
+
+    pub(super) fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    pub(super) fn to_word(self) -> u64 {
+        self.0
+    }
+
+    /// The scheduler's number of workers, if there has been a scheduler.
+    pub(super) fn workers(self) -> Option<usize> {
+        let workers = (self.0 & 0xff) as usize;
+        (workers != 0).then_some(workers)
+    }
+
+    /// The lower 56 bits of the number that the next request would have.
+    pub(super) fn closing(self) -> Option<u64> {
+        let number = self.0 >> 8;
+        (number != 0).then_some(number)
+    }
+}
 
 /// A head, in two words as it is sent: callers move it through memory, and a load waits for stores of another size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +109,9 @@ impl Head {
     }
 
     /// The head of a request.
-    pub(super) fn of_request(request: RequestId) -> Self {
-        Self::new(Some(request), request.session(), 0, 0)
+    #[inline]
+    pub(super) fn of_request(request: RequestId, sent_at: SentAt) -> Self {
+        Self::new(Some(request), request.session(), sent_at.0, 0)
     }
 
     /// The head of an answer in one piece.
@@ -76,6 +135,11 @@ impl Head {
     #[inline(always)]
     pub(super) fn piece(self) -> u32 {
         self.rest as u32
+    }
+
+    /// When this request was sent.
+    pub(super) fn sent_at(self) -> SentAt {
+        SentAt(self.piece())
     }
 
     #[inline(always)]
@@ -109,6 +173,23 @@ impl Head {
     }
 }
 
+/// Refuses a message that is too long with its head, before it waits for space or is copied.
+#[inline]
+pub(super) fn check_len(len: usize) -> TransportResult<()> {
+    let limit = MAX_MESSAGE_BYTES - HEAD_BYTES;
+    match len <= limit {
+        true => Ok(()),
+        false => Err(TransportError::MessageTooLong { len, limit }),
+    }
+}
+
+/// As [`check_len`], of slices that are one message.
+#[inline]
+pub(super) fn check_len_of(slices: &[IoSlice<'_>]) -> TransportResult<()> {
+    let lens = slices.iter().map(|slice| slice.len());
+    check_len(lens.fold(0, usize::saturating_add))
+}
+
 /// A head and the bytes behind it.
 pub(super) struct HeadedBytes<'a>(pub(super) Head, pub(super) &'a [u8]);
 
@@ -125,10 +206,12 @@ impl Encode for HeadedBytes<'_> {
         Ok(Some(len))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        out.extend_from_slice(self.1);
-        Ok(())
+    fn in_slices<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        HeadedSlices(self.0, &[IoSlice::new(self.1)]).in_slices(scratch, send)
     }
 }
 
@@ -154,10 +237,14 @@ impl Encode for HeadedSlices<'_> {
         Ok(Some(HEAD_BYTES + room - rest.len()))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        self.1.iter().for_each(|slice| out.extend_from_slice(slice));
-        Ok(())
+    fn in_slices<R>(
+        &self,
+        _: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        let Self(head, rest) = self;
+        let first = &head.to_bytes();
+        Ok(send(Slices { first, rest }))
     }
 }
 
@@ -175,9 +262,14 @@ impl<T: Codec> Encode for HeadedValue<'_, T> {
         Ok(len.map(|len| HEAD_BYTES + len))
     }
 
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.0.to_bytes());
-        Codec::encode_append(self.1, out)
+    fn in_slices<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        scratch.extend_from_slice(&self.0.to_bytes());
+        self.1.encode_append(scratch)?;
+        Ok(send(Slices::one(scratch)))
     }
 }
 
@@ -213,5 +305,19 @@ mod tests {
             bytes[12] = 8;
             assert_eq!(Head::of(&bytes), None);
         }
+    }
+
+    #[test]
+    fn ages_are_right_when_the_clock_begins_anew() {
+        let at = |milliseconds| SentAt::of(Duration::from_millis(milliseconds));
+        let begins_anew = 1 << 32;
+        assert_eq!(at(7).until(at(12)), Duration::from_millis(5));
+        assert_eq!(
+            at(begins_anew - 2).until(at(begins_anew + 3)),
+            Duration::from_millis(5)
+        );
+        assert_eq!(at(12).until(at(7)), Duration::ZERO);
+        let request = RequestId::first(1, SessionMark::of(1));
+        assert_eq!(Head::of_request(request, at(9)).sent_at(), at(9));
     }
 }

@@ -4,7 +4,7 @@ use core::ops::{Deref, DerefMut};
 
 use disruptor_mp::Sequence;
 
-use super::head::{HEAD_BYTES, Head, RequestId};
+use super::head::{HEAD_BYTES, Head, RequestId, SentAt};
 use crate::transport::{FramedTransportFrame, Reservation, TransportError};
 
 /// A frame with room for a message, and the head that comes before the message.
@@ -98,9 +98,9 @@ pub struct RequestReservation<'a, F: FramedTransportFrame> {
 }
 
 impl<'a, F: FramedTransportFrame> RequestReservation<'a, F> {
-    pub(super) fn new(frame: Reservation<'a, F>, id: RequestId) -> Self {
+    pub(super) fn new(frame: Reservation<'a, F>, id: RequestId, sent_at: SentAt) -> Self {
         Self {
-            frame: HeadedFrame::new(frame, Head::of_request(id)),
+            frame: HeadedFrame::new(frame, Head::of_request(id, sent_at)),
             id,
         }
     }

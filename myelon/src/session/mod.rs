@@ -24,11 +24,14 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod clock;
 pub(crate) mod config;
 mod delivery;
+mod frames;
 mod head;
 mod in_place;
 pub(crate) mod names;
+mod outside;
 mod received;
 mod scheduler;
 mod worker;
@@ -38,18 +41,21 @@ use std::time::Duration;
 
 use disruptor_mp::inspect::shared_memory_directory;
 use disruptor_mp::{
-    Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError, SharedMemory,
-    perform_sleep_wait,
+    CountersFile, Deadline, DisruptorBuilder, MappedFile, MmapTransportLayout, MultiProcessError,
+    SharedMemory, perform_sleep_wait,
 };
 
 #[cfg(feature = "tokio")]
-pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Piece, Pieces};
+pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Pieces};
 pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
+pub use frames::{FRAME_CLASSES, WithFrames, with_frames_for};
 pub use in_place::{PieceReservation, RequestReservation};
-pub use received::{Request, Response};
+pub use outside::{RequestsSeen, requests_seen};
+pub use received::{Piece, Request, Response};
 pub use scheduler::{
-    Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler, WorkerState,
+    AnswerPieces, Gathered, MissingWorker, RequestSender, ResponseReceiver, Scheduler,
+    ShutdownReport, WorkerDeath, WorkerState,
 };
 pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 
@@ -187,6 +193,39 @@ fn until_it_is_free<T>(mut attach: impl FnMut() -> TransportResult<T>) -> Transp
             }
             attached => return attached,
         }
+    }
+}
+
+/// Shows the counters of a ring that came after a member's counters were attached. A failure costs the counters, and
+/// not the call that came to the ring.
+fn show_later(
+    file: Option<&CountersFile>,
+    session: &str,
+    attach: impl FnOnce(&CountersFile) -> TransportResult<()>,
+) {
+    if let Some(Err(error)) = file.map(attach) {
+        tracing::warn!(session, %error, "the counters of a ring of the session are not shown");
+    }
+}
+
+/// The error for a member that is refused because another process is this member: the scheduler, or the worker `rank`.
+/// Any other error stays as it is.
+fn refused(
+    config: &RunnerMyelonTransportConfig,
+    rank: Option<usize>,
+    error: TransportError,
+) -> TransportError {
+    match error {
+        TransportError::Ring(
+            MultiProcessError::AlreadyExists { owner, .. }
+            | MultiProcessError::ConsumerAlreadyAttached { owner, .. },
+        ) => TransportError::MemberExists {
+            session: config.session.clone(),
+            rank,
+            owner,
+            pid: std::process::id(),
+        },
+        error => error,
     }
 }
 

@@ -51,6 +51,13 @@ pub fn compact_session_tag(label: &str) -> TransportResult<String> {
     Ok((0..TAG_DIGITS).rev().map(digit).collect())
 }
 
+/// Whether a ring of this name has a session's requests, to all workers or to one.
+pub(super) fn is_of_requests(name: &str) -> bool {
+    let kind = name.rsplit_once('-').map(|(_, kind)| kind);
+    let rank = kind.and_then(|kind| kind.strip_prefix('q'));
+    rank.is_some_and(|rank| rank.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The names of a session's rings: one ring on which the scheduler sends to all workers, and for each worker one ring
 /// for its answers and one for the requests to it alone. Both sides compute the names from the same label.
 ///
@@ -164,13 +171,16 @@ mod tests {
         let prefix = "x".repeat(PREFIX_BYTES_MAX);
         let layout = MyelonTransportLayout::for_session_with_prefix(&prefix, "s").expect("names");
         for rank in [0, 9, 9999] {
-            for name in [
+            let names = [
                 layout.response_ring_name(rank),
                 layout.request_ring_name(rank),
-            ] {
-                validate_segment_name(&name).expect(&name);
+            ];
+            for name in &names {
+                validate_segment_name(name).expect(name);
             }
+            assert_eq!(names.map(|name| is_of_requests(&name)), [false, true]);
         }
         validate_segment_name(&layout.rpc_ring_name()).expect("fits");
+        assert!(is_of_requests(&layout.rpc_ring_name()) && !is_of_requests("orders"));
     }
 }

@@ -4,7 +4,7 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::VecDeque;
 
-use disruptor_mp::{RecvError, Sequence, SharedMemory};
+use disruptor_mp::{CounterId, RecvError, Sequence, SharedMemory};
 
 use super::head::{GIVEN_UP, HEAD_BYTES, Head, LAST, RequestId};
 use crate::codec::{Codec, CodecError, ZeroCopyCodec};
@@ -20,14 +20,70 @@ pub(super) enum Look {
     AndLiveness,
 }
 
+/// What becomes of a message whose head was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// The caller wants it.
+    Fits,
+    /// It was received before, or belongs to an earlier scheduler or session. It is dropped.
+    IsOld,
+    /// No member of a session sends it. It is dropped and counted.
+    IsMalformed,
+    /// It answers a request that was not sent. It is dropped and counted.
+    IsUnknown,
+}
+
+impl Fit {
+    /// Of a message that a member of a session sends only under this condition.
+    #[inline(always)]
+    pub(super) fn if_sound(is_sound: bool) -> Self {
+        match is_sound {
+            true => Self::Fits,
+            false => Self::IsMalformed,
+        }
+    }
+}
+
+/// The messages of a ring that were dropped because something is wrong with them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dropped {
+    malformed: u64,
+    unknown: u64,
+}
+
+impl Dropped {
+    #[cold]
+    fn count<F: FramedTransportFrame, B>(&mut self, fit: Fit, ring: &mut TypedConsumer<F, B>) {
+        self.malformed += u64::from(fit == Fit::IsMalformed);
+        self.unknown += u64::from(fit == Fit::IsUnknown);
+        self.show_malformed(ring);
+        if fit == Fit::IsUnknown {
+            self.show_unknown(ring);
+        }
+    }
+
+    /// The counters of a ring have these messages, from its attachment on.
+    pub(super) fn show_malformed<F: FramedTransportFrame, B>(self, ring: &mut TypedConsumer<F, B>) {
+        ring.raw()
+            .show_counter(CounterId::SESSION_MALFORMED, self.malformed);
+    }
+
+    /// As `show_malformed`, of the ring of a worker's answers.
+    pub(super) fn show_unknown<F: FramedTransportFrame, B>(self, ring: &mut TypedConsumer<F, B>) {
+        ring.raw()
+            .show_counter(CounterId::ANSWERS_UNKNOWN, self.unknown);
+    }
+}
+
 /// The next message's head, if there is a message, which `raw().lend_found()` lends then. The message stays the next
-/// one. Frames and messages that are not of this session, or whose head and sequence `is_fit` refuses, are dropped: as
-/// many as the ring holds in one call.
+/// one. Messages without a head, or whose head and sequence `fit` refuses, are dropped: as many as the ring holds in
+/// one call.
 #[inline(always)]
 pub(super) fn next_head<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,
     look: Look,
-    mut is_fit: impl FnMut(Head, Sequence) -> bool,
+    dropped: &mut Dropped,
+    mut fit: impl FnMut(Head, Sequence) -> Fit,
 ) -> Result<Option<Head>, RecvError> {
     if look == Look::Quick && !may_have_news(ring) {
         return Ok(None);
@@ -38,12 +94,15 @@ pub(super) fn next_head<F: FramedTransportFrame, B>(
         if !raw.find()? {
             return Ok(None);
         }
-        if let Some(head) = Head::of(raw.lent_bytes())
-            && is_fit(head, sequence)
-        {
-            return Ok(Some(head));
+        let head = Head::of(raw.lent_bytes());
+        let fit = head.map_or(Fit::IsMalformed, |head| fit(head, sequence));
+        if fit == Fit::Fits {
+            return Ok(head);
         }
         raw.lend_found().release();
+        if fit != Fit::IsOld {
+            dropped.count(fit, ring);
+        }
     }
     Ok(None)
 }
@@ -448,5 +507,47 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
     /// See [`Reply`](super::Reply).
     pub fn is_given_up(&self) -> bool {
         self.head.has(GIVEN_UP)
+    }
+}
+
+/// A piece of an answer: a copy.
+///
+/// # Examples
+///
+/// See [`AnswerPieces`](crate::AnswerPieces).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Piece {
+    /// The worker that has sent it.
+    pub rank: usize,
+    /// The request that it answers. `None` if the worker has sent it by itself.
+    pub request: Option<RequestId>,
+    /// The number of the piece within its answer, from 0: see [`Response::piece`].
+    pub number: u32,
+    /// The kind of the message; the program chooses its meaning.
+    pub kind: u8,
+    /// What it carries.
+    pub bytes: Vec<u8>,
+    /// Whether the answer is complete with this piece.
+    pub is_last: bool,
+    /// Whether the worker has given the request up: see [`Response::is_given_up`].
+    pub is_given_up: bool,
+}
+
+impl Piece {
+    /// A copy of what the worker `rank` has sent.
+    pub(super) fn of<F: FramedTransportFrame, B>(
+        rank: usize,
+        response: &Response<'_, F, B>,
+    ) -> Self {
+        Self {
+            rank,
+            request: response.request(),
+            number: response.piece(),
+            kind: response.kind(),
+            bytes: response.to_vec(),
+            is_last: response.is_last(),
+            is_given_up: response.is_given_up(),
+        }
     }
 }

@@ -114,6 +114,12 @@ pub enum TransportError {
         "the scheduler has closed the session and receives nothing any more: serve the remaining requests until the call returns Closed, then leave"
     )]
     SessionClosed,
+    /// The scheduler shuts the session down, and this worker has received every request that was sent to it.
+    #[error(
+        "the scheduler shuts the session down: no more requests come, and answers are still received; leave, or call \
+         again until the call returns Closed"
+    )]
+    SessionClosing,
     /// The worker has not answered the request before the deadline. Its answer can be received later.
     #[error(
         "worker {rank} has not answered request {request} before the deadline{why}: its answer can still be received"
@@ -168,6 +174,35 @@ pub enum TransportError {
     AnswerComplete {
         /// The number of the request.
         request: RequestId,
+    },
+    /// The session has this member already: two schedulers of one label, or two workers of one rank.
+    #[error(
+        "{} of session '{session}' is already running, {owner}, and this process is pid {pid}: stop one of the two, or {}",
+        rank.map_or_else(|| String::from("the scheduler"), |rank| format!("worker {rank}")),
+        if rank.is_some() { "start this one with another rank" } else { "give this session another label" }
+    )]
+    MemberExists {
+        /// The session's label.
+        session: String,
+        /// The worker's rank; `None` for the scheduler.
+        rank: Option<usize>,
+        /// The process that runs it, in words.
+        owner: String,
+        /// The process that was refused.
+        pid: u32,
+    },
+    /// The worker and its scheduler are configured for different numbers of workers.
+    #[error(
+        "worker {rank} is configured for a session of {workers} workers, and its scheduler for {of_scheduler}: use the \
+         same number in all processes"
+    )]
+    WorkerCountDiffers {
+        /// The worker's rank.
+        rank: usize,
+        /// The number in the worker's configuration.
+        workers: usize,
+        /// The number in the scheduler's configuration.
+        of_scheduler: usize,
     },
     /// A worker that the session does not have.
     #[error("there is no worker {rank}: the session has {workers}, numbered from 0")]

@@ -64,6 +64,7 @@ pub use names::{
     validate_segment_name,
 };
 pub use outgoing::MAX_MESSAGE_BYTES;
+pub(crate) use outgoing::{Patience, Slices};
 pub use place::RingPlace;
 pub use producer::{FramedTransportProducer, MmapFramedTransportProducer, publish_framed_payload};
 pub use reservation::Reservation;

@@ -5,6 +5,8 @@
 //! whenever its producer dies. A longer message is published run by run as consumers make room. If its producer
 //! dies between two runs, consumers drop the part that they have when the next message starts.
 
+use std::io::IoSlice;
+
 use disruptor_mp::{Claim, Deadline, Producer, Sequence};
 
 use super::copy::{SHORT_BYTES, copy_short};
@@ -22,7 +24,7 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
 /// How long a publish may wait.
 #[derive(Clone, Copy)]
-pub(super) enum Patience {
+pub(crate) enum Patience {
     None,
     Until(Deadline),
     /// As long as the required consumers make progress.
@@ -65,16 +67,53 @@ pub(super) fn put<F: FramedTransportFrame>(frame: &mut F, at: usize, piece: &[u8
     }
 }
 
-/// A message that is being cut into frames.
-pub(super) struct Outgoing<'a> {
-    pub(super) message: &'a [u8],
-    pub(super) time: Option<[u8; TIME_BYTES]>,
-    pub(super) kind: u8,
+/// A message in slices that are sent one behind the other. Most messages have one slice.
+#[derive(Clone, Copy)]
+pub(crate) struct Slices<'a> {
+    pub(crate) first: &'a [u8],
+    pub(crate) rest: &'a [IoSlice<'a>],
 }
 
-impl Outgoing<'_> {
+impl<'a> Slices<'a> {
+    pub(crate) fn one(message: &'a [u8]) -> Self {
+        Self {
+            first: message,
+            rest: &[],
+        }
+    }
+
+    /// Saturates: slices may share their bytes.
+    pub(crate) fn len(self) -> usize {
+        let rest = self.rest.iter().map(|slice| slice.len());
+        rest.fold(self.first.len(), usize::saturating_add)
+    }
+
+    fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        core::iter::once(self.first).chain(self.rest.iter().map(|slice| &**slice))
+    }
+}
+
+/// A message that is being cut into frames.
+pub(super) struct Outgoing<'a> {
+    slices: Slices<'a>,
+    message_len: usize,
+    time: Option<[u8; TIME_BYTES]>,
+    kind: u8,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(slices: Slices<'a>, kind: u8, time: Option<[u8; TIME_BYTES]>) -> Self {
+        Self {
+            slices,
+            message_len: slices.len(),
+            time,
+            kind,
+        }
+    }
+
     fn len(&self) -> usize {
-        self.message.len() + self.time.map_or(0, |time| time.len())
+        let time = self.time.map_or(0, |time| time.len());
+        self.message_len.saturating_add(time)
     }
 
     pub(super) fn frames<F: FramedTransportFrame>(&self) -> usize {
@@ -87,7 +126,7 @@ impl Outgoing<'_> {
         ring: &mut Producer<F, B>,
         patience: Patience,
     ) -> TransportResult<Sequence> {
-        let (len, frames) = (self.message.len(), self.frames::<F>());
+        let (len, frames) = (self.message_len, self.frames::<F>());
         if len > MAX_MESSAGE_BYTES {
             let limit = MAX_MESSAGE_BYTES;
             return Err(TransportError::MessageTooLong { len, limit });
@@ -139,14 +178,24 @@ impl Outgoing<'_> {
             msg_id,
         };
         *frame.header_mut() = meta.to_bytes();
-        let piece =
-            &self.message[from.min(self.message.len())..(from + here).min(self.message.len())];
-        put(frame, 0, piece);
-        if let Some(time) = &self.time {
-            // the time may lie in two frames
-            let before = from.max(self.message.len()) - self.message.len();
-            let after = (from + here).max(self.message.len()) - self.message.len();
-            put(frame, piece.len(), &time[before..after]);
+        match (self.slices.rest, &self.time) {
+            ([], None) => put(frame, 0, &self.slices.first[from..from + here]),
+            _ => self.gather(frame, from, here),
+        }
+    }
+
+    /// Copies the `here` bytes of the message from `from` on, and those of the time behind it.
+    fn gather<F: FramedTransportFrame>(&self, frame: &mut F, from: usize, here: usize) {
+        let time = self.time.as_ref().map(|time| &time[..]);
+        let end = from + here;
+        let mut start = 0;
+        for slice in self.slices.iter().chain(time) {
+            let overlap = from.max(start)..end.min(start + slice.len());
+            if !overlap.is_empty() {
+                let bytes = &slice[overlap.start - start..overlap.end - start];
+                put(frame, overlap.start - from, bytes);
+            }
+            start += slice.len();
         }
     }
 }

@@ -8,19 +8,23 @@ use disruptor_mp::{
 use super::error::TypedPublishError;
 use crate::codec::{Codec, CodecError};
 use crate::transport::{
-    FramedTransportFrame, FramedTransportProducer, Reservation, RingPlace, TransportError,
-    TransportResult,
+    FramedTransportFrame, FramedTransportProducer, Patience, Reservation, RingPlace, Slices,
+    TransportError, TransportResult,
 };
 
 /// The shown count of messages is brought up to date each time this many messages have passed: a power of two.
 pub(super) const SHOWN_EVERY: u64 = 64;
 
-/// What can be written into a frame, or behind what is in a buffer: each value with a codec, and more.
+/// What can be written into a frame, or sent in slices: each value with a codec, and more.
 pub(crate) trait Encode {
     /// As [`Codec::encode_into`].
     fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError>;
-    /// As [`Codec::encode_append`].
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
+    /// Hands the encoded bytes to `send`. `scratch` is an empty buffer for what is not in memory yet.
+    fn in_slices<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError>;
 }
 
 impl<T: Codec> Encode for T {
@@ -29,9 +33,13 @@ impl<T: Codec> Encode for T {
         Codec::encode_into(self, out)
     }
 
-    #[inline(always)]
-    fn encode_append(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        Codec::encode_append(self, out)
+    fn in_slices<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        send: impl FnOnce(Slices<'_>) -> R,
+    ) -> Result<R, CodecError> {
+        self.encode_append(scratch)?;
+        Ok(send(Slices::one(scratch)))
     }
 }
 
@@ -81,14 +89,6 @@ pub struct TypedProducer<F: FramedTransportFrame, B = SharedMemory> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub type MmapTypedProducer<F> = TypedProducer<F, MappedFile>;
-
-/// How long a message waits for space.
-#[derive(Clone, Copy)]
-enum Patience {
-    None,
-    Until(Deadline),
-    Managed,
-}
 
 impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     /// Creates the ring `place` with `depth` frames, a power of two, or takes over the ring that a dead
@@ -309,15 +309,12 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         patience: Patience,
     ) -> Result<Sequence, TypedPublishError> {
         self.scratch.clear();
-        message
-            .encode_append(&mut self.scratch)
-            .map_err(|source| not_sent(kind, source))?;
-        self.is_long = self.scratch.len() > self.raw.frame_limit();
-        let sequence = match patience {
-            Patience::None => self.raw.try_send(&self.scratch, kind)?,
-            Patience::Until(deadline) => self.raw.send(&self.scratch, kind, deadline)?,
-            Patience::Managed => self.raw.publish_managed(&self.scratch, kind)?,
-        };
+        let (raw, is_long) = (&mut self.raw, &mut self.is_long);
+        let sent = message.in_slices(&mut self.scratch, |slices| {
+            *is_long = slices.len() > raw.frame_limit();
+            raw.send_slices(slices, kind, patience)
+        });
+        let sequence = sent.map_err(|source| not_sent(kind, source))??;
         self.count();
         Ok(sequence)
     }

@@ -164,7 +164,10 @@ fn work(config: &RunnerMyelonTransportConfig, rank: usize, wrong: &str) -> Resul
     loop {
         let request = match requests.recv(Deadline::NEVER) {
             Ok(request) => request,
-            Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
+            Err(
+                TransportError::SessionClosing
+                | TransportError::Recv(RecvError::ProducerDead { .. }),
+            ) => continue,
             Err(TransportError::Recv(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         };

@@ -18,6 +18,7 @@ mod refusals;
 mod removal;
 mod screen;
 mod serving;
+mod sessions;
 mod watching;
 
 /// The program with these arguments.

@@ -9,6 +9,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use disruptor_mp::{
     Deadline, DiscoveryMode, Event, MmapConsumer, MmapProducer, MmapTransportLayout,
 };
+use myelon::transport::FixedFrame;
+use myelon::{MappedFile, RunnerMyelonTransportConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,6 +22,13 @@ pub(crate) struct Tick {
     pub(crate) quantity: u32,
     pub(crate) venue: [u8; 4],
 }
+
+/// A session of two workers, whose rings are in a test's directory.
+pub(crate) fn session(label: &str) -> RunnerMyelonTransportConfig {
+    RunnerMyelonTransportConfig::new(label, 2)
+}
+
+pub(crate) type Worker = myelon::Worker<FixedFrame<64>, FixedFrame<64>, MappedFile>;
 
 /// A directory for one test's rings, which are mapped files: nothing is left in shared memory.
 pub(crate) struct Rings {
@@ -170,6 +179,7 @@ fn party() {
         layout: MmapTransportLayout::new(directory, name),
         tx: None,
         rx: None,
+        worker: None,
     };
     for line in stdin().lines().map_while(Result::ok) {
         let answer = match state.obey(&line) {
@@ -186,6 +196,7 @@ struct State {
     layout: MmapTransportLayout,
     tx: Option<MmapProducer<Tick>>,
     rx: Option<MmapConsumer<Tick>>,
+    worker: Option<Worker>,
 }
 
 impl State {
@@ -250,6 +261,20 @@ impl State {
             }
             "detach" => self.rx.take().expect("a consumer").detach()?,
             "leave" => self.rx.take().expect("a consumer").leave()?,
+            // work RANK: is this worker of the session with this name
+            "work" => {
+                let config = session(self.layout.segment_name());
+                let worker = Worker::start_in_files(&config, number(1), self.layout.root_dir())?;
+                self.worker = Some(worker);
+            }
+            // request [done]: receives a request, and completes it or returns it
+            "request" => {
+                let worker = self.worker.as_mut().expect("a worker");
+                let request = worker.recv(Deadline::NEVER)?;
+                if words.get(1) == Some(&"done") {
+                    request.done();
+                }
+            }
             // half-make FILE: begins a ring under a temporary name, as a creator does where files must have names
             "half-make" => {
                 let path = self

@@ -14,7 +14,7 @@ use crate::party::Rings;
 use crate::{ends, myelon, wait_until};
 
 /// A server and the address at which it listens.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     /// The lines of its stderr.
     said: mpsc::Receiver<String>,
@@ -24,7 +24,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(directory: &str) -> Self {
+    pub(crate) fn start(directory: &str) -> Self {
         Self::with(directory, &[])
     }
 
@@ -90,7 +90,7 @@ impl Server {
         (head.to_owned(), body.to_owned())
     }
 
-    fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let (head, body) = self.ask("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert!(head.contains("text/plain; version=0.0.4"), "{head}");
@@ -106,7 +106,7 @@ impl Drop for Server {
 }
 
 #[track_caller]
-fn has(text: &str, lines: &[&str]) {
+pub(crate) fn has(text: &str, lines: &[&str]) {
     for line in lines {
         assert!(
             text.lines().any(|it| it == *line),
@@ -127,7 +127,7 @@ fn metrics_show_what_the_rings_do() {
     rx.ok("recv 2");
     let ring = r#"{ring="a\"b"}"#;
     let producer = r#"{ring="a\"b",role="producer"}"#;
-    let consumer = r#"{ring="a\"b",consumer="read\\er",line="0",role="consumer"}"#;
+    let consumer = r#"{ring="a\"b",role="consumer",id="read\\er",line="0"}"#;
     let text = server.metrics();
     has(
         &text,
@@ -139,7 +139,7 @@ fn metrics_show_what_the_rings_do() {
             &format!("myelon_ring_full{ring} 0"),
             &format!("myelon_ring_faults{ring} 0"),
             r#"myelon_ring_info{ring="a\"b",state="live",event="Tick"} 1"#,
-            &format!("myelon_consumer_released_total{consumer} 2"),
+            &format!("myelon_consumer_position{consumer} 2"),
             &format!("myelon_consumer_lag{consumer} 3"),
             &format!("myelon_consumer_alive{consumer} 1"),
             &format!("myelon_consumer_away{consumer} 0"),

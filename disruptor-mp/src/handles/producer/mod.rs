@@ -17,6 +17,7 @@ mod waiting;
 mod compat;
 
 pub use ending::CloseReport;
+pub use queries::NoteReader;
 pub use syncing::SyncPolicy;
 
 use core::marker::PhantomData;
@@ -162,6 +163,8 @@ pub struct Producer<E: Event, B = SharedMemory> {
     pub(crate) has_lost: bool,
     /// Whether the log already says that the ring's name was removed from outside.
     is_name_loss_told: bool,
+    /// What a warning of a consumer that is not there adds.
+    advice: String,
     backing: PhantomData<fn() -> B>,
 }
 
@@ -227,6 +230,7 @@ impl<E: Event, B> Producer<E, B> {
             epoch: start.epoch,
             has_lost: false,
             is_name_loss_told: false,
+            advice: String::new(),
             backing: PhantomData,
         }
     }

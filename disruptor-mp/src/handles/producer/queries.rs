@@ -1,6 +1,7 @@
 //! A producer's queries about its ring: what blocks it, how far the consumers are, and which of them are
 //! attached. They read lines and locks and are not for the hot path.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Producer;
@@ -12,11 +13,35 @@ use crate::event::Event;
 use crate::handles::consumer::{Consumer, check_id};
 use crate::handles::diagnosis::{self, BlockedOn, ConsumerPlace, RingState};
 use crate::protocol::registered::{registered, smallest};
-use crate::region::MemoryReport;
+use crate::region::{MemoryReport, Region};
+use crate::sync::Ordering;
 use crate::waiting::AutoWaitStrategy;
 use crate::waiting::cancel::CancelToken;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait_loop::wait;
+
+/// Reads the note of a consumer's place, beside the producer. For the layers above.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct NoteReader {
+    region: Arc<dyn Region>,
+    id: String,
+}
+
+impl NoteReader {
+    /// The note, as [`Consumer::set_note`] has set it; 0 without the consumer, and in a forked child.
+    pub fn note(&self) -> u64 {
+        // a forked child has not mapped the region (R8)
+        if self.region.live_word().load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        // SAFETY: the region is held, and mapped in this process; its control words are all atomic (R1).
+        let control = unsafe { self.region.control().as_ref() };
+        let mut lines = registered(control);
+        let line = lines.find(|line| line.id().text() == self.id);
+        line.map_or(0, |line| line.note.load(Ordering::Acquire))
+    }
+}
 
 impl<E: Event, B> Producer<E, B> {
     /// What keeps the next event from being published; `None` when a slot is free. Reads the lines and probes
@@ -156,7 +181,7 @@ impl<E: Event, B> Producer<E, B> {
     pub fn consumer_sequence(&self, id: &str) -> Option<Sequence> {
         registered(self.segment.control())
             .find(|line| line.id().text() == id)
-            .map(|line| line.sequence.load(crate::sync::Ordering::Acquire))
+            .map(|line| line.sequence.load(Ordering::Acquire))
     }
 
     /// The place of the consumer with this id; `None` without one. For the layers above.
@@ -206,6 +231,21 @@ impl<E: Event, B> Producer<E, B> {
     #[doc(hidden)]
     pub fn cancel_waits_when_closed<P: Event, C>(&mut self, other: &Consumer<P, C>) {
         self.habits.peer = Some(other.segment().region().clone());
+    }
+
+    /// Reads the note of the consumer with this id. For the layers above.
+    #[doc(hidden)]
+    pub fn note_reader(&self, id: &str) -> NoteReader {
+        NoteReader {
+            region: self.segment.region().clone(),
+            id: id.to_owned(),
+        }
+    }
+
+    /// What a warning that a consumer is not there says at its end. For the layers above, which know what may be done.
+    #[doc(hidden)]
+    pub fn advise_about_the_absent(&mut self, advice: String) {
+        self.advice = advice;
     }
 
     /// Whether no consumer is registered: unless one is expected, nothing is kept for anybody. Reads one word. For the

@@ -254,7 +254,7 @@ impl<E: Event, B> Producer<E, B> {
             _ => false,
         };
         if is_news {
-            tracing::warn!(ring = %self.segment.shown, "{blocked}");
+            tracing::warn!(ring = %self.segment.shown, "{blocked}{}", self.advice);
             self.stalled = self.stalled.map(|stall| FullSince {
                 is_told: true,
                 ..stall

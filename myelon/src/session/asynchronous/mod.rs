@@ -7,5 +7,5 @@ mod bell;
 mod scheduler;
 mod worker;
 
-pub use scheduler::{AsyncScheduler, Piece, Pieces};
+pub use scheduler::{AsyncScheduler, Pieces};
 pub use worker::{AsyncRequest, AsyncWorker};

@@ -1,11 +1,12 @@
 //! Calls: a request and its answers.
 
+use core::iter::FusedIterator;
 use std::time::{Duration, Instant};
 
-use disruptor_mp::{Deadline, RecvError};
+use disruptor_mp::{Deadline, RecvError, SharedMemory};
 
 use super::super::head::RequestId;
-use super::super::received::{Look, Response};
+use super::super::received::{Look, Piece, Response};
 use super::Scheduler;
 use super::receiver::Found;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
@@ -25,6 +26,80 @@ pub struct Gathered {
     pub request: RequestId,
     /// The workers whose answers have not come, by rank.
     pub missing: Vec<usize>,
+}
+
+/// The pieces of one answer, in the order in which they come: [`Scheduler::call_streaming`] returns it. Each is a copy.
+/// It ends after the last piece, or after the first error. Pieces that come later can still be received by
+/// [`Scheduler::recv_answer`] or [`Scheduler::recv_any`].
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{AnswerPieces, Deadline, Piece, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
+/// # let answering = std::thread::spawn(move || {
+/// #     let request = requests.recv(Deadline::NEVER).unwrap();
+/// #     let mut reply = responses.reply(request.id());
+/// #     reply.send(b"two", 1, Deadline::NEVER).unwrap();
+/// #     reply.finish(b"words", 1, Deadline::NEVER).unwrap();
+/// #     request.done();
+/// #     requests.leave().unwrap();
+/// # });
+/// let pieces: AnswerPieces<'_, _, _> = scheduler.call_streaming(0, b"prompt", 1, Deadline::NEVER)?;
+/// let request = pieces.request();
+/// let mut text = String::new();
+/// for piece in pieces {
+///     let piece: Piece = piece?;
+///     assert_eq!((piece.rank, piece.request), (0, Some(request)));
+///     text += std::str::from_utf8(&piece.bytes)?;
+/// }
+/// assert_eq!(text, "twowords");
+/// # answering.join().unwrap();
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "it has the answer"]
+pub struct AnswerPieces<'a, Req: FramedTransportFrame, Resp: FramedTransportFrame, B = SharedMemory>
+{
+    scheduler: &'a mut Scheduler<Req, Resp, B>,
+    rank: usize,
+    request: RequestId,
+    deadline: Deadline,
+    is_over: bool,
+}
+
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> AnswerPieces<'_, Req, Resp, B> {
+    /// The number of the request.
+    pub fn request(&self) -> RequestId {
+        self.request
+    }
+}
+
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Iterator
+    for AnswerPieces<'_, Req, Resp, B>
+{
+    type Item = TransportResult<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let answer = self
+            .scheduler
+            .recv_answer(self.rank, self.request, self.deadline);
+        let piece = answer.map(|answer| Piece::of(self.rank, &answer));
+        self.is_over = piece.as_ref().map_or(true, |piece| piece.is_last);
+        Some(piece)
+    }
+}
+
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> FusedIterator
+    for AnswerPieces<'_, Req, Resp, B>
+{
 }
 
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
@@ -95,18 +170,19 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     #[cold]
     fn say_what_it_waits_for(&mut self, rank: usize, request: RequestId) {
         let missing = self.missing_workers();
-        let Some(missing) = missing.iter().find(|missing| missing.rank == rank) else {
+        if missing.iter().all(|missing| missing.rank != rank) {
             return;
+        }
+        let state = match self.sender.pid_of_the_dead(rank) {
+            Some(pid) => format!("has died (pid {pid})"),
+            None => String::from("has not come"),
         };
-        let state = if missing.is_away {
-            "is away"
-        } else {
-            "has not come"
-        };
+        let advice = self
+            .sender
+            .advice(&format!("a call waits for its answer to request {request}"));
         tracing::warn!(
             session = self.sender.session(),
-            "a call waits for the answer of worker {rank} to request {request}, and the worker {state}: start it, or \
-             remove it with remove_worker({rank}); OnWorkerDeath says what a call does then"
+            "worker {rank} {state}{advice}"
         );
     }
 
@@ -126,6 +202,33 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ) -> TransportResult<Response<'_, Resp, B>> {
         let request = self.send_to(rank, message, kind, deadline)?;
         self.recv_answer(rank, request, deadline)
+    }
+
+    /// As [`call`](Self::call), for an answer in pieces: sends a request to the worker `rank`, and returns an iterator
+    /// of the pieces, each of which it waits for until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to). The items of the iterator have the errors of [`recv_answer`](Self::recv_answer).
+    ///
+    /// # Examples
+    ///
+    /// See [`AnswerPieces`].
+    pub fn call_streaming(
+        &mut self,
+        rank: usize,
+        message: &[u8],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<AnswerPieces<'_, Req, Resp, B>> {
+        let request = self.send_to(rank, message, kind, deadline)?;
+        Ok(AnswerPieces {
+            scheduler: self,
+            rank,
+            request,
+            deadline,
+            is_over: false,
+        })
     }
 
     /// Sends a request to all workers and hands the first piece of each worker's answer to `each`, with the worker's

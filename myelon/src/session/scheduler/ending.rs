@@ -7,8 +7,8 @@ use disruptor_mp::{
 };
 
 use super::super::received::Response;
-use super::Scheduler;
 use super::sender::Awaits;
+use super::{ResponseReceiver, Scheduler};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
 /// How often a scheduler that shuts down polls once everything is done.
@@ -17,11 +17,44 @@ const POLLS_AT_THE_END: u32 = 3;
 /// How often a scheduler that shuts down asks whether everything is done.
 const UNTIL_IT_ASKS_AGAIN: Duration = Duration::from_millis(1);
 
+/// What a scheduler that has shut its session down has left.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, ShutdownReport, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let mut workers = [0, 1].map(|rank| Worker::<FixedFrame<256>>::start(&config, rank).unwrap());
+/// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+/// workers[0].serve(Deadline::NEVER, |_, _| b"computed")?;
+/// let patience = Deadline::after(Duration::from_millis(50)); // worker 1 is too slow
+/// let report: ShutdownReport = scheduler.shutdown(patience, |_rank, answer| assert_eq!(&*answer, b"computed"))?;
+/// assert_eq!((&*report.unanswered, &*report.unread, &*report.kept_for), (&[0, 1][..], &[0, 0][..], &["worker_1".to_owned()][..]));
+/// # workers[1].recv(Deadline::NEVER)?.done();
+/// # for worker in workers { worker.leave()?; }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Of each worker, by rank: how many requests of this scheduler it had not completed. They are kept for it.
+    pub unanswered: Vec<usize>,
+    /// Of each worker, by rank: how many of its messages were there and not received. They are dropped.
+    pub unread: Vec<usize>,
+    /// The ids of the workers for which rings are kept: see [`CloseReport::kept_for`].
+    pub kept_for: Vec<String>,
+}
+
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
     /// Lets the workers finish what they have, and then [closes](Self::close) the session. Until the deadline it hands
     /// each answer to `each`, with the worker's rank; it returns sooner if all requests are done and all answers
-    /// received. The result names the workers with requests that were not done: they have not come, are away, or have
-    /// not finished. A cancelled token does not end this call.
+    /// received. The result says what was left: requests of workers that have not come, are away, or have not
+    /// finished, and answers that have come too late. A worker without further requests learns from
+    /// [`SessionClosing`](TransportError::SessionClosing), within half a second by default, that no more come. A
+    /// cancelled token does not end this call.
     ///
     /// # Errors
     ///
@@ -31,7 +64,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self,
         deadline: Deadline,
         each: impl FnMut(usize, Response<'_, Resp, B>),
-    ) -> TransportResult<CloseReport> {
+    ) -> TransportResult<ShutdownReport> {
         self.shutdown_unless(deadline, each, || false)
     }
 
@@ -41,10 +74,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         deadline: Deadline,
         mut each: impl FnMut(usize, Response<'_, Resp, B>),
         is_over: impl Fn() -> bool,
-    ) -> TransportResult<CloseReport> {
+    ) -> TransportResult<ShutdownReport> {
         if self.sender.is_forked() {
             return Err(MultiProcessError::Forked.into());
         }
+        self.receiver.say_closing(self.sender.next_request());
         let mut quiet = 0;
         let mut next_look = Instant::now();
         let received = loop {
@@ -83,7 +117,13 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
                 }
             }
         };
-        let report = self.close()?;
+        let states = self.sender.state();
+        let (closed, unread) = self.end(ResponseReceiver::count_unread);
+        let report = ShutdownReport {
+            unanswered: states.iter().map(|state| state.in_flight).collect(),
+            unread,
+            kept_for: closed?.kept_for,
+        };
         received.map(|()| report)
     }
 
@@ -99,16 +139,24 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ///
     /// [`TransportError::Ring`]; the session is closed all the same.
     pub fn close(self) -> MultiProcessResult<CloseReport> {
+        self.end(|_| ()).0
+    }
+
+    /// Closes the session, and asks about the answers that are left before they are given up.
+    fn end<T: Default>(
+        self,
+        ask: impl FnOnce(&mut ResponseReceiver<Resp, B>) -> T,
+    ) -> (MultiProcessResult<CloseReport>, T) {
         let Self {
             sender,
             mut receiver,
         } = self;
         let closed = sender.close();
         if matches!(closed, Err(MultiProcessError::Forked)) {
-            return closed;
+            return (closed, T::default());
         }
+        let left = ask(&mut receiver);
         let given_up = receiver.answers.give_up();
-        let report = closed?;
-        given_up.map(|()| report)
+        (closed.and_then(|report| given_up.map(|()| report)), left)
     }
 }

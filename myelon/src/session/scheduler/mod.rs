@@ -12,15 +12,17 @@ use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 use disruptor_mp::RingMember;
-use disruptor_mp::{DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, SharedMemory};
+use disruptor_mp::{
+    CountersFile, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, RecvError, SharedMemory,
+};
 
-use super::Places;
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
 #[cfg(feature = "tokio")]
 use super::head::HEAD_BYTES;
 use super::head::RequestId;
 use super::in_place::RequestReservation;
-use super::received::Response;
+use super::received::{Dropped, Response};
+use super::{Places, refused};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportError,
@@ -28,9 +30,10 @@ use crate::transport::{
 };
 use crate::typed_transport::{DecodeError, TypedProducer, TypedPublishError};
 
-pub use calls::Gathered;
+pub use calls::{AnswerPieces, Gathered};
+pub use ending::ShutdownReport;
 pub use receiver::ResponseReceiver;
-pub use sender::{MissingWorker, RequestSender};
+pub use sender::{MissingWorker, RequestSender, WorkerDeath};
 pub use state::WorkerState;
 
 use receiver::Answers;
@@ -142,7 +145,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Scheduler<Req, Resp>
     ///
     /// # Errors
     ///
-    /// [`TransportError::Ring`]. If a scheduler of this session is alive, the error names its pid.
+    /// [`MemberExists`](TransportError::MemberExists) names both processes if a scheduler of this session is alive.
+    /// [`TransportError::Ring`].
     pub fn start(config: &RunnerMyelonTransportConfig) -> TransportResult<Self> {
         Self::start_in(
             Places::in_shared_memory(config)?,
@@ -234,11 +238,15 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             .requests()
             .discover_consumer_with_prefix(workers, WORKER_PREFIX);
         // from here on this process is the only scheduler of the session
-        let requests = TypedProducer::from_builder(requests)?;
+        let requests = TypedProducer::from_builder(requests)
+            .map_err(|error| refused(&places.config, None, error))?;
         let mut answers = Answers {
             rings: (0..workers).map(|_| None).collect(),
             places: places_of_answers,
+            dropped: vec![Dropped::default(); workers],
+            counters: None,
             process: std::process::id(),
+            closing: None,
         };
         for rank in 0..workers {
             // workers that stay from a predecessor keep the answers that they send from now on; `recv_any`
@@ -377,7 +385,18 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, Response<'_, Resp, B>)> {
-        self.receiver.recv_any(deadline)
+        if !self.sender.has_death_hook() {
+            return self.receiver.recv_any(deadline);
+        }
+        let (rank, found) = loop {
+            self.sender.notice_deaths_now_and_then();
+            let until = self.sender.until_next_look(deadline, 0);
+            match self.receiver.find_any(until) {
+                Err(TransportError::Recv(RecvError::Timeout)) if !deadline.has_passed() => {}
+                found => break found?,
+            }
+        };
+        Ok((rank, self.receiver.hand_out(rank, found)?))
     }
 
     /// As [`recv_any`](Self::recv_any), but decodes a value: see [`ResponseReceiver::recv_any_value`].
@@ -410,6 +429,43 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.state()
     }
 
+    /// Shows the counters of the session in `file`, which any process of the same user can read: those of each of this
+    /// scheduler's ends of a ring, also of rings that come later, and of each worker how many absences the scheduler
+    /// has noticed ([`WORKER_ABSENCES`](crate::CounterId::WORKER_ABSENCES)). A file has room for 1024 counters: enough
+    /// for the scheduler of 50 workers, or for 20 workers that show theirs in the same file.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`]. For a ring that comes later, the log tells of an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// use myelon::{CounterId, CountersFile};
+    ///
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// let file = CountersFile::anonymous(); // or CountersFile::create("/dev/shm/llama.counters")?
+    /// let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// scheduler.attach_counters(&file)?;
+    /// drop(Worker::<FixedFrame<256>>::start(&config, 0)?); // as if it had died
+    /// let soon = Deadline::after(Duration::from_millis(300));
+    /// assert!(scheduler.call(0, b"compute", 1, soon).is_err());
+    ///
+    /// let counters = file.snapshot(); // also in another process that has opened the file
+    /// let absences = counters.iter().find(|it| it.id == CounterId::WORKER_ABSENCES).expect("it is there");
+    /// assert!(absences.label.ends_with("-q/worker/worker_0") && absences.value == 1);
+    /// # scheduler.remove_worker(0)?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.sender.attach_counters(file)?;
+        self.receiver.attach_counters(file)
+    }
+
     /// Forgets a worker that will not come back: see [`RequestSender::remove_worker`].
     ///
     /// # Errors
@@ -421,6 +477,36 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// See [`WorkerState`].
     pub fn remove_worker(&mut self, rank: usize) -> TransportResult<()> {
         self.sender.remove_worker(rank)
+    }
+
+    /// From now on, `tell` is called once for each death of a worker that this scheduler notices, whatever the
+    /// [policy](crate::OnWorkerDeath): also for a worker that has ended without leaving. It is noticed within a
+    /// liveness interval while a call waits or receives, and in [`state`](Self::state) and
+    /// [`missing_workers`](Self::missing_workers). A worker that is back by then has not died. `tell` runs within that
+    /// call, or in the thread of an `AsyncScheduler` that this scheduler becomes: it should
+    /// not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, Worker, WorkerDeath};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// let (told, deaths) = std::sync::mpsc::channel::<WorkerDeath>();
+    /// scheduler.set_death_hook(move |death| _ = told.send(death)); // for instance, to start the worker again
+    /// drop(worker); // as if it had died
+    /// # scheduler.state();
+    /// # scheduler.state();
+    /// let death = deaths.try_recv()?;
+    /// assert_eq!((death.rank, death.pid, death.policy), (0, std::process::id(), OnWorkerDeath::Wait));
+    /// # assert!(deaths.try_recv().is_err());
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_death_hook(&mut self, tell: impl FnMut(WorkerDeath) + Send + 'static) {
+        self.sender.set_death_hook(tell);
     }
 
     /// The transport on which messages to all workers are sent.
@@ -447,6 +533,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     pub(super) fn liveness_interval(&self) -> Duration {
         self.sender.liveness_interval()
+    }
+
+    pub(super) fn has_death_hook(&self) -> bool {
+        self.sender.has_death_hook()
     }
 
     pub(super) fn is_kept_for(&mut self, rank: usize) -> bool {

@@ -1,18 +1,18 @@
 //! The half of a scheduler that receives answers.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember, RingWaiter, Sequence,
-    SharedMemory, perform_sleep_wait,
+    CountersFile, Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember,
+    RingWaiter, Sequence, SharedMemory, perform_sleep_wait,
 };
 
-use super::super::head::{Head, LAST, RequestId};
-use super::super::received::{Kept, Look, Response, next_head, next_sequence};
-use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank};
+use super::super::head::{Head, LAST, RequestId, SchedulerNote};
+use super::super::received::{Dropped, Fit, Kept, Look, Response, next_head, next_sequence};
+use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank, show_later};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -113,11 +113,33 @@ pub(super) struct Answers<F: FramedTransportFrame, B> {
     /// One entry for each worker: `None` until its ring is attached.
     pub(super) rings: Vec<Option<TypedConsumer<F, B>>>,
     pub(super) places: Places<F, B>,
+    /// What was dropped of each.
+    pub(super) dropped: Vec<Dropped>,
+    /// Where their counters are shown.
+    pub(super) counters: Option<CountersFile>,
     /// The process that owns the places; a forked child must not give them up.
     pub(super) process: u32,
+    /// The number that the next request would have, once this scheduler shuts the session down.
+    pub(super) closing: Option<RequestId>,
 }
 
 impl<F: FramedTransportFrame, B> Answers<F, B> {
+    /// Lets the workers know that no more requests come.
+    fn say_closing(&mut self, next: RequestId) {
+        self.closing = Some(next);
+        let note = self.note();
+        // a worker that reads the note finds every request that was sent
+        fence(Ordering::Release);
+        for ring in self.rings.iter_mut().flatten() {
+            ring.raw().as_ring().set_note(note);
+        }
+    }
+
+    /// What workers read on their rings.
+    fn note(&self) -> u64 {
+        SchedulerNote::new(self.rings.len(), self.closing).to_word()
+    }
+
     /// Attaches to the ring of the worker `rank`, if it exists.
     pub(super) fn attach(&mut self, rank: usize) -> TransportResult<()> {
         if self.process != std::process::id() {
@@ -128,7 +150,11 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
         }
         let builder = self.places.responses(rank).with_consumer_id(SCHEDULER_ID);
         self.rings[rank] = match TypedConsumer::from_builder(builder.skip_absence()) {
-            Ok(attached) => Some(attached),
+            Ok(mut attached) => {
+                // also in place of what a predecessor has set
+                attached.raw().as_ring().set_note(self.note());
+                Some(attached)
+            }
             Err(TransportError::Ring(
                 MultiProcessError::NotFound { .. }
                 // a worker that is ending holds the scheduler's place for a moment (R15)
@@ -136,6 +162,16 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
             )) => None,
             Err(error) => return Err(error),
         };
+        if let Some(attached) = &mut self.rings[rank] {
+            let dropped = self.dropped[rank];
+            dropped.show_malformed(attached);
+            dropped.show_unknown(attached);
+            show_later(
+                self.counters.as_ref(),
+                &self.places.config.session,
+                |file| attached.attach_counters(file),
+            );
+        }
         Ok(())
     }
 
@@ -181,8 +217,26 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         self.answers.rings.len()
     }
 
+    /// Lets the workers know that no request with this number or a greater one comes.
+    pub(super) fn say_closing(&mut self, next: RequestId) {
+        self.answers.say_closing(next);
+    }
+
+    /// Drops the messages that are there, and returns how many of each worker they are.
+    pub(super) fn count_unread(&mut self) -> Vec<usize> {
+        let mut counts = vec![0; self.workers()];
+        let now = Deadline::after(Duration::ZERO);
+        for _ in 0..self.kept.len().saturating_add(self.answers_max()) {
+            let Ok((rank, message)) = self.recv_any(now) else {
+                break;
+            };
+            message.release();
+            counts[rank] += 1;
+        }
+        counts
+    }
+
     /// As many messages as all workers' rings hold.
-    #[cfg(feature = "tokio")]
     pub(super) fn answers_max(&self) -> usize {
         let depth = self.answers.places.config.transport.response_depth;
         self.workers().saturating_mul(depth)
@@ -205,6 +259,23 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         }
     }
 
+    /// Shows the counters of the scheduler's places in its workers' rings in `file`, also of those that come later.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::attach_counters`](super::Scheduler::attach_counters).
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        for ring in self.answers.rings.iter_mut().flatten() {
+            ring.attach_counters(file)?;
+        }
+        self.answers.counters = Some(file.clone());
+        Ok(())
+    }
+
     /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take
     /// turns of up to 64 messages. If a worker has died or left, its remaining answers are received first, and then
     /// those of the next worker with its rank. A worker that dies before it has completed a request answers it again
@@ -218,14 +289,21 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
     /// fit.
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
+        let (rank, found) = self.find_any(deadline)?;
+        Ok((rank, self.hand_out(rank, found)?))
+    }
+
+    /// The message that [`recv_any`](Self::recv_any) hands out.
+    #[inline]
+    pub(super) fn find_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Found)> {
         if let Some(rank) = self.kept.front().map(|kept| kept.rank) {
-            return Ok((rank, self.hand_out(rank, Found::Kept(0))?));
+            return Ok((rank, Found::Kept(0)));
         }
         let (rank, head) = match self.next_in_turn()? {
             Some(head) => (self.turn, head),
             None => self.wait_for_any(deadline)?,
         };
-        Ok((rank, self.hand_out(rank, Found::InRing(head))?))
+        Ok((rank, Found::InRing(head)))
     }
 
     /// A message that was found.
@@ -460,9 +538,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let (handed_out, first) = (&self.handed_out[rank], self.first);
         let last_sent = &self.last_sent;
         let mut unknown = None;
-        let is_new = |head: Head, sequence| {
+        let fit = |head: Head, sequence| {
             if head.session() != first.session() {
-                return false;
+                return Fit::IsOld;
             }
             // read after the answer, which cannot come before its request has its number
             if head
@@ -470,11 +548,15 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 .is_some_and(|it| it.get() > last_sent.load(Ordering::Relaxed))
             {
                 unknown = head.request();
-                return false;
+                return Fit::IsUnknown;
             }
-            head.request().is_none_or(|request| request >= first) && !handed_out.has(head, sequence)
+            let is_ours = head.request().is_none_or(|request| request >= first);
+            match is_ours && !handed_out.has(head, sequence) {
+                true => Fit::Fits,
+                false => Fit::IsOld,
+            }
         };
-        let found = next_head(responses, look, is_new);
+        let found = next_head(responses, look, &mut self.answers.dropped[rank], fit);
         if let Some(request) = unknown {
             self.tell_of_unknown(rank, request);
         }

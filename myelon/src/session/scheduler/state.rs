@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use disruptor_mp::{ConsumerPlace, Sequence};
-use nix::time::{ClockId, clock_gettime};
 
 use super::super::delivery::deliveries;
 
@@ -57,8 +56,8 @@ pub struct WorkerState {
     pub lag: u64,
     /// Requests of this scheduler that it has not completed.
     pub in_flight: usize,
-    /// The time since the oldest of these was sent, exact to a tick of the kernel (1 to 10 ms); `None` if there are
-    /// none.
+    /// The time since the call began that sent the oldest of these, exact to a tick of the kernel (1 to 10 ms); `None`
+    /// if there are none.
     pub oldest: Option<Duration>,
     /// How often the oldest request that it has not completed was delivered to it; 0 if it was not yet.
     pub deliveries: u32,
@@ -85,14 +84,14 @@ impl SentLog {
     /// Notes a message whose last frame has this sequence. A reservation that was dropped is replaced by the next
     /// message.
     #[inline]
-    pub(super) fn note(&mut self, last: Sequence) {
+    pub(super) fn note(&mut self, last: Sequence, at: Duration) {
         while self.sent.back().is_some_and(|(before, _)| *before >= last) {
             self.sent.pop_back();
         }
         if self.sent.len() >= self.depth {
             self.sent.pop_front();
         }
-        self.sent.push_back((last, coarse_now()));
+        self.sent.push_back((last, at));
     }
 
     /// The messages up to `published` that are not released, and when the first of them was sent.
@@ -110,17 +109,6 @@ impl SentLog {
     }
 }
 
-/// The time on a clock that costs a few nanoseconds to read and goes on every few milliseconds.
-#[inline]
-pub(super) fn coarse_now() -> Duration {
-    #[cfg(target_os = "linux")]
-    let clock = ClockId::CLOCK_MONOTONIC_COARSE;
-    #[cfg(not(target_os = "linux"))]
-    let clock = ClockId::CLOCK_MONOTONIC;
-    // the clock exists
-    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
-}
-
 /// How often the next request of a place was delivered.
 pub(super) fn deliveries_at(place: &ConsumerPlace) -> u32 {
     deliveries(place.note, place.released.saturating_add(1))
@@ -134,16 +122,16 @@ mod tests {
     fn a_log_knows_the_messages_that_are_left() {
         let mut log = SentLog::new(4);
         for last in [0, 3, 4, 9, 10] {
-            log.note(last);
+            log.note(last, Duration::ZERO);
         }
         assert_eq!(log.after(-1, 10).0, 4, "the first one is forgotten");
         assert_eq!(log.after(3, 10).0, 3);
         assert_eq!(log.after(10, 10), (0, None));
         // a reservation that was not published, and another message in its place
-        log.note(11);
+        log.note(11, Duration::ZERO);
         assert_eq!(log.after(9, 10).0, 1);
-        log.note(12);
-        log.note(11);
+        log.note(12, Duration::ZERO);
+        log.note(11, Duration::ZERO);
         assert_eq!(log.after(9, 11).0, 2);
         assert!(log.after(9, 11).1.is_some());
     }

@@ -7,13 +7,13 @@ mod serving;
 use std::path::Path;
 
 use disruptor_mp::{
-    Deadline, DiscoveryMode, HandlerPanicPolicy, MappedFile, MultiProcessResult, Sequence,
-    SharedMemory,
+    CountersFile, Deadline, DiscoveryMode, HandlerPanicPolicy, MappedFile, MultiProcessResult,
+    Sequence, SharedMemory,
 };
 
 use super::config::RunnerMyelonTransportConfig;
 use super::received::Request;
-use super::{Places, SCHEDULER_ID, check_rank};
+use super::{Places, SCHEDULER_ID, check_rank, refused};
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer, TransportResult,
@@ -92,9 +92,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Worker<Req, Resp> {
     ///
     /// # Errors
     ///
-    /// [`TransportError::NoSuchWorker`](crate::TransportError::NoSuchWorker),
-    /// [`TransportError::Ring`](crate::TransportError::Ring). If a worker of this rank is alive, the error
-    /// names its pid.
+    /// [`MemberExists`](crate::TransportError::MemberExists) names both processes if a worker of this rank is alive.
+    /// [`NoSuchWorker`](crate::TransportError::NoSuchWorker), [`Ring`](crate::TransportError::Ring).
     pub fn start(config: &RunnerMyelonTransportConfig, rank: usize) -> TransportResult<Self> {
         Self::start_in(
             Places::in_shared_memory(config)?,
@@ -138,8 +137,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         // scheduler that has not come yet, even if the worker ends before it comes
         let scheduler = DiscoveryMode::Ids(vec![SCHEDULER_ID.to_owned()]);
         let responses = places_of_answers.responses(rank).with_discovery(scheduler);
-        let responses = TypedProducer::from_builder(responses)?;
-        let mut receiver = RequestReceiver::attach(places, rank)?;
+        let config = places.config.clone();
+        let refused = |error| refused(&config, Some(rank), error);
+        let mut responses = TypedProducer::from_builder(responses).map_err(refused)?;
+        let note = responses.raw().ring().note_reader(SCHEDULER_ID);
+        let mut receiver = RequestReceiver::attach(places, rank, note).map_err(refused)?;
         let mut sender = ResponseSender {
             responses,
             rank,
@@ -178,8 +180,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// # Errors
     ///
     /// [`Recv`](crate::TransportError::Recv) as [`FramedTransportConsumer::recv`], except that the death of a scheduler
-    /// is told once: the next call waits for another one. [`Ring`](crate::TransportError::Ring) if the ring of the
-    /// requests to this worker does not fit.
+    /// is told once: the next call waits for another one. [`SessionClosing`](crate::TransportError::SessionClosing),
+    /// once, if the scheduler [shuts the session down](crate::Scheduler::shutdown): this worker has received every
+    /// request that was sent to it, and may leave. [`WorkerCountDiffers`](crate::TransportError::WorkerCountDiffers) if
+    /// it finds no request and its scheduler is configured for another number of workers.
+    /// [`Ring`](crate::TransportError::Ring) if the ring of the requests to this worker does not fit.
     pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, Req, B>> {
         self.receiver.recv(deadline)
     }
@@ -243,6 +248,40 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// See [`WorkerState`](super::WorkerState).
     pub fn starts_anew(&self) -> bool {
         self.receiver.starts_anew()
+    }
+
+    /// Shows the counters of this worker's ends of the session's rings in `file`, which any process of the same user
+    /// can read.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`](crate::TransportError::Counters).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// use myelon::{CounterId, CountersFile};
+    ///
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// let file = CountersFile::anonymous(); // or CountersFile::create("/dev/shm/llama.counters")?
+    /// let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// worker.attach_counters(&file)?;
+    /// scheduler.requests().send(b"no head", 1, Deadline::NEVER)?; // which no scheduler sends
+    /// # scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
+    /// assert_eq!(&*worker.recv(Deadline::NEVER)?, b"compute");
+    /// worker.requests().counters(); // brings the file up to date
+    /// let dropped = file.snapshot().into_iter().find(|it| it.id == CounterId::SESSION_MALFORMED);
+    /// assert_eq!(dropped.map(|it| it.value), Some(1));
+    /// # worker.leave()?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.receiver.attach_counters(file)?;
+        self.sender.responses.attach_counters(file)
     }
 
     /// The transport on which the scheduler's messages are received.

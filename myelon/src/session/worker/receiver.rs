@@ -7,17 +7,18 @@
 
 use core::sync::atomic::AtomicBool;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember, RingWaiter,
-    SharedMemory,
+    CountersFile, Deadline, MultiProcessError, MultiProcessResult, NoteReader, RecvError,
+    RingMember, RingWaiter, SharedMemory,
 };
 
+use super::super::clock::coarse_now;
 use super::super::delivery::{MOST, deliveries, note};
-use super::super::head::{Head, NOTICE, SessionMark};
-use super::super::received::{Look, Request, next_head, next_sequence};
-use super::super::{Places, until_it_is_free};
+use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
+use super::super::received::{Dropped, Fit, Look, Request, next_head, next_sequence};
+use super::super::{Places, show_later, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
 };
@@ -36,6 +37,10 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     common: TypedConsumer<F, B>,
     /// Requests to this worker, once there is a ring for them.
     own: Option<TypedConsumer<F, B>>,
+    /// What was dropped of the one and of the other.
+    dropped: [Dropped; 2],
+    /// Where the counters of both are shown.
+    counters: Option<CountersFile>,
     places: Places<F, B>,
     rank: usize,
     starts_anew: bool,
@@ -54,6 +59,11 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     process: u32,
     /// Whether the sending half was refused because the scheduler has closed the session.
     is_over: Arc<AtomicBool>,
+    /// What the scheduler notes on this worker's ring of answers.
+    note: NoteReader,
+    next_note: Duration,
+    /// The end that was told.
+    told_closing: Option<u64>,
 }
 
 /// Each time that a request was handed out so often, the log says so.
@@ -62,6 +72,9 @@ const SUSPICIOUS: u32 = 128;
 /// A worker without requests looks for a ring of its own after each liveness interval at first, and then more rarely:
 /// two to the power of this intervals apart.
 const RARER_LOOKS_MAX: u32 = 3;
+
+/// How often a worker that waits reads its scheduler's note, at most.
+const READ_NOTE: Duration = Duration::from_millis(200);
 
 /// The ring that has the next request.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +85,11 @@ enum Source {
 
 impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// Waits for the scheduler's ring.
-    pub(super) fn attach(places: Places<F, B>, rank: usize) -> TransportResult<Self> {
+    pub(super) fn attach(
+        places: Places<F, B>,
+        rank: usize,
+        note: NoteReader,
+    ) -> TransportResult<Self> {
         let id = places.config.worker_id(rank);
         // first: once the scheduler finds this worker in the common ring, the worker receives what is sent to it alone
         let own = attach_to_own(&places, rank)?;
@@ -84,6 +101,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let mut receiver = Self {
             common,
             own,
+            dropped: Default::default(),
+            counters: None,
             waiter: RingWaiter::new(places.config.transport.wait_strategy.into()),
             vain_looks: 0,
             next_look: Instant::now(),
@@ -95,9 +114,14 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             dead: None,
             process: std::process::id(),
             is_over: Arc::default(),
+            note,
+            next_note: Duration::ZERO,
+            told_closing: None,
         };
         receiver.epoch = receiver.common.raw().as_ring().ring_epoch();
         receiver.starts_anew = receiver.common.raw().as_ring().has_skipped_absence();
+        receiver.dropped[0].show_malformed(&mut receiver.common);
+        receiver.count_own();
         // the scheduler announces a ring that it makes after this in the common ring
         receiver.attach_own()?;
         Ok(receiver)
@@ -119,7 +143,39 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
         if self.own.is_none() {
             self.own = attach_to_own(&self.places, self.rank)?;
+            self.count_own();
         }
+        Ok(())
+    }
+
+    /// Begins to count what comes in the ring of the requests to this worker, if there is one.
+    fn count_own(&mut self) {
+        if let Some(own) = &mut self.own {
+            self.dropped[1].show_malformed(own);
+            show_later(
+                self.counters.as_ref(),
+                &self.places.config.session,
+                |file| own.attach_counters(file),
+            );
+        }
+    }
+
+    /// Shows the counters of the worker's places in the scheduler's rings in `file`: in the common ring, and in that of
+    /// the requests to this worker, also if that is made later.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`](crate::TransportError::Counters).
+    ///
+    /// # Examples
+    ///
+    /// See [`Worker::attach_counters`](super::Worker::attach_counters).
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.common.attach_counters(file)?;
+        if let Some(own) = &mut self.own {
+            own.attach_counters(file)?;
+        }
+        self.counters = Some(file.clone());
         Ok(())
     }
 
@@ -177,12 +233,19 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
                 continue;
             }
             match self.places.config.go_on_until(deadline) {
-                Ok(()) => self.sleep(None, deadline)?,
+                Ok(()) => {
+                    if let Some(found) = self.read_note()? {
+                        return Ok(found);
+                    }
+                    self.sleep(None, deadline)?;
+                }
                 Err(RecvError::Timeout) => {
                     self.epoch = self.common.raw().as_ring().ring_epoch();
-                    return self
-                        .poll(Look::AndLiveness)?
-                        .ok_or_else(|| RecvError::Timeout.into());
+                    let found = match self.poll(Look::AndLiveness)? {
+                        None => self.read_note()?,
+                        found => found,
+                    };
+                    return found.ok_or_else(|| RecvError::Timeout.into());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -199,16 +262,56 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             return Ok(true);
         }
         self.places.config.go_on_until(Deadline::NEVER)?;
+        if self.read_note()?.is_some() {
+            return Ok(true);
+        }
         self.sleep(Some(bell), Deadline::NEVER)?;
         Ok(false)
+    }
+
+    /// How often it reads the scheduler's note. Liveness is checked in between.
+    fn note_interval(&self) -> Duration {
+        let interval = self.places.config.liveness_interval();
+        READ_NOTE.max(interval.saturating_mul(2))
+    }
+
+    /// Tells what the scheduler has noted, when it is time to read it: another number of workers, or, once and behind
+    /// the last request, that it shuts the session down.
+    fn read_note(&mut self) -> TransportResult<Option<(Source, Head)>> {
+        let now = coarse_now();
+        if now < self.next_note {
+            return Ok(None);
+        }
+        self.next_note = now.saturating_add(self.note_interval());
+        let note = SchedulerNote::of_word(self.note.note());
+        let workers = self.places.config.workers;
+        if let Some(of_scheduler) = note.workers().filter(|it| *it != workers) {
+            self.next_note = now;
+            return Err(TransportError::WorkerCountDiffers {
+                rank: self.rank,
+                workers,
+                of_scheduler,
+            });
+        }
+        if note.closing().is_none() || note.closing() == self.told_closing {
+            return Ok(None);
+        }
+        // read after the note, which was set after the last request was sent
+        self.attach_own()?;
+        if let Some(found) = self.poll(Look::Quick)? {
+            self.next_note = now;
+            return Ok(Some(found));
+        }
+        self.told_closing = note.closing();
+        Err(TransportError::SessionClosing)
     }
 
     /// The request with the smallest number, if there is one.
     fn poll(&mut self, look: Look) -> TransportResult<Option<(Source, Head)>> {
         loop {
             let own = self.poll_own(look)?;
-            let is_request = |head: Head, _| head.request().is_some();
-            let common = match next_head(&mut self.common, look, is_request) {
+            let fit = |head: Head, _| Fit::if_sound(head.request().is_some());
+            let common = match next_head(&mut self.common, look, &mut self.dropped[0], fit) {
                 Ok(common) => common,
                 // a wait is cancelled, not a request that is there
                 Err(RecvError::Cancelled) => None,
@@ -264,8 +367,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };
-        let is_request = |head: Head, _| head.request().is_some() && !head.has(NOTICE);
-        match next_head(own, look, is_request) {
+        let fit = |head: Head, _| Fit::if_sound(head.request().is_some() && !head.has(NOTICE));
+        match next_head(own, look, &mut self.dropped[1], fit) {
             Ok(head) => Ok(head),
             // the common ring tells of its producer's death; a wait is cancelled, not a request that is there
             Err(RecvError::ProducerDead { .. } | RecvError::Cancelled) => Ok(None),
@@ -288,6 +391,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Waits until one of the rings has news, or the bell rings.
     fn sleep(&mut self, bell: Option<&dyn RingMember>, deadline: Deadline) -> TransportResult<()> {
+        let deadline = deadline.within(self.note_interval());
         let until = match self.own {
             Some(_) => deadline,
             // without a ring of its own, it looks for one: while the common ring is full, no notice can come

@@ -13,7 +13,7 @@ use disruptor_mp::{
 use super::super::SCHEDULER_ID;
 use super::super::head::{
     GIVEN_UP, Head, HeadedBytes, HeadedSlices, HeadedValue, LAST, RequestId, SessionMark,
-    only_of_the_transport,
+    check_len, check_len_of, only_of_the_transport,
 };
 use super::super::in_place::{PieceReservation, with_head, without_head};
 use crate::codec::Codec;
@@ -53,6 +53,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
+        check_len(message.len())?;
         let message = HeadedBytes(self.unasked(), message);
         self.send(&message, kind, deadline)
             .map_err(only_of_the_transport)
@@ -98,7 +99,8 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
             .map_err(only_of_the_transport)
     }
 
-    /// Whether the scheduler has closed the session: it receives no more answers, and requests may be left.
+    /// Whether the scheduler has closed the session: it receives no more answers, and requests may be left. While a
+    /// scheduler [shuts down](crate::Scheduler::shutdown), the session is not closed yet.
     ///
     /// # Examples
     ///
@@ -281,6 +283,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
+        check_len(piece.len())?;
         let piece = HeadedBytes(self.head(0), piece);
         self.send_piece(&piece, kind, deadline)
             .map_err(only_of_the_transport)
@@ -312,6 +315,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
+        check_len(piece.len())?;
         let piece = HeadedBytes(self.head(LAST), piece);
         self.send_last(&piece, kind, deadline)
             .map_err(only_of_the_transport)
@@ -332,8 +336,8 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         self.send_last(&piece, kind, deadline)
     }
 
-    /// As [`send`](Self::send), but sends the slices one behind the other, as one piece. A piece that fits a frame is
-    /// copied once.
+    /// As [`send`](Self::send), but sends the slices one behind the other, as one piece. Each slice is copied
+    /// once, into the frames.
     ///
     /// # Errors
     ///
@@ -371,6 +375,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<Sequence> {
+        check_len_of(slices)?;
         let piece = HeadedSlices(self.head(0), slices);
         self.send_piece(&piece, kind, deadline)
             .map_err(only_of_the_transport)
@@ -451,18 +456,19 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     }
 }
 
-/// Sends the answer to a request by calling `send`. A scheduler that has closed the session receives no
-/// answers; its place is then given up, so that it does not hold up the requests that are left.
-pub(super) fn send_answer<F: FramedTransportFrame, B, E: From<TransportError>>(
+/// Sends the answer to a request. A scheduler that has closed the session receives no answers; its place is then given
+/// up, so that it does not hold up the requests that are left.
+pub(super) fn send_answer<F: FramedTransportFrame, B, T: Encode>(
     responses: &mut TypedProducer<F, B>,
+    answer: &T,
+    kind: u8,
     deadline: Deadline,
-    is_cancelled: impl Fn(&E) -> bool,
-    mut send: impl FnMut(&mut TypedProducer<F, B>) -> Result<Sequence, E>,
-) -> Result<Sequence, E> {
+) -> Result<Sequence, TypedPublishError> {
     let mut is_given_up = false;
     loop {
-        match send(responses) {
-            Err(error) if is_cancelled(&error) && is_closing(responses) => {}
+        match responses.send_encoded(answer, kind, deadline) {
+            Err(TypedPublishError::Transport(error))
+                if is_cancelled(&error) && is_closing(responses) => {}
             sent => return sent,
         }
         if is_given_up {
@@ -494,7 +500,7 @@ pub(super) fn is_for_want_of_space(error: &TransportError) -> bool {
 }
 
 /// Whether a wait for space ended because: because the scheduler has closed the session, or by the program's token.
-pub(super) fn is_cancelled(error: &TransportError) -> bool {
+fn is_cancelled(error: &TransportError) -> bool {
     matches!(error, TransportError::Send(SendError::Cancelled))
 }
 

@@ -5,10 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use disruptor_mp::{Deadline, HandlerPanicPolicy, Sequence};
 
-use super::super::head::{Head, HeadedBytes, HeadedValue, RequestId, only_of_the_transport};
+use super::super::head::{
+    Head, HeadedBytes, HeadedValue, RequestId, check_len, only_of_the_transport,
+};
 use super::super::received::Request;
 use super::Worker;
-use super::sender::{given_up, is_cancelled, is_for_want_of_space, send_answer};
+use super::sender::{given_up, is_for_want_of_space, send_answer};
 use crate::codec::Codec;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 use crate::typed_transport::{TypedProducer, TypedPublishError, TypedServeError};
@@ -57,23 +59,20 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         let kind = request.kind();
         let responses = &mut self.sender.responses;
         let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, &request)) else {
-            return give_up_panicked(responses, request, deadline);
+            let given_up = give_up_panicked(responses, request, deadline);
+            return given_up.map_err(only_of_the_transport);
         };
-        let message = HeadedBytes(Head::answer_to(request.id()), reply.as_ref());
-        let mut sent = send_bytes(responses, &message, kind, deadline);
-        let mut is_done = sent.is_ok();
-        if let Err(TransportError::MessageTooLong { .. }) = &sent {
-            // the next attempt would fail in the same way
-            match send_given_up(responses, &request, deadline) {
-                Ok(_) => is_done = true,
-                Err(error) => sent = Err(error),
+        let reply = reply.as_ref();
+        let sent = match check_len(reply.len()) {
+            Ok(()) => {
+                let message = HeadedBytes(Head::answer_to(request.id()), reply);
+                send_answer(responses, &message, kind, deadline)
             }
-        }
-        let failed = sent.as_ref().err().filter(|_| !is_done);
-        if is_uncounted(request, failed) {
-            self.receiver.uncount_delivery();
-        }
-        sent
+            Err(error) => Err(error.into()),
+        };
+        let ended = end(responses, request, Some(sent), deadline);
+        self.note_end(&ended);
+        ended.sent.map_err(only_of_the_transport)
     }
 
     /// As [`serve`](Self::serve), but with values: the request is decoded, and the answer is encoded.
@@ -101,49 +100,31 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         let value = match request.decode::<Q>() {
             Ok(value) => value,
             Err(error) => {
-                let given_up = send_given_up(responses, &request, deadline);
-                if is_uncounted(request, given_up.as_ref().err()) {
-                    self.receiver.uncount_delivery();
-                }
-                given_up.map_err(TypedPublishError::from)?;
+                let ended = end(responses, request, None, deadline);
+                self.note_end(&ended);
+                ended.sent?;
                 return Err(TypedServeError::Recv(error.into()));
             }
         };
         let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, value)) else {
             let given_up = give_up_panicked(responses, request, deadline);
-            return Ok(given_up.map_err(TypedPublishError::from)?);
+            return Ok(given_up?);
         };
         let message = HeadedValue(Head::answer_to(request.id()), &reply);
-        let is_cancelled = |error: &TypedPublishError| match error {
-            TypedPublishError::Transport(error) => is_cancelled(error),
-            TypedPublishError::Encode { .. } => false,
-        };
-        let mut sent = send_answer(responses, deadline, is_cancelled, |responses| {
-            responses.send_encoded(&message, kind, deadline)
-        });
-        let mut is_done = sent.is_ok();
-        if let Err(
-            TypedPublishError::Encode { .. }
-            | TypedPublishError::Transport(TransportError::MessageTooLong { .. }),
-        ) = &sent
-        {
-            // the next attempt would fail in the same way
-            match send_given_up(responses, &request, deadline) {
-                Ok(_) => is_done = true,
-                Err(error) => sent = Err(error.into()),
-            }
-        }
-        let failed = match &sent {
-            Err(TypedPublishError::Transport(error)) if !is_done => Some(error),
-            _ => None,
-        };
-        if is_uncounted(request, failed) {
-            self.receiver.uncount_delivery();
-        }
-        if is_done {
+        let sent = send_answer(responses, &message, kind, deadline);
+        let ended = end(responses, request, Some(sent), deadline);
+        self.note_end(&ended);
+        if ended.is_done {
             self.receiver.count();
         }
-        sent.map_err(TypedServeError::Publish)
+        Ok(ended.sent?)
+    }
+
+    /// Takes the count of a delivery back that had no effect.
+    fn note_end(&mut self, ended: &Ended) {
+        if ended.is_uncounted {
+            self.receiver.uncount_delivery();
+        }
     }
 
     /// From now on, `serve` and `serve_value` give up a request that was delivered more than `deliveries` times: `tell`
@@ -211,7 +192,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             if let Err(error) = send_given_up(&mut self.sender.responses, &request, deadline) {
                 drop(request);
                 self.receiver.uncount_delivery();
-                return Err(error);
+                return Err(only_of_the_transport(error));
             }
             (limit.tell)(request.id(), request.kind(), &request);
             request.done();
@@ -239,23 +220,10 @@ fn give_up_panicked<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
     responses: &mut TypedProducer<Resp, B>,
     request: Request<'_, Req, B>,
     deadline: Deadline,
-) -> TransportResult<Sequence> {
+) -> Result<Sequence, TypedPublishError> {
     let sequence = send_given_up(responses, &request, deadline)?;
     request.done();
     Ok(sequence)
-}
-
-/// Sends the answer of a request in bytes.
-fn send_bytes<F: FramedTransportFrame, B>(
-    responses: &mut TypedProducer<F, B>,
-    answer: &HeadedBytes<'_>,
-    kind: u8,
-    deadline: Deadline,
-) -> TransportResult<Sequence> {
-    send_answer(responses, deadline, is_cancelled, |responses| {
-        let sent = responses.send_encoded(answer, kind, deadline);
-        sent.map_err(only_of_the_transport)
-    })
 }
 
 /// Sends the answer of a request that is given up.
@@ -263,22 +231,54 @@ fn send_given_up<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
     responses: &mut TypedProducer<Resp, B>,
     request: &Request<'_, Req, B>,
     deadline: Deadline,
-) -> TransportResult<Sequence> {
+) -> Result<Sequence, TypedPublishError> {
     let answer = HeadedBytes(given_up(request.id()), &[]);
-    send_bytes(responses, &answer, request.kind(), deadline)
+    send_answer(responses, &answer, request.kind(), deadline)
 }
 
-/// Ends a request: it is done, or the sending of its answer has failed and it is delivered again. Returns whether this
-/// delivery does not count, because the answer only found no space.
-fn is_uncounted<F: FramedTransportFrame, B>(
-    request: Request<'_, F, B>,
-    failed: Option<&TransportError>,
-) -> bool {
-    match failed {
-        None => request.done(),
-        Some(_) => drop(request),
+/// How a request has ended.
+struct Ended {
+    /// What became of its answer, or of the one that gives it up.
+    sent: Result<Sequence, TypedPublishError>,
+    /// Whether it is done; otherwise it is delivered again.
+    is_done: bool,
+    /// Whether this delivery does not count, because the answer only found no space.
+    is_uncounted: bool,
+}
+
+/// Ends a request. `sent` says what became of its answer; there is none to a request that is no value. A request that
+/// would fail in the same way at the next attempt is given up.
+fn end<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
+    responses: &mut TypedProducer<Resp, B>,
+    request: Request<'_, Req, B>,
+    sent: Option<Result<Sequence, TypedPublishError>>,
+    deadline: Deadline,
+) -> Ended {
+    let (sent, is_done) = match sent {
+        Some(Ok(sequence)) => (Ok(sequence), true),
+        Some(Err(TypedPublishError::Transport(error)))
+            if !matches!(error, TransportError::MessageTooLong { .. }) =>
+        {
+            (Err(error.into()), false)
+        }
+        hopeless => match send_given_up(responses, &request, deadline) {
+            Ok(sequence) => (hopeless.unwrap_or(Ok(sequence)), true),
+            Err(error) => (Err(error), false),
+        },
+    };
+    match is_done {
+        true => request.done(),
+        false => drop(request),
     }
-    failed.is_some_and(is_for_want_of_space)
+    let is_uncounted = match &sent {
+        Err(TypedPublishError::Transport(error)) => !is_done && is_for_want_of_space(error),
+        _ => false,
+    };
+    Ended {
+        sent,
+        is_done,
+        is_uncounted,
+    }
 }
 
 /// A request was not received, as an error of values.

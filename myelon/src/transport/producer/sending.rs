@@ -1,11 +1,13 @@
 //! Sending messages, and reserving frames in which the caller writes a message in place.
 
+use std::io::IoSlice;
+
 use disruptor_mp::{CounterId, Deadline, Producer, Sequence};
 
 use super::super::clock;
 use super::super::error::{TransportError, TransportResult};
 use super::super::frame::{FramedTransportFrame, TIME_BYTES, assert_carries_something};
-use super::super::outgoing::{Outgoing, Patience, is_short, send_in};
+use super::super::outgoing::{Outgoing, Patience, Slices, is_short, send_in};
 use super::super::reservation::Reservation;
 use super::FramedTransportProducer;
 
@@ -49,6 +51,41 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
             return Ok(send_in(frame, message, kind));
         }
         self.send_slowly(message, kind, Patience::Until(deadline))
+    }
+
+    /// As [`send`](Self::send), but sends the slices one behind the other, as one message. Each is copied once, into the
+    /// frames.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::Deadline;
+    /// # use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProducer};
+    /// # let ring = myelon::HeapRing::<FixedFrame<4>>::new(8)?;
+    /// # let mut tx = FramedTransportProducer::from_builder(ring.builder())?;
+    /// # let mut rx = FramedTransportConsumer::from_builder(ring.builder())?;
+    /// use std::io::IoSlice;
+    ///
+    /// let (header, body) = (b"3 bytes: ", [1, 2, 3]);
+    /// tx.send_vectored(&[IoSlice::new(header), IoSlice::new(&body)], 7, Deadline::NEVER)?;
+    /// assert_eq!(&*rx.recv(Deadline::NEVER)?, b"3 bytes: \x01\x02\x03");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_vectored(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        kind: u8,
+        deadline: Deadline,
+    ) -> TransportResult<Sequence> {
+        let slices = Slices {
+            first: &[],
+            rest: slices,
+        };
+        self.send_slices(slices, kind, Patience::Until(deadline))
     }
 
     /// Sends a message if there is space for all of it. Never waits. Returns the sequence of its last frame.
@@ -261,11 +298,18 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
             };
             return Ok(send_in(frame, message, kind));
         }
-        let outgoing = Outgoing {
-            message,
-            time: self.is_timed.then(|| clock::now_ns().to_ne_bytes()),
-            kind,
-        };
+        self.send_slices(Slices::one(message), kind, patience)
+    }
+
+    /// Sends a message in as many frames as it takes, together as far as possible.
+    pub(crate) fn send_slices(
+        &mut self,
+        slices: Slices<'_>,
+        kind: u8,
+        patience: Patience,
+    ) -> TransportResult<Sequence> {
+        let time = self.is_timed.then(|| clock::now_ns().to_ne_bytes());
+        let outgoing = Outgoing::new(slices, kind, time);
         let last = outgoing.send_over(&mut self.ring, patience)?;
         if outgoing.frames::<F>() > 1 {
             self.fragmented += 1;
@@ -303,10 +347,6 @@ pub fn publish_framed_payload<F: FramedTransportFrame, B>(
     deadline: Deadline,
 ) -> TransportResult<Sequence> {
     assert_carries_something::<F>();
-    let outgoing = Outgoing {
-        message,
-        time: None,
-        kind,
-    };
+    let outgoing = Outgoing::new(Slices::one(message), kind, None);
     outgoing.send_over(ring, Patience::Until(deadline))
 }

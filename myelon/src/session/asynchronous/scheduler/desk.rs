@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use disruptor_mp::{CloseReport, Consumer, Deadline, Heap, RecvError, SendError};
+use disruptor_mp::{Consumer, Deadline, Heap, RecvError, SendError};
 use tokio::sync::oneshot;
 
 use super::super::super::head::RequestId;
 use super::super::super::received::Response;
-use super::super::super::scheduler::{Awaits, Scheduler};
+use super::super::super::scheduler::{Awaits, Scheduler, ShutdownReport};
 use super::super::bell::silence;
 use super::{Inbox, Listener, Order, Outgoing, Piece};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
@@ -142,6 +142,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                     Deadline::after(UNTIL_IT_TRIES_AGAIN.saturating_mul(longer).min(interval))
                 }
                 (true, false) => Deadline::after(interval),
+                (true, true) if self.scheduler.has_death_hook() => Deadline::after(interval),
                 (true, true) => Deadline::NEVER,
             };
             self.scheduler.sleep_beside(&self.heard, until)?;
@@ -361,7 +362,7 @@ fn again(error: &TransportError) -> RecvError {
 enum End {
     /// No handle is left: the scheduler is dropped.
     Over,
-    Shutdown(Deadline, oneshot::Sender<TransportResult<CloseReport>>),
+    Shutdown(Deadline, oneshot::Sender<TransportResult<ShutdownReport>>),
 }
 
 /// Whoever has asked may have gone.
@@ -376,15 +377,7 @@ fn deliver<F: FramedTransportFrame, B>(
     rank: usize,
     response: &Response<'_, F, B>,
 ) {
-    let piece = || Piece {
-        rank,
-        request: response.request(),
-        number: response.piece(),
-        kind: response.kind(),
-        bytes: response.to_vec(),
-        is_last: response.is_last(),
-        is_given_up: response.is_given_up(),
-    };
+    let piece = || Piece::of(rank, response);
     let Some(request) = response.request() else {
         if let Some(listener) = unasked
             && listener.send(Ok(piece())).is_err()

@@ -10,44 +10,18 @@ use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use disruptor_mp::Deadline;
 #[cfg(doc)]
 use disruptor_mp::RecvError;
-use disruptor_mp::{CloseReport, Deadline};
 use futures_core::Stream;
 use tokio::sync::{mpsc, oneshot};
 
 use desk::Desk;
 
-use super::super::head::RequestId;
-#[cfg(doc)]
-use super::super::received::Response;
-use super::super::scheduler::{Scheduler, WorkerState};
+use super::super::received::Piece;
+use super::super::scheduler::{Scheduler, ShutdownReport, WorkerState};
 use super::bell::Bell;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
-
-/// A piece of an answer: a copy.
-///
-/// # Examples
-///
-/// See [`AsyncScheduler`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Piece {
-    /// The worker that has sent it.
-    pub rank: usize,
-    /// The request that it answers. `None` if the worker has sent it by itself.
-    pub request: Option<RequestId>,
-    /// The number of the piece within its answer, from 0: see [`Response::piece`].
-    pub number: u32,
-    /// The kind of the message; the program chooses its meaning.
-    pub kind: u8,
-    /// What it carries.
-    pub bytes: Vec<u8>,
-    /// Whether the answer is complete with this piece.
-    pub is_last: bool,
-    /// Whether the worker has given the request up: see [`Response::is_given_up`].
-    pub is_given_up: bool,
-}
 
 /// A stream of pieces: of the answers to one request, in the order in which they come, or, from
 /// [`unasked`](AsyncScheduler::unasked), of messages that answer none. It ends after the last piece of each answer, or
@@ -186,7 +160,7 @@ enum Order {
     State(oneshot::Sender<Vec<WorkerState>>),
     Shutdown {
         deadline: Deadline,
-        report: oneshot::Sender<TransportResult<CloseReport>>,
+        report: oneshot::Sender<TransportResult<ShutdownReport>>,
     },
 }
 
@@ -348,7 +322,7 @@ impl AsyncScheduler {
     /// # Examples
     ///
     /// See [`AsyncScheduler`].
-    pub async fn shutdown(self, deadline: Deadline) -> TransportResult<CloseReport> {
+    pub async fn shutdown(self, deadline: Deadline) -> TransportResult<ShutdownReport> {
         let (report, reported) = oneshot::channel();
         self.0.inbox.order(Order::Shutdown { deadline, report });
         reported.await.unwrap_or(Err(TransportError::SessionClosed))

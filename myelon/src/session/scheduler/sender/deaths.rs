@@ -1,16 +1,74 @@
 //! What the scheduler knows of its workers, and what it does about those that have died.
 
+use core::fmt;
 use std::time::Instant;
 
 use disruptor_mp::{ConsumerPlace, Deadline, MultiProcessError, Sequence};
 
+use super::super::super::clock::coarse_now;
 use super::super::super::config::OnWorkerDeath;
 use super::super::super::head::RequestId;
-use super::super::state::{WorkerState, coarse_now, deliveries_at};
+use super::super::state::{WorkerState, deliveries_at};
 use super::{Awaits, LONGER_ATTEMPTS_MAX, RequestSender};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
+/// A worker that has died, or has ended without leaving: what a [hook](crate::Scheduler::set_death_hook) is told.
+///
+/// # Examples
+///
+/// See [`Scheduler::set_death_hook`](crate::Scheduler::set_death_hook).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerDeath {
+    /// The worker's rank.
+    pub rank: usize,
+    /// The process that has died, in its own pid namespace.
+    pub pid: u32,
+    /// What the scheduler does about it.
+    pub policy: OnWorkerDeath,
+}
+
+/// Is told each death.
+pub(super) struct DeathHook(Box<dyn FnMut(WorkerDeath) + Send>);
+
+impl fmt::Debug for DeathHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DeathHook").finish_non_exhaustive()
+    }
+}
+
 impl<F: FramedTransportFrame, B> RequestSender<F, B> {
+    /// From now on, `tell` is called once for each death of a worker: see
+    /// [`Scheduler::set_death_hook`](crate::Scheduler::set_death_hook). The receiving half looks for no deaths.
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::set_death_hook`](crate::Scheduler::set_death_hook).
+    pub fn set_death_hook(&mut self, tell: impl FnMut(WorkerDeath) + Send + 'static) {
+        self.on_death = Some(DeathHook(Box::new(tell)));
+    }
+
+    /// Whether the program wants to be told of deaths.
+    pub(in crate::session) fn has_death_hook(&self) -> bool {
+        self.on_death.is_some()
+    }
+
+    /// Notices each death, once in a liveness interval.
+    pub(in crate::session) fn notice_deaths_now_and_then(&mut self) {
+        let now = coarse_now();
+        if now >= self.next_look {
+            self.next_look = now.saturating_add(self.liveness_interval());
+            self.notice_deaths();
+        }
+    }
+
+    /// Counts each absence, and tells of it.
+    fn notice_deaths(&mut self) {
+        for rank in 0..self.own.len() {
+            self.absence(rank);
+        }
+    }
+
     /// Each worker as this scheduler sees it now, by rank. Reads each worker's lines and asks the system whether it is
     /// alive: a few microseconds for each.
     ///
@@ -61,7 +119,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         states
     }
 
-    /// The last sequence of the last whole message in a ring.
+    /// The last sequence of the last request in a ring.
     pub(super) fn last_whole(&mut self, only: Option<usize>) -> Sequence {
         let published = self.published(only);
         match self.parts[only.unwrap_or(self.own.len())] {
@@ -116,10 +174,18 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let is_away =
             there.clone().any(|place| place.has_come) && there.all(|place| !place.is_attached);
         let absence = is_away.then_some(places);
-        if is_away && self.absences[rank] != absence {
-            self.deaths[rank] += 1;
-        }
+        let is_news = is_away && self.absences[rank] != absence;
         self.absences[rank] = absence;
+        if is_news {
+            self.deaths[rank] += 1;
+            if let Some((_, absences)) = &mut self.counters {
+                absences[rank].set(self.deaths[rank]);
+            }
+            if let (Some(DeathHook(tell)), Some(pid)) = (&mut self.on_death, pid_of(places)) {
+                let policy = self.places.config.on_worker_death;
+                tell(WorkerDeath { rank, pid, policy });
+            }
+        }
         (places, is_away)
     }
 
@@ -127,6 +193,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     pub(super) fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
         let (places, is_away) = self.look_at(rank);
         is_away.then_some(places)
+    }
+
+    /// The process of the worker `rank`, if it is away or dead.
+    pub(in crate::session) fn pid_of_the_dead(&mut self, rank: usize) -> Option<u32> {
+        pid_of(self.absence(rank)?)
     }
 
     /// Notes for a call that waits whether the worker `rank` is away; returns its places, and since when such a call
@@ -148,9 +219,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     #[cold]
     pub(in crate::session) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
         if self.places.config.on_worker_death == OnWorkerDeath::Wait {
-            for rank in 0..self.own.len() {
-                self.absence(rank); // is counted
-            }
+            self.notice_deaths();
             return Ok(());
         }
         let now = Instant::now();
@@ -213,4 +282,12 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         Ok(())
     }
+}
+
+/// The process that has come last to these places.
+fn pid_of(places: [Option<ConsumerPlace>; 2]) -> Option<u32> {
+    let mut there = places.iter().flatten();
+    there
+        .find(|place| place.has_come)
+        .map(|place| place.owner.0)
 }

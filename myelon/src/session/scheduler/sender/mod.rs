@@ -9,19 +9,24 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use disruptor_mp::observability::PartyCounter;
 use disruptor_mp::{
-    CloseReport, ConsumerPlace, Deadline, DiscoveryMode, MultiProcessError, MultiProcessResult,
-    Producer, SendError, Sequence, SharedMemory,
+    CloseReport, ConsumerPlace, CounterId, CountersError, CountersFile, Deadline, DiscoveryMode,
+    MultiProcessError, MultiProcessResult, Producer, SendError, Sequence, SharedMemory,
 };
 
+use super::super::clock::coarse_now;
 use super::super::config::OnWorkerDeath;
-use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SessionMark};
-use super::super::{Places, check_rank};
+use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SentAt, SessionMark};
+use super::super::{Places, check_rank, show_later};
 use super::state::SentLog;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
 };
 use crate::typed_transport::{TypedProducer, TypedPublishError};
+
+use deaths::DeathHook;
+pub use deaths::WorkerDeath;
 
 /// A worker that is not attached.
 ///
@@ -81,18 +86,25 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     unannounced: u64,
     places: Places<F, B>,
     next: RequestId,
+    /// When the last number was given.
+    sent_at: Duration,
     /// The last number that was given, for the receiving half.
     last_sent: Arc<AtomicU64>,
     /// Since when each worker is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<(Instant, [Option<ConsumerPlace>; 2])>>,
-    /// The part of a message that was left in the ring of each worker, and, last in the list, in the common ring: the
-    /// sequences before it and at its end.
+    /// What is no request at the end of the ring of each worker, and, last in the list, of the common ring: a part of a
+    /// message that was left, or notices. The sequences before it and at its end.
     parts: Vec<Option<(Sequence, Sequence)>>,
     /// What was sent in the ring of each worker, and, last in the list, in the common ring.
     logs: Vec<SentLog>,
     /// Where each worker was found to be away, and how often that was.
     absences: Vec<Option<[Option<ConsumerPlace>; 2]>>,
     deaths: Vec<u64>,
+    /// Where the counters of the rings are shown, and those of the absences by rank.
+    counters: Option<(CountersFile, Vec<PartyCounter>)>,
+    on_death: Option<DeathHook>,
+    /// When a call that receives looks for deaths next.
+    next_look: Duration,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -147,11 +159,18 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 .collect(),
             absences: vec![None; places.config.workers],
             deaths: vec![0; places.config.workers],
+            counters: None,
+            on_death: None,
+            next_look: Duration::ZERO,
             places,
             next,
+            sent_at: Duration::ZERO,
             last_sent: Arc::new(AtomicU64::new(next.get() - 1)),
             process: std::process::id(),
         };
+        let advice = sender.advice("requests to all workers wait for it");
+        let common = sender.common.raw().ring();
+        common.advise_about_the_absent(advice);
         // a ring that cannot be taken over now is tried again when it is needed, and that call reports why
         let _ = sender.open_all();
         sender
@@ -177,6 +196,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let builder = self.places.addressed(rank);
         let discovery = DiscoveryMode::Ids(vec![id.clone()]);
         let mut ring = TypedProducer::from_builder(builder.with_discovery(discovery))?;
+        let advice = self.advice("requests to it wait");
+        ring.raw().ring().advise_about_the_absent(advice);
         // A worker that has left, or was removed, is missed by nobody. One that leaves after this finds its ring.
         if !self.common.raw().ring().keeps_for(&id) {
             match ring.raw().ring().remove_consumer(&id) {
@@ -188,9 +209,23 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 Err(error) => return Err(error.into()),
             }
         }
+        let file = self.counters.as_ref().map(|(file, _)| file);
+        show_later(file, &self.places.config.session, |file| {
+            ring.attach_counters(file)
+        });
         self.own[rank] = Some(ring);
         self.unannounced |= 1 << rank;
         Ok(())
+    }
+
+    /// What waits for a worker that is not there, and what may be done, for the log.
+    pub(super) fn advice(&self, what_waits: &str) -> String {
+        let policy = self.places.config.on_worker_death;
+        format!(
+            ": {what_waits}. Start a worker of this rank, or give it up with remove_worker(). The policy is \
+             OnWorkerDeath::{policy:?}: Wait goes on waiting, RemoveAfter(duration) removes the worker, Fail ends the \
+             call"
+        )
     }
 
     /// The session's label.
@@ -218,11 +253,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         // before the request is published, so that whoever receives its answer knows the number
         self.last_sent.store(id.get(), Ordering::Relaxed);
         self.next = id.next();
+        self.sent_at = coarse_now();
         id
     }
 
     fn number(&mut self) -> Head {
-        Head::of_request(self.take_number())
+        let id = self.take_number();
+        Head::of_request(id, SentAt::of(self.sent_at))
     }
 
     /// Whether requests to the worker `rank` are kept for it.
@@ -280,7 +317,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ) -> Result<T, TypedPublishError> {
         let before = self.published(only);
         let sent = match self.places.config.on_worker_death {
-            OnWorkerDeath::Wait => send(self, deadline),
+            OnWorkerDeath::Wait if self.on_death.is_none() => send(self, deadline),
             _ => self.until_sent_or_dead(only, deadline, send),
         };
         if sent.is_err() {
@@ -340,7 +377,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     #[inline]
     fn note_sent(&mut self, only: Option<usize>, last: Sequence) {
         let place = only.unwrap_or(self.own.len());
-        self.logs[place].note(last);
+        self.logs[place].note(last, self.sent_at);
     }
 
     /// Tells the workers of the rings that they may not know of. Each broadcast needs that before it: a worker that has
@@ -361,8 +398,12 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     fn announce(&mut self, rank: usize, deadline: Deadline) -> Result<(), TypedPublishError> {
         let number = self.take_number();
         let head = Head::new(Some(number), number.session(), rank as u32, NOTICE);
-        self.common
+        let before = self.last_whole(None);
+        let after = self
+            .common
             .send_encoded(&HeadedBytes(head, &[]), 0, deadline)?;
+        // a worker that receives no more need not release it
+        self.parts[self.own.len()] = Some((before, after));
         self.unannounced &= !(1 << rank);
         Ok(())
     }
@@ -445,6 +486,35 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 removed_there => Ok(removed_there?),
             },
         }
+    }
+
+    /// Shows the counters of the rings of requests in `file`, also of those that are made later, and of each worker how
+    /// many absences this scheduler has noticed.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Counters`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::attach_counters`](super::Scheduler::attach_counters).
+    pub fn attach_counters(&mut self, file: &CountersFile) -> TransportResult<()> {
+        self.common.attach_counters(file)?;
+        for own in self.own.iter_mut().flatten() {
+            own.attach_counters(file)?;
+        }
+        let ring = self.places.layout.rpc_ring_name();
+        let counter = |(rank, deaths): (usize, &u64)| {
+            let id = self.places.config.worker_id(rank);
+            let mut counter =
+                file.party_counter(CounterId::WORKER_ABSENCES, &ring, "worker", &id)?;
+            counter.set(*deaths);
+            Ok(counter)
+        };
+        let absences = self.deaths.iter().enumerate().map(counter);
+        let absences: Result<Vec<_>, CountersError> = absences.collect();
+        self.counters = Some((file.clone(), absences?));
+        Ok(())
     }
 
     /// The transport on which messages to all workers are sent.

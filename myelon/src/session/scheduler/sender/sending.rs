@@ -5,7 +5,8 @@ use std::io::IoSlice;
 use disruptor_mp::Deadline;
 
 use super::super::super::head::{
-    Head, HeadedBytes, HeadedSlices, HeadedValue, RequestId, only_of_the_transport,
+    Head, HeadedBytes, HeadedSlices, HeadedValue, RequestId, SentAt, check_len, check_len_of,
+    only_of_the_transport,
 };
 use super::super::super::in_place::{RequestReservation, with_head, without_head};
 use super::RequestSender;
@@ -27,6 +28,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        check_len(message.len())?;
         let sent = self.broadcast_encoded(kind, deadline, |head| HeadedBytes(head, message));
         sent.map_err(only_of_the_transport)
     }
@@ -95,8 +97,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         Ok(id)
     }
 
-    /// As [`broadcast`](Self::broadcast), but sends the slices one behind the other, as one message. A message that fits
-    /// a frame is copied once.
+    /// As [`broadcast`](Self::broadcast), but sends the slices one behind the other, as one message. Each slice is
+    /// copied once, into the frames.
     ///
     /// # Errors
     ///
@@ -111,6 +113,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        check_len_of(slices)?;
         let sent = self.broadcast_encoded(kind, deadline, |head| HeadedSlices(head, slices));
         sent.map_err(only_of_the_transport)
     }
@@ -144,8 +147,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         // counted when it is claimed; only what is published counts in the end
         let next = self.published(None) + 1;
         self.note_sent(None, next);
+        let sent_at = SentAt::of(self.sent_at);
         let frame = self.common.raw().reserve(len, kind, deadline)?;
-        Ok(RequestReservation::new(frame, id))
+        Ok(RequestReservation::new(frame, id, sent_at))
     }
 
     /// As [`reserve`](Self::reserve), for a request to the worker `rank` alone.
@@ -175,9 +179,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let id = self.take_number();
         let next = self.published(Some(rank)) + 1;
         self.note_sent(Some(rank), next);
+        let sent_at = SentAt::of(self.sent_at);
         let own = self.own[rank].as_mut().expect("it is ready");
         let frame = own.raw().reserve(len, kind, deadline)?;
-        Ok(RequestReservation::new(frame, id))
+        Ok(RequestReservation::new(frame, id, sent_at))
     }
 
     /// Sends a message to the worker `rank` alone. Waits for space until the deadline. Workers receive what is sent to
@@ -195,6 +200,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        check_len(message.len())?;
         let sent = self.send_encoded_to(rank, kind, deadline, |head| HeadedBytes(head, message));
         sent.map_err(only_of_the_transport)
     }
@@ -218,8 +224,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.send_encoded_to(rank, kind, deadline, |head| HeadedValue(head, value))
     }
 
-    /// As [`send_to`](Self::send_to), but sends the slices one behind the other, as one message. A message that fits a
-    /// frame is copied once.
+    /// As [`send_to`](Self::send_to), but sends the slices one behind the other, as one message. Each slice is
+    /// copied once, into the frames.
     ///
     /// # Errors
     ///
@@ -235,6 +241,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         kind: u8,
         deadline: Deadline,
     ) -> TransportResult<RequestId> {
+        check_len_of(slices)?;
         let sent = self.send_encoded_to(rank, kind, deadline, |head| HeadedSlices(head, slices));
         sent.map_err(only_of_the_transport)
     }

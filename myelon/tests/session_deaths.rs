@@ -1,0 +1,207 @@
+//! What a scheduler is told, and what its log says, when the process of a worker is killed.
+
+mod heard;
+mod session_members;
+mod session_shared;
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use myelon::{
+    Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, SharedMemory, Worker,
+    WorkerDeath, portable_shm_segment_name,
+};
+use session_members::{Member, exit_when_the_test_ends, role, say};
+use session_shared::{Backing, Frame, Result, soon};
+
+fn within(milliseconds: u64) -> Deadline {
+    Deadline::after(Duration::from_millis(milliseconds))
+}
+
+/// A session whose scheduler looks for deaths every 5 ms.
+fn config(label: &str, policy: OnWorkerDeath) -> RunnerMyelonTransportConfig {
+    let config = RunnerMyelonTransportConfig::new(label, 2).with_on_worker_death(policy);
+    let rings = config.transport.clone().with_rpc_depth(16);
+    config.with_transport(rings.with_liveness_interval(Duration::from_millis(5)))
+}
+
+/// Does nothing unless this process was started as a member: a worker of the rank that is its role.
+#[test]
+fn a_member_of_a_test() -> Result {
+    let Some((rank, label)) = role() else {
+        return Ok(());
+    };
+    let config = config(&label, OnWorkerDeath::Wait);
+    let mut worker = Worker::<Frame>::start(&config, rank.parse()?)?;
+    say("started");
+    exit_when_the_test_ends();
+    while worker.serve(Deadline::NEVER, |_, _| b"").is_ok() {}
+    Ok(worker.leave()?)
+}
+
+fn worker(rank: usize, label: &str) -> Result<Member> {
+    let mut member = Member::start(&rank.to_string(), label)?;
+    assert_eq!(member.answer(), "started");
+    Ok(member)
+}
+
+/// A session whose second worker has been killed, after `served` requests to it alone.
+fn with_a_dead_worker(
+    label: &str,
+    scheduler: &mut Scheduler<Frame>,
+    served: usize,
+) -> Result<(Member, u32)> {
+    let (first, mut second) = (worker(0, label)?, worker(1, label)?);
+    for _ in 0..served {
+        scheduler.call(1, b"", 1, soon())?.release();
+    }
+    second.kill()?;
+    Ok((first, second.process.id()))
+}
+
+/// Ends the session, and what its dead workers have left.
+fn end(label: &str, scheduler: Scheduler<Frame>, mut first: Member) -> Result {
+    first.kill()?;
+    let config = config(label, OnWorkerDeath::Wait);
+    for rank in [0, 1] {
+        Worker::<Frame>::start(&config, rank)?.leave()?;
+    }
+    scheduler.close()?;
+    assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
+    Ok(())
+}
+
+/// Whatever the policy, and whichever call waits or receives.
+#[test]
+fn a_hook_is_told_of_each_death_once() -> Result {
+    type Waits = fn(&mut Scheduler<Frame>);
+    let waits: [(&str, Waits); 4] = [
+        ("call", |scheduler| {
+            _ = scheduler.call(1, b"", 1, within(200)).map(drop)
+        }),
+        ("recv_any", |scheduler| {
+            _ = scheduler.recv_any(within(200)).map(drop)
+        }),
+        ("state", |scheduler| _ = scheduler.state()),
+        ("broadcast", |scheduler| {
+            // until the ring is full, and then until the deadline
+            while scheduler.broadcast(b"", 1, within(200)).is_ok() {}
+        }),
+    ];
+    let policies = [
+        OnWorkerDeath::Wait,
+        OnWorkerDeath::Fail,
+        OnWorkerDeath::RemoveAfter(Duration::from_secs(3_600)),
+    ];
+    for (policy, (name, wait)) in policies.iter().flat_map(|it| waits.map(|wait| (*it, wait))) {
+        let label = portable_shm_segment_name("deaths");
+        let mut scheduler = Scheduler::<Frame>::start(&config(&label, policy))?;
+        let (told, deaths) = mpsc::channel::<WorkerDeath>();
+        scheduler.set_death_hook(move |death| told.send(death).expect("the test hears"));
+        let (first, pid) = with_a_dead_worker(&label, &mut scheduler, 0)?;
+        wait(&mut scheduler);
+        let death = deaths.try_recv()?;
+        assert_eq!(
+            (death.rank, death.pid, death.policy),
+            (1, pid, policy),
+            "{name}"
+        );
+        // also when the worker has requests of its own, and calls wait again
+        let _ = scheduler.send_to(1, b"", 1, within(0));
+        let _ = scheduler.recv_any(within(30)).map(drop);
+        scheduler.state();
+        assert_eq!(deaths.try_recv().ok(), None, "{name}, {policy:?}");
+
+        let mut third = worker(1, &label)?;
+        scheduler.state();
+        third.kill()?;
+        let _ = scheduler.recv_any(within(200)).map(drop);
+        assert_eq!(
+            deaths.try_recv()?.pid,
+            third.process.id(),
+            "{name}, {policy:?}"
+        );
+        assert_eq!(deaths.try_recv().ok(), None, "{name}, {policy:?}");
+        end(&label, scheduler, first)?;
+    }
+    Ok(())
+}
+
+/// A scheduler for tasks that nobody calls looks for deaths as well.
+#[cfg(feature = "tokio")]
+#[test]
+fn the_hook_of_a_scheduler_for_tasks_is_told_while_it_is_idle() -> Result {
+    let label = portable_shm_segment_name("deaths");
+    let mut scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
+    let (told, deaths) = mpsc::channel::<WorkerDeath>();
+    scheduler.set_death_hook(move |death| told.send(death).expect("the test hears"));
+    let scheduler = myelon::AsyncScheduler::new(scheduler)?;
+    let (mut first, mut second) = (worker(0, &label)?, worker(1, &label)?);
+    for member in [&mut first, &mut second] {
+        member.kill()?;
+        let death = deaths.recv_timeout(Duration::from_secs(10))?;
+        assert_eq!(death.pid, member.process.id());
+    }
+    assert!(deaths.recv_timeout(Duration::from_millis(30)).is_err());
+    for rank in [0, 1] {
+        Worker::<Frame>::start(&config(&label, OnWorkerDeath::Wait), rank)?.leave()?;
+    }
+    drop(scheduler);
+    Ok(())
+}
+
+/// The log names the worker, its process, what waits for it, and what may be done.
+#[test]
+fn a_broadcast_that_a_dead_worker_blocks_warns() -> Result {
+    for is_to_all in [true, false] {
+        let label = portable_shm_segment_name("deaths");
+        let mut scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
+        let (first, pid) = with_a_dead_worker(&label, &mut scheduler, 1)?;
+        let ((), heard) = heard::while_it(|| {
+            loop {
+                let sent = match is_to_all {
+                    true => scheduler.broadcast(b"", 1, within(1_200)),
+                    false => scheduler.send_to(1, b"", 1, within(1_200)),
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+        });
+        let what_waits = match is_to_all {
+            true => "requests to all workers wait for it",
+            false => "requests to it wait",
+        };
+        let words = [
+            &format!("pid {pid}"),
+            "'worker_1'",
+            what_waits,
+            "Start a worker of this rank",
+            "remove_worker()",
+            "OnWorkerDeath::Wait",
+            "RemoveAfter(duration)",
+            "Fail",
+        ];
+        let about = |text: &&String| words.iter().all(|words| text.contains(*words));
+        assert_eq!(heard.iter().filter(about).count(), 1, "{heard:?}");
+        end(&label, scheduler, first)?;
+    }
+    Ok(())
+}
+
+/// The same for a call that waits for an answer.
+#[test]
+fn a_call_that_waits_for_a_dead_worker_warns() -> Result {
+    let label = portable_shm_segment_name("deaths");
+    let mut scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
+    let (first, pid) = with_a_dead_worker(&label, &mut scheduler, 1)?;
+    let (_, heard) = heard::while_it(|| scheduler.call(1, b"", 1, within(1_300)).map(drop));
+    let words = format!("worker 1 has died (pid {pid}): a call waits for its answer to request");
+    let about: Vec<_> = heard.iter().filter(|text| text.contains(&words)).collect();
+    assert!(
+        about.len() == 1 && about[0].contains("OnWorkerDeath::Wait"),
+        "{heard:?}"
+    );
+    end(&label, scheduler, first)
+}
