@@ -9,6 +9,7 @@
 #![cfg(debug_assertions)]
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,10 +25,12 @@ const FAILURES_MAX: usize = 20;
 
 /// How a sweep plays its cases.
 #[derive(Debug)]
-struct Sweep {
+struct Sweep<C> {
     /// One in this many cases is in the sample. The number has no common divisor with the numbers of backings, actions
     /// and events in flight, so that the sample has all of them.
     sample: usize,
+    point_of: fn(&C) -> &'static str,
+    run: fn(&str, C) -> Result<Summary, String>,
     /// What is added to the line that reports the number of cases.
     of_what: &'static str,
 }
@@ -51,20 +54,20 @@ fn is_sample() -> bool {
     filter().is_empty() && std::env::var("SWEEP_ALL").is_err()
 }
 
-impl Sweep {
+impl<C: Copy + Display + Sync> Sweep<C> {
     /// Runs the cases, or a sample of them, or those that the environment names, a few at a time.
-    fn through(&self, all: &[Case]) -> Summary {
+    fn through(&self, all: &[C]) -> Summary {
         // one sweep at a time: their cases have deadlines
         static SWEEPING: Mutex<()> = Mutex::new(());
         let _alone = SWEEPING.lock().unwrap_or_else(PoisonError::into_inner);
         let filter = filter();
-        let cases: Vec<Case> = all
+        let cases: Vec<C> = all
             .iter()
             .filter(|case| case.to_string().contains(&filter))
             .step_by(if is_sample() { self.sample } else { 1 })
             .copied()
             .collect();
-        let results = Self::run_all(&cases);
+        let results = self.run_all(&cases);
         for (point, count) in &results.per_point {
             println!("{count:5} {point}");
         }
@@ -77,7 +80,7 @@ impl Sweep {
         results.sum
     }
 
-    fn run_all(cases: &[Case]) -> Results {
+    fn run_all(&self, cases: &[C]) -> Results {
         let threads = std::env::var("SWEEP_THREADS");
         let threads = threads.map_or(3, |text| text.parse().expect("a number"));
         let next = AtomicUsize::new(0);
@@ -87,9 +90,9 @@ impl Sweep {
                 scope.spawn(|| {
                     while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let begun = Instant::now();
-                        let outcome = sweep::run(ACTOR, *case);
+                        let outcome = (self.run)(ACTOR, *case);
                         let mut results = results.lock().expect("nobody panics with it");
-                        results.note(case, begun.elapsed(), outcome);
+                        results.note((self.point_of)(case), case, begun.elapsed(), outcome);
                         if results.failures.len() >= FAILURES_MAX {
                             next.store(cases.len(), Ordering::Relaxed);
                         }
@@ -102,8 +105,14 @@ impl Sweep {
 }
 
 impl Results {
-    fn note(&mut self, case: &Case, took: Duration, outcome: Result<Summary, String>) {
-        *self.per_point.entry(case.row.point).or_default() += 1;
+    fn note(
+        &mut self,
+        point: &'static str,
+        case: &dyn Display,
+        took: Duration,
+        outcome: Result<Summary, String>,
+    ) {
+        *self.per_point.entry(point).or_default() += 1;
         if self
             .slowest
             .as_ref()
@@ -124,6 +133,8 @@ fn every_point_in_every_role() {
     assert!(all.len() >= CASES_MIN, "the sweep has shrunk");
     let sweep = Sweep {
         sample: 13,
+        point_of: |case: &Case| case.row.point,
+        run: sweep::run,
         of_what: "",
     };
     sweep.through(&all);
@@ -135,6 +146,8 @@ fn every_step_of_a_message() {
     assert!(all.len() >= messages::CASES_MIN, "the sweep has shrunk");
     let sweep = Sweep {
         sample: 5,
+        point_of: |case: &Case| case.row.point,
+        run: sweep::run,
         of_what: " over messages",
     };
     let sum = sweep.through(&all);
@@ -147,12 +160,11 @@ fn every_step_of_a_message() {
 
 #[test]
 fn a_case_that_is_asked_for_exists() {
-    let cases = sweep::cases(true).into_iter().chain(messages::cases());
+    let names = sweep::cases(true).into_iter().map(|case| case.to_string());
+    let names = names.chain(messages::cases().into_iter().map(|case| case.to_string()));
     let filter = filter();
     assert!(
-        cases
-            .into_iter()
-            .any(|case| case.to_string().contains(&filter)),
+        names.into_iter().any(|name| name.contains(&filter)),
         "no case is called {filter}"
     );
 }
