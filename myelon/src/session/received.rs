@@ -514,7 +514,7 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
 ///
 /// # Examples
 ///
-/// See [`AnswerPieces`](crate::AnswerPieces).
+/// See [`Scheduler`](crate::Scheduler).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Piece {

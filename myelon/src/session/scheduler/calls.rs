@@ -34,33 +34,7 @@ pub struct Gathered {
 ///
 /// # Examples
 ///
-/// ```
-/// # use myelon::transport::FixedFrame;
-/// # use myelon::{AnswerPieces, Deadline, Piece, RunnerMyelonTransportConfig, Scheduler, Worker};
-/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// # let (mut requests, mut responses) = Worker::<FixedFrame<256>>::start(&config, 0)?.split();
-/// # let answering = std::thread::spawn(move || {
-/// #     let request = requests.recv(Deadline::NEVER).unwrap();
-/// #     let mut reply = responses.reply(request.id());
-/// #     reply.send(b"two", 1, Deadline::NEVER).unwrap();
-/// #     reply.finish(b"words", 1, Deadline::NEVER).unwrap();
-/// #     request.done();
-/// #     requests.leave().unwrap();
-/// # });
-/// let pieces: AnswerPieces<'_, _, _> = scheduler.call_streaming(0, b"prompt", 1, Deadline::NEVER)?;
-/// let request = pieces.request();
-/// let mut text = String::new();
-/// for piece in pieces {
-///     let piece: Piece = piece?;
-///     assert_eq!((piece.rank, piece.request), (0, Some(request)));
-///     text += std::str::from_utf8(&piece.bytes)?;
-/// }
-/// assert_eq!(text, "twowords");
-/// # answering.join().unwrap();
-/// # scheduler.close()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// See [`Scheduler`].
 #[derive(Debug)]
 #[must_use = "it has the answer"]
 pub struct AnswerPieces<'a, Req: FramedTransportFrame, Resp: FramedTransportFrame, B = SharedMemory>
@@ -210,10 +184,6 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// # Errors
     ///
     /// As [`send_to`](Self::send_to). The items of the iterator have the errors of [`recv_answer`](Self::recv_answer).
-    ///
-    /// # Examples
-    ///
-    /// See [`AnswerPieces`].
     pub fn call_streaming(
         &mut self,
         rank: usize,

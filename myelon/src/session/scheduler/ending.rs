@@ -27,13 +27,13 @@ const UNTIL_IT_ASKS_AGAIN: Duration = Duration::from_millis(1);
 /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, ShutdownReport, Worker};
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
 /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-/// # let mut workers = [0, 1].map(|rank| Worker::<FixedFrame<256>>::start(&config, rank).unwrap());
+/// let mut workers = [Worker::<FixedFrame<256>>::start(&config, 0)?, Worker::start(&config, 1)?];
 /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?;
 /// workers[0].serve(Deadline::NEVER, |_, _| b"computed")?;
 /// let patience = Deadline::after(Duration::from_millis(50)); // worker 1 is too slow
 /// let report: ShutdownReport = scheduler.shutdown(patience, |_rank, answer| assert_eq!(&*answer, b"computed"))?;
 /// assert_eq!((&*report.unanswered, &*report.unread, &*report.kept_for), (&[0, 1][..], &[0, 0][..], &["worker_1".to_owned()][..]));
-/// # workers[1].recv(Deadline::NEVER)?.done();
+/// workers[1].recv(Deadline::NEVER)?.done(); // it was kept
 /// # for worker in workers { worker.leave()?; }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

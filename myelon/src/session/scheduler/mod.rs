@@ -87,7 +87,7 @@ pub(super) use sender::Awaits;
 ///
 /// ```
 /// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, Gathered, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # use myelon::{AnswerPieces, Deadline, Gathered, Piece, RunnerMyelonTransportConfig, Scheduler, Worker};
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
 /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
 /// let workers = [0, 1].map(|rank| {
@@ -100,15 +100,16 @@ pub(super) use sender::Awaits;
 /// assert_eq!(*scheduler.call(1, b"hello", 1, Deadline::NEVER)?, *b"HELLO");
 ///
 /// let sent = scheduler.send_to(0, b"prompt", 1, Deadline::NEVER)?;
-/// let mut text = Vec::new();
-/// loop {
-///     let piece = scheduler.recv_answer(0, sent, Deadline::NEVER)?;
-///     text.extend_from_slice(&piece);
-///     if piece.is_last() {
-///         break;
-///     }
+/// let piece = scheduler.recv_answer(0, sent, Deadline::NEVER)?;
+/// assert!(*piece == *b"PROMPT" && piece.is_last()); // before the last one the call is repeated
+/// piece.release();
+///
+/// let pieces: AnswerPieces<'_, _, _> = scheduler.call_streaming(1, b"two words", 1, Deadline::NEVER)?;
+/// let request = pieces.request();
+/// for piece in pieces {
+///     let piece: Piece = piece?;
+///     assert_eq!((piece.rank, piece.request, &*piece.bytes), (1, Some(request), &b"TWO WORDS"[..]));
 /// }
-/// assert_eq!(text, b"PROMPT");
 ///
 /// let mut answers = 0;
 /// let found = scheduler.gather(b"your name", 1, Deadline::NEVER, |_rank, _answer| answers += 1)?;
@@ -488,23 +489,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ///
     /// # Examples
     ///
-    /// ```
-    /// # use myelon::transport::FixedFrame;
-    /// # use myelon::{Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, Worker, WorkerDeath};
-    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
-    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
-    /// # let worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
-    /// let (told, deaths) = std::sync::mpsc::channel::<WorkerDeath>();
-    /// scheduler.set_death_hook(move |death| _ = told.send(death)); // for instance, to start the worker again
-    /// drop(worker); // as if it had died
-    /// # scheduler.state();
-    /// # scheduler.state();
-    /// let death = deaths.try_recv()?;
-    /// assert_eq!((death.rank, death.pid, death.policy), (0, std::process::id(), OnWorkerDeath::Wait));
-    /// # assert!(deaths.try_recv().is_err());
-    /// # scheduler.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`WorkerState`].
     pub fn set_death_hook(&mut self, tell: impl FnMut(WorkerDeath) + Send + 'static) {
         self.sender.set_death_hook(tell);
     }

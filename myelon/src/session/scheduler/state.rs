@@ -13,7 +13,8 @@ use super::super::delivery::deliveries;
 ///
 /// ```
 /// # use myelon::transport::FixedFrame;
-/// # use myelon::{Deadline, MissingWorker, RunnerMyelonTransportConfig, Scheduler, Worker, WorkerState};
+/// # use myelon::{Deadline, MissingWorker, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, Worker, WorkerDeath,
+/// #     WorkerState};
 /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 2);
 /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
 /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
@@ -27,10 +28,14 @@ use super::super::delivery::deliveries;
 /// assert_eq!((states[1].is_attached, states[1].in_flight), (false, 1)); // it has not come
 ///
 /// assert!(scheduler.remove_worker(0).is_err(), "it is attached");
-/// drop(worker); // its place is kept
+/// let (told, deaths) = std::sync::mpsc::channel::<WorkerDeath>();
+/// scheduler.set_death_hook(move |death| _ = told.send(death)); // for instance, to start the worker again
+/// drop(worker); // as if it had died: its place is kept
 /// let missing: Vec<MissingWorker> = scheduler.missing_workers();
 /// assert_eq!((missing[0].rank, &*missing[0].id, missing[0].is_away), (0, "worker_0", true));
 /// assert_eq!((missing[1].rank, missing[1].is_away), (1, false));
+/// let death = deaths.try_recv()?;
+/// assert_eq!((death.rank, death.pid, death.policy), (0, std::process::id(), OnWorkerDeath::Wait));
 /// scheduler.remove_worker(0)?;
 /// scheduler.remove_worker(1)?;
 ///

@@ -16,7 +16,7 @@ use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 ///
 /// # Examples
 ///
-/// See [`Scheduler::set_death_hook`](crate::Scheduler::set_death_hook).
+/// See [`WorkerState`](crate::WorkerState).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerDeath {
@@ -43,7 +43,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// # Examples
     ///
-    /// See [`Scheduler::set_death_hook`](crate::Scheduler::set_death_hook).
+    /// See [`WorkerState`](crate::WorkerState).
     pub fn set_death_hook(&mut self, tell: impl FnMut(WorkerDeath) + Send + 'static) {
         self.on_death = Some(DeathHook(Box::new(tell)));
     }
