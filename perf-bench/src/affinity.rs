@@ -51,6 +51,15 @@ pub(crate) fn pin(core: usize) -> bool {
     set.set(core).is_ok() && sched_setaffinity(Pid::this(), &set).is_ok()
 }
 
+/// Lets this thread alone run on these cores.
+pub(crate) fn keep_thread_to(cores: &[usize]) {
+    let mut set = CpuSet::new();
+    if cores.iter().all(|&core| set.set(core).is_ok()) {
+        // 0 is the calling thread; where it may not choose, it stays where it is
+        let _ = sched_setaffinity(Pid::from_raw(0), &set);
+    }
+}
+
 /// Pins another process to `core`. Existing threads other than its main thread are not moved; the processes here
 /// have only one thread each.
 pub(crate) fn pin_other(pid: i32, core: usize) -> nix::Result<()> {

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::arena::{Arena, Role};
-use crate::clock::Clock;
+use crate::child::Child;
+use crate::clock::{Clock, monotonic_ns};
+use crate::compare::Flow;
 use crate::fault::{Planted, Round, complain};
 use crate::placement::{Around, Placement, Ticks, load};
-use crate::plan::Plan;
-use crate::process::{Order, Peer};
+use crate::plan::{Cell, Plan};
+use crate::process::{Answer, Order, Peer};
 use crate::scenario::{self, Endpoint, Failure};
+use crate::spec::Work;
 use crate::usage::Usage;
 use crate::watch::{self, Timed};
 
@@ -140,6 +143,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) clock: Clock,
     pub(crate) arena: Arena,
     pub(crate) peer: Peer,
+    /// The receivers of broadcasts, if there are any.
+    pub(crate) receivers: Vec<Child<Order, Answer>>,
 }
 
 impl Bench<'_> {
@@ -180,6 +185,9 @@ impl Bench<'_> {
         groups.sort_by_key(|group| group.placement.map(|(placement, _)| placement));
         let _timed = Timed::start(self.effort.round_limit);
         self.peer.ask(&Order::Close)?;
+        for receiver in &mut self.receivers {
+            receiver.ask(&Order::Close)?;
+        }
         for cell in cells {
             cell.close()?;
         }
@@ -208,10 +216,22 @@ impl Bench<'_> {
     /// Opens every cell on both sides.
     fn open(&mut self) -> Result<Vec<Box<dyn Endpoint>>, Failure> {
         let mut cells = Vec::with_capacity(self.plan.cells.len());
-        for cell in &self.plan.cells {
+        for (cell, Cell { spec, .. }) in self.plan.cells.iter().enumerate() {
             let _timed = Timed::start(self.effort.round_limit);
-            let mut end = scenario::open(&cell.spec, Role::Driver)?;
-            self.peer.ask(&Order::Open(cell.spec.clone()))?;
+            let mut end = scenario::open(spec, Role::Driver)?;
+            if let Work::Compared { peer, flow } = spec.work
+                && flow.is_broadcast()
+            {
+                for (number, receiver) in self.receivers.iter_mut().enumerate() {
+                    let flow = Flow::Broadcast { receiver: number };
+                    let mut spec = spec.clone();
+                    spec.work = Work::Compared { peer, flow };
+                    receiver.ask(&Order::Open { cell, spec })?;
+                }
+            } else {
+                let spec = spec.clone();
+                self.peer.ask(&Order::Open { cell, spec })?;
+            }
             end.finish_opening()?;
             cells.push(end);
         }
@@ -230,6 +250,9 @@ impl Bench<'_> {
         let limit = self.effort.round_limit;
         let timed = Timed::start(limit);
         let round = Round::new(round, count, self.effort.faults);
+        if spec.is_broadcast() {
+            return self.broadcast(cell, round, end, timed);
+        }
         self.peer.order(&Order::Run { cell, round })?;
         std::thread::sleep(round.delay(limit));
         let before = Usage::read();
@@ -265,7 +288,46 @@ impl Bench<'_> {
             reason: reason.map(|reason| format!("round {}: {reason}", round.number)),
         })
     }
+
+    /// A round with several receivers, which lasts until the last of them has received everything.
+    fn broadcast(
+        &mut self,
+        cell: usize,
+        round: Round,
+        end: &mut dyn Endpoint,
+        timed: Timed,
+    ) -> Result<Measured, Failure> {
+        for receiver in &mut self.receivers {
+            receiver.order(&Order::Run { cell, round })?;
+        }
+        std::thread::sleep(SETTLE + round.delay(self.effort.round_limit));
+        let (before, start_ns) = (Usage::read(), monotonic_ns());
+        let outcome = end.run(&mut self.arena, &self.clock, round);
+        let mut usage = Usage::read() - before;
+        let mut ends_ns = outcome.took_ns.clone();
+        let mut is_right = outcome.is_right();
+        for receiver in &mut self.receivers {
+            let answer = receiver.answer()?;
+            usage += answer.usage;
+            is_right &= answer.is_right;
+            ends_ns.extend(answer.took_ns);
+        }
+        let took_ns = ends_ns.into_iter().max().unwrap_or_default();
+        let took_ns = took_ns.saturating_sub(start_ns).max(1);
+        let wrong = (!is_right).then(|| "a receiver received other messages than were sent".into());
+        let reason = wrong.or(timed.end());
+        Ok(Measured {
+            figure: round.count as f64 * 1e9 / took_ns as f64,
+            trips_ns: Vec::new(),
+            messages: round.count,
+            usage,
+            reason: reason.map(|reason: String| format!("round {}: {reason}", round.number)),
+        })
+    }
 }
+
+/// The time after which an order has certainly reached its process, on a machine that is not overloaded.
+const SETTLE: Duration = Duration::from_millis(2);
 
 /// What is wrong with a round, if an end received other messages than were sent.
 fn judge(by_driver: bool, by_peer: bool) -> Option<String> {

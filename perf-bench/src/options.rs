@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Backend;
+use crate::compare::{self, CompareScenario};
 use crate::fault::{Fault, Planted};
 use crate::layers::LayerScenario;
 use crate::measure::ROUNDS_MIN;
@@ -92,6 +93,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         mmap_root: Option<PathBuf>,
     },
+    /// Other transports beside the rings: sockets, pipes, TCP and message queues, and in the build of perf-bench/peers
+    /// also crates. The same bytes, capacity, cores and rounds for all; takes less than a minute.
+    Compare(Compare),
     /// Everything, step by step, into a file with one row per line. Goes on where a stopped sweep has ended.
     Sweep(Sweep),
     /// The raw scenarios several times, each time with new processes and rings: how far the ratios spread.
@@ -314,6 +318,22 @@ pub(crate) struct Broadcast {
 /// The numbers of consumers that are measured by default.
 pub(crate) const CONSUMERS: [usize; 4] = [1, 2, 4, 8];
 
+/// Options of `compare`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Compare {
+    /// Peers to measure beside the rings [default: all of this build].
+    #[arg(long = "peer", value_delimiter = ',', value_name = "PEER")]
+    pub(crate) peers: Vec<String>,
+
+    /// Scenarios to measure.
+    #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = CompareScenario::value_variants().to_vec())]
+    pub(crate) scenarios: Vec<CompareScenario>,
+
+    /// Bytes of a message: 8, 56, 64, 1024 or 4096; broadcasts have 56.
+    #[arg(long = "size", value_delimiter = ',', default_values_t = compare::SIZES, value_parser = compared_size)]
+    pub(crate) sizes: Vec<usize>,
+}
+
 /// Options of a sweep.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Sweep {
@@ -391,6 +411,12 @@ fn place(text: &str) -> Result<Backend, String> {
     let all = [Backend::Shm, Backend::Mmap, Backend::Disk];
     let found = all.into_iter().find(|backend| backend.name() == text);
     found.ok_or_else(|| String::from("shm, mmap or disk"))
+}
+
+fn compared_size(text: &str) -> Result<usize, String> {
+    let sizes = compare::SIZES;
+    let size = text.parse().ok().filter(|size| sizes.contains(size));
+    size.ok_or_else(|| format!("one of {sizes:?}"))
 }
 
 fn consumers(text: &str) -> Result<usize, String> {

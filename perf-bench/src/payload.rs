@@ -40,7 +40,7 @@ macro_rules! of_words {
 of_words!(Words PackedWords);
 
 /// The largest event, in words.
-const WORDS_MAX: usize = 128;
+const WORDS_MAX: usize = 512;
 
 /// One constant per word of an event.
 const PLACE: [u64; WORDS_MAX + 1] = {
@@ -95,14 +95,21 @@ pub(crate) fn fold<const W: usize>(hash: u64, words: &[u64; W]) -> u64 {
 
 /// The words as bytes.
 #[inline(always)]
-pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
+pub fn bytes_of(words: &[u64]) -> &[u8] {
     // SAFETY: the slice covers the same memory, every byte of which is initialised, and bytes need no alignment.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
 
+/// The words as bytes, for writing.
+#[inline(always)]
+pub(crate) fn bytes_of_mut(words: &mut [u64]) -> &mut [u8] {
+    // SAFETY: as in `bytes_of`; and whatever the bytes become, they are words.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
+}
+
 /// The words that these bytes contain; `None` if there are too few bytes.
 #[inline(always)]
-pub(crate) fn words_of<const W: usize>(bytes: &[u8]) -> Option<[u64; W]> {
+pub fn words_of<const W: usize>(bytes: &[u8]) -> Option<[u64; W]> {
     // the length is constant from here on, so that no loop depends on it
     let bytes = bytes.get(..W * size_of::<u64>())?;
     let mut words = [0; W];
@@ -135,7 +142,15 @@ macro_rules! for_size {
 }
 pub(crate) use for_size;
 
-/// The sizes that can be measured, in bytes.
+/// The same for bare loops, which `compare` runs with longer events.
+macro_rules! for_bare_size {
+    ($size:expr, $words:ident => $body:expr) => {
+        $crate::payload::for_size!(@ $size, $words, $body, 1 3 7 8 31 128 512)
+    };
+}
+pub(crate) use for_bare_size;
+
+/// The sizes that can be measured, in bytes; `compare` has its own.
 pub(crate) const SIZES: [usize; 6] = [8, 24, 56, 64, 248, 1024];
 
 /// The sizes that are measured in packed slots. No two events of the other sizes share a line.

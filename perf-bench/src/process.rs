@@ -2,6 +2,8 @@
 //!
 //! A round itself is started and timed through shared memory. When the peer dies, the driver's waits end.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::arena::{Arena, Role};
@@ -16,8 +18,8 @@ use crate::watch;
 /// The driver's orders.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// Open the peer's end of the next cell.
-    Open(Spec),
+    /// Open the peer's end of a cell.
+    Open { cell: usize, spec: Spec },
     /// Run a round of a cell.
     Run { cell: usize, round: Round },
     /// Close the ends, in the order of opening.
@@ -69,26 +71,36 @@ impl Drop for Peer {
     }
 }
 
+/// Starts one of the receivers of broadcasts: as the second process, but its death is noticed only when it is asked.
+pub(crate) fn start_receiver(arena: &Arena) -> Result<Child<Order, Answer>, Failure> {
+    Child::start("peer", arena, None)
+}
+
 /// The main function of the second process.
 pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure> {
     child::settle(core)?;
     let mut arena = Arena::inherit(descriptor)?;
     let clock = Clock::calibrate();
-    let mut cells: Vec<Box<dyn Endpoint>> = Vec::new();
+    let mut cells = Cells::new();
     child::obey_all(|order| obey(order, &mut arena, &clock, &mut cells))
 }
+
+/// The ends that this process has opened, by the numbers of their cells.
+type Cells = BTreeMap<usize, Box<dyn Endpoint>>;
 
 fn obey(
     order: Order,
     arena: &mut Arena,
     clock: &Clock,
-    cells: &mut Vec<Box<dyn Endpoint>>,
+    cells: &mut Cells,
 ) -> Result<Answer, Failure> {
     let mut answer = Answer::default();
     match order {
-        Order::Open(spec) => cells.push(scenario::open(&spec, Role::Peer)?),
+        Order::Open { cell, spec } => {
+            cells.insert(cell, scenario::open(&spec, Role::Peer)?);
+        }
         Order::Run { cell, round } => {
-            let cell = cells.get_mut(cell).ok_or("no such cell")?;
+            let cell = cells.get_mut(&cell).ok_or("no such cell")?;
             let before = Usage::read();
             let outcome = cell.run(arena, clock, round);
             answer.usage = Usage::read() - before;
@@ -96,7 +108,7 @@ fn obey(
             answer.took_ns = outcome.took_ns;
         }
         Order::Close => {
-            for cell in cells.drain(..) {
+            for (_, cell) in std::mem::take(cells) {
                 cell.close()?;
             }
         }

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
+use crate::compare::{self, Flow};
 use crate::floor::operation::Operation;
 use crate::scenario::{BATCH, BLOCKS};
 use crate::strategy::Strategy;
@@ -61,6 +62,8 @@ pub(crate) enum Work {
         frame_bytes: usize,
         batch: usize,
     },
+    /// A peer of `compare`, by its number.
+    Compared { peer: usize, flow: Flow },
 }
 
 /// A layer that can be chosen by name: what a message is, and how it gets into a ring and out of it.
@@ -175,6 +178,11 @@ impl Spec {
             },
             Work::StreamCalled => "stream_called",
             Work::BareStreamCalled => "bare_stream_called",
+            Work::Compared { flow, .. } => match flow {
+                Flow::PingPong => "pingpong",
+                Flow::Stream => "stream",
+                Flow::Broadcast { .. } => "broadcast",
+            },
         }
     }
 
@@ -210,6 +218,10 @@ impl Spec {
                 | Work::TypedPingPong
                 | Work::CodecByHand
                 | Work::ChosenPingPong { .. }
+                | Work::Compared {
+                    flow: Flow::PingPong,
+                    ..
+                }
         )
     }
 
@@ -251,6 +263,11 @@ impl Spec {
         )
     }
 
+    /// Whether the cell has several receivers, each a process.
+    pub(crate) fn is_broadcast(&self) -> bool {
+        matches!(self.work, Work::Compared { flow, .. } if flow.is_broadcast())
+    }
+
     /// The name of the ring from peer to driver.
     pub(crate) fn reply_name(&self) -> String {
         format!("{}r", self.name)
@@ -261,6 +278,14 @@ impl Spec {
         if let Some(per_s) = self.per_s {
             let per_round = if quick { per_s / 20 } else { per_s / 5 };
             return per_round.clamp(64, 65_536);
+        }
+        if let Work::Compared { flow, .. } = self.work {
+            let full = compare::messages_per_round(self, flow);
+            return if quick {
+                full.div_ceil(16).max(64)
+            } else {
+                full
+            };
         }
         // a debug build writes long messages and checks archives byte by byte
         let is_slow = cfg!(debug_assertions) && (self.is_long() || self.is_archive());

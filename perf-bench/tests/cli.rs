@@ -21,6 +21,10 @@ const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers ro
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
                          figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met verified";
 
+/// The keys of `compare`.
+const COMPARE_KEYS: &str = "scenario peer between size_bytes capacity receivers rounds messages unit figure figure_min \
+                      figure_max floor ratio_to_floor ratio_to_raw ratio_to_framed verified";
+
 /// Runs the program with `--quick --json` and returns the rows.
 fn rows(arguments: &[&str]) -> Vec<Value> {
     run(arguments).0
@@ -495,6 +499,93 @@ fn churn_attaches_and_detaches_and_nofrag_sends_whole() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn compare_has_a_row_for_each_peer_beside_both_kinds_of_rings() {
+    let (rows, printed) = run(&["compare", "--rounds", "2"]);
+    let peers = [
+        "raw",
+        "framed",
+        "unix",
+        "unix_buffered",
+        "pipe",
+        "tcp",
+        "posix_queue",
+    ];
+    let sizes = [8, 56, 64, 1024, 4096];
+    let cells = [
+        ("pingpong", &sizes[..]),
+        ("stream", &sizes),
+        ("broadcast", &[56]),
+    ];
+    let mut expected = Vec::new();
+    for (scenario, sizes) in cells {
+        for size in sizes {
+            expected.extend(peers.map(|peer| (scenario.to_owned(), *size, peer.to_owned())));
+        }
+    }
+    let text = |row: &Value, key: &str| row[key].as_str().expect("a text").to_owned();
+    let name = |row: &Value| {
+        let size = row["size_bytes"].as_u64().expect("a size");
+        (text(row, "scenario"), size, text(row, "peer"))
+    };
+    assert_eq!(rows.iter().map(name).collect::<Vec<_>>(), expected);
+    for row in &rows {
+        let keys = row.as_object().expect("an object").keys();
+        let keys: BTreeSet<&str> = keys.map(String::as_str).collect();
+        assert_eq!(keys, COMPARE_KEYS.split(' ').collect());
+        assert_eq!(row["verified"], true, "{row}");
+        assert_eq!(row["rounds"], 2, "{row}");
+        assert!(row["messages"].as_u64() > Some(0), "{row}");
+        let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite() && *n > 0.0);
+        for ratio in ["ratio_to_floor", "ratio_to_raw"] {
+            assert!(of(ratio).is_some(), "{row}");
+        }
+        assert_eq!(
+            of("ratio_to_framed").is_none(),
+            is(row, "peer", "raw"),
+            "{row}"
+        );
+        assert_eq!(
+            is(row, "peer", "raw"),
+            of("ratio_to_raw") == Some(1.0) && row["ratio_to_framed"].is_null()
+        );
+        // the same for all; the kernel may allow fewer messages in a queue of its own
+        let ring = rows.iter().find(|ring| {
+            ring["scenario"] == row["scenario"] && ring["size_bytes"] == row["size_bytes"]
+        });
+        let capacity = |row: &Value| row["capacity"].as_u64().expect("a capacity");
+        let of_ring = capacity(ring.expect("the rings come first"));
+        let is_smaller = is(row, "peer", "posix_queue") && capacity(row) < of_ring;
+        assert!(is_smaller || capacity(row) == of_ring, "{row}");
+    }
+    for peer in peers {
+        let notes = printed
+            .lines()
+            .filter(|line| line.starts_with(&format!("{peer} ")));
+        assert_eq!(notes.count(), 1, "{peer}");
+    }
+    assert!(printed.contains("not in this build: "), "{printed}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn compare_measures_only_what_was_asked_for() {
+    let chosen = [
+        "compare",
+        "--peer",
+        "pipe",
+        "--scenario",
+        "stream",
+        "--size",
+        "64",
+    ];
+    let (rows, printed) = run(&[&chosen[..], &["--rounds", "1"]].concat());
+    let peers: Vec<_> = rows.iter().filter_map(|row| row["peer"].as_str()).collect();
+    assert_eq!(peers, ["raw", "framed", "pipe"]);
+    assert!(!printed.contains("not in this build"), "{printed}");
+}
+
+#[test]
 fn bad_options_are_refused_and_say_what_is_possible() {
     for (arguments, says) in [
         (&["raw", "--size", "9"][..], "56"),
@@ -527,6 +618,22 @@ fn bad_options_are_refused_and_say_what_is_possible() {
             "nothing to measure",
         ),
         (&["nofrag", "--size", "64"], "nothing to measure"),
+        (
+            &["compare", "--size", "9"],
+            "one of [8, 56, 64, 1024, 4096]",
+        ),
+        (
+            &["compare", "--size", "8", "--scenario", "broadcast"],
+            "nothing to measure",
+        ),
+        (
+            &["compare", "--peer", "pigeons"],
+            "there is no peer 'pigeons'; the peers are raw, framed, unix, ",
+        ),
+        (&["compare", "--peer", "iceoryx2"], "--features iceoryx2"),
+        (&["compare", "--peer", "subetha"], "--ignore-rust-version"),
+        (&["compare", "--peer", "zeromq"], "libzmq3-dev"),
+        (&["compare", "--peer", "tachyon"], "clang-19"),
         (
             &["pingpong", "--backend", "disk", "--disk-root", "/dev/shm"],
             "--disk-root",
@@ -676,6 +783,58 @@ fn interrupted(stop: impl FnOnce(i32, i32)) -> String {
         "the second process is left"
     );
     text
+}
+
+/// Starts a comparison that would take minutes, stops it when its sockets are there, and checks that nothing is left.
+#[cfg(target_os = "linux")]
+fn interrupted_comparison(stop: impl FnOnce(i32)) -> String {
+    let _turn = turn();
+    let mut program = program();
+    let arguments = ["compare", "--rounds", "10000", "--budget-s", "600"];
+    let running = run::start(program.args(arguments).args(["--hang-limit-ms", "10000"]));
+    let id = running.child.id();
+    let directory = own_directory(id);
+    let patience = Instant::now() + Duration::from_secs(60);
+    let is_open = || std::fs::read_dir(&directory).is_ok_and(|files| files.count() > 12);
+    while !is_open() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(is_open(), "no socket has appeared");
+    stop(id as i32);
+    let Ended { code, text } = running.wait();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(!directory.exists(), "files are left");
+    text
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupted_comparison_leaves_nothing() {
+    let says = interrupted_comparison(|driver| signal(driver, libc::SIGINT));
+    assert!(says.contains("interrupted"), "{says}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_death_of_any_process_ends_a_comparison() {
+    // the first four are the receivers of broadcasts, the fifth is the peer of all other cells
+    for number in [0, 3, 4] {
+        let says = interrupted_comparison(|driver| {
+            let children = format!("/proc/{driver}/task/{driver}/children");
+            let has_all = || {
+                let children = std::fs::read_to_string(&children).expect("a list of children");
+                children.split_whitespace().count() == 5
+            };
+            let patience = Instant::now() + Duration::from_secs(60);
+            while !has_all() && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let children = std::fs::read_to_string(&children).expect("a list of children");
+            let child = children.split_whitespace().nth(number).expect("a child");
+            signal(child.parse().expect("an id"), libc::SIGKILL);
+        });
+        assert!(says.contains("SIGKILL"), "{says}");
+    }
 }
 
 fn signal(process: i32, signal: i32) {

@@ -38,9 +38,10 @@ fn is_bounce(row: &Value) -> bool {
 }
 
 fn name(row: &Value) -> String {
-    let [scenario, backend] =
-        ["scenario", "backend"].map(|key| row[key].as_str().expect("a name").to_owned());
-    format!("{scenario} on {backend}, {} bytes", row["size_bytes"])
+    let scenario = row["scenario"].as_str().expect("a name");
+    let place = row["backend"].as_str().or(row["peer"].as_str());
+    let place = place.expect("a backend, or a peer of `compare`");
+    format!("{scenario} on {place}, {} bytes", row["size_bytes"])
 }
 
 /// Checks that each fault was found in its round in every row; in bounces, which have no messages, only that a round
@@ -137,4 +138,18 @@ fn wrong_messages_are_found_in_sessions() {
 #[cfg(target_os = "linux")]
 fn wrong_events_are_found_in_broadcasts() {
     assert_found("broadcast --consumers 1,2", &MESSAGE_FAULTS);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn wrong_messages_are_found_in_each_comparison() {
+    let complaints = assert_found("compare", &MESSAGE_FAULTS);
+    assert_both_ends_found(&complaints, "pingpong", 1..=3);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_slow_round_is_found_in_a_comparison() {
+    let chosen = "compare --peer pipe --scenario stream,broadcast --size 56";
+    assert_found(&format!("{chosen} --round-limit-ms 200"), &["slow"]);
 }

@@ -29,10 +29,11 @@ use self::message_stream::{Archives, Encoded, Long, Over, Short, Traffic, Values
 use crate::arena::{Arena, Role};
 use crate::backend::{Backend, Open};
 use crate::clock::Clock;
+use crate::compare;
 use crate::fault::Round;
 use crate::floor;
 use crate::floor::operation::{self, Operation};
-use crate::payload::{OfWords, PackedWords, Words, for_size};
+use crate::payload::{OfWords, PackedWords, Words, for_bare_size, for_size};
 use crate::spec::{Format, Layer, Spec, Work};
 use crate::watch::stop;
 
@@ -111,6 +112,7 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
             Ok(Box::new(CodecAlone::<FlatBuffer<AnyTable<'_>>>::new()))
         }
         Work::Access { .. } => Ok(Box::new(Access::open(spec)?)),
+        Work::Compared { .. } => compare::open(spec, role),
         _ => match spec.backend {
             Backend::Shm => open_ring::<SharedMemory>(spec, role),
             Backend::Mmap | Backend::Disk => open_ring::<MappedFile>(spec, role),
@@ -275,7 +277,7 @@ impl<const PACKED: bool> Endpoint for Bare<PACKED> {
         let first = self.next;
         let count = round.count;
         self.next += count;
-        for_size!(self.spec.size_bytes, W => match arena.role() {
+        for_bare_size!(self.spec.size_bytes, W => match arena.role() {
             Role::Driver => {
                 let key = crate::payload::key(round.number, 0).wrapping_sub(first);
                 let mut limit = first + self.spec.capacity as u64;
