@@ -28,6 +28,7 @@ mod record;
 mod recording;
 mod replay;
 mod ring;
+mod screen;
 mod serve;
 mod show;
 mod signals;
