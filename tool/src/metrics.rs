@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use disruptor_mp::inspect::{Liveness, Presence};
+use disruptor_mp::inspect::{InspectError, Liveness, Presence};
 
 use crate::Failure;
 use crate::list::{read, type_name};
@@ -110,6 +110,8 @@ pub(crate) fn samples(place: &In) -> Result<Samples, Failure> {
         let of_producer = [("ring", &*name), ("role", "producer")];
         let (ring, seen) = match read(found) {
             Ok(read) => read,
+            // any user's private files are in shared memory: nothing says that this is a ring
+            Err(InspectError::Unreadable { .. }) => continue,
             Err(error) => {
                 let labels = [("ring", &*name), ("reason", error.word())];
                 add("myelon_ring_readable", None, &labels, 0);
