@@ -58,7 +58,7 @@ impl Screen {
         let stopping = ENDINGS.into_iter().chain([SIGTSTP]);
         let signals = stopping.filter(|signal| !is_ignored(*signal));
         let signals = signals.chain([SIGCONT, SIGWINCH]);
-        let signals = SignalDelivery::with_pipe(read, write, SignalOnly::default(), signals)?;
+        let signals = SignalDelivery::with_pipe(read, write, SignalOnly, signals)?;
         let (to_write, pieces) = channel::<Vec<u8>>();
         let (say, written) = channel();
         thread::Builder::new().spawn(move || {
