@@ -24,13 +24,14 @@ pub(crate) fn run(place: &In, json: bool) -> Result<Outcome, Failure> {
             // it went away meanwhile
             Err(InspectError::NotFound { .. }) => {}
             Err(error) => {
-                if matches!(error, InspectError::Unreadable { .. }) {
-                    unreadable += 1;
-                } else {
-                    rows.push(vec![printable(&name), error.word().into()]);
+                let is_ring = !matches!(error, InspectError::Unreadable { .. });
+                match is_ring {
+                    true => rows.push(vec![printable(&name), error.word().into()]),
+                    false => unreadable += 1,
                 }
                 objects.push(json!({
-                    "ring": name,
+                    // of a file that may not be read, nothing says that it is one
+                    "ring": is_ring.then_some(name),
                     "path": path_json(&path),
                     "state": error.word(),
                     "text": error.to_string(),

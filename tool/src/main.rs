@@ -29,6 +29,7 @@ mod recording;
 mod replay;
 mod requests;
 mod ring;
+mod screen;
 mod serve;
 mod show;
 mod signals;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use disruptor_mp::inspect::{Liveness, Presence};
+use disruptor_mp::inspect::{InspectError, Liveness, Presence};
 use myelon::requests_seen;
 
 use crate::Failure;
@@ -126,6 +126,8 @@ pub(crate) fn samples(place: &In) -> Result<Samples, Failure> {
         let of_producer = [("ring", &*name), ("role", "producer")];
         let (ring, seen) = match read(found) {
             Ok(read) => read,
+            // any user's private files are in shared memory: nothing says that this is a ring
+            Err(InspectError::Unreadable { .. }) => continue,
             Err(error) => {
                 let labels = [("ring", &*name), ("reason", error.word())];
                 add("myelon_ring_readable", None, &labels, 0);

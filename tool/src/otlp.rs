@@ -120,29 +120,66 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Whether the answer is there with as many bytes as it names. One that names none is not waited for.
+/// Whether the answer has come to its end, as far as it is read.
 fn is_whole(answer: &[u8]) -> bool {
     head_and_body(answer).is_some_and(|(head, body)| {
-        let head = String::from_utf8_lossy(head).to_ascii_lowercase();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"));
-        body.len() >= length.and_then(|it| it.trim().parse().ok()).unwrap_or(0)
+        let head = String::from_utf8_lossy(head);
+        let code = code_of(&head).unwrap_or_default();
+        // the others have no body, or one that is not read
+        !code.starts_with('2') || code == "204" || body_of(&head, body).is_some()
     })
+}
+
+/// The code in the first line of an answer.
+fn code_of(head: &str) -> Option<&str> {
+    let rest = head.lines().next()?.strip_prefix("HTTP/1.")?;
+    rest.split(' ').nth(1).filter(|code| code.len() == 3)
+}
+
+/// The value of a field of the head.
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let mut values = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+    values.next().map(|(_, value)| value.trim())
+}
+
+/// The whole body, if what has come of it shows where it ends: it has the length that the head names, or is in chunks.
+/// Any other body goes on until the connection is closed.
+fn body_of(head: &str, body: &[u8]) -> Option<Vec<u8>> {
+    if field(head, "transfer-encoding").is_some_and(|it| it.eq_ignore_ascii_case("chunked")) {
+        return joined(body);
+    }
+    let length: usize = field(head, "content-length")?.parse().ok()?;
+    body.get(..length).map(<[u8]>::to_vec)
+}
+
+/// The body that has come in chunks, each behind a line with its length; `None` until the last one, which is empty.
+fn joined(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n")?;
+        let line = str::from_utf8(&rest[..end]).ok()?;
+        let digits = line.split(';').next()?.trim();
+        let length = usize::from_str_radix(digits, 16).ok()?;
+        rest = &rest[end + 2..];
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..length)?);
+        rest = rest[length..].strip_prefix(b"\r\n")?;
+    }
 }
 
 /// Whether the collector has taken everything.
 fn check(answer: &[u8]) -> Result<(), String> {
     let (head, body) = head_and_body(answer).ok_or("it closed the connection without an answer")?;
     let head = String::from_utf8_lossy(head);
-    let status = head.lines().next().unwrap_or_default();
-    let code = status
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.split(' ').nth(1));
-    if !code.is_some_and(|code| code.len() == 3 && code.starts_with('2')) {
+    if !code_of(&head).is_some_and(|code| code.starts_with('2')) {
+        let status = head.lines().next().unwrap_or_default();
         return Err(format!("its answer was '{}'", cut(&printable(status), 100)));
     }
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let body = body_of(&head, body).unwrap_or_else(|| body.to_vec());
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let partial = &body["partialSuccess"];
     match &partial["rejectedDataPoints"] {
         // 64-bit numbers are texts in this JSON, but some write them as numbers
@@ -249,9 +286,9 @@ fn point(sample: &Sample, is_sum: bool, now: SystemTime) -> Value {
         "timeUnixNano": nanoseconds(now),
         "asInt": sample.value.min(i64::MAX as u64).to_string(),
     });
-    if let Some(since) = sample.since.filter(|_| is_sum) {
-        // the clock may have been set back since the ring was made
-        point["startTimeUnixNano"] = json!(nanoseconds(since.min(now)));
+    // if the clock was set back since the ring was made, no start is told: one that moves would be a new count each time
+    if let Some(since) = sample.since.filter(|since| is_sum && *since <= now) {
+        point["startTimeUnixNano"] = json!(nanoseconds(since));
     }
     point
 }
@@ -303,7 +340,15 @@ mod tests {
     fn an_answer_is_read_to_its_end_and_checked() {
         let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"partialSuccess\":{}}";
         assert!(is_whole(ok) && !is_whole(&ok[..ok.len() - 1]) && !is_whole(&ok[..20]));
-        assert!(is_whole(b"HTTP/1.1 204 No Content\r\n\r\n"));
+        for whole in [
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            "HTTP/1.1 503 Busy\r\n\r\n",
+            "?\r\n\r\n",
+        ] {
+            assert!(is_whole(whole.as_bytes()), "{whole}");
+        }
+        // its end is that of the connection
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\n\r\n{}"));
         let told = |body: &str| check(format!("HTTP/1.1 200 OK\r\n\r\n{body}").as_bytes());
         assert_eq!(check(ok), Ok(()));
         for body in [
@@ -318,6 +363,31 @@ mod tests {
                 r#"{{"partialSuccess":{{"rejectedDataPoints":{count},"errorMessage":"old"}}}}"#
             );
             assert!(told(&body).expect_err("refused").ends_with(": old"));
+        }
+        let refusal = r#"{"partialSuccess":{"rejectedDataPoints":"3","errorMessage":"old"}}"#;
+        let (one, two) = refusal.split_at(20);
+        let chunks = format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n{:x}\r\n{one}\r\n{:X};a=b\r\n{two}\r\n0\r\n\r\n",
+            one.len(),
+            two.len()
+        );
+        assert!(is_whole(chunks.as_bytes()));
+        assert!(
+            check(chunks.as_bytes())
+                .expect_err("refused")
+                .ends_with(": old")
+        );
+        for end in 0..chunks.len() - 2 {
+            assert!(!is_whole(&chunks.as_bytes()[..end]), "{end}");
+        }
+        for wrong in [
+            "x\r\n",
+            "-1\r\n",
+            "ffffffffffffffff\r\na",
+            "ffffffffffffffffff\r\n",
+            "1\r\nabc",
+        ] {
+            assert_eq!(joined(wrong.as_bytes()), None, "{wrong}");
         }
         for answer in [
             "",
@@ -351,10 +421,7 @@ mod tests {
                 &json!("9223372036854775807")
             )
         );
-        assert_eq!(
-            point(&sample(Some(at(4))), true, at(3))["startTimeUnixNano"],
-            "3000000000"
-        );
+        assert!(point(&sample(Some(at(4))), true, at(3))["startTimeUnixNano"].is_null());
         assert!(point(&sample(Some(at(2))), false, at(3))["startTimeUnixNano"].is_null());
     }
 }

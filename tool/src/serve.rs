@@ -13,7 +13,7 @@ use crate::metrics::{prometheus, samples};
 use crate::options::{In, Serve};
 use crate::otlp;
 use crate::signals::Ending;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 /// How many requests are answered at a time; more are refused.
 const CLIENTS_MAX: usize = 16;
@@ -41,8 +41,8 @@ pub(crate) fn run(options: &Serve, json: bool) -> Result<Outcome, Failure> {
     if let Some(otlp) = otlp.filter(|_| !json) {
         said += &format!("sending to {otlp} every {:?}\n", options.interval);
     }
-    stdout().write_all(said.as_bytes())?;
-    stdout().flush()?;
+    // a reader of this line that has gone changes nothing for the clients
+    reported(say(&said), Outcome::Fine)?;
     if let Some(collector) = options.otlp.clone() {
         let failed = |error| Failure::Io(String::from("starting a thread"), error);
         let place = options.place.clone();
@@ -68,6 +68,12 @@ pub(crate) fn run(options: &Serve, json: bool) -> Result<Outcome, Failure> {
         }
     }
     Ok(Outcome::Fine)
+}
+
+fn say(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// One of the clients that are answered at present.

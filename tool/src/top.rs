@@ -1,23 +1,19 @@
 //! `top`: all rings, redrawn in place. Nothing flickers: each picture is one write, over the last one.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, StdoutLock, Write, stdin, stdout};
+use std::io::{IsTerminal, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::event::{self, Event, KeyCode, KeyModifiers};
-use crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
-use crossterm::{execute, queue};
 use disruptor_mp::inspect::{ConsumerSeen, InspectError, NameState, Snapshot};
 use serde_json::{Value, json};
 
 use crate::list::{note, read};
 use crate::options::Top;
 use crate::pace::{Pace, Watch};
-use crate::signals::restore_before_end;
-use crate::text::{cut, printable, table, width_of};
+use crate::screen::Screen;
+use crate::text::{cut, printable, table};
 use crate::{Failure, Outcome};
 
 /// The time over which the rates of a picture without a terminal are counted, at most.
@@ -51,93 +47,21 @@ pub(crate) fn run(options: &Top, json: bool) -> Result<Outcome, Failure> {
         )?;
         return Ok(Outcome::Fine);
     }
-    let screen = Screen::enter()?;
+    let mut screen = Screen::enter()?;
     let mut pictures = 0;
     loop {
-        let (columns, rows) = terminal::size()?;
+        let (columns, rows) = screen.size()?;
         let lines = rings.lines(usize::from(columns), usize::from(rows));
-        screen.draw(&lines, columns, rows)?;
-        pictures += 1;
-        if options.count.is_some_and(|count| pictures >= count) || quits_within(options.interval)? {
+        if screen.draw(&lines, columns, rows)? {
+            pictures += 1;
+        }
+        if options.count.is_some_and(|count| pictures >= count)
+            || screen.is_left_within(options.interval)?
+        {
             return Ok(Outcome::Fine);
         }
         rings.refresh(options)?;
     }
-}
-
-/// Waits for the next picture; whether the user wants to leave. A change of the terminal's size asks for a picture.
-fn quits_within(interval: Duration) -> Result<bool, Failure> {
-    let end = Instant::now() + interval;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if !event::poll(left)? {
-            return Ok(false);
-        }
-        match event::read()? {
-            Event::Key(key) => {
-                let is_interrupt = key.modifiers.contains(KeyModifiers::CONTROL)
-                    && matches!(key.code, KeyCode::Char('c' | 'd'));
-                if is_interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
-                    return Ok(true);
-                }
-            }
-            Event::Resize(..) => return Ok(false),
-            _ => {}
-        }
-    }
-}
-
-/// The terminal while the program has it. Dropping it gives the terminal back as it was.
-struct Screen;
-
-impl Screen {
-    fn enter() -> Result<Self, Failure> {
-        restore_before_end(|| {
-            let mut out = stdout().lock();
-            restore(&mut out);
-            // no other picture is drawn before the program ends
-            std::mem::forget(out);
-        })?;
-        terminal::enable_raw_mode()?;
-        let screen = Self;
-        execute!(stdout(), EnterAlternateScreen, Hide)?;
-        Ok(screen)
-    }
-
-    /// Draws over the last picture, as many lines as there is room for.
-    fn draw(&self, lines: &[String], columns: u16, rows: u16) -> Result<(), Failure> {
-        let mut picture = Vec::new();
-        for (row, line) in lines.iter().take(usize::from(rows)).enumerate() {
-            queue!(picture, MoveTo(0, row as u16))?;
-            picture.extend_from_slice(line.as_bytes());
-            // behind a line that fills the row, a terminal would clear its last character
-            if width_of(line) < usize::from(columns) {
-                queue!(picture, Clear(ClearType::UntilNewLine))?;
-            }
-        }
-        if lines.len() < usize::from(rows) {
-            queue!(
-                picture,
-                MoveTo(0, lines.len() as u16),
-                Clear(ClearType::FromCursorDown)
-            )?;
-        }
-        let mut out = stdout().lock();
-        out.write_all(&picture)?;
-        Ok(out.flush()?)
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        restore(&mut stdout().lock());
-    }
-}
-
-/// Gives the terminal back as it was. A terminal that is gone needs nothing.
-fn restore(out: &mut StdoutLock<'_>) {
-    let _ = execute!(out, Show, LeaveAlternateScreen);
-    let _ = terminal::disable_raw_mode();
 }
 
 /// The rings of the last picture, by path.

@@ -135,9 +135,20 @@ fn space(directory: &Path) -> Report {
     )]
     let [free, size] = [found.blocks_available() as u64, found.blocks() as u64]
         .map(|blocks| blocks.saturating_mul(unit));
+    space_of(&shown.to_string(), free, size)
+}
+
+fn space_of(shown: &str, free: u64, size: u64) -> Report {
+    let name = "space";
     let text = format!("{shown}: {} free of {}", bytes(free), bytes(size));
-    match free {
-        ..SPACE_MIN => report(
+    match (free, size) {
+        // a tmpfs that was mounted with size=0
+        (_, 0) => report(
+            name,
+            Level::Ok,
+            format!("{shown}: no limit of its own, only that of memory"),
+        ),
+        (..SPACE_MIN, _) => report(
             name,
             Level::Warning,
             format!(
@@ -145,7 +156,7 @@ fn space(directory: &Path) -> Report {
                  (docker: --shm-size)"
             ),
         ),
-        _ if size <= CONTAINER_SHM => report(
+        (_, ..=CONTAINER_SHM) => report(
             name,
             Level::Note,
             format!(
@@ -298,6 +309,20 @@ fn rings(place: &In) -> Result<Report, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn little_space_is_a_warning_and_no_limit_is_none() {
+        for (free, size, level) in [
+            (1 << 30, 1 << 30, Level::Ok),
+            (1 << 20, 1 << 30, Level::Warning),
+            (0, 1 << 30, Level::Warning),
+            (60 << 20, 64 << 20, Level::Note),
+            (0, 0, Level::Ok),
+        ] {
+            let report = space_of("/dev/shm", free, size);
+            assert_eq!(report.level, level, "{}", report.text);
+        }
+    }
 
     #[test]
     fn a_system_call_that_is_forbidden_is_a_warning() {

@@ -55,6 +55,13 @@ fn what_is_missing_or_small_is_found() {
             "free of 1.0 GiB",
         ),
         (
+            &tmpfs("size=0"),
+            directory,
+            "space",
+            "ok",
+            "no limit of its own",
+        ),
+        (
             "",
             "/no/such/directory",
             "space",

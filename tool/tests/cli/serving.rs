@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -32,6 +32,10 @@ impl Server {
     fn with(directory: &str, arguments: &[&str]) -> Self {
         let mut command = myelon(&["serve", "--listen", "127.0.0.1:0", "--dir", directory]);
         command.args(arguments);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let mut begun = String::new();
@@ -376,6 +380,18 @@ fn a_collector_that_is_slow_or_answers_an_error_is_reported_once_and_costs_only_
             .replace("{}", r#"{"rejectedDataPoints":"1"}"#),
     );
     recovers();
+    // one that refuses some of them, and says so in chunks
+    let refusal = r#"{"partialSuccess":{"rejectedDataPoints":"1","errorMessage":"too old"}}"#;
+    let chunk = format!("{:x}\r\n{refusal}\r\n0\r\n\r\n", refusal.len());
+    collector.receive(&format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
+    ));
+    let said = server.says();
+    assert!(
+        said.contains("refused data points: \"1\": too old"),
+        "{said}"
+    );
+    recovers();
     // one that reads nothing: requests are answered meanwhile
     let (client, _) = collector.0.accept().expect("a connection");
     server.metrics();
@@ -421,6 +437,43 @@ fn a_collector_without_a_plain_url_is_refused() {
     }
     let refused = ends(2, &["serve", "--listen", "127.0.0.1:0", "--interval", "1s"]);
     assert!(refused.err.contains("--otlp"), "{refused:?}");
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let rings = Rings::new();
+    let mut command = Command::new("nohup");
+    command.arg(env!("CARGO_BIN_EXE_myelon"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--dir"]);
+    command.arg(rings.directory()).stdin(Stdio::null());
+    let mut server = Server::of(command);
+    let pid = Pid::from_raw(server.child.id() as i32);
+    kill(pid, Signal::SIGHUP).expect("signal");
+    // it would end between two clients
+    for _ in 0..3 {
+        server.metrics();
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    kill(pid, Signal::SIGTERM).expect("signal");
+    assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn nobody_needs_to_read_where_it_listens() {
+    let rings = Rings::new();
+    let collector = Collector::new();
+    let directory = rings.directory().to_str().expect("UTF-8");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--dir", directory];
+    let (reader, output) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = myelon(&arguments);
+    command.args(["--otlp", &collector.url(), "--interval", "20ms"]);
+    let mut child = command.stdout(output).spawn().expect("it starts");
+    for _ in 0..2 {
+        collector.receive(TAKEN);
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("signal");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]
