@@ -286,7 +286,8 @@ fn point(sample: &Sample, is_sum: bool, now: SystemTime) -> Value {
         "timeUnixNano": nanoseconds(now),
         "asInt": sample.value.min(i64::MAX as u64).to_string(),
     });
-    // if the clock was set back since the ring was made, no start is told: one that moves would be a new count each time
+    // if the clock was set back since the ring was made, no start is told: a start that moves begins a new count each
+    // time
     if let Some(since) = sample.since.filter(|since| is_sum && *since <= now) {
         point["startTimeUnixNano"] = json!(nanoseconds(since));
     }
