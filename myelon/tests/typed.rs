@@ -302,19 +302,19 @@ fn values_with_a_time_in_frames_that_have_no_room_for_it() -> Result {
 
 thread_local! {
     /// How often a frame's header was read.
-    static ATTEMPTS: Cell<usize> = const { Cell::new(0) };
+    static HEADER_READS: Cell<usize> = const { Cell::new(0) };
 }
 
 own_frame! {
     /// A frame of four bytes that counts reads of its header.
-    struct Watched, holds 4, says 4, header: || ATTEMPTS.set(ATTEMPTS.get() + 1)
+    struct Watched, holds 4, says 4, header: || HEADER_READS.set(HEADER_READS.get() + 1)
 }
 
 /// How many times headers are read while `work` runs.
-fn looks(work: impl FnOnce() -> Result) -> Result<usize> {
-    let before = ATTEMPTS.get();
+fn header_reads(work: impl FnOnce() -> Result) -> Result<usize> {
+    let before = HEADER_READS.get();
     work()?;
-    Ok(ATTEMPTS.get() - before)
+    Ok(HEADER_READS.get() - before)
 }
 
 /// Calls that find no whole message take in each frame once, however often they are called while the message
@@ -323,7 +323,7 @@ fn looks(work: impl FnOnce() -> Result) -> Result<usize> {
 fn a_message_that_comes_frame_by_frame_is_taken_in_once() -> Result {
     const FRAMES: usize = 64;
     let (mut tx, mut rx) = pair::<Watched>(FRAMES)?;
-    let taken_in = looks(|| {
+    let taken_in = header_reads(|| {
         for index in 0..FRAMES {
             let mut flags = 0;
             if index == 0 {

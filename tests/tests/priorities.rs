@@ -42,18 +42,18 @@ fn an_urgent_thread_attaches_while_a_normal_one_of_its_core_forks() {
 }
 
 /// Starts a process that has locked the line of the durable consumer `reader` only to check it, and stops there.
-fn held_by_a_looker(world: &World) -> myelon_tests::Actor {
-    let mut looker = world.actor_with("take.checked:1:stop,take.passed:1:stop");
-    looker.tell("consume cap=8");
-    looker.expect_stopped().expect("it has found the line free");
+fn held_by_a_prober(world: &World) -> myelon_tests::Actor {
+    let mut prober = world.actor_with("take.checked:1:stop,take.passed:1:stop");
+    prober.tell("consume cap=8");
+    prober.expect_stopped().expect("it has found the line free");
     let mut reader = world.actor();
     reader.ok("consume cap=8 id=reader");
     reader.leave();
-    looker.resume();
-    looker
+    prober.resume();
+    prober
         .expect_stopped()
         .expect("it has found the line taken");
-    looker
+    prober
 }
 
 /// The process that holds the lock is stopped for 300 ms, as if preempted. 10,000 yields take less time.
@@ -62,12 +62,12 @@ fn a_consumer_waits_for_a_stopped_process_that_holds_its_line() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut reader) = (world.actor(), world.actor());
     tx.ok("produce cap=8");
-    let mut looker = held_by_a_looker(&world);
+    let mut prober = held_by_a_prober(&world);
     reader.tell("consume cap=8 id=reader");
     assert!(reader.is_silent_for(Duration::from_millis(300)));
-    looker.resume();
+    prober.resume();
     assert_eq!(reader.expect_ok().number("next"), 0);
-    looker.expect_ok();
+    prober.expect_ok();
     tx.ok("close");
 }
 
@@ -76,7 +76,7 @@ fn a_line_that_stays_locked_is_an_error_that_says_so() {
     let world = World::shared_memory(ACTOR);
     let (mut tx, mut reader) = (world.actor(), world.actor());
     tx.ok("produce cap=8");
-    let mut looker = held_by_a_looker(&world);
+    let mut prober = held_by_a_prober(&world);
     let begun = Instant::now();
     let refused = reader.err("Io", "consume cap=8 id=reader");
     assert!(begun.elapsed() > Duration::from_millis(500));
@@ -87,8 +87,8 @@ fn a_line_that_stays_locked_is_an_error_that_says_so() {
             "held the lock of this consumer's line for a second",
         ],
     );
-    looker.resume();
-    looker.expect_ok();
+    prober.resume();
+    prober.expect_ok();
     // the other process no longer holds the reader's id or line
     wait_until("it is let in", || {
         reader.tell("consume cap=8 id=reader");
@@ -104,17 +104,17 @@ fn a_producer_waits_for_a_consumer_that_removes_the_name() {
     let world = World::shared_memory(ACTOR);
     let mut first = world.actor();
     first.ok("produce cap=8");
-    let mut looker = world.actor_with("drain.locked:1:stop");
-    looker.ok("consume cap=8 id=reader");
+    let mut prober = world.actor_with("drain.locked:1:stop");
+    prober.ok("consume cap=8 id=reader");
     first.ok("publish n=1");
     first.ok("close");
-    looker.tell("drain");
-    looker.expect_stopped().expect("it has the lock");
+    prober.tell("drain");
+    prober.expect_stopped().expect("it has the lock");
     let mut second = world.actor();
     second.tell("produce cap=8");
     assert!(second.is_silent_for(Duration::from_millis(300)));
-    looker.resume();
+    prober.resume();
     assert_eq!(second.expect_ok().number("next"), 0, "a new ring");
-    looker.expect_ok().assert_saw(0, 0);
+    prober.expect_ok().assert_saw(0, 0);
     second.ok("close");
 }

@@ -200,8 +200,8 @@ impl Inspector {
 pub struct RingInfo {
     /// The ring's name when it was created. Any text: another process wrote it.
     pub name: String,
-    /// What the ring is for, as its creator said: a ring of a session names the session. Empty if it said nothing. Any
-    /// text: another process wrote it.
+    /// What the ring is for, as its creator said: a ring of a session names the session. Special characters are
+    /// escaped, and the text is cut to 128 bytes. Empty if it said nothing. Any text: another process wrote it.
     pub label: String,
     /// The version of the bytes.
     pub layout_version: u32,

@@ -345,7 +345,7 @@ impl Model for Mpsc {
         }
     }
 
-    /// Every claimed slot must have been published or, if its taker is dead, skipped.
+    /// Every claimed slot must have been published or, if its claimer is dead, skipped.
     fn check_end(&self, end: &End<'_, Self>) -> Result<(), String> {
         for slot in 0..end.memory.get(TAIL) {
             let found = end.memory.get(SLOTS + slot as Address);

@@ -12,7 +12,7 @@ pub(crate) use blow::Aimed;
 pub(crate) const SOON: &str = "ms=30000";
 
 /// Long enough for two liveness checks of the producer, at [`INTERVAL_MS`].
-pub(crate) const TWO_LOOKS: &str = "ms=15";
+pub(crate) const TWO_CHECKS: &str = "ms=15";
 
 /// The liveness interval of calls that wait. Scenes whose sleepers must be woken use a longer one.
 const INTERVAL_MS: u64 = 5;
@@ -290,7 +290,7 @@ impl Stage {
     /// Publishes one event. No event that a dead producer left may appear after it.
     pub(crate) fn one_and_no_more(&mut self) {
         self.publish(1);
-        self.drain("Timeout", TWO_LOOKS);
+        self.drain("Timeout", TWO_CHECKS);
         let last = self.last;
         for seat in self.present() {
             assert_eq!(

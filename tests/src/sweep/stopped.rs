@@ -1,7 +1,7 @@
 //! What the other processes can do while one is stopped. A stopped process is alive, so it keeps what it holds.
 //! Nothing else is blocked.
 
-use super::stage::{Stage, TWO_LOOKS};
+use super::stage::{Stage, TWO_CHECKS};
 
 /// The stopped process blocks no other process: two laps go through the ring.
 pub(crate) fn nobody_waits(stage: &mut Stage) {
@@ -27,7 +27,7 @@ pub(crate) fn ring_is_held(stage: &mut Stage, by: Option<&str>) {
     }
     let late = stage
         .producer()
-        .err("Timeout", &format!("send {TWO_LOOKS}"));
+        .err("Timeout", &format!("send {TWO_CHECKS}"));
     if let Some(id) = by {
         crate::assert_names(late.text(), &[&format!("'{id}'")]);
     }
@@ -41,7 +41,7 @@ pub(crate) fn production_is_held(stage: &mut Stage) {
 
 /// Like [`production_is_held`], where the readers get another result.
 pub(crate) fn readers_are_told(stage: &mut Stage, end: &str) {
-    stage.drain(end, TWO_LOOKS);
+    stage.drain(end, TWO_CHECKS);
     let mut passer_by = stage.world.actor();
     passer_by.ok(&format!("consume cap={}", stage.capacity));
     passer_by.ok("leave");

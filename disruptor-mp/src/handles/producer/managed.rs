@@ -252,14 +252,14 @@ impl<E: Event, B> Producer<E, B> {
         let mut episode = Episode::begin(self);
         let tx = &mut *episode.tx;
         let mut waiter = tx.waiter(tx.habits.strategy, Deadline::NEVER);
-        let mut until_look = interval;
+        let mut until_check = interval;
         loop {
-            waiter.set_deadline(Deadline::after(until_look));
+            waiter.set_deadline(Deadline::after(until_check));
             if tx.wait_until_space(n, &mut waiter).map_err(from_send)? {
                 break;
             }
             tx.ask_for_progress(true);
-            until_look = tx.look_at_required(n, clock::now())?.max(INTERVAL_MIN);
+            until_check = tx.check_required(n, clock::now())?.max(INTERVAL_MIN);
         }
         episode.has_space = true;
         Ok(episode.tx.core.next())
@@ -299,7 +299,7 @@ impl<E: Event, B> Producer<E, B> {
         Ok(())
     }
 
-    /// The required consumers that are not registered, so that [`look_at_required`](Self::look_at_required)
+    /// The required consumers that are not registered, so that [`check_required`](Self::check_required)
     /// would not find them.
     fn missing_required(&self) -> Vec<String> {
         let present: Vec<ConsumerId> = registered(self.segment.control())
@@ -320,7 +320,7 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// Checks every required consumer that keeps `n` slots from being free. Returns when the next check is due.
-    fn look_at_required(
+    fn check_required(
         &mut self,
         n: usize,
         now: Instant,
@@ -334,7 +334,7 @@ impl<E: Event, B> Producer<E, B> {
             return Ok(interval);
         };
         let config = &watch.config;
-        let mut next_look = interval.max(config.progress_check_interval);
+        let mut next_check = interval.max(config.progress_check_interval);
         for (id, required) in config.required_consumer_ids.iter().zip(&mut watch.required) {
             let Required { id: line_id, stall } = required;
             let sight = find(&self.segment, line_id.as_ref());
@@ -352,7 +352,7 @@ impl<E: Event, B> Producer<E, B> {
             // at the first one
             let is_dead = sight.is_dead && stall.since < now;
             if stalled_for < config.progress_timeout && !is_dead {
-                next_look = next_look.min(config.progress_check_interval);
+                next_check = next_check.min(config.progress_check_interval);
                 continue;
             }
             let alert = || RequiredConsumerAlert {
@@ -369,7 +369,7 @@ impl<E: Event, B> Producer<E, B> {
                 None => {
                     let alert = alert();
                     stall.alerted = Some(now);
-                    next_look = next_look.min(grace_left(config, Duration::ZERO));
+                    next_check = next_check.min(grace_left(config, Duration::ZERO));
                     raise(&alert, config, prints);
                 }
                 Some(at) if grace_left(config, now - at).is_zero() => {
@@ -378,10 +378,10 @@ impl<E: Event, B> Producer<E, B> {
                     watch.failure = Some(failure.clone());
                     return Err(failure);
                 }
-                Some(at) => next_look = next_look.min(grace_left(config, now - at)),
+                Some(at) => next_check = next_check.min(grace_left(config, now - at)),
             }
         }
-        Ok(next_look)
+        Ok(next_check)
     }
 
     /// Asks consumers that handle many events at once to release each event by itself, or ends that request.

@@ -161,31 +161,31 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// Sleeps until every consumer has released `sequence`, a consumer attaches or leaves (R9), or the wait
-    /// is cancelled. Does not sleep if `look` returns true. If it was woken, returns how long the wake-up took.
+    /// is cancelled. Does not sleep if `is_needless` returns true. If it was woken, returns how long the wake-up took.
     pub(super) fn sleep_until(
         &mut self,
         sequence: Sequence,
         longest: Duration,
-        look: impl FnOnce(&mut Self) -> bool,
+        is_needless: impl FnOnce(&mut Self) -> bool,
     ) -> Option<Duration> {
         let view = self.segment.view;
         sleep::sleep_until_space(view.control(), sequence, longest, || {
-            self.habits.are_cancelled() || look(self)
+            self.habits.are_cancelled() || is_needless(self)
         })
     }
 
     /// Sleeps until a consumer attaches or leaves (R9), for at most `longest` and at most until the deadline.
-    /// Does not sleep if `look` returns true.
+    /// Does not sleep if `is_needless` returns true.
     pub(crate) fn sleep_until_somebody_comes(
         &mut self,
         deadline: Deadline,
         longest: Duration,
-        look: impl FnOnce(&mut Self) -> bool,
+        is_needless: impl FnOnce(&mut Self) -> bool,
     ) {
         let longest = deadline
             .remaining()
             .map_or(longest, |rest| rest.min(longest));
-        let wake = self.sleep_until(MAX_SEQUENCE + 1, longest, look);
+        let wake = self.sleep_until(MAX_SEQUENCE + 1, longest, is_needless);
         self.habits.learn(wake);
     }
 

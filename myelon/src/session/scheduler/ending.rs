@@ -80,7 +80,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         }
         self.receiver.say_closing(self.sender.next_request());
         let mut quiet = 0;
-        let mut next_look = Instant::now();
+        let mut next_check = Instant::now();
         let received = loop {
             // asked first: an answer is sent before its request is done
             let is_done = self.sender.is_everything_done();
@@ -110,8 +110,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             if deadline.has_passed() || quiet == POLLS_AT_THE_END || is_over() {
                 break Ok(());
             }
-            if !is_done && next_look <= Instant::now() {
-                next_look = Instant::now() + self.sender.liveness_interval();
+            if !is_done && next_check <= Instant::now() {
+                next_check = Instant::now() + self.sender.liveness_interval();
                 if let Err(error) = self.sender.look_for_deaths(Awaits::End) {
                     break Err(error);
                 }

@@ -43,7 +43,7 @@ pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     turn: usize,
     left_in_turn: usize,
     waiter: RingWaiter,
-    next_look: Instant,
+    next_check: Instant,
     /// What came before an answer that was waited for, oldest first.
     kept: VecDeque<Kept>,
     /// Of the answers from each worker: what was handed out.
@@ -248,7 +248,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             turn: answers.rings.len().saturating_sub(1),
             left_in_turn: 0,
             waiter: RingWaiter::new(answers.places.config.transport.wait_strategy.into()),
-            next_look: Instant::now(),
+            next_check: Instant::now(),
             kept: VecDeque::new(),
             handed_out: vec![HandedOut::default(); answers.rings.len()],
             dead: vec![None; answers.rings.len()],
@@ -497,7 +497,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
 
     /// The next call attaches to the rings of workers that have started, whenever the last check was.
     pub(super) fn look_for_workers_now(&mut self) {
-        self.next_look = Instant::now();
+        self.next_check = Instant::now();
     }
 
     /// Attaches to the rings of workers that have started since the last check.
@@ -506,10 +506,10 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             return Ok(());
         }
         let now = Instant::now();
-        if now < self.next_look {
+        if now < self.next_check {
             return Ok(());
         }
-        self.next_look = now + LOOK_FOR_WORKERS;
+        self.next_check = now + LOOK_FOR_WORKERS;
         let mut missing = self.answers.missing().into_iter();
         missing.try_for_each(|rank| self.answers.attach(rank))
     }

@@ -47,7 +47,7 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     waiter: RingWaiter,
     /// How often it has looked for a ring of its own since the last request.
     vain_looks: u32,
-    next_look: Instant,
+    next_check: Instant,
     /// The ring of the request that was handed out last.
     last: Source,
     /// The epoch of the scheduler before this worker last polled: so a death is not taken for that of a successor,
@@ -105,7 +105,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             counters: None,
             waiter: RingWaiter::new(places.config.transport.wait_strategy.into()),
             vain_looks: 0,
-            next_look: Instant::now(),
+            next_check: Instant::now(),
             places,
             rank,
             starts_anew: false,
@@ -395,7 +395,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let until = match self.own {
             Some(_) => deadline,
             // without a ring of its own, it looks for one: while the common ring is full, no notice can come
-            None => deadline.within(self.next_look.saturating_duration_since(Instant::now())),
+            None => deadline.within(self.next_check.saturating_duration_since(Instant::now())),
         };
         let rings = [Some(&mut self.common), self.own.as_mut()];
         let rings = rings.into_iter().flatten();
@@ -413,12 +413,12 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     /// Attaches to a ring of its own if there is one, when it is time to look for it.
     fn look_for_own(&mut self) -> TransportResult<()> {
         let now = Instant::now();
-        if self.own.is_some() || now < self.next_look {
+        if self.own.is_some() || now < self.next_check {
             return Ok(());
         }
         let interval = self.places.config.liveness_interval();
         let intervals = 1 << self.vain_looks.min(RARER_LOOKS_MAX);
-        self.next_look = now + interval.saturating_mul(intervals);
+        self.next_check = now + interval.saturating_mul(intervals);
         self.vain_looks = self.vain_looks.saturating_add(1);
         self.attach_own()
     }

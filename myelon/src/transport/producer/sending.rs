@@ -54,7 +54,7 @@ impl<F: FramedTransportFrame, B> FramedTransportProducer<F, B> {
     }
 
     /// As [`send`](Self::send), but sends the slices one behind the other, as one message. Each is copied once, into the
-    /// frames.
+    /// frames. It is meant for a few slices: each frame of the message goes through all of them.
     ///
     /// # Errors
     ///

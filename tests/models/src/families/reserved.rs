@@ -80,7 +80,7 @@ pub(super) fn observers() -> Family {
         ("weaker: stamp stored without Release", LeftOut::Release),
         ("weaker: stamp loaded without Acquire", LeftOut::Acquire),
         (
-            "weaker: no fence before the second look",
+            "weaker: no fence before the second check",
             LeftOut::ReaderFence,
         ),
     ] {

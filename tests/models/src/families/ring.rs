@@ -277,12 +277,12 @@ pub(super) fn lines() -> Family {
         without(LeftOut::EvictLock, &evict),
     );
     family.fails(
-        "evicted without a second look",
+        "evicted without a second check",
         &["overwritten", "position"],
         without(LeftOut::EvictCheck, &evict),
     );
     family.fails(
-        "claimed without a second look",
+        "taken without a second check",
         POSITION,
         without(
             LeftOut::TakeCheck,

@@ -83,7 +83,7 @@ impl Consumer {
 
     fn next_candidate(&self) -> At {
         match self.bits {
-            0 => At::LookState(false),
+            0 => At::CheckState(false),
             _ => At::FindState,
         }
     }
@@ -92,36 +92,36 @@ impl Consumer {
     pub(super) fn claim(&mut self, plan: &Plan, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
         let me = cpu.me;
         self.at = match self.at {
-            At::LookState(locked) => match cpu.load(Plan::state(self.line)) {
-                FREE => Self::claimable(locked),
-                ACTIVE => At::LookId(locked),
-                state if is_evictable(plan, state, 0) => Self::claimable(locked),
-                _ => self.not_claimable(plan, locked),
+            At::CheckState(locked) => match cpu.load(Plan::state(self.line)) {
+                FREE => Self::free_to_take(locked),
+                ACTIVE => At::CheckId(locked),
+                state if is_evictable(plan, state, 0) => Self::free_to_take(locked),
+                _ => self.not_free_to_take(plan, locked),
             },
-            At::LookId(locked) => {
+            At::CheckId(locked) => {
                 let id = cpu.load(Plan::id(self.line));
                 match is_evictable(plan, ACTIVE, id) {
-                    true => Self::claimable(locked),
-                    false => self.not_claimable(plan, locked),
+                    true => Self::free_to_take(locked),
+                    false => self.not_free_to_take(plan, locked),
                 }
             }
             At::Lock => {
                 let lock = &mut cpu.system("tries the line's byte")?.lines[self.line_lock()];
                 match lock.try_lock(me) {
                     true if plan.lacks(LeftOut::TakeCheck) => At::Bit,
-                    true => At::LookState(true),
-                    false => self.not_claimable(plan, false),
+                    true => At::CheckState(true),
+                    false => self.not_free_to_take(plan, false),
                 }
             }
             _ => {
                 cpu.system("unlocks the line's byte")?.lines[self.line_lock()].unlock(me);
-                self.not_claimable(plan, false)
+                self.not_free_to_take(plan, false)
             }
         };
         Ok(())
     }
 
-    fn claimable(locked: bool) -> At {
+    fn free_to_take(locked: bool) -> At {
         match locked {
             true => At::Bit,
             false => At::Lock,
@@ -133,19 +133,19 @@ impl Consumer {
         if plan.reader(cpu.me).id == 0 && cpu.choose(2) == 1 {
             return Ok(Flow::Ends);
         }
-        self.at = At::LookState(false);
+        self.at = At::CheckState(false);
         Ok(Flow::Goes)
     }
 
     /// The next line, if there is one.
-    fn not_claimable(&mut self, plan: &Plan, locked: bool) -> At {
+    fn not_free_to_take(&mut self, plan: &Plan, locked: bool) -> At {
         if locked {
             return At::GiveBack;
         }
         self.line = (self.line + 1) % plan.lines as u8;
         match self.line {
             0 => At::AllTaken,
-            _ => At::LookState(false),
+            _ => At::CheckState(false),
         }
     }
 

@@ -18,8 +18,8 @@ pub(super) enum At {
     Rejoin,
     Back,
     /// Checks whether it may take a line. The flag says whether it holds the line's lock.
-    LookState(bool),
-    LookId(bool),
+    CheckState(bool),
+    CheckId(bool),
     Lock,
     GiveBack,
     AllTaken,
@@ -79,7 +79,7 @@ impl Consumer {
 
     pub(super) fn begin(reader: &Reader) -> At {
         match reader.id {
-            0 => At::LookState(false),
+            0 => At::CheckState(false),
             _ => At::LockId,
         }
     }
@@ -95,7 +95,9 @@ impl Consumer {
             | At::OwnSequence
             | At::Rejoin
             | At::Back => self.find(plan, cpu)?,
-            At::LookState(_) | At::LookId(_) | At::Lock | At::GiveBack => self.claim(plan, cpu)?,
+            At::CheckState(_) | At::CheckId(_) | At::Lock | At::GiveBack => {
+                self.claim(plan, cpu)?
+            }
             At::AllTaken => return self.give_up(plan, cpu),
             At::Poll | At::Early | At::Read | At::LeaseEnd | At::Commit => self.read(plan, cpu)?,
             At::Free | At::ClearBit | At::Away | At::UnlockLine | At::UnlockId => {

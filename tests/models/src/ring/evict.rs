@@ -172,8 +172,8 @@ enum Removing {
     State,
     Id,
     LockLine,
-    LookState,
-    LookId,
+    CheckState,
+    CheckId,
     Free,
     Bit,
     UnlockLine,
@@ -227,15 +227,15 @@ impl Remover {
             Removing::LockLine => {
                 let world = cpu.system("locks the line's byte")?;
                 match world.lines[usize::from(line)].try_lock(me) {
-                    true => Removing::LookState,
+                    true => Removing::CheckState,
                     false => return Err(Halt::Waits),
                 }
             }
-            Removing::LookState => match cpu.load(Plan::state(line)) {
-                ACTIVE | AWAY => Removing::LookId,
+            Removing::CheckState => match cpu.load(Plan::state(line)) {
+                ACTIVE | AWAY => Removing::CheckId,
                 _ => Removing::UnlockLine,
             },
-            Removing::LookId => match cpu.load(Plan::id(line)) == id {
+            Removing::CheckId => match cpu.load(Plan::id(line)) == id {
                 true => Removing::Free,
                 false => Removing::UnlockLine,
             },

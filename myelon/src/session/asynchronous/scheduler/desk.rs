@@ -46,7 +46,7 @@ pub(super) struct Desk<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>
     under_way: UnderWay,
     unasked: Option<Listener>,
     /// When it asks next what the absence of a worker means.
-    next_look: Instant,
+    next_check: Instant,
 }
 
 /// The requests that were sent and not answered, by worker.
@@ -66,7 +66,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             pauses: 0,
             under_way: HashMap::new(),
             unasked: None,
-            next_look: Instant::now(),
+            next_check: Instant::now(),
         }
     }
 
@@ -130,8 +130,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         }
         let interval = self.scheduler.liveness_interval();
         let is_idle = self.waiting.is_empty() && self.under_way.is_empty();
-        if !is_idle && self.next_look <= Instant::now() {
-            self.next_look = Instant::now() + interval;
+        if !is_idle && self.next_check <= Instant::now() {
+            self.next_check = Instant::now() + interval;
             self.look_for_deaths();
         }
         if taken == 0 {

@@ -56,8 +56,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Notices each death, once in a liveness interval.
     pub(in crate::session) fn notice_deaths_now_and_then(&mut self) {
         let now = coarse_now();
-        if now >= self.next_look {
-            self.next_look = now.saturating_add(self.liveness_interval());
+        if now >= self.next_check {
+            self.next_check = now.saturating_add(self.liveness_interval());
             self.notice_deaths();
         }
     }

@@ -104,7 +104,7 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     counters: Option<(CountersFile, Vec<PartyCounter>)>,
     on_death: Option<DeathHook>,
     /// When a call that receives looks for deaths next.
-    next_look: Duration,
+    next_check: Duration,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -161,7 +161,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             deaths: vec![0; places.config.workers],
             counters: None,
             on_death: None,
-            next_look: Duration::ZERO,
+            next_check: Duration::ZERO,
             places,
             next,
             sent_at: Duration::ZERO,
