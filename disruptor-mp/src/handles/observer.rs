@@ -163,10 +163,10 @@ impl<E: Event, B> Observer<E, B> {
 
     /// Whether there is something to report about the next event: it can be seen, or was missed.
     fn is_ready(&self) -> bool {
-        self.look_at(self.next) != Sight::NotYet
+        self.sight_of(self.next) != Sight::NotYet
     }
 
-    fn look_at(&self, sequence: Sequence) -> Sight {
+    fn sight_of(&self, sequence: Sequence) -> Sight {
         self.read(sequence, || {})
     }
 
@@ -211,7 +211,7 @@ impl<E: Event, B> Observer<E, B> {
         let middle = self.newest() - self.capacity() as i64 / 2;
         self.next = middle.max(from + 1);
         for _ in 1..self.capacity() {
-            if self.look_at(self.next) != Sight::Overwritten {
+            if self.sight_of(self.next) != Sight::Overwritten {
                 break;
             }
             self.next += 1;

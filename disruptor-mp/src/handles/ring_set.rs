@@ -341,13 +341,13 @@ impl RingWaiter {
     /// For the layers above: an answer that comes at once needs no preparation of a wait.
     #[doc(hidden)]
     #[inline]
-    pub fn look_briefly<M: RingMember>(&mut self, members: &[M]) -> bool {
+    pub fn poll_briefly<M: RingMember>(&mut self, members: &[M]) -> bool {
         self.spins
             && Waiting {
                 waiter: self,
                 members,
             }
-            .look_briefly()
+            .poll_briefly()
     }
 
     /// As [`RingSet::wait`], for these consumers, up to [`RingSet::MAX`]: returns the index of one of them.
@@ -386,7 +386,7 @@ impl<M: RingMember> Waiting<'_, M> {
         if self.waiter.calls.is_multiple_of(CALLS_PER_CHECK) {
             self.check_liveness_if_due();
         }
-        if let Some(ready) = self.ask().or_else(|| self.look()) {
+        if let Some(ready) = self.ask().or_else(|| self.find_ready()) {
             return Ok(ready);
         }
         if self.members.is_empty() {
@@ -397,12 +397,12 @@ impl<M: RingMember> Waiting<'_, M> {
         self.wait_for_any(deadline)
     }
 
-    fn look_briefly(&mut self) -> bool {
+    fn poll_briefly(&mut self) -> bool {
         let strategy = self.waiter.habits.strategy;
         self.faces().all(|member| member.refusal().is_none())
             && (0..BRIEF_POLLS).any(|_| {
                 strategy.hint();
-                self.look().is_some()
+                self.find_ready().is_some()
             })
     }
 
@@ -426,7 +426,7 @@ impl<M: RingMember> Waiting<'_, M> {
             self.waiter.timer = waiter.timer();
             return Ok(ready);
         }
-        if let Some(ready) = self.look() {
+        if let Some(ready) = self.find_ready() {
             return Ok(ready);
         }
         self.check_liveness_if_due();
@@ -434,7 +434,7 @@ impl<M: RingMember> Waiting<'_, M> {
     }
 
     /// The first member that has something to report, beginning with the next in turn.
-    fn look(&mut self) -> Option<usize> {
+    fn find_ready(&mut self) -> Option<usize> {
         let turn = self.waiter.turn.min(self.members.len());
         let (before, from) = self.members.split_at(turn);
         let has_news = |member: &M| member.face().0.has_news();
@@ -508,7 +508,7 @@ impl<M: RingMember> Awaited for Waiting<'_, M> {
 
     fn poll(&mut self) -> Result<Option<usize>, RecvError> {
         // nobody is left to ask unless a liveness check has just begun
-        Ok(self.look().or_else(|| self.ask()))
+        Ok(self.find_ready().or_else(|| self.ask()))
     }
 
     fn check_liveness(&mut self) -> Result<(), RecvError> {
@@ -517,13 +517,13 @@ impl<M: RingMember> Awaited for Waiting<'_, M> {
     }
 
     fn sleep(&mut self, longest: Duration) -> Option<Duration> {
-        let look = || self.faces().any(Inner::has_news) || self.is_cancelled();
+        let is_needless = || self.faces().any(Inner::has_news) || self.is_cancelled();
         if let [only] = self.members {
             let (control, line) = only.face().0.bed();
-            return sleep::sleep_until_event(control, line, longest, look);
+            return sleep::sleep_until_event(control, line, longest, is_needless);
         }
         let beds: Vec<_> = self.faces().map(Inner::bed).collect();
-        sleep::sleep_until_any(&beds, longest, look);
+        sleep::sleep_until_any(&beds, longest, is_needless);
         None
     }
 }

@@ -13,7 +13,7 @@ use crate::typed_transport::{DecodeError, KindTable, TypedConsumer, TypedRecvErr
 
 /// What a poll of a ring checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Checks {
     /// Messages and the end: a caller that waits for the ring checks liveness meanwhile.
     Quick,
     /// Also for a death and a lost lock, once in a liveness interval: for a call that does not wait.
@@ -81,11 +81,11 @@ impl Dropped {
 #[inline(always)]
 pub(super) fn next_head<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,
-    look: Look,
+    checks: Checks,
     dropped: &mut Dropped,
     mut fit: impl FnMut(Head, Sequence) -> Fit,
 ) -> Result<Option<Head>, RecvError> {
-    if look == Look::Quick && !may_have_news(ring) {
+    if checks == Checks::Quick && !may_have_news(ring) {
         return Ok(None);
     }
     for _ in 0..ring.raw().depth() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use disruptor_mp::{Deadline, RecvError, SharedMemory};
 
 use super::super::head::RequestId;
-use super::super::received::{Look, Piece, Response};
+use super::super::received::{Checks, Piece, Response};
 use super::Scheduler;
 use super::receiver::Found;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
@@ -95,9 +95,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         request: RequestId,
         deadline: Deadline,
     ) -> TransportResult<Response<'_, Resp, B>> {
-        let mut found = self.receiver.find_answer(rank, request, Look::Quick)?;
-        if found.is_none() && self.receiver.look_briefly(rank) {
-            found = self.receiver.find_answer(rank, request, Look::Quick)?;
+        let mut found = self.receiver.find_answer(rank, request, Checks::Quick)?;
+        if found.is_none() && self.receiver.poll_briefly(rank) {
+            found = self.receiver.find_answer(rank, request, Checks::Quick)?;
         }
         let found = match found {
             Some(found) => found,
@@ -126,10 +126,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             }
             if let Err(error) = self.sender.go_on_waiting_for(rank, request) {
                 // it may have answered before it went, in a ring that was not attached
-                self.receiver.look_for_workers_now();
+                self.receiver.attach_workers_now();
                 return self
                     .receiver
-                    .find_answer(rank, request, Look::AndLiveness)?
+                    .find_answer(rank, request, Checks::AndLiveness)?
                     .ok_or(error);
             }
             let has_waited = started.get_or_insert_with(Instant::now).elapsed();

@@ -86,7 +86,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             let is_done = self.sender.is_everything_done();
             if is_done {
                 // a worker may have come, done everything and gone since it last looked
-                self.receiver.look_for_workers_now();
+                self.receiver.attach_workers_now();
             }
             let now = Deadline::after(match is_done {
                 true => Duration::ZERO,
@@ -112,7 +112,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             }
             if !is_done && next_check <= Instant::now() {
                 next_check = Instant::now() + self.sender.liveness_interval();
-                if let Err(error) = self.sender.look_for_deaths(Awaits::End) {
+                if let Err(error) = self.sender.check_for_deaths(Awaits::End) {
                     break Err(error);
                 }
             }

@@ -536,8 +536,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.go_on_waiting_for(rank, request)
     }
 
-    pub(super) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
-        self.sender.look_for_deaths(awaits)
+    pub(super) fn check_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
+        self.sender.check_for_deaths(awaits)
     }
 
     /// As many messages as all workers' rings hold.
@@ -545,8 +545,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.receiver.answers_max()
     }
 
-    pub(super) fn look_for_workers_now(&mut self) {
-        self.receiver.look_for_workers_now();
+    pub(super) fn attach_workers_now(&mut self) {
+        self.receiver.attach_workers_now();
     }
 
     /// Waits until a worker's ring has news or the bell rings, or until it is time to check for missing workers.

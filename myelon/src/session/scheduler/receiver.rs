@@ -11,7 +11,7 @@ use disruptor_mp::{
 };
 
 use super::super::head::{Head, LAST, RequestId, SchedulerNote};
-use super::super::received::{Dropped, Fit, Kept, Look, Response, next_head, next_sequence};
+use super::super::received::{Checks, Dropped, Fit, Kept, Response, next_head, next_sequence};
 use super::super::{FOR_A_MOMENT, Places, SCHEDULER_ID, check_rank, show_later};
 use crate::codec::Codec;
 use crate::transport::{
@@ -359,7 +359,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         &mut self,
         rank: usize,
         request: RequestId,
-        look: Look,
+        checks: Checks,
     ) -> TransportResult<Option<Found>> {
         check_rank(&self.answers.places.config, rank)?;
         let is_it = |kept: &Kept| kept.rank == rank && kept.head.request() == Some(request);
@@ -367,7 +367,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             return Ok(Some(Found::Kept(index)));
         }
         self.attach_workers()?;
-        while let Some(head) = self.next_of(rank, look)? {
+        while let Some(head) = self.next_of(rank, checks)? {
             if head.request() == Some(request) {
                 return Ok(Some(Found::InRing(head)));
             }
@@ -377,9 +377,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// Whether the worker `rank` sends something at once.
-    pub(super) fn look_briefly(&mut self, rank: usize) -> bool {
+    pub(super) fn poll_briefly(&mut self, rank: usize) -> bool {
         let ring = self.answers.rings[rank].as_mut();
-        ring.is_some_and(|ring| self.waiter.look_briefly(&[ring.raw().as_ring()]))
+        ring.is_some_and(|ring| self.waiter.poll_briefly(&[ring.raw().as_ring()]))
     }
 
     /// Waits for that message.
@@ -390,13 +390,13 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         deadline: Deadline,
     ) -> TransportResult<Found> {
         loop {
-            if let Some(found) = self.find_answer(rank, request, Look::Quick)? {
+            if let Some(found) = self.find_answer(rank, request, Checks::Quick)? {
                 return Ok(found);
             }
             match self.answers.places.config.go_on_until(deadline) {
                 Ok(()) => self.sleep(Some(rank), deadline)?,
                 Err(RecvError::Timeout) => {
-                    let found = self.find_answer(rank, request, Look::AndLiveness)?;
+                    let found = self.find_answer(rank, request, Checks::AndLiveness)?;
                     return found.ok_or_else(|| self.no_answer(rank, request));
                 }
                 Err(error) => return Err(error.into()),
@@ -474,20 +474,20 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             return Ok(None);
         }
         self.left_in_turn -= 1;
-        self.next_of(self.turn, Look::Quick)
+        self.next_of(self.turn, Checks::Quick)
     }
 
     /// Waits for a worker that has a whole message, and returns its rank.
     fn wait_for_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Head)> {
         loop {
             self.attach_workers()?;
-            if let Some(found) = self.poll(Look::Quick)? {
+            if let Some(found) = self.poll(Checks::Quick)? {
                 return Ok(found);
             }
             match self.answers.places.config.go_on_until(deadline) {
                 Ok(()) => self.sleep(None, deadline)?,
                 Err(RecvError::Timeout) => {
-                    let found = self.poll(Look::AndLiveness)?;
+                    let found = self.poll(Checks::AndLiveness)?;
                     return found.ok_or_else(|| RecvError::Timeout.into());
                 }
                 Err(error) => return Err(error.into()),
@@ -496,7 +496,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// The next call attaches to the rings of workers that have started, whenever the last check was.
-    pub(super) fn look_for_workers_now(&mut self) {
+    pub(super) fn attach_workers_now(&mut self) {
         self.next_check = Instant::now();
     }
 
@@ -516,11 +516,11 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
 
     /// The rank of a worker that has a whole message, if there is one: the next one after the last turn. It is this
     /// worker's turn then.
-    fn poll(&mut self, look: Look) -> TransportResult<Option<(usize, Head)>> {
+    fn poll(&mut self, checks: Checks) -> TransportResult<Option<(usize, Head)>> {
         let workers = self.answers.rings.len();
         let next = self.turn + 1;
         for rank in (next..workers).chain(0..next.min(workers)) {
-            if let Some(head) = self.next_of(rank, look)? {
+            if let Some(head) = self.next_of(rank, checks)? {
                 self.turn = rank;
                 self.left_in_turn = AT_A_TURN - 1;
                 return Ok(Some((rank, head)));
@@ -531,7 +531,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
 
     /// The head of the next message from the worker `rank`, if there is one.
     #[inline]
-    fn next_of(&mut self, rank: usize, look: Look) -> TransportResult<Option<Head>> {
+    fn next_of(&mut self, rank: usize, checks: Checks) -> TransportResult<Option<Head>> {
         let Some(responses) = &mut self.answers.rings[rank] else {
             return Ok(None);
         };
@@ -556,7 +556,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 false => Fit::IsOld,
             }
         };
-        let found = next_head(responses, look, &mut self.answers.dropped[rank], fit);
+        let found = next_head(responses, checks, &mut self.answers.dropped[rank], fit);
         if let Some(request) = unknown {
             self.tell_of_unknown(rank, request);
         }

@@ -17,7 +17,7 @@ use disruptor_mp::{
 use super::super::clock::coarse_now;
 use super::super::delivery::{MOST, deliveries, note};
 use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
-use super::super::received::{Dropped, Fit, Look, Request, next_head, next_sequence};
+use super::super::received::{Checks, Dropped, Fit, Request, next_head, next_sequence};
 use super::super::{Places, show_later, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -46,7 +46,7 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     starts_anew: bool,
     waiter: RingWaiter,
     /// How often it has looked for a ring of its own since the last request.
-    vain_looks: u32,
+    vain_polls: u32,
     next_check: Instant,
     /// The ring of the request that was handed out last.
     last: Source,
@@ -104,7 +104,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             dropped: Default::default(),
             counters: None,
             waiter: RingWaiter::new(places.config.transport.wait_strategy.into()),
-            vain_looks: 0,
+            vain_polls: 0,
             next_check: Instant::now(),
             places,
             rank,
@@ -187,7 +187,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, F, B>> {
         let (source, head) = self.wait(deadline)?;
         self.last = source;
-        self.vain_looks = 0;
+        self.vain_polls = 0;
         let ring = match (source, &mut self.own) {
             (Source::Own, Some(own)) => own,
             _ => &mut self.common,
@@ -223,13 +223,13 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Waits until there is a request, and returns where it is.
     fn wait(&mut self, deadline: Deadline) -> TransportResult<(Source, Head)> {
-        let mut has_looked = false;
+        let mut has_polled = false;
         loop {
-            if let Some(found) = self.poll(Look::Quick)? {
+            if let Some(found) = self.poll(Checks::Quick)? {
                 return Ok(found);
             }
             // once in a call: frames that are no requests are news, too
-            if !core::mem::replace(&mut has_looked, true) && self.look_briefly() {
+            if !core::mem::replace(&mut has_polled, true) && self.poll_briefly() {
                 continue;
             }
             match self.places.config.go_on_until(deadline) {
@@ -241,7 +241,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
                 }
                 Err(RecvError::Timeout) => {
                     self.epoch = self.common.raw().as_ring().ring_epoch();
-                    let found = match self.poll(Look::AndLiveness)? {
+                    let found = match self.poll(Checks::AndLiveness)? {
                         None => self.read_note()?,
                         found => found,
                     };
@@ -258,7 +258,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         &mut self,
         bell: &dyn RingMember,
     ) -> TransportResult<bool> {
-        if self.poll(Look::Quick)?.is_some() {
+        if self.poll(Checks::Quick)?.is_some() {
             return Ok(true);
         }
         self.places.config.go_on_until(Deadline::NEVER)?;
@@ -298,7 +298,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
         // read after the note, which was set after the last request was sent
         self.attach_own()?;
-        if let Some(found) = self.poll(Look::Quick)? {
+        if let Some(found) = self.poll(Checks::Quick)? {
             self.next_note = now;
             return Ok(Some(found));
         }
@@ -307,18 +307,18 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     }
 
     /// The request with the smallest number, if there is one.
-    fn poll(&mut self, look: Look) -> TransportResult<Option<(Source, Head)>> {
+    fn poll(&mut self, checks: Checks) -> TransportResult<Option<(Source, Head)>> {
         loop {
-            let own = self.poll_own(look)?;
+            let own = self.poll_own(checks)?;
             let fit = |head: Head, _| Fit::if_sound(head.request().is_some());
-            let common = match next_head(&mut self.common, look, &mut self.dropped[0], fit) {
+            let common = match next_head(&mut self.common, checks, &mut self.dropped[0], fit) {
                 Ok(common) => common,
                 // a wait is cancelled, not a request that is there
                 Err(RecvError::Cancelled) => None,
                 // everything was sent before the end: requests to this worker are received first
                 Err(error @ (RecvError::Closed | RecvError::ProducerDead { .. })) => {
                     self.attach_own()?;
-                    let own = own.map_or_else(|| self.poll_own(look), |head| Ok(Some(head)))?;
+                    let own = own.map_or_else(|| self.poll_own(checks), |head| Ok(Some(head)))?;
                     return match own {
                         Some(own) => Ok(Some((Source::Own, own))),
                         None => self.tell_of(error),
@@ -332,7 +332,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             // polled again: a request that was not there before may have a smaller number
             let own = match own {
                 Some(head) => Some(head),
-                None => self.poll_own(look)?,
+                None => self.poll_own(checks)?,
             };
             if let Some(own) = own.filter(|own| own.request() < common.request()) {
                 return Ok(Some((Source::Own, own)));
@@ -363,12 +363,12 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         Err(error.into())
     }
 
-    fn poll_own(&mut self, look: Look) -> TransportResult<Option<Head>> {
+    fn poll_own(&mut self, checks: Checks) -> TransportResult<Option<Head>> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };
         let fit = |head: Head, _| Fit::if_sound(head.request().is_some() && !head.has(NOTICE));
-        match next_head(own, look, &mut self.dropped[1], fit) {
+        match next_head(own, checks, &mut self.dropped[1], fit) {
             Ok(head) => Ok(head),
             // the common ring tells of its producer's death; a wait is cancelled, not a request that is there
             Err(RecvError::ProducerDead { .. } | RecvError::Cancelled) => Ok(None),
@@ -381,11 +381,11 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     }
 
     /// Whether one of the rings has news at once.
-    fn look_briefly(&mut self) -> bool {
+    fn poll_briefly(&mut self) -> bool {
         let common = self.common.raw().as_ring();
         match &mut self.own {
-            None => self.waiter.look_briefly(&[common]),
-            Some(own) => self.waiter.look_briefly(&[common, own.raw().as_ring()]),
+            None => self.waiter.poll_briefly(&[common]),
+            Some(own) => self.waiter.poll_briefly(&[common, own.raw().as_ring()]),
         }
     }
 
@@ -405,21 +405,21 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             Ok(_) | Err(RecvError::Timeout) => {}
             Err(error) => return Err(error.into()),
         }
-        self.look_for_own()?;
+        self.find_own()?;
         self.epoch = self.common.raw().as_ring().ring_epoch();
         Ok(())
     }
 
     /// Attaches to a ring of its own if there is one, when it is time to look for it.
-    fn look_for_own(&mut self) -> TransportResult<()> {
+    fn find_own(&mut self) -> TransportResult<()> {
         let now = Instant::now();
         if self.own.is_some() || now < self.next_check {
             return Ok(());
         }
         let interval = self.places.config.liveness_interval();
-        let intervals = 1 << self.vain_looks.min(RARER_LOOKS_MAX);
+        let intervals = 1 << self.vain_polls.min(RARER_LOOKS_MAX);
         self.next_check = now + interval.saturating_mul(intervals);
-        self.vain_looks = self.vain_looks.saturating_add(1);
+        self.vain_polls = self.vain_polls.saturating_add(1);
         self.attach_own()
     }
 

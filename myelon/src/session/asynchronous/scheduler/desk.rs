@@ -132,7 +132,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         let is_idle = self.waiting.is_empty() && self.under_way.is_empty();
         if !is_idle && self.next_check <= Instant::now() {
             self.next_check = Instant::now() + interval;
-            self.look_for_deaths();
+            self.check_for_deaths();
         }
         if taken == 0 {
             let until = match (self.waiting.is_empty(), is_idle) {
@@ -249,7 +249,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
     }
 
     /// Ends what waits for a worker that is gone, or whose death means an end.
-    fn look_for_deaths(&mut self) {
+    fn check_for_deaths(&mut self) {
         // nobody listens any more: the answer is dropped when it comes
         self.under_way.retain(|_, listener| !listener.is_closed());
         let mut ranks: Vec<_> = self.under_way.keys().map(|(rank, _)| *rank).collect();
@@ -291,7 +291,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         for only in places {
             let Err(TransportError::WorkerDied {
                 rank, is_removed, ..
-            }) = self.scheduler.look_for_deaths(Awaits::Space { only })
+            }) = self.scheduler.check_for_deaths(Awaits::Space { only })
             else {
                 continue;
             };
@@ -310,7 +310,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
 
     fn take_in_what_is_there(&mut self) {
         let now = Deadline::after(Duration::ZERO);
-        self.scheduler.look_for_workers_now();
+        self.scheduler.attach_workers_now();
         for _ in 0..self.scheduler.answers_max() {
             let Ok((rank, response)) = self.scheduler.recv_any(now) else {
                 return;

@@ -82,7 +82,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let now = coarse_now();
         let mut states = Vec::with_capacity(self.own.len());
         for rank in 0..self.own.len() {
-            let (places, is_away) = self.look_at(rank);
+            let (places, is_away) = self.sight_of(rank);
             let mut state = WorkerState {
                 rank,
                 is_attached: places[0].is_some_and(|place| place.is_attached),
@@ -157,7 +157,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             let request = Some(request);
             return Err(TransportError::WorkerGone { rank, request });
         }
-        self.look_for_deaths(Awaits::Answer { rank, request })
+        self.check_for_deaths(Awaits::Answer { rank, request })
     }
 
     /// The places of the worker `rank` in the common ring and in its own.
@@ -167,7 +167,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     }
 
     /// The places of the worker `rank`, and whether it is away or dead. Counts each absence once.
-    fn look_at(&mut self, rank: usize) -> ([Option<ConsumerPlace>; 2], bool) {
+    fn sight_of(&mut self, rank: usize) -> ([Option<ConsumerPlace>; 2], bool) {
         let places = self.places_of(rank);
         let mut there = places.iter().flatten();
         // a worker that comes attaches to its own ring first, and one that leaves is there last
@@ -191,7 +191,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
 
     /// Its places, which change when it comes back, if the worker `rank` is away or dead.
     pub(super) fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
-        let (places, is_away) = self.look_at(rank);
+        let (places, is_away) = self.sight_of(rank);
         is_away.then_some(places)
     }
 
@@ -217,7 +217,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
 
     /// Does what the session's policy says about each worker that has died and holds up the caller.
     #[cold]
-    pub(in crate::session) fn look_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
+    pub(in crate::session) fn check_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
         if self.places.config.on_worker_death == OnWorkerDeath::Wait {
             self.notice_deaths();
             return Ok(());

@@ -338,7 +338,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             match send(self, self.until_next_look(deadline, attempts)) {
                 Err(TypedPublishError::Transport(TransportError::Send(SendError::Timeout {
                     ..
-                }))) if !deadline.has_passed() => self.look_for_deaths(Awaits::Space { only })?,
+                }))) if !deadline.has_passed() => self.check_for_deaths(Awaits::Space { only })?,
                 sent => return sent,
             }
             // a part of a long message was sent
