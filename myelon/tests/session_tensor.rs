@@ -1,17 +1,18 @@
 //! A tensor of 8 MiB goes from a scheduler to four worker processes, which read it in place: none of them copies it.
 
 mod counting;
-mod session_members;
+#[path = "sessions/members.rs"]
+mod members;
 
 use std::path::Path;
 
 use counting::allocations_of;
+use members::{Member, exit_when_the_test_ends, role, say};
 use myelon::transport::{AlignedFixedFrame, FixedFrame};
 use myelon::{
     Deadline, RunnerMyelonTransportConfig, Scheduler, TransportResult, Worker,
     portable_shm_segment_name,
 };
-use session_members::{Member, exit_when_the_test_ends, role, say};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -84,7 +85,11 @@ fn figures_of(workers: usize, how: &str) -> Result<Vec<(usize, usize)>> {
     let mut scheduler = Scheduler::<Tensor, Answer>::start(&config(&label, workers))?;
     let mut members = Vec::new();
     for rank in 0..workers {
-        members.push(Member::start(&format!("{rank} {workers} {how}"), &label)?);
+        members.push(Member::start(
+            module_path!(),
+            &format!("{rank} {workers} {how}"),
+            &label,
+        )?);
     }
     for round in 0..=ROUNDS {
         let mut tensor = scheduler.reserve(TENSOR_BYTES, 1, Deadline::NEVER)?;

@@ -1,19 +1,15 @@
 //! What a scheduler is told, and what its log says, when the process of a worker is killed.
 
-mod heard;
-mod session_members;
-mod session_shared;
-
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::members::{Member, exit_when_the_test_ends, role, say};
+use crate::shared::{Backing, Frame, Result, soon};
 use myelon::{
     Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, SharedMemory, Worker,
     WorkerDeath, portable_shm_segment_name,
 };
-use session_members::{Member, exit_when_the_test_ends, role, say};
-use session_shared::{Backing, Frame, Result, soon};
 
 fn within(milliseconds: u64) -> Deadline {
     Deadline::after(Duration::from_millis(milliseconds))
@@ -41,7 +37,7 @@ fn a_member_of_a_test() -> Result {
 }
 
 fn worker(rank: usize, label: &str) -> Result<Member> {
-    let mut member = Member::start(&rank.to_string(), label)?;
+    let mut member = Member::start(module_path!(), &rank.to_string(), label)?;
     assert_eq!(member.answer(), "started");
     Ok(member)
 }
@@ -158,7 +154,7 @@ fn a_broadcast_that_a_dead_worker_blocks_warns() -> Result {
         let label = portable_shm_segment_name("deaths");
         let mut scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
         let (first, pid) = with_a_dead_worker(&label, &mut scheduler, 1)?;
-        let ((), heard) = heard::while_it(|| {
+        let ((), heard) = crate::heard::while_it(|| {
             loop {
                 let sent = match is_to_all {
                     true => scheduler.broadcast(b"", 1, within(1_200)),
@@ -196,7 +192,7 @@ fn a_call_that_waits_for_a_dead_worker_warns() -> Result {
     let label = portable_shm_segment_name("deaths");
     let mut scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
     let (first, pid) = with_a_dead_worker(&label, &mut scheduler, 1)?;
-    let (_, heard) = heard::while_it(|| scheduler.call(1, b"", 1, within(1_300)).map(drop));
+    let (_, heard) = crate::heard::while_it(|| scheduler.call(1, b"", 1, within(1_300)).map(drop));
     let words = format!("worker 1 has died (pid {pid}): a call waits for its answer to request");
     let about: Vec<_> = heard.iter().filter(|text| text.contains(&words)).collect();
     assert!(

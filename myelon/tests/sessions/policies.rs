@@ -1,18 +1,15 @@
 //! What a scheduler does about workers that are not there: which of them hold it up, since when, and what is still
 //! received from them.
 
-mod heard;
-mod session_shared;
-
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use crate::shared::{Backing, Frame, Result, session, soon, take};
 use myelon::{
     Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
     TransportError, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon, take};
 
 const RING: usize = 16;
 
@@ -476,7 +473,8 @@ fn the_state_names_the_worker_that_lags() -> Result {
 fn a_call_that_waits_for_an_absent_worker_warns_once() -> Result {
     let config = watchful(1, OnWorkerDeath::Wait);
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
-    let (error, heard) = heard::while_it(|| scheduler.call(0, b"", 1, within(1300)).map(drop));
+    let (error, heard) =
+        crate::heard::while_it(|| scheduler.call(0, b"", 1, within(1300)).map(drop));
     assert!(
         matches!(error, Err(TransportError::NoAnswer { .. })),
         "{error:?}"

@@ -7,7 +7,7 @@ use myelon::{
 };
 use proptest::prelude::*;
 
-use super::session_shared::{Frame, Result, session, soon};
+use crate::shared::{Frame, Result, session, soon};
 
 #[test]
 fn numbers_of_workers_that_no_session_has() -> Result {

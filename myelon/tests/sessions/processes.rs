@@ -1,19 +1,15 @@
 //! Sessions whose members are processes: how they end, and which member the errors name.
 
-mod session_members;
-mod session_shared;
-mod text_codec;
-
 use std::thread;
 use std::time::Duration;
 
+use crate::members::{Member, exit_when_the_test_ends, role, say};
+use crate::shared::{Backing, Frame, Result, soon};
+use crate::text_codec::Text;
 use myelon::{
     Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
     TransportError, TypedRecvError, TypedServeError, Worker, portable_shm_segment_name,
 };
-use session_members::{Member, exit_when_the_test_ends, role, say};
-use session_shared::{Backing, Frame, Result, soon};
-use text_codec::Text;
 
 const REQUESTS: usize = 600;
 
@@ -144,9 +140,9 @@ fn schedule(config: &RunnerMyelonTransportConfig) -> Result {
 /// session while the worker is in a call without a deadline.
 fn a_worker_ends_with_its_scheduler(heard: usize) -> Result {
     let label = portable_shm_segment_name("ends");
-    let mut scheduler = Member::start("scheduler", &label)?;
+    let mut scheduler = Member::start(module_path!(), "scheduler", &label)?;
     assert_eq!(scheduler.answer(), "started");
-    let mut worker = Member::start("worker", &label)?;
+    let mut worker = Member::start(module_path!(), "worker", &label)?;
     assert_eq!(worker.answer(), "started");
     scheduler.tell("send")?;
     assert_eq!(scheduler.answer(), "done");
@@ -195,7 +191,7 @@ fn told_when_full(worker: &mut Worker<Frame>) -> String {
 fn a_full_workers_error_names_the_scheduler_and_never_its_own_process() -> Result {
     let label = portable_shm_segment_name("names");
     let own = format!("pid {}", std::process::id());
-    let mut scheduler = Member::start("scheduler", &label)?;
+    let mut scheduler = Member::start(module_path!(), "scheduler", &label)?;
     assert_eq!(scheduler.answer(), "started");
     let mut worker = Worker::<Frame>::start(&session(&label), 0)?;
     let told = told_when_full(&mut worker);
@@ -234,13 +230,13 @@ fn a_worker_killed_while_it_streams_an_answer_receives_the_request_again() -> Re
         Ok(())
     };
 
-    let mut first = Member::start("streaming worker", &label)?;
+    let mut first = Member::start(module_path!(), "streaming worker", &label)?;
     assert_eq!(first.answer(), "started");
     assert_eq!(first.answer(), "in the middle");
     heard(b"ab!")?;
     first.kill()?;
 
-    let mut second = Member::start("streaming worker", &label)?;
+    let mut second = Member::start(module_path!(), "streaming worker", &label)?;
     assert_eq!(second.answer(), "started");
     assert_eq!(second.answer(), "in the middle");
     heard(b"ab!")?;
@@ -265,7 +261,7 @@ fn a_worker_killed_while_it_streams_an_answer_receives_the_request_again() -> Re
 fn pieces_are_iterated_once_though_their_worker_is_killed() -> Result {
     let label = portable_shm_segment_name("streams");
     let mut scheduler = Scheduler::<Frame>::start(&session(&label))?;
-    let mut first = Member::start("replying worker", &label)?;
+    let mut first = Member::start(module_path!(), "replying worker", &label)?;
     let mut pieces = scheduler.call_streaming(0, b"ab!c", 7, soon())?;
     let request = pieces.request();
     let mut next = |number: u32, bytes: &[u8]| -> Result<bool> {
@@ -284,7 +280,7 @@ fn pieces_are_iterated_once_though_their_worker_is_killed() -> Result {
     );
     first.kill()?;
     assert!(!next(1, b"b")?);
-    let mut second = Member::start("replying worker", &label)?;
+    let mut second = Member::start(module_path!(), "replying worker", &label)?;
     assert_eq!(
         (second.answer(), second.answer()),
         ("started".into(), "in the middle".into())
@@ -320,8 +316,8 @@ fn pieces_are_iterated_once_though_their_worker_is_killed() -> Result {
 fn a_second_member_is_refused_by_the_names_of_both() -> Result {
     let label = portable_shm_segment_name("two");
     let own = format!("pid {}", std::process::id());
-    let mut scheduler = Member::start("scheduler", &label)?;
-    let mut worker = Member::start("worker", &label)?;
+    let mut scheduler = Member::start(module_path!(), "scheduler", &label)?;
+    let mut worker = Member::start(module_path!(), "worker", &label)?;
     assert_eq!(
         (scheduler.answer(), worker.answer()),
         ("started".into(), "started".into())
@@ -375,7 +371,7 @@ fn a_second_member_is_refused_by_the_names_of_both() -> Result {
 #[test]
 fn a_worker_that_is_configured_otherwise_says_both_values() -> Result {
     let label = portable_shm_segment_name("two");
-    let mut scheduler = Member::start("scheduler", &label)?;
+    let mut scheduler = Member::start(module_path!(), "scheduler", &label)?;
     assert_eq!(scheduler.answer(), "started");
     let mut more = session(&label);
     more.workers = 8;
@@ -412,7 +408,7 @@ fn a_panic_ends_the_worker_and_its_successor_gets_the_request() -> Result {
     let label = portable_shm_segment_name("panics");
     let mut scheduler = Scheduler::<Frame>::start(&session(&label))?;
     let request = scheduler.send_to(0, b"dangerous", 1, soon())?;
-    let mut first = Member::start("panicking worker", &label)?;
+    let mut first = Member::start(module_path!(), "panicking worker", &label)?;
     assert_eq!(first.answer(), "started");
     assert!(!first.process.wait()?.success());
     let state = scheduler.state()[0];
@@ -420,7 +416,7 @@ fn a_panic_ends_the_worker_and_its_successor_gets_the_request() -> Result {
         (state.is_away, state.in_flight, state.deliveries),
         (true, 1, 1)
     );
-    let mut second = Member::start("worker", &label)?;
+    let mut second = Member::start(module_path!(), "worker", &label)?;
     assert_eq!(&*scheduler.recv_answer(0, request, soon())?, b"dangerous");
     scheduler.close()?;
     for expected in ["started", "closed after 1", "left"] {

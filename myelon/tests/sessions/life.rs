@@ -1,24 +1,20 @@
 //! Sessions: members that start in any order, die and come back; workers that are missing; values. What does not fit a
 //! session, and fixed topologies, are in files of their own.
 
-#[path = "session/refused.rs"]
 mod refused;
-mod session_shared;
-mod text_codec;
-#[path = "session/topologies.rs"]
 mod topologies;
 
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::shared::{Backing, Frame, Result, session, soon};
+use crate::text_codec::Text;
 use myelon::{
     CounterId, Deadline, MappedFile, MultiProcessError, RecvError, Scheduler, SendError,
     SharedMemory, TransportError, TransportResult, TypedPublishError, TypedRecvError,
     TypedServeError, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon};
-use text_codec::Text;
 
 /// Serves until the scheduler closes. Each answer is the request and the worker's rank.
 fn serve<B>(mut worker: Worker<Frame, Frame, B>) -> Result<u32> {

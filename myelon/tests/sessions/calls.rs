@@ -1,19 +1,17 @@
 //! Calls: a request and its answer, what comes in between, and what a death means for whoever waits.
 
-#[path = "session_calls/sending.rs"]
 mod sending;
-mod session_shared;
 
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::shared::{Backing, Frame, Result, session, soon, take};
 use myelon::{
     Deadline, OnWorkerDeath, Request, RequestId, ResponseSender, Scheduler, SendError,
     SharedMemory, TransportError, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon, take};
 
 fn at_once() -> Deadline {
     Deadline::after(Duration::from_millis(1))

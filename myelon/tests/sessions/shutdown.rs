@@ -1,19 +1,16 @@
 //! How a scheduler shuts its session down: what its workers are told, and what is left. The workers are processes.
 
-mod session_members;
-mod session_shared;
-
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::members::{Member, exit_when_the_test_ends, role, say};
+use crate::shared::{Backing, Frame, Result, soon, take, wait_until};
 use myelon::{
     Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, SharedMemory, ShutdownReport,
     TransportError, Worker, portable_shm_segment_name,
 };
-use session_members::{Member, exit_when_the_test_ends, role, say};
-use session_shared::{Backing, Frame, Result, soon, take, wait_until};
 
 fn config(label: &str) -> RunnerMyelonTransportConfig {
     RunnerMyelonTransportConfig::new(label, 2)
@@ -73,7 +70,7 @@ fn a_worker_is_told_once_that_the_session_closes() -> Result {
     let label = portable_shm_segment_name("closing");
     let mut scheduler = Scheduler::<Frame>::start(&config(&label))?;
     let mut other = Worker::<Frame>::start(&config(&label), 1)?;
-    let mut member = Member::start("stays", &label)?;
+    let mut member = Member::start(module_path!(), "stays", &label)?;
     assert_eq!(member.answer(), "started");
     scheduler.broadcast(b"both", 1, soon())?;
     scheduler.send_to(0, b"alone", 1, soon())?;
@@ -106,7 +103,7 @@ fn a_worker_is_told_once_that_the_session_closes() -> Result {
 fn a_worker_leaves_at_once_though_its_answers_are_unread() -> Result {
     let label = portable_shm_segment_name("closing");
     let scheduler = Scheduler::<Frame>::start(&config(&label))?;
-    let mut member = Member::start("leaves", &label)?;
+    let mut member = Member::start(module_path!(), "leaves", &label)?;
     assert_eq!(member.answer(), "started");
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let shutting = thread::spawn(move || -> Result<_> {
@@ -136,7 +133,7 @@ fn the_report_counts_what_was_left() -> Result {
     let label = portable_shm_segment_name("closing");
     let mut scheduler = Scheduler::<Frame>::start(&config(&label))?;
     let mut slow = Worker::<Frame>::start(&config(&label), 1)?;
-    let mut member = Member::start("stays", &label)?;
+    let mut member = Member::start(module_path!(), "stays", &label)?;
     assert_eq!(member.answer(), "started");
     for _ in 0..3 {
         scheduler.broadcast(b"", 1, soon())?;

@@ -1,23 +1,21 @@
 //! SIGTERM ends a member of a session in order, whatever it is doing: the handler of the example `until_sigterm`
 //! cancels the token of all calls that wait.
 
-#[path = "../examples/until_sigterm.rs"]
+#[path = "../../examples/until_sigterm.rs"]
 mod example;
-mod session_members;
-mod session_shared;
 
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use crate::members::{Member, exit_when_the_test_ends, role, say};
+use crate::shared::{Backing, Frame, Result};
 use myelon::{
     Deadline, MultiProcessError, RecvError, RunnerMyelonTransportConfig, Scheduler, SendError,
     SharedMemory, TransportError, TransportResult, Worker, portable_shm_segment_name,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use session_members::{Member, exit_when_the_test_ends, role, say};
-use session_shared::{Backing, Frame, Result};
 
 fn config(label: &str) -> RunnerMyelonTransportConfig {
     RunnerMyelonTransportConfig::new(label, 2)
@@ -120,7 +118,7 @@ fn a_member_that_is_blocked_in_a_call_ends_in_order() -> Result {
             true => Some(Scheduler::<Frame>::start(&config(&label))?),
             false => None,
         };
-        let mut member = Member::start(role, &label)?;
+        let mut member = Member::start(module_path!(), role, &label)?;
         assert_eq!(member.answer(), "blocks", "{role}");
         thread::sleep(Duration::from_millis(50));
         assert!(member.answers.try_recv().is_err(), "{role}: it waits");
@@ -154,7 +152,7 @@ fn members_that_are_terminated_in_the_middle_of_anything_leave_nothing() -> Resu
         let label = portable_shm_segment_name("sigterm");
         let mut members = Vec::new();
         for role in ["example 0", "example 1", "example scheduler"] {
-            members.push(Member::start(role, &label)?);
+            members.push(Member::start(module_path!(), role, &label)?);
         }
         // a handler is needed before the signal comes
         wait_for_handlers(&members);
@@ -178,7 +176,7 @@ fn members_that_are_terminated_in_the_middle_of_anything_leave_nothing() -> Resu
 
 /// Waits until each member catches SIGTERM: bit 14 of `SigCgt`.
 fn wait_for_handlers(members: &[Member]) {
-    session_shared::wait_until("SIGTERM is caught", || {
+    crate::shared::wait_until("SIGTERM is caught", || {
         members.iter().all(|member| {
             let status = std::fs::read_to_string(format!("/proc/{}/status", member.process.id()));
             let status = status.unwrap_or_default();

@@ -8,7 +8,7 @@ use myelon::{
     portable_shm_segment_name,
 };
 
-use super::session_shared::Result;
+use crate::shared::Result;
 
 /// The same test on either backing. It is a macro because the types of the two topologies differ, while the
 /// calls are the same.

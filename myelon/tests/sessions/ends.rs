@@ -1,15 +1,14 @@
 //! How sessions end: no worker waits for a scheduler that has closed, no ring is left behind, and messages that
 //! were sent are still received. Also what is kept while a scheduler is only dead.
 
-mod session_shared;
-mod text_codec;
-
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::shared::{Backing, Frame, Result, session, soon, take, wait_until};
+use crate::text_codec::Text;
 use myelon::transport::{FramedTransportConsumer, FramedTransportProducer};
 use myelon::{
     CancelToken, Deadline, MappedFile, MyelonWaitStrategy, OnWorkerDeath, RecvError, RequestId,
@@ -17,8 +16,6 @@ use myelon::{
     SharedMemory, TransportError, TransportResult, TypedPublishError, TypedRecvError,
     TypedServeError, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon, take, wait_until};
-use text_codec::Text;
 
 /// A limit far longer than any end takes.
 const BOUND: Duration = Duration::from_secs(10);

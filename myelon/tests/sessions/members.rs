@@ -1,6 +1,5 @@
 //! Members of sessions that are processes. A member is the test program started again with only its test
 //! `a_member_of_a_test`, which does nothing unless [`role`] returns a role.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -39,9 +38,14 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn start(role: &str, label: &str) -> Result<Self> {
+    /// Starts this program again with the test `a_member_of_a_test` of the module `path`.
+    pub(crate) fn start(path: &str, role: &str, label: &str) -> Result<Self> {
+        let test = match path.split_once("::") {
+            Some((_, module)) => format!("{module}::a_member_of_a_test"),
+            None => String::from("a_member_of_a_test"),
+        };
         let mut process = Command::new(std::env::current_exe()?)
-            .args(["--exact", "a_member_of_a_test", "--nocapture"])
+            .args(["--exact", &test, "--nocapture"])
             .env(ROLE, format!("{role} {label}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,15 +1,13 @@
 //! Frames whose size is chosen at run time.
 
-mod session_shared;
-
 use std::path::Path;
 
+use crate::shared::{Result, session, soon};
 use myelon::transport::{AlignedFixedFrame, FramedTransportFrame};
 use myelon::{
     MultiProcessError, RunnerMyelonTransportConfig, Scheduler, TransportError, TransportResult,
     WithFrames, Worker, with_frames_for,
 };
-use session_shared::{Result, session, soon};
 
 /// A worker that answers one request with as many bytes as it says. Returns whether it was read in place.
 struct ServeOne<'a>(&'a RunnerMyelonTransportConfig, &'a Path, usize);

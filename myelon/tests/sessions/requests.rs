@@ -1,21 +1,18 @@
 //! When a request of a session is done: not when it is read, but when the worker says so or `serve` has answered it.
 
-mod session_shared;
-mod text_codec;
-
 use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use crate::shared::{Backing, Frame, Result, session, soon};
+use crate::text_codec::Text;
 use myelon::{
     CancelToken, Deadline, HandlerPanicPolicy, MAX_MESSAGE_BYTES, RecvError, RequestReceiver,
     ResponseSender, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
     TransportError, TransportResult, TypedPublishError, TypedRecvError, TypedServeError, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon};
-use text_codec::Text;
 
 /// Rings of answers that two pieces fill.
 fn short_of_space() -> RunnerMyelonTransportConfig {

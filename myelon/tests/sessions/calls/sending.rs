@@ -7,7 +7,7 @@ use std::path::Path;
 use myelon::transport::AlignedFixedFrame;
 use myelon::{Scheduler, TransportError, Worker};
 
-use super::session_shared::{Frame, Result, session, soon};
+use crate::shared::{Frame, Result, session, soon};
 
 /// Long requests and short answers: each direction has frames of its own, and both sides must name the same ones.
 #[test]

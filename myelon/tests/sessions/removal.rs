@@ -1,15 +1,13 @@
 //! Workers that are removed, or leave, and then come again.
 
-mod session_shared;
-
 use std::thread;
 use std::time::Duration;
 
+use crate::shared::{Backing, Frame, Result, session, soon, take};
 use myelon::{
     Deadline, MappedFile, MultiProcessError, RunnerMyelonTransportConfig, Scheduler, SharedMemory,
     TransportError, TransportResult, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon, take};
 
 fn ring_error(removed: TransportResult<()>) -> MultiProcessError {
     match removed {

@@ -1,13 +1,11 @@
 //! The counters of a session in a file.
 
-mod session_shared;
-
 use std::time::Duration;
 
+use crate::shared::{Frame, Result, session, soon, take, wait_until};
 use myelon::{
     CounterId, CounterSnapshot, CountersFile, Deadline, Scheduler, TransportError, Worker,
 };
-use session_shared::{Frame, Result, session, soon, take, wait_until};
 
 const LAST: u8 = 1;
 

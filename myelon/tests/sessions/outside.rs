@@ -1,12 +1,10 @@
 //! What a session looks like from outside, beside what its scheduler knows.
 
-mod session_shared;
-
 use std::time::Duration;
 
+use crate::shared::{Frame, Result, session, soon, take};
 use disruptor_mp::inspect::Inspector;
 use myelon::{Deadline, MyelonTransportLayout, Scheduler, Worker, requests_seen};
-use session_shared::{Frame, Result, session, soon, take};
 
 /// Of the worker `rank`, in the rings that exist: the requests that it has not completed, the age of the oldest, and
 /// how often it was delivered.

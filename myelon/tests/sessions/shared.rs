@@ -1,5 +1,4 @@
 //! Helpers that the tests of sessions share: members on either backing, and the rings that they leave behind.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,8 +1,6 @@
 //! Members of sessions for tasks: many calls at once, futures that are dropped, deaths, and ends.
 #![cfg(feature = "tokio")]
 
-mod session_shared;
-
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -10,11 +8,11 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use crate::shared::{Backing, Frame, Result, session, soon, take};
 use myelon::{
     AsyncScheduler, AsyncWorker, CancelToken, Deadline, OnWorkerDeath, Piece,
     RunnerMyelonTransportConfig, Scheduler, SharedMemory, TransportError, TransportResult, Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon, take};
 
 /// Runs a test on a runtime of one thread, which must not be held up by any call.
 fn run(test: impl Future<Output = Result>) -> Result {

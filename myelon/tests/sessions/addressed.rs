@@ -1,16 +1,14 @@
 //! Requests to one worker beside requests to all: their order, whom they hold up, and what happens when members die.
 
-mod session_shared;
-
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::shared::{Backing, Frame, Result, session, soon, take};
 use myelon::{
     Deadline, MappedFile, RecvError, RequestId, Scheduler, SendError, SharedMemory, TransportError,
     Worker,
 };
-use session_shared::{Backing, Frame, Result, session, soon, take};
 
 /// The next number of a fixed sequence without a pattern.
 fn shuffled(state: &mut u64) -> u64 {

@@ -1,0 +1,22 @@
+//! Sessions: one program, as each file alone would compile the members once more.
+
+mod addressed;
+mod calls;
+mod counters;
+mod deaths;
+mod ends;
+mod frames;
+mod heard;
+mod life;
+mod members;
+mod outside;
+mod policies;
+mod processes;
+mod removal;
+mod requests;
+mod shared;
+mod shutdown;
+mod sigterm;
+mod tasks;
+#[path = "../text_codec/mod.rs"]
+mod text_codec;
