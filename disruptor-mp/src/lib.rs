@@ -207,9 +207,12 @@ pub use testing::dst;
 #[cfg(feature = "fail-points")]
 #[doc(hidden)]
 pub use testing::fail::FAIL_POINTS;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use testing::fail::point as fail_point;
 #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
 #[doc(hidden)]
-pub use testing::fail::{arm_fail_points, fail_points_fired};
+pub use testing::fail::{arm_fail_points, fail_points_fired, fail_points_passed};
 pub use waiting::cancel::CancelToken;
 pub use waiting::deadline::Deadline;
 pub use waiting::{

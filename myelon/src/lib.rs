@@ -139,6 +139,11 @@ mod readme_of_the_crate {}
 #[doc = include_str!("../../docs/guide.md")]
 mod guide {}
 
+/// The examples of the page on sessions compile and run.
+#[cfg(all(doctest, feature = "bincode"))]
+#[doc = include_str!("../../docs/sessions.md")]
+mod sessions {}
+
 /// The examples of the page on operations compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/operations.md")]

@@ -29,6 +29,17 @@ pub struct Actor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply(String);
 
+/// What an actor does by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It answers a line.
+    Answers(Reply),
+    /// It was killed.
+    Dies,
+    /// It is stopped.
+    Stops,
+}
+
 impl Actor {
     pub(crate) fn start(
         program: &Path,
@@ -178,6 +189,25 @@ impl Actor {
             }
         }
         Ok(())
+    }
+
+    /// What the actor does next, if it does anything so soon.
+    ///
+    /// # Panics
+    ///
+    /// If the actor ends in any way but by SIGKILL.
+    #[track_caller]
+    pub fn act(&mut self, patience: Duration) -> Option<Act> {
+        match self.answers.recv_timeout(patience) {
+            Ok(line) => Some(Act::Answers(Reply(line))),
+            Err(RecvTimeoutError::Timeout) => self.is_stopped().then_some(Act::Stops),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.has_ended = true;
+                let status = self.child.wait().expect("wait");
+                assert_eq!(status.signal(), Some(libc::SIGKILL), "it ended: {status}");
+                Some(Act::Dies)
+            }
+        }
     }
 
     /// Ends the actor's input, and does not wait for it to react.

@@ -42,7 +42,7 @@ pub mod tracer;
 #[cfg(not(fuzzing))]
 pub mod waiters;
 
-pub use actor::{Actor, Reply, wait_until};
+pub use actor::{Act, Actor, Reply, wait_until};
 #[cfg(not(fuzzing))]
 pub use hostile::Hostile;
 pub use hot_paths::HotPaths;

@@ -1,227 +1,212 @@
-//! The ledger of a session whose members are killed, and its judge.
+//! Sessions whose members are killed and stopped: the messages that they exchange, the ledger that all of them write,
+//! and its [judge].
 
-use std::collections::{BTreeMap, BTreeSet};
+pub mod judge;
 
-/// Pieces of each answer.
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use myelon::transport::{AlignedFixedFrame, FixedFrame};
+use myelon::{RequestId, Response};
+
+use judge::{End, Entry, Fact};
+
+/// Pieces of each answer of the storm, and of an answer that a worker of the sweep streams.
 pub const PIECES: u32 = 3;
 
-/// An entry of the ledger.
+/// Workers of the sweep.
+pub const WORKERS: usize = 2;
+
+/// Pieces of each answer of the workers of the sweep: worker 0 streams its answers.
+pub const PIECES_OF: [u32; WORKERS] = [PIECES, 1];
+
+/// What the scheduler of the sweep does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// How many schedulers came before the one that wrote it.
-    pub life: u64,
-    /// What it had done, or was about to do.
-    pub fact: Fact,
+pub enum Task {
+    /// Sends a request to this worker.
+    To(usize),
+    /// Sends a request to all workers.
+    All,
+    /// Calls this worker.
+    Call(usize),
+    /// Receives all answers.
+    Drain,
 }
 
-/// What a scheduler writes down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// It is about to send this request to one worker, or to all.
-    Intended {
-        /// The request.
-        request: u64,
-        /// The worker; none for all.
-        to: Option<u64>,
-    },
-    /// The request was sent.
-    Sent {
-        /// The request.
-        request: u64,
-    },
-    /// It has received this piece of an answer, and not released it yet.
-    Received {
-        /// The request.
-        request: u64,
-        /// The number of the piece.
-        piece: u32,
-        /// The worker that has sent it.
-        rank: u32,
-    },
+/// What the scheduler of the sweep does, in this order. The place of a request is its number; the numbers also decide
+/// how long the [`message`] is. The five requests to all are more than the rings hold. Before a call some answers are
+/// under way, but no more than a call copies.
+pub const SCRIPT: [Task; 20] = {
+    use Task::{All, Call, Drain, To};
+    [
+        To(0),
+        To(1),
+        Drain,
+        All,
+        Call(0),
+        Call(1),
+        Drain,
+        To(0),
+        To(0),
+        To(1),
+        All,
+        All,
+        All,
+        All,
+        All,
+        Drain,
+        All,
+        Call(1),
+        Call(0),
+        To(0),
+    ]
+};
+
+/// The frames of requests.
+pub type Requests = AlignedFixedFrame<128>;
+/// The frames of answers.
+pub type Answers = FixedFrame<64>;
+
+/// The message of a request: its number, and as much more as makes some messages longer than a frame.
+pub fn message(request: u64) -> Vec<u8> {
+    let part = [request.to_ne_bytes(), [request as u8; 8]].concat();
+    part.repeat(1 + request as usize % 13)
 }
 
-const BYTES: usize = 32;
-
-impl Entry {
-    /// The entry as it is written: by one system call, so that it is there as a whole or not at all.
-    pub fn to_bytes(self) -> [u8; BYTES] {
-        let [kind, request, more] = match self.fact {
-            Fact::Intended { request, to } => [1, request, to.map_or(0, |to| to + 1)],
-            Fact::Sent { request } => [2, request, 0],
-            Fact::Received {
-                request,
-                piece,
-                rank,
-            } => [3, request, u64::from(piece) << 32 | u64::from(rank)],
-        };
-        let mut bytes = [0; BYTES];
-        let words = [self.life, kind, request, more];
-        for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-            *place = word.to_le_bytes();
-        }
-        bytes
-    }
-
-    /// All entries of a ledger.
-    ///
-    /// # Panics
-    ///
-    /// If an entry is none.
-    pub fn all(ledger: &[u8]) -> Vec<Self> {
-        let (entries, rest) = ledger.as_chunks::<BYTES>();
-        assert!(rest.is_empty(), "half an entry");
-        entries
-            .iter()
-            .map(|bytes| {
-                let word = |at: usize| u64::from_le_bytes(bytes.as_chunks::<8>().0[at]);
-                let (request, more) = (word(2), word(3));
-                let fact = match word(1) {
-                    1 => Fact::Intended {
-                        request,
-                        to: more.checked_sub(1),
-                    },
-                    2 => Fact::Sent { request },
-                    3 => Fact::Received {
-                        request,
-                        piece: (more >> 32) as u32,
-                        rank: more as u32,
-                    },
-                    other => panic!("no kind of entry: {other}"),
-                };
-                Self {
-                    life: word(0),
-                    fact,
-                }
-            })
-            .collect()
-    }
-}
-
-/// What a ledger shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Judged {
-    /// Requests that were sent.
-    pub sent: usize,
-    /// Answers that are complete.
-    pub answered: usize,
-    /// Pieces that two lives of the scheduler have received.
-    pub again: usize,
-}
-
-/// Judges the ledger of a session of `workers` workers that has ended: each request that was sent is answered by each
-/// worker that it was sent to, with all pieces, and no scheduler has received a piece twice. A request that a scheduler
-/// was killed over may have been sent, or not.
+/// The number of a request, in this message or in a piece of its answer.
 ///
 /// # Errors
 ///
-/// What is wrong.
-pub fn judge(workers: usize, entries: &[Entry]) -> Result<Judged, String> {
-    let mut to = BTreeMap::new();
-    let mut sent = BTreeSet::new();
-    let mut pieces = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    let mut judged = Judged::default();
-    for entry in entries {
-        match entry.fact {
-            Fact::Intended { request, to: rank } => {
-                to.insert(request, rank);
-            }
-            Fact::Sent { request } => {
-                sent.insert(request);
-            }
-            Fact::Received {
-                request,
-                piece,
-                rank,
-            } => {
-                if !seen.insert((entry.life, request, rank, piece)) {
-                    return Err(format!(
-                        "scheduler {} got piece {piece} of {request} from worker {rank} twice",
-                        entry.life
-                    ));
-                }
-                if !pieces.insert((request, rank, piece)) {
-                    judged.again += 1;
-                }
-                let is_asked = match to.get(&request) {
-                    None => false,
-                    Some(None) => (rank as usize) < workers,
-                    Some(Some(to)) => *to == u64::from(rank),
-                };
-                if !is_asked || piece >= PIECES {
-                    return Err(format!(
-                        "worker {rank} was not asked for {piece} of {request}"
-                    ));
-                }
-            }
-        }
-    }
-    for request in &sent {
-        let ranks = match to.get(request) {
-            Some(Some(rank)) => *rank as u32..*rank as u32 + 1,
-            _ => 0..workers as u32,
-        };
-        for rank in ranks {
-            for piece in 0..PIECES {
-                if !pieces.contains(&(*request, rank, piece)) {
-                    return Err(format!(
-                        "request {request} was sent, and piece {piece} of worker {rank} is missing"
-                    ));
-                }
-            }
-            judged.answered += 1;
-        }
-    }
-    judged.sent = sent.len();
-    Ok(judged)
+/// The message is too short.
+pub fn number_of(message: &[u8]) -> Result<u64, &'static str> {
+    let number = message.first_chunk().ok_or("a message without a number")?;
+    Ok(u64::from_ne_bytes(*number))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// As [`number_of`], of a whole request.
+///
+/// # Errors
+///
+/// It is not the message that was sent.
+pub fn number_of_request(bytes: &[u8]) -> Result<u64, String> {
+    let request = number_of(bytes)?;
+    match bytes == message(request) {
+        true => Ok(request),
+        false => Err(format!("request {request} is torn")),
+    }
+}
 
-    fn entry(life: u64, fact: Fact) -> Entry {
-        Entry { life, fact }
+/// Appends entries to the ledger of a session, each by one system call, so that a kill loses none.
+#[derive(Debug)]
+pub struct Book {
+    file: File,
+    life: u64,
+    /// What was written before it was opened.
+    pub earlier: Vec<Entry>,
+    /// The requests by their numbers in the session.
+    ids: BTreeMap<u64, u64>,
+}
+
+impl Book {
+    /// The book of the next scheduler.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    pub fn open(ledger: &Path) -> io::Result<Self> {
+        let file = File::options().append(true).create(true).open(ledger)?;
+        let earlier = Entry::all(&std::fs::read(ledger)?);
+        let of_schedulers = earlier
+            .iter()
+            .filter(|entry| !matches!(entry.fact, Fact::Delivered { .. }));
+        let ids = earlier.iter().filter_map(|entry| match entry.fact {
+            Fact::Sent { request, id } => Some((id, request)),
+            _ => None,
+        });
+        Ok(Self {
+            file,
+            life: of_schedulers.map(|entry| entry.life + 1).max().unwrap_or(0),
+            ids: ids.collect(),
+            earlier,
+        })
     }
 
-    fn received(life: u64, request: u64, piece: u32) -> Entry {
-        let rank = 1;
-        entry(
-            life,
-            Fact::Received {
-                request,
-                piece,
-                rank,
-            },
-        )
+    /// The book of a worker.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    pub fn of_worker(ledger: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: File::options().append(true).create(true).open(ledger)?,
+            life: 0,
+            earlier: Vec::new(),
+            ids: BTreeMap::new(),
+        })
     }
 
-    #[test]
-    fn a_ledger_is_judged() {
-        let begin = [
-            entry(
-                0,
-                Fact::Intended {
-                    request: 7,
-                    to: Some(1),
-                },
-            ),
-            entry(0, Fact::Sent { request: 7 }),
-            received(0, 7, 0),
-            received(0, 7, 1),
-        ];
-        let with = |more: &[Entry]| judge(2, &[&begin[..], more].concat());
-        let whole = with(&[received(1, 7, 1), received(1, 7, 2)]).expect("it holds");
-        assert_eq!((whole.sent, whole.answered, whole.again), (1, 1, 1));
-        assert!(with(&[]).unwrap_err().contains("missing"));
-        let twice = with(&[received(0, 7, 1), received(1, 7, 2)]);
-        assert!(twice.unwrap_err().contains("twice"));
-        assert!(
-            with(&[received(1, 8, 0)])
-                .unwrap_err()
-                .contains("not asked")
-        );
-        let bytes: Vec<u8> = begin.iter().flat_map(|entry| entry.to_bytes()).collect();
-        assert_eq!(Entry::all(&bytes), begin);
+    /// The first request that no scheduler has meant to send.
+    pub fn next_request(&self) -> u64 {
+        let intended = self.earlier.iter().filter_map(|entry| match entry.fact {
+            Fact::Intended { request, .. } => Some(request + 1),
+            _ => None,
+        });
+        intended.max().unwrap_or(0)
+    }
+
+    /// Writes a fact down.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    pub fn write(&mut self, fact: Fact) -> io::Result<()> {
+        let life = self.life;
+        self.file.write_all(&Entry { life, fact }.to_bytes())
+    }
+
+    /// Writes down that a request was sent.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    pub fn write_sent(&mut self, request: u64, id: RequestId) -> io::Result<()> {
+        let id = id.get();
+        self.ids.insert(id, request);
+        self.write(Fact::Sent { request, id })
+    }
+
+    /// Writes a piece down that a scheduler has received of the worker `rank`, before it is released. Returns the
+    /// request, and whether this was the last piece.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file; a piece that names another request than it answers.
+    pub fn write_piece<B>(
+        &mut self,
+        rank: usize,
+        piece: &Response<'_, Answers, B>,
+    ) -> io::Result<(u64, bool)> {
+        let id = piece.request().map_or(0, RequestId::get);
+        let named = self.ids.get(&id).copied();
+        let (request, end) = match piece.is_given_up() {
+            // it is empty, and only the life that has sent the request knows its number for sure
+            true => (named.ok_or("a request without a number"), End::GivenUp),
+            false if piece.is_last() => (number_of(piece), End::Last),
+            false => (number_of(piece), End::More),
+        };
+        let request = request.map_err(io::Error::other)?;
+        if named.is_some_and(|named| named != request) {
+            let what = format!("an answer to {request} names {named:?}");
+            return Err(io::Error::other(what));
+        }
+        self.write(Fact::Received {
+            request,
+            piece: piece.piece(),
+            rank: rank as u32,
+            end,
+        })?;
+        Ok((request, end != End::More))
     }
 }

@@ -20,6 +20,7 @@ mod leaving;
 pub mod messages;
 mod observing;
 mod publishing;
+pub mod sessions;
 mod sleeping;
 mod stage;
 mod stopped;

@@ -1,6 +1,6 @@
-//! A storm over sessions: the scheduler and its workers are killed, stopped and started again at random moments. Each
-//! request that was sent is answered by whom it was sent to, no scheduler receives a piece twice, and at the end
-//! everybody goes and nothing is left.
+//! A storm over sessions: the scheduler and its workers are killed, stopped and started again at random moments, also
+//! one while another is stopped. Each request that was sent is answered by each worker that it was sent to, no
+//! scheduler receives a piece twice, each delivery has its number, and at the end all members go and nothing is left.
 //!
 //! `MYELON_STORM=2000` sets the number of kills and stops, as for `storm`: a tenth of it is played here. A round that
 //! fails names its seed: `MYELON_STORM_SEED=17` plays that round again.
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use myelon::{MyelonTransportLayout, portable_shm_segment_name};
 use myelon_tests::caught;
-use myelon_tests::sessions::{Entry, judge};
+use myelon_tests::sessions::PIECES;
+use myelon_tests::sessions::judge::{Entry, Members, judge};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -36,8 +37,24 @@ enum Wrong {
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     kills: u64,
+    /// Kills of the scheduler.
+    schedulers: u64,
     stops: u64,
+    /// Kills of one member while another one is stopped.
+    both: u64,
     again: usize,
+    redelivered: usize,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.kills += other.kills;
+        self.schedulers += other.schedulers;
+        self.stops += other.stops;
+        self.both += other.both;
+        self.again += other.again;
+        self.redelivered += other.redelivered;
+    }
 }
 
 /// The members of a session; the scheduler is the last one.
@@ -150,23 +167,30 @@ fn play(seed: u64, wrong: Wrong) -> Result<Count, String> {
         if let Some(status) = failed {
             return Err(format!("member {member} ended by itself: {status}"));
         }
-        if random.u8(..4) == 0 {
+        let other = (member + 1 + random.usize(..WORKERS)) % (WORKERS + 1);
+        let (is_stopped, killed) = match random.u8(..8) {
+            0 => (true, vec![]),
+            // the other one dies and comes back while this one is stopped
+            1 | 2 => (true, vec![other]),
+            3 => (false, vec![member, other]),
+            _ => (false, vec![member]),
+        };
+        if is_stopped {
             session.signal(member, Signal::SIGSTOP);
-            std::thread::sleep(Duration::from_micros(random.u64(..PAUSE_MAX_US)));
-            session.signal(member, Signal::SIGCONT);
             count.stops += 1;
-            continue;
-        }
-        let mut killed = vec![member];
-        if random.u8(..4) == 0 {
-            killed.push((member + 1 + random.usize(..WORKERS)) % (WORKERS + 1));
+            count.both += killed.len() as u64;
         }
         for member in &killed {
             session.kill(*member).expect("it is our child");
             count.kills += 1;
+            count.schedulers += u64::from(*member == WORKERS);
         }
         for member in killed {
             session.members[member] = session.spawn(member).expect("it starts");
+        }
+        if is_stopped {
+            std::thread::sleep(Duration::from_micros(random.u64(..PAUSE_MAX_US)));
+            session.signal(member, Signal::SIGCONT);
         }
     }
     session.end()?;
@@ -185,11 +209,16 @@ fn play(seed: u64, wrong: Wrong) -> Result<Count, String> {
         }
     }
     let ledger = std::fs::read(&session.ledger).map_err(|error| error.to_string())?;
-    let judged = judge(WORKERS, &Entry::all(&ledger))?;
+    let members = Members {
+        pieces: &[PIECES; WORKERS],
+        deaths: None,
+    };
+    let judged = judge(members, &Entry::all(&ledger))?;
     if judged.sent == 0 {
         return Err(String::from("nothing was sent"));
     }
     count.again = judged.again;
+    count.redelivered = judged.redelivered;
     Ok(count)
 }
 
@@ -218,14 +247,19 @@ fn storm_over_sessions_loses_no_request() {
     let (mut total, mut rounds) = (Count::default(), 0);
     while total.kills + total.stops < wanted {
         let count = round(base + rounds, Wrong::Nothing).unwrap_or_else(|fault| panic!("{fault}"));
-        total.kills += count.kills;
-        total.stops += count.stops;
-        total.again += count.again;
+        total += count;
         rounds += 1;
     }
     println!("storm over sessions: {rounds} rounds, {total:?}");
     println!("cases {}", total.kills + total.stops);
-    assert!(total.kills > 0 && total.stops > 0);
+    let Count {
+        schedulers,
+        stops,
+        both,
+        redelivered,
+        ..
+    } = total;
+    assert!(schedulers > 0 && stops > 0 && both > 0 && redelivered > 0);
 }
 
 /// Plays rounds with a planted fault until it is detected.

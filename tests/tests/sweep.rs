@@ -1,11 +1,12 @@
 //! A process is killed, stopped or delayed at every fail point, in every role that comes to it. See `tests/src/sweep`.
 //! It is also killed or stopped at every step of sending and receiving a message. See `tests/src/sweep/messages.rs`.
+//! So is a member of a session, at every step that it comes to. See `tests/src/sweep/sessions.rs`.
 //!
 //! Each test called `control_…` makes a mistake that must be detected, and fails if it is not.
 //!
-//! By default every thirteenth case runs, and every fifth case of messages, as a sample. `SWEEP_ALL=1` (`ci/sweep`)
-//! runs all of them, `SWEEP_CASE=shm/2/takeover.head` those whose names contain this text, `SWEEP_LONG=1` every
-//! occurrence of each point, and `SWEEP_THREADS=4` four cases at a time.
+//! By default every thirteenth case runs, every fifth case of messages, and every 29th of sessions, as a sample.
+//! `SWEEP_ALL=1` (`ci/sweep`) runs all of them, `SWEEP_CASE=shm/2/takeover.head` those whose names contain this text,
+//! `SWEEP_LONG=1` every occurrence of each point, and `SWEEP_THREADS=4` four cases at a time.
 #![cfg(debug_assertions)]
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use disruptor_mp::FAIL_POINTS;
 use myelon_tests::World;
 use myelon_tests::checker::Summary;
-use myelon_tests::sweep::{self, Action, Backing, CASES_MIN, Case, Flaw, messages};
+use myelon_tests::sweep::{self, Action, Backing, CASES_MIN, Case, Flaw, messages, sessions};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 /// After this many failures no further case is started, because each may have waited for the harness's whole time-out.
@@ -158,11 +159,52 @@ fn every_step_of_a_message() {
     );
 }
 
+/// The cases of sessions come from rehearsals.
+fn of_sessions() -> Vec<sessions::Case> {
+    sessions::cases(ACTOR).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+#[test]
+fn every_step_of_a_session() {
+    let all = of_sessions();
+    assert!(
+        all.len() >= sessions::CASES_MIN,
+        "the sweep has shrunk: {}",
+        all.len()
+    );
+    for point in FAIL_POINTS
+        .iter()
+        .filter(|point| point.starts_with("session."))
+    {
+        assert!(
+            all.iter().any(|case| case.point == *point),
+            "{point} is not swept"
+        );
+    }
+    let sweep = Sweep {
+        sample: 29,
+        point_of: |case: &sessions::Case| case.point,
+        run: sessions::run,
+        of_what: " over sessions",
+    };
+    let sum = sweep.through(&all);
+    // requests came again and were given up, and answers went with a scheduler
+    assert!(
+        !is_sample() || (sum.repeated > 0 && sum.unsent > 0 && sum.missed > 0),
+        "{sum:?}"
+    );
+}
+
 #[test]
 fn a_case_that_is_asked_for_exists() {
     let names = sweep::cases(true).into_iter().map(|case| case.to_string());
     let names = names.chain(messages::cases().into_iter().map(|case| case.to_string()));
     let filter = filter();
+    let of_sessions = match filter.starts_with("session/") {
+        true => of_sessions(),
+        false => Vec::new(),
+    };
+    let names = names.chain(of_sessions.into_iter().map(|case| case.to_string()));
     assert!(
         names.into_iter().any(|name| name.contains(&filter)),
         "no case is called {filter}"
@@ -237,6 +279,65 @@ fn control_point_that_is_never_reached() {
             "armed but never reached",
         );
     }
+}
+
+/// A case of sessions that holds, with a mistake of its members.
+fn session_control(
+    role: sessions::Role,
+    point: &'static str,
+    flaw: sessions::Flaw,
+) -> sessions::Case {
+    let mut case = sessions::Case {
+        role,
+        point,
+        nth: 3,
+        action: Action::Kill,
+        flaw: None,
+    };
+    let unchanged = sessions::run(ACTOR, case);
+    assert!(unchanged.is_ok(), "{case} as it is: {unchanged:?}");
+    case.flaw = Some(flaw);
+    case
+}
+
+#[test]
+fn control_session_whose_point_is_never_reached() {
+    for action in [Action::Kill, Action::Stop] {
+        let case = sessions::Case {
+            role: sessions::Role::Server,
+            point: "session.answered",
+            nth: 1_000,
+            action,
+            flaw: None,
+        };
+        assert_caught(
+            &format!("{case}"),
+            sessions::run(ACTOR, case),
+            "armed but never reached",
+        );
+    }
+}
+
+#[test]
+fn control_worker_that_is_done_before_it_answers() {
+    let (role, flaw) = (sessions::Role::Streamer, sessions::Flaw::Early);
+    let case = session_control(role, "publish.written", flaw);
+    assert_caught(
+        "a request that is done before it is answered",
+        sessions::run(ACTOR, case),
+        "no death explains it",
+    );
+}
+
+#[test]
+fn control_scheduler_that_forgets_what_its_predecessor_sent() {
+    let (role, flaw) = (sessions::Role::Scheduler, sessions::Flaw::Forgets);
+    let case = session_control(role, "session.sent", flaw);
+    assert_caught(
+        "answers to a predecessor that are not received",
+        sessions::run(ACTOR, case),
+        "no death explains it",
+    );
 }
 
 #[test]

@@ -10,11 +10,11 @@
 //!
 //! In simulations (feature `dst`) and in loom models, a task may be interrupted or die at the same points.
 
-/// A step. Does nothing in ordinary builds.
+/// A step. Does nothing in ordinary builds. The crate of sessions has steps, too.
 #[cfg(not(all(test, loom)))]
 #[inline(always)]
 #[allow(unused_variables, reason = "ordinary builds do not use the name")]
-pub(crate) fn point(name: &'static str) {
+pub fn point(name: &'static str) {
     #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
     armed::point(name);
     #[cfg(all(feature = "dst", not(loom)))]
@@ -164,10 +164,19 @@ pub const FAIL_POINTS: &[&str] = &[
     "takeover.owner",
     "replace.locked",
     "replace.unlinked",
+    "session.opened",
+    "session.numbered",
+    "session.sent",
+    "session.noted",
+    "session.answered",
+    "session.kept",
+    "session.own_ended",
+    "session.closed",
+    "session.left",
 ];
 
 #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
-pub use armed::{arm_fail_points, fail_points_fired};
+pub use armed::{arm_fail_points, fail_points_fired, fail_points_passed};
 
 #[cfg(all(feature = "fail-points", debug_assertions, not(loom)))]
 mod armed {
@@ -235,6 +244,18 @@ mod armed {
     /// How many armed points have acted in this process.
     pub fn fail_points_fired() -> u64 {
         armed().fired.load(Ordering::Relaxed)
+    }
+
+    /// How often this process has come to each armed point, up to the pass at which the point acts.
+    pub fn fail_points_passed() -> Vec<(String, u64)> {
+        let armings = armed()
+            .armings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let passed = armings
+            .iter()
+            .map(|arming| (arming.name.clone(), arming.passes));
+        passed.collect()
     }
 
     /// Whether this step is left out. A control with the name of no step leaves nothing out, finds no fault,

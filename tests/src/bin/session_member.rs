@@ -4,20 +4,16 @@
 //! and then shuts the session down. It writes down what it sends and receives, each entry by one system call, so that
 //! a kill loses none. A worker answers in pieces until the session is closed.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use myelon::transport::{AlignedFixedFrame, FixedFrame};
-use myelon::{
-    Deadline, RecvError, Response, RunnerMyelonTransportConfig, Scheduler, TransportError, Worker,
-};
-use myelon_tests::sessions::{Entry, Fact, PIECES};
+use myelon::{Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, TransportError, Worker};
+use myelon_tests::sessions::judge::Fact;
+use myelon_tests::sessions::{Answers, Book, PIECES, Requests, message, number_of_request};
 
-type Requests = AlignedFixedFrame<128>;
-type Answers = FixedFrame<64>;
 type Failure = Box<dyn std::error::Error>;
 
 /// Requests that are sent and not answered, at most.
@@ -36,61 +32,26 @@ fn main() -> Result<(), Failure> {
         .with_liveness_interval(Duration::from_millis(10));
     let config = config.with_transport(rings);
     let wrong = wrong.first().map_or("", |wrong| wrong);
+    let ledger = Path::new(ledger);
     match role.parse() {
-        Ok(rank) => work(&config, rank, wrong),
+        Ok(rank) => work(&config, rank, ledger, wrong),
         Err(_) => schedule(&config, ledger, wrong),
-    }
-}
-
-/// Appends entries to the ledger of all schedulers of the session.
-struct Book {
-    file: File,
-    life: u64,
-}
-
-impl Book {
-    fn write(&mut self, fact: Fact) -> Result<(), Failure> {
-        let life = self.life;
-        Ok(self.file.write_all(&Entry { life, fact }.to_bytes())?)
-    }
-
-    fn write_piece<B>(
-        &mut self,
-        rank: usize,
-        piece: &Response<'_, Answers, B>,
-    ) -> Result<Option<u64>, Failure> {
-        let request = u64::from_ne_bytes(*piece.first_chunk().ok_or("a piece without a number")?);
-        self.write(Fact::Received {
-            request,
-            piece: piece.piece(),
-            rank: rank as u32,
-        })?;
-        Ok(piece.is_last().then_some(request))
     }
 }
 
 fn schedule(
     config: &RunnerMyelonTransportConfig,
-    ledger: &str,
+    ledger: &Path,
     wrong: &str,
 ) -> Result<(), Failure> {
-    let earlier = Entry::all(&std::fs::read(ledger).unwrap_or_default());
-    let file = File::options().append(true).create(true).open(ledger)?;
-    let life = earlier
-        .iter()
-        .map(|entry| entry.life + 1)
-        .max()
-        .unwrap_or(0);
-    let mut book = Book { file, life };
-    let intended = earlier.iter().filter_map(|entry| match entry.fact {
-        Fact::Intended { request, .. } => Some(request + 1),
-        _ => None,
-    });
-    let mut next = intended.max().unwrap_or(0);
+    let mut book = Book::open(ledger)?;
+    let mut next = book.next_request();
     let mut scheduler = match wrong {
         "forgets" => Scheduler::<Requests, Answers>::start(config)?,
         _ => Scheduler::<Requests, Answers>::resume(config)?,
     };
+    // a control does not write down that it forgets
+    book.write(Fact::Started { resumes: true })?;
     let is_over = Arc::new(AtomicBool::new(false));
     std::thread::spawn({
         let is_over = Arc::clone(&is_over);
@@ -107,16 +68,14 @@ fn schedule(
             // each ninth one is for all
             let to = (next % 9 != 0).then_some(next % workers);
             book.write(Fact::Intended { request: next, to })?;
-            let message = [next.to_ne_bytes(), [next as u8; 8]].concat();
-            // some are longer than a frame
-            let message = message.repeat(1 + next as usize % 13);
+            let message = message(next);
             let sent = match to {
                 None => scheduler.broadcast(&message, 1, soon),
                 Some(rank) => scheduler.send_to(rank as usize, &message, 1, soon),
             };
             match sent {
-                Ok(_) => {
-                    book.write(Fact::Sent { request: next })?;
+                Ok(id) => {
+                    book.write_sent(next, id)?;
                     under_way += to.map_or(workers, |_| 1) as usize;
                 }
                 Err(TransportError::Send(_)) => {}
@@ -131,7 +90,7 @@ fn schedule(
             };
             match scheduler.recv_any(until) {
                 Ok((rank, piece)) => {
-                    if book.write_piece(rank, &piece)?.is_some() {
+                    if book.write_piece(rank, &piece)?.1 {
                         under_way = under_way.saturating_sub(1);
                     }
                 }
@@ -153,13 +112,19 @@ fn schedule(
         failed = failed.take().or(book.write_piece(rank, &piece).err());
     })?;
     match failed {
-        Some(error) => Err(error),
+        Some(error) => Err(error.into()),
         None if report.kept_for.is_empty() => Ok(()),
         None => Err(format!("requests are left for {:?}", report.kept_for).into()),
     }
 }
 
-fn work(config: &RunnerMyelonTransportConfig, rank: usize, wrong: &str) -> Result<(), Failure> {
+fn work(
+    config: &RunnerMyelonTransportConfig,
+    rank: usize,
+    ledger: &Path,
+    wrong: &str,
+) -> Result<(), Failure> {
+    let mut book = Book::of_worker(ledger)?;
     let (mut requests, mut responses) = Worker::<Requests, Answers>::start(config, rank)?.split();
     loop {
         let request = match requests.recv(Deadline::NEVER) {
@@ -171,12 +136,13 @@ fn work(config: &RunnerMyelonTransportConfig, rank: usize, wrong: &str) -> Resul
             Err(TransportError::Recv(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         };
-        let (id, whole) = (request.id(), request.to_vec());
-        let number: [u8; 8] = *whole.first_chunk().ok_or("a request without a number")?;
-        let parts = whole.chunks_exact(16);
-        if !parts.clone().all(|part| part == &whole[..16]) || !parts.remainder().is_empty() {
-            return Err("a torn request".into());
-        }
+        let (id, number) = (request.id(), number_of_request(&request)?);
+        book.write(Fact::Delivered {
+            request: number,
+            rank: rank as u32,
+            delivery: request.delivery(),
+        })?;
+        let number = number.to_ne_bytes();
         // the planted fault: it is done before it is answered
         let mut request = Some(request);
         if wrong == "early"

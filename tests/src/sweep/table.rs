@@ -114,9 +114,9 @@ const REFRESH: &[&str] = &[
     "refresh.gate",
 ];
 /// Whether the sweep covers a point. Rings in doubt have a test of their own, `tests/tests/doubt_deaths.rs`,
-/// which kills at each of their points.
+/// which kills at each of their points, and sessions a sweep of their own (`tests/src/sweep/sessions.rs`).
 pub fn is_swept(point: &str) -> bool {
-    !point.starts_with("settle.")
+    !point.starts_with("settle.") && !point.starts_with("session.")
 }
 
 const CLOSE: &[&str] = &[

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    CloseReport, Deadline, MultiProcessError, MultiProcessResult, RecvError, perform_sleep_wait,
+    CloseReport, Deadline, MultiProcessError, MultiProcessResult, RecvError, fail_point,
+    perform_sleep_wait,
 };
 
 use super::super::received::Response;
@@ -155,6 +156,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         if matches!(closed, Err(MultiProcessError::Forked)) {
             return (closed, T::default());
         }
+        fail_point("session.closed");
         let left = ask(&mut receiver);
         let given_up = receiver.answers.give_up();
         (closed.and_then(|report| given_up.map(|()| report)), left)

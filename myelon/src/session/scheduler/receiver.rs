@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     CountersFile, Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember,
-    RingWaiter, Sequence, SharedMemory, perform_sleep_wait,
+    RingWaiter, Sequence, SharedMemory, fail_point, perform_sleep_wait,
 };
 
 use super::super::head::{Head, LAST, RequestId, SchedulerNote};
@@ -433,6 +433,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             kind: message.kind(),
             bytes: message.to_vec(),
         });
+        fail_point("session.kept");
         message.release();
         Ok(())
     }

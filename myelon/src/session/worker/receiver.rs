@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use disruptor_mp::{
     CountersFile, Deadline, MultiProcessError, MultiProcessResult, NoteReader, RecvError,
-    RingMember, RingWaiter, SharedMemory,
+    RingMember, RingWaiter, SharedMemory, fail_point,
 };
 
 use super::super::clock::coarse_now;
@@ -196,6 +196,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         if delivery.is_multiple_of(SUSPICIOUS) {
             tell_of_repetition(&self.places.config.session, self.rank, delivery);
         }
+        fail_point("session.noted");
         let message = ring.raw().lend_found();
         Ok(Request::new(message, head, delivery, &self.is_over))
     }
@@ -458,6 +459,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         if is_forked {
             return left;
         }
+        fail_point("session.left");
         // The scheduler may have made the ring of this worker's requests since the last poll. One that it makes from
         // now on does not wait for this worker, which is not in the common ring any more.
         let own = match self.own {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use disruptor_mp::{Deadline, HandlerPanicPolicy, Sequence};
+use disruptor_mp::{Deadline, HandlerPanicPolicy, Sequence, fail_point};
 
 use super::super::head::{
     Head, HeadedBytes, HeadedValue, RequestId, check_len, only_of_the_transport,
@@ -266,6 +266,7 @@ fn end<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
             Err(error) => (Err(error), false),
         },
     };
+    fail_point("session.answered");
     match is_done {
         true => request.done(),
         false => drop(request),

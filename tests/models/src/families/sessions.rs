@@ -1,4 +1,4 @@
-//! The layer of sessions: completion, deliveries, and answers that are sent again.
+//! The layer of sessions: completion, deliveries, answers that are sent again, and deaths of the scheduler.
 
 use super::Family;
 use crate::sessions::{Otherwise, Sessions};
@@ -10,6 +10,8 @@ pub(super) fn sessions() -> Family {
         requests,
         pieces,
         workers,
+        schedulers: 1,
+        resumes: true,
         shorter: false,
         otherwise: None,
     };
@@ -26,6 +28,55 @@ pub(super) fn sessions() -> Family {
             ..plan(2, 3, 2)
         },
     );
+    for (requests, pieces, workers) in [(1, 2, 1), (2, 2, 1), (1, 2, 2), (2, 1, 2), (2, 2, 2)] {
+        for resumes in [true, false] {
+            let successor = if resumes { "resumes" } else { "begins anew" };
+            family.holds(
+                &format!(
+                    "{requests} requests, {pieces} pieces each, {workers} workers, the scheduler's successor {successor}"
+                ),
+                Sessions {
+                    schedulers: 2,
+                    resumes,
+                    ..plan(requests, pieces, workers)
+                },
+            );
+        }
+    }
+    for (name, failure, otherwise, resumes) in [
+        (
+            "a piece released before the program has it",
+            &["no way to an end", "stuck", "never received"][..],
+            Otherwise::ReleasedEarly,
+            true,
+        ),
+        (
+            "a successor that resumes forgets",
+            &["never received"],
+            Otherwise::Forgets,
+            true,
+        ),
+        (
+            "a successor that begins anew receives all",
+            &["an answer to a predecessor's request"],
+            Otherwise::ReceivesAll,
+            false,
+        ),
+        (
+            "released before it is answered, and the scheduler dies",
+            &["no way to an end", "stuck", "never received"],
+            Otherwise::ReleasedFirst,
+            true,
+        ),
+    ] {
+        let model = Sessions {
+            otherwise: Some(otherwise),
+            schedulers: 2,
+            resumes,
+            ..plan(2, 2, 2)
+        };
+        family.fails(name, failure, model);
+    }
     for (name, failure, otherwise) in [
         (
             "released before it is answered",

@@ -28,6 +28,7 @@ mod observing;
 mod options;
 mod priorities;
 mod refused;
+mod sessions;
 mod signals;
 mod spaced;
 mod stepping;
@@ -40,6 +41,7 @@ use books::{Books, Sightings};
 use many::Waits;
 use messages::Messages;
 use options::Words;
+use sessions::Sessions;
 
 /// A process with at most one producer, one consumer and one observer of events, and one producer and one consumer of
 /// messages.
@@ -54,6 +56,8 @@ struct Actor<B> {
     strangers: Option<descriptors::Strangers>,
     handler: Option<AutoConsumer>,
     messages: Messages<B>,
+    name: String,
+    sessions: Sessions,
 }
 
 fn main() {
@@ -64,15 +68,15 @@ fn main() {
     };
     let (directory, name) = (directory.clone(), name.clone());
     if backend == "shm" {
-        Actor::at(name, directory).run();
+        Actor::at(name.clone(), name, directory).run();
     } else {
-        let layout = MmapTransportLayout::new(&directory, name);
-        Actor::at(layout, directory).run();
+        let layout = MmapTransportLayout::new(&directory, &name);
+        Actor::at(layout, name, directory).run();
     }
 }
 
 impl<B: 'static> Actor<B> {
-    fn at<P: Clone + Sync + 'static>(place: P, directory: String) -> Self
+    fn at<P: Clone + Sync + 'static>(place: P, name: String, directory: String) -> Self
     where
         for<'a> &'a P: RingPlace<B>,
     {
@@ -88,6 +92,8 @@ impl<B: 'static> Actor<B> {
             sightings: Sightings::default(),
             strangers: None,
             handler: None,
+            name,
+            sessions: Sessions::default(),
         }
     }
 
@@ -101,6 +107,9 @@ impl<B: 'static> Actor<B> {
     fn answer(&mut self, words: &Words<'_>) -> Answer {
         if let Some(verb) = words.verb.strip_prefix("message-") {
             return self.messages.answer(verb, words);
+        }
+        if let Some(verb) = words.verb.strip_prefix("session-") {
+            return self.sessions.answer(verb, &self.name, words);
         }
         match words.verb {
             "produce" => self.produce(words),
@@ -223,6 +232,12 @@ impl<B: 'static> Actor<B> {
             "arm" => {
                 disruptor_mp::arm_fail_points(words.word("at"));
                 Ok(String::new())
+            }
+            #[cfg(debug_assertions)]
+            "passed" => {
+                let passed = disruptor_mp::fail_points_passed().into_iter();
+                let words = passed.map(|(point, times)| format!("{point}={times}"));
+                Ok(words.collect::<Vec<_>>().join(" "))
             }
             #[cfg(debug_assertions)]
             "fired" => Ok(format!("fired={}", disruptor_mp::fail_points_fired())),

@@ -116,7 +116,7 @@ impl<B> Messages<B> {
 }
 
 /// An error of the ring is told as the same error of a ring of events is.
-fn told(error: TransportError) -> Failure {
+pub(crate) fn told(error: TransportError) -> Failure {
     match error {
         TransportError::Ring(error) => error.into(),
         error => error.into(),

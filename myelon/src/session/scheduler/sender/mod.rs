@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use disruptor_mp::observability::PartyCounter;
 use disruptor_mp::{
     CloseReport, ConsumerPlace, CounterId, CountersError, CountersFile, Deadline, DiscoveryMode,
-    MultiProcessError, MultiProcessResult, Producer, SendError, Sequence, SharedMemory,
+    MultiProcessError, MultiProcessResult, Producer, SendError, Sequence, SharedMemory, fail_point,
 };
 
 use super::super::clock::coarse_now;
@@ -209,6 +209,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 Err(error) => return Err(error.into()),
             }
         }
+        fail_point("session.opened");
         let file = self.counters.as_ref().map(|(file, _)| file);
         show_later(file, &self.places.config.session, |file| {
             ring.attach_counters(file)
@@ -254,6 +255,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.last_sent.store(id.get(), Ordering::Relaxed);
         self.next = id.next();
         self.sent_at = coarse_now();
+        fail_point("session.numbered");
         id
     }
 
@@ -530,6 +532,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// [`MultiProcessError`].
     pub fn close(mut self) -> MultiProcessResult<CloseReport> {
         let (kept_for, others) = self.end_own();
+        fail_point("session.own_ended");
         let Some(common) = self.common.0.take() else {
             return Err(MultiProcessError::Forked);
         };

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-use disruptor_mp::Deadline;
+use disruptor_mp::{Deadline, fail_point};
 
 use super::super::super::head::{
     Head, HeadedBytes, HeadedSlices, HeadedValue, RequestId, SentAt, check_len, check_len_of,
@@ -93,6 +93,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let last = self.until_sent(None, deadline, |sender, deadline| {
             sender.common.send_encoded(&message, kind, deadline)
         })?;
+        fail_point("session.sent");
         self.note_sent(None, last);
         Ok(id)
     }
@@ -262,6 +263,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 None => Ok(0),
             }
         })?;
+        fail_point("session.sent");
         self.note_sent(Some(rank), last);
         Ok(id)
     }
