@@ -175,8 +175,8 @@ impl CountersFile {
         })
     }
 
-    /// For a layer above: a counter of this crate family that no endpoint keeps, of the party `id` of a ring in this
-    /// role. Its label is `ring/role/id`, as those of endpoints are, and it starts at zero.
+    /// For a layer above: makes a counter that no endpoint keeps, for the participant `id` in this `role` of a ring.
+    /// Its label is `ring/role/id`, as those of endpoints are, and it starts at zero.
     ///
     /// # Errors
     ///

@@ -200,9 +200,9 @@ impl RunnerMyelonTransportConfig {
         }
     }
 
-    /// Adds a token that ends each call of this process's scheduler or worker that waits, with `Cancelled` as its
-    /// reason. A signal handler may cancel it. A call that need not wait still succeeds: a loop that is never idle
-    /// looks at the token itself.
+    /// Adds a token that ends each waiting call of this process's scheduler or worker with `Cancelled`, except
+    /// `Scheduler::shutdown`. A signal handler may cancel it. A call that need not wait still succeeds: a loop that is
+    /// never idle checks the token itself.
     ///
     /// # Examples
     ///

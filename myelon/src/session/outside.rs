@@ -1,9 +1,9 @@
-//! A session's requests as any process sees them that may read the rings: how many of them each worker has not
+//! A session's requests, as seen by any process that may read the rings: how many of them each worker has not
 //! completed, the age of the oldest, and how often that one was delivered.
 //!
 //! Everything follows from the rings themselves, at the moment of the reading: a worker's position and the note of its
-//! place, and of each frame its header and the head of its message, which has the time. Nobody writes anything for it,
-//! and it is true while the scheduler is busy, stopped or dead.
+//! place, and of each frame its header and the head of its message, which has the time. No member writes anything more
+//! for this, and it is true while the scheduler is busy, stopped or dead.
 
 use std::time::Duration;
 
@@ -31,8 +31,9 @@ pub struct RequestsSeen {
     pub line: usize,
     /// How many there are.
     pub in_flight: u64,
-    /// The time since the call began that sent the oldest of them, exact to a tick of the kernel (1 to 10 ms). `None`
-    /// if there are none, or if the worker has released the beginning of the oldest one, which is longer than its ring.
+    /// The age of the oldest, from the start of the call that sent it, exact to a tick of the kernel (1 to 10 ms).
+    /// `None` if there are none, or if the worker has released the beginning of the oldest one, which is longer than
+    /// its ring.
     pub oldest: Option<Duration>,
     /// How often the oldest was delivered to the worker; 0 if it was not yet.
     pub deliveries: u32,
@@ -40,10 +41,10 @@ pub struct RequestsSeen {
 
 /// The requests of each worker in this ring, which is a session's ring of requests to all workers or to one; what a
 /// worker has to do is the sum over both. A worker that has not come yet, or has not heard of the ring of its own, has
-/// no line there and is left out. Empty for any other ring, and for frames of a program's own type. Reads the heads of
-/// the frames that the worker that is furthest behind has not released: some microseconds for each.
+/// no line there and is left out. Empty for any other ring, and for frames of a program's own type. The cost grows with
+/// the number of frames that the slowest worker has not released.
 ///
-/// Any process may call this that may read the ring's file. [`WorkerState`](super::WorkerState) is what the scheduler
+/// Any process that may read the ring's file may call this. [`WorkerState`](super::WorkerState) is what the scheduler
 /// itself knows. `myelon show`, `stat` and `serve` print these figures.
 ///
 /// # Errors

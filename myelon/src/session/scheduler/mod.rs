@@ -480,8 +480,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.remove_worker(rank)
     }
 
-    /// From now on, `tell` is called once for each death of a worker that this scheduler notices, whatever the
-    /// [policy](crate::OnWorkerDeath): also for a worker that has ended without leaving. It is noticed within a
+    /// From now on, `tell` is called once for each absence of a worker that this scheduler notices, whatever the
+    /// [policy](crate::OnWorkerDeath): the worker has died, or has ended without leaving. It is noticed within a
     /// liveness interval while a call waits or receives, and in [`state`](Self::state) and
     /// [`missing_workers`](Self::missing_workers). A worker that is back by then has not died. `tell` runs within that
     /// call, or in the thread of an `AsyncScheduler` that this scheduler becomes: it should

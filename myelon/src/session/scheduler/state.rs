@@ -61,8 +61,8 @@ pub struct WorkerState {
     pub lag: u64,
     /// Requests of this scheduler that it has not completed.
     pub in_flight: usize,
-    /// The time since the call began that sent the oldest of these, exact to a tick of the kernel (1 to 10 ms); `None`
-    /// if there are none.
+    /// The age of the oldest, from the start of the call that sent it, exact to a tick of the kernel (1 to 10 ms);
+    /// `None` if there are none.
     pub oldest: Option<Duration>,
     /// How often the oldest request that it has not completed was delivered to it; 0 if it was not yet.
     pub deliveries: u32,
