@@ -87,6 +87,7 @@ fn labels_are_escaped_for_prometheus() {
 #[cfg(feature = "opentelemetry")]
 mod instruments {
     use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use disruptor_mp::observability::register_instruments;
     use opentelemetry::metrics::MeterProvider;
@@ -94,6 +95,15 @@ mod instruments {
     use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 
     use super::*;
+
+    /// Ends the thread that asks for it, also if the test fails.
+    struct Over<'a>(&'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 
     /// From instrument and attributes to the value.
     type Reported = BTreeMap<(String, BTreeMap<String, String>), u64>;
@@ -178,6 +188,43 @@ mod instruments {
             *expected.entry((name, attributes)).or_default() += counter.value;
         }
         expected
+    }
+
+    /// Each instrument has a callback of its own, but all of a collection read one snapshot.
+    #[test]
+    fn report_one_moment_in_a_collection() {
+        let exporter = InMemoryMetricExporter::default();
+        let provider = SdkMeterProvider::builder()
+            .with_reader(PeriodicReader::builder(exporter.clone()).build())
+            .build();
+        let file = CountersFile::anonymous();
+        register_instruments(&provider.meter("test"), &file);
+        let ring = HeapRing::<u64>::new(1024).expect("a ring");
+        let mut tx = ring.producer().expect("a producer");
+        tx.attach_counters(&file).expect("slots");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    tx.publish(|event| *event = 1);
+                }
+            });
+            let _over = Over(&is_over);
+            let mut before = 0;
+            for _ in 0..100 {
+                let reported = collect(&provider, &exporter);
+                let of = |name: &str| {
+                    let mut values = reported.iter().filter(|((it, _), _)| it == name);
+                    *values.next().expect(name).1
+                };
+                let events = of("myelon.events_published");
+                assert_eq!(of("myelon.bytes_published"), 8 * events);
+                assert!(events >= before, "{events} after {before}");
+                before = events;
+            }
+            assert!(before > 0, "each collection is of its own time");
+        });
+        provider.shutdown().expect("ends");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Counters: files, slots, and what endpoints count.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use disruptor_mp::observability::{
@@ -16,6 +20,15 @@ fn value(counters: &[CounterSnapshot], id: CounterId) -> Option<u64> {
         .iter()
         .find(|counter| counter.id == id)
         .map(|counter| counter.value)
+}
+
+/// Ends the thread that asks for it, also if the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn text(error: CountersError) -> String {
@@ -469,6 +482,42 @@ fn a_forked_child_reads_no_position_in_a_ring_of_its_parent() {
     );
 }
 
+/// A thread that reads counters while another one forks: the child does not wait for it.
+#[test]
+fn a_forked_child_waits_for_no_thread_of_its_parent() {
+    let (file, ring) = (
+        CountersFile::anonymous(),
+        HeapRing::<u64>::new(8).expect("ring"),
+    );
+    let mut tx = ring.producer().expect("producer");
+    tx.attach_counters(&file).expect("attach");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                assert_eq!(file.snapshot().len(), 5);
+            }
+        });
+        let _over = Over(&is_over);
+        for _ in 0..50 {
+            // SAFETY: the child only asks for counters, and leaves by _exit or at a signal.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: no pointers.
+                unsafe { libc::alarm(60) };
+                let is_empty = file.snapshot().is_empty();
+                let is_forked = matches!(file.counter(0x100, "mine"), Err(CountersError::Forked));
+                // SAFETY: ends the child without running anything of the parent's.
+                unsafe { libc::_exit(if is_empty && is_forked { 0 } else { 1 }) };
+            }
+            let mut status = 0;
+            // SAFETY: the child is our own, and the status has a place.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+    });
+}
+
 #[test]
 fn endpoints_of_two_attaches_have_slots_of_their_own() {
     let directory = tempfile::tempdir().expect("directory");
@@ -567,4 +616,146 @@ fn positions_are_read_while_both_ends_are_busy() {
         value(&file.snapshot(), CounterId::EVENTS_PUBLISHED),
         Some(EVENTS)
     );
+}
+
+/// The events and the bytes of a producer are two counters: both follow from what one search found.
+#[test]
+fn a_snapshot_shows_a_ring_at_one_moment() {
+    const SNAPSHOTS: u64 = if cfg!(miri) { 20 } else { 2_000 };
+    let (file, ring) = (
+        CountersFile::anonymous(),
+        HeapRing::<u64>::new(1024).expect("ring"),
+    );
+    let mut tx = ring.producer().expect("producer");
+    tx.attach_counters(&file).expect("attach");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                tx.publish(|event| *event = 1);
+            }
+        });
+        let _over = Over(&is_over);
+        for _ in 0..SNAPSHOTS {
+            let all = file.snapshot();
+            let of = |id| value(&all, id).expect("shown");
+            assert_eq!(
+                of(CounterId::BYTES_PUBLISHED),
+                8 * of(CounterId::EVENTS_PUBLISHED)
+            );
+        }
+    });
+}
+
+#[test]
+fn a_position_that_was_forged_is_forgotten() {
+    let directory = tempfile::tempdir().expect("directory");
+    let file = CountersFile::create(directory.path().join("counters")).expect("create");
+    let layout = MmapTransportLayout::new(directory.path(), "ticks");
+    let mut tx = MmapProducer::<u64>::create(&layout, 8, || 0).expect("producer");
+    tx.attach_counters(&file).expect("attach");
+    let published = || value(&file.snapshot(), CounterId::EVENTS_PUBLISHED);
+    tx.publish_batch(3, |event, i| *event = i as u64);
+    assert_eq!(published(), Some(3));
+    let ring = OpenOptions::new()
+        .write(true)
+        .open(directory.path().join("ticks"))
+        .expect("open");
+    // the floor is the first word of the producer line
+    let set_floor = |floor: i64| {
+        ring.write_all_at(&floor.to_ne_bytes(), 4096)
+            .expect("written");
+    };
+    set_floor(1_000_000);
+    assert_eq!(published(), Some(1_000_001), "it is seen");
+    set_floor(-1);
+    tx.publish(|event| *event = 3);
+    assert_eq!(published(), Some(4));
+}
+
+#[test]
+fn a_producer_that_panicked_leaves_its_counters() {
+    let (file, ring) = (
+        CountersFile::anonymous(),
+        HeapRing::<u64>::new(8).expect("ring"),
+    );
+    let mut tx = ring.producer().expect("producer");
+    tx.attach_counters(&file).expect("attach");
+    let panicked = catch_unwind(AssertUnwindSafe(move || {
+        tx.publish_batch(3, |event, i| *event = i as u64);
+        tx.publish(|_| panic!("an event that cannot be written"));
+    }));
+    assert!(panicked.is_err());
+    let left = value(&file.snapshot(), CounterId::EVENTS_PUBLISHED);
+    assert_eq!(left, Some(3));
+}
+
+/// Two rings with another number of events each, whose producers have the first slot by turns.
+fn take_turns(file: &CountersFile, directory: &Path, is_over: &AtomicBool) {
+    let elsewhere = CountersFile::anonymous();
+    let mut producers = [3, 5].map(|events| {
+        let layout = MmapTransportLayout::new(directory, events.to_string());
+        let mut tx = MmapProducer::<u64>::create(&layout, 8, || 0).expect("producer");
+        tx.publish_batch(events, |event, i| *event = i as u64);
+        tx
+    });
+    while !is_over.load(Ordering::Relaxed) {
+        for tx in &mut producers {
+            for file in [file, &elsewhere] {
+                tx.attach_counters_selected(file, &[CounterId::EVENTS_PUBLISHED])
+                    .expect("attach");
+            }
+        }
+    }
+}
+
+/// Reads until it has seen both rings often; each has its own number of events.
+fn read_turns(file: &CountersFile) {
+    let often = if cfg!(miri) { 3 } else { 300 };
+    let deadline = Deadline::after(Duration::from_secs(60));
+    let mut seen = [0; 2];
+    while seen.iter().any(|count| *count < often) {
+        assert!(!deadline.has_passed(), "{seen:?}");
+        for counter in file.snapshot() {
+            let index = match (&*counter.label, counter.value) {
+                ("3/producer", 3) => 0,
+                ("5/producer", 5) => 1,
+                _ => panic!("{counter:?}"),
+            };
+            seen[index] += 1;
+        }
+    }
+}
+
+#[test]
+fn a_slot_that_changes_hands_shows_no_owner_with_the_value_of_another() {
+    let directory = tempfile::tempdir().expect("directory");
+    let file = CountersFile::create(directory.path().join("counters")).expect("create");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| take_turns(&file, directory.path(), &is_over));
+        let _over = Over(&is_over);
+        read_turns(&file);
+    });
+}
+
+#[test]
+fn a_slot_that_changes_hands_shows_other_processes_no_mixture() {
+    let test = "a_slot_that_changes_hands_shows_other_processes_no_mixture";
+    if let Ok(path) = std::env::var(CHILD) {
+        let file = CountersFile::open(&path).expect("open");
+        let directory = Path::new(&path).parent().expect("a directory");
+        return take_turns(&file, directory, &AtomicBool::new(false));
+    }
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("counters");
+    let file = CountersFile::create(&path).expect("create");
+    let child = Command::new(std::env::current_exe().expect("own path"))
+        .args(["--exact", test])
+        .env(CHILD, &path)
+        .spawn()
+        .expect("a child");
+    let mut child = Killed(child);
+    read_turns(&file);
+    child.kill();
 }

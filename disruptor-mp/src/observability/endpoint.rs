@@ -3,6 +3,7 @@
 //!
 //! Nothing here runs in a publish or a consume that does not wait (R12).
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::ids::between;
@@ -203,16 +204,18 @@ impl EndpointCounters {
     }
 
     /// Every counter, as it is now.
-    pub(crate) fn snapshot(
+    pub(crate) fn snapshot<E: Event>(
         &self,
-        ring: &str,
+        segment: &Segment<E>,
         id: Option<&str>,
         at: Standing,
     ) -> Vec<CounterSnapshot> {
-        let label = self.label(ring, id);
+        let label = self.label(&segment.name, id);
+        let directory = segment.region().path().and_then(Path::parent);
         let counter = |id| CounterSnapshot {
             id,
             label: label.clone(),
+            directory: directory.map(Path::to_owned),
             value: self.value(id, at),
         };
         self.ids().into_iter().map(counter).collect()

@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::position::{OpenRing, Readings, Source};
+use super::position::{OpenRing, Source};
 use super::slot::{COUNTER_LABEL_BYTES_MAX, SlotWords, TEXT_BYTES, Text};
 use super::table::{Memory, Slot, Table};
 use super::{CounterId, CounterSnapshot, CountersError};
@@ -226,18 +226,7 @@ impl CountersFile {
     /// Every counter that is in use, or whose owner has gone and whose slot was not taken since. Positions are read
     /// from the rings at this moment; one that cannot be found out is left out: see [`observability`](super).
     pub fn snapshot(&self) -> Vec<CounterSnapshot> {
-        self.snapshot_of(|_| true)
-    }
-
-    /// As [`snapshot`](Self::snapshot), of some ids only.
-    pub(super) fn snapshot_of(
-        &self,
-        is_wanted: impl Fn(CounterId) -> bool,
-    ) -> Vec<CounterSnapshot> {
-        let mut readings = Readings::default();
-        (0..self.table.len())
-            .filter_map(|index| self.table.read(index, &is_wanted, &mut readings))
-            .collect()
+        self.table.snapshot()
     }
 
     /// Frees the slots of owners that have gone or died; returns how many there were.

@@ -5,15 +5,22 @@
 
 use core::fmt::Write;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::{COUNTERS, CounterId, CounterSnapshot};
 
-/// One value for each id and label. Several counters may have the same id and label: those of two processes with one
-/// label, or of a process and its dead predecessor. Counts are added up; of levels, the highest counts.
-pub(super) fn merged(counters: &[CounterSnapshot]) -> BTreeMap<(CounterId, &str), u64> {
+/// What tells a value from the others of an export: the id, the label, and the directory of the ring.
+pub(super) type Key<'a> = (CounterId, &'a str, Option<&'a Path>);
+
+/// One value for each key. Several counters may have the same one: those of two processes with one label, or of a
+/// process and its dead predecessor. Counts are added up; of levels, the highest counts.
+pub(super) fn merged<'a>(
+    counters: impl IntoIterator<Item = &'a CounterSnapshot>,
+) -> BTreeMap<Key<'a>, u64> {
     let mut values = BTreeMap::new();
     for counter in counters {
-        let value: &mut u64 = values.entry((counter.id, &*counter.label)).or_default();
+        let key = (counter.id, &*counter.label, counter.directory.as_deref());
+        let value: &mut u64 = values.entry(key).or_default();
         *value = match is_level(counter.id) {
             true => counter.value.max(*value),
             false => counter.value.wrapping_add(*value),
@@ -27,12 +34,14 @@ pub(super) fn is_level(id: CounterId) -> bool {
     id == CounterId::CONSUMER_LAG || id == CounterId::CONSUMER_LAG_MAX
 }
 
-/// The attributes of a value: its endpoint's ring, role and id, or id and label of a program's own counter.
-pub(super) fn attributes(id: CounterId, label: &str) -> Vec<(&'static str, String)> {
+/// The attributes of a value: its endpoint's ring, role, id and directory, or id and label of a program's own counter.
+pub(super) fn attributes((id, label, directory): Key<'_>) -> Vec<(&'static str, String)> {
     match id.name() {
         Some(_) => {
             let parts = label.splitn(3, '/').map(str::to_owned);
-            ["ring", "role", "id"].into_iter().zip(parts).collect()
+            let parts = ["ring", "role", "id"].into_iter().zip(parts);
+            let directory = directory.map(|it| ("directory", it.to_string_lossy().into_owned()));
+            parts.chain(directory).collect()
         }
         None => vec![
             ("id", format!("{:#x}", id.get())),
@@ -41,9 +50,9 @@ pub(super) fn attributes(id: CounterId, label: &str) -> Vec<(&'static str, Strin
     }
 }
 
-fn labels(id: CounterId, label: &str) -> String {
+fn labels(key: Key<'_>) -> String {
     let pair = |(name, text): (_, String)| format!("{name}=\"{}\"", escaped(&text));
-    let pairs: Vec<_> = attributes(id, label).into_iter().map(pair).collect();
+    let pairs: Vec<_> = attributes(key).into_iter().map(pair).collect();
     pairs.join(",")
 }
 
@@ -52,10 +61,11 @@ fn labels(id: CounterId, label: &str) -> String {
 /// textfile collector.
 ///
 /// A counter of this crate family is `myelon_<name>_total`, except for the gauges `myelon_consumer_lag` and
-/// `myelon_consumer_lag_max`. The labels `ring`, `role` and `id` say to which endpoint it belongs; a producer has no
-/// `id`. A program's own counters are `myelon_counter`, distinguished by `id` and `label`. They are untyped, as only
-/// the program knows whether they can fall. Counters of the same labels are one value. A producer that is restarted
-/// counts from zero, which `rate()` treats as a counter reset.
+/// `myelon_consumer_lag_max`. The labels `ring`, `role`, `id` and `directory` say to which endpoint it belongs: a
+/// producer has no `id`, and a ring on the heap no `directory`. A program's own counters are `myelon_counter`,
+/// distinguished by `id` and `label`. They are untyped, as only the program knows whether they can fall. Counters of
+/// the same labels are one value. A producer that is restarted counts from zero, which `rate()` treats as a counter
+/// reset.
 ///
 /// # Examples
 ///
@@ -84,17 +94,17 @@ pub fn prometheus_text(counters: &[CounterSnapshot]) -> String {
             true => (format!("myelon_{}", info.name), "gauge"),
             false => (format!("myelon_{}_total", info.name), "counter"),
         };
-        let of_this = values.iter().filter(|((id, _), _)| *id == info.id);
+        let of_this = values.iter().filter(|((id, ..), _)| *id == info.id);
         family(
             &mut text,
             &name,
             kind,
             info.text,
-            of_this.map(|((id, label), value)| (labels(*id, label), *value)),
+            of_this.map(|(key, value)| (labels(*key), *value)),
         );
     }
-    let own = values.iter().filter(|((id, _), _)| id.name().is_none());
-    let own = own.map(|((id, label), value)| (labels(*id, label), *value));
+    let own = values.iter().filter(|((id, ..), _)| id.name().is_none());
+    let own = own.map(|(key, value)| (labels(*key), *value));
     family(
         &mut text,
         "myelon_counter",
@@ -140,6 +150,7 @@ mod tests {
         CounterSnapshot {
             id,
             label: label.to_owned(),
+            directory: None,
             value,
         }
     }
@@ -156,11 +167,24 @@ mod tests {
         ];
         let merged: Vec<_> = merged(&counters).into_iter().collect();
         let expected = [
-            ((events, "a"), 7),
-            ((events, "b"), u64::MAX),
-            ((lag, "a"), 7),
+            ((events, "a", None), 7),
+            ((events, "b", None), u64::MAX),
+            ((lag, "a", None), 7),
         ];
         assert_eq!(merged, expected);
+    }
+
+    #[test]
+    fn rings_of_one_name_in_two_directories_are_told_apart() {
+        let of = |directory: &str, value| CounterSnapshot {
+            directory: Some(directory.into()),
+            ..counter(CounterId::EVENTS_CONSUMED, "ticks/consumer/a", value)
+        };
+        let text = prometheus_text(&[of("/a", 3), of("/b", 4), of("/a", 5)]);
+        let consumer = r#"{ring="ticks",role="consumer",id="a",directory="/"#;
+        let lines: Vec<_> = text.lines().skip(2).collect();
+        let line = |rest: &str| format!("myelon_events_consumed_total{consumer}{rest}");
+        assert_eq!(lines, [line("a\"} 8"), line("b\"} 4")]);
     }
 
     /// An id of a later version is shown too, in one block with the others that have no name.

@@ -31,8 +31,8 @@
 //! A counter has one writer, which uses a plain load and a plain store: no locked instruction. Claiming a
 //! slot takes a byte lock on the file, so that the kernel knows its owner. When an owner ends or dies, its counters
 //! stay readable until another owner takes their slots, the same counter first, or until
-//! [`sweep`](CountersFile::sweep) is called. A [`CounterHandle`] keeps its mapping alive, and in a forked child it does
-//! nothing.
+//! [`sweep`](CountersFile::sweep) is called. A [`CounterHandle`] keeps its mapping alive. In a forked child the counters of
+//! the parent do nothing and have no value, also those on the heap.
 //!
 //! # How fresh an endpoint's counters are
 //!
@@ -65,9 +65,9 @@
 //! # Labels
 //!
 //! The label of an endpoint's counter is `ring/producer` or `ring/consumer/id`, with the name of the ring, which is
-//! never cut. Rings on the heap are named `heap`. The label of what a layer above counts of another
-//! party is of the same form, such as `ring/worker/id`. The label of a program's own counter is any text of up to
-//! [`COUNTER_LABEL_BYTES_MAX`] bytes.
+//! never cut. Rings on the heap are named `heap`. Rings of one name are told apart by their `directory`. The label of
+//! what a layer above counts of another party is of the same form, such as `ring/worker/id`. The label of a program's
+//! own counter is any text of up to [`COUNTER_LABEL_BYTES_MAX`] bytes.
 //!
 //! # Rates
 //!
@@ -99,8 +99,8 @@
 //!
 //! With the feature `metrics`, `prometheus_text` turns a snapshot into text that Prometheus can scrape. With
 //! the feature `opentelemetry`, `register_instruments` lets a meter's instruments report a snapshot whenever
-//! they are collected. Both tell endpoints apart by `ring`, `role` and `id`. They may run in another process, and cost
-//! the rings nothing.
+//! they are collected. Both tell endpoints apart by `ring`, `role`, `id` and `directory`. They may run in another
+//! process, and cost the rings nothing.
 
 mod endpoint;
 mod error;

@@ -4,6 +4,7 @@
 //! for the time of a reading. Both check that the line still belongs to the endpoint: it may have died, and another may
 //! have taken its line since.
 
+use core::ptr;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -14,7 +15,7 @@ use crate::event::Event;
 #[cfg(not(loom))]
 use crate::inspect::Inspector;
 use crate::layout::control::{Control, Owner};
-use crate::layout::stamp::MAX_SEQUENCE;
+use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::view::RingView;
 use crate::region::Region;
@@ -116,32 +117,45 @@ impl Source {
         value.unwrap_or_else(|| stored.max(at.lag()))
     }
 
-    /// Where the endpoint stands by these lines, if its line is still its own.
-    fn standing(
-        &self,
-        control: &Control,
-        capacity: usize,
-        published: impl FnOnce() -> Sequence,
-    ) -> Option<Standing> {
-        let is_held = || holder(control, self.line) == Some((self.epoch, self.owner));
-        if !is_held() {
+    /// Whether the line is still the endpoint's own.
+    fn is_held(&self, control: &Control) -> bool {
+        holder(control, self.line) == Some((self.epoch, self.owner))
+    }
+
+    /// What the line says, if it is still the endpoint's own.
+    fn place(&self, control: &Control) -> Option<Place> {
+        if !self.is_held(control) {
             return None;
         }
-        // before what is published, so that a lag is never too small
-        let released = self
-            .line
-            .map(|line| control.consumers[line].sequence.load(Ordering::Acquire));
-        let published = published();
+        let consumer = self.line.map(|line| &control.consumers[line]);
+        let place = Place {
+            released: consumer.map(|line| line.sequence.load(Ordering::Acquire)),
+            is_registered: consumer.is_none_or(|line| line.state().is_registered()),
+        };
+        self.is_held(control).then_some(place)
+    }
+}
+
+/// What the line of an endpoint says. It is read before what is published, so that a lag is never too small.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The last sequence that a consumer has released; `None` for a producer.
+    released: Option<Sequence>,
+    /// Whether the ring's producer waits for it.
+    is_registered: bool,
+}
+
+impl Place {
+    fn standing(self, published: Sequence, capacity: usize) -> Standing {
         // a consumer that has not been told of a doubt stands at a sequence that no event has
-        let released = released.map_or(published, |released| released.clamp(-1, published.max(-1)));
+        let released = self
+            .released
+            .map_or(published, |released| released.clamp(-1, published.max(-1)));
         let standing = Standing::new(published, released, capacity);
-        let has_place = self
-            .line
-            .is_none_or(|line| control.consumers[line].state().is_registered());
-        is_held().then(|| match has_place {
+        match self.is_registered {
             true => standing,
             false => standing.without_lag(),
-        })
+        }
     }
 }
 
@@ -157,10 +171,12 @@ fn holder(control: &Control, line: Option<usize>) -> Option<(u64, Owner)> {
     Some((epoch.load(Ordering::Relaxed), owner.load()))
 }
 
-/// A ring that this process has open.
+/// A ring that this process has open. Each answer is `None` if it is no longer open, or the line has another owner.
 pub(super) trait OpenRing: Send + Sync {
-    /// Where the endpoint stands; `None` if the ring is no longer open, or the line has another owner.
-    fn standing(&self, source: &Source) -> Option<Standing>;
+    fn place(&self, source: &Source) -> Option<Place>;
+
+    /// Where the endpoint stands that had this place.
+    fn standing(&self, source: &Source, place: Place, readings: &mut Readings) -> Option<Standing>;
 }
 
 /// The mapped lines and stamps of a ring.
@@ -168,17 +184,40 @@ pub(super) struct Mapped<E> {
     /// Weak, so that the ring ends with its endpoint.
     region: Weak<dyn Region>,
     view: RingView<E>,
+    ring: RingId,
     /// A sequence that was found published.
     seen: process::AtomicI64,
 }
+
+/// A ring, whichever endpoint has it open: path and time of creation; on the heap, the address of its lines.
+type RingId = (Option<PathBuf>, u64);
 
 impl<E: Event> Mapped<E> {
     pub(super) fn of(segment: &Segment<E>) -> Self {
         Self {
             region: Arc::downgrade(segment.region()),
             view: segment.view,
+            ring: match segment.region().path() {
+                Some(path) => (Some(path.to_owned()), segment.created_unix_ns),
+                None => (None, ptr::from_ref(segment.control()).addr() as u64),
+            },
             seen: process::AtomicI64::new(-1),
         }
+    }
+
+    /// The lines and stamps, while they are mapped. The region keeps them so.
+    fn open(&self) -> Option<(Arc<dyn Region>, &Control)> {
+        let region = self.region.upgrade()?;
+        // in a forked child nothing is mapped there (R8)
+        let is_live = region.live_word().load(process::Ordering::Relaxed) != 0;
+        is_live.then(|| (region, self.view.control()))
+    }
+
+    /// Whether the event of this sequence was published, by its slot's stamp alone.
+    fn has_come(&self, sequence: Sequence) -> bool {
+        let word = self.view.stamp(sequence).load(Ordering::Acquire);
+        let found = stamp::sequence_of(word).unwrap_or(-1);
+        found > sequence || word == stamp::published(sequence)
     }
 
     /// The last published sequence. Everything is found that was published when the call began.
@@ -187,7 +226,12 @@ impl<E: Event> Mapped<E> {
             let floor = &self.view.control().producer.floor;
             floor.load(Ordering::Acquire).clamp(-1, MAX_SEQUENCE)
         };
-        let mut last = floor().max(self.seen.load(process::Ordering::Relaxed));
+        let mut last = floor();
+        // what was seen before may be gone: the file was in doubt, or was forged
+        let seen = self.seen.load(process::Ordering::Relaxed);
+        if seen > last && self.has_come(seen) {
+            last = seen;
+        }
         // bounded, so that the search does not follow a producer that goes on meanwhile
         let enough = last.saturating_add(self.view.capacity() as i64);
         loop {
@@ -198,27 +242,35 @@ impl<E: Event> Mapped<E> {
                 _ => break,
             }
         }
-        self.seen.fetch_max(last, process::Ordering::Relaxed);
+        self.seen.store(last, process::Ordering::Relaxed);
         last
     }
 }
 
 impl<E: Event> OpenRing for Mapped<E> {
-    fn standing(&self, source: &Source) -> Option<Standing> {
-        // keeps the ring mapped until the end of this call
-        let region = self.region.upgrade()?;
-        // in a forked child nothing is mapped there (R8)
-        if region.live_word().load(process::Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let (control, capacity) = (self.view.control(), self.view.capacity());
-        source.standing(control, capacity, || self.published())
+    fn place(&self, source: &Source) -> Option<Place> {
+        let (_region, control) = self.open()?;
+        source.place(control)
+    }
+
+    fn standing(&self, source: &Source, place: Place, readings: &mut Readings) -> Option<Standing> {
+        let (_region, control) = self.open()?;
+        let published = *readings
+            .published
+            .entry(self.ring.clone())
+            .or_insert_with(|| self.published());
+        // a successor may have published some of these
+        let is_held = source.is_held(control);
+        is_held.then(|| place.standing(published, self.view.capacity()))
     }
 }
 
-/// The lines of other processes' rings, each ring read once.
+/// What is read for one snapshot, once for each ring.
 #[derive(Default)]
 pub(super) struct Readings {
+    /// The last published sequence of rings that this process has open.
+    published: BTreeMap<RingId, Sequence>,
+    /// The lines of the others.
     rings: BTreeMap<PathBuf, Option<Reading>>,
 }
 
@@ -237,8 +289,8 @@ impl Readings {
         let reading = self.rings.entry(path.to_owned()).or_insert_with(read);
         let ring = reading.as_ref()?;
         let is_the_ring = ring.created_unix_ns == source.created_unix_ns;
-        let standing = source.standing(&ring.control, ring.capacity, || ring.published);
-        standing.filter(|_| is_the_ring)
+        let place = source.place(&ring.control).filter(|_| is_the_ring)?;
+        Some(place.standing(ring.published, ring.capacity))
     }
 }
 

@@ -58,6 +58,9 @@ pub struct CounterSnapshot {
     pub id: CounterId,
     /// Whose counter it is: the program's own text, or `ring/producer` or `ring/consumer/id` with the ring's name.
     pub label: String,
+    /// The directory of the ring's file. `None` on the heap, for a program's own counters, and where the slot had no
+    /// room for it.
+    pub directory: Option<PathBuf>,
     /// Its value.
     pub value: u64,
 }
@@ -122,12 +125,18 @@ impl Text {
         String::from_utf8_lossy(self.parts().1).into_owned()
     }
 
-    /// The path of the ring, if the slot has room for it.
+    /// The directory of the ring, if the slot has room for it.
+    fn directory(&self) -> Option<PathBuf> {
+        let (directory, _) = self.parts();
+        let directory = Path::new(OsStr::from_bytes(directory.strip_suffix(b"/")?));
+        directory.is_absolute().then(|| directory.to_owned())
+    }
+
+    /// The path of the ring, as its directory.
     fn path(&self) -> Option<PathBuf> {
-        let (directory, label) = self.parts();
+        let (_, label) = self.parts();
         let name = label.split(|byte| *byte == b'/').next()?;
-        let path = PathBuf::from(OsStr::from_bytes(&[directory, name].concat()));
-        path.is_absolute().then_some(path)
+        Some(self.directory()?.join(OsStr::from_bytes(name)))
     }
 }
 
@@ -360,9 +369,13 @@ impl SlotWords {
             let (source, value, text) = (self.source(), self.get(), self.text());
             fence(Ordering::Acquire);
             if self.head.load(Ordering::Relaxed) == word {
-                let (id, label) = (CounterId::from(head.id), text.label());
                 return Some(SlotSeen {
-                    counter: CounterSnapshot { id, label, value },
+                    counter: CounterSnapshot {
+                        id: CounterId::from(head.id),
+                        label: text.label(),
+                        directory: text.directory(),
+                        value,
+                    },
                     source,
                     path: text.path(),
                 });
@@ -418,6 +431,10 @@ mod tests {
             (Some(&SOURCE), "ticks/consumer/a/b")
         );
         assert_eq!(seen.path.as_deref(), Some(Path::new("/dev/shm/ticks")));
+        assert_eq!(
+            seen.counter.directory.as_deref(),
+            Some(Path::new("/dev/shm"))
+        );
         slot.settle(7);
         let seen = slot.read().expect("in use");
         assert_eq!((seen.source, seen.counter.value), (None, 7));
@@ -433,6 +450,34 @@ mod tests {
             assert_eq!(text.path(), is_there.then(|| PathBuf::from(path)));
         }
         assert_eq!(Text::of_ring(None, "heap/producer").path(), None);
+    }
+
+    /// What another process sees while owners take the slot by turns: it reads these very words.
+    #[test]
+    fn a_reader_sees_no_owner_with_the_value_of_another() {
+        let turns = if cfg!(miri) { 50 } else { 200_000 };
+        let slot = SlotWords::default();
+        let labels = ["a", "b"].map(|label| Text::of_value(&label.repeat(48)));
+        let is_over = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 0..turns {
+                    let id = CounterId::application(turn % 2);
+                    slot.claim(id, &labels[turn as usize % 2], None);
+                    slot.free();
+                }
+                is_over.store(1, Ordering::Release);
+            });
+            while is_over.load(Ordering::Acquire) == 0 {
+                if let Some(seen) = slot.read() {
+                    let label = match seen.counter.id == CounterId::application(0) {
+                        true => "a".repeat(48),
+                        false => "b".repeat(48),
+                    };
+                    assert_eq!(seen.counter.label, label);
+                }
+            }
+        });
     }
 
     #[test]

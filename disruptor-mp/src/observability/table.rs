@@ -10,8 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::position::{OpenRing, Readings, Source};
-use super::slot::{SlotState, SlotWords, Text};
+use super::position::{OpenRing, Place, Readings, Source};
+use super::slot::{SlotSeen, SlotState, SlotWords, Text};
 use super::{CounterId, CounterSnapshot, CountersError};
 use crate::Sequence;
 use crate::layout::lock_bytes::line_byte;
@@ -21,13 +21,10 @@ use crate::os::memory::Mapping;
 use crate::os::step::Step;
 use crate::sync::process::{AtomicU64, Ordering};
 
-/// Always non-zero: a forked child has a copy of the heap of its own.
-static ALWAYS_LIVE: AtomicU64 = AtomicU64::new(1);
-
 /// The memory of a file, and the slots that this process has in it.
 pub(super) struct Table {
     memory: Memory,
-    /// Zero in a forked child that has not inherited the memory.
+    /// Zero in a forked child: it has not inherited a mapping, and another thread may have held the lock for ever.
     live: &'static AtomicU64,
     held: Mutex<Vec<Held>>,
     path: Option<PathBuf>,
@@ -40,6 +37,15 @@ enum Held {
     Yes,
     /// Yes, and its value follows from the lines of a ring that this process has open.
     InRing(Arc<dyn OpenRing>),
+}
+
+/// What was found in a slot.
+struct Look {
+    index: usize,
+    seen: SlotSeen,
+    /// The ring, if this process has it open, and what the line there says.
+    open: Option<Arc<dyn OpenRing>>,
+    place: Option<Place>,
 }
 
 pub(super) enum Memory {
@@ -82,14 +88,10 @@ impl Memory {
 
 impl Table {
     pub(super) fn new(memory: Memory, path: Option<PathBuf>) -> Self {
-        let live = match memory {
-            Memory::Heap(_) => &ALWAYS_LIVE,
-            Memory::Mapped { .. } => fork::live_word(),
-        };
         let held = Mutex::new(vec![Held::No; memory.slots().len()]);
         Self {
             memory,
-            live,
+            live: fork::live_word(),
             held,
             path,
         }
@@ -97,11 +99,6 @@ impl Table {
 
     pub(super) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
-    }
-
-    /// How many slots there are; none in a forked child.
-    pub(super) fn len(&self) -> usize {
-        self.slots().len()
     }
 
     /// Takes a slot for any id. With the line that its value follows from, if that is in a ring's lines.
@@ -120,7 +117,7 @@ impl Table {
         })
     }
 
-    /// The slots; empty in a forked child, which has not inherited the mapping.
+    /// The slots; empty in a forked child.
     fn slots(&self) -> &[SlotWords] {
         if self.live.load(Ordering::Relaxed) == 0 {
             return &[];
@@ -147,46 +144,76 @@ impl Table {
         }
     }
 
-    /// The counter in a slot, as it is now.
-    pub(super) fn read(
-        &self,
-        index: usize,
-        is_wanted: impl Fn(CounterId) -> bool,
-        readings: &mut Readings,
-    ) -> Option<CounterSnapshot> {
-        let words = &self.slots()[index];
-        let mut seen = words.read().filter(|seen| is_wanted(seen.counter.id))?;
-        if seen.source.is_none() {
-            return Some(seen.counter);
+    /// The counters, as they are now. All places in rings are read before what is published, which is then found once
+    /// for each ring.
+    pub(super) fn snapshot(&self) -> Vec<CounterSnapshot> {
+        let slots = 0..self.slots().len();
+        let looks: Vec<_> = slots.filter_map(|index| self.look(index)).collect();
+        let mut readings = Readings::default();
+        let counters = looks.into_iter();
+        counters
+            .filter_map(|look| self.counter(look, &mut readings))
+            .collect()
+    }
+
+    fn look(&self, index: usize) -> Option<Look> {
+        let words = self.slots().get(index)?;
+        let mut seen = words.read()?;
+        let mut open = None;
+        if seen.source.is_some() {
+            open = self.open_ring(index);
         }
-        let open = self.open_ring(index);
         if open.is_some() {
             // the slot may have changed hands since
-            seen = words.read().filter(|seen| is_wanted(seen.counter.id))?;
+            seen = words.read()?;
         }
+        let place = match (&seen.source, &open) {
+            (Some(source), Some(ring)) => ring.place(source),
+            _ => None,
+        };
+        Some(Look {
+            index,
+            seen,
+            open,
+            place,
+        })
+    }
+
+    fn counter(&self, look: Look, readings: &mut Readings) -> Option<CounterSnapshot> {
+        let Look {
+            index,
+            seen,
+            open,
+            place,
+        } = look;
         let Some(source) = seen.source else {
             return Some(seen.counter);
         };
         let standing = match open {
             // it may take a while, and endpoints come and go meanwhile: one that has gone may have left its line to
             // another of this process, and the slot to another ring
-            Some(ring) => ring.standing(&source).filter(|_| {
-                let now = self.open_ring(index);
-                now.is_some_and(|now| std::ptr::addr_eq(Arc::as_ptr(&now), Arc::as_ptr(&ring)))
-            }),
+            Some(ring) => place
+                .and_then(|place| ring.standing(&source, place, readings))
+                .filter(|_| {
+                    let now = self.open_ring(index);
+                    now.is_some_and(|now| std::ptr::addr_eq(Arc::as_ptr(&now), Arc::as_ptr(&ring)))
+                }),
             None => seen.path.and_then(|path| readings.standing(&path, &source)),
         };
-        let CounterSnapshot { id, label, value } = seen.counter;
+        let counter = seen.counter;
         match standing {
             Some(at) => Some(CounterSnapshot {
-                id,
-                label,
-                value: source.value(id, at, value),
+                value: source.value(counter.id, at, counter.value),
+                ..counter
             }),
             // the endpoint may have ended in between, and have left its last value
             None => {
-                let again = words.read().filter(|seen| seen.source.is_none())?;
-                (again.counter.id == id && again.counter.label == label).then_some(again.counter)
+                let again = self.slots().get(index)?.read()?;
+                let is_same = CounterSnapshot {
+                    value: counter.value,
+                    ..again.counter.clone()
+                } == counter;
+                (again.source.is_none() && is_same).then_some(again.counter)
             }
         }
     }
@@ -281,7 +308,7 @@ unsafe impl Send for Slot {}
 unsafe impl Sync for Slot {}
 
 impl Slot {
-    /// The words; `None` in a forked child, where nothing is mapped there.
+    /// The words; `None` in a forked child.
     #[inline(always)]
     pub(super) fn words(&self) -> Option<&SlotWords> {
         if self.live.load(Ordering::Relaxed) == 0 {

@@ -94,7 +94,7 @@ impl<E: Event, B> Consumer<E, B> {
         self.counters.sample_lag(standing);
         self.counters.bring_up_to_date();
         let id = self.id.text();
-        self.counters.snapshot(self.name(), Some(&id), standing)
+        self.counters.snapshot(&self.segment, Some(&id), standing)
     }
 
     pub(super) fn standing(&self) -> Standing {

@@ -94,7 +94,7 @@ impl<E: Event, B> Producer<E, B> {
             return Vec::new();
         }
         self.counters.bring_up_to_date();
-        self.counters.snapshot(self.name(), None, self.standing())
+        self.counters.snapshot(&self.segment, None, self.standing())
     }
 
     pub(super) fn standing(&self) -> Standing {

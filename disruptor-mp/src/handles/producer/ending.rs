@@ -191,7 +191,12 @@ fn keep_place<E: Event>(segment: &Segment<E>, id: &ConsumerId) -> Result<(), Lin
 
 impl<E: Event, B> Drop for Producer<E, B> {
     fn drop(&mut self) {
-        if self.is_forked() || std::thread::panicking() {
+        if self.is_forked() {
+            return;
+        }
+        if std::thread::panicking() {
+            // the ring is left as a death leaves it, but on the heap nobody could read the position any longer
+            self.counters.settle(self.standing(), false);
             return;
         }
         if let Err(error) = self.finish() {
