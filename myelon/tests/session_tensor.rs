@@ -1,6 +1,7 @@
 //! A tensor of 8 MiB goes from a scheduler to four worker processes, which read it in place: none of them copies it.
 
 mod counting;
+#[allow(dead_code, reason = "the tests of sessions use the rest")]
 #[path = "sessions/members.rs"]
 mod members;
 
