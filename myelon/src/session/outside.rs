@@ -128,7 +128,10 @@ fn requests_after(
     let mut head = None;
     // published by any process that may write the ring: no more than its slots are read
     let slots = ring.info().capacity as Sequence;
-    let first = released.max(published.saturating_sub(slots)).max(-1) + 1;
+    let first = released
+        .max(published.saturating_sub(slots))
+        .max(-1)
+        .saturating_add(1);
     for sequence in first..=published {
         let frame = match ring.read_event(sequence, &mut bytes)? {
             Sighting::Whole => bytes.first_chunk().and_then(FrameMeta::from_bytes),

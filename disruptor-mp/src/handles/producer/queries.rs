@@ -12,7 +12,8 @@ use crate::error::{MultiProcessError, MultiProcessResult, SendError};
 use crate::event::Event;
 use crate::handles::consumer::{Consumer, check_id};
 use crate::handles::diagnosis::{self, BlockedOn, ConsumerPlace, RingState};
-use crate::protocol::registered::{registered, smallest};
+use crate::layout::lock_bytes::line_byte;
+use crate::protocol::registered::{registered, registered_at, smallest};
 use crate::region::{MemoryReport, Region};
 use crate::sync::Ordering;
 use crate::waiting::AutoWaitStrategy;
@@ -29,7 +30,7 @@ pub struct NoteReader {
 }
 
 impl NoteReader {
-    /// The note, as [`Consumer::set_note`] has set it; 0 without the consumer, and in a forked child.
+    /// The note, as [`Consumer::set_note`] has set it; 0 while the consumer is not attached, and in a forked child.
     pub fn note(&self) -> u64 {
         // a forked child has not mapped the region (R8)
         if self.region.live_word().load(Ordering::Relaxed) == 0 {
@@ -37,9 +38,16 @@ impl NoteReader {
         }
         // SAFETY: the region is held, and mapped in this process; its control words are all atomic (R1).
         let control = unsafe { self.region.control().as_ref() };
-        let mut lines = registered(control);
-        let line = lines.find(|line| line.id().text() == self.id);
-        line.map_or(0, |line| line.note.load(Ordering::Acquire))
+        let mut lines = registered_at(control);
+        let Some((index, line)) = lines.find(|(_, line)| line.id().text() == self.id) else {
+            return 0;
+        };
+        let note = line.note.load(Ordering::Acquire);
+        // the line of a dead consumer keeps what it wrote, which is no news from it
+        match self.region.locks().is_held_by_other(line_byte(index)) {
+            Ok(false) => 0,
+            _ => note,
+        }
     }
 }
 

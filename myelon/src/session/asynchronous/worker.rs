@@ -207,6 +207,7 @@ impl AsyncWorker {
                     responses,
                     orders,
                     heard,
+                    untold: None,
                 };
                 hands.run();
             }
@@ -415,6 +416,19 @@ struct Hands<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> {
     orders: mpsc::Receiver<Order>,
     /// The bell.
     heard: Consumer<u64, Heap>,
+    /// See [`tell`].
+    untold: Option<TransportError>,
+}
+
+/// Some errors are told once, such as that the session closes: what no task hears is kept for the next one.
+fn tell(
+    untold: &mut Option<TransportError>,
+    handed: oneshot::Sender<TransportResult<Handed>>,
+    error: TransportError,
+) {
+    if let Err(Err(error)) = handed.send(Err(error)) {
+        *untold = Some(error);
+    }
 }
 
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, B> {
@@ -460,11 +474,15 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
 
     /// Hands out the next request and does what the task asks for it. Returns an order that is not about the request.
     fn serve(&mut self, handed: oneshot::Sender<TransportResult<Handed>>) -> Option<Order> {
+        if let Some(error) = self.untold.take() {
+            tell(&mut self.untold, handed, error);
+            return None;
+        }
         match self.wait() {
             Ok(None) => {}
             Ok(order) => return order,
             Err(error) => {
-                let _ = handed.send(Err(error));
+                tell(&mut self.untold, handed, error);
                 return None;
             }
         }
@@ -475,7 +493,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
         let request = match self.requests.recv(Deadline::after(Duration::ZERO)) {
             Ok(request) => request,
             Err(error) => {
-                let _ = handed.send(Err(error));
+                tell(&mut self.untold, handed, error);
                 return None;
             }
         };

@@ -36,7 +36,7 @@ pub use receiver::ResponseReceiver;
 pub use sender::{MissingWorker, RequestSender, WorkerDeath};
 pub use state::WorkerState;
 
-use receiver::Answers;
+use receiver::{Answers, Found};
 #[cfg(feature = "tokio")]
 pub(super) use sender::Awaits;
 
@@ -386,18 +386,24 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, Response<'_, Resp, B>)> {
+        let (rank, found) = self.find_any(deadline)?;
+        Ok((rank, self.receiver.hand_out(rank, found)?))
+    }
+
+    /// The next message. Meanwhile a death hook is told of deaths.
+    #[inline]
+    fn find_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Found)> {
         if !self.sender.has_death_hook() {
-            return self.receiver.recv_any(deadline);
+            return self.receiver.find_any(deadline);
         }
-        let (rank, found) = loop {
+        loop {
             self.sender.notice_deaths_now_and_then();
-            let until = self.sender.until_next_look(deadline, 0);
+            let until = self.sender.until_next_check(deadline, 0);
             match self.receiver.find_any(until) {
                 Err(TransportError::Recv(RecvError::Timeout)) if !deadline.has_passed() => {}
-                found => break found?,
+                found => return found,
             }
-        };
-        Ok((rank, self.receiver.hand_out(rank, found)?))
+        }
     }
 
     /// As [`recv_any`](Self::recv_any), but decodes a value: see [`ResponseReceiver::recv_any_value`].
@@ -413,7 +419,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, u8, Result<T, DecodeError>)> {
-        self.receiver.recv_any_value(deadline)
+        let (rank, found) = self.find_any(deadline)?;
+        self.receiver.decode(rank, found)
     }
 
     /// The workers that are not attached at present.

@@ -226,9 +226,13 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     pub(super) fn count_unread(&mut self) -> Vec<usize> {
         let mut counts = vec![0; self.workers()];
         let now = Deadline::after(Duration::ZERO);
+        self.attach_workers_now();
         for _ in 0..self.kept.len().saturating_add(self.answers_max()) {
-            let Ok((rank, message)) = self.recv_any(now) else {
-                break;
+            let (rank, message) = match self.recv_any(now) {
+                Ok(found) => found,
+                // told once for each ring
+                Err(TransportError::Recv(RecvError::InDoubt { .. })) => continue,
+                Err(_) => break,
             };
             message.release();
             counts[rank] += 1;
@@ -453,7 +457,17 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, u8, Result<T, DecodeError>)> {
-        let (rank, response) = self.recv_any(deadline)?;
+        let (rank, found) = self.find_any(deadline)?;
+        self.decode(rank, found)
+    }
+
+    /// The value of a message that was found.
+    pub(super) fn decode<T: Codec>(
+        &mut self,
+        rank: usize,
+        found: Found,
+    ) -> TransportResult<(usize, u8, Result<T, DecodeError>)> {
+        let response = self.hand_out(rank, found)?;
         let kind = response.kind();
         let value = response.decode();
         response.release();

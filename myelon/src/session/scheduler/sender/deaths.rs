@@ -131,7 +131,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// How long a call waits before it asks what a death means: a liveness interval. A message of more than half a ring
     /// begins anew after each attempt that has sent a part of it: each time it has longer, and so takes no more than
     /// twice the time, however slowly the workers read.
-    pub(in crate::session) fn until_next_look(
+    pub(in crate::session) fn until_next_check(
         &self,
         deadline: Deadline,
         attempts: u32,

@@ -337,7 +337,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let mut attempts = 0;
         loop {
             let before = self.published(only);
-            match send(self, self.until_next_look(deadline, attempts)) {
+            match send(self, self.until_next_check(deadline, attempts)) {
                 Err(TypedPublishError::Transport(TransportError::Send(SendError::Timeout {
                     ..
                 }))) if !deadline.has_passed() => self.check_for_deaths(Awaits::Space { only })?,
