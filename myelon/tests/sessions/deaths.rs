@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::members::{Member, exit_when_the_test_ends, role, say};
 use crate::shared::{Backing, Frame, Result, soon};
+use crate::text_codec::Text;
 use myelon::{
     Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, SharedMemory, Worker,
     WorkerDeath, portable_shm_segment_name,
@@ -72,12 +73,15 @@ fn end(label: &str, scheduler: Scheduler<Frame>, mut first: Member) -> Result {
 #[test]
 fn a_hook_is_told_of_each_death_once() -> Result {
     type Waits = fn(&mut Scheduler<Frame>);
-    let waits: [(&str, Waits); 4] = [
+    let waits: [(&str, Waits); 5] = [
         ("call", |scheduler| {
             _ = scheduler.call(1, b"", 1, within(200)).map(drop)
         }),
         ("recv_any", |scheduler| {
             _ = scheduler.recv_any(within(200)).map(drop)
+        }),
+        ("recv_any_value", |scheduler| {
+            _ = scheduler.recv_any_value::<Text>(within(200)).map(drop)
         }),
         ("state", |scheduler| _ = scheduler.state()),
         ("broadcast", |scheduler| {
