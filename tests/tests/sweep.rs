@@ -189,8 +189,9 @@ fn every_step_of_a_session() {
     };
     let sum = sweep.through(&all);
     // requests came again and were given up, and answers went with a scheduler
+    let is_whole = filter().is_empty() && !is_sample();
     assert!(
-        !is_sample() || (sum.repeated > 0 && sum.unsent > 0 && sum.missed > 0),
+        !is_whole || (sum.repeated > 0 && sum.unsent > 0 && sum.missed > 0),
         "{sum:?}"
     );
 }
@@ -284,13 +285,14 @@ fn control_point_that_is_never_reached() {
 /// A case of sessions that holds, with a mistake of its members.
 fn session_control(
     role: sessions::Role,
-    point: &'static str,
+    (point, nth): (&'static str, u64),
     flaw: sessions::Flaw,
 ) -> sessions::Case {
     let mut case = sessions::Case {
         role,
         point,
-        nth: 3,
+        nth,
+        is_sure: true,
         action: Action::Kill,
         flaw: None,
     };
@@ -307,6 +309,7 @@ fn control_session_whose_point_is_never_reached() {
             role: sessions::Role::Server,
             point: "session.answered",
             nth: 1_000,
+            is_sure: true,
             action,
             flaw: None,
         };
@@ -321,7 +324,7 @@ fn control_session_whose_point_is_never_reached() {
 #[test]
 fn control_worker_that_is_done_before_it_answers() {
     let (role, flaw) = (sessions::Role::Streamer, sessions::Flaw::Early);
-    let case = session_control(role, "publish.written", flaw);
+    let case = session_control(role, ("publish.written", 3), flaw);
     assert_caught(
         "a request that is done before it is answered",
         sessions::run(ACTOR, case),
@@ -332,7 +335,8 @@ fn control_worker_that_is_done_before_it_answers() {
 #[test]
 fn control_scheduler_that_forgets_what_its_predecessor_sent() {
     let (role, flaw) = (sessions::Role::Scheduler, sessions::Flaw::Forgets);
-    let case = session_control(role, "session.sent", flaw);
+    // another request was sent just before, and nothing was received since
+    let case = session_control(role, ("session.sent", 7), flaw);
     assert_caught(
         "answers to a predecessor that are not received",
         sessions::run(ACTOR, case),

@@ -30,6 +30,8 @@ const SCHEDULER: usize = WORKERS;
 const PAUSE: Duration = Duration::from_millis(12);
 /// How long a session may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the scheduler may wait until workers that have left are started again: see [`Stage::recall`].
+const IDLE: Duration = Duration::from_secs(1);
 /// How often a case is played until the member comes to the point.
 const ATTEMPTS: usize = 5;
 
@@ -107,6 +109,8 @@ pub struct Case {
     pub point: &'static str,
     /// The occurrence of the point, counted from 1.
     pub nth: u64,
+    /// Whether the member comes to this occurrence whatever the timing.
+    pub is_sure: bool,
     /// What is done to the member at the point.
     pub action: Action,
     /// A mistake, for controls only.
@@ -126,10 +130,10 @@ impl fmt::Display for Case {
 /// occurrences.
 const OCCURRENCES: [u64; 6] = [1, 2, 3, 8, 16, 32];
 
-/// Whether the timing decides if a member comes to this point: only one that waits sleeps, and only one that sleeps is
-/// woken.
-fn is_timed(point: &str) -> bool {
-    let kinds = ["sleep.", "wake.", "refresh.", "remove."];
+/// Whether each member that gets so far comes to this point. To the others it comes if it has to wait, or if another
+/// member was there before it.
+fn is_certain(point: &str) -> bool {
+    let kinds = ["create.", "publish.", "commit.", "session."];
     kinds.iter().any(|kind| point.starts_with(kind))
 }
 
@@ -144,10 +148,7 @@ pub fn cases(program: &str) -> Result<Vec<Case>, String> {
         let (first, second) = (rehearse(program, role)?, rehearse(program, role)?);
         for point in FAIL_POINTS {
             let times = [&first, &second].map(|passed| passed.get(*point).copied().unwrap_or(0));
-            let times = match is_timed(point) {
-                true => times[0].max(times[1]).min(1),
-                false => times[0].min(times[1]),
-            };
+            let times = times[0].min(times[1]);
             for nth in OCCURRENCES.into_iter().filter(|nth| *nth <= times) {
                 for action in [Action::Kill, Action::Stop] {
                     // a successor makes the difference
@@ -158,6 +159,8 @@ pub fn cases(program: &str) -> Result<Vec<Case>, String> {
                         role,
                         point,
                         nth,
+                        // how often varies as well
+                        is_sure: is_certain(point) && (nth == 1 || 2 * nth <= times),
                         action,
                         flaw: None,
                     });
@@ -182,7 +185,7 @@ pub fn run(program: &str, case: Case) -> Result<Summary, String> {
         if is_struck {
             return Ok(summary);
         }
-        unstruck = Some(summary).filter(|_| is_timed(case.point));
+        unstruck = Some(summary).filter(|_| !case.is_sure);
     }
     unstruck.ok_or_else(|| String::from("armed but never reached"))
 }
@@ -232,6 +235,8 @@ struct Stage {
     is_ending: bool,
     /// Whether a worker came back after the end.
     is_late: bool,
+    /// Whether workers that had left were started again.
+    has_recalled: bool,
 }
 
 impl Stage {
@@ -252,6 +257,7 @@ impl Stage {
             is_over: false,
             is_ending: false,
             is_late: false,
+            has_recalled: false,
         };
         let victim = role.member();
         let first = role.predecessor().unwrap_or(arming);
@@ -277,8 +283,12 @@ impl Stage {
             (Some(Flaw::Forgets), SCHEDULER) => " wrong=forgets",
             _ => "",
         };
-        // one that comes after the end finds the ring, or does not
-        let patience = if self.is_over { 50 } else { 20_000 };
+        // one that comes after the end, or meanwhile, finds the ring or does not
+        let patience = match (self.is_over, self.is_ending) {
+            (true, _) => 50,
+            (false, true) => 1_000,
+            (false, false) => 20_000,
+        };
         let line = match member {
             SCHEDULER => {
                 let Member { deaths, .. } = self.members[member];
@@ -304,6 +314,9 @@ impl Stage {
     fn go_on(&mut self) {
         let begun = Instant::now();
         while self.members.iter().any(|member| !member.is_done) {
+            if begun.elapsed() > IDLE && !self.members[SCHEDULER].is_done && !self.has_recalled {
+                self.recall();
+            }
             let hanging = self.members.iter().position(|member| !member.is_done);
             assert!(begun.elapsed() < PATIENCE, "member {hanging:?} hangs");
             self.follow_all(None);
@@ -313,6 +326,19 @@ impl Stage {
             let mut scheduler = self.world.actor();
             scheduler.ok(&format!("session-schedule log={}", log.display()));
             scheduler.ok(&format!("session-shutdown log={}", log.display()));
+        }
+    }
+
+    /// Starts the workers again that have left. If a scheduler dies while it ends the session, some workers have heard
+    /// of the end and some have not: then its successor goes on with the session, and expects all of them.
+    fn recall(&mut self) {
+        self.has_recalled = true;
+        for rank in 0..WORKERS {
+            if self.members[rank].is_done {
+                self.members[rank].actor = self.world.actor();
+                self.members[rank].is_done = false;
+                self.tell(rank);
+            }
         }
     }
 
@@ -326,7 +352,7 @@ impl Stage {
             match member.actor.act(Duration::from_micros(300)) {
                 None => {}
                 Some(Act::Answers(reply)) if index != SCHEDULER => {
-                    let is_late = self.is_over && member.deaths > 0;
+                    let is_late = self.is_over && (member.deaths > 0 || self.has_recalled);
                     let is_fine =
                         reply.kind().is_none() || is_late && reply.kind() == Some("NotFound");
                     assert!(is_fine, "worker {index}: {}", reply.text());
