@@ -91,7 +91,9 @@ impl Terminal {
         let settings = tcgetattr(&slave).expect("its settings");
         let side = || Stdio::from(slave.try_clone().expect("dup"));
         let child = Command::new("setsid")
-            .args(["--ctty", "sh", "-c", script, env!("CARGO_BIN_EXE_myelon")])
+            // the tests may have been started by a program that ignores signals, such as nohup
+            .args(["--ctty", "env", "--default-signal", "sh", "-c", script])
+            .arg(env!("CARGO_BIN_EXE_myelon"))
             .args(arguments)
             .env("TERM", "xterm")
             .stdin(side())

@@ -225,7 +225,8 @@ impl Scheduling {
         for (request, rank) in open_answers(&PIECES_OF, &entries) {
             book.write(Fact::Unaccounted { request, rank })?;
         }
-        Ok(format!("kept={}", report.kept_for.join(",")))
+        let unanswered: usize = report.unanswered.iter().sum();
+        Ok(format!("unanswered={unanswered}"))
     }
 }
 
