@@ -19,7 +19,7 @@ const SEEDS_OF_A_CONTROL: u64 = 30_000;
 
 /// Planted bugs that few seeds find, each with a seed behind which one does. The search begins there: the seeds before
 /// take a minute.
-const RARE: [(&str, u64); 2] = [("EvictCheck", 3_180), ("TakeoverGate", 10_980)];
+const RARE: [(&str, u64); 2] = [("EvictCheck", 3_760), ("TakeoverGate", 23_880)];
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
