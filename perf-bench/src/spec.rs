@@ -281,17 +281,19 @@ impl Spec {
         }
         if let Work::Compared { flow, .. } = self.work {
             let full = compare::messages_per_round(self, flow);
-            return if quick {
-                full.div_ceil(16).max(64)
-            } else {
-                full
+            let part = match quick {
+                true if cfg!(debug_assertions) => 128,
+                true => 16,
+                false => 1,
             };
+            return full.div_ceil(part).max(64);
         }
         // a debug build writes long messages and checks archives byte by byte
         let is_slow = cfg!(debug_assertions) && (self.is_long() || self.is_archive());
         if self.is_latency() {
             let most = match quick {
                 true if is_slow => 64,
+                true if cfg!(debug_assertions) => 128,
                 true => 512,
                 false => 4_096,
             };
@@ -320,7 +322,7 @@ impl Spec {
             _ if self.is_copy() && self.size_bytes > 1 << 20 => 1,
             true if is_slow => 64,
             // a debug build shows that every message arrives, and no figure
-            true if cfg!(debug_assertions) => 32,
+            true if cfg!(debug_assertions) => 128,
             true => 8,
             false => 1,
         };

@@ -1,5 +1,6 @@
 //! The scheduler's side of a session.
 
+mod answers;
 mod calls;
 mod ending;
 mod receiver;
@@ -36,7 +37,8 @@ pub use receiver::ResponseReceiver;
 pub use sender::{MissingWorker, RequestSender, WorkerDeath};
 pub use state::WorkerState;
 
-use receiver::{Answers, Found};
+use answers::Answers;
+use receiver::Found;
 #[cfg(feature = "tokio")]
 pub(super) use sender::Awaits;
 
