@@ -61,7 +61,7 @@
 //! | [`BlockedOn`] | what holds a full ring |
 //! | [`prelude`] | these names and a few more |
 //!
-//! All calls follow one pattern: what, then the deadline; only a closure stands behind it.
+//! The calls that send and receive follow one pattern: first what is sent, then the deadline, and a closure last.
 //!
 //! | | until a deadline | never waits |
 //! |---|---|---|

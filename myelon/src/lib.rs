@@ -8,7 +8,8 @@
 // inference         a fixed group of workers on one ring of events: `transport`'s places, `session`'s prefix of workers
 // prelude           the names that most programs need, of all of these
 
-//! The fastest trusted way to move messages between processes on one machine.
+//! Messages between processes on one machine: rings in shared memory that carry fixed-size events, messages of any
+//! length, and values.
 //!
 //! ```
 //! use myelon::prelude::*;
@@ -43,7 +44,7 @@
 //! | [`SendError`], [`RecvError`], [`TransportError`] | why nothing was sent or received |
 //! | [`prelude`] | these names and a few more |
 //!
-//! The calls have the same names on all layers. The deadline is the last argument; only a closure stands behind it.
+//! The calls have the same names on all layers. The deadline is the last argument, or comes just before a closure.
 //!
 //! | | events | messages | values |
 //! |---|---|---|---|

@@ -374,8 +374,8 @@ fn typical_rate(blocks: &[u64], count: u64, clock: &Clock) -> f64 {
 }
 
 /// The median round trip, at a finer resolution than the clock's: some processors' counters move in steps of 10
-/// ns, so this is the median of the means of 16 consecutive trips. A block with a disturbed trip is as far out as
-/// the trip itself.
+/// ns, so this is the median of the means of 16 consecutive trips. A disturbed trip spoils only its own block,
+/// which the median then leaves aside.
 fn typical_trip_ns(trips: &[u64], clock: &Clock) -> f64 {
     let trips_of_block = trips.len().clamp(1, 16);
     let blocks = trips

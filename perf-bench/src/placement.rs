@@ -1,8 +1,8 @@
 //! Where the two cores are, and how much of them this program gets.
 //!
 //! A virtual machine may move its cores while a program runs, and its kernel does not say so. A bounce of two cache
-//! lines does: it takes about 60 ns between two threads of one core, about 100 ns within a cluster, and several
-//! hundred further away. Figures of rounds in different placements have nothing in common but their names.
+//! lines shows it: it takes about 60 ns between two threads of one core, about 100 ns within a cluster, and several
+//! hundred further away. Never compare figures of rounds in different placements.
 
 use std::fmt;
 use std::fs;

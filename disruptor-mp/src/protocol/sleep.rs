@@ -211,7 +211,7 @@ pub(crate) fn sleep_until_event(
     is_needless: impl FnOnce() -> bool,
 ) -> Option<Duration> {
     let waiters = &control.waiters;
-    let word = go_to_bed(control, line);
+    let word = announce_sleep(control, line);
     let longest = barrier(longest);
     point("sleep.fenced");
     let slept = if !left_out!(SleepCheck) && is_needless() {
@@ -228,7 +228,7 @@ pub(crate) fn sleep_until_event(
 /// Sets the sleeper's bit of `line`, and returns the futex word that the consumer may sleep on. The waker
 /// clears the bit, and not the woken consumer, as several consumers may sleep behind one bit. A bit that is
 /// left although its consumer did not sleep costs the next event one call.
-fn go_to_bed(control: &Control, line: usize) -> u32 {
+fn announce_sleep(control: &Control, line: usize) -> u32 {
     let word = control.waiters.event_word.load(Ordering::Acquire);
     point("sleep.word");
     step!(
@@ -252,7 +252,7 @@ pub(crate) fn sleep_until_any(
 ) {
     let words: Vec<_> = lines
         .iter()
-        .map(|(control, line)| (&control.waiters.event_word, go_to_bed(control, *line)))
+        .map(|(control, line)| (&control.waiters.event_word, announce_sleep(control, *line)))
         .collect();
     let longest = barrier(longest);
     point("sleep.fenced");

@@ -63,9 +63,9 @@ impl Participants {
         Self::count_awake(rings, machine)
     }
 
-    /// Leaves out endpoints that sleep or are away, which need no core: of a session's workers most sleep while one is
-    /// called. The producers of one process count as one, as in most programs one thread has them all. If that is too
-    /// few, some calls spin in vain, and stop (`Spinning`).
+    /// Leaves out endpoints that sleep or are away, as they need no core: most workers of a session sleep while one is
+    /// called. All producers of one process count as one, because most programs run them on one thread. If that counts
+    /// too few, some calls spin in vain, until `Spinning` stops them.
     ///
     /// A container has a quota and a PID namespace of its own. The lines tell the namespaces of their owners.
     #[cold]

@@ -26,8 +26,8 @@ pub(crate) trait Awaited {
     /// Polls once. The errors are those that no wait can resolve.
     fn poll(&mut self) -> Result<Option<Self::News>, Self::Error>;
 
-    /// Called after a pause that only spun or yielded. Where spinning calls are to react sooner than all other steps
-    /// allow, polls a few times for the news alone.
+    /// Called after a pause that only spun or yielded. A handle whose spinning calls must react fast polls
+    /// here a few times, without the loop's other steps.
     #[inline(always)]
     fn poll_tightly(&self, _strategy: AutoWaitStrategy) -> Option<Self::News> {
         None

@@ -20,7 +20,7 @@ pub trait WithFrames {
     /// What it returns.
     type Output;
 
-    /// Does it: requests travel in frames of the type `Req`, and answers in frames of the type `Resp`.
+    /// Runs the program's part. Requests travel in frames of the type `Req`, and answers in frames of the type `Resp`.
     fn run<Req: FramedTransportFrame, Resp: FramedTransportFrame>(self) -> Self::Output;
 }
 

@@ -22,7 +22,7 @@ pub(super) const HEAD_BYTES: usize = 16;
 pub(super) const LAST: u8 = 1;
 /// The scheduler has made a ring for the requests to one worker. It carries no payload.
 pub(super) const NOTICE: u8 = 2;
-/// The worker answers nothing to this request.
+/// The worker has given this request up: the answer is empty.
 pub(super) const GIVEN_UP: u8 = 4;
 
 /// When a request was sent, for readers outside of the session: 32 bits of the coarse monotonic clock's milliseconds.
@@ -82,7 +82,8 @@ impl SchedulerNote {
     }
 }
 
-/// A head, in two words as it is sent: callers move it through memory, and a load waits for stores of another size.
+/// A head as the two words that are sent. Callers pass it through memory, and a load that follows a store of another
+/// size stalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     number: u64,

@@ -2,8 +2,8 @@
 //! to the scheduler, and one ring of requests to each worker alone, which the scheduler makes when it first needs it.
 //!
 //! Each request has a number ([`RequestId`]). A worker receives what is sent to all and what is sent to it alone in the
-//! order of the numbers, which is the order in which it was sent. Each answer names its request. The number takes 16
-//! bytes in front of each message of a session: a frame carries so much less.
+//! order of the numbers, which is the order in which it was sent. Each answer names its request. A head of 16
+//! bytes in front of each message has the number, so a frame carries 16 bytes less.
 //!
 //! The scheduler's ring belongs to the scheduler; each worker is a durable consumer of it, with an id made from
 //! its rank. A worker's ring belongs to the worker; the scheduler is its one durable consumer. Each ring's
@@ -196,8 +196,8 @@ fn until_it_is_free<T>(mut attach: impl FnMut() -> TransportResult<T>) -> Transp
     }
 }
 
-/// Shows the counters of a ring that came after a member's counters were attached. A failure costs the counters, and
-/// not the call that came to the ring.
+/// Shows the counters of a ring that came after a member's counters were attached. If that fails,
+/// the log says so, and the caller goes on.
 fn show_later(
     file: Option<&CountersFile>,
     session: &str,

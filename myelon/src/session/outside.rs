@@ -39,8 +39,8 @@ pub struct RequestsSeen {
     pub deliveries: u32,
 }
 
-/// The requests of each worker in this ring, which is a session's ring of requests to all workers or to one; what a
-/// worker has to do is the sum over both. A worker that has not come yet, or has not heard of the ring of its own, has
+/// The requests of each worker in this ring, a session's ring of requests to all workers or to one. A worker's whole
+/// load is the sum over both rings. A worker that has not come yet, or has not heard of the ring of its own, has
 /// no line there and is left out. Empty for any other ring, and for frames of a program's own type. The cost grows with
 /// the number of frames that the slowest worker has not released.
 ///

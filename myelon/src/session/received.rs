@@ -75,9 +75,9 @@ impl Dropped {
     }
 }
 
-/// The next message's head, if there is a message, which `raw().lend_found()` lends then. The message stays the next
-/// one. Messages without a head, or whose head and sequence `fit` refuses, are dropped: as many as the ring holds in
-/// one call.
+/// The head of the next message, if there is one; `raw().lend_found()` then lends the message, which stays the next
+/// one. A message without a head, or whose head and sequence `fit` refuses, is dropped. One call drops at most as many
+/// as the ring holds.
 #[inline(always)]
 pub(super) fn next_head<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,
@@ -107,8 +107,8 @@ pub(super) fn next_head<F: FramedTransportFrame, B>(
     Ok(None)
 }
 
-/// Whether a message may be there, or something else to tell. Reads no clock. Of a whole message of several frames the
-/// last frame is held; of one that is not whole yet, no frame may be new.
+/// Whether a message or something else to report may be there. Reads no clock. If frames are held, the answer is yes:
+/// they may be a whole message, though no new frame has come.
 #[inline(always)]
 fn may_have_news<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> bool {
     let ring = ring.raw().as_ring();

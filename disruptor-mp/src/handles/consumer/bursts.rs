@@ -70,10 +70,10 @@ impl<E: Event, B> Consumer<E, B> {
         Ok(self.process_ready::<true, _>(is_over, handle))
     }
 
-    /// Handles ready events; at least one is ready. With `TELLS_LAST` the closure is told which event is the
-    /// last, which is the one at hand if `is_over` is true; for that, the next stamp is polled before an
-    /// event is handled. Otherwise it is polled afterwards: by then its cache line is more likely to be
-    /// complete, and is not taken from the producer half written.
+    /// Handles ready events; at least one is ready. With `TELLS_LAST` the closure learns whether the event
+    /// is the last, so the next stamp is polled before each event is handled; if `is_over` is true, the event at
+    /// hand is the last. Without it the stamp is polled afterwards: by then the producer has more likely
+    /// finished the cache line, which is then not taken from it half written.
     #[inline(always)]
     pub(super) fn process_ready<const TELLS_LAST: bool, F>(
         &mut self,

@@ -1,12 +1,14 @@
 //! Publishes that wait only while the required consumers make progress.
 //!
-//! The fast path of a managed publish loads one word, like that of a plain publish. The word is the live word
-//! of this process, or one that is always zero: while the start is unchecked, after a failure, and in a ring
-//! with observers. So every case except "there is space and nothing is wrong" is one cold call.
+//! The fast path of a managed publish loads one word, like that of a plain publish. It is closed
+//! ([`FastPath::CLOSED`]) until the required consumers have come, after a failure, and in a ring with observers. So
+//! every case except "there is space and nothing is wrong" is one cold call.
 //!
-//! One wait for space is one episode. It ends with space only when every consumer that gated has moved on or has left;
-//! so only the failure outlives it. A producer that waits for other consumers, or that has raised its alerts, checks
-//! no more often than any other blocked producer: a consumer that makes room or comes back wakes it.
+//! One wait for space is one episode. Space is found only when every consumer that gated has moved on or has left, so
+//! no alert outlives the episode; only a failure does.
+//!
+//! A producer that waits for other consumers, or that has raised its alerts, checks no more often than any other
+//! blocked producer: a consumer that makes room or comes back wakes it.
 
 use std::time::{Duration, Instant};
 

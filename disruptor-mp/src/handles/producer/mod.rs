@@ -48,7 +48,7 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// removed, too, unless a durable consumer has unread events. A producer that is dropped by a panic leaves
 /// the ring as a death would: consumers get the error for a dead producer, and a successor may take over.
 ///
-/// In all calls of this crate the deadline is the last argument; only a closure stands behind it.
+/// A call that takes a [`Deadline`](crate::Deadline) takes it as its last argument, or just before a closure.
 ///
 /// # Examples
 ///

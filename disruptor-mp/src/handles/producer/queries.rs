@@ -121,8 +121,8 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// Whether a consumer with this id is registered now, attached or away. If it was expected, the producer notes
-    /// that it has come, for good: from then on it is not expected, even if it leaves. A question that notes nothing
-    /// is [`consumer_sequence`](Self::consumer_sequence).
+    /// that it has come, for good: from then on it is not expected, even if it leaves. To ask without noting
+    /// anything, use [`consumer_sequence`](Self::consumer_sequence).
     pub fn notice_consumer_id(&mut self, id: &str) -> bool {
         let control = self.segment.control();
         self.core.expectation().is_pending(control);

@@ -248,7 +248,7 @@ impl<E: Event, B> Producer<E, B> {
     /// As [`claimed`](Self::claimed); in a ring with observers, of separate memory from which publishing copies the
     /// event to its slot (R13).
     ///
-    /// Inlined, so that a claim is made where it is used: one that a call may have returned stays in memory.
+    /// Inlined, so that the compiler can keep the claim in registers: a claim that a call returns is stored in memory.
     #[inline(always)]
     pub(crate) fn claimed_slowly(&mut self, sequence: Sequence) -> Claim<'_, E> {
         let event = match &mut self.scratch {

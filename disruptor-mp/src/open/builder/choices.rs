@@ -45,7 +45,7 @@ pub enum CoordinationMode {
 
 /// # Kept for programs written against disruptor-mp 0.1
 impl CoordinationMode {
-    /// [`WaitForConsumers`](Self::WaitForConsumers); fewer than none is none.
+    /// [`WaitForConsumers`](Self::WaitForConsumers); a negative number counts as 0.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! A bell wakes a thread that waits for rings: a ring on the heap, which the thread waits for as well.
+//! A bell: a ring on the heap, by which tasks wake a thread that waits for it and for other rings.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -47,7 +47,7 @@ impl Bell {
     }
 }
 
-/// Takes all rings until now. The orders that they were for are looked for after this call, not before it.
+/// Consumes all wake-ups so far. The caller takes its orders after this call, not before it, so that none is missed.
 pub(super) fn silence(heard: &mut Consumer<u64, Heap>) {
     while heard.try_consume_next().is_some() {}
 }

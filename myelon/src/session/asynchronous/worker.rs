@@ -459,7 +459,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
         let _ = told.send(closed.and(left).map_err(TransportError::from));
     }
 
-    /// Waits until there is a request, or an order: the task has dropped its future then, and the order is returned.
+    /// Waits until there is a request or an order, and returns the order. An order comes only when the task has dropped
+    /// the future that waited for a request.
     fn wait(&mut self) -> TransportResult<Option<Order>> {
         loop {
             silence(&mut self.heard);

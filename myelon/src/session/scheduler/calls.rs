@@ -11,7 +11,7 @@ use super::Scheduler;
 use super::receiver::Found;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
-/// When a call that waits for a worker that is not there says so in the log.
+/// How long a call waits for the answer of an absent worker before it logs a warning.
 const UNTIL_IT_SAYS_SO: Duration = Duration::from_secs(1);
 
 /// What a [gathering](Scheduler::gather) has found.
@@ -77,8 +77,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> FusedIterator
 }
 
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
-    /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Of what this
-    /// worker sends before it, a copy is kept for [`recv_any`](Self::recv_any): as many messages as its ring has frames.
+    /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Messages that
+    /// this worker sends before it are copied for [`recv_any`](Self::recv_any), at most as many as its ring has frames.
     /// Other workers' messages stay in their rings. So an answer in pieces is received in a loop until
     /// [`Response::is_last`].
     ///
@@ -220,7 +220,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         mut each: impl FnMut(usize, Response<'_, Resp, B>),
     ) -> TransportResult<Gathered> {
         let ranks = 0..self.receiver.workers();
-        // those that come after the request was sent do not see it
+        // a worker that attaches after the request was sent does not receive it
         let gone: Vec<_> = ranks
             .clone()
             .filter(|rank| !self.sender.is_kept_for(*rank))

@@ -86,7 +86,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             // asked first: an answer is sent before its request is done
             let is_done = self.sender.is_everything_done();
             if is_done {
-                // a worker may have come, done everything and gone since it last looked
+                // a worker may have attached, done everything and left since the last check
                 self.receiver.attach_workers_now();
             }
             let now = Deadline::after(match is_done {

@@ -392,7 +392,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         Ok((rank, self.receiver.hand_out(rank, found)?))
     }
 
-    /// The next message. Meanwhile a death hook is told of deaths.
+    /// The next message. While it waits, it calls the death hook for each death.
     #[inline]
     fn find_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Found)> {
         if !self.sender.has_death_hook() {

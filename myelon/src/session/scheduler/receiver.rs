@@ -19,8 +19,8 @@ use crate::transport::{
 };
 use crate::typed_transport::{DecodeError, TypedConsumer};
 
-/// How many messages of one worker are received before the next one's turn: so a worker that waits for space gets many
-/// places at once, and seldom waits.
+/// How many messages of one worker are received before the next one's turn. A worker that waits
+/// for space gets many slots at once that way, and seldom has to wait again.
 const AT_A_TURN: usize = 64;
 
 /// How often a scheduler checks whether the rings of missing workers exist.
@@ -67,7 +67,7 @@ struct HandedOut {
     /// The piece that has not been handed out.
     next_piece: u32,
     is_complete: bool,
-    /// The sequence of the last piece: one that the program has returned comes again.
+    /// The sequence of the last piece. A piece with this sequence is delivered again: the program has returned it.
     at: Sequence,
 }
 
@@ -75,8 +75,8 @@ struct HandedOut {
 const NOWHERE: Sequence = -1;
 
 impl HandedOut {
-    /// Whether this piece was handed out before, from another place in the ring. The last piece of an answer that is
-    /// shorter the second time was not.
+    /// Whether this piece was handed out before, from another place in the ring. If a repeated answer is shorter, its
+    /// last piece counts as new.
     fn has(&self, head: Head, sequence: Sequence) -> bool {
         let is_last = head.has(LAST);
         head.request().is_some()
@@ -230,8 +230,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         Ok(Response::new(message, head))
     }
 
-    /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Of what this
-    /// worker sends before it, a copy is kept for [`recv_any`](Self::recv_any): as many messages as its ring has frames.
+    /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Messages that
+    /// this worker sends before it are copied for [`recv_any`](Self::recv_any), at most as many as its ring has frames.
     /// Other workers' messages stay in their rings.
     ///
     /// # Errors

@@ -174,8 +174,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     }
 
     /// The scheduler's next request, to all workers or to this one; waits for it until the deadline.
-    /// [`Request::done`] completes it. A request that is dropped before that comes again at the next call, and one
-    /// whose worker dies when the worker comes back.
+    /// [`Request::done`] completes it. A request that is dropped before that comes again at the next call. If the
+    /// worker dies, it comes again when a worker of this rank is back.
     ///
     /// # Errors
     ///
@@ -238,10 +238,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         self.receiver.rank()
     }
 
-    /// Whether a worker of this rank had left, or was removed: what was sent meanwhile is not for this one, which
-    /// starts with the requests that are sent from now on. `false` also under a scheduler that has succeeded the one
-    /// that knew of the departure, if another consumer has needed the place since, and for the successor of a worker
-    /// that has found it true and died: do what it asks for before the first request is done.
+    /// Whether an earlier worker of this rank left or was removed. The requests that were sent before this worker came
+    /// are then not for it. Act on the answer before the first request is done: if this worker dies, its successor
+    /// finds `false`. `false` also if another scheduler has taken over since the departure and another consumer has
+    /// needed the place.
     ///
     /// # Examples
     ///

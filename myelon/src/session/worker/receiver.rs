@@ -45,13 +45,13 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     rank: usize,
     starts_anew: bool,
     waiter: RingWaiter,
-    /// How often it has looked for a ring of its own since the last request.
+    /// How often it has checked for a ring of its own since the last request.
     vain_polls: u32,
     next_check: Instant,
     /// The ring of the request that was handed out last.
     last: Source,
-    /// The epoch of the scheduler before this worker last polled: so a death is not taken for that of a successor,
-    /// whose own would not be told.
+    /// The scheduler's epoch before the last poll. A death is reported for this epoch, not for that of a successor,
+    /// whose own death would otherwise go unreported.
     epoch: u64,
     /// The epoch of the scheduler whose death was told.
     dead: Option<u64>,
@@ -66,11 +66,11 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     told_closing: Option<u64>,
 }
 
-/// Each time that a request was handed out so often, the log says so.
+/// A request that is delivered this many times, or a multiple of it, is reported in the log.
 const SUSPICIOUS: u32 = 128;
 
-/// A worker without requests looks for a ring of its own after each liveness interval at first, and then more rarely:
-/// two to the power of this intervals apart.
+/// A worker without requests checks for a ring of its own after each liveness interval at first, and less and less
+/// often after that: at most 2 to the power of this many intervals apart.
 const RARER_LOOKS_MAX: u32 = 3;
 
 /// How often a worker that waits reads its scheduler's note, at most.
@@ -208,7 +208,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
     }
 
-    /// Takes back the count of the last delivery, of a request that was returned although nothing is wrong with it.
+    /// Takes the last delivery out of the count: the program returned the request, but no attempt to handle it failed.
     pub(in crate::session) fn uncount_delivery(&mut self) {
         let ring = self.ring(self.last);
         if let Some(before) = deliveries_of_next(ring).checked_sub(1) {
@@ -507,7 +507,7 @@ fn set_deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>, co
     ring.raw().as_ring().set_note(note(next, count));
 }
 
-/// Counts that the next request of this ring is about to be handed out, and returns for which time.
+/// Counts the delivery of this ring's next request, and returns the delivery's number, from 1.
 fn count_delivery<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> u32 {
     let count = (deliveries_of_next(ring) + 1).min(MOST);
     set_deliveries(ring, count);

@@ -499,7 +499,7 @@ pub(super) fn is_for_want_of_space(error: &TransportError) -> bool {
     waited || matches!(error, TransportError::SessionClosed)
 }
 
-/// Whether a wait for space ended because: because the scheduler has closed the session, or by the program's token.
+/// Whether a wait for space was cancelled: because the scheduler has closed the session, or by the program's token.
 fn is_cancelled(error: &TransportError) -> bool {
     matches!(error, TransportError::Send(SendError::Cancelled))
 }

@@ -26,8 +26,8 @@ const FIRST_RUNS: Duration = Duration::from_millis(10);
 /// How often that time is doubled.
 const LONGER_RUNS_MAX: u32 = 6;
 
-/// After an attempt in vain that has taken a time, the message is not tried again for this many times as long: other
-/// calls go on meanwhile.
+/// After a failed attempt, the message is not tried again for this many times as long as the attempt took, so that
+/// other calls go on.
 const PAUSE_PER_RUNS: u32 = 8;
 
 /// How many answers are taken in before orders are looked at again.
@@ -215,7 +215,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             None => 0..self.scheduler.workers(),
             Some(_) => 0..0,
         };
-        // those that come after the request was sent do not see it
+        // a worker that attaches after the request was sent does not receive it
         let gone: Vec<_> = ranks
             .filter(|rank| !self.scheduler.is_kept_for(*rank))
             .collect();

@@ -28,7 +28,7 @@ pub struct WorkerDeath {
     pub policy: OnWorkerDeath,
 }
 
-/// Is told each death.
+/// The program's hook, called for each death.
 pub(super) struct DeathHook(Box<dyn FnMut(WorkerDeath) + Send>);
 
 impl fmt::Debug for DeathHook {
@@ -39,7 +39,7 @@ impl fmt::Debug for DeathHook {
 
 impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// From now on, `tell` is called once for each death of a worker: see
-    /// [`Scheduler::set_death_hook`](crate::Scheduler::set_death_hook). The receiving half looks for no deaths.
+    /// [`Scheduler::set_death_hook`](crate::Scheduler::set_death_hook). The receiving half does not check for deaths.
     ///
     /// # Examples
     ///
@@ -128,9 +128,10 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
     }
 
-    /// How long a call waits before it asks what a death means: a liveness interval. A message of more than half a ring
-    /// begins anew after each attempt that has sent a part of it: each time it has longer, and so takes no more than
-    /// twice the time, however slowly the workers read.
+    /// How long a call waits before it checks for deaths: one liveness interval at first. A message of more than half a
+    /// ring starts again after an attempt that has sent only a part of it, so each attempt gets twice as long as the
+    /// one before. In all, such a message takes at most about twice the time that it needs, however slowly the workers
+    /// read.
     pub(in crate::session) fn until_next_check(
         &self,
         deadline: Deadline,

@@ -92,8 +92,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     last_sent: Arc<AtomicU64>,
     /// Since when each worker is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<(Instant, [Option<ConsumerPlace>; 2])>>,
-    /// What is no request at the end of the ring of each worker, and, last in the list, of the common ring: a part of a
-    /// message that was left, or notices. The sequences before it and at its end.
+    /// For each worker's ring and, last, the common ring: the sequences before and at the end of what follows the last
+    /// request, if that is no request: a part of an abandoned message, or notices.
     parts: Vec<Option<(Sequence, Sequence)>>,
     /// What was sent in the ring of each worker, and, last in the list, in the common ring.
     logs: Vec<SentLog>,
@@ -103,7 +103,7 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     /// Where the counters of the rings are shown, and those of the absences by rank.
     counters: Option<(CountersFile, Vec<PartyCounter>)>,
     on_death: Option<DeathHook>,
-    /// When a call that receives looks for deaths next.
+    /// When a receiving call next checks for deaths.
     next_check: Duration,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
@@ -282,7 +282,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         if self.unannounced & 1 << rank != 0 {
             match self.announce(rank, Deadline::after(Duration::ZERO)) {
-                // another worker holds the common ring: this one finds its ring when it looks next
+                // another worker keeps the common ring full: this worker finds its own ring at its next check
                 Ok(()) | Err(TypedPublishError::Transport(TransportError::Send(_))) => {}
                 Err(error) => return Err(error),
             }
@@ -308,8 +308,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
     }
 
-    /// Calls `send` until the deadline; meanwhile it asks now and then what the death of a worker means that holds the
-    /// space: the worker `only`, or any worker.
+    /// Calls `send` until it succeeds or the deadline passes. In between it applies the session's policy to dead
+    /// workers that hold the space: to the worker `only`, or to any.
     #[inline(always)]
     fn until_sent<T>(
         &mut self,
