@@ -1,11 +1,15 @@
-// The folders, from the ground up: each may use those above it in this list.
+// The map of this crate, lowest layer first: a folder may use the shared modules and, of the folders that stand before
+// it, those that its last column names. `ci/imports` holds the code to that.
 //
-// | for all | what it is; of the folders below it uses `os` alone |
-// |---|---|
-// | `sync`, `clock`, `env` | atomics, real or modelled; the time; the one place that reads the environment |
-// | `error`, `cause` | what a call returns, and why the system refused |
-// | `event` | what can travel in a slot |
-// | `testing` | fail points, simulation, and the macros of both |
+// | shared module | what it is | what it imports | used by |
+// |---|---|---|---|
+// | `sync` | the atomics, real, modelled or simulated, and the kernel's sleep and wake-up | `os` | all but `os` |
+// | `clock` | the time, real or simulated | `os`, `sync` | all but `os` and `layout` |
+// | `env` | the one place that reads the environment | nothing | all but `os` and `layout` |
+// | `cause` | why the system refused | `os` | all but `os` and `layout` |
+// | `error` | what a call returns | `cause` | all but `os` and `layout` |
+// | `event` | what can travel in a slot | nothing | all but `os` and `layout` |
+// | `testing` | fail points and simulation: nothing in an ordinary build | `os`, `sync`, `clock` | all |
 //
 // | folder | what it is | besides those it may use |
 // |---|---|---|
@@ -22,7 +26,7 @@
 // | `open` | the simple calls and the builder, which make handles | `os` to `handles` |
 // | `facade` | the pages that users see: re-exports only | all |
 //
-// `ci/imports` holds the code to this table. `docs/architecture.md` shows the life of one event through these folders.
+// `docs/architecture.md` shows the life of one event through these folders.
 //! Broadcast rings of fixed-size events between processes on one machine, in shared memory or in a mapped file.
 //!
 //! One producer publishes; up to 64 consumers each see every event, in order. Any process may die at any

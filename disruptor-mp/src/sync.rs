@@ -48,19 +48,19 @@ mod imp {
         use super::{AtomicU32, Ordering};
 
         loom::lazy_static! {
-            static ref BEDROOM: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+            static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
         }
 
         pub(crate) fn wait(word: &AtomicU32, expected: u32, _longest: Duration) {
-            let guard = BEDROOM.0.lock().expect("no panic while it is held");
+            let guard = SLEEPERS.0.lock().expect("no panic while it is held");
             if word.load(Ordering::Relaxed) == expected {
-                drop(BEDROOM.1.wait(guard));
+                drop(SLEEPERS.1.wait(guard));
             }
         }
 
         pub(crate) fn wake_all(_word: &AtomicU32) {
-            let _guard = BEDROOM.0.lock().expect("no panic while it is held");
-            BEDROOM.1.notify_all();
+            let _guard = SLEEPERS.0.lock().expect("no panic while it is held");
+            SLEEPERS.1.notify_all();
         }
 
         pub(crate) fn register() -> bool {

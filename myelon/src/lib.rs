@@ -1,4 +1,4 @@
-// The modules, from the lowest layer up. Each may use layer 0 (`disruptor-mp`), and beside it only what its line names:
+// The map of this crate, lowest layer first: a module may use layer 0 (`disruptor-mp`) and what its line names.
 // `ci/imports` holds the code to that. `docs/architecture.md` shows them above the rings, and where something new goes.
 //
 // transport         layer 1, messages over rings of frames: nothing else; it re-exports `session`'s names and settings

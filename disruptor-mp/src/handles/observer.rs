@@ -21,7 +21,7 @@ use crate::protocol::observe::{self, Sight};
 use crate::protocol::{ends, sleep};
 use crate::segment::Segment;
 use crate::sync::Ordering;
-use crate::waiting::cancel::Watch;
+use crate::waiting::cancel::TokenEntry;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::participants::{Participants, Role};
 use crate::waiting::wait_loop::{Awaited, wait};
@@ -79,7 +79,7 @@ pub struct Observer<E: Event, B = SharedMemory> {
     next: Sequence,
     habits: Habits,
     /// The registrations by which cancelled tokens wake this observer.
-    _watches: Vec<Watch>,
+    _token_entries: Vec<TokenEntry>,
     backing: PhantomData<fn() -> B>,
 }
 
@@ -97,13 +97,13 @@ impl<E: Event, B> Observer<E, B> {
                 found: "one without observers".into(),
             });
         }
-        let watches = habits.watch(segment.region());
+        let token_entries = habits.enter_tokens(segment.region());
         let floor = segment.control().producer.floor.load(Ordering::Acquire);
         let mut observer = Self {
             segment,
             next: floor.clamp(-1, MAX_SEQUENCE) + 1,
             habits,
-            _watches: watches,
+            _token_entries: token_entries,
             backing: PhantomData,
         };
         let oldest = observer.next;

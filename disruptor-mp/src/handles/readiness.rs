@@ -24,7 +24,7 @@ use crate::protocol::sleep;
 use crate::region::Region;
 use crate::sync::process::{AtomicBool, AtomicU64, Ordering};
 use crate::testing::fail::point;
-use crate::waiting::cancel::{CancelToken, Watch};
+use crate::waiting::cancel::{CancelToken, TokenEntry};
 
 /// Tells an event loop when a consumer's next call would not wait: because of an event, the ring's end, or a
 /// cancelled token. The loop waits for readability; the descriptor is non-blocking, and the loop never reads it.
@@ -172,7 +172,7 @@ impl<E: Event, B> Consumer<E, B> {
             core: ConsumerCore::new(self.segment().view, self.line(), self.next_to_read()),
             interval: self.habits().liveness_interval,
             cancels: self.habits().cancels.clone(),
-            _watches: self.habits().watch(&region),
+            _token_entries: self.habits().enter_tokens(&region),
             suspicion: Arc::clone(self.suspicion()),
             region: Arc::clone(&region),
         };
@@ -249,7 +249,7 @@ impl Drop for Readiness {
         self.shared.orders().is_over = true;
         self.shared.changed.notify_one();
         // SAFETY: the region is held and mapped in this process; its control words are all atomic (R1).
-        sleep::shake(unsafe { self.region.control().as_ref() });
+        sleep::wake_everybody(unsafe { self.region.control().as_ref() });
         if let Some(sentry) = self.sentry.take() {
             let _ = sentry.join();
         }
@@ -264,7 +264,7 @@ struct Sentry<E> {
     /// The consumer's tokens.
     cancels: Vec<CancelToken>,
     /// The registrations by which the tokens wake the thread, even when the consumer has gone.
-    _watches: Vec<Watch>,
+    _token_entries: Vec<TokenEntry>,
     /// The consumer's flag for the death of its producer.
     suspicion: Arc<AtomicBool>,
     /// Keeps the segment mapped. Dropped last.

@@ -27,22 +27,22 @@ const RINGS_MAX: usize = 128;
 
 mod sealed {
     /// A member as its set sees it.
-    pub struct Face<'a>(pub(super) &'a dyn super::Inner);
+    pub struct InnerRef<'a>(pub(super) &'a dyn super::Inner);
 
-    impl core::fmt::Debug for Face<'_> {
+    impl core::fmt::Debug for InnerRef<'_> {
         fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-            f.debug_tuple("Face").finish_non_exhaustive()
+            f.debug_tuple("InnerRef").finish_non_exhaustive()
         }
     }
 
     /// Something that a set can wait for.
     pub trait Member {
         /// The member's inner side.
-        fn face(&self) -> Face<'_>;
+        fn inner(&self) -> InnerRef<'_>;
     }
 }
 
-use sealed::{Face, Member};
+use sealed::{InnerRef, Member};
 
 /// The calls that a set makes to a member.
 trait Inner {
@@ -53,8 +53,8 @@ trait Inner {
     fn habits(&self) -> &Habits;
     /// Why the member can no longer be used; `None` while it can.
     fn refusal(&self) -> Option<RecvError>;
-    /// The control lines, and the index of the consumer's line, with which the member sleeps.
-    fn bed(&self) -> (&Control, usize);
+    /// The control lines, and the index of the consumer's line: with them the member sleeps.
+    fn sleeper(&self) -> (&Control, usize);
 }
 
 /// Something that a [`RingSet`] can wait for: a consumer, or a reference to one. `&dyn RingMember` lets
@@ -84,20 +84,20 @@ impl<E: Event, B> Inner for Consumer<E, B> {
         self.refusal()
     }
 
-    fn bed(&self) -> (&Control, usize) {
+    fn sleeper(&self) -> (&Control, usize) {
         (self.segment().control(), self.line())
     }
 }
 
 impl<E: Event, B> Member for Consumer<E, B> {
-    fn face(&self) -> Face<'_> {
-        Face(self)
+    fn inner(&self) -> InnerRef<'_> {
+        InnerRef(self)
     }
 }
 
 impl<M: Member + ?Sized> Member for &M {
-    fn face(&self) -> Face<'_> {
-        (**self).face()
+    fn inner(&self) -> InnerRef<'_> {
+        (**self).inner()
     }
 }
 
@@ -379,7 +379,7 @@ struct Waiting<'a, M> {
 
 impl<M: RingMember> Waiting<'_, M> {
     fn wait(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
-        if let Some(refusal) = self.faces().find_map(Inner::refusal) {
+        if let Some(refusal) = self.each().find_map(Inner::refusal) {
             return Err(refusal);
         }
         self.waiter.calls = self.waiter.calls.wrapping_add(1);
@@ -399,7 +399,7 @@ impl<M: RingMember> Waiting<'_, M> {
 
     fn poll_briefly(&mut self) -> bool {
         let strategy = self.waiter.habits.strategy;
-        self.faces().all(|member| member.refusal().is_none())
+        self.each().all(|member| member.refusal().is_none())
             && (0..BRIEF_POLLS).any(|_| {
                 strategy.hint();
                 self.find_ready().is_some()
@@ -411,8 +411,8 @@ impl<M: RingMember> Waiting<'_, M> {
     #[inline(never)]
     fn wait_for_any(&mut self, deadline: Deadline) -> Result<usize, RecvError> {
         self.waiter.habits.liveness_interval = self.interval();
-        let rings = self.faces().map(|member| {
-            let (control, line) = member.bed();
+        let rings = self.each().map(|member| {
+            let (control, line) = member.sleeper();
             (control, Role::Consumer(line))
         });
         let participants = Participants::of(rings);
@@ -437,7 +437,7 @@ impl<M: RingMember> Waiting<'_, M> {
     fn find_ready(&mut self) -> Option<usize> {
         let turn = self.waiter.turn.min(self.members.len());
         let (before, from) = self.members.split_at(turn);
-        let has_news = |member: &M| member.face().0.has_news();
+        let has_news = |member: &M| member.inner().0.has_news();
         let ready = match from.iter().position(has_news) {
             Some(ahead) => turn + ahead,
             None => before.iter().position(has_news)?,
@@ -463,7 +463,7 @@ impl<M: RingMember> Waiting<'_, M> {
 
     /// The shortest liveness interval of the members.
     fn interval(&self) -> Duration {
-        let intervals = self.faces().map(|member| member.habits().liveness_interval);
+        let intervals = self.each().map(|member| member.habits().liveness_interval);
         intervals.min().unwrap_or_default()
     }
 
@@ -475,7 +475,7 @@ impl<M: RingMember> Waiting<'_, M> {
         while dead.is_none() && unasked > 0 {
             unasked -= 1;
             dead = self.members[unasked]
-                .face()
+                .inner()
                 .0
                 .is_orphaned()
                 .then_some(unasked);
@@ -484,12 +484,12 @@ impl<M: RingMember> Waiting<'_, M> {
         dead
     }
 
-    fn faces(&self) -> impl Iterator<Item = &dyn Inner> + Clone {
-        self.members.iter().map(|member| member.face().0)
+    fn each(&self) -> impl Iterator<Item = &dyn Inner> + Clone {
+        self.members.iter().map(|member| member.inner().0)
     }
 
     fn is_cancelled(&self) -> bool {
-        self.faces().any(|member| member.habits().are_cancelled())
+        self.each().any(|member| member.habits().are_cancelled())
     }
 }
 
@@ -517,13 +517,13 @@ impl<M: RingMember> Awaited for Waiting<'_, M> {
     }
 
     fn sleep(&mut self, longest: Duration) -> Option<Duration> {
-        let is_needless = || self.faces().any(Inner::has_news) || self.is_cancelled();
+        let is_needless = || self.each().any(Inner::has_news) || self.is_cancelled();
         if let [only] = self.members {
-            let (control, line) = only.face().0.bed();
+            let (control, line) = only.inner().0.sleeper();
             return sleep::sleep_until_event(control, line, longest, is_needless);
         }
-        let beds: Vec<_> = self.faces().map(Inner::bed).collect();
-        sleep::sleep_until_any(&beds, longest, is_needless);
+        let sleepers: Vec<_> = self.each().map(Inner::sleeper).collect();
+        sleep::sleep_until_any(&sleepers, longest, is_needless);
         None
     }
 }

@@ -4,8 +4,9 @@
 //! afterwards. Readers copy the bytes once and validate the copy (R1): [`Header::decode`] trusts no value.
 
 use super::control::{Control, Owner};
+use super::event_record::EventRecord;
+use super::slot::SlotShape;
 use super::{CONTROL_OFFSET, LAYOUT_VERSION, LINE_BYTES, align_up};
-use crate::layout::slot::SlotShape;
 
 /// Bytes of the header that carry a meaning; the rest of the page is zero.
 pub(crate) const HEADER_BYTES: usize = LABEL_AT + LABEL_BYTES;
@@ -58,46 +59,6 @@ impl Geometry {
             shape,
             capacity: capacity as u64,
         })
-    }
-}
-
-/// The event type as a header describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EventRecord {
-    pub(crate) id: u64,
-    pub(crate) size: u64,
-    pub(crate) align: u64,
-    /// Name and fields in words, for messages; cut to 256 bytes.
-    pub(crate) text: String,
-}
-
-impl EventRecord {
-    pub(crate) fn of<E: crate::event::Event>() -> Self {
-        let mut text = String::from(core::any::type_name::<E>());
-        let mut layout = String::new();
-        let _ = E::describe_layout(&mut layout);
-        // the layout text of a number is just its type name
-        if layout != text {
-            text.push(' ');
-            text.push_str(&layout);
-        }
-        Self {
-            id: E::LAYOUT_ID,
-            size: size_of::<E>() as u64,
-            align: align_of::<E>() as u64,
-            text,
-        }
-    }
-
-    /// Whether both records describe the same bytes; the text does not count.
-    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
-        (self.id, self.size, self.align) == (other.id, other.size, other.align)
-    }
-}
-
-impl core::fmt::Display for EventRecord {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} (layout id {:016x})", self.text, self.id)
     }
 }
 

@@ -3,6 +3,7 @@
 //! `docs/segment-layout.md` says the same in prose. A change here bumps [`LAYOUT_VERSION`].
 
 pub(crate) mod control;
+pub(crate) mod event_record;
 pub(crate) mod header;
 pub(crate) mod lock_bytes;
 pub(crate) mod slot;

@@ -9,10 +9,7 @@
 //! with a head    | stamp, pad, head | body, pad to 64 .... |         the event's first bytes lie in the stamp's line
 //! ```
 
-use core::marker::PhantomData;
-
 use super::align_up;
-use crate::event::Event;
 use crate::sync::AtomicU64;
 
 /// Bytes of a stamp: 8, except under the model checker, whose atomics are larger.
@@ -99,20 +96,6 @@ impl SlotShape {
         self == Self::new(size, align, true, 0)
             || heads.any(|head| self == Self::new(size, align, false, head))
     }
-}
-
-/// The shape of the slots that hold `E`, a constant so that the compiler leaves no division and no bounds check.
-#[derive(Debug)]
-pub(crate) struct SlotOf<E>(PhantomData<E>);
-
-impl<E: Event> SlotOf<E> {
-    /// See [`SlotShape::new`].
-    pub(crate) const SHAPE: SlotShape = SlotShape::new(
-        size_of::<E>(),
-        align_of::<E>(),
-        E::PACKED_SLOTS,
-        E::HEAD_BYTES,
-    );
 }
 
 #[cfg(all(test, not(loom)))]

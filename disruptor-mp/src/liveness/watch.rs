@@ -20,7 +20,7 @@ use crate::sync::Ordering;
 /// A producer's watch.
 #[derive(Debug)]
 pub(crate) struct Liveness {
-    /// Closed while required consumers need attention.
+    /// [`EVERY_CALL_CHECKS`](FastPath::EVERY_CALL_CHECKS) while required consumers have not come, or have failed.
     pub(crate) fast_path: FastPath,
     /// The fast path of a plain publish.
     pub(crate) plain: FastPath,
@@ -89,7 +89,8 @@ impl Liveness {
 
     /// Managed publishes take the cold path from now on, for good.
     pub(crate) fn halt(&mut self) {
-        (self.fast_path, self.plain) = (FastPath::CLOSED, FastPath::CLOSED);
+        self.fast_path = FastPath::EVERY_CALL_CHECKS;
+        self.plain = FastPath::EVERY_CALL_CHECKS;
     }
 }
 

@@ -23,12 +23,12 @@ const OF_CONSUMERS: [CounterId; 7] = between(0x20, 0x30);
 
 /// The kind of an endpoint, which decides what its counters are called.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Role {
+pub(crate) enum EndpointKind {
     Producer,
     Consumer,
 }
 
-impl Role {
+impl EndpointKind {
     fn ids(self) -> &'static [CounterId] {
         match self {
             Self::Producer => &OF_PRODUCERS,
@@ -47,7 +47,7 @@ impl Role {
 /// An endpoint's counters.
 #[derive(Debug)]
 pub(crate) struct EndpointCounters {
-    role: Role,
+    kind: EndpointKind,
     first: Sequence,
     event_bytes: u64,
     /// Events that found the ring full, or polls that found it empty.
@@ -68,9 +68,9 @@ type Copies = Vec<(CounterId, Slot)>;
 
 impl EndpointCounters {
     /// `next` is the first sequence that this endpoint will publish or read.
-    pub(crate) fn new(role: Role, next: Sequence, event_bytes: usize) -> Self {
+    pub(crate) fn new(kind: EndpointKind, next: Sequence, event_bytes: usize) -> Self {
         Self {
-            role,
+            kind,
             first: next,
             event_bytes: event_bytes as u64,
             in_vain: 0,
@@ -141,7 +141,7 @@ impl EndpointCounters {
 
     /// All ids that the endpoint counts.
     pub(crate) fn ids(&self) -> Vec<CounterId> {
-        let own = self.role.ids().iter().copied();
+        let own = self.kind.ids().iter().copied();
         own.chain(self.above.iter().map(|(id, _)| *id)).collect()
     }
 
@@ -175,7 +175,7 @@ impl EndpointCounters {
         segment: &Segment<E>,
         consumer: Option<(usize, &str)>,
     ) -> Result<(), CountersError> {
-        let endpoint = self.role.name();
+        let endpoint = self.kind.name();
         let counted = self.ids();
         if let Some(id) = wanted.iter().find(|id| !counted.contains(id)) {
             return Err(CountersError::NotCounted { id: *id, endpoint });
@@ -221,12 +221,12 @@ impl EndpointCounters {
         self.ids().into_iter().map(counter).collect()
     }
 
-    /// Ring, role and id. Neither a ring's name nor a role has a slash, so that exports can split them again.
+    /// Ring, kind and id. Neither a ring's name nor a kind has a slash, so that exports can split them again.
     fn label(&self, ring: &str, id: Option<&str>) -> String {
-        let role = self.role.name();
+        let kind = self.kind.name();
         match id {
-            None => format!("{ring}/{role}"),
-            Some(id) => format!("{ring}/{role}/{id}"),
+            None => format!("{ring}/{kind}"),
+            Some(id) => format!("{ring}/{kind}/{id}"),
         }
     }
 }
@@ -241,14 +241,14 @@ mod tests {
 
     #[test]
     fn every_id_of_an_endpoint_has_a_value() {
-        let mut producer = EndpointCounters::new(Role::Producer, 10, 8);
+        let mut producer = EndpointCounters::new(EndpointKind::Producer, 10, 8);
         producer.count_full(12);
         producer.count_full(12);
         producer.count_parks(3);
         let at = |published, released| Standing::new(published, released, 8);
         let values = OF_PRODUCERS.map(|id| producer.value(id, at(14, 14)));
         assert_eq!(values, [5, 40, 1, 3, 3]);
-        let mut consumer = EndpointCounters::new(Role::Consumer, 10, 8);
+        let mut consumer = EndpointCounters::new(EndpointKind::Consumer, 10, 8);
         consumer.count_empty();
         consumer.count_parks(2);
         consumer.sample_lag(at(16, 9));

@@ -123,5 +123,5 @@ pub use instruments::register_instruments;
 pub use metrics::prometheus_text;
 pub use slot::{COUNTER_LABEL_BYTES_MAX, CounterSnapshot};
 
-pub(crate) use endpoint::{EndpointCounters, Role};
+pub(crate) use endpoint::{EndpointCounters, EndpointKind};
 pub(crate) use position::Standing;

@@ -40,7 +40,7 @@ enum Held {
 }
 
 /// What was found in a slot.
-struct Look {
+struct Found {
     index: usize,
     seen: SlotSeen,
     /// The ring, if this process has it open, and what the line there says.
@@ -148,15 +148,15 @@ impl Table {
     /// for each ring.
     pub(super) fn snapshot(&self) -> Vec<CounterSnapshot> {
         let slots = 0..self.slots().len();
-        let looks: Vec<_> = slots.filter_map(|index| self.look(index)).collect();
+        let found: Vec<_> = slots.filter_map(|index| self.read_slot(index)).collect();
         let mut readings = Readings::default();
-        let counters = looks.into_iter();
+        let counters = found.into_iter();
         counters
-            .filter_map(|look| self.counter(look, &mut readings))
+            .filter_map(|found| self.counter(found, &mut readings))
             .collect()
     }
 
-    fn look(&self, index: usize) -> Option<Look> {
+    fn read_slot(&self, index: usize) -> Option<Found> {
         let words = self.slots().get(index)?;
         let mut seen = words.read()?;
         let mut open = None;
@@ -171,7 +171,7 @@ impl Table {
             (Some(source), Some(ring)) => ring.place(source),
             _ => None,
         };
-        Some(Look {
+        Some(Found {
             index,
             seen,
             open,
@@ -179,13 +179,13 @@ impl Table {
         })
     }
 
-    fn counter(&self, look: Look, readings: &mut Readings) -> Option<CounterSnapshot> {
-        let Look {
+    fn counter(&self, found: Found, readings: &mut Readings) -> Option<CounterSnapshot> {
+        let Found {
             index,
             seen,
             open,
             place,
-        } = look;
+        } = found;
         let Some(source) = seen.source else {
             return Some(seen.counter);
         };

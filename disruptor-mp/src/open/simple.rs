@@ -55,7 +55,7 @@ pub fn subscriber<E: Event>(name: &str) -> MultiProcessResult<SharedConsumer<E>>
     any_consumer(name).build_consumer()
 }
 
-/// As [`subscriber`], but waits up to `patience` for the ring to be created.
+/// As [`subscriber`], but waits up to `timeout` for the ring to be created.
 ///
 /// # Errors
 ///
@@ -77,9 +77,9 @@ pub fn subscriber<E: Event>(name: &str) -> MultiProcessResult<SharedConsumer<E>>
 /// ```
 pub fn subscribe_within<E: Event>(
     name: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> MultiProcessResult<SharedConsumer<E>> {
-    any_consumer(name).wait_for_ring(patience).build_consumer()
+    any_consumer(name).wait_for_ring(timeout).build_consumer()
 }
 
 /// A builder for a consumer of the ring `name`, whatever its capacity.

@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU64, Ordering, fence};
 
+use super::clock;
 use super::descriptor::{Mark, lost_locks};
-use crate::clock;
 
 /// The live word of the newest fork generation that asked for one; null before the first call.
 static CURRENT: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
@@ -131,11 +131,11 @@ const EMPTY: i32 = -1;
 /// An entry whose thread is opening its descriptor.
 const CLAIMED: i32 = -2;
 
-/// How often opening a descriptor between two forks is tried, with a nap between tries: ten seconds in all.
+/// How often opening a descriptor between two forks is tried, with a pause between tries: ten seconds in all.
 /// The fork of a process with very much memory takes seconds.
 const TRIES: u32 = 10_000;
-const FIRST_NAP: Duration = Duration::from_micros(50);
-const NAP: Duration = Duration::from_millis(1);
+const PAUSE_MIN: Duration = Duration::from_micros(50);
+const PAUSE_MAX: Duration = Duration::from_millis(1);
 
 /// The registry's entry for one descriptor.
 #[derive(Debug)]
@@ -353,13 +353,13 @@ impl RegisteredFd {
     pub(crate) fn open_with(mut open: impl FnMut() -> io::Result<OwnedFd>) -> io::Result<Self> {
         let live = live_word();
         install_handlers();
-        let mut nap = FIRST_NAP;
+        let mut pause = PAUSE_MIN;
         for _ in 0..TRIES {
             let begun = BEGUN.load(Ordering::SeqCst);
             if is_fork_under_way() {
                 // the fork may belong to a thread that this one keeps from running
-                clock::sleep(nap);
-                nap = (nap * 2).min(NAP);
+                clock::sleep(pause);
+                pause = (pause * 2).min(PAUSE_MAX);
                 continue;
             }
             let opened = open()?;

@@ -503,9 +503,9 @@ fn a_stopped_owner_is_alive() {
     assert!(probe.is_held_by_other(PRODUCER_BYTE).expect("probe"));
 }
 
-/// Takes the producer's lock, or gives up after `patience`.
-fn locked_within(probe: &LockFile, patience: Duration) -> bool {
-    let until = Instant::now() + patience;
+/// Takes the producer's lock, or gives up after `timeout`.
+fn locked_within(probe: &LockFile, timeout: Duration) -> bool {
+    let until = Instant::now() + timeout;
     while !probe.try_lock(PRODUCER_BYTE).expect("lock") {
         if Instant::now() > until {
             return false;

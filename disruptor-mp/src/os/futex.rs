@@ -3,10 +3,9 @@
 //! The futexes of the standard library and of `atomic-wait` are private to a process, and wake no sleeper of another
 //! one. The kernel compares the word and falls asleep on it in one step; a waker changes the word before it wakes.
 
+use core::sync::atomic::AtomicU32;
 use std::io;
 use std::time::Duration;
-
-use crate::sync::process::AtomicU32;
 
 /// Sleeps until this word is woken, at most for `longest`. Returns at once if the word is no longer
 /// `expected`. May return early, and does so at each signal: the caller checks again whether its wait is
@@ -115,7 +114,7 @@ mod imp {
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use super::*;
-    use crate::sync::process::Ordering;
+    use core::sync::atomic::Ordering;
 
     const BOUND: Duration = Duration::from_millis(1);
 
@@ -138,7 +137,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::sync::process::Ordering;
+    use core::sync::atomic::Ordering;
 
     const LONG: Duration = Duration::from_secs(60);
 

@@ -24,7 +24,6 @@
 pub(crate) mod barrier;
 pub(crate) mod boot;
 mod cgroup;
-#[cfg(not(loom))]
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod descriptor;

@@ -223,12 +223,9 @@ impl<E: Event> ConsumerCore<E> {
     /// The wish may lie among the held events, which this consumer may not release before more events come:
     /// the producer has to go on with the slots that are free.
     pub(crate) fn let_producer_go_on(&self) {
-        if left_out!(HoldWake) {
-            return;
-        }
         if self.holds() && self.space.sees_wish(stamp::MAX_SEQUENCE) {
             reached("hold.wakes_the_producer");
-            sleep::wake_producer(self.control());
+            step!(HoldWake, sleep::wake_producer(self.control()));
         }
     }
 

@@ -17,12 +17,12 @@ use crate::layout::stamp::MAX_SEQUENCE;
 use crate::sync::{Ordering, fence};
 use crate::testing::fail::{buggify, delay, point, reached};
 
-/// Naps between tries of a line's lock before the wait is reported as an error: about a second in all. A
+/// Pauses between tries of a line's lock before the wait is reported as an error: about a second in all. A
 /// holder that only checks the line gives the lock back at once, but the waiting process may have preempted
 /// it, so that yielding alone would not let it continue.
-const LINE_LOCK_NAPS: u32 = 1_000;
-const FIRST_NAP: Duration = Duration::from_micros(50);
-const NAP: Duration = Duration::from_millis(1);
+const LINE_LOCK_PAUSES: u32 = 1_000;
+const PAUSE_MIN: Duration = Duration::from_micros(50);
+const PAUSE_MAX: Duration = Duration::from_millis(1);
 
 /// The consumer that wants a line.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Applicant<'a> {
 
 /// A registered line that the caller now owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct LinePlace {
     /// Which line.
     pub(crate) line: usize,
     /// The first sequence to read.
@@ -72,7 +72,7 @@ pub(crate) fn attach(
     control: &Control,
     locks: &dyn Locks,
     who: Applicant<'_>,
-) -> Result<Place, LineError> {
+) -> Result<LinePlace, LineError> {
     if !who.durable {
         return take(control, locks, who);
     }
@@ -138,7 +138,7 @@ fn rejoin(
     locks: &dyn Locks,
     who: Applicant<'_>,
     index: usize,
-) -> Result<Place, LineError> {
+) -> Result<LinePlace, LineError> {
     let line = &control.consumers[index];
     wait_for_line(locks, index)?;
     point("rejoin.locked");
@@ -160,7 +160,7 @@ fn rejoin(
     line.set_arrived();
     point("rejoin.active");
     sleep::wake_producer(control);
-    Ok(Place {
+    Ok(LinePlace {
         line: index,
         next,
         rejoined: true,
@@ -170,14 +170,14 @@ fn rejoin(
 /// Takes the line's byte. The caller holds the id's byte, so other processes hold the line's byte only for a
 /// short check.
 fn wait_for_line(locks: &dyn Locks, index: usize) -> Result<(), LineError> {
-    let mut nap = FIRST_NAP;
-    for _ in 0..LINE_LOCK_NAPS {
+    let mut pause = PAUSE_MIN;
+    for _ in 0..LINE_LOCK_PAUSES {
         if !buggify("line.busy") && locks.try_lock(line_byte(index))? {
             return Ok(());
         }
         reached("line.waited_for");
-        clock::sleep(nap);
-        nap = (nap * 2).min(NAP);
+        clock::sleep(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
     }
     Err(LineError::Io(io::Error::new(
         io::ErrorKind::TimedOut,
@@ -188,7 +188,7 @@ fn wait_for_line(locks: &dyn Locks, index: usize) -> Result<(), LineError> {
 
 /// Takes the first line in which no consumer has a position. Lines that tell of the departure of another
 /// durable consumer come last.
-fn take(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<Place, LineError> {
+fn take(control: &Control, locks: &dyn Locks, who: Applicant<'_>) -> Result<LinePlace, LineError> {
     let lines = || control.consumers.iter().enumerate();
     let tells_of_another = |line: &ConsumerLine| tells_of_departed(line) && line.id() != *who.id;
     let (first, last) = (
@@ -290,7 +290,7 @@ fn is_evictable(line: &ConsumerLine) -> bool {
 }
 
 /// R6. The caller holds the line's lock.
-pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place {
+pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> LinePlace {
     let line = &control.consumers[index];
     let floor = &control.producer.floor;
     point("join.locked");
@@ -337,7 +337,7 @@ pub(crate) fn join(control: &Control, index: usize, who: Applicant<'_>) -> Place
     point("join.active");
     // the producer may wait for a consumer to come
     sleep::wake_producer(control);
-    Place {
+    LinePlace {
         line: index,
         next: start + 1,
         rejoined: false,

@@ -59,12 +59,11 @@ pub(crate) fn read(
         };
     }
     copy();
-    if left_out!(ObserveReread) {
-        return Sight::Seen;
-    }
     // SYNC POINT observe
     step!(ObserveReadFence, fence(Ordering::Acquire));
-    match stamp.load(Ordering::Relaxed) == before {
+    let mut after = before;
+    step!(ObserveReread, after = stamp.load(Ordering::Relaxed));
+    match after == before {
         true => Sight::Seen,
         false => Sight::Overwritten,
     }
@@ -77,10 +76,14 @@ fn is_taken_back(stamp: &AtomicU64, before: u64, floor: &AtomicI64, sequence: Se
     // SYNC POINT observe-floor: pairs with the Release store in `ProducerCore::refresh`: a reader that finds
     // the floor there sees the stamps of everything up to it, too. The stamp may have been stored between the
     // two loads, so it is loaded again.
-    if left_out!(ObserveFloor) || floor.load(Ordering::Acquire) < sequence {
+    let mut passed = -1;
+    step!(ObserveFloor, passed = floor.load(Ordering::Acquire));
+    if passed < sequence {
         return false;
     }
-    left_out!(ObserveFloorReread) || stamp.load(Ordering::Relaxed) == before
+    let mut after = before;
+    step!(ObserveFloorReread, after = stamp.load(Ordering::Relaxed));
+    after == before
 }
 
 /// Copies an event into a slot, word by word.

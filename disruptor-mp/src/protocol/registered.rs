@@ -1,5 +1,5 @@
 //! The registered lines, and what they say about the life of a ring: whether any consumer still needs it (R15).
-//! Reads the lines and writes nothing. Not for hot calls.
+//! Reads the lines and writes nothing. No hot call comes here: a producer does when its gate has run out.
 
 use super::doubt;
 use crate::Sequence;
@@ -9,6 +9,7 @@ use crate::layout::control::{
 use crate::sync::Ordering;
 
 /// The registered lines, and their indices.
+#[inline]
 pub(crate) fn registered_at(control: &Control) -> impl Iterator<Item = (usize, &ConsumerLine)> {
     control
         .maybe_registered()
@@ -17,13 +18,16 @@ pub(crate) fn registered_at(control: &Control) -> impl Iterator<Item = (usize, &
 }
 
 /// The registered lines.
+#[inline]
 pub(crate) fn registered(control: &Control) -> impl Iterator<Item = &ConsumerLine> {
     registered_at(control).map(|(_, line)| line)
 }
 
 /// The smallest released sequence.
+#[inline]
 pub(crate) fn smallest(control: &Control) -> Option<Sequence> {
     registered(control)
+        // SYNC POINT release: pairs with the Release store in `ConsumerCore::commit`.
         .map(|line| line.sequence.load(Ordering::Acquire))
         .min()
 }

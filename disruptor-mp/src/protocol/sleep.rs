@@ -42,10 +42,6 @@ impl<A> Lookout<A> {
     /// # Safety
     ///
     /// `word` outlives the lookout.
-    ///
-    /// # Safety
-    ///
-    /// `word` outlives the lookout.
     unsafe fn new(word: &A, closer: &'static A) -> Self {
         let watched = if kernel::register() { word } else { closer };
         Self(NonNull::from(watched))
@@ -65,14 +61,6 @@ impl<A> Lookout<A> {
     unsafe fn new(word: &A) -> Self {
         Self(NonNull::from(word))
     }
-}
-
-#[cfg(all(loom, test))]
-use crate::testing::loom_tests::is_somebody_to_sleep as checks_for_sleepers;
-/// In models without sleeping no party fences for sleepers: with those fences loom would find fewer errors.
-#[cfg(not(all(loom, test)))]
-fn checks_for_sleepers() -> bool {
-    true
 }
 
 /// The word by which a producer learns of sleeping consumers.
@@ -103,7 +91,7 @@ impl SleepersLookout {
         #[cfg(not(loom))]
         return self.word().load(Ordering::Relaxed) != 0;
         #[cfg(loom)]
-        checks_for_sleepers()
+        !left_out!(SleeperSearch)
     }
 }
 
@@ -132,7 +120,7 @@ impl SpaceLookout {
         #[cfg(loom)]
         {
             let _ = sequence;
-            checks_for_sleepers()
+            !left_out!(SleeperSearch)
         }
     }
 }
@@ -141,10 +129,11 @@ impl SpaceLookout {
 #[cold]
 #[inline(never)]
 pub(crate) fn wake_consumers(control: &Control) {
-    let waiters = &control.waiters;
-    if cfg!(loom) && !checks_for_sleepers() {
-        return;
-    }
+    step!(SleeperSearch, wake_sleeping_consumers(&control.waiters));
+}
+
+#[inline(always)]
+fn wake_sleeping_consumers(waiters: &WaitersLine) {
     step!(WakeFence, fence(Ordering::SeqCst));
     if waiters.sleepers.load(Ordering::Relaxed) == 0
         || waiters.sleepers.swap(0, Ordering::AcqRel) == 0
@@ -176,10 +165,11 @@ pub(crate) fn wake_producer_for(control: &Control, before: Sequence, released: S
 #[cold]
 #[inline(never)]
 pub(crate) fn wake_producer(control: &Control) {
-    let waiters = &control.waiters;
-    if cfg!(loom) && !checks_for_sleepers() {
-        return;
-    }
+    step!(SleeperSearch, wake_sleeping_producer(&control.waiters));
+}
+
+#[inline(always)]
+fn wake_sleeping_producer(waiters: &WaitersLine) {
     step!(WakeFence, fence(Ordering::SeqCst));
     if waiters.space_wanted.load(Ordering::Relaxed) == NOTHING_WANTED
         || waiters.space_wanted.swap(NOTHING_WANTED, Ordering::AcqRel) == NOTHING_WANTED
@@ -195,7 +185,7 @@ pub(crate) fn wake_producer(control: &Control) {
 }
 
 /// Wakes every sleeper on this ring for a reason outside the ring: each checks again whether its wait is over.
-pub(crate) fn shake(control: &Control) {
+pub(crate) fn wake_everybody(control: &Control) {
     for word in [&control.waiters.event_word, &control.waiters.space_word] {
         word.fetch_add(1, Ordering::Release);
         kernel::wake_all(word);
@@ -297,11 +287,12 @@ pub(crate) fn sleep_until_space(
 /// Imposes the barrier on all other parties: either they see everything that was stored before, or their
 /// stores are visible from here on. Returns how long a sleep may be that relies on it.
 fn barrier(longest: Duration) -> Duration {
-    if left_out!(SleepFence) {
-        return longest;
-    }
-    fence(Ordering::SeqCst);
-    if kernel::run() || cfg!(loom) {
+    let mut is_imposed = true;
+    step!(SleepFence, {
+        fence(Ordering::SeqCst);
+        is_imposed = kernel::run();
+    });
+    if is_imposed || cfg!(loom) {
         longest
     } else {
         longest.min(UNSURE)

@@ -5,8 +5,22 @@ use core::ptr::NonNull;
 
 use crate::event::Event;
 use crate::layout::control::Control;
-use crate::layout::slot::SlotOf;
+use crate::layout::slot::SlotShape;
 use crate::sync::AtomicU64;
+
+/// The shape of the slots that hold `E`, a constant so that the compiler leaves no division and no bounds check.
+#[derive(Debug)]
+pub(crate) struct SlotOf<E>(PhantomData<E>);
+
+impl<E: Event> SlotOf<E> {
+    /// See [`SlotShape::new`].
+    pub(crate) const SHAPE: SlotShape = SlotShape::new(
+        size_of::<E>(),
+        align_of::<E>(),
+        E::PACKED_SLOTS,
+        E::HEAD_BYTES,
+    );
+}
 
 /// A ring's control lines and slots. Copies are views of the same segment; the owner of a view keeps the
 /// segment mapped.

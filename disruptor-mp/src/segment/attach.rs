@@ -7,15 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::refusals::{Side, file_error, header_error, open_error};
-use super::{PAUSE, Segment, Want};
+use super::{PAUSE, Segment, Want, record_of};
 use crate::Sequence;
 use crate::clock;
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::event::Event;
 use crate::layout::control::{Control, Origin, Owner, Vouched};
-use crate::layout::header::{EventRecord, Header, HeaderFault, is_remnant};
+use crate::layout::header::{Header, HeaderFault, is_remnant};
 use crate::layout::lock_bytes::{PRODUCER_BYTE, VOUCHED_BYTE};
-use crate::layout::slot::SlotOf;
 use crate::layout::{CONTROL_OFFSET, LINE_BYTES};
 use crate::os::boot;
 use crate::os::lock::LockFile;
@@ -24,7 +23,7 @@ use crate::os::retry_on_signal;
 use crate::os::step::{Failed, Step};
 use crate::protocol::Locks;
 use crate::protocol::doubt::{self, Ground};
-use crate::protocol::view::RingView;
+use crate::protocol::view::{RingView, SlotOf};
 use crate::region::file::{FilePlace, FileRegion};
 
 /// How long another process may take to settle a doubt: it reads the whole ring from a disk.
@@ -104,7 +103,7 @@ pub(super) fn check_fit<E: Event>(
             found,
         })
     };
-    let event = EventRecord::of::<E>();
+    let event = record_of::<E>();
     if !event.agrees_with(&header.event) {
         return refuse(
             "the event layout",

@@ -11,15 +11,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::attach::{check_fit, origin_of, read_header, read_owner, settle};
 use super::refusals::{Side, already_exists, file_error, header_error, no_space, open_error};
-use super::{ATTEMPTS, ENDING_ATTEMPTS, PAUSE, Segment, TRIES, Want, current_owner};
+use super::{ATTEMPTS, ENDING_ATTEMPTS, PAUSE, Segment, TRIES, Want, current_owner, record_of};
 use crate::Sequence;
 use crate::clock;
 use crate::error::{MultiProcessError, MultiProcessResult};
 use crate::event::Event;
 use crate::layout::control::{Control, Origin};
-use crate::layout::header::{EventRecord, Geometry, Header, HeaderFault, MAGIC};
+use crate::layout::header::{Geometry, Header, HeaderFault, MAGIC};
 use crate::layout::lock_bytes::{PRODUCER_BYTE, VOUCHED_BYTE};
-use crate::layout::slot::SlotOf;
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::os::lock::LockFile;
 use crate::os::memory::{Access, ReserveError, check_memory, page_size, reserve};
@@ -30,6 +29,7 @@ use crate::protocol::doubt;
 use crate::protocol::lines::away;
 use crate::protocol::sleep;
 use crate::protocol::takeover::{Found, Inheritance, take_over};
+use crate::protocol::view::SlotOf;
 use crate::region::file::{FilePlace, FileRegion};
 use crate::region::heap::{HeapMemory, HeapRegion};
 use crate::region::{MemoryOptions, Region};
@@ -162,7 +162,7 @@ fn new_header<E: Event>(
         .unwrap_or_default();
     Header {
         geometry,
-        event: EventRecord::of::<E>(),
+        event: record_of::<E>(),
         first_sequence,
         creator: current_owner(),
         created_unix_ns: created.as_nanos() as u64,

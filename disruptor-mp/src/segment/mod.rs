@@ -26,6 +26,7 @@ use crate::clock;
 use crate::error::{MultiProcessError, RecvError};
 use crate::event::{Event, require_event};
 use crate::layout::control::{Control, Owner, ended_word};
+use crate::layout::event_record::EventRecord;
 use crate::layout::header::Header;
 use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::os::descriptor::lost_locks;
@@ -210,8 +211,11 @@ impl<E: Event> Segment<E> {
             }
             point("drain.locked");
             // a successor may have opened the ring again between the check and the lock
-            let is_drained =
-                left_out!(DrainCheck) || registered::is_drained(self.control(), has_drained);
+            let mut is_drained = true;
+            step!(
+                DrainCheck,
+                is_drained = registered::is_drained(self.control(), has_drained)
+            );
             let unlinked = match is_drained {
                 true => self.unlink_if_ours(),
                 false => Ok(()),
@@ -257,6 +261,24 @@ impl<E: Event> Segment<E> {
         } else {
             Ok(())
         }
+    }
+}
+
+/// The event type as this program would describe it in a header.
+fn record_of<E: Event>() -> EventRecord {
+    let mut text = String::from(core::any::type_name::<E>());
+    let mut layout = String::new();
+    let _ = E::describe_layout(&mut layout);
+    // the layout text of a number is just its type name
+    if layout != text {
+        text.push(' ');
+        text.push_str(&layout);
+    }
+    EventRecord {
+        id: E::LAYOUT_ID,
+        size: size_of::<E>() as u64,
+        align: align_of::<E>() as u64,
+        text,
     }
 }
 

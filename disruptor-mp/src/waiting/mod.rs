@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::testing::fail::buggify;
-use cancel::{CancelToken, Watch};
+use cancel::{CancelToken, TokenEntry};
 use check_timer::CheckTimer;
 use deadline::Deadline;
 use participants::Participants;
@@ -41,7 +41,7 @@ pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
 /// still fits the clock.
 pub(crate) const LIVENESS_INTERVAL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Upper bound of one sleep by the clock, whatever the strategy says: no process wakes such a sleeper.
-const NAP_MAX: Duration = Duration::from_millis(100);
+const CLOCK_SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Spins between two readings of the clock.
 const SPINS_PER_CHECK: u32 = 256;
 /// Yields between two readings of the clock: each can last as long as another process's time slice.
@@ -151,10 +151,10 @@ impl Habits {
     }
 
     /// While the result is held, the cancel tokens wake every sleeper on this segment.
-    pub(crate) fn watch(&self, region: &Arc<dyn Region>) -> Vec<Watch> {
+    pub(crate) fn enter_tokens(&self, region: &Arc<dyn Region>) -> Vec<TokenEntry> {
         self.cancels
             .iter()
-            .map(|token| token.watch(region))
+            .map(|token| token.enter(region))
             .collect()
     }
 
@@ -344,7 +344,7 @@ impl Waiter {
 
     fn sleep(&mut self, duration: Duration) -> bool {
         self.sleeps += 1;
-        let duration = duration.min(self.liveness_interval.clamp(FIRST_CHECK, NAP_MAX));
+        let duration = duration.min(self.liveness_interval.clamp(FIRST_CHECK, CLOCK_SLEEP_MAX));
         clock::sleep(
             self.deadline
                 .remaining()

@@ -25,13 +25,13 @@ use crate::event::Event;
 use crate::handles::kinds::SharedMemory;
 use crate::layout::control::{ConsumerId, MAX_ID_BYTES};
 use crate::liveness::fast_path::FastPath;
-use crate::observability::{EndpointCounters, Role};
+use crate::observability::{EndpointCounters, EndpointKind};
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::lines;
 use crate::segment::Segment;
 use crate::sync::process::AtomicBool;
 use crate::waiting::Habits;
-use crate::waiting::cancel::Watch;
+use crate::waiting::cancel::TokenEntry;
 use crate::waiting::check_timer::CheckTimer;
 
 /// A consumer of a ring in shared memory.
@@ -110,14 +110,14 @@ pub type SharedConsumer<E> = Consumer<E, SharedMemory>;
 #[derive(Debug)]
 pub struct Consumer<E: Event, B = SharedMemory> {
     core: ConsumerCore<E>,
-    /// Closed in a forked child, and after a lost lock was noticed.
+    /// [`EVERY_CALL_CHECKS`](FastPath::EVERY_CALL_CHECKS) after a lost lock was noticed.
     fast_path: FastPath,
     /// Whether this consumer has noticed that the descriptor of its lock was closed; it reads nothing after
     /// that (R8).
     has_lost: bool,
     habits: Habits,
     /// The registrations by which cancelled tokens wake this consumer.
-    _watches: Vec<Watch>,
+    _token_entries: Vec<TokenEntry>,
     segment: Segment<E>,
     id: ConsumerId,
     is_durable: bool,
@@ -153,7 +153,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// The caller owns the line, and the line is registered.
     pub(crate) fn new(
         segment: Segment<E>,
-        place: lines::Place,
+        place: lines::LinePlace,
         id: ConsumerId,
         is_durable: bool,
         habits: Habits,
@@ -162,7 +162,7 @@ impl<E: Event, B> Consumer<E, B> {
         let mut core = ConsumerCore::new(segment.view, place.line, place.next);
         let untold = core.stand_in_doubt();
         Self {
-            _watches: habits.watch(segment.region()),
+            _token_entries: habits.enter_tokens(segment.region()),
             core,
             fast_path: FastPath::open(segment.region().live_word()),
             has_lost: false,
@@ -176,7 +176,7 @@ impl<E: Event, B> Consumer<E, B> {
             suspicion: Arc::default(),
             untold,
             has_skipped_absence: false,
-            counters: EndpointCounters::new(Role::Consumer, place.next, size_of::<E>()),
+            counters: EndpointCounters::new(EndpointKind::Consumer, place.next, size_of::<E>()),
             backing: PhantomData,
         }
     }
@@ -252,7 +252,7 @@ mod tests {
         let ring = HeapRing::<u64>::new(8).expect("a ring");
         let mut rx = ring.consumer("reader").expect("a consumer");
         for (has_lost, refusal) in [(false, RecvError::Forked), (true, RecvError::LockLost)] {
-            (rx.has_lost, rx.fast_path) = (has_lost, FastPath::CLOSED);
+            (rx.has_lost, rx.fast_path) = (has_lost, FastPath::EVERY_CALL_CHECKS);
             let mut set = RingSet::of([&rx]).expect("one ring");
             assert_eq!(set.wait(Deadline::NEVER), Err(refusal.clone()));
             #[cfg(target_os = "linux")]

@@ -154,7 +154,7 @@ impl<E: Event, B> Consumer<E, B> {
         self.core.is_at_end()
     }
 
-    /// Whether there is anything but an event to report, or to look for.
+    /// Whether there is anything but an event to report, or to check for.
     #[inline(never)]
     pub(super) fn may_have_other_news(&self) -> bool {
         self.suspicion.load(Ordering::Relaxed) || self.has_news()
@@ -231,7 +231,7 @@ impl<E: Event, B> Awaited for Consumer<E, B> {
     /// consumer that has lost its lock cannot tell whether the producer is alive.
     fn check_liveness(&mut self) -> Result<(), RecvError> {
         if self.segment.has_lost_locks() {
-            (self.has_lost, self.fast_path) = (true, FastPath::CLOSED);
+            (self.has_lost, self.fast_path) = (true, FastPath::EVERY_CALL_CHECKS);
             return Err(RecvError::LockLost);
         }
         self.counters.bring_up_to_date();

@@ -1,8 +1,8 @@
 //! Publishes that wait only while the required consumers make progress.
 //!
-//! The fast path of a managed publish loads one word, like that of a plain publish. It is closed
-//! ([`FastPath::CLOSED`]) until the required consumers have come, after a failure, and in a ring with observers. So
-//! every case except "there is space and nothing is wrong" is one cold call.
+//! The fast path of a managed publish loads one word, like that of a plain publish. No call takes it
+//! ([`FastPath::EVERY_CALL_CHECKS`]) until the required consumers have come, after a failure, and in a ring with
+//! observers. So every case except "there is space and nothing is wrong" is one cold call.
 //!
 //! One wait for space is one episode. Space is found only when every consumer that gated has moved on or has left, so
 //! no alert outlives the episode; only a failure does.
@@ -64,7 +64,7 @@ impl<E: Event, B> Producer<E, B> {
         &mut self,
         config: RequiredConsumerLivenessConfig,
     ) -> &mut Self {
-        self.liveness.fast_path = FastPath::CLOSED;
+        self.liveness.fast_path = FastPath::EVERY_CALL_CHECKS;
         self.liveness.watch = Some(Box::new(Watch {
             required: config
                 .required_consumer_ids
@@ -408,7 +408,7 @@ impl<E: Event, B> Producer<E, B> {
                 required.stall = None;
             }
             if watch.failure.is_some() {
-                self.liveness.fast_path = FastPath::CLOSED;
+                self.liveness.fast_path = FastPath::EVERY_CALL_CHECKS;
             }
         }
     }

@@ -29,14 +29,14 @@ use crate::event::Event;
 use crate::handles::kinds::SharedMemory;
 use crate::liveness::fast_path::FastPath;
 use crate::liveness::watch::Liveness;
-use crate::observability::{EndpointCounters, Role};
+use crate::observability::{EndpointCounters, EndpointKind};
 use crate::protocol::expect::Expectation;
 use crate::protocol::publish::ProducerCore;
 use crate::protocol::takeover::{Found, Inheritance};
 use crate::segment::Segment;
 use crate::sync::process::{AtomicU64, Ordering};
 use crate::waiting::Habits;
-use crate::waiting::cancel::Watch;
+use crate::waiting::cancel::TokenEntry;
 use crate::waiting::check_timer::CheckTimer;
 
 /// The producer of a ring in shared memory.
@@ -139,13 +139,13 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 pub struct Producer<E: Event, B = SharedMemory> {
     pub(crate) core: ProducerCore<E>,
     live: &'static AtomicU64,
-    /// Closed in a ring with observers, and without the lock.
+    /// [`EVERY_CALL_CHECKS`](FastPath::EVERY_CALL_CHECKS) in a ring with observers, and without the lock.
     fast_path: FastPath,
     /// Memory in which events of a ring with observers are written before they are copied to their slots (R13).
     scratch: Option<Box<MaybeUninit<E>>>,
     pub(crate) habits: Habits,
     /// The registrations by which cancelled tokens wake this producer.
-    _watches: Vec<Watch>,
+    _token_entries: Vec<TokenEntry>,
     pub(crate) segment: Segment<E>,
     /// Since when the ring has been full without a change of the gate.
     stalled: Option<FullSince>,
@@ -209,11 +209,11 @@ impl<E: Event, B> Producer<E, B> {
     ) -> Self {
         tracing::debug!(ring = %segment.shown, next = start.next, epoch = start.epoch, "producer starts");
         let fast_path = match segment.is_observed {
-            true => FastPath::CLOSED,
+            true => FastPath::EVERY_CALL_CHECKS,
             false => FastPath::open(segment.region().live_word()),
         };
         Self {
-            _watches: habits.watch(segment.region()),
+            _token_entries: habits.enter_tokens(segment.region()),
             core: ProducerCore::new(segment.view, start.next, start.floor, expected),
             live: segment.region().live_word(),
             fast_path,
@@ -223,7 +223,7 @@ impl<E: Event, B> Producer<E, B> {
             segment,
             stalled: None,
             timer: CheckTimer::default(),
-            counters: EndpointCounters::new(Role::Producer, start.next, size_of::<E>()),
+            counters: EndpointCounters::new(EndpointKind::Producer, start.next, size_of::<E>()),
             disk: syncing::Disk::new(start.floor),
             ending: Ending::Close,
             has_ended: false,

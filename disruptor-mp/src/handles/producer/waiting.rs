@@ -25,7 +25,7 @@ const HINTS_MAX: u32 = 64;
 /// A refresh drains the processor's store buffer (R5). A blocked call that spins therefore first checks this
 /// many times, a few microseconds in all, whether a refresh would gain an eighth of the ring. After that it
 /// refreshes for any gain.
-const PATIENCE: u32 = 12;
+const POLLS_BEFORE_REFRESH: u32 = 12;
 /// A consumer that has not come after this time is reported as missing.
 const UNTIL_MISSED: Duration = Duration::from_secs(1);
 
@@ -69,7 +69,7 @@ impl<E: Event, B> Producer<E, B> {
     pub(crate) fn notice_loss(&mut self) -> bool {
         if !self.has_lost && self.segment.has_lost_locks() {
             self.has_lost = true;
-            self.fast_path = FastPath::CLOSED;
+            self.fast_path = FastPath::EVERY_CALL_CHECKS;
             self.liveness.halt();
         }
         self.has_lost
@@ -133,7 +133,7 @@ impl<E: Event, B> Producer<E, B> {
             n,
             // a batch that never fits is refused at once
             polls: if n > self.core.capacity() {
-                PATIENCE
+                POLLS_BEFORE_REFRESH
             } else {
                 0
             },
@@ -353,7 +353,8 @@ impl<E: Event, B> Awaited for Space<'_, E, B> {
 
     fn poll(&mut self) -> Result<Option<()>, SendError> {
         self.polls = self.polls.saturating_add(1);
-        let refreshes = self.polls > PATIENCE || self.tx.core.is_refresh_worthwhile(self.n);
+        let refreshes =
+            self.polls > POLLS_BEFORE_REFRESH || self.tx.core.is_refresh_worthwhile(self.n);
         if refreshes && self.is_there()? {
             return Ok(Some(()));
         }
@@ -378,8 +379,8 @@ impl<E: Event, B> Awaited for Space<'_, E, B> {
     fn count_sleeps(&mut self, sleeps: u64) {
         self.tx.counters.count_parks(sleeps);
         if sleeps > 0 {
-            // a call that has slept refreshes at once: it must not sleep `PATIENCE` times first
-            self.polls = PATIENCE;
+            // a call that has slept refreshes at once: it must not sleep that many times first
+            self.polls = POLLS_BEFORE_REFRESH;
         }
     }
 }
@@ -440,7 +441,7 @@ mod tests {
         let mut space = Space {
             tx: &mut tx,
             n: 1,
-            polls: PATIENCE,
+            polls: POLLS_BEFORE_REFRESH,
             hints: 1,
             has_waited: true,
         };

@@ -26,7 +26,7 @@ use crate::open::backing::RingLocation;
 use crate::os::step::Step;
 use crate::os::{cpu, process};
 use crate::protocol::consume::ConsumerCore;
-use crate::protocol::lines::{self, Applicant, Place as LinePlace};
+use crate::protocol::lines::{self, Applicant, LinePlace};
 use crate::region::file::{FilePlace, shown};
 use crate::segment::{self, Segment, Want, current_owner};
 use crate::sync::Ordering;
@@ -44,9 +44,9 @@ pub use choices::{CoordinationMode, DiscoveryMode};
 
 /// Longest pause between two attempts to open a ring that does not exist yet, unless the environment sets a
 /// longer one.
-const LOOK_FOR_RING_MAX: Duration = Duration::from_millis(10);
+const RING_CHECK_PAUSE_MAX: Duration = Duration::from_millis(10);
 /// Shortest such pause after the first one.
-const LOOK_FOR_RING_MIN: Duration = Duration::from_micros(50);
+const RING_CHECK_PAUSE_MIN: Duration = Duration::from_micros(50);
 
 /// Builds the producer or a consumer of a ring. Each setter consumes the builder and returns it.
 ///
@@ -146,7 +146,7 @@ pub struct DisruptorBuilder<E: Event, B = SharedMemory> {
     habits: Habits,
     start: StartFrom,
     skips_absence: bool,
-    patience: Duration,
+    ring_timeout: Duration,
     core: Option<usize>,
     process_core: Option<usize>,
     on_panic: HandlerPanicPolicy,
@@ -186,7 +186,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             habits: Habits::default(),
             start: StartFrom::Oldest,
             skips_absence: false,
-            patience: Duration::ZERO,
+            ring_timeout: Duration::ZERO,
             core: None,
             process_core: None,
             on_panic: HandlerPanicPolicy::default(),
@@ -278,9 +278,9 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
 
     /// Attaches once the ring exists.
     fn consume(&self) -> MultiProcessResult<Consumer<E, B>> {
-        let deadline = Deadline::after(self.patience);
+        let deadline = Deadline::after(self.ring_timeout);
         let mut pause = default_discovery_poll_duration();
-        let longest = pause.max(LOOK_FOR_RING_MAX);
+        let longest = pause.max(RING_CHECK_PAUSE_MAX);
         loop {
             match self.attach() {
                 Err(MultiProcessError::NotFound { .. }) if !deadline.has_passed() => {}
@@ -294,7 +294,7 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
             }
             perform_sleep_wait(deadline.remaining().map_or(pause, |rest| rest.min(pause)));
             // a pause of zero grows, too: yielding alone would not let a process of lower priority create the ring
-            pause = (pause * 2).clamp(LOOK_FOR_RING_MIN, longest);
+            pause = (pause * 2).clamp(RING_CHECK_PAUSE_MIN, longest);
         }
     }
 

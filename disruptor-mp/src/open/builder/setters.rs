@@ -231,11 +231,11 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         self
     }
 
-    /// Lets a consumer wait up to `patience` for the ring to be created, or until a token is cancelled;
+    /// Lets a consumer wait up to `timeout` for the ring to be created, or until a token is cancelled;
     /// unless set, it does not wait. No process can wake this wait, so the consumer tries to open the ring
     /// again: after `MYELON_DISCOVERY_POLL_MS` at first, and then less and less often.
-    pub fn wait_for_ring(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn wait_for_ring(mut self, timeout: Duration) -> Self {
+        self.ring_timeout = timeout;
         self
     }
 }

@@ -29,7 +29,7 @@ use crate::sync::{AtomicU64, Ordering};
 pub(super) struct Stand(u64);
 
 /// Bytes of a slot of the double.
-const DOUBLE_STRIDE: usize = crate::layout::slot::SlotOf::<Stand>::SHAPE.stride;
+const DOUBLE_STRIDE: usize = crate::protocol::view::SlotOf::<Stand>::SHAPE.stride;
 
 /// The words of a slot of the double: [`Stand`] and its stamp.
 type DoubleSlot = UnsafeCell<[u64; DOUBLE_STRIDE / 8]>;
@@ -170,7 +170,7 @@ impl Slots {
 
     /// Stores the stamp of `sequence` in the double.
     pub(super) fn stamp_double(&self, sequence: Sequence) {
-        let offset = crate::layout::slot::SlotOf::<Stand>::SHAPE.stamp_offset;
+        let offset = crate::protocol::view::SlotOf::<Stand>::SHAPE.stamp_offset;
         let at = self.index(sequence) * DOUBLE_STRIDE + offset;
         // SAFETY: the index is less than the capacity, for which the double was made, and the stamp lies in its slot.
         let stamp = unsafe { self.region.double.cast::<u8>().add(at) };

@@ -11,7 +11,8 @@ use crate::error::{MultiProcessError, MultiProcessResult, RingBufferFull, SendEr
 use crate::handles::kinds::MappedFile;
 use crate::handles::producer::{CloseReport, Producer};
 use crate::layout::control::Control;
-use crate::layout::header::{EventRecord, Geometry, Header};
+use crate::layout::event_record::EventRecord;
+use crate::layout::header::{Geometry, Header};
 use crate::layout::lock_bytes::{PRODUCER_BYTE, VOUCHED_BYTE};
 use crate::layout::stamp::MAX_SEQUENCE;
 use crate::open::backing::{MmapTransportLayout, RingLocation};

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::expect::Expectation;
 use super::observe;
+use super::registered::smallest;
 use super::sleep::{self, SleepersLookout};
-use super::view::RingView;
+use super::view::{RingView, SlotOf};
 use crate::Sequence;
 use crate::event::Event;
-use crate::layout::slot::SlotOf;
 use crate::layout::stamp::{self, MAX_SEQUENCE};
 use crate::sync::{Ordering, fence};
 use crate::testing::fail::{buggify, point, reached};
@@ -418,14 +418,7 @@ impl<E: Event> ProducerCore<E> {
     /// The smallest sequence of all registered consumers, limited to the last published one: no consumer can
     /// have released more.
     fn scan(&self, last: Sequence) -> Option<Sequence> {
-        let control = self.view.control();
-        control
-            .maybe_registered()
-            .map(|index| &control.consumers[index])
-            .filter(|line| line.state().is_registered())
-            // SYNC POINT release: pairs with the Release store in `ConsumerCore::commit`.
-            .map(|line| line.sequence.load(Ordering::Acquire).min(last))
-            .min()
+        smallest(self.view.control()).map(|smallest| smallest.min(last))
     }
 
     /// Whether every published event may have been reused already, so that a late consumer would find none.
@@ -478,17 +471,20 @@ struct Unseen<E: Event> {
     written: usize,
 }
 
-impl<E: Event> Drop for Unseen<E> {
-    #[cold]
-    fn drop(&mut self) {
-        if left_out!(BatchUndo) {
-            return;
-        }
+impl<E: Event> Unseen<E> {
+    fn clear(&self) {
         reached("batch.undone");
         for ahead in 1..=self.written {
             let sequence = self.first + ahead as i64;
             self.view.stamp(sequence).store(0, Ordering::Relaxed);
         }
+    }
+}
+
+impl<E: Event> Drop for Unseen<E> {
+    #[cold]
+    fn drop(&mut self) {
+        step!(BatchUndo, self.clear());
     }
 }
 

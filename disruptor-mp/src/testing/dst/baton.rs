@@ -34,8 +34,8 @@ pub(super) struct Process {
     pub(super) body: Body,
 }
 
-/// The state that all threads of one simulation share.
-pub(super) struct Shared {
+/// The baton, and what else all threads of one simulation share.
+pub(super) struct Baton {
     holder: AtomicUsize,
     is_over: AtomicBool,
     controller: Thread,
@@ -53,7 +53,7 @@ struct Stage {
 
 /// The task of this thread: one life of a process.
 pub(super) struct Task {
-    shared: Arc<Shared>,
+    shared: Arc<Baton>,
     index: usize,
     process: Process,
     life: u32,
@@ -71,7 +71,7 @@ pub(super) fn current() -> Option<Rc<Task>> {
     CURRENT.try_with(|task| task.borrow().clone()).ok()?
 }
 
-impl Shared {
+impl Baton {
     fn stage(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,7 +220,7 @@ pub(super) fn run(
     left_out: Vec<&'static str>,
 ) -> Scheduler {
     assert!(current().is_none(), "a simulation within a simulation");
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(Baton {
         holder: AtomicUsize::new(CONTROLLER),
         is_over: AtomicBool::new(false),
         controller: thread::current(),
@@ -245,7 +245,7 @@ pub(super) fn run(
 }
 
 /// Hands the baton to the first task, and waits until it comes back.
-fn play(shared: &Shared) {
+fn play(shared: &Baton) {
     let next = shared.stage().scheduler.next();
     if next.is_some() {
         shared.hand_to(next);
@@ -254,7 +254,7 @@ fn play(shared: &Shared) {
 }
 
 /// Unwinds every task that was killed or interrupted for good, one after the other.
-fn take_down(shared: &Shared) -> Scheduler {
+fn take_down(shared: &Baton) -> Scheduler {
     shared.is_over.store(true, Ordering::Relaxed);
     let threads = core::mem::take(&mut shared.stage().threads);
     for (index, thread) in threads.into_iter().enumerate() {

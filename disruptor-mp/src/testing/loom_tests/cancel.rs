@@ -30,8 +30,8 @@ fn sleeper_is_cancelled(was_used: bool) {
         let list = Arc::clone(&list);
         thread::spawn(move || {
             list.cancel(|segment| {
-                super::reached("shaken");
-                sleep::shake(segment.control());
+                super::reached("woken");
+                sleep::wake_everybody(segment.control());
             });
         })
     };
@@ -47,14 +47,14 @@ fn sleeper_is_cancelled(was_used: bool) {
 #[test]
 fn loom_cancelled_while_it_falls_asleep() {
     Model::with_preemptions(3)
-        .reaches(&["slept", "shaken"])
+        .reaches(&["slept", "woken"])
         .holds(|| sleeper_is_cancelled(false));
 }
 
 #[test]
 fn loom_cancelled_in_a_node_that_was_used() {
     Model::with_preemptions(3)
-        .reaches(&["slept", "shaken"])
+        .reaches(&["slept", "woken"])
         .holds(|| sleeper_is_cancelled(true));
 }
 

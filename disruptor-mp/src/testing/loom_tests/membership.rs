@@ -7,7 +7,7 @@ use super::ring::OWNER;
 use super::{Model, OVERTAKEN, RACE, Ring, Rx, Step, WRONG};
 use crate::layout::control::{ConsumerId, Control, LineState};
 use crate::layout::lock_bytes::{id_byte, line_byte};
-use crate::protocol::lines::{self, Applicant, LineError, Place};
+use crate::protocol::lines::{self, Applicant, LineError, LinePlace};
 use crate::segment::Segment;
 use crate::sync::Ordering;
 
@@ -107,7 +107,7 @@ fn loom_rejoin_against_refresh() {
 }
 
 /// An endpoint that holds the bytes of the durable consumer "d" and of line 0, and comes back by `way`.
-fn come_back(ring: &Ring, way: impl Fn(&Control, Applicant<'_>) -> Place) -> Rx {
+fn come_back(ring: &Ring, way: impl Fn(&Control, Applicant<'_>) -> LinePlace) -> Rx {
     let segment = ring.open();
     let id = ConsumerId::new("d").expect("an id");
     for byte in [id_byte("d"), line_byte(0)] {
@@ -140,7 +140,7 @@ fn loom_control_rejoin_at_the_floor() {
                 let line = &control.consumers[0];
                 line.sequence.store(floor, Ordering::Release);
                 line.set_state(LineState::Active);
-                Place {
+                LinePlace {
                     line: 0,
                     next: floor + 1,
                     rejoined: true,

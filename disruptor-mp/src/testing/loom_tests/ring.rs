@@ -13,7 +13,7 @@ use crate::layout::lock_bytes::PRODUCER_BYTE;
 use crate::layout::stamp;
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::expect::Expectation;
-use crate::protocol::lines::{self, Applicant, LineError, Place};
+use crate::protocol::lines::{self, Applicant, LineError, LinePlace};
 use crate::protocol::publish::ProducerCore;
 use crate::protocol::takeover::take_over;
 use crate::region::heap::HeapMemory;
@@ -111,7 +111,11 @@ impl Ring {
 }
 
 /// Attaches an endpoint with any id, durable or not.
-pub(super) fn apply(segment: &Segment<u64>, id: &str, durable: bool) -> Result<Place, LineError> {
+pub(super) fn apply(
+    segment: &Segment<u64>,
+    id: &str,
+    durable: bool,
+) -> Result<LinePlace, LineError> {
     let who = Applicant {
         id: &ConsumerId::new(id).expect("an id"),
         durable,
@@ -202,12 +206,17 @@ pub(super) struct Rx {
     pub(super) core: ConsumerCore<u64>,
     pub(super) segment: Segment<u64>,
     pub(super) ring: Ring,
-    pub(super) place: Place,
+    pub(super) place: LinePlace,
     pub(super) id: &'static str,
 }
 
 impl Rx {
-    pub(super) fn new(ring: &Ring, segment: Segment<u64>, place: Place, id: &'static str) -> Self {
+    pub(super) fn new(
+        ring: &Ring,
+        segment: Segment<u64>,
+        place: LinePlace,
+        id: &'static str,
+    ) -> Self {
         Self {
             core: ConsumerCore::new(segment.view, place.line, place.next),
             ring: ring.clone(),

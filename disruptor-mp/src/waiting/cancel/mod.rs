@@ -78,7 +78,7 @@ impl PartialEq for CancelToken {
 impl Eq for CancelToken {}
 
 /// While it is held, cancelling its token wakes every sleeper on the words of its region.
-pub(crate) type Watch = Entry<Arc<dyn Region>>;
+pub(crate) type TokenEntry = Entry<Arc<dyn Region>>;
 
 impl CancelToken {
     /// A token that is not cancelled.
@@ -95,7 +95,7 @@ impl CancelToken {
             if region.is_writable() && region.live_word().load(Ordering::Relaxed) != 0 {
                 // SAFETY: the entry holds the region, which is mapped writable in this process; its control
                 // words are all atomic (R1).
-                sleep::shake(unsafe { region.control().as_ref() });
+                sleep::wake_everybody(unsafe { region.control().as_ref() });
             }
         });
         Errno::set_raw(errno);
@@ -106,8 +106,8 @@ impl CancelToken {
         self.0.is_cancelled()
     }
 
-    /// Makes a cancellation of the token wake every sleeper on this region's words, as long as the watch is held.
-    pub(crate) fn watch(&self, region: &Arc<dyn Region>) -> Watch {
+    /// Makes a cancellation of the token wake every sleeper on this region's words, as long as the entry is held.
+    pub(crate) fn enter(&self, region: &Arc<dyn Region>) -> TokenEntry {
         WakeList::enter(&self.0, Arc::clone(region))
     }
 }

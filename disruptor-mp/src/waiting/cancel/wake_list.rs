@@ -22,7 +22,7 @@ use crate::sync::{Ordering, fence, process, yield_now};
 
 /// Yields of an entry that is dropped, before it sleeps: its visitor is about to be done, or was preempted.
 const YIELDS: u32 = 64;
-const NAP: std::time::Duration = std::time::Duration::from_micros(50);
+const PAUSE: std::time::Duration = std::time::Duration::from_micros(50);
 
 /// A flag, and the values that are woken when it is set.
 #[derive(Debug)]
@@ -59,9 +59,7 @@ impl<T> WakeList<T> {
         self.is_cancelled.store(true, Ordering::Release);
         // SYNC POINT cancel: pairs with the fence of an endpoint that is about to sleep (R9). Either the
         // endpoint sees the flag, or this call sees the endpoint's entry.
-        if !(cfg!(loom) && left_out!(CancelFence)) {
-            fence(Ordering::SeqCst);
-        }
+        signal_safe_step!(CancelFence, fence(Ordering::SeqCst));
         for node in self.nodes() {
             node.visit(&wake);
         }
@@ -150,9 +148,7 @@ impl<T> Node<T> {
         self.visitors.fetch_add(1, Ordering::Relaxed);
         // SYNC POINT visit: pairs with the fence of an entry's drop. Either the drop sees the visitor, or the
         // visitor sees no value.
-        if !(cfg!(loom) && left_out!(VisitFence)) {
-            fence(Ordering::SeqCst);
-        }
+        signal_safe_step!(VisitFence, fence(Ordering::SeqCst));
         // SAFETY: null, or a value whose entry waits for this visitor before it frees it.
         if let Some(value) = unsafe { self.value.load(Ordering::Acquire).as_ref() } {
             wake(value);
@@ -179,6 +175,24 @@ unsafe impl<T: Send + Sync> Send for Entry<T> {}
 // SAFETY: a shared entry gives access to nothing.
 unsafe impl<T: Send + Sync> Sync for Entry<T> {}
 
+impl<T> Entry<T> {
+    /// Returns once no visitor is left; `false` in a forked child, where a visitor may be counted for good.
+    fn wait_for_visitors(&self, node: &Node<T>) -> bool {
+        let mut rounds = 0;
+        while node.visitors.load(Ordering::Acquire) != 0 {
+            if self.live.load(Ordering::Relaxed) == 0 {
+                return false;
+            }
+            rounds += 1;
+            match rounds > YIELDS && !cfg!(loom) {
+                true => clock::sleep(PAUSE),
+                false => yield_now(),
+            }
+        }
+        true
+    }
+}
+
 impl<T> Drop for Entry<T> {
     fn drop(&mut self) {
         // when a model has failed, its values are dropped outside of the model checker
@@ -190,21 +204,11 @@ impl<T> Drop for Entry<T> {
         let node = unsafe { &*self.node };
         node.value.store(ptr::null_mut(), Ordering::Relaxed);
         // SYNC POINT visit
-        if !(cfg!(loom) && left_out!(LeaveListFence)) {
-            fence(Ordering::SeqCst);
-        }
-        let mut rounds = 0;
-        while !(cfg!(loom) && left_out!(LeaveListWait))
-            && node.visitors.load(Ordering::Acquire) != 0
-        {
-            if self.live.load(Ordering::Relaxed) == 0 {
-                return;
-            }
-            rounds += 1;
-            match rounds > YIELDS && !cfg!(loom) {
-                true => clock::sleep(NAP),
-                false => yield_now(),
-            }
+        signal_safe_step!(LeaveListFence, fence(Ordering::SeqCst));
+        let mut is_left = true;
+        signal_safe_step!(LeaveListWait, is_left = self.wait_for_visitors(node));
+        if !is_left {
+            return;
         }
         node.is_claimed.store(false, Ordering::Release);
         // the model has to find a control that frees too early, before it can crash
