@@ -24,7 +24,7 @@ pub(crate) enum LeftOut {
     /// The intent is stored before the claim; here after it.
     IntentFirst,
     /// The slot is polled again after the intents were read.
-    LookAgain,
+    PollAgain,
     /// The intent is taken back after the slots were written; here before.
     ClearLast,
     /// A live producer's intent is respected.
@@ -92,7 +92,7 @@ pub(crate) enum Consuming {
     /// A hole: is this producer dead, and does its intent cover the hole?
     IsDead(u8),
     Intent(u8),
-    LookAgain,
+    PollAgain,
     Skip,
 }
 
@@ -235,7 +235,7 @@ impl Mpsc {
                 _ => Consuming::IsDone(producer + 1),
             },
             Consuming::IsGone(producer) => {
-                match cpu.system("looks at a producer's byte")?.dead & (1 << producer) {
+                match cpu.system("probes a producer's byte")?.dead & (1 << producer) {
                     0 => Consuming::Poll,
                     _ => Consuming::IsDone(producer + 1),
                 }
@@ -245,13 +245,13 @@ impl Mpsc {
                 false => Consuming::Poll,
             },
             Consuming::IsDead(producer) if producer == producers => {
-                match self.lacks(LeftOut::LookAgain) {
+                match self.lacks(LeftOut::PollAgain) {
                     true => Consuming::Skip,
-                    false => Consuming::LookAgain,
+                    false => Consuming::PollAgain,
                 }
             }
             Consuming::IsDead(producer) => {
-                let dead = cpu.system("looks at a producer's byte")?.dead & (1 << producer) != 0;
+                let dead = cpu.system("probes a producer's byte")?.dead & (1 << producer) != 0;
                 match dead || self.lacks(LeftOut::Intents) {
                     true => Consuming::IsDead(producer + 1),
                     false => Consuming::Intent(producer),
@@ -265,7 +265,7 @@ impl Mpsc {
                     false => Consuming::IsDead(producer + 1),
                 }
             }
-            Consuming::LookAgain => match cpu.load(slot) {
+            Consuming::PollAgain => match cpu.load(slot) {
                 0 => Consuming::Skip,
                 _ => Consuming::Poll,
             },

@@ -145,7 +145,7 @@ impl Names {
         let at = usize::from(local.file);
         Ok(match local.at {
             At::Clean(from) => {
-                let world = cpu.system("looks for leftovers")?;
+                let world = cpu.system("searches for leftovers")?;
                 let leftover =
                     (from..=SEGMENTS as u8).find(|i| world.files[usize::from(*i)].is_temporary);
                 match leftover {
@@ -195,7 +195,7 @@ impl Names {
                 // another creator removes this file as a leftover: build a new one
                 false => At::LetGo,
             },
-            At::Intact => match cpu.system("looks at the temporary name")?.files[at].is_temporary {
+            At::Intact => match cpu.system("checks the temporary name")?.files[at].is_temporary {
                 true => At::Link,
                 false => At::LetGo,
             },
@@ -262,7 +262,7 @@ impl Names {
                 }
             }
             At::Consumers => {
-                let is_used = cpu.system("looks for consumers")?.files[at].has_away;
+                let is_used = cpu.system("checks for consumers")?.files[at].has_away;
                 match is_used && !self.lacks(LeftOut::InUse) {
                     true => At::Close,
                     false => At::Replace,

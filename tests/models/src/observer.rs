@@ -28,9 +28,9 @@ pub(crate) enum LeftOut {
     /// R5: the floor is stored before a slot is used again, so that a successor finds the head.
     Floor,
     /// The load of the floor where the stamp says nothing.
-    FloorLook,
+    FloorLoad,
     /// The load of the stamp after that.
-    FloorRelook,
+    StampAfterFloor,
     /// The floor is stored with Release.
     FloorRelease,
 }
@@ -249,7 +249,7 @@ impl Observers {
                 local.role = Role::Observer(self.after_not_yet());
                 return Ok(Flow::Goes);
             }
-            self.look_other(local)?;
+            self.check_other(local)?;
             left = self.begin();
             local.words = [0; WORDS];
             local.stamps = [0; 2];
@@ -273,7 +273,7 @@ impl Observers {
 
     /// The stamp is a later one than expected: the observer lagged, and continues with the sequence that the
     /// slot holds or will hold.
-    fn look_other(&self, local: &mut Local) -> Result<(), Halt> {
+    fn check_other(&self, local: &mut Local) -> Result<(), Halt> {
         let found = local.stamps[0] % BUSY;
         if found % self.slots != local.next % self.slots {
             return broken("a slot has a stamp that is none of its own");
@@ -283,7 +283,7 @@ impl Observers {
     }
 
     fn after_not_yet(&self) -> Reading {
-        match self.lacks(LeftOut::FloorLook) {
+        match self.lacks(LeftOut::FloorLoad) {
             true => self.after_floor(),
             false => Reading::Floor,
         }
@@ -298,12 +298,12 @@ impl Observers {
     }
 
     /// The stamp said nothing: the floor says whether there was an event.
-    fn look_at_floor(&self, at: Reading, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
+    fn check_floor(&self, at: Reading, local: &mut Local, cpu: &mut Cpu<'_, World>) -> Step {
         let stamp = self.stamp(local.next);
         let begin = Reading::Loads(self.begin());
         let next = match at {
             Reading::Floor if cpu.load(FLOOR) < local.next => self.after_floor(),
-            Reading::Floor if self.lacks(LeftOut::FloorRelook) => Reading::Missed,
+            Reading::Floor if self.lacks(LeftOut::StampAfterFloor) => Reading::Missed,
             Reading::Floor => Reading::Again,
             // it may have come between the two loads
             Reading::Again if cpu.load(stamp) == local.stamps[0] => Reading::Missed,
@@ -317,7 +317,7 @@ impl Observers {
                 local.next += 1;
                 begin
             }
-            Reading::End => match cpu.system("looks whether the ring has ended")?.closed {
+            Reading::End => match cpu.system("checks whether the ring has ended")?.closed {
                 Some(last) if local.next > last => return Ok(Flow::Ends),
                 _ => begin,
             },
@@ -401,7 +401,7 @@ impl Model for Observers {
         match local.role {
             Role::Producer(at) => self.write(at, local, cpu),
             Role::Observer(Reading::Loads(left)) => self.read(left, local, cpu),
-            Role::Observer(at) => self.look_at_floor(at, local, cpu),
+            Role::Observer(at) => self.check_floor(at, local, cpu),
         }
     }
 }

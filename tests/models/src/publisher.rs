@@ -6,7 +6,7 @@ use crate::checker::{Address, Cpu, Flow, Step, Word};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     Publish,
-    Look,
+    Check,
     Swap,
     Bump,
     Call,
@@ -56,9 +56,9 @@ impl Publisher {
             At::Publish => {
                 self.published += 1;
                 cpu.store(plan.published, self.published)?;
-                At::Look
+                At::Check
             }
-            At::Look => {
+            At::Check => {
                 if plan.has_fence {
                     cpu.fence()?;
                 }

@@ -23,9 +23,9 @@ pub(crate) enum LeftOut {
     /// The sentry sets its bit in the waiters line.
     Bit,
     /// The sentry polls again after that.
-    LookAgain,
+    PollAgain,
     /// The sentry checks its orders again as well.
-    LookAtOrders,
+    CheckOrders,
     /// The word is read before the bit is set.
     WordFirst,
     /// The loop clears the descriptor before it orders.
@@ -35,7 +35,7 @@ pub(crate) enum LeftOut {
     /// The end of a loop changes the word and wakes.
     Shake,
     /// After a death the sentry makes a liveness check, and notifies the loop.
-    Looks,
+    LivenessChecks,
 }
 
 /// The configuration of the processes: a producer, a loop and its sentry.
@@ -69,9 +69,9 @@ pub(crate) struct World {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum LoopAt {
-    Look,
+    Poll,
     Drain,
-    LookAgain,
+    PollAgain,
     Order,
     Notify,
     DrainLate,
@@ -98,8 +98,8 @@ enum SentryAt {
     ReadWord,
     Bit,
     Barrier,
-    LookAgain,
-    LookAtOrders,
+    PollAgain,
+    CheckOrders,
     Wait,
     Asleep,
     Woken,
@@ -149,22 +149,22 @@ impl Loop {
     fn step(&mut self, plan: &Readiness, cpu: &mut Cpu<'_, World>) -> Step {
         let is_late = plan.lacks(LeftOut::DrainFirst);
         self.at = match self.at {
-            LoopAt::Look if self.position == plan.last && !plan.may_leave => LoopAt::Over,
-            LoopAt::Look => match cpu.load(PUBLISHED) > self.position {
+            LoopAt::Poll if self.position == plan.last && !plan.may_leave => LoopAt::Over,
+            LoopAt::Poll => match cpu.load(PUBLISHED) > self.position {
                 true => {
                     self.position += 1;
-                    LoopAt::Look
+                    LoopAt::Poll
                 }
                 false if cpu.world.is_suspected => LoopAt::Alive,
-                false if is_late => LoopAt::LookAgain,
+                false if is_late => LoopAt::PollAgain,
                 false => LoopAt::Drain,
             },
             LoopAt::Drain => {
                 cpu.system("reads the descriptor")?.is_told = false;
-                LoopAt::LookAgain
+                LoopAt::PollAgain
             }
-            LoopAt::LookAgain => match cpu.load(PUBLISHED) > self.position {
-                true => LoopAt::Look,
+            LoopAt::PollAgain => match cpu.load(PUBLISHED) > self.position {
+                true => LoopAt::Poll,
                 false => LoopAt::Order,
             },
             LoopAt::Order => {
@@ -188,18 +188,18 @@ impl Loop {
             LoopAt::Poll => match cpu.choose(3) {
                 1 if self.own_ways > 0 => {
                     self.own_ways -= 1;
-                    LoopAt::Look
+                    LoopAt::Poll
                 }
                 2 if plan.may_leave => LoopAt::Over,
-                _ if cpu.world.is_told => LoopAt::Look,
+                _ if cpu.world.is_told => LoopAt::Poll,
                 _ => return Err(Halt::Waits),
             },
-            LoopAt::Alive => match cpu.system("looks at the producer's byte")?.is_dead {
+            LoopAt::Alive => match cpu.system("probes the producer's byte")?.is_dead {
                 true => LoopAt::AfterDead,
                 false => LoopAt::Drain,
             },
             LoopAt::AfterDead => match cpu.load(PUBLISHED) > self.position {
-                true => LoopAt::Look,
+                true => LoopAt::Poll,
                 false => LoopAt::Over,
             },
             LoopAt::Over => {
@@ -234,7 +234,7 @@ impl Sentry {
                 if cpu.world.waits_for_orders {
                     return Err(Halt::Waits);
                 }
-                let world = cpu.system("looks for orders")?;
+                let world = cpu.system("checks for orders")?;
                 if world.is_over {
                     return Ok(Flow::Ends);
                 }
@@ -264,17 +264,17 @@ impl Sentry {
                 if !has_none && !cpu.has_drained(PRODUCER) {
                     return Err(Halt::Waits);
                 }
-                match plan.lacks(LeftOut::LookAgain) {
+                match plan.lacks(LeftOut::PollAgain) {
                     true => SentryAt::Wait,
-                    false => SentryAt::LookAgain,
+                    false => SentryAt::PollAgain,
                 }
             }
-            SentryAt::LookAgain => match cpu.load(PUBLISHED) >= self.sequence {
+            SentryAt::PollAgain => match cpu.load(PUBLISHED) >= self.sequence {
                 true => SentryAt::Tell,
-                false if plan.lacks(LeftOut::LookAtOrders) => self.fall_asleep(plan),
-                false => SentryAt::LookAtOrders,
+                false if plan.lacks(LeftOut::CheckOrders) => self.fall_asleep(plan),
+                false => SentryAt::CheckOrders,
             },
-            SentryAt::LookAtOrders => match cpu.system("looks for orders")?.has_new_orders() {
+            SentryAt::CheckOrders => match cpu.system("checks for orders")?.has_new_orders() {
                 true => SentryAt::Tell,
                 false => self.fall_asleep(plan),
             },
@@ -287,8 +287,8 @@ impl Sentry {
                 }
             }
             SentryAt::Asleep => {
-                let may_look = cpu.deaths > 0 && !plan.lacks(LeftOut::Looks);
-                if cpu.world.is_asleep && !may_look {
+                let may_check = cpu.deaths > 0 && !plan.lacks(LeftOut::LivenessChecks);
+                if cpu.world.is_asleep && !may_check {
                     return Err(Halt::Waits);
                 }
                 cpu.system("is awake")?.is_asleep = false;
@@ -298,12 +298,12 @@ impl Sentry {
                 true => SentryAt::Tell,
                 false => SentryAt::WokenByOrders,
             },
-            SentryAt::WokenByOrders => match cpu.system("looks for orders")?.has_new_orders() {
+            SentryAt::WokenByOrders => match cpu.system("checks for orders")?.has_new_orders() {
                 true => SentryAt::Tell,
                 false => SentryAt::Alive,
             },
             SentryAt::Alive => {
-                let world = cpu.system("looks at the producer's byte")?;
+                let world = cpu.system("probes the producer's byte")?;
                 world.is_suspected |= world.is_dead;
                 match world.is_dead {
                     true => SentryAt::Tell,
@@ -340,7 +340,7 @@ impl Model for Readiness {
     fn processes(&self) -> Vec<Process<Local>> {
         let producer = Local::Producer(Publisher::new());
         let event_loop = Local::Loop(Loop {
-            at: LoopAt::Look,
+            at: LoopAt::Poll,
             position: 0,
             own_ways: self.own_ways,
         });

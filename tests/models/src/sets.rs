@@ -24,9 +24,9 @@ pub(crate) enum LeftOut {
     /// The barrier comes after all bits; without this step, before the last one.
     BarrierLast,
     /// A sleeper polls again after it has set its bits.
-    LookAgain,
+    PollAgain,
     /// That poll covers all rings, not only the first.
-    LookAtAll,
+    PollAll,
     /// Each word is read before the bit is set.
     WordFirst,
     /// The sleeper sleeps on all words, not only on the first.
@@ -34,7 +34,7 @@ pub(crate) enum LeftOut {
     /// The word is changed before the wake.
     Bump,
     /// After a death, sleepers make a liveness check.
-    Looks,
+    LivenessChecks,
 }
 
 /// The configuration: the processes and their behaviour.
@@ -63,12 +63,12 @@ pub(crate) struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     /// Polls the ring this many places after the one whose turn it is.
-    Look(usize),
+    Poll(usize),
     ReadWord(usize),
     Bit(usize),
     /// The processes that have not passed the barrier yet, and the place at which the sleeper continues.
     Barrier(u8, usize),
-    LookAgain(usize),
+    PollAgain(usize),
     /// The kernel compares the word.
     Wait(usize),
     Asleep,
@@ -124,18 +124,18 @@ impl Sleeper {
             cpu.load(PUBLISHED + ring as Address) > position
         };
         self.at = match self.at {
-            At::Look(_) if rings.iter().all(|ring| self.is_through_with(plan, *ring)) => {
+            At::Poll(_) if rings.iter().all(|ring| self.is_through_with(plan, *ring)) => {
                 return Ok(Flow::Ends);
             }
-            At::Look(ahead) => {
+            At::Poll(ahead) => {
                 let place = (self.turn + ahead) % count;
                 let ring = rings[place];
                 if has_news(cpu, ring, self.positions[ring]) {
                     self.positions[ring] += 1;
                     self.turn = (place + 1) % count;
-                    At::Look(0)
+                    At::Poll(0)
                 } else if ahead + 1 < count {
-                    At::Look(ahead + 1)
+                    At::Poll(ahead + 1)
                 } else {
                     self.arm(plan, 0, count)
                 }
@@ -170,12 +170,12 @@ impl Sleeper {
                     _ => At::Barrier(left, place),
                 }
             }
-            At::LookAgain(place) => {
+            At::PollAgain(place) => {
                 let ring = rings[place];
                 if has_news(cpu, ring, self.positions[ring]) {
-                    At::Look(0)
-                } else if place + 1 < count && !plan.lacks(LeftOut::LookAtAll) {
-                    At::LookAgain(place + 1)
+                    At::Poll(0)
+                } else if place + 1 < count && !plan.lacks(LeftOut::PollAll) {
+                    At::PollAgain(place + 1)
                 } else if plan.lacks(LeftOut::WordFirst) {
                     At::ReadWord(0)
                 } else {
@@ -189,7 +189,7 @@ impl Sleeper {
                 queued[ring] = is_same;
                 if !is_same {
                     *queued = [false; RINGS];
-                    At::Look(0)
+                    At::Poll(0)
                 } else if place + 1 < count && !plan.lacks(LeftOut::SleepOnAll) {
                     At::Wait(place + 1)
                 } else {
@@ -202,27 +202,25 @@ impl Sleeper {
                     false => rings,
                 };
                 let is_woken = on.iter().any(|ring| !cpu.world.queued[me][*ring]);
-                let may_look = cpu.deaths > 0 && !plan.lacks(LeftOut::Looks);
-                if !is_woken && !may_look {
+                let may_check = cpu.deaths > 0 && !plan.lacks(LeftOut::LivenessChecks);
+                if !is_woken && !may_check {
                     return Err(Halt::Waits);
                 }
                 cpu.system("is awake")?.queued[me] = [false; RINGS];
                 match is_woken {
-                    true => At::Look(0),
+                    true => At::Poll(0),
                     false => At::Alive(0),
                 }
             }
-            At::Alive(place) if place == count => At::Look(0),
-            At::Alive(place) => {
-                match cpu.system("looks at a producer's byte")?.dead[rings[place]] {
-                    true => At::AfterDead(place),
-                    false => At::Alive(place + 1),
-                }
-            }
+            At::Alive(place) if place == count => At::Poll(0),
+            At::Alive(place) => match cpu.system("probes a producer's byte")?.dead[rings[place]] {
+                true => At::AfterDead(place),
+                false => At::Alive(place + 1),
+            },
             At::AfterDead(place) => {
                 let ring = rings[place];
                 match has_news(cpu, ring, self.positions[ring]) {
-                    true => At::Look(0),
+                    true => At::Poll(0),
                     false => {
                         self.has_ended[ring] = true;
                         At::Alive(place + 1)
@@ -238,8 +236,8 @@ impl Sleeper {
         match place < count {
             true if plan.lacks(LeftOut::WordFirst) => At::Bit(place),
             true => At::ReadWord(place),
-            false if plan.lacks(LeftOut::LookAgain) => At::Wait(0),
-            false => At::LookAgain(0),
+            false if plan.lacks(LeftOut::PollAgain) => At::Wait(0),
+            false => At::PollAgain(0),
         }
     }
 }
@@ -255,7 +253,7 @@ impl Model for Sets {
             .to_vec();
         for (name, _) in ["set 0", "set 1"].into_iter().zip(self.sets) {
             let sleeper = Sleeper {
-                at: At::Look(0),
+                at: At::Poll(0),
                 positions: [0; RINGS],
                 words: [0; RINGS],
                 has_ended: [false; RINGS],

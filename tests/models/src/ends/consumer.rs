@@ -55,7 +55,7 @@ impl Ends {
                     OPEN => Taking::Epoch,
                     // the word is the last sequence + 1
                     closed if next >= closed || self.lacks(LeftOut::StampAfterClosed) => {
-                        self.look_closed(cpu, *saw)?;
+                        self.check_closed(cpu, *saw)?;
                         match self.lacks(LeftOut::StampAfterClosed) {
                             true => self.report_closed(next, saw, cpu)?,
                             false => Taking::Stamp,
@@ -78,7 +78,7 @@ impl Ends {
                     .take_while(|s| cpu.truth(STAMPS + *s as Address) == *s)
                     .last()
                     .unwrap_or(0);
-                match cpu.system("looks at the producer's byte")?.producer[0].is_free() {
+                match cpu.system("probes the producer's byte")?.producer[0].is_free() {
                     false => Taking::Poll,
                     true => {
                         *saw = published + WAS_CLOSED * Word::from(was_closed);
@@ -132,7 +132,7 @@ impl Ends {
     }
 
     /// Asserts that nothing was published after the closed word was stored.
-    fn look_closed(&self, cpu: &Cpu<'_, World>, closed: Word) -> Result<(), Halt> {
+    fn check_closed(&self, cpu: &Cpu<'_, World>, closed: Word) -> Result<(), Halt> {
         match closed <= LAST && cpu.truth(STAMPS + closed as Address) == closed {
             true => broken("a ring that goes on is taken for closed"),
             false => Ok(()),

@@ -53,7 +53,7 @@ impl Ends {
                     false => self.next_line(locked, closed, line),
                 }
             }
-            Drain::Name => match cpu.system("looks at the name")?.name {
+            Drain::Name => match cpu.system("checks the name")?.name {
                 1 if self.lacks(LeftOut::UnlinkLock) => Drain::Unlink,
                 1 => Drain::Lock,
                 _ if self.lacks(LeftOut::Compare) => Drain::Lock,

@@ -43,19 +43,19 @@ pub(super) fn ends() -> Family {
     let after = plan(close, true, 1, 1);
     let dead_unread = &["dead was reported with an unread event"];
     family.fails(
-        "stamp not looked at again after the lock",
+        "stamp not polled again after the lock",
         dead_unread,
         without(LeftOut::StampAfterLock, alone.clone()),
     );
     family.fails(
-        "closed word not looked at again after the lock",
+        "closed word not loaded again after the lock",
         &["dead was reported of a producer that closed"],
         without(LeftOut::ClosedAfterLock, plan(close, false, 1, 0)),
     );
     let closed_for_dead = &["dead was reported of a producer that closed"];
     let kept = plan(keep, true, 1, 0);
     family.fails(
-        "epoch not looked at again",
+        "epoch not loaded again",
         closed_for_dead,
         without(LeftOut::EpochAgain, kept.clone()),
     );
@@ -65,7 +65,7 @@ pub(super) fn ends() -> Family {
         without(LeftOut::EpochFirst, kept),
     );
     family.fails(
-        "stamp not looked at again after the closed word",
+        "stamp not polled again after the closed word",
         &["closed was reported with an unread event"],
         without(LeftOut::StampAfterClosed, plan(close, false, 1, 0)),
     );
@@ -81,7 +81,7 @@ pub(super) fn ends() -> Family {
         without(LeftOut::UnlinkLock, after.clone()),
     );
     family.fails(
-        "drained not looked at again under the lock",
+        "drained not checked again under the lock",
         &["the name of an open ring", "unread events"],
         without(LeftOut::DrainedAgain, plan(close, true, 1, 2)),
     );
@@ -91,12 +91,12 @@ pub(super) fn ends() -> Family {
         without(LeftOut::Compare, plan(destroy, true, 1, 0)),
     );
     family.fails(
-        "not looked again after the lock",
+        "not checked again after the lock",
         &["stays for ever"],
         without(LeftOut::AfterUnlock, plan(close, false, 2, 0)),
     );
     family.fails(
-        "no fence before the look whether it is drained",
+        "no fence before the check whether it is drained",
         &["stays for ever"],
         without(LeftOut::DrainFence, plan(close, false, 2, 0)),
     );

@@ -74,7 +74,7 @@ pub(super) fn names() -> Family {
         without(LeftOut::CleanLock, temporary.clone()),
     );
     family.fails(
-        "temporary name not looked at",
+        "temporary name not checked",
         leftover,
         without(LeftOut::Intact, temporary),
     );

@@ -44,7 +44,7 @@ pub(super) fn observers() -> Family {
         without(LeftOut::Busy, Order::Total, false),
     );
     family.fails(
-        "x86: stamp not looked at again",
+        "x86: stamp not polled again",
         torn,
         without(LeftOut::SecondStamp, Order::Total, false),
     );
@@ -54,18 +54,18 @@ pub(super) fn observers() -> Family {
         without(LeftOut::Floor, Order::Total, true),
     );
     family.fails(
-        "x86: floor not looked at",
+        "x86: floor not loaded",
         &["no way to an end"],
         Observers {
             gives_up: true,
-            ..without(LeftOut::FloorLook, Order::Total, true)
+            ..without(LeftOut::FloorLoad, Order::Total, true)
         },
     );
     let missed = &["has missed an event"];
     family.fails(
-        "x86: stamp not looked at after the floor",
+        "x86: stamp not polled after the floor",
         missed,
-        without(LeftOut::FloorRelook, Order::Total, false),
+        without(LeftOut::StampAfterFloor, Order::Total, false),
     );
     family.fails(
         "weaker: floor stored without Release",
@@ -117,20 +117,16 @@ pub(super) fn producers() -> Family {
         skipped,
         without(LeftOut::IntentFirst, 1),
     );
-    family.fails(
-        "intents not looked at",
-        skipped,
-        without(LeftOut::Intents, 0),
-    );
+    family.fails("intents not read", skipped, without(LeftOut::Intents, 0));
     family.fails(
         "intent taken back before the write",
         skipped,
         without(LeftOut::ClearLast, 0),
     );
     family.fails(
-        "slot not looked at again",
+        "slot not polled again",
         &["skipped"],
-        without(LeftOut::LookAgain, 1),
+        without(LeftOut::PollAgain, 1),
     );
     family.fails(
         "holes not filled",

@@ -31,7 +31,7 @@ pub(super) fn sets() -> Family {
             plan([1, 1], &[&[0, 1], &[0]], fences),
         );
         holds(
-            "deaths of both producers, looks",
+            "deaths of both producers, liveness checks",
             Sets {
                 deaths: 2,
                 ..plan([2, 2], &[&[0, 1]], fences)
@@ -42,8 +42,8 @@ pub(super) fn sets() -> Family {
         for (name, left_out) in [
             ("none", LeftOut::Fence),
             ("one ring does not know of it", LeftOut::Bit),
-            ("it does not look again", LeftOut::LookAgain),
-            ("it looks again at one ring", LeftOut::LookAtAll),
+            ("it does not poll again", LeftOut::PollAgain),
+            ("it polls only one ring again", LeftOut::PollAll),
             ("words read late", LeftOut::WordFirst),
             ("it sleeps on one word", LeftOut::SleepOnAll),
             ("word not bumped", LeftOut::Bump),
@@ -62,7 +62,7 @@ pub(super) fn sets() -> Family {
     family.fails("membarrier before the last bit", STUCK, early);
     let blind = Sets {
         deaths: 1,
-        left_out: Some(LeftOut::Looks),
+        left_out: Some(LeftOut::LivenessChecks),
         ..plan([2, 2], &[&[0, 1]], true)
     };
     family.fails("no liveness check after a waker's death", STUCK, blind);
@@ -94,7 +94,7 @@ pub(super) fn readiness() -> Family {
             },
         );
         holds(
-            "a death of the producer, looks",
+            "a death of the producer, liveness checks",
             Readiness {
                 deaths: 1,
                 ..plan(3, 1, fences)
@@ -105,7 +105,7 @@ pub(super) fn readiness() -> Family {
         for (name, left_out) in [
             ("none", LeftOut::Fence),
             ("the ring does not know of it", LeftOut::Bit),
-            ("it does not look again", LeftOut::LookAgain),
+            ("it does not poll again", LeftOut::PollAgain),
             ("word read late", LeftOut::WordFirst),
         ] {
             let plan = Readiness {
@@ -128,14 +128,14 @@ pub(super) fn readiness() -> Family {
         ("cleared after the order", LeftOut::DrainFirst, &sound),
         ("the sentry is not notified", LeftOut::Notify, &sound),
         (
-            "it does not look whether it is over",
-            LeftOut::LookAtOrders,
+            "it does not check whether it is over",
+            LeftOut::CheckOrders,
             &leaving,
         ),
         ("the end does not wake it", LeftOut::Shake, &leaving),
         (
             "no liveness check after a waker's death",
-            LeftOut::Looks,
+            LeftOut::LivenessChecks,
             &mortal,
         ),
     ] {

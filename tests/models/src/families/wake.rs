@@ -55,14 +55,14 @@ pub(super) fn wake() -> Family {
             },
         );
         holds(
-            "a death of the producer, looks",
+            "a death of the producer, liveness checks",
             Wake {
                 deaths: 1,
                 ..both(1, 1, 1, 3, fences)
             },
         );
         holds(
-            "deaths of anybody, looks",
+            "deaths of anybody, liveness checks",
             Wake {
                 deaths: 2,
                 mortal_consumers: true,
@@ -97,7 +97,7 @@ pub(super) fn wake() -> Family {
             },
         );
         holds(
-            "deaths of anybody, looks",
+            "deaths of anybody, liveness checks",
             Wake {
                 deaths: 2,
                 mortal_consumers: true,
@@ -122,8 +122,8 @@ pub(super) fn wake() -> Family {
             both(1, 1, 1, 2, fences),
         );
         fails(
-            "consumer does not look again",
-            LeftOut::LookAgain,
+            "consumer does not poll again",
+            LeftOut::PollAgain,
             readers.clone(),
         );
         fails("word read late", LeftOut::WordFirst, readers);
@@ -186,7 +186,7 @@ pub(super) fn wake() -> Family {
         ),
         (
             "no liveness check after a waker's death",
-            LeftOut::Looks,
+            LeftOut::LivenessChecks,
             Wake {
                 deaths: 1,
                 ..consumers(&[ALL], 2, true)

@@ -155,7 +155,7 @@ impl Consumer {
         let reader = plan.reader(cpu.me);
         self.at = match self.at {
             At::Bit => {
-                self.look_at_positions(reader, cpu)?;
+                self.check_positions(reader, cpu)?;
                 if !plan.lacks(LeftOut::BitFirst) {
                     cpu.update(BITS, |bits| bits | 1 << line)?;
                 }
@@ -221,7 +221,7 @@ impl Consumer {
     }
 
     /// Asserts that taking this line loses no durable consumer's position.
-    fn look_at_positions(&self, reader: &Reader, cpu: &Cpu<'_, World>) -> Result<(), Halt> {
+    fn check_positions(&self, reader: &Reader, cpu: &Cpu<'_, World>) -> Result<(), Halt> {
         let own = reader.id != 0 && cpu.world.position[(reader.id - 1) as usize] != 0;
         let id = cpu.truth(Plan::id(self.line));
         let state = cpu.truth(Plan::state(self.line));

@@ -131,7 +131,7 @@ impl Consumer {
                 if stamp != next {
                     return Ok(());
                 }
-                self.look_whole(plan, cpu, next)?;
+                self.check_whole(plan, cpu, next)?;
                 match plan.lacks(LeftOut::ReleaseAfterRead) {
                     true => At::Early,
                     false => At::Read,
@@ -143,7 +143,7 @@ impl Consumer {
             }
             At::Read => {
                 self.found = cpu.load(plan.event(next));
-                self.look_at_event(plan, cpu, next)?;
+                self.check_event(plan, cpu, next)?;
                 At::LeaseEnd
             }
             At::LeaseEnd => {
@@ -167,7 +167,7 @@ impl Consumer {
     }
 
     /// A batch must be seen whole: when its first stamp is stored, all others are.
-    fn look_whole(&self, plan: &Plan, cpu: &Cpu<'_, World>, next: Word) -> Result<(), Halt> {
+    fn check_whole(&self, plan: &Plan, cpu: &Cpu<'_, World>, next: Word) -> Result<(), Halt> {
         let (first, count) = cpu.world.batch;
         let is_whole = (first..first + count).all(|s| cpu.truth(plan.stamp(s)) == s);
         match next == first && !is_whole {
@@ -176,7 +176,7 @@ impl Consumer {
         }
     }
 
-    fn look_at_event(&self, plan: &Plan, cpu: &mut Cpu<'_, World>, next: Word) -> Result<(), Halt> {
+    fn check_event(&self, plan: &Plan, cpu: &mut Cpu<'_, World>, next: Word) -> Result<(), Halt> {
         if sequence_of(self.found) != next {
             return broken("a slot holds another event than its stamp says");
         }

@@ -55,11 +55,11 @@ impl Eviction {
                     self.at = Evicting::Id(locked);
                     return Ok(Flow::Goes);
                 }
-                return Ok(self.looked(plan, cpu, locked, is_evictable(plan, state, 0)));
+                return Ok(self.after_check(plan, cpu, locked, is_evictable(plan, state, 0)));
             }
             Evicting::Id(locked) => {
                 let evictable = is_evictable(plan, ACTIVE, cpu.load(Plan::id(line)));
-                return Ok(self.looked(plan, cpu, locked, evictable));
+                return Ok(self.after_check(plan, cpu, locked, evictable));
             }
             Evicting::Lock => {
                 let world = cpu.system("tries the line's byte")?;
@@ -89,7 +89,7 @@ impl Eviction {
     }
 
     /// Continues after the check of a line, with its lock or before it is taken.
-    fn looked(
+    fn after_check(
         &mut self,
         plan: &Plan,
         cpu: &Cpu<'_, World>,
@@ -202,7 +202,7 @@ impl Remover {
         let line = self.bits.trailing_zeros() as u8;
         self.at = match self.at {
             Removing::LockId if plan.lacks(LeftOut::RemoveIdLock) => {
-                match cpu.system("looks at the id's byte")?.ids[lock].is_free() {
+                match cpu.system("probes the id's byte")?.ids[lock].is_free() {
                     true => Removing::Bits,
                     false => return Ok(Flow::Ends),
                 }

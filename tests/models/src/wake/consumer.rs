@@ -19,7 +19,7 @@ enum At {
     ReadWord,
     Bit,
     Barrier(u8),
-    LookAgain,
+    PollAgain,
     ClosedAgain,
     Wait,
     Asleep,
@@ -108,7 +108,7 @@ impl Consumer {
                     _ => At::Wake(Waking::Swap, After::ReadWord),
                 }
             }
-            At::ReadWord | At::Bit | At::Barrier(_) | At::LookAgain | At::ClosedAgain => {
+            At::ReadWord | At::Bit | At::Barrier(_) | At::PollAgain | At::ClosedAgain => {
                 self.prepare(plan, cpu)?
             }
             At::Wait => match Wake::wait(cpu, WORD, self.read)? {
@@ -127,11 +127,7 @@ impl Consumer {
                 cpu.update(BITS, |bits| bits & !(1 << line))?;
                 At::Poll
             }
-            At::Alive => match cpu
-                .system("looks at the producer's byte")?
-                .producer
-                .is_free()
-            {
+            At::Alive => match cpu.system("probes the producer's byte")?.producer.is_free() {
                 true => At::AfterDead,
                 false => At::ClearBit,
             },
@@ -192,13 +188,13 @@ impl Consumer {
                 let before = others;
                 plan.barrier(&mut others, cpu)?;
                 match others {
-                    0 if plan.lacks(LeftOut::LookAgain) => At::Wait,
-                    0 => At::LookAgain,
+                    0 if plan.lacks(LeftOut::PollAgain) => At::Wait,
+                    0 => At::PollAgain,
                     _ if others == before => return Err(Halt::Waits),
                     _ => At::Barrier(others),
                 }
             }
-            At::LookAgain => match cpu.load(PUBLISHED) > self.position {
+            At::PollAgain => match cpu.load(PUBLISHED) > self.position {
                 true => At::ClearBit,
                 false => At::ClosedAgain,
             },

@@ -31,7 +31,7 @@ pub(crate) enum LeftOut {
     /// The fence between a store and the check for sleepers, or the sleeper's membarrier in its place.
     Fence,
     /// A sleeper polls again after it has set its bit.
-    LookAgain,
+    PollAgain,
     /// The futex word is read before the bit is set.
     WordFirst,
     /// The futex word is changed before the wake.
@@ -53,7 +53,7 @@ pub(crate) enum LeftOut {
     /// A consumer whose release reaches the wanted sequence wakes the producer.
     ReleaseWakes,
     /// After a death, sleepers make a liveness check.
-    Looks,
+    LivenessChecks,
 }
 
 /// The configuration: the processes and their behaviour.
@@ -94,7 +94,7 @@ pub(crate) struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Removing {
     Free,
-    Look,
+    Check,
     Wake(Waking),
 }
 
@@ -185,8 +185,9 @@ impl Wake {
     /// Sleeps until woken; after a death, until the next liveness check.
     fn sleep(&self, cpu: &mut Cpu<'_, World>) -> Result<(), Halt> {
         let mine = 1 << cpu.me;
-        let may_look = cpu.deaths > 0 && !self.has_successor && !self.lacks(LeftOut::Looks);
-        if cpu.world.asleep & mine != 0 && !may_look {
+        let may_check =
+            cpu.deaths > 0 && !self.has_successor && !self.lacks(LeftOut::LivenessChecks);
+        if cpu.world.asleep & mine != 0 && !may_check {
             return Err(Halt::Waits);
         }
         cpu.system("is awake")?.asleep &= !mine;
@@ -200,10 +201,10 @@ impl Wake {
                 cpu.store(COUNTED + self.lines() - 1, 0)?;
                 match self.lacks(LeftOut::RemoveWakes) {
                     true => return Ok(Flow::Ends),
-                    false => Removing::Look,
+                    false => Removing::Check,
                 }
             }
-            Removing::Look => {
+            Removing::Check => {
                 self.waker_fence(cpu)?;
                 match cpu.load(WANTED) {
                     0 => return Ok(Flow::Ends),

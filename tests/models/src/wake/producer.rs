@@ -242,7 +242,7 @@ impl Producer {
                 let before = others;
                 plan.barrier(&mut others, cpu)?;
                 match others {
-                    0 if plan.lacks(LeftOut::LookAgain) => At::Wait,
+                    0 if plan.lacks(LeftOut::PollAgain) => At::Wait,
                     0 => At::Line(true, 0),
                     _ if others == before => return Err(Halt::Waits),
                     _ => At::Barrier(others),
