@@ -11,7 +11,7 @@ use disruptor_mp::AsyncConsumer;
 use disruptor_mp::prelude::*;
 
 const EVENTS: i64 = 50;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1) {
@@ -26,7 +26,7 @@ fn publish_now_and_then(ring: &str) -> Result<(), Box<dyn Error>> {
         .build_producer(|| 0)?;
     for event in 0..EVENTS {
         std::thread::sleep(Duration::from_millis(5));
-        tx.send(Deadline::after(PATIENCE), |slot| *slot = event)?;
+        tx.send(Deadline::after(TIMEOUT), |slot| *slot = event)?;
     }
     tx.close()?;
     Ok(())
@@ -36,7 +36,7 @@ fn publish_now_and_then(ring: &str) -> Result<(), Box<dyn Error>> {
 async fn consume() -> Result<(), Box<dyn Error>> {
     let ring = disruptor_mp::portable_shm_segment_name("async");
     let mut producer = Command::new(std::env::current_exe()?).arg(&ring).spawn()?;
-    let rx = subscribe_within::<i64>(&ring, PATIENCE)?; // blocks: nothing else runs here yet
+    let rx = subscribe_within::<i64>(&ring, TIMEOUT)?; // blocks: nothing else runs here yet
     let mut rx = AsyncConsumer::new(rx)?;
 
     let mut timer = tokio::time::interval(Duration::from_millis(1));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use disruptor_mp::prelude::*;
 use disruptor_mp::{MmapConsumer, MmapProducer, MmapTransportLayout};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Removes the ring's directory when it is dropped.
 struct Directory(std::path::PathBuf);
@@ -27,16 +27,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut tx = MmapProducer::<u64>::create(&layout, 16, || 0)?;
     let mut rx = MmapConsumer::<u64>::attach(&layout, 16, "ledger")?;
     for order in 0..10 {
-        tx.send(Deadline::after(PATIENCE), |slot| *slot = order)?;
+        tx.send(Deadline::after(TIMEOUT), |slot| *slot = order)?;
     }
     for order in 0..4 {
-        assert_eq!(*rx.recv(Deadline::after(PATIENCE))?, order);
+        assert_eq!(*rx.recv(Deadline::after(TIMEOUT))?, order);
     }
 
     // The ledger leaves. Its place is kept: the producer can fill the ring, and no further.
     rx.detach()?;
     for order in 10..20 {
-        tx.send(Deadline::after(PATIENCE), |slot| *slot = order)?;
+        tx.send(Deadline::after(TIMEOUT), |slot| *slot = order)?;
     }
     assert!(tx.try_send(|slot| *slot = 20).is_err());
     let blocked_on = tx.blocked_on().expect("the ring is full");
@@ -50,10 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The ledger comes back: the fifth order is next, and the end follows the last one.
     let mut rx = MmapConsumer::<u64>::attach(&layout, 16, "ledger")?;
     for order in 4..20 {
-        assert_eq!(*rx.recv(Deadline::after(PATIENCE))?, order);
+        assert_eq!(*rx.recv(Deadline::after(TIMEOUT))?, order);
     }
     assert_eq!(
-        rx.recv(Deadline::after(PATIENCE)).err(),
+        rx.recv(Deadline::after(TIMEOUT)).err(),
         Some(RecvError::Closed)
     );
     drop(rx);

@@ -15,7 +15,7 @@ const CAPACITY: usize = 64;
 /// How many orders the first consumer takes before it gets stuck.
 const TAKEN: i64 = 100;
 const ORDERS: i64 = 1000;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,9 +39,9 @@ fn check_risk(ring: &str, gets_stuck: bool) -> Result<(), Box<dyn Error>> {
     println!("risk starts at order {expected}");
     loop {
         if gets_stuck && expected == TAKEN {
-            std::thread::sleep(PATIENCE); // alive, but useless
+            std::thread::sleep(TIMEOUT); // alive, but useless
         }
-        match rx.recv(Deadline::after(PATIENCE)) {
+        match rx.recv(Deadline::after(TIMEOUT)) {
             Ok(order) => assert_eq!(*order, expected, "in order, none missing"),
             Err(RecvError::Closed) => break,
             Err(error) => return Err(error.into()),
@@ -59,7 +59,7 @@ fn send_orders() -> Result<(), Box<dyn Error>> {
     let send = Mutex::new(send);
     let config = RequiredConsumerLivenessConfig {
         required_consumer_ids: vec!["risk".into()],
-        startup_wait_timeout: PATIENCE,
+        startup_wait_timeout: TIMEOUT,
         progress_timeout: Duration::from_millis(500),
         shutdown_grace_period: Duration::from_secs(1),
         alert_hook: Some(Arc::new(move |alert: &RequiredConsumerAlert| {
@@ -95,7 +95,7 @@ fn send_orders() -> Result<(), Box<dyn Error>> {
     stuck.wait()?;
     let mut healthy = spawn_risk(&ring, "is well")?;
     tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
-        shutdown_grace_period: PATIENCE,
+        shutdown_grace_period: TIMEOUT,
         ..config
     });
     while next < ORDERS {

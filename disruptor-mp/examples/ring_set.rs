@@ -11,7 +11,7 @@ use disruptor_mp::prelude::*;
 
 const SENSORS: usize = 4;
 const READINGS: u64 = 100;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1) {
@@ -29,7 +29,7 @@ fn measure(ring: &str) -> Result<(), Box<dyn Error>> {
         if reading % 10 == 0 {
             std::thread::sleep(Duration::from_millis(10));
         }
-        tx.send(Deadline::after(PATIENCE), |event| *event = reading)?;
+        tx.send(Deadline::after(TIMEOUT), |event| *event = reading)?;
     }
     tx.close()?;
     Ok(())
@@ -42,13 +42,13 @@ fn collect() -> Result<(), Box<dyn Error>> {
     for _ in 0..SENSORS {
         let ring = disruptor_mp::portable_shm_segment_name("sensor");
         sensors.push(Command::new(&this).arg(&ring).spawn()?);
-        set.push(subscribe_within::<u64>(&ring, PATIENCE)?)?;
+        set.push(subscribe_within::<u64>(&ring, TIMEOUT)?)?;
     }
 
     let (mut readings, mut waits) = (0, 0);
     while !set.is_empty() {
         // The set says which ring has an event, or has ended; the ring's consumer reads the events.
-        let ready = set.wait(Deadline::after(PATIENCE))?;
+        let ready = set.wait(Deadline::after(TIMEOUT))?;
         waits += 1;
         let has_ended = loop {
             match set[ready].try_recv() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use disruptor_mp::prelude::*;
 
 const CAPACITY: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1) {
@@ -25,16 +25,16 @@ fn publish_until_killed(ring: &str) -> Result<(), Box<dyn Error>> {
         .build_producer(|| 0)?;
     loop {
         let next = tx.last_published_sequence() + 1;
-        tx.send(Deadline::after(PATIENCE), |event| *event = next)?;
+        tx.send(Deadline::after(TIMEOUT), |event| *event = next)?;
     }
 }
 
 fn watch_it_die() -> Result<(), Box<dyn Error>> {
     let ring = disruptor_mp::portable_shm_segment_name("take");
     let mut first = Command::new(std::env::current_exe()?).arg(&ring).spawn()?;
-    let mut rx = subscribe_within::<i64>(&ring, PATIENCE)?;
+    let mut rx = subscribe_within::<i64>(&ring, TIMEOUT)?;
     let mut next = 0;
-    let mut take = |rx: &mut SharedConsumer<i64>| match rx.recv(Deadline::after(PATIENCE)) {
+    let mut take = |rx: &mut SharedConsumer<i64>| match rx.recv(Deadline::after(TIMEOUT)) {
         Ok(event) => {
             assert_eq!((*event, event.sequence()), (next, next));
             next += 1;
@@ -65,7 +65,7 @@ fn watch_it_die() -> Result<(), Box<dyn Error>> {
     let mut second = publisher::<i64>(&ring, CAPACITY)?;
     let last = second.last_published_sequence();
     for sequence in last + 1..last + 1000 {
-        second.send(Deadline::after(PATIENCE), |event| *event = sequence)?;
+        second.send(Deadline::after(TIMEOUT), |event| *event = sequence)?;
         take(&mut rx)?;
     }
     second.close()?;

@@ -16,7 +16,7 @@ struct Tick {
 }
 
 const TICKS: i64 = 1000;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1) {
@@ -34,7 +34,7 @@ fn produce() -> Result<(), Box<dyn Error>> {
     let mut consumer = Command::new(std::env::current_exe()?).arg(&ring).spawn()?;
 
     for price in 0..TICKS {
-        tx.send(Deadline::after(PATIENCE), |tick| {
+        tx.send(Deadline::after(TIMEOUT), |tick| {
             *tick = Tick { price, quantity: 1 }
         })?;
     }
@@ -48,10 +48,10 @@ fn produce() -> Result<(), Box<dyn Error>> {
 }
 
 fn consume(ring: &str) -> Result<(), Box<dyn Error>> {
-    let mut rx = subscribe_within::<Tick>(ring, PATIENCE)?;
+    let mut rx = subscribe_within::<Tick>(ring, TIMEOUT)?;
     let (mut expected, mut quantity) = (0, 0);
     loop {
-        match rx.recv(Deadline::after(PATIENCE)) {
+        match rx.recv(Deadline::after(TIMEOUT)) {
             Ok(tick) => {
                 assert_eq!(tick.price, expected, "in order, none missing");
                 quantity += tick.quantity;

@@ -89,8 +89,8 @@ on_every_backing! {
     one_that_comes_late_is_waited_for
     a_stall_ends_publishing_for_good
     a_stall_ends_batches_for_good
-    after_the_alert_it_looks_seldom
-    while_others_hold_it_up_it_looks_seldom
+    after_the_alert_it_checks_seldom
+    while_others_hold_it_up_it_checks_seldom
     progress_within_the_grace_heals
     the_same_id_coming_back_heals
     another_id_heals_nothing
@@ -283,7 +283,7 @@ mod scenarios {
     }
 
     /// After the alert, frequent checks would be useless: a consumer that makes room wakes the producer.
-    pub(super) fn after_the_alert_it_looks_seldom<B: Send + 'static>(ring: Ring<'_, B>) {
+    pub(super) fn after_the_alert_it_checks_seldom<B: Send + 'static>(ring: Ring<'_, B>) {
         let seldom = || (ring.builder)().with_liveness_interval(PATIENT);
         let mut tx = Ring { builder: &seldom }.producer();
         let mut risk = ring.consumer("risk");
@@ -300,7 +300,7 @@ mod scenarios {
         assert!(sleeps(&mut tx) < 10, "{} sleeps", sleeps(&mut tx));
     }
 
-    pub(super) fn while_others_hold_it_up_it_looks_seldom<B: Send + 'static>(ring: Ring<'_, B>) {
+    pub(super) fn while_others_hold_it_up_it_checks_seldom<B: Send + 'static>(ring: Ring<'_, B>) {
         let seldom = || (ring.builder)().with_liveness_interval(PATIENT);
         let mut tx = Ring { builder: &seldom }.producer();
         let (mut risk, mut other) = (ring.consumer("risk"), ring.consumer("other"));

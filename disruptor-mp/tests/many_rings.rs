@@ -22,11 +22,11 @@ fn rings(count: usize) -> Vec<HeapRing<u64>> {
 }
 
 fn consumer(ring: &HeapRing<u64>) -> Consumer<u64, Heap> {
-    looking(ring, INTERVAL)
+    checking(ring, INTERVAL)
 }
 
 /// A consumer whose liveness interval is `interval`.
-fn looking(ring: &HeapRing<u64>, interval: Duration) -> Consumer<u64, Heap> {
+fn checking(ring: &HeapRing<u64>, interval: Duration) -> Consumer<u64, Heap> {
     let builder = ring.builder().with_liveness_interval(interval);
     builder.build_consumer().expect("a consumer")
 }
@@ -236,7 +236,7 @@ fn a_death_is_news_while_another_ring_is_busy() {
     let mut set = RingSet::of(
         rings
             .iter()
-            .map(|ring| looking(ring, Duration::from_millis(20))),
+            .map(|ring| checking(ring, Duration::from_millis(20))),
     )
     .expect("few");
     for ring in &rings[1..] {
@@ -266,7 +266,7 @@ fn the_most_watchful_member_sets_the_interval() {
     let intervals = [INTERVAL, Duration::from_millis(5), INTERVAL];
     let members = rings.iter().zip(intervals);
     let mut set =
-        RingSet::of(members.map(|(ring, interval)| looking(ring, interval))).expect("few");
+        RingSet::of(members.map(|(ring, interval)| checking(ring, interval))).expect("few");
     let start = Instant::now();
     for tx in senders {
         die(tx.expect("a producer"));
@@ -282,7 +282,7 @@ fn short_waits_tell_of_a_death_as_a_long_one_does() {
     let mut set = RingSet::of(
         rings
             .iter()
-            .map(|ring| looking(ring, Duration::from_millis(50))),
+            .map(|ring| checking(ring, Duration::from_millis(50))),
     )
     .expect("few");
     // the set has made one liveness check, and found both producers alive
@@ -302,7 +302,7 @@ fn the_call_after_the_news_of_a_death_says_so() {
     let rings = rings(2);
     let mut members = Vec::new();
     for ring in &rings {
-        let mut rx = looking(ring, interval);
+        let mut rx = checking(ring, interval);
         let mut tx = ring.producer().expect("a producer");
         tx.publish_value(7);
         assert!(rx.try_recv().expect("alive").is_some());

@@ -590,11 +590,11 @@ fn batches_end_with_the_sequences() {
     let ring = HeapRing::<u64>::with_first_sequence(4, LAST_SEQUENCE).unwrap();
     let mut tx = ring.producer().unwrap();
     let mut rx = ring.consumer("reader").unwrap();
-    let patience = Deadline::after(std::time::Duration::from_secs(20));
-    let outcome = tx.send_batch(2, patience, |slot, _| *slot = 0);
+    let deadline = Deadline::after(std::time::Duration::from_secs(20));
+    let outcome = tx.send_batch(2, deadline, |slot, _| *slot = 0);
     assert!(matches!(outcome, Err(SendError::SequenceExhausted)));
-    assert_eq!(tx.send(patience, |slot| *slot = 7), Ok(LAST_SEQUENCE));
+    assert_eq!(tx.send(deadline, |slot| *slot = 7), Ok(LAST_SEQUENCE));
     assert_eq!(rx.try_consume_next(), Some((LAST_SEQUENCE, 7)));
-    assert_eq!(tx.send(patience, |_| {}), Err(SendError::SequenceExhausted));
+    assert_eq!(tx.send(deadline, |_| {}), Err(SendError::SequenceExhausted));
     assert_eq!(rx.try_consume_next(), None);
 }

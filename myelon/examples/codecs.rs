@@ -28,7 +28,7 @@ mod schema {
 type Frame = AlignedFixedFrame<1024>;
 
 const DEPTH: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const BINCODE: u8 = 1;
 const POSTCARD: u8 = 2;
 const RKYV: u8 = 3;
@@ -68,9 +68,9 @@ fn order(id: u64) -> Order {
 
 fn send(ring: &str) -> Result<(), Box<dyn Error>> {
     let builder = myelon::build_shared_single_producer::<Frame>(ring, DEPTH)
-        .wait_for_single_consumer(PATIENCE);
+        .wait_for_single_consumer(TIMEOUT);
     let mut tx = TypedProducer::from_builder(builder)?;
-    let deadline = Deadline::after(PATIENCE);
+    let deadline = Deadline::after(TIMEOUT);
     tx.send(&Bincode(order(1)), BINCODE, deadline)?;
     tx.send(Postcard::of(&order(2)), POSTCARD, deadline)?; // the order is not moved
     tx.send(&Rkyv(order(3)), RKYV, deadline)?;
@@ -97,7 +97,7 @@ fn receive() -> Result<(), Box<dyn Error>> {
     let mut sender = Command::new(std::env::current_exe()?).arg(&ring).spawn()?;
     let builder = myelon::attach_shared_consumer::<Frame>(&ring, DEPTH)
         .with_consumer_id("desk")
-        .wait_for_ring(PATIENCE);
+        .wait_for_ring(TIMEOUT);
     let mut rx = TypedConsumer::from_builder(builder)?;
 
     let seen = std::cell::RefCell::new(Vec::new());
@@ -114,10 +114,7 @@ fn receive() -> Result<(), Box<dyn Error>> {
             take(order.id(), order.symbol());
         })?;
     for expected in [BINCODE, POSTCARD, RKYV, FLATBUFFER] {
-        assert_eq!(
-            rx.dispatch(&mut table, Deadline::after(PATIENCE))?,
-            expected
-        );
+        assert_eq!(rx.dispatch(&mut table, Deadline::after(TIMEOUT))?, expected);
     }
     drop(table);
     let orders: Vec<_> = (1..=4).map(|id| (id, "XAU".to_owned())).collect();

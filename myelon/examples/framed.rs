@@ -13,7 +13,7 @@ use myelon::transport::{FixedFrame, FramedTransportConsumer, FramedTransportProd
 type Frame = FixedFrame<4096>;
 
 const DEPTH: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const LENGTHS: [usize; 6] = [0, 5, 4096, 4097, 100_000, 1_000_000];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,13 +25,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn send(ring: &str) -> Result<(), Box<dyn Error>> {
     let builder = myelon::build_shared_single_producer::<Frame>(ring, DEPTH)
-        .wait_for_single_consumer(PATIENCE);
+        .wait_for_single_consumer(TIMEOUT);
     let mut tx = FramedTransportProducer::from_builder(builder)?;
     for (kind, len) in (0..).zip(LENGTHS) {
-        tx.send(&vec![kind; len], kind, Deadline::after(PATIENCE))?;
+        tx.send(&vec![kind; len], kind, Deadline::after(TIMEOUT))?;
     }
     // a message can also be written in place
-    let mut message = tx.reserve(5, 255, Deadline::after(PATIENCE))?;
+    let mut message = tx.reserve(5, 255, Deadline::after(TIMEOUT))?;
     message.copy_from_slice(b"bye!\n");
     message.publish();
     tx.close()?;
@@ -43,12 +43,12 @@ fn receive() -> Result<(), Box<dyn Error>> {
     let mut sender = Command::new(std::env::current_exe()?).arg(&ring).spawn()?;
     let builder = myelon::attach_shared_consumer::<Frame>(&ring, DEPTH)
         .with_consumer_id("reader")
-        .wait_for_ring(PATIENCE);
+        .wait_for_ring(TIMEOUT);
     let mut rx = FramedTransportConsumer::from_builder(builder)?;
 
     let mut lengths = Vec::new();
     let end = loop {
-        match rx.recv(Deadline::after(PATIENCE)) {
+        match rx.recv(Deadline::after(TIMEOUT)) {
             Ok(message) if message.kind() == 255 => print!("{}", str::from_utf8(&message)?),
             Ok(message) => {
                 let (meta, is_in_place) = (message.meta(), message.is_in_place());

@@ -17,7 +17,7 @@ type Frame = AlignedFixedFrame<{ 65_536 + 256 }>;
 
 const DEPTH: usize = 16;
 const PICTURES: u64 = 100;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Picture {
@@ -34,14 +34,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn send(ring: &str) -> Result<(), Box<dyn Error>> {
     let builder = myelon::build_shared_single_producer::<Frame>(ring, DEPTH)
-        .wait_for_single_consumer(PATIENCE);
+        .wait_for_single_consumer(TIMEOUT);
     let mut tx = TypedProducer::from_builder(builder)?;
     for number in 0..PICTURES {
         let pixels = vec![number as u8; 65_536];
         tx.send(
             &Rkyv(Picture { number, pixels }),
             1,
-            Deadline::after(PATIENCE),
+            Deadline::after(TIMEOUT),
         )?;
     }
     tx.close()?;
@@ -53,12 +53,12 @@ fn receive() -> Result<(), Box<dyn Error>> {
     let mut sender = Command::new(std::env::current_exe()?).arg(&ring).spawn()?;
     let builder = myelon::attach_shared_consumer::<Frame>(&ring, DEPTH)
         .with_consumer_id("viewer")
-        .wait_for_ring(PATIENCE);
+        .wait_for_ring(TIMEOUT);
     let mut rx = TypedConsumer::from_builder(builder)?;
 
     let mut buffer = ReassemblyBuffer::new(); // stays empty: each picture fits its frame
     for expected in 0..PICTURES {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(TIMEOUT);
         rx.recv_leased_within::<Rkyv<Picture>, _, _>(&mut buffer, deadline, |_kind, picture| {
             assert_eq!(picture.number.to_native(), expected);
             assert_eq!(picture.pixels[65_535], expected as u8);

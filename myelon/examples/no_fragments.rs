@@ -13,7 +13,7 @@ use myelon::transport::{
     AlignedFixedFrame, FramedTransportConsumer, FramedTransportFrame, FramedTransportProducer,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The approximate memory of a ring: larger frames mean fewer of them.
 const RING_BYTES: usize = 4 << 20;
 
@@ -43,10 +43,10 @@ impl Side for Sender<'_> {
     fn run<F: FramedTransportFrame>(&self, depth: usize) -> Result<(), Box<dyn Error>> {
         let Self(ring, longest) = *self;
         let builder = myelon::build_shared_single_producer::<F>(ring, depth)
-            .wait_for_single_consumer(PATIENCE);
+            .wait_for_single_consumer(TIMEOUT);
         let mut tx = FramedTransportProducer::from_builder(builder)?;
         for len in [0, longest / 2, longest] {
-            tx.send(&vec![7; len], 1, Deadline::after(PATIENCE))?;
+            tx.send(&vec![7; len], 1, Deadline::after(TIMEOUT))?;
         }
         tx.close()?;
         Ok(())
@@ -60,10 +60,10 @@ impl Side for Receiver<'_> {
         let Self(ring, longest) = *self;
         let builder = myelon::attach_shared_consumer::<F>(ring, depth)
             .with_consumer_id("reader")
-            .wait_for_ring(PATIENCE);
+            .wait_for_ring(TIMEOUT);
         let mut rx = FramedTransportConsumer::from_builder(builder)?;
         for len in [0, longest / 2, longest] {
-            let message = rx.recv(Deadline::after(PATIENCE))?;
+            let message = rx.recv(Deadline::after(TIMEOUT))?;
             assert_eq!(message.len(), len);
             assert!(message.is_in_place(), "no message takes two frames");
         }

@@ -15,7 +15,7 @@ type Frame = FixedFrame<256>;
 
 const DEPTH: usize = 16;
 const REQUESTS: u32 = 10_000;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1) {
@@ -38,14 +38,14 @@ fn connect(
     let tx = FramedTransportProducer::create_with_consumers(to, DEPTH, ["peer"])?;
     let builder = myelon::attach_shared_consumer(from, DEPTH)
         .with_consumer_id("peer")
-        .wait_for_ring(PATIENCE);
+        .wait_for_ring(TIMEOUT);
     Ok((tx, FramedTransportConsumer::from_builder(builder)?))
 }
 
 fn serve(name: &str) -> Result<(), Box<dyn Error>> {
     let (mut answers, mut requests) = connect(&format!("{name}-a"), &format!("{name}-q"))?;
     loop {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(TIMEOUT);
         let request = match requests.recv(deadline) {
             Ok(request) => request,
             Err(RecvError::Closed) => return Ok(()), // the client has finished
@@ -66,7 +66,7 @@ fn ask() -> Result<(), Box<dyn Error>> {
 
     let started = Instant::now();
     for number in 0..REQUESTS {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(TIMEOUT);
         requests.send(format!("request {number}").as_bytes(), 1, deadline)?;
         let answer = answers.recv(deadline)?;
         assert_eq!(str::from_utf8(&answer)?, format!("REQUEST {number}"));

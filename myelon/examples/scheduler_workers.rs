@@ -19,7 +19,7 @@ type Frame = FixedFrame<4096>;
 
 const WORKERS: usize = 4;
 const REQUESTS: u32 = 2_000;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The settings that all processes must share.
 fn session(label: &str) -> RunnerMyelonTransportConfig {
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn work(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
     let mut worker = Worker::<Frame>::start(&session(label), rank)?;
     loop {
-        let done = worker.serve(Deadline::after(PATIENCE), |_kind, request| request.to_vec());
+        let done = worker.serve(Deadline::after(TIMEOUT), |_kind, request| request.to_vec());
         match done {
             Ok(_) => {}
             Err(TransportError::Recv(RecvError::Closed)) => return Ok(worker.leave()?),
@@ -70,7 +70,7 @@ fn schedule() -> Result<(), Box<dyn Error>> {
     while answered.len() < REQUESTS as usize * WORKERS {
         // keep about 32 requests in flight
         if sent < REQUESTS && (sent as usize * WORKERS) < answered.len() + 32 * WORKERS {
-            scheduler.broadcast(&sent.to_le_bytes(), 1, Deadline::after(PATIENCE))?;
+            scheduler.broadcast(&sent.to_le_bytes(), 1, Deadline::after(TIMEOUT))?;
             sent += 1;
             if sent == REQUESTS / 2 {
                 workers[2].kill()?; // SIGKILL, at whatever point it has reached
@@ -79,7 +79,7 @@ fn schedule() -> Result<(), Box<dyn Error>> {
             }
             continue;
         }
-        let (rank, answer) = scheduler.recv_any(Deadline::after(PATIENCE))?;
+        let (rank, answer) = scheduler.recv_any(Deadline::after(TIMEOUT))?;
         answered.insert((rank, u32::from_le_bytes(answer[..4].try_into()?)));
     }
     println!("{REQUESTS} requests, each answered by {WORKERS} workers, one of which was killed");

@@ -22,7 +22,7 @@ type Frame = FixedFrame<256>;
 
 const WORKERS: usize = 2;
 /// How long the scheduler waits for its workers at the end.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 static STOP: OnceLock<CancelToken> = OnceLock::new();
 
@@ -73,7 +73,7 @@ fn schedule(
         // what is kept for it would stay; this fails if the worker has come meanwhile
         let _ = scheduler.remove_worker(missing.rank);
     }
-    let report = scheduler.shutdown(Deadline::after(PATIENCE), |_rank, _answer| answers += 1)?;
+    let report = scheduler.shutdown(Deadline::after(TIMEOUT), |_rank, _answer| answers += 1)?;
     println!(
         "scheduler: {answers} answers; left: {:?} requests, {:?} answers",
         report.unanswered, report.unread

@@ -35,7 +35,7 @@ const DEPTH: usize = 64;
 /// The deadline of a call under a flood.
 const SHORT: Duration = Duration::from_millis(20);
 /// A call that takes this long is taken to be endless.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 own_frame! {
     /// A frame that publishes more frames whenever its header is read.
@@ -53,8 +53,8 @@ fn go_on() {
     TAP.with(|tap| {
         if let Some((since, pour)) = &mut *tap.borrow_mut() {
             assert!(
-                since.elapsed() < PATIENCE,
-                "a call goes on after {PATIENCE:?}"
+                since.elapsed() < TIMEOUT,
+                "a call goes on after {TIMEOUT:?}"
             );
             pour();
         }
@@ -169,7 +169,7 @@ fn flooded(flood: Flood, token: &CancelToken) -> Result<(Flooding, Rc<RefCell<Tx
 
 /// A deadline long enough for everything that must happen.
 fn soon() -> Deadline {
-    Deadline::after(PATIENCE)
+    Deadline::after(TIMEOUT)
 }
 
 /// A call that waits. A message that it delivers is dropped.
@@ -294,7 +294,7 @@ fn no_flood_keeps_a_call_beyond_its_deadline() -> Result {
             let outcome = wait(&mut rx, Deadline::after(SHORT));
             assert_eq!(outcome, Err(RecvError::Timeout), "{flood:?}, {how}");
             assert!(
-                (SHORT..PATIENCE).contains(&began.elapsed()),
+                (SHORT..TIMEOUT).contains(&began.elapsed()),
                 "{flood:?}, {how}"
             );
             drop(flooding);
@@ -528,7 +528,7 @@ fn a_message_that_trickles_times_out_and_goes_on() -> Result {
             .raw()
             .recv_owned(Deadline::after(Duration::from_millis(1)));
         assert_eq!(outcome, Err(RecvError::Timeout));
-        assert!(began.elapsed() < PATIENCE);
+        assert!(began.elapsed() < TIMEOUT);
         tx.borrow_mut().ring().publish(|frame| {
             frame.header = long_message(4 * FRAMES as usize, number);
             frame.payload = [number as u8; 4];
@@ -544,7 +544,7 @@ fn session() -> RunnerMyelonTransportConfig {
     let rings = MyelonTransportConfig::default()
         .with_rpc_depth(16)
         .with_response_depth(16)
-        .with_start_timeout(PATIENCE);
+        .with_start_timeout(TIMEOUT);
     RunnerMyelonTransportConfig::new(portable_shm_segment_name("flood"), 1).with_transport(rings)
 }
 
@@ -656,9 +656,9 @@ fn a_flood_from_another_thread_keeps_no_call() -> Result {
     let is_over = AtomicBool::new(false);
     let mut tx = thread::scope(|scope| -> Result<_> {
         let flooding = scope.spawn(|| {
-            // stop after `PATIENCE`, as the test would not end if the call did not
+            // stop after `TIMEOUT`, as the test would not end if the call did not
             let began = Instant::now();
-            while !is_over.load(Ordering::Relaxed) && began.elapsed() < PATIENCE {
+            while !is_over.load(Ordering::Relaxed) && began.elapsed() < TIMEOUT {
                 let _ = tx.ring().try_batch_publish(256, |_, _| {});
             }
             tx

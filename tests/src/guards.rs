@@ -122,8 +122,8 @@ fn is_in_table(start: usize) -> bool {
     table(|guarded| guarded.iter().any(|(at, _)| *at == start))
 }
 
-fn table<R>(look: impl FnOnce(&mut Vec<(usize, usize)>) -> R) -> R {
-    look(&mut GUARDED.lock().unwrap_or_else(PoisonError::into_inner))
+fn table<R>(read: impl FnOnce(&mut Vec<(usize, usize)>) -> R) -> R {
+    read(&mut GUARDED.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn page_bytes() -> usize {

@@ -27,7 +27,7 @@ const OPEN: u64 = i64::MIN as u64;
 const LULL_ONE_IN: u32 = 24;
 const LULL: Duration = Duration::from_millis(5);
 /// One round in this many checks whether the name refers to another file.
-const LOOK_ONE_IN: u32 = 8;
+const CHECK_ONE_IN: u32 = 8;
 
 /// Values that a careless reader would handle wrongly.
 const WORDS: [u64; 14] = [
@@ -82,8 +82,8 @@ impl Hostile {
 
     /// Makes one attack.
     pub fn round(&mut self) {
-        if self.target.is_none() || self.random.u32(..LOOK_ONE_IN) == 0 {
-            self.look();
+        if self.target.is_none() || self.random.u32(..CHECK_ONE_IN) == 0 {
+            self.map_named_file();
         }
         let Some(target) = &self.target else {
             std::thread::sleep(Duration::from_millis(1));
@@ -141,7 +141,7 @@ impl Hostile {
     /// Stores the stamp of a sequence that was never published.
     pub fn forge_stamp(&mut self, sequence: u64) {
         if self.target.is_none() {
-            self.look();
+            self.map_named_file();
         }
         if let Some(target) = &self.target {
             target.publish(sequence);
@@ -152,7 +152,7 @@ impl Hostile {
     /// consumer has no time to read them all before the next call.
     pub fn run_ahead_of_the_first_consumer(&mut self) {
         if self.target.is_none() {
-            self.look();
+            self.map_named_file();
         }
         if let Some(target) = &self.target {
             let released = target.words()[FIRST_CONSUMER_AT].load(Ordering::Relaxed);
@@ -163,7 +163,7 @@ impl Hostile {
     /// Overwrites the start of a slot in any state, for example with a forged header.
     pub fn overwrite_slot(&mut self, slot: u64, bytes: &[u8]) {
         let Some(target) = &self.target else {
-            return self.look();
+            return self.map_named_file();
         };
         let at = target.slot_at(slot) / 8;
         for (place, word) in target.words()[at..].iter().zip(bytes.chunks_exact(8)) {
@@ -175,7 +175,7 @@ impl Hostile {
 
     /// Stores a nonzero value in the first word of the waiters line.
     pub fn store_in_reserved_line(&mut self) {
-        self.look();
+        self.map_named_file();
         if let Some(target) = &self.target {
             target.words()[RESERVED_AT].store(1, Ordering::Relaxed);
         }
@@ -183,14 +183,14 @@ impl Hostile {
 
     /// Clears all lines from the registered word on, and opens the ring, as if no consumer had ever registered.
     pub fn relent(&mut self) {
-        self.look();
+        self.map_named_file();
         if let Some(target) = &self.target {
             target.quieten();
         }
     }
 
     /// Maps the file that has the name now.
-    fn look(&mut self) {
+    fn map_named_file(&mut self) {
         let Ok(file) = OpenOptions::new().read(true).write(true).open(&self.path) else {
             return;
         };

@@ -69,15 +69,15 @@ impl<'a> Traced<'a> {
     pub fn reach_marker(&mut self, line: &str) -> Result<(), String> {
         self.actor.tell(line);
         let start = Instant::now();
-        let mut looks = 0_u32;
+        let mut polls = 0_u32;
         loop {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => return Ok(()),
                 Ok(WaitStatus::StillAlive) => {}
                 other => return Err(format!("'{line}' did not come to its marker: {other:?}")),
             }
-            looks += 1;
-            if looks.is_multiple_of(64) && !self.actor.is_silent_for(Duration::ZERO) {
+            polls += 1;
+            if polls.is_multiple_of(64) && !self.actor.is_silent_for(Duration::ZERO) {
                 return Err(format!("'{line}' passed its marker by, or ended"));
             }
             if start.elapsed() > PATIENCE {
@@ -85,7 +85,7 @@ impl<'a> Traced<'a> {
                     "'{line}' did not come to its marker in {PATIENCE:?}"
                 ));
             }
-            match looks {
+            match polls {
                 ..200 => thread::yield_now(),
                 _ => thread::sleep(Duration::from_micros(100)),
             }

@@ -107,7 +107,7 @@ fn a_stopped_producer_is_not_dead_to_a_sleeper() {
     rx.tell("recv n=1");
     assert!(
         rx.is_silent_for(Duration::from_millis(500)),
-        "it looks ten times meanwhile"
+        "it checks for a death ten times meanwhile"
     );
     tx.resume();
     tx.ok("publish n=1");
@@ -329,7 +329,7 @@ fn a_cancel_token_ends_the_wait_for_consumers() {
     let mut tx = build().build_zeroed_producer().expect("a producer");
     let _holds_back = builder(&world, strategy).build_consumer().expect("one");
     tx.publish(|record| record.write(0));
-    woken("a wait for who does not come", || {
+    woken("a wait for a consumer that does not come", || {
         assert!(!tx.wait_for_consumer_id("late", patience));
         assert!(!tx.wait_until_consumed_with_strategy(0, patience, strategy));
         tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {

@@ -16,7 +16,7 @@ fn within(milliseconds: u64) -> Deadline {
     Deadline::after(Duration::from_millis(milliseconds))
 }
 
-/// A session whose scheduler looks for deaths every 5 ms.
+/// A session whose scheduler checks for deaths every 5 ms.
 fn config(label: &str, policy: OnWorkerDeath) -> RunnerMyelonTransportConfig {
     let config = RunnerMyelonTransportConfig::new(label, 2).with_on_worker_death(policy);
     let rings = config.transport.clone().with_rpc_depth(16);
@@ -128,7 +128,7 @@ fn a_hook_is_told_of_each_death_once() -> Result {
     Ok(())
 }
 
-/// A scheduler for tasks that nobody calls looks for deaths as well.
+/// A scheduler for tasks that nobody calls checks for deaths as well.
 #[cfg(feature = "tokio")]
 #[test]
 fn the_hook_of_a_scheduler_for_tasks_is_told_while_it_is_idle() -> Result {

@@ -17,7 +17,7 @@ fn within(milliseconds: u64) -> Deadline {
     Deadline::after(Duration::from_millis(milliseconds))
 }
 
-/// A session whose scheduler looks for deaths every millisecond.
+/// A session whose scheduler checks for deaths every millisecond.
 fn watchful(workers: usize, policy: OnWorkerDeath) -> RunnerMyelonTransportConfig {
     let config = session(workers).with_on_worker_death(policy);
     let rings = config.transport.clone();
@@ -219,7 +219,7 @@ fn what_a_worker_sent_before_it_died_is_received() -> Result {
         let config = watchful(1, policy);
         let mut scheduler = Scheduler::<Frame>::start(&config)?;
         let id = scheduler.send_to(0, b"", 1, soon())?;
-        // from now on it looks for workers again in ten milliseconds
+        // it checks for workers again in ten milliseconds
         assert!(scheduler.recv_any(within(0)).is_err());
         let mut worker = Worker::<Frame>::start(&config, 0)?;
         worker.serve(soon(), |_, _| b"the last")?;
@@ -260,7 +260,7 @@ fn a_shutdown_waits_for_a_dead_worker_as_the_policy_says() -> Result {
     Ok(())
 }
 
-/// A worker comes, does everything and goes while a scheduler that shuts down does not look, twice.
+/// A worker comes, does everything and goes while a scheduler that shuts down does not check, twice.
 #[test]
 fn a_shutdown_receives_the_answers_of_workers_that_have_just_come() -> Result {
     let config = session(1);
@@ -268,7 +268,7 @@ fn a_shutdown_receives_the_answers_of_workers_that_have_just_come() -> Result {
     for _ in 0..2 {
         scheduler.broadcast(b"", 1, soon())?;
     }
-    // from now on it looks for workers again in ten milliseconds
+    // it checks for workers again in ten milliseconds
     assert!(scheduler.recv_any(within(0)).is_err());
     for _ in 0..2 {
         let mut worker = Worker::<Frame>::start(&config, 0)?;

@@ -49,7 +49,7 @@ pub(crate) fn pass(stage: &mut Stage) {
     aimed
         .actor
         .expect_stopped()
-        .expect("stopped after its look");
+        .expect("stopped after its check");
     let other = stage.seat("other", true);
     stage.attach_all_but(late);
     stage.seats[other]

@@ -544,7 +544,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
                     drop(request);
                     let is_unseen = !matches!(order, Ok(Order::Return));
                     if is_unseen {
-                        // it was handed to a future that was dropped before it looked
+                        // it was handed to a future that was dropped before it was polled
                         self.requests.uncount_delivery();
                     }
                     return of_another(order);

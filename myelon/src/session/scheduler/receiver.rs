@@ -24,7 +24,7 @@ use crate::typed_transport::{DecodeError, TypedConsumer};
 const AT_A_TURN: usize = 64;
 
 /// How often a scheduler checks whether the rings of missing workers exist.
-const LOOK_FOR_WORKERS: Duration = Duration::from_millis(10);
+const WORKER_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The half of a [`Scheduler`](super::Scheduler) that receives answers: [`Scheduler::split`](super::Scheduler::split)
 /// returns it.
@@ -419,7 +419,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         if now < self.next_check {
             return Ok(());
         }
-        self.next_check = now + LOOK_FOR_WORKERS;
+        self.next_check = now + WORKER_CHECK_INTERVAL;
         let mut missing = self.answers.missing().into_iter();
         missing.try_for_each(|rank| self.answers.attach(rank))
     }
@@ -523,7 +523,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let is_complete = self.answers.rings.iter().all(Option::is_some);
         let until = match is_complete {
             true => deadline,
-            false => deadline.within(LOOK_FOR_WORKERS),
+            false => deadline.within(WORKER_CHECK_INTERVAL),
         };
         let rings = self.answers.rings.iter_mut().enumerate();
         let rings = rings

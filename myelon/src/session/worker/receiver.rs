@@ -71,7 +71,7 @@ const SUSPICIOUS: u32 = 128;
 
 /// A worker without requests checks for a ring of its own after each liveness interval at first, and less and less
 /// often after that: at most 2 to the power of this many intervals apart.
-const RARER_LOOKS_MAX: u32 = 3;
+const RARER_CHECKS_MAX: u32 = 3;
 
 /// How often a worker that waits reads its scheduler's note, at most.
 const READ_NOTE: Duration = Duration::from_millis(200);
@@ -395,7 +395,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let deadline = deadline.within(self.note_interval());
         let until = match self.own {
             Some(_) => deadline,
-            // without a ring of its own, it looks for one: while the common ring is full, no notice can come
+            // without a ring of its own, it checks for one: while the common ring is full, no notice can come
             None => deadline.within(self.next_check.saturating_duration_since(Instant::now())),
         };
         let rings = [Some(&mut self.common), self.own.as_mut()];
@@ -411,14 +411,14 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         Ok(())
     }
 
-    /// Attaches to a ring of its own if there is one, when it is time to look for it.
+    /// Attaches to a ring of its own if there is one, when a check for it is due.
     fn find_own(&mut self) -> TransportResult<()> {
         let now = Instant::now();
         if self.own.is_some() || now < self.next_check {
             return Ok(());
         }
         let interval = self.places.config.liveness_interval();
-        let intervals = 1 << self.vain_polls.min(RARER_LOOKS_MAX);
+        let intervals = 1 << self.vain_polls.min(RARER_CHECKS_MAX);
         self.next_check = now + interval.saturating_mul(intervals);
         self.vain_polls = self.vain_polls.saturating_add(1);
         self.attach_own()

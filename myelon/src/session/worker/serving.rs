@@ -131,7 +131,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// gets its number, kind and bytes, the scheduler gets an empty answer that
     /// [is given up](crate::Response::is_given_up), and the request is done. So a request that kills its workers does
     /// not kill them for ever. Without a limit each request is served however often it was delivered. A program that
-    /// receives requests itself, also after [`split`](Self::split), looks at [`Request::delivery`], and calls [`ResponseSender::give_up`](crate::ResponseSender::give_up).
+    /// receives requests itself, also after [`split`](Self::split), reads [`Request::delivery`], and calls
+    /// [`ResponseSender::give_up`](crate::ResponseSender::give_up).
     ///
     /// # Examples
     ///

@@ -16,8 +16,8 @@ pub(crate) const SLICE: Duration = Duration::from_millis(5);
 /// Whether a line of input has arrived, or the input has ended.
 pub(crate) fn is_told() -> bool {
     let input = stdin();
-    let mut looks = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    poll(&mut looks, PollTimeout::ZERO).expect("poll") > 0
+    let mut descriptors = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    poll(&mut descriptors, PollTimeout::ZERO).expect("poll") > 0
 }
 
 /// The time of the last progress.

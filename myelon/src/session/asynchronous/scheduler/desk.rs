@@ -30,7 +30,7 @@ const LONGER_RUNS_MAX: u32 = 6;
 /// other calls go on.
 const PAUSE_PER_RUNS: u32 = 8;
 
-/// How many answers are taken in before orders are looked at again.
+/// How many answers are taken in before the desk checks for orders again.
 const ANSWERS_AT_ONCE: usize = 256;
 
 /// The thread that has the rings.
