@@ -67,8 +67,8 @@ fn order(id: u64) -> Order {
 }
 
 fn send(ring: &str) -> Result<(), Box<dyn Error>> {
-    let builder = myelon::build_shared_single_producer::<Frame>(ring, DEPTH)
-        .wait_for_single_consumer(TIMEOUT);
+    let builder =
+        myelon::build_shared_single_producer::<Frame>(ring, DEPTH).wait_for_consumers(1, TIMEOUT);
     let mut tx = TypedProducer::from_builder(builder)?;
     let deadline = Deadline::after(TIMEOUT);
     tx.send(&Bincode(order(1)), BINCODE, deadline)?;

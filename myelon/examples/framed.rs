@@ -24,8 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn send(ring: &str) -> Result<(), Box<dyn Error>> {
-    let builder = myelon::build_shared_single_producer::<Frame>(ring, DEPTH)
-        .wait_for_single_consumer(TIMEOUT);
+    let builder =
+        myelon::build_shared_single_producer::<Frame>(ring, DEPTH).wait_for_consumers(1, TIMEOUT);
     let mut tx = FramedTransportProducer::from_builder(builder)?;
     for (kind, len) in (0..).zip(LENGTHS) {
         tx.send(&vec![kind; len], kind, Deadline::after(TIMEOUT))?;

@@ -33,8 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn send(ring: &str) -> Result<(), Box<dyn Error>> {
-    let builder = myelon::build_shared_single_producer::<Frame>(ring, DEPTH)
-        .wait_for_single_consumer(TIMEOUT);
+    let builder =
+        myelon::build_shared_single_producer::<Frame>(ring, DEPTH).wait_for_consumers(1, TIMEOUT);
     let mut tx = TypedProducer::from_builder(builder)?;
     for number in 0..PICTURES {
         let pixels = vec![number as u8; 65_536];

@@ -42,8 +42,8 @@ struct Sender<'a>(&'a str, usize);
 impl Side for Sender<'_> {
     fn run<F: FramedTransportFrame>(&self, depth: usize) -> Result<(), Box<dyn Error>> {
         let Self(ring, longest) = *self;
-        let builder = myelon::build_shared_single_producer::<F>(ring, depth)
-            .wait_for_single_consumer(TIMEOUT);
+        let builder =
+            myelon::build_shared_single_producer::<F>(ring, depth).wait_for_consumers(1, TIMEOUT);
         let mut tx = FramedTransportProducer::from_builder(builder)?;
         for len in [0, longest / 2, longest] {
             tx.send(&vec![7; len], 1, Deadline::after(TIMEOUT))?;

@@ -2,9 +2,10 @@
 //!
 //! The sources are read as the compiler reads them, module by module from `lib.rs`. An item has an example if its own
 //! documentation contains a block of code. Otherwise another example must use the item by its name. For a method that
-//! is an example of its type, or the one that its type points to; for any other item it is one on the page of a public
-//! module that shows it; or it is the example that the item's own `# Examples` points to. Constants, fields, variants,
-//! modules and the methods of traits need none, and neither do items that documentation does not show.
+//! is an example of its type or of its `impl` block, or the one that its type points to; for any other item it is one
+//! on the page of a public module that shows it; or it is the example that the item's own `# Examples` points to.
+//! Constants, fields, variants, modules and the methods of traits need none, and neither do items that documentation
+//! does not show.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -177,10 +178,13 @@ impl Module {
                     return;
                 };
                 let of = path.path.segments.last().map(|last| last.ident.to_string());
+                let of_block = documentation(&block.attrs);
                 for method in &block.items {
-                    if let ImplItem::Fn(it) = method {
-                        self.take(&it.vis, &it.attrs, &it.sig.ident, of.clone());
-                    }
+                    let ImplItem::Fn(it) = method else { continue };
+                    let is_used = has_word(&code(&of_block), &it.sig.ident.to_string());
+                    let block = block.attrs.iter().filter(|_| is_used);
+                    let attributes: Vec<_> = it.attrs.iter().chain(block).cloned().collect();
+                    self.take(&it.vis, &attributes, &it.sig.ident, of.clone());
                 }
             }
             Item::Use(it) if is_pub(&it.vis) && !is_hidden(&it.attrs) => self.show(&it.tree),
@@ -345,6 +349,13 @@ impl Wheel {
     /// ```
     pub fn blow(&self, bar: u32) {}
 }
+/// ```
+/// Wheel.spin(3);
+/// ```
+impl Wheel {
+    pub fn spin(&self, times: u32) {}
+    fn stop(&self) {}
+}
 impl Drop for Horn {
     fn drop(&mut self) {}
 }
@@ -393,6 +404,7 @@ fn control_items_without_an_example() {
         ("Wheel.turn(1)", "Wheel.wear(1)", "Wheel::turn Hub::turn"),
         ("its Hub", "it", "Hub"),
         ("Wheel.blow(2)", "Wheel.inflate(2)", "blow"),
+        ("Wheel.spin(3)", "Wheel.stop()", "Wheel::spin"),
         ("See [`Wheel::blow`]", "See [`Wheel::turn`]", "blow"),
         ("# Examples", "# See also", "blow Hub Hub::turn"),
         ("use brakes::Brake;", "use brakes::{Brake, Pad};", "Pad"),

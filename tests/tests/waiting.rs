@@ -330,7 +330,12 @@ fn a_cancel_token_ends_the_wait_for_consumers() {
     let _holds_back = builder(&world, strategy).build_consumer().expect("one");
     tx.publish(|record| record.write(0));
     woken("a wait for a consumer that does not come", || {
+        let deadline = Deadline::after(patience);
+        let came = tx.wait_for_consumer("late", deadline);
+        assert_eq!(came, Err(SendError::Cancelled));
         assert!(!tx.wait_for_consumer_id("late", patience));
+        let consumed = tx.wait_until_consumed(0, deadline);
+        assert_eq!(consumed, Err(SendError::Cancelled));
         assert!(!tx.wait_until_consumed_with_strategy(0, patience, strategy));
         tx.enable_required_consumer_liveness(RequiredConsumerLivenessConfig {
             required_consumer_ids: vec!["late".into()],

@@ -138,7 +138,7 @@ pub fn default_consume_sleep_duration() -> Duration {
 }
 
 /// How long discovery sleeps between two attempts: 1 ms, or `MYELON_DISCOVERY_POLL_MS`. A program's own loop is
-/// replaced by `wait_for_ring` of the builder, and by `wait_for_consumer_id` of the producer.
+/// replaced by `wait_for_ring` of the builder, and by `wait_for_consumer` of the producer.
 ///
 /// # Examples
 ///

@@ -214,6 +214,8 @@ macro_rules! producer_methods {
             let _: bool = tx.is_consumed(0);
             let _: bool =
                 tx.wait_until_consumed_with_strategy(0, second, api::AutoWaitStrategy::Block);
+            let _: Result<bool, api::SendError> = tx.wait_until_consumed(0, api::Deadline::NEVER);
+            let _: Result<bool, api::SendError> = tx.wait_for_consumer("id", api::Deadline::NEVER);
             let _: bool = tx.discover_consumer_id("id") && tx.notice_consumer_id("id");
             let _: bool = tx.wait_for_consumer_id("id", second);
             let _: Option<Sequence> = tx.consumer_sequence("id");

@@ -405,8 +405,8 @@ fn nothing_follows_the_last_piece_of_an_answer() -> Result {
     Ok(())
 }
 
-/// A message of more than half a ring begins anew after each time-out. A scheduler that checks for deaths meanwhile gets
-/// it to a worker that reads slowly all the same.
+/// A message of more than half a ring begins anew after each time-out. A scheduler that checks for deaths meanwhile
+/// gets it to a worker that reads slowly all the same.
 #[test]
 fn a_long_message_reaches_a_slow_worker_while_the_scheduler_checks_for_deaths() -> Result {
     let config = session(1).with_on_worker_death(OnWorkerDeath::Fail);

@@ -10,6 +10,28 @@ use crate::handles::guards::Lease;
 use crate::waiting::AutoWaitStrategy;
 
 /// # Kept for programs written against disruptor-mp 0.1
+///
+/// These calls panic where [`recv`](Self::recv) and [`recv_owned`](Self::recv_owned) return an error:
+///
+/// ```
+/// use disruptor_mp::{Deadline, HeapRing, default_consume_sleep_duration};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
+/// rx.signal_readiness();
+/// tx.send_batch(8, Deadline::NEVER, |event, i| *event = i as u64)?;
+/// let pause = default_consume_sleep_duration();
+/// assert_eq!(rx.consume_next(), (0, 0));
+/// assert_eq!(rx.consume_next_with_sleep(pause), (1, 1));
+/// assert_eq!(*rx.consume_next_leased(), 2);
+/// assert_eq!(*rx.consume_next_leased_with_sleep(pause), 3);
+/// assert_eq!(rx.try_consume_next(), Some((4, 4)));
+/// assert_eq!(*rx.try_consume_next_leased().expect("published"), 5);
+/// assert_eq!(rx.process_next_blocking(|event, _| *event), 6);
+/// assert_eq!(rx.process_available_blocking(|event, _, is_last| assert!(*event == 7 && is_last)), 1);
+/// assert_eq!(rx.consumer_sequence(), rx.current_sequence());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 impl<E: Event, B> Consumer<E, B> {
     /// [`recv_owned`](Self::recv_owned) without a deadline: waits for as long as it takes, also after the producer
     /// has died, and panics where that call returns another error.

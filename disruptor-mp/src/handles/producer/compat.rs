@@ -8,9 +8,44 @@ use crate::Sequence;
 use crate::error::{MissingFreeSlots, MultiProcessResult, RingBufferFull, SendError};
 use crate::event::Event;
 use crate::protocol::registered::registered;
+use crate::waiting::AutoWaitStrategy;
 use crate::waiting::deadline::Deadline;
 
 /// # Kept for programs written against disruptor-mp 0.1
+///
+/// Each call beside the one that replaces it:
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::{AutoWaitStrategy, Deadline, HeapRing};
+///
+/// let ring = HeapRing::<u64>::new(8)?;
+/// let (mut tx, rx) = (ring.producer()?, ring.consumer("reader")?);
+/// let timeout = Duration::from_millis(5);
+/// tx.publish(|event| *event = 0);
+/// tx.send(Deadline::NEVER, |event| *event = 1)?;
+/// tx.publish_with_timeout(timeout, |event| *event = 2)?;
+/// tx.send(Deadline::after(timeout), |event| *event = 3)?;
+/// tx.publish_value(4);
+/// tx.send_value(5, Deadline::NEVER)?;
+/// tx.try_publish(|event| *event = 6)?;
+/// tx.try_send(|event| *event = 7)?;
+/// assert!(!tx.wait_until_consumed_with_strategy(7, timeout, AutoWaitStrategy::Block));
+/// assert!(!tx.wait_until_consumed(7, Deadline::after(timeout))?);
+/// assert!(tx.wait_for_consumer_id("reader", timeout));
+/// assert!(tx.wait_for_consumer("reader", Deadline::after(timeout))?);
+/// # drop(rx);
+/// # tx.remove_consumer("reader")?;
+/// tx.publish_batch(2, |event, i| *event = i as u64);
+/// tx.batch_publish(2, |event, i| *event = i as u64);
+/// tx.send_batch(2, Deadline::NEVER, |event, i| *event = i as u64)?;
+/// tx.try_batch_publish(2, |event, i| *event = i as u64)?;
+/// tx.try_send_batch(2, |event, i| *event = i as u64)?;
+/// assert_eq!(tx.get_consumer_count(), tx.ring_state().consumers.len());
+/// assert_eq!(tx.discover_consumer_id("reader"), tx.notice_consumer_id("reader"));
+/// tx.keep()?;                                            // or close_and_keep()
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 impl<E: Event, B> Producer<E, B> {
     /// [`send`](Self::send) without a deadline, which panics where that call returns an error.
     ///
@@ -105,6 +140,32 @@ impl<E: Event, B> Producer<E, B> {
         write: F,
     ) -> Result<Sequence, SendError> {
         self.send(Deadline::after(timeout), write)
+    }
+
+    /// [`wait_until_consumed`](Self::wait_until_consumed) with a strategy of its own and a timeout, which returns false
+    /// where that call returns an error.
+    ///
+    /// # Panics
+    ///
+    /// In a forked process.
+    pub fn wait_until_consumed_with_strategy(
+        &mut self,
+        sequence: Sequence,
+        timeout: Duration,
+        strategy: AutoWaitStrategy,
+    ) -> bool {
+        match self.wait_until_consumed_by(strategy, sequence, Deadline::after(timeout)) {
+            Ok(is_consumed) => is_consumed,
+            Err(SendError::Forked) => panic!("{}", SendError::Forked),
+            Err(_) => false,
+        }
+    }
+
+    /// [`wait_for_consumer`](Self::wait_for_consumer) with a timeout in place of a deadline, which returns false where
+    /// that call returns an error.
+    pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
+        self.wait_for_consumer(id, Deadline::after(timeout))
+            .unwrap_or(false)
     }
 
     /// The same as [`notice_consumer_id`](Self::notice_consumer_id).

@@ -275,24 +275,13 @@ impl<E: Event, B> Producer<E, B> {
         };
         let deadline = Deadline::after(watch.config.startup_wait_timeout);
         let interval = self.habits.liveness_interval;
-        loop {
-            let missing = self.missing_required();
-            if missing.is_empty() {
-                break;
-            }
-            if self.habits.are_cancelled() {
-                return Err(RequiredConsumerError::Cancelled);
-            }
-            if self.notice_loss() {
-                return Err(RequiredConsumerError::LockLost);
-            }
-            if deadline.has_passed() {
-                tracing::warn!(ring = %self.segment.shown, ?missing, "required consumers have not come");
-                return Err(RequiredConsumerError::StartupTimeout { missing });
-            }
-            self.sleep_until_somebody_comes(deadline, interval, |tx| {
-                tx.missing_required().is_empty()
-            });
+        let have_come = self
+            .wait_for_arrival(deadline, interval, |tx| tx.missing_required().is_empty())
+            .map_err(from_send)?;
+        let missing = self.missing_required();
+        if !have_come && !missing.is_empty() {
+            tracing::warn!(ring = %self.segment.shown, ?missing, "required consumers have not come");
+            return Err(RequiredConsumerError::StartupTimeout { missing });
         }
         if let Some(watch) = &mut self.liveness.watch {
             watch.has_started = true;

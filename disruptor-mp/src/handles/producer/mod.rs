@@ -59,6 +59,8 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// let (mut tx, mut rx) = (ring.producer()?, ring.consumer("reader")?);
 /// tx.send(Deadline::NEVER, |event| *event = 7)?;         // written in place
 /// tx.send_value(8, Deadline::NEVER)?;
+/// tx.try_send(|event| *event = 9)?;                      // never waits
+/// tx.try_send_batch(2, |event, i| *event = i as u64)?;
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 7);
 /// assert_eq!(*rx.recv(Deadline::NEVER)?, 8);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -68,14 +70,14 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 ///
 /// ```
 /// use std::time::Duration;
-/// use disruptor_mp::{AutoWaitStrategy, Deadline, HeapRing};
+/// use disruptor_mp::{Deadline, HeapRing};
 ///
 /// let ring = HeapRing::<u64>::new(2)?;
 /// let mut tx = ring.producer()?;
 /// tx.expect_consumer_id("reader")?;                      // the ring is filled once and no further until it has come
 /// assert!(!tx.notice_consumer_id("reader"));
 /// let mut rx = ring.consumer("reader")?;
-/// assert!(tx.wait_for_consumer_id("reader", Duration::from_secs(5)));
+/// assert!(tx.wait_for_consumer("reader", Deadline::after(Duration::from_secs(5)))?);
 ///
 /// tx.send_batch(tx.capacity(), Deadline::NEVER, |event, i| *event = i as u64)?;
 /// assert_eq!((tx.last_published_sequence(), tx.min_gating_sequence()), (1, -1));
@@ -83,7 +85,7 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 ///
 /// rx.process_available(|_, _| {});
 /// assert!(tx.is_consumed(1) && tx.blocked_on().is_none());
-/// assert!(tx.wait_until_consumed_with_strategy(1, Duration::ZERO, AutoWaitStrategy::Block));
+/// assert!(tx.wait_until_consumed(1, Deadline::NEVER)?);
 /// assert_eq!(tx.consumer_sequence("reader"), Some(1));
 ///
 /// drop(rx);                                              // it may come back, so its place is kept
@@ -104,35 +106,6 @@ pub type SharedProducer<E> = Producer<E, SharedMemory>;
 /// publisher::<u64>(&name, 8)?.destroy()?;                // closed, and its name is gone
 /// assert!(subscriber::<u64>(&name).is_err());
 /// publisher::<u64>(&name, 8)?.close()?;                  // closed; the name goes when no consumer needs it
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// Calls for existing programs, each beside the call that replaces it:
-///
-/// ```
-/// use std::time::Duration;
-/// use disruptor_mp::{Deadline, HeapRing};
-///
-/// let ring = HeapRing::<u64>::new(8)?;
-/// let (mut tx, rx) = (ring.producer()?, ring.consumer("reader")?);
-/// tx.publish(|event| *event = 0);
-/// tx.send(Deadline::NEVER, |event| *event = 1)?;
-/// tx.publish_with_timeout(Duration::from_millis(5), |event| *event = 2)?;
-/// tx.send(Deadline::after(Duration::from_millis(5)), |event| *event = 3)?;
-/// tx.publish_value(4);
-/// tx.send_value(5, Deadline::NEVER)?;
-/// tx.try_publish(|event| *event = 6)?;
-/// tx.try_send(|event| *event = 7)?;
-/// # drop(rx);
-/// # tx.remove_consumer("reader")?;
-/// tx.publish_batch(2, |event, i| *event = i as u64);
-/// tx.batch_publish(2, |event, i| *event = i as u64);
-/// tx.send_batch(2, Deadline::NEVER, |event, i| *event = i as u64)?;
-/// tx.try_batch_publish(2, |event, i| *event = i as u64)?;
-/// tx.try_send_batch(2, |event, i| *event = i as u64)?;
-/// assert_eq!(tx.get_consumer_count(), tx.ring_state().consumers.len());
-/// assert_eq!(tx.discover_consumer_id("reader"), tx.notice_consumer_id("reader"));
-/// tx.keep()?;                                            // or close_and_keep()
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 //! attached. They read lines and locks and are not for the hot path.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Producer;
 use super::waiting::Consumption;
@@ -97,26 +96,39 @@ impl<E: Event, B> Producer<E, B> {
         !is_pending && sequence <= released
     }
 
-    /// Waits until [`is_consumed`](Self::is_consumed) is true, for at most `timeout` or until the wait is cancelled,
-    /// and returns whether it is. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
-    pub fn wait_until_consumed_with_strategy(
+    /// Waits until [`is_consumed`](Self::is_consumed) is true, and returns whether it is by the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Cancelled`], [`SendError::LockLost`] and [`SendError::Forked`].
+    pub fn wait_until_consumed(
         &mut self,
         sequence: Sequence,
-        timeout: Duration,
+        deadline: Deadline,
+    ) -> Result<bool, SendError> {
+        self.wait_until_consumed_by(self.habits.strategy, sequence, deadline)
+    }
+
+    pub(super) fn wait_until_consumed_by(
+        &mut self,
         strategy: AutoWaitStrategy,
-    ) -> bool {
-        let mut waiter = self.waiter(strategy, Deadline::after(timeout));
+        sequence: Sequence,
+        deadline: Deadline,
+    ) -> Result<bool, SendError> {
+        if self.is_forked() {
+            return Err(SendError::Forked);
+        }
+        let mut waiter = self.waiter(strategy, deadline);
         if self.is_consumed(sequence) {
-            return true;
+            return Ok(true);
         }
         if self.has_lost {
-            return false;
+            return Err(SendError::LockLost);
         }
         let mut consumption = Consumption { tx: self, sequence };
-        match wait(&mut consumption, &mut waiter) {
-            Ok(Some(())) => true,
-            Ok(None) => self.is_consumed(sequence),
-            Err(_) => false,
+        match wait(&mut consumption, &mut waiter)? {
+            Some(()) => Ok(true),
+            None => Ok(self.is_consumed(sequence)),
         }
     }
 
@@ -137,19 +149,15 @@ impl<E: Event, B> Producer<E, B> {
             || check_id(id).is_ok_and(|id| self.core.expectation().ids().contains(&id))
     }
 
-    /// Waits for a consumer with this id, for at most `timeout` or until the wait is cancelled, and returns
-    /// whether it is registered. Also returns false when this producer's lock is lost ([`SendError::LockLost`]).
-    pub fn wait_for_consumer_id(&mut self, id: &str, timeout: Duration) -> bool {
-        let deadline = Deadline::after(timeout);
-        while !self.notice_consumer_id(id) {
-            if deadline.has_passed() || self.habits.are_cancelled() || self.notice_loss() {
-                return false;
-            }
-            self.sleep_until_somebody_comes(deadline, self.habits.liveness_interval, |tx| {
-                tx.notice_consumer_id(id)
-            });
-        }
-        true
+    /// Waits for a consumer with this id, and returns whether one is registered by the deadline: see
+    /// [`notice_consumer_id`](Self::notice_consumer_id).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Cancelled`], [`SendError::LockLost`] and [`SendError::Forked`].
+    pub fn wait_for_consumer(&mut self, id: &str, deadline: Deadline) -> Result<bool, SendError> {
+        let interval = self.habits.liveness_interval;
+        self.wait_for_arrival(deadline, interval, |tx| tx.notice_consumer_id(id))
     }
 
     /// Expects a consumer with this id from now on: until it has come, the ring is filled once and no

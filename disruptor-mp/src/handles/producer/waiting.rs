@@ -174,19 +174,39 @@ impl<E: Event, B> Producer<E, B> {
         })
     }
 
-    /// Sleeps until a consumer attaches or leaves (R9), for at most `longest` and at most until the deadline.
-    /// Does not sleep if `is_needless` returns true.
-    pub(crate) fn sleep_until_somebody_comes(
+    /// Sleeps until the awaited consumers have come, and returns whether they have by the deadline. A consumer that
+    /// attaches or leaves wakes this call (R9); besides, it checks once in each `interval`, and evicts dead consumers.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Cancelled`], [`SendError::LockLost`] and [`SendError::Forked`].
+    pub(crate) fn wait_for_arrival(
         &mut self,
         deadline: Deadline,
-        longest: Duration,
-        is_needless: impl FnOnce(&mut Self) -> bool,
-    ) {
-        let longest = deadline
-            .remaining()
-            .map_or(longest, |rest| rest.min(longest));
-        let wake = self.sleep_until(MAX_SEQUENCE + 1, longest, is_needless);
-        self.habits.learn(wake);
+        interval: Duration,
+        mut have_come: impl FnMut(&mut Self) -> bool,
+    ) -> Result<bool, SendError> {
+        if self.is_forked() {
+            return Err(SendError::Forked);
+        }
+        while !have_come(self) {
+            if let Some(error) = self.cancelled() {
+                return Err(error);
+            }
+            if self.notice_loss() {
+                return Err(SendError::LockLost);
+            }
+            if deadline.has_passed() {
+                return Ok(false);
+            }
+            let longest = deadline
+                .remaining()
+                .map_or(interval, |rest| rest.min(interval));
+            let wake = self.sleep_until(MAX_SEQUENCE + 1, longest, &mut have_come);
+            self.habits.learn(wake);
+            self.evict_dead();
+        }
+        Ok(true)
     }
 
     /// Checks once for space. The errors are those that no wait can resolve.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{CoordinationMode, DiscoveryMode, DisruptorBuilder};
-use crate::error::{MultiProcessError, MultiProcessResult};
+use crate::error::{MultiProcessError, MultiProcessResult, SendError};
 use crate::event::Event;
 use crate::handles::consumer::check_id;
 use crate::handles::producer::Producer;
@@ -69,29 +69,22 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
         let interval = self
             .discovery_interval
             .unwrap_or(self.habits.liveness_interval);
-        loop {
-            let missing = missing(producer, min_consumers);
-            if missing.is_empty() {
-                return Ok(());
+        let outcome = producer.wait_for_arrival(deadline, interval, |producer| {
+            missing(producer, min_consumers).is_empty()
+        });
+        let (name, missing) = (self.shown(), missing(producer, min_consumers));
+        match outcome {
+            _ if missing.is_empty() => Ok(()),
+            Ok(false) => Err(MultiProcessError::CoordinationTimeout {
+                name,
+                missing,
+                waited: timeout,
+            }),
+            Err(SendError::Cancelled) => {
+                Err(MultiProcessError::CoordinationCancelled { name, missing })
             }
-            let name = || self.shown();
-            if self.habits.are_cancelled() {
-                return Err(MultiProcessError::CoordinationCancelled {
-                    name: name(),
-                    missing,
-                });
-            }
-            if deadline.has_passed() {
-                return Err(MultiProcessError::CoordinationTimeout {
-                    name: name(),
-                    missing,
-                    waited: timeout,
-                });
-            }
-            producer.sleep_until_somebody_comes(deadline, interval, |producer| {
-                self::missing(producer, min_consumers).is_empty()
-            });
-            producer.evict_dead();
+            // a lost lock is what the producer's first call reports
+            Ok(true) | Err(_) => Ok(()),
         }
     }
 }

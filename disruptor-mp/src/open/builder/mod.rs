@@ -74,7 +74,7 @@ const RING_CHECK_PAUSE_MIN: Duration = Duration::from_micros(50);
 /// let missing = ring
 ///     .builder()
 ///     .enable_discovery(4)                               // a consumer is expected
-///     .wait_for_single_consumer(Duration::from_secs(9))  // the same as `wait_for_consumers(1, ..)`
+///     .wait_for_consumers(1, Duration::from_secs(9))
 ///     .with_coordination_timeout(Duration::from_millis(5))
 ///     .with_discovery_interval(Duration::from_millis(1))
 ///     .build_producer(|| 0);
@@ -82,7 +82,8 @@ const RING_CHECK_PAUSE_MIN: Duration = Duration::from_micros(50);
 ///
 /// let mut tx = ring
 ///     .builder()
-///     .discover_consumer_with_prefix_and_interval(2, "worker", Duration::from_millis(1))
+///     .discover_consumer_with_prefix(2, "worker")        // worker_0 and worker_1 are expected
+///     .with_discovery_interval(Duration::from_millis(1))
 ///     .with_wait_strategy(AutoWaitStrategy::SpinThenYield { spins: 64 })
 ///     .with_liveness_interval(Duration::from_millis(20))
 ///     .with_cancel_token(&token)
@@ -100,7 +101,6 @@ const RING_CHECK_PAUSE_MIN: Duration = Duration::from_micros(50);
 ///
 /// let name = portable_shm_segment_name("doc");
 /// let tx = build_shared_single_producer::<u64>(&name, 64)
-///     .disable_discovery()                               // no consumer is expected: the default
 ///     .with_mode(0o660)                                  // the group may attach; with 0o640 it may observe
 ///     .with_huge_pages(HugePages::Try)
 ///     .with_first_sequence(1 << 32)
@@ -455,6 +455,21 @@ impl<E: Event, B> DisruptorBuilder<E, B> {
 }
 
 /// # Kept for programs written against disruptor-mp 0.1
+///
+/// ```
+/// use std::time::Duration;
+/// use disruptor_mp::HeapRing;
+///
+/// let (ring, soon) = (HeapRing::<u64>::new(8)?, Duration::from_millis(5));
+/// ring.builder().disable_discovery().build_producer(|| 0)?;
+/// let missing = ring.builder().wait_for_single_consumer(soon).build_producer(|| 0);
+/// let same = ring.builder().wait_for_consumers(1, soon).build_producer(|| 0);
+/// assert!(missing.is_err() && same.is_err());
+/// let builder = ring.builder().discover_consumer_with_prefix_and_interval(2, "worker", soon);
+/// let same = ring.builder().discover_consumer_with_prefix(2, "worker").with_discovery_interval(soon);
+/// # drop((builder, same));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 impl<E: Event, B> DisruptorBuilder<E, B> {
     /// [`wait_for_consumers`](Self::wait_for_consumers), one of them.
     pub fn wait_for_single_consumer(self, timeout: Duration) -> Self {
