@@ -205,9 +205,9 @@ impl<T> Drop for Entry<T> {
         node.value.store(ptr::null_mut(), Ordering::Relaxed);
         // SYNC POINT visit
         signal_safe_step!(LeaveListFence, fence(Ordering::SeqCst));
-        let mut is_left = true;
-        signal_safe_step!(LeaveListWait, is_left = self.wait_for_visitors(node));
-        if !is_left {
+        let mut is_alone = true;
+        signal_safe_step!(LeaveListWait, is_alone = self.wait_for_visitors(node));
+        if !is_alone {
             return;
         }
         node.is_claimed.store(false, Ordering::Release);
