@@ -130,7 +130,9 @@ impl<E: Event> ProducerCore<E> {
     /// `step` in a ring that is large enough, as measured. `new` limits it to the capacity.
     const STEP: i64 = match SlotOf::<E>::SHAPE.stride {
         _ if cfg!(loom) => 2,
-        ..=64 if size_of::<E>() <= 24 => 8,
+        // packed: the stamps share their line with slots that a consumer is about to read
+        ..64 => 1,
+        64 if size_of::<E>() <= 24 => 8,
         ..=128 => 4,
         _ => 1,
     };
@@ -211,6 +213,16 @@ impl<E: Event> ProducerCore<E> {
     /// R2: publishes the event of `sequence`, the next one, whose bytes have been written to its slot.
     #[inline(always)]
     pub(crate) fn publish_one(&mut self, sequence: Sequence) {
+        self.stamp(sequence);
+        if sequence == self.base + self.step - 1 {
+            self.base = sequence + 1;
+        }
+        self.wake_consumers();
+    }
+
+    /// Stores the stamp of `sequence`, the next one.
+    #[inline(always)]
+    fn stamp(&self, sequence: Sequence) {
         // no assertion about the limit: a hostile peer's stamps can take the position past it
         debug_assert!((self.base..self.base + self.step).contains(&sequence));
         point("publish.written");
@@ -219,9 +231,11 @@ impl<E: Event> ProducerCore<E> {
             .stamp(sequence)
             .store(stamp::published(sequence), release!(StampRelease));
         point("publish.stamped");
-        if sequence == self.base + self.step - 1 {
-            self.base = sequence + 1;
-        }
+    }
+
+    /// R9: wakes the consumers that sleep.
+    #[inline(always)]
+    fn wake_consumers(&mut self) {
         if self.sleepers.sees_somebody() {
             sleep::wake_consumers(self.view.control());
         }
@@ -258,9 +272,11 @@ impl<E: Event> ProducerCore<E> {
             self.write_rest(first, n, write);
             point("batch.stamped");
         }
-        self.publish_one(first);
-        point("batch.published");
+        self.stamp(first);
+        // stored once for the whole batch
         self.base = end;
+        self.wake_consumers();
+        point("batch.published");
         end - 1
     }
 
