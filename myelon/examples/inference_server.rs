@@ -208,7 +208,9 @@ fn load(label: &str, rank: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
         let weights = match requests.recv(Deadline::NEVER) {
             Ok(weights) => weights,
             Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
-            Err(TransportError::SessionClosing | TransportError::Recv(RecvError::Closed)) => break,
+            Err(
+                TransportError::SessionClosing { .. } | TransportError::Recv(RecvError::Closed),
+            ) => break,
             Err(error) => return Err(error.into()),
         };
         let mut numbered = weights.iter().enumerate();
@@ -219,7 +221,7 @@ fn load(label: &str, rank: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
             .reply(weights.id())
             .finish(b"", LOAD, Deadline::NEVER)
         {
-            Ok(_) | Err(TransportError::SessionClosed) => weights.done(),
+            Ok(_) | Err(TransportError::SessionClosed { .. }) => weights.done(),
             Err(error) => return Err(error.into()),
         }
     }
@@ -241,7 +243,9 @@ fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
             // said once of each scheduler that dies: the next call waits for its successor
             Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
             // the last request was done
-            Err(TransportError::SessionClosing | TransportError::Recv(RecvError::Closed)) => break,
+            Err(
+                TransportError::SessionClosing { .. } | TransportError::Recv(RecvError::Closed),
+            ) => break,
             Err(error) => return Err(error.into()),
         };
         let mut words = request
@@ -265,7 +269,7 @@ fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
             };
             match sent {
                 Ok(_) => {}
-                Err(TransportError::SessionClosed) => break, // nobody hears the rest
+                Err(TransportError::SessionClosed { .. }) => break, // nobody hears the rest
                 Err(error) => return Err(error.into()),
             }
             // the time that a token takes to compute

@@ -95,7 +95,9 @@ fn work(
     while !token.is_cancelled() {
         match worker.serve(Deadline::NEVER, |_kind, request| request.to_vec()) {
             Ok(_) | Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {}
-            Err(TransportError::SessionClosing | TransportError::Recv(RecvError::Closed)) => break,
+            Err(
+                TransportError::SessionClosing { .. } | TransportError::Recv(RecvError::Closed),
+            ) => break,
             Err(_) if token.is_cancelled() => {}
             Err(error) => return Err(error.into()),
         }

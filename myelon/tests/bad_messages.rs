@@ -220,12 +220,13 @@ fn names_and_numbers_are_refused_in_words() {
         "'a/b' cannot name a segment: it has a slash"
     );
     let worker = TransportError::NoSuchWorker {
+        session: "demo".into(),
         rank: 4,
         workers: 4,
     };
     assert_eq!(
         worker.to_string(),
-        "there is no worker 4: the session has 4, numbered from 0"
+        "session 'demo' has no worker 4: it has 4, numbered from 0"
     );
 }
 

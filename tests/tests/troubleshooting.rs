@@ -159,6 +159,32 @@ fn every_variant_is_found_in_the_sources() {
     }
 }
 
+/// The errors of a transport that have nothing to do with a session, besides those that forward another error's text.
+const OF_MESSAGES: [&str; 5] = [
+    "Full",
+    "MessageTooLong",
+    "NeedsRuns",
+    "DoesNotFitFrame",
+    "InvalidName",
+];
+
+#[test]
+fn every_error_of_a_session_has_its_label() {
+    let source = read(Path::new(ROOT).join("myelon/src/transport/error.rs"));
+    let errors = source.split("#[error(").skip(1);
+    let own = errors.filter(|rest| !rest.starts_with("transparent)]"));
+    let of_sessions = own.filter(|rest| {
+        let (_, variant) = rest.split_once(")]\n    ").expect("a variant");
+        let (name, _) = variant.split_once(" {").expect("its fields");
+        !OF_MESSAGES.contains(&name)
+    });
+    let mut texts = of_sessions.map(text_at).peekable();
+    assert!(texts.peek().is_some());
+    for text in texts {
+        assert!(text.contains("session '{session}'"), "{text}");
+    }
+}
+
 #[test]
 fn no_source_is_forgotten() {
     let mut found = BTreeSet::new();

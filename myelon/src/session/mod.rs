@@ -234,6 +234,10 @@ fn check_rank(config: &RunnerMyelonTransportConfig, rank: usize) -> TransportRes
     let workers = config.workers;
     match rank < workers {
         true => Ok(()),
-        false => Err(TransportError::NoSuchWorker { rank, workers }),
+        false => Err(TransportError::NoSuchWorker {
+            session: config.session.clone(),
+            rank,
+            workers,
+        }),
     }
 }

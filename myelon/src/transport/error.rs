@@ -101,9 +101,11 @@ pub enum TransportError {
     },
     /// A number of workers that no session can have.
     #[error(
-        "a session cannot have {workers} workers: it has 1 to {limit}, as many as a ring has consumers"
+        "session '{session}' cannot have {workers} workers: it has 1 to {limit}, as many as a ring has consumers"
     )]
     WorkerCount {
+        /// The session's label.
+        session: String,
         /// The number that was given.
         workers: usize,
         /// The greatest number of workers.
@@ -111,20 +113,30 @@ pub enum TransportError {
     },
     /// The scheduler has closed the session and receives nothing any more.
     #[error(
-        "the scheduler has closed the session and receives nothing any more: serve the remaining requests until the call returns Closed, then leave"
+        "the scheduler has closed session '{session}' and receives nothing any more: serve the remaining requests \
+         until the call returns Closed, then leave"
     )]
-    SessionClosed,
+    SessionClosed {
+        /// The session's label.
+        session: String,
+    },
     /// The scheduler shuts the session down, and this worker has received every request that was sent to it.
     #[error(
-        "the scheduler shuts the session down: no more requests come, and answers are still received; leave, or call \
-         again until the call returns Closed"
+        "the scheduler shuts session '{session}' down: no more requests come, and answers are still received; leave, \
+         or call again until the call returns Closed"
     )]
-    SessionClosing,
+    SessionClosing {
+        /// The session's label.
+        session: String,
+    },
     /// The worker has not answered the request before the deadline. Its answer can be received later.
     #[error(
-        "worker {rank} has not answered request {request} before the deadline{why}: its answer can still be received"
+        "worker {rank} of session '{session}' has not answered request {request} before the deadline{why}: its answer \
+         can still be received"
     )]
     NoAnswer {
+        /// The session's label.
+        session: String,
         /// The worker's rank.
         rank: usize,
         /// The number of the request.
@@ -134,10 +146,12 @@ pub enum TransportError {
     },
     /// The worker has sent too many messages before the answer that is awaited.
     #[error(
-        "worker {rank} has sent {limit} messages before the answer that is awaited, and no more are kept: receive them \
-         with recv_any()"
+        "worker {rank} of session '{session}' has sent {limit} messages before the answer that is awaited, and no more \
+         are kept: receive them with recv_any()"
     )]
     TooManyUnread {
+        /// The session's label.
+        session: String,
         /// The worker's rank.
         rank: usize,
         /// How many messages of a worker are kept.
@@ -145,12 +159,14 @@ pub enum TransportError {
     },
     /// A worker has died, and the session's [`OnWorkerDeath`](crate::OnWorkerDeath) says what that means.
     #[error(
-        "worker {rank} has died{} and is {}",
+        "worker {rank} of session '{session}' has died{} and is {}",
         request.map(|id| format!(" before it has answered request {id}")).unwrap_or_default(),
         if *is_removed { "removed: its requests are given up, and it starts anew if it comes again" }
         else { "away: start a worker of this rank, or remove it with remove_worker()" }
     )]
     WorkerDied {
+        /// The session's label.
+        session: String,
         /// The worker's rank.
         rank: usize,
         /// The request whose answer the call waited for; `None` if it waited for space.
@@ -160,18 +176,25 @@ pub enum TransportError {
     },
     /// The worker has left, or was removed: nothing is kept for it, and it will not answer.
     #[error(
-        "worker {rank} has left or was removed{}: start a worker of this rank, and send the request when it has come",
+        "worker {rank} of session '{session}' has left or was removed{}: start a worker of this rank, and send the \
+         request when it has come",
         request.map(|id| format!(", and has not answered request {id}")).unwrap_or_default()
     )]
     WorkerGone {
+        /// The session's label.
+        session: String,
         /// The worker's rank.
         rank: usize,
         /// The request whose answer the call waited for; `None` if it was not sent.
         request: Option<RequestId>,
     },
     /// A piece was to be sent after the last piece of an answer.
-    #[error("the answer to request {request} is complete: no piece can follow its last one")]
+    #[error(
+        "the answer to request {request} of session '{session}' is complete: no piece can follow its last one"
+    )]
     AnswerComplete {
+        /// The session's label.
+        session: String,
         /// The number of the request.
         request: RequestId,
     },
@@ -193,10 +216,12 @@ pub enum TransportError {
     },
     /// The worker and its scheduler are configured for different numbers of workers.
     #[error(
-        "worker {rank} is configured for a session of {workers} workers, and its scheduler for {of_scheduler}: use the \
-         same number in all processes"
+        "worker {rank} of session '{session}' is configured for {workers} workers, and its scheduler for \
+         {of_scheduler}: use the same number in all processes"
     )]
     WorkerCountDiffers {
+        /// The session's label.
+        session: String,
         /// The worker's rank.
         rank: usize,
         /// The number in the worker's configuration.
@@ -205,8 +230,10 @@ pub enum TransportError {
         of_scheduler: usize,
     },
     /// A worker that the session does not have.
-    #[error("there is no worker {rank}: the session has {workers}, numbered from 0")]
+    #[error("session '{session}' has no worker {rank}: it has {workers}, numbered from 0")]
     NoSuchWorker {
+        /// The session's label.
+        session: String,
         /// The number that was given.
         rank: usize,
         /// How many workers the session has.

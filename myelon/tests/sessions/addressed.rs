@@ -313,7 +313,8 @@ fn an_answer_in_pieces_names_its_request_and_its_end() -> Result {
         nobody,
         Err(TransportError::NoSuchWorker {
             rank: 1,
-            workers: 1
+            workers: 1,
+            ..
         })
     ));
     responses.close()?;
@@ -411,7 +412,8 @@ fn requests_to_a_worker_that_has_left_are_refused() -> Result {
                     refused,
                     Err(TransportError::WorkerGone {
                         rank: 0,
-                        request: None
+                        request: None,
+                        ..
                     })
                 ),
                 "{refused:?}"

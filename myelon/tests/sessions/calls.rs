@@ -108,7 +108,14 @@ fn what_is_kept_has_a_limit() -> Result {
     let id = scheduler.send_to(0, b"", 1, soon())?;
     let error = scheduler.recv_answer(0, id, soon()).unwrap_err();
     assert!(
-        matches!(error, TransportError::TooManyUnread { rank: 0, limit: 16 }),
+        matches!(
+            error,
+            TransportError::TooManyUnread {
+                rank: 0,
+                limit: 16,
+                ..
+            }
+        ),
         "{error}"
     );
     // nothing is lost
@@ -283,6 +290,7 @@ fn a_death_is_what_the_policy_says() -> Result {
                     rank: 0,
                     request: Some(_),
                     is_removed,
+                    ..
                 },
             ) if *is_removed == removed => {}
             _ => panic!("{policy:?}: {error}"),
@@ -391,7 +399,7 @@ fn nothing_follows_the_last_piece_of_an_answer() -> Result {
     for error in [reply.send(b"", 1, soon()), reply.finish(b"", 1, soon())] {
         let error = error.expect_err("it is complete");
         assert!(
-            matches!(error, TransportError::AnswerComplete { request } if request == id),
+            matches!(error, TransportError::AnswerComplete { request, .. } if request == id),
             "{error}"
         );
     }

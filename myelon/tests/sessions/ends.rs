@@ -52,7 +52,7 @@ enum End {
 fn end_of(error: &TransportError) -> End {
     match error {
         TransportError::Recv(RecvError::Closed) => End::Closed,
-        TransportError::SessionClosed => End::SessionClosed,
+        TransportError::SessionClosed { .. } => End::SessionClosed,
         other => End::Other(other.to_string()),
     }
 }
@@ -225,7 +225,7 @@ fn a_worker_that_comes_after_the_close_gets_what_was_sent_and_the_end() -> Resul
         let mut worker = MappedFile::worker(&config, root.path(), 0)?;
         assert!(matches!(
             worker.respond(b"ready", 1, soon()),
-            Err(TransportError::SessionClosed)
+            Err(TransportError::SessionClosed { .. })
         ));
         let done = AtomicU32::new(0);
         assert_eq!(work(&mut worker, (Call::Serve, soon), &done), End::Closed);

@@ -187,7 +187,8 @@ fn a_missing_worker_holds_the_ring_until_it_is_removed() -> Result {
         scheduler.remove_worker(2).unwrap_err(),
         TransportError::NoSuchWorker {
             rank: 2,
-            workers: 2
+            workers: 2,
+            ..
         }
     ));
     for _ in 0..16 {
@@ -504,7 +505,7 @@ fn halves_live_in_different_threads<B: Backing>() -> Result {
                 }
             }
             let late = sender.respond(b"late", 1, Deadline::NEVER);
-            assert!(matches!(late, Err(TransportError::SessionClosed)));
+            assert!(matches!(late, Err(TransportError::SessionClosed { .. })));
             sender.close()?;
             Ok(())
         });

@@ -104,7 +104,7 @@ fn stream(config: &RunnerMyelonTransportConfig, replies: bool) -> Result {
     }
     assert!(matches!(
         responses.respond(b"late", 1, Deadline::NEVER),
-        Err(TransportError::SessionClosed)
+        Err(TransportError::SessionClosed { .. })
     ));
     responses.close()?;
     requests.leave()?;
@@ -384,8 +384,10 @@ fn a_worker_that_is_configured_otherwise_says_both_values() -> Result {
         let refused = worker.recv(soon()).map(drop).expect_err("another number");
         assert_eq!(
             refused.to_string(),
-            "worker 0 is configured for a session of 8 workers, and its scheduler for 1: use the same number in all \
-             processes"
+            format!(
+                "worker 0 of session '{label}' is configured for 8 workers, and its scheduler for 1: use the same \
+                 number in all processes"
+            )
         );
     }
     worker.leave()?;

@@ -191,7 +191,7 @@ fn a_worker_whose_answers_are_refused_comes_to_the_end() -> Result {
         for number in 1..=3 {
             let refused = answer(&mut requests, &mut responses, soon());
             assert!(
-                matches!(refused, Err(TransportError::SessionClosed)),
+                matches!(refused, Err(TransportError::SessionClosed { .. })),
                 "{refused:?}"
             );
             if starts_again && number < 3 {

@@ -31,7 +31,7 @@ fn a_member_of_a_test() -> Result {
     loop {
         match worker.serve(Deadline::NEVER, |_, request| request.to_vec()) {
             Ok(_) => say("served"),
-            Err(TransportError::SessionClosing) => {
+            Err(TransportError::SessionClosing { .. }) => {
                 say("closing");
                 if role == "leaves" {
                     break;
@@ -181,7 +181,7 @@ fn tasks_are_told_as_well() -> Result {
         let shutting = tokio::spawn(scheduler.shutdown(soon()));
         let told = worker.recv().await.map(drop);
         assert!(
-            matches!(told, Err(TransportError::SessionClosing)),
+            matches!(told, Err(TransportError::SessionClosing { .. })),
             "{told:?}"
         );
         take(&mut slow)?;

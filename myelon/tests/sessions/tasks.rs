@@ -171,7 +171,8 @@ fn a_death_ends_the_calls_as_the_policy_says() -> Result {
                     TransportError::WorkerDied {
                         rank: 0,
                         request: Some(_),
-                        is_removed: true
+                        is_removed: true,
+                        ..
                     }
                 ),
                 "{error}"
@@ -216,7 +217,7 @@ fn an_end_ends_every_call() -> Result {
                 assert_eq!(report.kept_for, ["worker_0"]);
                 let late = clone.call(0, &b"late"[..], 1).await;
                 assert!(
-                    matches!(late, Err(TransportError::SessionClosed)),
+                    matches!(&late, Err(TransportError::SessionClosed { session }) if *session == config.session),
                     "{late:?}"
                 );
             } else {

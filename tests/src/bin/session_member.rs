@@ -131,7 +131,7 @@ fn work(
         let request = match requests.recv(Deadline::NEVER) {
             Ok(request) => request,
             Err(
-                TransportError::SessionClosing
+                TransportError::SessionClosing { .. }
                 | TransportError::Recv(RecvError::ProducerDead { .. }),
             ) => continue,
             Err(TransportError::Recv(RecvError::Closed)) => break,
@@ -158,7 +158,7 @@ fn work(
                 false => reply.finish(&number, 1, Deadline::NEVER),
             };
             match sent {
-                Ok(_) | Err(TransportError::SessionClosed) => {}
+                Ok(_) | Err(TransportError::SessionClosed { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }

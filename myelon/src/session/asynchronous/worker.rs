@@ -566,7 +566,7 @@ fn end<F: FramedTransportFrame, B>(
     told: Told,
 ) {
     match sent {
-        Ok(()) | Err(TransportError::SessionClosed) => request.done(),
+        Ok(()) | Err(TransportError::SessionClosed { .. }) => request.done(),
         Err(_) => drop(request),
     }
     let _ = told.send(sent);

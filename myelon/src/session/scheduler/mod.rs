@@ -134,11 +134,16 @@ pub struct Scheduler<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req
 
 /// Checks the number of workers. A ring has one line for each worker, and a `RingSet` can wait for as many
 /// rings.
-fn check_workers(workers: usize) -> TransportResult<()> {
+fn check_workers(config: &RunnerMyelonTransportConfig) -> TransportResult<()> {
+    let workers = config.workers;
     let limit = DEFAULT_MAX_CONSUMERS;
     match (1..=limit).contains(&workers) {
         true => Ok(()),
-        false => Err(TransportError::WorkerCount { workers, limit }),
+        false => Err(TransportError::WorkerCount {
+            session: config.session.clone(),
+            workers,
+            limit,
+        }),
     }
 }
 
@@ -235,8 +240,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         places_of_answers: Places<Resp, B>,
         resumes: bool,
     ) -> TransportResult<Self> {
+        check_workers(&places.config)?;
         let workers = places.config.workers;
-        check_workers(workers)?;
         let requests = places
             .requests()
             .discover_consumer_with_prefix(workers, WORKER_PREFIX);

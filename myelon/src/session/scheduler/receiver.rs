@@ -310,7 +310,12 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             (Some(_), Some(owner)) => format!(" (it has died: {owner})"),
             (Some(_), None) => String::new(),
         };
-        TransportError::NoAnswer { rank, request, why }
+        TransportError::NoAnswer {
+            session: self.answers.places.config.session.clone(),
+            rank,
+            request,
+            why,
+        }
     }
 
     /// Copies the message whose head was found in the ring of the worker `rank`.
@@ -321,7 +326,11 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let limit = self.answers.places.config.transport.response_depth;
         if self.kept.iter().filter(|kept| kept.rank == rank).count() >= limit {
             responses.raw().lend_found().release_uncommitted();
-            return Err(TransportError::TooManyUnread { rank, limit });
+            return Err(TransportError::TooManyUnread {
+                session: self.answers.places.config.session.clone(),
+                rank,
+                limit,
+            });
         }
         let sequence = next_sequence(responses);
         let message = responses.raw().lend_found();

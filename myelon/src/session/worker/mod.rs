@@ -144,6 +144,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         let mut receiver = RequestReceiver::attach(places, rank, note).map_err(refused)?;
         let mut sender = ResponseSender {
             responses,
+            label: config.session,
             rank,
             session: receiver.session(),
             is_over: receiver.is_over(),

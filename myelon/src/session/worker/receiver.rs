@@ -289,6 +289,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         if let Some(of_scheduler) = note.workers().filter(|it| *it != workers) {
             self.next_note = now;
             return Err(TransportError::WorkerCountDiffers {
+                session: self.places.config.session.clone(),
                 rank: self.rank,
                 workers,
                 of_scheduler,
@@ -304,7 +305,9 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             return Ok(Some(found));
         }
         self.told_closing = note.closing();
-        Err(TransportError::SessionClosing)
+        Err(TransportError::SessionClosing {
+            session: self.places.config.session.clone(),
+        })
     }
 
     /// The request with the smallest number, if there is one.

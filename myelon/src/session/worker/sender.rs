@@ -35,6 +35,8 @@ const UNTIL_IT_HAS_LEFT: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct ResponseSender<F: FramedTransportFrame, B = SharedMemory> {
     pub(super) responses: TypedProducer<F, B>,
+    /// The session's label.
+    pub(super) label: String,
     pub(super) rank: usize,
     pub(super) session: SessionMark,
     /// Whether the last message was refused because the scheduler has closed the session. The receiving half reads it.
@@ -172,8 +174,15 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
             self.is_over.store(is_over, Ordering::Relaxed);
         }
         match is_over {
-            true => Err(TransportError::SessionClosed),
+            true => Err(self.closed()),
             false => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn closed(&self) -> TransportError {
+        TransportError::SessionClosed {
+            session: self.label.clone(),
         }
     }
 
@@ -416,9 +425,11 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
     }
 
     fn check_open(&self) -> TransportResult<()> {
-        let request = self.request;
         match self.is_complete {
-            true => Err(TransportError::AnswerComplete { request }),
+            true => Err(TransportError::AnswerComplete {
+                session: self.sender.label.clone(),
+                request: self.request,
+            }),
             false => Ok(()),
         }
     }
@@ -459,26 +470,26 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
 /// Sends the answer to a request. A scheduler that has closed the session receives no answers; its place is then given
 /// up, so that it does not hold up the requests that are left.
 pub(super) fn send_answer<F: FramedTransportFrame, B, T: Encode>(
-    responses: &mut TypedProducer<F, B>,
+    sender: &mut ResponseSender<F, B>,
     answer: &T,
     kind: u8,
     deadline: Deadline,
 ) -> Result<Sequence, TypedPublishError> {
     let mut is_given_up = false;
     loop {
-        match responses.send_encoded(answer, kind, deadline) {
+        match sender.responses.send_encoded(answer, kind, deadline) {
             Err(TypedPublishError::Transport(error))
-                if is_cancelled(&error) && is_closing(responses) => {}
+                if is_cancelled(&error) && sender.is_closing() => {}
             sent => return sent,
         }
         if is_given_up {
             // a consumer outside the session holds the ring
-            return Err(TransportError::SessionClosed.into());
+            return Err(sender.closed().into());
         }
-        is_given_up = give_up_answers(responses);
+        is_given_up = give_up_answers(&mut sender.responses);
         if !is_given_up {
-            if deadline.has_passed() || responses.raw().ring().is_token_cancelled() {
-                return Err(TransportError::SessionClosed.into());
+            if deadline.has_passed() || sender.transport().ring().is_token_cancelled() {
+                return Err(sender.closed().into());
             }
             perform_sleep_wait(UNTIL_IT_HAS_LEFT);
         }
@@ -496,7 +507,7 @@ pub(super) fn is_for_want_of_space(error: &TransportError) -> bool {
         error,
         TransportError::Send(SendError::Timeout { .. } | SendError::Cancelled)
     );
-    waited || matches!(error, TransportError::SessionClosed)
+    waited || matches!(error, TransportError::SessionClosed { .. })
 }
 
 /// Whether a wait for space was cancelled: because the scheduler has closed the session, or by the program's token.

@@ -10,10 +10,10 @@ use super::super::head::{
 };
 use super::super::received::Request;
 use super::Worker;
-use super::sender::{given_up, is_for_want_of_space, send_answer};
+use super::sender::{ResponseSender, given_up, is_for_want_of_space, send_answer};
 use crate::codec::Codec;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
-use crate::typed_transport::{TypedProducer, TypedPublishError, TypedServeError};
+use crate::typed_transport::{TypedPublishError, TypedServeError};
 
 /// Is told the number, the kind and the bytes of a request that was given up.
 type Tell = dyn FnMut(RequestId, u8, &[u8]) + Send;
@@ -57,20 +57,20 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         self.give_up_repeated(deadline)?;
         let request = self.receiver.recv(deadline)?;
         let kind = request.kind();
-        let responses = &mut self.sender.responses;
+        let sender = &mut self.sender;
         let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, &request)) else {
-            let given_up = give_up_panicked(responses, request, deadline);
+            let given_up = give_up_panicked(sender, request, deadline);
             return given_up.map_err(only_of_the_transport);
         };
         let reply = reply.as_ref();
         let sent = match check_len(reply.len()) {
             Ok(()) => {
                 let message = HeadedBytes(Head::answer_to(request.id()), reply);
-                send_answer(responses, &message, kind, deadline)
+                send_answer(sender, &message, kind, deadline)
             }
             Err(error) => Err(error.into()),
         };
-        let ended = end(responses, request, Some(sent), deadline);
+        let ended = end(sender, request, Some(sent), deadline);
         self.note_end(&ended);
         ended.sent.map_err(only_of_the_transport)
     }
@@ -96,23 +96,23 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         self.give_up_repeated(deadline).map_err(not_received)?;
         let request = self.receiver.recv(deadline).map_err(not_received)?;
         let kind = request.kind();
-        let responses = &mut self.sender.responses;
+        let sender = &mut self.sender;
         let value = match request.decode::<Q>() {
             Ok(value) => value,
             Err(error) => {
-                let ended = end(responses, request, None, deadline);
+                let ended = end(sender, request, None, deadline);
                 self.note_end(&ended);
                 ended.sent?;
                 return Err(TypedServeError::Recv(error.into()));
             }
         };
         let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, value)) else {
-            let given_up = give_up_panicked(responses, request, deadline);
+            let given_up = give_up_panicked(sender, request, deadline);
             return Ok(given_up?);
         };
         let message = HeadedValue(Head::answer_to(request.id()), &reply);
-        let sent = send_answer(responses, &message, kind, deadline);
-        let ended = end(responses, request, Some(sent), deadline);
+        let sent = send_answer(sender, &message, kind, deadline);
+        let ended = end(sender, request, Some(sent), deadline);
         self.note_end(&ended);
         if ended.is_done {
             self.receiver.count();
@@ -190,7 +190,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         };
         while self.receiver.deliveries_of_next(deadline)? >= limit.deliveries {
             let request = self.receiver.recv(deadline)?;
-            if let Err(error) = send_given_up(&mut self.sender.responses, &request, deadline) {
+            if let Err(error) = send_given_up(&mut self.sender, &request, deadline) {
                 drop(request);
                 self.receiver.uncount_delivery();
                 return Err(only_of_the_transport(error));
@@ -218,23 +218,23 @@ fn unless_it_panics<A>(policy: HandlerPanicPolicy, handler: impl FnOnce() -> A) 
 /// Gives up a request whose handler has panicked. If that fails, the request is delivered again, and this delivery
 /// counts.
 fn give_up_panicked<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
-    responses: &mut TypedProducer<Resp, B>,
+    sender: &mut ResponseSender<Resp, B>,
     request: Request<'_, Req, B>,
     deadline: Deadline,
 ) -> Result<Sequence, TypedPublishError> {
-    let sequence = send_given_up(responses, &request, deadline)?;
+    let sequence = send_given_up(sender, &request, deadline)?;
     request.done();
     Ok(sequence)
 }
 
 /// Sends the answer of a request that is given up.
 fn send_given_up<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
-    responses: &mut TypedProducer<Resp, B>,
+    sender: &mut ResponseSender<Resp, B>,
     request: &Request<'_, Req, B>,
     deadline: Deadline,
 ) -> Result<Sequence, TypedPublishError> {
     let answer = HeadedBytes(given_up(request.id()), &[]);
-    send_answer(responses, &answer, request.kind(), deadline)
+    send_answer(sender, &answer, request.kind(), deadline)
 }
 
 /// How a request has ended.
@@ -250,7 +250,7 @@ struct Ended {
 /// Ends a request. `sent` says what became of its answer; there is none to a request that is no value. A request that
 /// would fail in the same way at the next attempt is given up.
 fn end<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
-    responses: &mut TypedProducer<Resp, B>,
+    sender: &mut ResponseSender<Resp, B>,
     request: Request<'_, Req, B>,
     sent: Option<Result<Sequence, TypedPublishError>>,
     deadline: Deadline,
@@ -262,7 +262,7 @@ fn end<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
         {
             (Err(error.into()), false)
         }
-        hopeless => match send_given_up(responses, &request, deadline) {
+        hopeless => match send_given_up(sender, &request, deadline) {
             Ok(sequence) => (hopeless.unwrap_or(Ok(sequence)), true),
             Err(error) => (Err(error), false),
         },

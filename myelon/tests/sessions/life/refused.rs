@@ -11,17 +11,21 @@ use crate::shared::{Frame, Result, session, soon};
 
 #[test]
 fn numbers_of_workers_that_no_session_has() -> Result {
-    let error = Worker::<Frame>::start(&session(2), 2).unwrap_err();
+    let config = session(2);
+    let label = &config.session;
+    let error = Worker::<Frame>::start(&config, 2).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no worker 2: the session has 2, numbered from 0"
+        format!("session '{label}' has no worker 2: it has 2, numbered from 0")
     );
     for workers in [0, 65] {
-        let error = Scheduler::<Frame>::start(&session(workers)).unwrap_err();
+        let config = session(workers);
+        let label = &config.session;
+        let error = Scheduler::<Frame>::start(&config).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
-                "a session cannot have {workers} workers: it has 1 to 64, as many as a ring has consumers"
+                "session '{label}' cannot have {workers} workers: it has 1 to 64, as many as a ring has consumers"
             )
         );
     }

@@ -239,7 +239,7 @@ fn stream(label: &str, rank: usize, words: &Words<'_>) -> Answer {
         let request = match requests.recv(Deadline::NEVER) {
             Ok(request) => request,
             Err(
-                TransportError::SessionClosing
+                TransportError::SessionClosing { .. }
                 | TransportError::Recv(RecvError::ProducerDead { .. }),
             ) => continue,
             Err(TransportError::Recv(RecvError::Closed)) => break,
@@ -271,7 +271,7 @@ fn stream(label: &str, rank: usize, words: &Words<'_>) -> Answer {
                 true => reply.finish(&bytes, 1, Deadline::NEVER),
             };
             match sent {
-                Ok(_) | Err(TransportError::SessionClosed) => {}
+                Ok(_) | Err(TransportError::SessionClosed { .. }) => {}
                 Err(error) => return Err(told(error)),
             }
         }
@@ -304,7 +304,7 @@ fn serve(label: &str, rank: usize, words: &Words<'_>) -> Answer {
         match served {
             Ok(_)
             | Err(
-                TransportError::SessionClosing
+                TransportError::SessionClosing { .. }
                 | TransportError::Recv(RecvError::ProducerDead { .. }),
             ) => {}
             Err(TransportError::Recv(RecvError::Closed)) => break,

@@ -237,8 +237,12 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             (Ok(id), None) => {
                 for rank in 0..self.scheduler.workers() {
                     if gone.contains(&rank) {
-                        let request = Some(id);
-                        tell(listener, Err(TransportError::WorkerGone { rank, request }));
+                        let error = TransportError::WorkerGone {
+                            session: self.scheduler.label().to_owned(),
+                            rank,
+                            request: Some(id),
+                        };
+                        tell(listener, Err(error));
                     } else {
                         self.under_way.insert((rank, id), listener.clone());
                     }
@@ -271,15 +275,19 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 .collect();
             for ((rank, id), listener) in ended {
                 let request = Some(id);
+                let session = self.scheduler.label().to_owned();
                 let error = match error {
                     TransportError::WorkerDied { is_removed, .. } => TransportError::WorkerDied {
+                        session,
                         rank,
                         request,
                         is_removed,
                     },
-                    TransportError::WorkerGone { .. } => {
-                        TransportError::WorkerGone { rank, request }
-                    }
+                    TransportError::WorkerGone { .. } => TransportError::WorkerGone {
+                        session,
+                        rank,
+                        request,
+                    },
                     _ => again(&error).into(),
                 };
                 tell(&listener, Err(error));
@@ -298,6 +306,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             for outgoing in self.waiting.iter().filter(|outgoing| outgoing.to == only) {
                 let request = None;
                 let error = TransportError::WorkerDied {
+                    session: self.scheduler.label().to_owned(),
                     rank,
                     request,
                     is_removed,

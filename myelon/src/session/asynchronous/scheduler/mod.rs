@@ -118,6 +118,8 @@ pub struct AsyncScheduler(Arc<Handle>);
 /// Shared by the clones; dropping it ends the thread, and waits until that has closed the session.
 #[derive(Debug)]
 struct Handle {
+    /// The session's label.
+    session: String,
     inbox: Arc<Inbox>,
     thread: OnceLock<JoinHandle<()>>,
 }
@@ -227,10 +229,12 @@ impl AsyncScheduler {
             state: Mutex::default(),
             bell,
         });
-        let name = format!("session {}", scheduler.label().escape_debug());
+        let session = scheduler.label().to_owned();
+        let name = format!("session {}", session.escape_debug());
         let desk = Desk::new(scheduler, Arc::clone(&inbox), heard);
         // made before the thread: if there is no thread, dropping it does no harm
         let handle = Self(Arc::new(Handle {
+            session,
             inbox,
             thread: OnceLock::new(),
         }));
@@ -260,7 +264,7 @@ impl AsyncScheduler {
     ) -> TransportResult<Piece> {
         let mut pieces = self.call_streaming(rank, message, kind);
         let first = pieces.next().await;
-        first.unwrap_or(Err(TransportError::SessionClosed))
+        first.unwrap_or_else(|| Err(self.closed()))
     }
 
     /// Sends a request to the worker `rank`, and returns the pieces of its answer as they come. If the pieces are
@@ -280,6 +284,12 @@ impl AsyncScheduler {
     /// decides. Dropping the stream ends the wait.
     pub fn gather(&self, message: impl Into<Vec<u8>>, kind: u8) -> Pieces {
         self.send(None, message.into(), kind)
+    }
+
+    fn closed(&self) -> TransportError {
+        TransportError::SessionClosed {
+            session: self.0.session.clone(),
+        }
     }
 
     fn send(&self, to: Option<usize>, message: Vec<u8>, kind: u8) -> Pieces {
@@ -325,6 +335,6 @@ impl AsyncScheduler {
     pub async fn shutdown(self, deadline: Deadline) -> TransportResult<ShutdownReport> {
         let (report, reported) = oneshot::channel();
         self.0.inbox.order(Order::Shutdown { deadline, report });
-        reported.await.unwrap_or(Err(TransportError::SessionClosed))
+        reported.await.unwrap_or_else(|_| Err(self.closed()))
     }
 }

@@ -155,8 +155,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         request: RequestId,
     ) -> TransportResult<()> {
         if !self.is_kept_for(rank) {
-            let request = Some(request);
-            return Err(TransportError::WorkerGone { rank, request });
+            return Err(TransportError::WorkerGone {
+                session: self.places.config.session.clone(),
+                rank,
+                request: Some(request),
+            });
         }
         self.check_for_deaths(Awaits::Answer { rank, request })
     }
@@ -274,6 +277,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 Awaits::Space { only: None } | Awaits::End if is_removed => {}
                 _ => {
                     return Err(TransportError::WorkerDied {
+                        session: self.places.config.session.clone(),
                         rank,
                         request,
                         is_removed,

@@ -301,6 +301,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         match self.is_kept_for(rank) {
             true => Ok(()),
             false => Err(TransportError::WorkerGone {
+                session: self.places.config.session.clone(),
                 rank,
                 request: None,
             }
