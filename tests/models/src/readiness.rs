@@ -69,7 +69,7 @@ pub(crate) struct World {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum LoopAt {
-    Poll,
+    Check,
     Drain,
     PollAgain,
     Order,
@@ -149,11 +149,11 @@ impl Loop {
     fn step(&mut self, plan: &Readiness, cpu: &mut Cpu<'_, World>) -> Step {
         let is_late = plan.lacks(LeftOut::DrainFirst);
         self.at = match self.at {
-            LoopAt::Poll if self.position == plan.last && !plan.may_leave => LoopAt::Over,
-            LoopAt::Poll => match cpu.load(PUBLISHED) > self.position {
+            LoopAt::Check if self.position == plan.last && !plan.may_leave => LoopAt::Over,
+            LoopAt::Check => match cpu.load(PUBLISHED) > self.position {
                 true => {
                     self.position += 1;
-                    LoopAt::Poll
+                    LoopAt::Check
                 }
                 false if cpu.world.is_suspected => LoopAt::Alive,
                 false if is_late => LoopAt::PollAgain,
@@ -164,7 +164,7 @@ impl Loop {
                 LoopAt::PollAgain
             }
             LoopAt::PollAgain => match cpu.load(PUBLISHED) > self.position {
-                true => LoopAt::Poll,
+                true => LoopAt::Check,
                 false => LoopAt::Order,
             },
             LoopAt::Order => {
@@ -188,10 +188,10 @@ impl Loop {
             LoopAt::Poll => match cpu.choose(3) {
                 1 if self.own_ways > 0 => {
                     self.own_ways -= 1;
-                    LoopAt::Poll
+                    LoopAt::Check
                 }
                 2 if plan.may_leave => LoopAt::Over,
-                _ if cpu.world.is_told => LoopAt::Poll,
+                _ if cpu.world.is_told => LoopAt::Check,
                 _ => return Err(Halt::Waits),
             },
             LoopAt::Alive => match cpu.system("probes the producer's byte")?.is_dead {
@@ -199,7 +199,7 @@ impl Loop {
                 false => LoopAt::Drain,
             },
             LoopAt::AfterDead => match cpu.load(PUBLISHED) > self.position {
-                true => LoopAt::Poll,
+                true => LoopAt::Check,
                 false => LoopAt::Over,
             },
             LoopAt::Over => {
@@ -340,7 +340,7 @@ impl Model for Readiness {
     fn processes(&self) -> Vec<Process<Local>> {
         let producer = Local::Producer(Publisher::new());
         let event_loop = Local::Loop(Loop {
-            at: LoopAt::Poll,
+            at: LoopAt::Check,
             position: 0,
             own_ways: self.own_ways,
         });

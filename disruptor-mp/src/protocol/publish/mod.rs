@@ -133,7 +133,7 @@ impl<E: Event> ProducerCore<E> {
         // packed: the stamps share their line with slots that a consumer is about to read
         ..64 => 1,
         64 if size_of::<E>() <= 24 => 8,
-        ..=128 => 4,
+        64..=128 => 4,
         _ => 1,
     };
 

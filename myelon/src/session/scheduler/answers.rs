@@ -4,8 +4,7 @@ use core::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use disruptor_mp::{
-    CountersFile, Deadline, MultiProcessError, MultiProcessResult, RecvError, RingMember,
-    SharedMemory, perform_sleep_wait,
+    CountersFile, Deadline, MultiProcessError, MultiProcessResult, RecvError, perform_sleep_wait,
 };
 
 use super::super::head::{RequestId, SchedulerNote};

@@ -9,15 +9,15 @@ use disruptor_mp::{
     CountersFile, Deadline, RecvError, RingMember, RingWaiter, Sequence, SharedMemory, fail_point,
 };
 
+use super::super::check_rank;
 use super::super::head::{Head, LAST, RequestId};
 use super::super::received::{Checks, Fit, Kept, Response, next_head, next_sequence};
-use super::super::{check_rank, show_later};
 use super::answers::Answers;
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
 };
-use crate::typed_transport::{DecodeError, TypedConsumer};
+use crate::typed_transport::DecodeError;
 
 /// How many messages of one worker are received before the next one's turn. A worker that waits
 /// for space gets many slots at once that way, and seldom has to wait again.
