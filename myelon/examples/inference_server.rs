@@ -4,8 +4,8 @@
 //! model, 8 MiB, go to all workers in a session of their own with one frame for all of them: each worker reads them in
 //! place.
 //!
-//! The scheduler's core is [`serve`] and [`talk`], the worker's is [`compute`]. The rest is the client and the
-//! supervisor.
+//! The scheduler's core is [`serve`] and [`talk`], the worker's is [`compute`] and [`answer`]. The rest is the client
+//! and the supervisor.
 //!
 //! ```sh
 //! cargo run --release -p myelon --features tokio --example inference_server
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use myelon::transport::{AlignedFixedFrame, FixedFrame};
 use myelon::{
-    AsyncScheduler, Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, TransportError,
-    Worker,
+    AsyncScheduler, Deadline, RecvError, Reply, Request, RunnerMyelonTransportConfig, Scheduler,
+    TransportError, Worker,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -229,6 +229,36 @@ fn load(label: &str, rank: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(requests.leave()?)
 }
 
+/// Answers a request with a piece for each token. It is held meanwhile: if this worker dies, the next one of its rank
+/// gets it again.
+fn answer(
+    request: &Request<'_, Prompts>,
+    mut reply: Reply<'_, Tokens>,
+) -> Result<(), TransportError> {
+    let Some((from, count, prompt)) = asked(request) else {
+        // nobody of this program sends such a thing
+        return reply.finish(b"", GENERATE, Deadline::NEVER).map(|_| ());
+    };
+    for number in from..count {
+        let piece = [number, token(prompt, number)].map(u32::to_ne_bytes);
+        // the time that a token takes to compute
+        thread::sleep(Duration::from_micros(300));
+        if number + 1 < count {
+            reply.send(piece.as_flattened(), GENERATE, Deadline::NEVER)?;
+        } else {
+            reply.finish(piece.as_flattened(), GENERATE, Deadline::NEVER)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first token that is asked for, how many the text has, and the sum of the prompt.
+fn asked(request: &[u8]) -> Option<(u32, u32, u32)> {
+    let (words, _) = request.as_chunks::<4>();
+    let mut words = words.iter().map(|word| u32::from_ne_bytes(*word));
+    Some((words.next()?, words.next()?, sum(words)))
+}
+
 /// A worker: holds each request while its tokens go out. Ends when the session is closed.
 fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
     let loading = thread::spawn({
@@ -248,34 +278,11 @@ fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
             ) => break,
             Err(error) => return Err(error.into()),
         };
-        let mut words = request
-            .chunks_exact(4)
-            .map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-        let (Some(from), Some(count)) = (words.next(), words.next()) else {
-            // nobody of this program sends such a thing
-            responses
-                .reply(request.id())
-                .finish(b"", GENERATE, Deadline::NEVER)?;
-            request.done();
-            continue;
-        };
-        let prompt = sum(words);
-        let mut reply = responses.reply(request.id());
-        for number in from..count {
-            let piece = [number.to_ne_bytes(), token(prompt, number).to_ne_bytes()].concat();
-            let sent = match number + 1 == count {
-                false => reply.send(&piece, GENERATE, Deadline::NEVER),
-                true => reply.finish(&piece, GENERATE, Deadline::NEVER),
-            };
-            match sent {
-                Ok(_) => {}
-                Err(TransportError::SessionClosed { .. }) => break, // nobody hears the rest
-                Err(error) => return Err(error.into()),
-            }
-            // the time that a token takes to compute
-            thread::sleep(Duration::from_micros(300));
+        match answer(&request, responses.reply(request.id())) {
+            // nobody hears the rest
+            Ok(()) | Err(TransportError::SessionClosed { .. }) => request.done(),
+            Err(error) => return Err(error.into()),
         }
-        request.done();
     }
     responses.close()?;
     requests.leave()?;

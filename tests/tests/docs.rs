@@ -322,3 +322,23 @@ fn control_map_that_is_wrong() {
         println!("control caught: {words}");
     }
 }
+
+/// The blocks of a page that are not compiled there and are no part of the program.
+fn not_in_program<'a>(page: &'a str, program: &str) -> (usize, Vec<&'a str>) {
+    let blocks = page.split("```rust,ignore\n").skip(1);
+    let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    let count = blocks.len();
+    let strange = blocks.into_iter().filter(|block| !program.contains(block));
+    (count, strange.collect())
+}
+
+#[test]
+fn the_server_of_the_readme_is_a_part_of_the_example() {
+    let read = |path| fs::read_to_string(format!("{ROOT}/{path}")).expect("a file");
+    let readme = read("README.md");
+    let program = read("myelon/examples/inference_server.rs");
+    assert_eq!(not_in_program(&readme, &program), (1, vec![]));
+    // control: one word changed
+    let changed = readme.replace("reply.finish(piece", "reply.send(piece");
+    assert_eq!(not_in_program(&changed, &program).1.len(), 1);
+}
