@@ -1,4 +1,4 @@
-//! Runs `report` on files of `compare`, as a user does.
+//! Runs `report` on files of `compare`, as a user does, and on the rows that are committed.
 
 mod run;
 
@@ -8,6 +8,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use run::{Ended, program, turn};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// The rows of docs/performance.md.
+const ROWS: &str = "docs/figures/compare-2026-11-30.json";
 
 fn ended(arguments: &[&str]) -> Ended {
     run::to_its_end(program().args(arguments))
@@ -140,4 +144,35 @@ fn files_of_another_kind_are_refused_with_what_to_do() {
         ],
     );
     assert!(!Path::new(plot).exists());
+}
+
+#[test]
+fn the_committed_rows_give_the_tables_and_the_plot_of_the_pages() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let plot = directory.path().join("plot.svg");
+    let rows = format!("{ROOT}/{ROWS}");
+    let printed = succeeds(&["report", &rows]);
+    assert!(
+        printed.contains("Each figure is the median of 3 runs."),
+        "{printed}"
+    );
+    let performance = text(format!("{ROOT}/docs/performance.md"));
+    let lines: Vec<&str> = printed
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .collect();
+    assert!(lines.len() > 40, "{printed}");
+    for line in lines {
+        assert!(
+            performance.contains(line),
+            "not in docs/performance.md: {line}"
+        );
+    }
+    succeeds(&["report", &rows, "--svg", plot.to_str().expect("a name")]);
+    let (drawn, shown) = (text(plot), text(format!("{ROOT}/docs/images/peers.svg")));
+    assert_stands_alone(&drawn);
+    assert!(
+        drawn == shown,
+        "docs/images/peers.svg is not the plot of {ROWS}"
+    );
 }
