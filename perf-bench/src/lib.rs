@@ -178,7 +178,8 @@ fn command(options: Options) -> Result<bool, Failure> {
             rows,
             html,
             markdown,
-        }) => return write_report(&rows, html.as_deref(), markdown.as_deref()),
+            svg,
+        }) => return write_report(&rows, html.as_deref(), markdown.as_deref(), svg.as_deref()),
         Some(Command::Raw(raw)) => (raw, false),
         Some(Command::Limits) => (Raw::default(), true),
         None => (Raw::default(), false),
@@ -257,26 +258,40 @@ fn check(old: &Path, new: &Path) -> Result<bool, Failure> {
     Ok(check.is_good())
 }
 
-/// Writes the rows of a sweep for people.
+/// Writes the rows of a sweep or of a comparison with peers for people.
 fn write_report(
     rows: &Path,
     html: Option<&Path>,
     markdown: Option<&Path>,
+    svg: Option<&Path>,
 ) -> Result<bool, Failure> {
-    let records = sweep::record::read(rows)?;
-    if records.is_empty() {
-        return Err(format!(
-            "{}: no rows; write some with `perf-bench sweep`",
-            rows.display()
-        )
-        .into());
+    let shown = rows.display();
+    let (page, text, plot) = if let Some(rows) = compare::row::read(rows)? {
+        let peers = report::peers::Peers::of(&rows);
+        (peers.page(), peers.markdown(), Some(peers.plot()))
+    } else {
+        let records = sweep::record::read(rows)?;
+        if records.is_empty() {
+            return Err(format!("{shown}: no rows; write some with `perf-bench sweep`").into());
+        }
+        let page = report::page::render(&records);
+        (page, report::markdown::render(&records), None)
+    };
+    if let Some(path) = svg {
+        let plot = plot.ok_or_else(|| {
+            format!(
+                "{shown}: --svg draws the rows of `perf-bench compare --json`, and these are of `perf-bench sweep`; \
+                 --html draws them"
+            )
+        })?;
+        report::json::replace(path, &plot)?;
     }
     if let Some(path) = html {
-        report::json::replace(path, &report::page::render(&records))?;
+        report::json::replace(path, &page)?;
     }
     match markdown {
-        Some(path) => report::json::replace(path, &report::markdown::render(&records))?,
-        None if html.is_none() => print!("{}", report::markdown::render(&records)),
+        Some(path) => report::json::replace(path, &text)?,
+        None if html.is_none() && svg.is_none() => print!("{text}"),
         None => {}
     }
     Ok(true)

@@ -107,18 +107,23 @@ pub(crate) enum Command {
         /// The later file.
         new: PathBuf,
     },
-    /// The rows of `sweep` as Markdown, and as one HTML page with plots that loads nothing.
+    /// The rows of `sweep`, or of `compare`, as Markdown, and as one HTML page with plots that loads nothing.
     Report {
-        /// The file of `sweep`.
+        /// The file of `sweep --out`, or of `compare --json`. An array may have the rows of several runs of `compare`:
+        /// the figures are then medians of the runs.
         rows: PathBuf,
 
         /// Write the page to this file.
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
 
-        /// Write the Markdown to this file [default: print it, unless there is a page].
+        /// Write the Markdown to this file [default: print it, unless there is another output].
         #[arg(long, value_name = "FILE")]
         markdown: Option<PathBuf>,
+
+        /// Write the plot of the peers of `compare`, at 56 bytes if that was measured, to this file.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
     /// One of several processes of the waiting scenarios.
     #[command(hide = true)]

@@ -8,7 +8,7 @@ mod ends;
 mod kernel;
 mod ours;
 mod queue;
-mod row;
+pub(crate) mod row;
 mod transport;
 
 use std::path::PathBuf;

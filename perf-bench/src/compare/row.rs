@@ -1,12 +1,16 @@
 //! The rows of `compare`: each figure beside the floor and beside the rings of the same rounds.
 
+use std::fs;
+use std::path::Path;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Peer, RECEIVERS};
 use crate::measure::{Series, Spread};
 use crate::plan::Plan;
+use crate::scenario::Failure;
 
 /// What each column means.
 pub(super) const COLUMNS: &str = "\
@@ -19,6 +23,9 @@ x raw       divided by the ring of events of the same round: times as long, or t
 x framed    divided by the ring of frames, likewise
 verified    whether each end received exactly the messages that were sent, in every round; if not, there is no figure";
 
+/// What a peer within one process connects.
+pub(crate) const THREADS: &str = "threads";
+
 /// A cell of a peer, and those of the rings that it is compared with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Comparison {
@@ -29,28 +36,28 @@ pub(super) struct Comparison {
 }
 
 /// One figure of one peer. The serialised names are a contract with programs that read them.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Row {
-    scenario: &'static str,
-    peer: &'static str,
-    between: &'static str,
-    size_bytes: usize,
-    capacity: usize,
-    receivers: usize,
-    rounds: usize,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) scenario: String,
+    pub(crate) peer: String,
+    pub(crate) between: String,
+    pub(crate) size_bytes: usize,
+    pub(crate) capacity: usize,
+    pub(crate) receivers: usize,
+    pub(crate) rounds: usize,
     /// Number of messages in all counted rounds.
-    messages: u64,
-    unit: &'static str,
+    pub(crate) messages: u64,
+    pub(crate) unit: String,
     /// The median of the rounds, followed by their range.
-    figure: f64,
-    figure_min: f64,
-    figure_max: f64,
-    floor: &'static str,
+    pub(crate) figure: f64,
+    pub(crate) figure_min: f64,
+    pub(crate) figure_max: f64,
+    pub(crate) floor: String,
     /// Medians over the rounds of the ratio within a round.
-    ratio_to_floor: f64,
-    ratio_to_raw: Option<f64>,
-    ratio_to_framed: Option<f64>,
-    verified: bool,
+    pub(crate) ratio_to_floor: f64,
+    pub(crate) ratio_to_raw: Option<f64>,
+    pub(crate) ratio_to_framed: Option<f64>,
+    pub(crate) verified: bool,
     /// Why the row is not verified; printed on standard error.
     #[serde(skip)]
     reason: Option<String>,
@@ -59,7 +66,7 @@ pub(super) struct Row {
 impl Row {
     /// The row's name, and why it is not verified; `None` if it is.
     pub(super) fn complaint(&self) -> Option<String> {
-        let cell = (self.scenario, self.peer, self.size_bytes);
+        let cell = (self.scenario.as_str(), self.peer.as_str(), self.size_bytes);
         crate::report::complaint(cell, self.verified, self.reason.as_deref())
     }
 }
@@ -79,23 +86,24 @@ pub(super) fn rows(plan: &Plan, comparisons: &[Comparison], series: &[Series]) -
         let figure = Spread::of(figures.collect());
         let beside = |ring: Option<usize>| Some(own.ratio(&series[ring?]).median);
         Row {
-            scenario: spec.scenario(),
-            peer: peer.name,
+            scenario: spec.scenario().to_owned(),
+            peer: peer.name.to_owned(),
             between: if peer.is_in_process {
-                "threads"
+                THREADS
             } else {
                 "processes"
-            },
+            }
+            .to_owned(),
             size_bytes: spec.size_bytes,
             capacity: spec.capacity,
             receivers: if spec.is_broadcast() { RECEIVERS } else { 1 },
             rounds: own.figures.len(),
             messages: own.messages,
-            unit,
+            unit: unit.to_owned(),
             figure: figure.median,
             figure_min: figure.min,
             figure_max: figure.max,
-            floor: plan.cells[floor].spec.scenario(),
+            floor: plan.cells[floor].spec.scenario().to_owned(),
             ratio_to_floor: own.ratio(&series[floor]).median,
             ratio_to_raw: beside(ours[0]),
             ratio_to_framed: beside(ours[1]),
@@ -104,6 +112,28 @@ pub(super) fn rows(plan: &Plan, comparisons: &[Comparison], series: &[Series]) -
         }
     };
     comparisons.iter().map(row).collect()
+}
+
+/// Reads the file that `--json` has written. Several runs may follow each other in one array. `None` if the file is no
+/// array: that of a sweep is none.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<Row>>, Failure> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+    if !text.trim_start().starts_with('[') {
+        return Ok(None);
+    }
+    let rows: Vec<Row> = serde_json::from_str(&text).map_err(|error| {
+        format!(
+            "{shown}: these are no rows of `perf-bench compare --json` ({error}); a file of it, or of `perf-bench \
+             sweep --out`, was expected"
+        )
+    })?;
+    if rows.is_empty() {
+        return Err(
+            format!("{shown}: no rows; write some with `perf-bench compare --json`").into(),
+        );
+    }
+    Ok(Some(rows))
 }
 
 /// The rows as a table.
@@ -125,9 +155,9 @@ pub(super) fn render(rows: &[Row]) -> String {
     ]);
     for row in rows {
         let mut cells = vec![
-            row.scenario.to_owned(),
-            row.peer.to_owned(),
-            row.between.to_owned(),
+            row.scenario.clone(),
+            row.peer.clone(),
+            row.between.clone(),
             row.size_bytes.to_string(),
             row.capacity.to_string(),
         ];
@@ -135,7 +165,7 @@ pub(super) fn render(rows: &[Row]) -> String {
         if row.verified {
             cells.extend([
                 digits(row.figure),
-                row.unit.to_owned(),
+                row.unit.clone(),
                 format!("{} - {}", digits(row.figure_min), digits(row.figure_max)),
                 digits(row.ratio_to_floor),
                 ratio(row.ratio_to_raw),
@@ -159,11 +189,67 @@ pub(super) fn render(rows: &[Row]) -> String {
 }
 
 /// About three digits.
-fn digits(figure: f64) -> String {
+pub(crate) fn digits(figure: f64) -> String {
     match figure {
         100.0.. => format!("{figure:.0}"),
         10.0.. => format!("{figure:.1}"),
         1.0.. => format!("{figure:.2}"),
         _ => format!("{figure:.3}"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A row with this figure and this ratio to the ring of events.
+    pub(crate) fn row(scenario: &str, peer: &str, size_bytes: usize, of: (f64, f64)) -> Row {
+        let text = str::to_owned;
+        Row {
+            scenario: text(scenario),
+            peer: text(peer),
+            between: text("processes"),
+            size_bytes,
+            capacity: 64,
+            receivers: 1,
+            rounds: 1,
+            messages: 1,
+            unit: text(if scenario == "pingpong" { "ns" } else { "M/s" }),
+            figure: of.0,
+            figure_min: of.0 / 2.0,
+            figure_max: of.0 * 2.0,
+            floor: text("two_line_bounce"),
+            ratio_to_floor: 1.0,
+            ratio_to_raw: Some(of.1),
+            ratio_to_framed: None,
+            verified: true,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_no_other_array() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("rows.json");
+        let rows = [row("stream", "raw", 56, (1.0, 1.0))];
+        crate::report::json::write(&path, &rows).expect("written");
+        let read_back = read(&path).expect("readable").expect("an array");
+        assert_eq!(
+            serde_json::to_value(read_back).ok(),
+            serde_json::to_value(rows).ok()
+        );
+        for (text, says) in [
+            ("[]", "no rows; write some with `perf-bench compare --json`"),
+            ("[{\"scenario\": \"stream\"}]", "missing field `peer`"),
+            ("[1]", "compare --json"),
+            ("[", "compare --json"),
+        ] {
+            fs::write(&path, text).expect("written");
+            let error = read(&path).expect_err("refused").to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(error.contains("rows.json"), "{error}");
+        }
+        fs::write(&path, "{\"format\": 1}\n").expect("written");
+        assert!(read(&path).expect("no array").is_none());
     }
 }

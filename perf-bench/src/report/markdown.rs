@@ -11,7 +11,7 @@ pub(crate) fn render(records: &[Record]) -> String {
             text += &format!("- {name}: {}\n", escaped(fact));
         }
     }
-    text += &format!("\n{}\n", summary(records));
+    text += &format!("\n{}\n", summary_of(records));
     for (step, rows) in steps(records) {
         text += &format!("\n## {}\n\n| {} |\n|", escaped(step), HEADS.join(" | "));
         for column in 0..HEADS.len() {
@@ -83,14 +83,18 @@ pub(super) fn facts(facts: &Facts) -> [(&'static str, &str); 6] {
     ]
 }
 
-/// How many rows there are, and whether to believe them.
-pub(super) fn summary(records: &[Record]) -> String {
+/// How many rows of a sweep there are, and whether to believe them.
+pub(super) fn summary_of(records: &[Record]) -> String {
     let wrong = records.iter().filter(|record| !record.verified).count();
-    match (records.len(), wrong) {
-        (all, 0) => format!("All {all} rows were verified in every round."),
-        (all, wrong) => {
-            format!("Do not use these figures: {wrong} of {all} rows could NOT be verified.")
-        }
+    summary(records.len(), wrong)
+}
+
+/// How many rows there are, and whether to believe them.
+pub(super) fn summary(all: usize, wrong: usize) -> String {
+    if wrong == 0 {
+        format!("All {all} rows were verified in every round.")
+    } else {
+        format!("Do not use these figures: {wrong} of {all} rows could NOT be verified.")
     }
 }
 
@@ -108,7 +112,7 @@ pub(super) fn steps(records: &[Record]) -> Vec<(&str, Vec<&Record>)> {
 }
 
 /// A text that ends no cell and opens no element.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('|', "\\|")
         .replace('<', "&lt;")
         .replace('\n', " ")

@@ -4,6 +4,8 @@ pub(crate) mod comparison;
 pub(crate) mod json;
 pub(crate) mod markdown;
 pub(crate) mod page;
+pub(crate) mod peers;
+mod plot;
 pub(crate) mod table;
 pub(crate) mod verdict;
 

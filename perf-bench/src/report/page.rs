@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::comparison::short;
-use super::markdown::{HEADS, TEXTS, cells, facts, steps, summary};
+use super::markdown::{HEADS, TEXTS, cells, facts, steps, summary_of};
+use super::plot::{Axis, COLOURS, PARTS, bytes, escaped, open, plain};
 use crate::sweep::record::Record;
 
+/// The page around the plots.
 const STYLE: &str = "\
-:root { color-scheme: light dark; --paper: #fcfcfa; --ink: #1d2228; --faint: #d5d8dc; --soft: #5d6670;
-  --one: #0b63b0; --two: #b35400; --three: #1f7a46; --four: #8b3fa8; --wrong: #c01c28; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15181c; --ink: #e4e7ea; --faint: #363c43; --soft: #9aa4ae;
-  --one: #6cb4f5; --two: #f0a35e; --three: #6fcf97; --four: #d59cf0; --wrong: #ff7b72; } }
 body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 62rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
@@ -22,25 +20,14 @@ table { border-collapse: collapse; font-size: 13px; white-space: nowrap; }
 th, td { padding: .15rem .6rem; border-bottom: 1px solid var(--faint); text-align: right; }
 th.text, td.text { text-align: left; } .wrong { color: var(--wrong); font-weight: 600; }
 summary { cursor: pointer; color: var(--soft); }
-svg { display: block; font: 12px system-ui, sans-serif; } svg text { fill: var(--ink); }
-svg .soft { fill: var(--soft); } svg .grid { stroke: var(--faint); } svg .floor { stroke: var(--soft); }
-.s0 { stroke: var(--one); fill: var(--one); } .s1 { stroke: var(--two); fill: var(--two); }
-.s2 { stroke: var(--three); fill: var(--three); } .s3 { stroke: var(--four); fill: var(--four); }
-.sx { stroke: var(--wrong); fill: var(--wrong); }
-polyline { fill: none !important; stroke-width: 2; } .range { stroke-width: 3; stroke-linecap: round; opacity: .55; }
 ";
 
 /// Colours of series; further series begin again.
-const COLOURS: usize = 4;
+const SERIES: usize = 4;
 
-/// The whole page.
+/// The page of a sweep.
 pub(crate) fn render(records: &[Record]) -> String {
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>perf-bench</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>perf-bench</h1>\n<p>{}</p>\n",
-        escaped(&summary(records))
-    );
+    let mut page = String::new();
     if let Some(first) = records.first() {
         page += "<dl>\n";
         for (name, fact) in facts(&first.facts) {
@@ -67,8 +54,18 @@ pub(crate) fn render(records: &[Record]) -> String {
             table(&rows)
         );
     }
-    page += "</body>\n</html>\n";
-    page
+    whole(&summary_of(records), &page)
+}
+
+/// A whole page: a heading, one sentence, and the rest.
+pub(super) fn whole(summary: &str, rest: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>perf-bench</title>\n<style>\n{COLOURS}{STYLE}{PARTS}</style>\n</head>\n<body>\n\
+         <h1>perf-bench</h1>\n<p>{}</p>\n{rest}</body>\n</html>\n",
+        escaped(summary)
+    )
 }
 
 /// A series of sizes and figures, with its name.
@@ -102,76 +99,6 @@ fn by_size(records: &[Record]) -> BTreeMap<(String, String), Vec<Line<'_>>> {
         (!lines.is_empty()).then_some((key, lines))
     });
     plots.collect()
-}
-
-/// A logarithmic axis from one pixel to another.
-#[derive(Clone, Copy, Debug)]
-struct Axis {
-    least: f64,
-    most: f64,
-    from: f64,
-    to: f64,
-}
-
-impl Axis {
-    /// An axis on which all positive `values` have a place.
-    fn over(values: impl Iterator<Item = f64>, (from, to): (f64, f64)) -> Self {
-        let (least, most) = values
-            .filter(|value| value.is_finite() && *value > 0.0)
-            .fold((f64::INFINITY, 0.0_f64), |(least, most), value| {
-                (least.min(value), most.max(value))
-            });
-        let (least, most) = if least <= most {
-            (least, most)
-        } else {
-            (1.0, 1.0)
-        };
-        // a little room on both sides
-        Self {
-            least: least / 1.15,
-            most: most * 1.15,
-            from,
-            to,
-        }
-    }
-
-    fn at(self, value: f64) -> f64 {
-        let value = if value.is_finite() {
-            value.clamp(self.least, self.most)
-        } else {
-            self.least
-        };
-        let share = (value / self.least).ln() / (self.most / self.least).ln();
-        self.from + share * (self.to - self.from)
-    }
-
-    /// The values 1, 2 and 5 of each power of ten on the axis, or only 1 if there are many.
-    fn ticks(self) -> Vec<f64> {
-        let powers = self.least.log10().floor() as i32..=self.most.log10().ceil() as i32;
-        let steps: &[f64] = if powers.clone().count() > 4 {
-            &[1.0]
-        } else {
-            &[1.0, 2.0, 5.0]
-        };
-        let all = powers.flat_map(|power| steps.iter().map(move |step| step * 10_f64.powi(power)));
-        all.filter(|tick| (self.least..=self.most).contains(tick))
-            .collect()
-    }
-}
-
-/// A number without needless digits.
-fn plain(number: f64) -> String {
-    let text = format!("{number:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A size in the largest unit that divides it.
-fn bytes(size: usize) -> String {
-    match size {
-        _ if size >= 1 << 20 && size.is_multiple_of(1 << 20) => format!("{} MiB", size >> 20),
-        _ if size >= 1 << 10 && size.is_multiple_of(1 << 10) => format!("{} KiB", size >> 10),
-        _ => format!("{size} B"),
-    }
 }
 
 /// A row for each record: the range of its ratios, and their median.
@@ -279,7 +206,7 @@ fn plot_by_size(scenario: &str, unit: &str, lines: &[Line<'_>]) -> String {
         );
     }
     for (number, (name, points)) in lines.iter().enumerate() {
-        let class = number % COLOURS;
+        let class = number % SERIES;
         let path = points.iter().fold(String::new(), |path, (size, row)| {
             path + &format!(
                 "{:.1},{:.1} ",
@@ -314,14 +241,6 @@ fn plot_by_size(scenario: &str, unit: &str, lines: &[Line<'_>]) -> String {
     svg
 }
 
-fn open(what: &str, of: &str, width: f64, height: f64) -> String {
-    let label = escaped(&format!("{of}: {what}"));
-    format!(
-        "<div class=\"wide\"><svg role=\"img\" aria-label=\"{label}\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {width} {height}\">\n"
-    )
-}
-
 fn table(rows: &[&Record]) -> String {
     let class = |column: usize| {
         if column < TEXTS {
@@ -348,14 +267,6 @@ fn table(rows: &[&Record]) -> String {
         text += "</tr>\n";
     }
     text + "</table></div></details>\n"
-}
-
-/// A text that ends no element and no attribute.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -388,23 +299,5 @@ mod tests {
         for from_outside in ["http", "src=", "href=", "url(", "@import", "<script"] {
             assert!(!page.contains(from_outside), "{from_outside}");
         }
-    }
-
-    #[test]
-    fn values_have_their_place_on_an_axis_whatever_they_are() {
-        let axis = Axis::over([0.5, 8.0].into_iter(), (0.0, 100.0));
-        assert!((axis.at(2.0) - 50.0).abs() < 0.001);
-        assert_eq!(axis.ticks(), [0.5, 1.0, 2.0, 5.0]);
-        let odd = Axis::over([0.0, f64::NAN].into_iter(), (0.0, 100.0));
-        for value in [0.0, 1.0, f64::INFINITY, f64::NAN] {
-            assert!((0.0..=100.0).contains(&odd.at(value)), "{value}");
-        }
-    }
-
-    #[test]
-    fn sizes_and_numbers_are_short() {
-        let sizes = [8, 1000, 1024, 65_536, 2 << 20].map(bytes);
-        assert_eq!(sizes, ["8 B", "1000 B", "1 KiB", "64 KiB", "2 MiB"]);
-        assert_eq!([0.05, 2.0, 100.0].map(plain), ["0.05", "2", "100"]);
     }
 }

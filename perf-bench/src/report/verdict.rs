@@ -20,7 +20,7 @@ switches    context switches of both processes: because they waited + because th
 verified    whether both processes received exactly the messages that were sent, in every round";
 
 /// The size that the verdict is about, if it was measured: an event with its stamp fills a line.
-const TYPICAL_BYTES: usize = 56;
+pub(super) const TYPICAL_BYTES: usize = 56;
 
 /// The verdict: one sentence about round trips, one about streams, and one on whether to believe them.
 pub(crate) fn verdict(rows: &[Row], has_cores: bool) -> [String; 3] {
