@@ -277,6 +277,49 @@ fn a_ring_that_is_being_created_is_told_from_one_that_was_left() {
     assert!(!path.exists());
 }
 
+// only debug builds have fail points
+#[cfg(debug_assertions)]
+#[test]
+fn a_lock_that_no_producer_holds_is_no_living_producer() {
+    for world in World::both(ACTOR) {
+        let taken = |world: &World| {
+            let ring = seen(world);
+            assert_eq!(
+                (ring.phase(), ring.producer.liveness),
+                (Phase::Locked, Liveness::Dead)
+            );
+            let check = check_removal(world.path()).expect("checked");
+            assert_eq!(
+                check.in_use_by,
+                ["a living process that holds a lock of it"]
+            );
+            ring
+        };
+        let mut tx = world.actor();
+        tx.ok("produce cap=8");
+        tx.kill();
+        let mut successor = world.actor_with("takeover.locked:1:stop");
+        successor.tell("produce cap=8");
+        successor.expect_stopped().expect("half-way");
+        assert_eq!(taken(&world).closed, None);
+        successor.resume();
+        successor.expect_ok();
+        assert_eq!(seen(&world).phase(), Phase::Live);
+        // the last consumer of a ring that has ended removes its name
+        let mut rx = world.actor();
+        rx.ok("consume cap=8 id=reader");
+        successor.ok("close");
+        assert_eq!(seen(&world).phase(), Phase::Closed);
+        rx.ok("arm at=drain.locked:1:stop");
+        rx.tell("leave");
+        rx.expect_stopped().expect("before the name is gone");
+        assert_eq!(taken(&world).closed, Some(-1));
+        rx.resume();
+        rx.expect_ok();
+        assert!(!world.is_named());
+    }
+}
+
 #[test]
 fn other_files_are_told_apart() {
     let world = World::mapped_file(ACTOR);

@@ -38,7 +38,7 @@ pub(crate) const FAMILIES: [(&str, &str, &str); 18] = [
     (
         "myelon_ring_producer_alive",
         "gauge",
-        "Whether a process holds the producer's lock; missing if unknown.",
+        "Whether a producer holds the ring; missing if unknown.",
     ),
     (
         "myelon_ring_producers_total",

@@ -179,6 +179,8 @@ pub(crate) fn why_ended(
     next: Sequence,
 ) -> Result<Option<&'static str>, InspectError> {
     let why = match (seen.closed, seen.producer.liveness, seen.name) {
+        // a successor may be taking the ring over
+        (None, ..) if seen.producer.is_lock_taken => return Ok(None),
         (Some(_), ..) => "the ring was closed, and this was its last event",
         (None, Liveness::Dead, NameState::Ours) => {
             "the producer is not alive, and this was its last event; a successor may go on"
@@ -224,6 +226,8 @@ mod tests {
         seen.producer.liveness = Liveness::Dead;
         assert_eq!((seen.published, why(&seen, 0)), (-1, None));
         assert!(why(&seen, 1).is_some());
+        seen.producer.is_lock_taken = true;
+        assert_eq!(why(&seen, 1), None, "another process holds its lock");
         tx.destroy().expect("removed");
     }
 }

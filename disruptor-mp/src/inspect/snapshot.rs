@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 
 /// How often lines that cannot be true are read before they count as faults.
 const TRIES: u32 = 4;
-/// How often the producer's lock is probed if its holder may only be checking the ring.
+/// How often the producer's lock is probed while its holder does not vouch for the ring.
 const PROBES: u32 = 5;
 
 /// Whether a process is alive, by the locks that it holds.
@@ -75,6 +75,8 @@ pub enum Phase {
     Closed,
     /// Its name is gone, or leads to another file. Processes that have it open go on.
     Removed,
+    /// A process that is not its producer holds the producer's lock: it takes the ring over, checks it, or removes it.
+    Locked,
     /// It is not closed, and whether its producer is alive cannot be found out.
     Unknown,
 }
@@ -86,6 +88,7 @@ impl fmt::Display for Phase {
             Self::Orphaned => "orphaned",
             Self::Closed => "closed",
             Self::Removed => "removed",
+            Self::Locked => "locked",
             Self::Unknown => "unknown",
         })
     }
@@ -118,6 +121,9 @@ pub struct ProducerSeen {
     pub process: Process,
     /// Whether it is alive.
     pub liveness: Liveness,
+    /// Whether a process that is not the ring's producer holds the producer's lock, while it takes the ring over,
+    /// checks it, or removes it.
+    pub is_lock_taken: bool,
     /// How many producers the ring has had before it.
     pub epoch: u64,
     /// The sequence whose release it sleeps for, if it sleeps. A producer that spins or yields does not show it.
@@ -268,6 +274,7 @@ impl Snapshot {
     pub fn phase(&self) -> Phase {
         match (self.name, self.producer.liveness, self.closed) {
             (NameState::Gone | NameState::Other, ..) => Phase::Removed,
+            _ if self.producer.is_lock_taken => Phase::Locked,
             (_, Liveness::Alive, None) => Phase::Live,
             (_, _, Some(_)) => Phase::Closed,
             (_, Liveness::Dead, None) => Phase::Orphaned,
@@ -348,9 +355,11 @@ impl Inspector {
             .map(|index| self.consumer(&control, index, published, &mut faults))
             .collect();
         let wanted = control.waiters.space_wanted.load(Ordering::Relaxed);
+        let (liveness, is_lock_taken) = self.producer_liveness();
         let producer = ProducerSeen {
             process: line.owner.load().into(),
-            liveness: self.producer_liveness(),
+            liveness,
+            is_lock_taken,
             epoch: line.epoch.load(Ordering::Relaxed),
             sleeps_for: (wanted != NOTHING_WANTED).then_some(wanted),
         };
@@ -448,17 +457,20 @@ impl Inspector {
         }
     }
 
-    /// Whether a producer holds its lock. Other processes take it for a moment, to check the ring; they do not vouch
-    /// for it as a producer does (R17).
-    pub(super) fn producer_liveness(&self) -> Liveness {
-        for _ in 1..PROBES {
-            let found = self.liveness_of(PRODUCER_BYTE);
-            if found != Liveness::Alive || self.liveness_of(VOUCHED_BYTE) == Liveness::Alive {
-                return found;
+    /// Whether a producer holds its lock, and whether another process does. That one takes the lock to take the ring
+    /// over, to check it or to remove it, and does not vouch for the ring as a producer does (R17).
+    fn producer_liveness(&self) -> (Liveness, bool) {
+        // a producer that takes the ring over or ends has one of the two locks only for a moment
+        for _ in 0..PROBES {
+            match (
+                self.liveness_of(PRODUCER_BYTE),
+                self.liveness_of(VOUCHED_BYTE),
+            ) {
+                (Liveness::Alive, Liveness::Dead) => crate::clock::sleep(PAUSE),
+                (found, _) => return (found, false),
             }
-            crate::clock::sleep(PAUSE);
         }
-        self.liveness_of(PRODUCER_BYTE)
+        (Liveness::Dead, true)
     }
 
     /// As `segment::attach` decides for a process that opens the ring.

@@ -74,8 +74,7 @@ const KINDS: [Kind; 17] = [
     readable("live", "live", "in-use"),
     readable("dead", "orphaned", "kept"),
     readable("ended", "closed", "kept"),
-    // the process that removes it holds the lock that a producer holds
-    readable("being-removed", "live", "in-use"),
+    readable("being-removed", "locked", "in-use"),
     Kind {
         show: 1,
         ..readable("lies", "live", "in-use")
