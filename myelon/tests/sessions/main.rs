@@ -21,3 +21,4 @@ mod sigterm;
 mod tasks;
 #[path = "../text_codec/mod.rs"]
 mod text_codec;
+mod ways_out;

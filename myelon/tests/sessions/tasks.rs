@@ -15,7 +15,7 @@ use myelon::{
 };
 
 /// Runs a test on a runtime of one thread, which must not be held up by any call.
-fn run(test: impl Future<Output = Result>) -> Result {
+pub(crate) fn run(test: impl Future<Output = Result>) -> Result {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -27,7 +27,7 @@ fn run(test: impl Future<Output = Result>) -> Result {
     })
 }
 
-fn scheduler(config: &RunnerMyelonTransportConfig) -> Result<AsyncScheduler> {
+pub(crate) fn scheduler(config: &RunnerMyelonTransportConfig) -> Result<AsyncScheduler> {
     Ok(AsyncScheduler::new(Scheduler::<Frame>::start(config)?)?)
 }
 

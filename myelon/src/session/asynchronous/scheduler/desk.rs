@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{Consumer, Deadline, Heap, RecvError, SendError};
-use tokio::sync::oneshot;
 
 use super::super::super::head::RequestId;
 use super::super::super::received::Response;
-use super::super::super::scheduler::{Awaits, Scheduler, ShutdownReport};
+use super::super::super::scheduler::{Awaits, Scheduler};
 use super::super::bell::silence;
-use super::{Inbox, Listener, Order, Outgoing, Piece};
+use super::{Inbox, Listener, Order, Outgoing, Piece, Shutdown};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
 /// The first pause before the thread tries again to send what has found no space, unless an answer comes.
@@ -83,7 +82,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             match self.turn() {
                 Ok(None) => {}
                 Ok(Some(End::Over)) => break None,
-                Ok(Some(End::Shutdown(deadline, report))) => break Some((deadline, report)),
+                Ok(Some(End::Shutdown(shutdown))) => break Some(shutdown),
                 Err(error) => self.fail_all(&error),
             }
         };
@@ -96,12 +95,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             mut unasked,
             ..
         } = self;
-        if let Some((deadline, report)) = shutdown {
+        if let Some(Shutdown {
+            deadline,
+            token,
+            report,
+        }) = shutdown
+        {
             let take = |rank, response: Response<'_, Resp, B>| {
                 deliver(&mut under_way, &mut unasked, rank, &response);
             };
-            let is_over = || inbox.state().is_over;
-            let ended = scheduler.shutdown_unless(deadline, take, is_over);
+            let is_over = || token.is_cancelled() || inbox.state().is_over;
+            let ended = scheduler.shutdown_until(deadline, take, is_over);
             // whoever has asked may have gone
             let _ = report.send(ended);
         }
@@ -164,9 +168,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                     // whoever has asked may have gone
                     let _ = told.send(self.scheduler.state());
                 }
-                Some(Order::Shutdown { deadline, report }) => {
-                    return Some(End::Shutdown(deadline, report));
-                }
+                Some(Order::Shutdown(shutdown)) => return Some(End::Shutdown(shutdown)),
                 None if is_over => return Some(End::Over),
                 None => return None,
             }
@@ -371,7 +373,7 @@ fn again(error: &TransportError) -> RecvError {
 enum End {
     /// No handle is left: the scheduler is dropped.
     Over,
-    Shutdown(Deadline, oneshot::Sender<TransportResult<ShutdownReport>>),
+    Shutdown(Shutdown),
 }
 
 /// Whoever has asked may have gone.

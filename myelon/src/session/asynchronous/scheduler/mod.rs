@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use disruptor_mp::Deadline;
 #[cfg(doc)]
 use disruptor_mp::RecvError;
+use disruptor_mp::{CancelToken, Deadline};
 use futures_core::Stream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -160,10 +160,16 @@ enum Order {
     Send(Outgoing),
     HearUnasked(Listener),
     State(oneshot::Sender<Vec<WorkerState>>),
-    Shutdown {
-        deadline: Deadline,
-        report: oneshot::Sender<TransportResult<ShutdownReport>>,
-    },
+    Shutdown(Shutdown),
+}
+
+/// The session is to be shut down.
+#[derive(Debug)]
+struct Shutdown {
+    deadline: Deadline,
+    /// Ends it before the deadline.
+    token: CancelToken,
+    report: oneshot::Sender<TransportResult<ShutdownReport>>,
 }
 
 /// A request that was not sent yet.
@@ -333,8 +339,30 @@ impl AsyncScheduler {
     ///
     /// See [`AsyncScheduler`].
     pub async fn shutdown(self, deadline: Deadline) -> TransportResult<ShutdownReport> {
+        self.shutdown_unless(deadline, &CancelToken::new()).await
+    }
+
+    /// As [`shutdown`](Self::shutdown), and ends as at its deadline once `token` is cancelled: see
+    /// [`Scheduler::shutdown_unless`].
+    ///
+    /// # Errors
+    ///
+    /// As [`shutdown`](Self::shutdown).
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::shutdown_unless`].
+    pub async fn shutdown_unless(
+        self,
+        deadline: Deadline,
+        token: &CancelToken,
+    ) -> TransportResult<ShutdownReport> {
         let (report, reported) = oneshot::channel();
-        self.0.inbox.order(Order::Shutdown { deadline, report });
+        self.0.inbox.order(Order::Shutdown(Shutdown {
+            deadline,
+            token: token.clone(),
+            report,
+        }));
         reported.await.unwrap_or_else(|_| Err(self.closed()))
     }
 }
