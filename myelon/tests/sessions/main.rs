@@ -10,6 +10,7 @@ mod heard;
 mod labels;
 mod life;
 mod members;
+mod members_for_tasks;
 mod outside;
 mod policies;
 mod processes;

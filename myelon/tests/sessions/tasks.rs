@@ -48,7 +48,7 @@ fn echo(config: &RunnerMyelonTransportConfig, rank: usize) -> thread::JoinHandle
     })
 }
 
-fn nothing_is_left(config: &RunnerMyelonTransportConfig) {
+pub(crate) fn nothing_is_left(config: &RunnerMyelonTransportConfig) {
     assert_eq!(SharedMemory::rings(config, Path::new("")), [""; 0]);
 }
 

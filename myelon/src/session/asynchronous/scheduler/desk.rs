@@ -10,6 +10,7 @@ use super::super::super::head::RequestId;
 use super::super::super::received::Response;
 use super::super::super::scheduler::{Awaits, Scheduler};
 use super::super::bell::silence;
+use super::unclaimed::Unclaimed;
 use super::{Inbox, Listener, Order, Outgoing, Piece, Shutdown};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
@@ -43,7 +44,7 @@ pub(super) struct Desk<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>
     /// How often it has waited for space since something was sent.
     pauses: u32,
     under_way: UnderWay,
-    unasked: Option<Listener>,
+    unclaimed: Unclaimed,
     /// When it asks next what the absence of a worker means.
     next_check: Instant,
 }
@@ -58,13 +59,13 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         heard: Consumer<u64, Heap>,
     ) -> Self {
         Self {
+            unclaimed: Unclaimed::new(scheduler.next_request()),
             scheduler,
             inbox,
             heard,
             waiting: VecDeque::new(),
             pauses: 0,
             under_way: HashMap::new(),
-            unasked: None,
             next_check: Instant::now(),
         }
     }
@@ -92,7 +93,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             scheduler,
             inbox,
             mut under_way,
-            mut unasked,
+            mut unclaimed,
             ..
         } = self;
         if let Some(Shutdown {
@@ -102,7 +103,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         }) = shutdown
         {
             let take = |rank, response: Response<'_, Resp, B>| {
-                deliver(&mut under_way, &mut unasked, rank, &response);
+                deliver(&mut under_way, &mut unclaimed, rank, &response);
             };
             let is_over = || token.is_cancelled() || inbox.state().is_over;
             let ended = scheduler.shutdown_until(deadline, take, is_over);
@@ -125,7 +126,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         while taken < ANSWERS_AT_ONCE {
             match self.scheduler.recv_any(now) {
                 Ok((rank, response)) => {
-                    deliver(&mut self.under_way, &mut self.unasked, rank, &response);
+                    deliver(&mut self.under_way, &mut self.unclaimed, rank, &response);
                     taken += 1;
                 }
                 Err(TransportError::Recv(RecvError::Timeout)) => break,
@@ -162,7 +163,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             };
             match order {
                 Some(Order::Send(outgoing)) => self.waiting.push_back(outgoing),
-                Some(Order::HearUnasked(listener)) => self.unasked = Some(listener),
+                Some(Order::HearUnasked(listener)) => self.unclaimed.hear_unasked(listener),
+                Some(Order::HearEarlier(listener)) => self.unclaimed.hear_earlier(listener),
                 Some(Order::State(told)) => {
                     self.send_waiting(false);
                     // whoever has asked may have gone
@@ -326,7 +328,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             let Ok((rank, response)) = self.scheduler.recv_any(now) else {
                 return;
             };
-            deliver(&mut self.under_way, &mut self.unasked, rank, &response);
+            deliver(&mut self.under_way, &mut self.unclaimed, rank, &response);
         }
     }
 
@@ -346,8 +348,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         );
         let waiting = self.waiting.drain(..).map(|outgoing| outgoing.listener);
         let under_way = self.under_way.drain().map(|(_, listener)| listener);
-        let unasked = self.unasked.take_if(|_| is_final);
-        for listener in waiting.chain(under_way).chain(unasked) {
+        let others = is_final.then(|| self.unclaimed.end());
+        for listener in waiting.chain(under_way).chain(others.into_iter().flatten()) {
             tell(&listener, Err(again(error).into()));
         }
         let until = match is_final {
@@ -384,20 +386,17 @@ fn tell(listener: &Listener, what: TransportResult<Piece>) {
 /// Copies a piece for whoever waits for it.
 fn deliver<F: FramedTransportFrame, B>(
     under_way: &mut UnderWay,
-    unasked: &mut Option<Listener>,
+    unclaimed: &mut Unclaimed,
     rank: usize,
     response: &Response<'_, F, B>,
 ) {
     let piece = || Piece::of(rank, response);
     let Some(request) = response.request() else {
-        if let Some(listener) = unasked
-            && listener.send(Ok(piece())).is_err()
-        {
-            *unasked = None;
-        }
+        unclaimed.take_unasked(piece);
         return;
     };
     let Some(listener) = under_way.get(&(rank, request)) else {
+        unclaimed.take_answer(request, piece);
         return;
     };
     if listener.send(Ok(piece())).is_err() || response.is_last() {

@@ -1,6 +1,7 @@
 //! A scheduler that tasks share. [`desk`] is the thread that has its rings.
 
 mod desk;
+mod unclaimed;
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,8 +24,9 @@ use super::super::scheduler::{Scheduler, ShutdownReport, WorkerState};
 use super::bell::Bell;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
-/// A stream of pieces: of the answers to one request, in the order in which they come, or, from
-/// [`unasked`](AsyncScheduler::unasked), of messages that answer none. It ends after the last piece of each answer, or
+/// A stream of pieces: of the answers to one request, in the order in which they come; from
+/// [`unasked`](AsyncScheduler::unasked), of messages that answer none; or, from [`earlier`](AsyncScheduler::earlier), of
+/// the answers to earlier requests. It ends after the last piece of each answer, or
 /// early when the session is shut down: [`Piece::is_last`] tells. Pieces that were not taken yet are kept in memory,
 /// without a limit. Dropping it drops the pieces that are still to come, and the worker completes the request all the
 /// same.
@@ -66,8 +68,7 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 
 /// A [`Scheduler`] for tasks. Clones are the same scheduler. Dropping the last one closes the session, as dropping a
 /// [`Scheduler`] does, and ends a shutdown that goes on. It blocks until the thread has ended: a few milliseconds, or
-/// up to 640 ms while a message of more than half a ring is being sent. No task waits for the answers to a
-/// predecessor's requests, which [`Scheduler::resume`] receives: they are dropped.
+/// up to 640 ms while a message of more than half a ring is being sent.
 ///
 /// After the end, and in a forked child, no request is sent: `call` and `shutdown` return
 /// [`SessionClosed`](TransportError::SessionClosed), streams and the state are empty.
@@ -159,6 +160,7 @@ struct State {
 enum Order {
     Send(Outgoing),
     HearUnasked(Listener),
+    HearEarlier(Listener),
     State(oneshot::Sender<Vec<WorkerState>>),
     Shutdown(Shutdown),
 }
@@ -316,6 +318,45 @@ impl AsyncScheduler {
     pub fn unasked(&self) -> Pieces {
         let (listener, pieces) = mpsc::unbounded_channel();
         self.0.inbox.order(Order::HearUnasked(listener));
+        Pieces(pieces)
+    }
+
+    /// The answers to requests that were sent before [`new`](Self::new): those of a dead predecessor, if this scheduler
+    /// was started by [`Scheduler::resume`], and those that it has sent itself. Only the stream that was asked for last
+    /// gets them. While there is none, they are kept in memory for the next one, without a limit: so no answer is lost
+    /// that was unread at the death of the predecessor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{AsyncScheduler, Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut predecessor = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// # let sent = predecessor.send_to(0, b"prompt", 1, Deadline::NEVER)?;
+    /// # let dies = std::thread::spawn(move || {
+    /// #     let _predecessor = predecessor;
+    /// #     std::panic::resume_unwind(Box::new(()));
+    /// # });
+    /// # assert!(dies.join().is_err());
+    /// # worker.serve(Deadline::NEVER, |_kind, _prompt| b"answer")?;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// // the predecessor has died before it had received the answer
+    /// let scheduler = AsyncScheduler::new(Scheduler::<FixedFrame<256>>::resume(&config)?)?;
+    /// let mut earlier = scheduler.earlier();
+    /// let piece = earlier.next().await.expect("the session is open")?;
+    /// assert_eq!((piece.request, &*piece.bytes), (Some(sent), &b"answer"[..]));
+    /// scheduler.shutdown(Deadline::NEVER).await?;
+    /// assert!(earlier.next().await.is_none());
+    /// # worker.leave()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn earlier(&self) -> Pieces {
+        let (listener, pieces) = mpsc::unbounded_channel();
+        self.0.inbox.order(Order::HearEarlier(listener));
         Pieces(pieces)
     }
 
