@@ -1,5 +1,6 @@
 //! The thread of an [`AsyncScheduler`](super::AsyncScheduler): it has the rings, and takes the orders of the tasks.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use super::super::super::head::RequestId;
 use super::super::super::received::Response;
 use super::super::super::scheduler::{Awaits, Scheduler};
 use super::super::bell::silence;
+use super::limits::Limits;
 use super::unclaimed::Unclaimed;
 use super::{Inbox, Listener, Order, Outgoing, Piece, Shutdown};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
@@ -44,6 +46,7 @@ pub(super) struct Desk<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>
     /// How often it has waited for space since something was sent.
     pauses: u32,
     under_way: UnderWay,
+    limits: Limits,
     unclaimed: Unclaimed,
     /// When it asks next what the absence of a worker means.
     next_check: Instant,
@@ -66,6 +69,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             waiting: VecDeque::new(),
             pauses: 0,
             under_way: HashMap::new(),
+            limits: Limits::default(),
             next_check: Instant::now(),
         }
     }
@@ -92,7 +96,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         let Self {
             scheduler,
             inbox,
-            mut under_way,
+            under_way,
+            mut limits,
             mut unclaimed,
             ..
         } = self;
@@ -102,10 +107,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             report,
         }) = shutdown
         {
+            let session = scheduler.label().to_owned();
+            let under_way = RefCell::new(under_way);
             let take = |rank, response: Response<'_, Resp, B>| {
-                deliver(&mut under_way, &mut unclaimed, rank, &response);
+                deliver(&mut under_way.borrow_mut(), &mut unclaimed, rank, &response);
             };
-            let is_over = || token.is_cancelled() || inbox.state().is_over;
+            let is_over = || {
+                while let Some(request) = limits.pop_passed() {
+                    end_late(&mut under_way.borrow_mut(), &session, request);
+                }
+                token.is_cancelled() || inbox.state().is_over
+            };
             let ended = scheduler.shutdown_until(deadline, take, is_over);
             // whoever has asked may have gone
             let _ = report.send(ended);
@@ -133,6 +145,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 Err(error) => return Err(error),
             }
         }
+        while let Some(request) = self.limits.pop_passed() {
+            // what is there has come in time
+            self.take_in_what_is_there();
+            end_late(&mut self.under_way, self.scheduler.label(), request);
+        }
         let interval = self.scheduler.liveness_interval();
         let is_idle = self.waiting.is_empty() && self.under_way.is_empty();
         if !is_idle && self.next_check <= Instant::now() {
@@ -149,6 +166,16 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 (true, false) => Deadline::after(interval),
                 (true, true) if self.scheduler.has_death_hook() => Deadline::after(interval),
                 (true, true) => Deadline::NEVER,
+            };
+            let ranks = 0..self.scheduler.workers();
+            let is_under_way = |request| {
+                ranks
+                    .clone()
+                    .any(|rank| self.under_way.contains_key(&(rank, request)))
+            };
+            let until = match self.limits.next(is_under_way) {
+                Some(instant) => until.within(instant.saturating_duration_since(Instant::now())),
+                None => until,
             };
             self.scheduler.sleep_beside(&self.heard, until)?;
         }
@@ -195,6 +222,14 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 self.pauses = 0;
                 continue;
             }
+            if outgoing.deadline.has_passed() {
+                let blocked_on = self.held_up_by();
+                tell(
+                    &outgoing.listener,
+                    Err(SendError::Timeout { blocked_on }.into()),
+                );
+                continue;
+            }
             full |= match outgoing.to {
                 None => u64::MAX,
                 Some(rank) => 1 << rank,
@@ -202,6 +237,14 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             left.push_back(outgoing);
         }
         self.waiting = left;
+    }
+
+    /// What a request to all waits for.
+    fn held_up_by(&mut self) -> String {
+        let blocked_on = self.scheduler.requests().ring().blocked_on();
+        // requests to one worker that are earlier, and wait for space
+        let earlier = || String::from("earlier requests of other tasks wait for space");
+        blocked_on.map_or_else(earlier, |blocked_on| blocked_on.to_string())
     }
 
     /// Whether there is nothing left to do for this request: it was sent, or cannot be.
@@ -213,8 +256,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             true => FIRST_RUNS.saturating_mul(1 << outgoing.attempts.min(LONGER_RUNS_MAX)),
         };
         outgoing.attempts = outgoing.attempts.saturating_add(1);
-        let (message, kind, deadline) =
-            (&outgoing.message, outgoing.kind, Deadline::after(patience));
+        let deadline = outgoing.deadline.within(patience);
+        let (message, kind) = (&outgoing.message, outgoing.kind);
         let ranks = match outgoing.to {
             None => 0..self.scheduler.workers(),
             Some(_) => 0..0,
@@ -239,6 +282,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 self.under_way.insert((rank, id), listener.clone());
             }
             (Ok(id), None) => {
+                self.limits.add(outgoing.deadline, id);
                 for rank in 0..self.scheduler.workers() {
                     if gone.contains(&rank) {
                         let error = TransportError::WorkerGone {
@@ -381,6 +425,19 @@ enum End {
 /// Whoever has asked may have gone.
 fn tell(listener: &Listener, what: TransportResult<Piece>) {
     let _ = listener.send(what);
+}
+
+/// Tells of each worker that has not answered this request in time.
+fn end_late(under_way: &mut UnderWay, session: &str, request: RequestId) {
+    for ((rank, _), listener) in under_way.extract_if(|(_, id), _| *id == request) {
+        let error = TransportError::NoAnswer {
+            session: session.to_owned(),
+            rank,
+            request,
+            why: String::new(),
+        };
+        tell(&listener, Err(error));
+    }
 }
 
 /// Copies a piece for whoever waits for it.

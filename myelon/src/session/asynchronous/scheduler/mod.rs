@@ -1,6 +1,8 @@
 //! A scheduler that tasks share. [`desk`] is the thread that has its rings.
 
 mod desk;
+mod gathering;
+mod limits;
 mod unclaimed;
 
 use std::collections::VecDeque;
@@ -94,7 +96,7 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 /// assert_eq!(news.next().await.expect("the session is open")?.bytes, b"ready");
 ///
 /// // any number of tasks may do this at once
-/// let mut pieces: Pieces = scheduler.call_streaming(0, &b"prompt"[..], 1); // of all workers: gather()
+/// let mut pieces: Pieces = scheduler.call_streaming(0, &b"prompt"[..], 1); // of all workers: gather_streaming()
 /// let mut text = String::new();
 /// while let Some(piece) = pieces.next().await {
 ///     let piece: Piece = piece?;
@@ -104,8 +106,11 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 /// let first = scheduler.call(0, &b"prompt"[..], 1).await?;
 /// assert_eq!((first.rank, first.number, first.is_last), (0, 0, false));
 /// assert!(scheduler.state().await[0].is_attached);
-/// let mut words = scheduler.gather(&b"to all"[..], 1);
+/// let mut words = scheduler.gather_streaming(&b"to all"[..], 1);
 /// assert_eq!(words.next().await.expect("an answer")?.bytes, b"two");
+/// let mut answers = Vec::new();
+/// let found = scheduler.gather(&b"to all"[..], 1, Deadline::NEVER, |piece| answers.push(piece)).await?;
+/// assert_eq!((answers.len(), found.missing), (1, vec![]));
 /// let report = scheduler.shutdown(Deadline::NEVER).await?;
 /// assert!(report.kept_for.is_empty());
 /// # working.await??;
@@ -122,6 +127,7 @@ struct Handle {
     /// The session's label.
     session: String,
     inbox: Arc<Inbox>,
+    workers: usize,
     thread: OnceLock<JoinHandle<()>>,
 }
 
@@ -182,6 +188,8 @@ struct Outgoing {
     message: Vec<u8>,
     kind: u8,
     listener: Listener,
+    /// Until when it waits for space and for answers.
+    deadline: Deadline,
     attempts: u32,
     /// A message of several runs was tried in vain, and is not tried again before this.
     not_before: Option<Instant>,
@@ -239,11 +247,13 @@ impl AsyncScheduler {
         });
         let session = scheduler.label().to_owned();
         let name = format!("session {}", session.escape_debug());
+        let workers = scheduler.workers();
         let desk = Desk::new(scheduler, Arc::clone(&inbox), heard);
         // made before the thread: if there is no thread, dropping it does no harm
         let handle = Self(Arc::new(Handle {
             session,
             inbox,
+            workers,
             thread: OnceLock::new(),
         }));
         let thread = thread::Builder::new().name(name);
@@ -283,15 +293,19 @@ impl AsyncScheduler {
     ///
     /// See [`AsyncScheduler`].
     pub fn call_streaming(&self, rank: usize, message: impl Into<Vec<u8>>, kind: u8) -> Pieces {
-        self.send(Some(rank), message.into(), kind)
+        self.send(Some(rank), message.into(), kind, Deadline::NEVER)
     }
 
     /// Sends a request to all workers, and returns the pieces of their answers as they come, those of all workers in
     /// one stream. For a worker that has left or was removed, [`TransportError::WorkerGone`] comes. A worker that has
     /// not come is waited for without a limit, and for one that is away [`OnWorkerDeath`](super::super::OnWorkerDeath)
-    /// decides. Dropping the stream ends the wait.
-    pub fn gather(&self, message: impl Into<Vec<u8>>, kind: u8) -> Pieces {
-        self.send(None, message.into(), kind)
+    /// decides. Dropping the stream ends the wait; [`gather`](Self::gather) has a deadline.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncScheduler`].
+    pub fn gather_streaming(&self, message: impl Into<Vec<u8>>, kind: u8) -> Pieces {
+        self.send(None, message.into(), kind, Deadline::NEVER)
     }
 
     fn closed(&self) -> TransportError {
@@ -300,13 +314,14 @@ impl AsyncScheduler {
         }
     }
 
-    fn send(&self, to: Option<usize>, message: Vec<u8>, kind: u8) -> Pieces {
+    fn send(&self, to: Option<usize>, message: Vec<u8>, kind: u8, deadline: Deadline) -> Pieces {
         let (listener, pieces) = mpsc::unbounded_channel();
         self.0.inbox.order(Order::Send(Outgoing {
             to,
             message,
             kind,
             listener,
+            deadline,
             attempts: 0,
             not_before: None,
         }));
