@@ -110,7 +110,7 @@ async fn serve(label: &str, socket: &Path) -> Result<(), Box<dyn Error>> {
     let weights = Scheduler::<Weights, Tokens>::start(&weights_config(label))?;
     let weights = AsyncScheduler::new(weights)?;
     let all: Vec<u8> = (0..WEIGHTS_BYTES).map(weight).collect();
-    let _when_they_have_come = weights.gather(all, LOAD);
+    let _when_they_have_come = weights.gather_streaming(all, LOAD);
     let _ = std::fs::remove_file(socket); // of a scheduler that was killed
     let listener = UnixListener::bind(socket)?;
     let mut ends = signal(SignalKind::terminate())?;

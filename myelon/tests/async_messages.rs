@@ -1,9 +1,12 @@
 //! Receiving messages and values in tasks: none is lost, whole or in parts, and each end is told.
 #![cfg(all(feature = "tokio", feature = "bincode", target_os = "linux", not(miri)))]
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures_core::Stream;
 use myelon::codec::Bincode;
 use myelon::transport::FixedFrame;
 use myelon::{
@@ -145,5 +148,76 @@ async fn a_death_and_a_token_end_the_wait() -> Result {
     let end = timeout(INTERVAL / 2, rx.recv_raw()).await?;
     assert_eq!(end.unwrap_err(), RecvError::Cancelled);
     canceller.join().expect("thread");
+    Ok(())
+}
+
+async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+/// Of any length, some while the task waits, and with a message among them that is no such value.
+#[tokio::test]
+async fn values_come_as_a_stream() -> Result {
+    const VALUES: u64 = 50;
+    let ring = ring();
+    let (mut tx, mut rx) = (sender(&ring), receiver(&ring));
+    let start = Instant::now();
+    let sending = thread::spawn(move || {
+        for number in 0..VALUES {
+            thread::sleep(Duration::from_micros(number % 7 * 100));
+            let numbers = Bincode(vec![number; number as usize]);
+            tx.send(&numbers, 1, Deadline::NEVER).expect("sent");
+            tx.raw().send(b"", 2, Deadline::NEVER).expect("sent");
+        }
+        tx.close()
+    });
+    let mut values = rx.values::<Bincode<Vec<u64>>>();
+    for number in 0..VALUES {
+        // futures that are dropped take nothing along
+        let received = loop {
+            if let Ok(received) = timeout(Duration::from_micros(100), next(&mut values)).await {
+                break received.expect("it goes on");
+            }
+        };
+        assert_eq!(received?, (1, Bincode(vec![number; number as usize])));
+        let received = next(&mut values).await.expect("it goes on");
+        assert!(
+            matches!(&received, Err(TypedRecvError::Decode(error)) if error.kind == 2),
+            "{received:?}"
+        );
+    }
+    for _ in 0..2 {
+        assert!(next(&mut values).await.is_none(), "the ring is closed");
+    }
+    sending.join().expect("thread")?;
+    assert!(start.elapsed() < INTERVAL / 2, "the clock woke it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_of_values_ends_with_its_producer_and_the_next_one_has_the_successor() -> Result {
+    let ring = ring();
+    let interval = Duration::from_millis(5);
+    let builder = ring.builder().with_liveness_interval(interval);
+    let mut rx = AsyncTypedConsumer::new(TypedConsumer::from_builder(builder)?)?;
+    for number in 0..3 {
+        let mut tx = sender(&ring);
+        tx.send(&Bincode(number), 1, Deadline::NEVER)?;
+        let dead = thread::spawn(move || {
+            let _tx = tx;
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert!(dead.join().is_err());
+        let mut values = rx.values::<Bincode<u64>>();
+        let value = next(&mut values).await.expect("a value")?;
+        assert_eq!(value, (1, Bincode(number)));
+        let end = next(&mut values).await.expect("it is told");
+        let is_death = |error: &_| matches!(error, RecvError::ProducerDead { .. });
+        assert!(
+            matches!(&end, Err(TypedRecvError::Recv(error)) if is_death(error)),
+            "{end:?}"
+        );
+        assert!(next(&mut values).await.is_none());
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Asynchronous receiving on tokio: a [`Readiness`] under tokio's `AsyncFd`.
 
 use std::io;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -67,6 +68,13 @@ impl AsyncReadiness {
     pub async fn woken(&self) -> Result<(), RecvError> {
         self.0.readable().await.map_err(system)?.clear_ready();
         Ok(())
+    }
+
+    /// As [`woken`](Self::woken), for a type that polls: only the task that has polled last is woken.
+    pub fn poll_woken(&self, context: &mut Context<'_>) -> Poll<Result<(), RecvError>> {
+        let woken = ready!(self.0.poll_read_ready(context));
+        woken.map_err(system)?.clear_ready();
+        Poll::Ready(Ok(()))
     }
 }
 

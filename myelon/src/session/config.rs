@@ -201,8 +201,9 @@ impl RunnerMyelonTransportConfig {
     }
 
     /// Adds a token that ends each waiting call of this process's scheduler or worker with `Cancelled`, except
-    /// `Scheduler::shutdown`. A signal handler may cancel it. A call that need not wait still succeeds: a loop that is
-    /// never idle checks the token itself.
+    /// [`Scheduler::shutdown`](crate::Scheduler::shutdown), by which such a program ends; a token of its own ends
+    /// [`Scheduler::shutdown_unless`](crate::Scheduler::shutdown_unless). A signal handler may cancel it. A call that
+    /// need not wait still succeeds: a loop that is never idle checks the token itself.
     ///
     /// # Examples
     ///

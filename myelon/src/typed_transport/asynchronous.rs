@@ -2,9 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use disruptor_mp::{AsyncReadiness, RecvError, SharedMemory};
+use futures_core::Stream;
 
 use super::consumer::TypedConsumer;
 use super::error::TypedRecvError;
@@ -47,6 +50,8 @@ use crate::transport::{FramedTransportFrame, Message};
 pub struct AsyncTypedConsumer<F: FramedTransportFrame, B = SharedMemory> {
     // dropped before the consumer, as its thread reads the ring
     readiness: AsyncReadiness,
+    /// The thread was told to wake the task, which has not seen it yet.
+    is_armed: bool,
     rx: TypedConsumer<F, B>,
 }
 
@@ -66,7 +71,11 @@ impl<F: FramedTransportFrame, B: 'static> AsyncTypedConsumer<F, B> {
     /// See [`AsyncTypedConsumer`].
     pub fn new(mut rx: TypedConsumer<F, B>) -> io::Result<Self> {
         let readiness = AsyncReadiness::of(rx.raw().as_ring())?;
-        Ok(Self { readiness, rx })
+        Ok(Self {
+            readiness,
+            is_armed: false,
+            rx,
+        })
     }
 
     /// The next message's kind and value, when it is there. Cancel-safe: a future that is dropped takes no message
@@ -81,11 +90,62 @@ impl<F: FramedTransportFrame, B: 'static> AsyncTypedConsumer<F, B> {
     ///
     /// See [`AsyncTypedConsumer`].
     pub async fn recv<T: Codec>(&mut self) -> Result<(u8, T), TypedRecvError> {
+        poll_fn(|context| self.poll_value(context)).await
+    }
+
+    fn poll_value<T: Codec>(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(u8, T), TypedRecvError>> {
         loop {
-            self.until_it_is_there().await?;
+            ready!(self.poll_found(context))?;
             if let Some(received) = self.rx.try_recv()? {
-                return Ok(received);
+                return Poll::Ready(Ok(received));
             }
+        }
+    }
+
+    /// The messages' kinds and values, as [`recv`](Self::recv) returns them, as a stream. A message that is no `T` is an
+    /// error, and the stream goes on. The stream ends after the last message of a ring that is closed, and after any
+    /// other error. This may be called again then: after the death of the producer for what its successor sends. A
+    /// stream that is dropped takes no message along.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// use std::future::poll_fn;
+    /// use std::pin::pin;
+    /// use futures_core::Stream;
+    /// use myelon::codec::Bincode;
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{AsyncTypedConsumer, Deadline, HeapRing, TypedConsumer, TypedProducer};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+    /// # let ring = HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = AsyncTypedConsumer::new(TypedConsumer::from_builder(ring.builder())?)?;
+    /// tx.send(&Bincode(1_u64), 1, Deadline::NEVER)?;
+    /// tx.send(&Bincode(2_u64), 1, Deadline::NEVER)?;
+    /// tx.close()?;
+    /// let mut numbers = pin!(rx.values::<Bincode<u64>>());
+    /// let mut sum = 0;
+    /// // with futures-util: numbers.next().await
+    /// while let Some(received) = poll_fn(|context| numbers.as_mut().poll_next(context)).await {
+    ///     let (_kind, Bincode(number)) = received?;
+    ///     sum += number;
+    /// }
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn values<T: Codec>(&mut self) -> impl Stream<Item = Result<(u8, T), TypedRecvError>> {
+        Values {
+            rx: self,
+            is_over: false,
+            value: PhantomData,
         }
     }
 
@@ -100,28 +160,25 @@ impl<F: FramedTransportFrame, B: 'static> AsyncTypedConsumer<F, B> {
     ///
     /// See [`AsyncTypedConsumer`].
     pub async fn recv_raw(&mut self) -> Result<Message<'_, F, B>, RecvError> {
-        self.until_it_is_there().await?;
+        poll_fn(|context| self.poll_found(context)).await?;
         Ok(self.rx.raw().lend_found())
     }
 
-    async fn until_it_is_there(&mut self) -> Result<(), RecvError> {
+    /// Whether there is a whole message, which `raw().lend_found()` lends then.
+    fn poll_found(&mut self, context: &mut Context<'_>) -> Poll<Result<(), RecvError>> {
         while !self.rx.raw().find()? {
-            if self.readiness.arm(self.rx.raw().as_ring())? {
+            if self.is_armed {
+                ready!(self.readiness.poll_woken(context))?;
+                self.is_armed = false;
+            } else if self.readiness.arm(self.rx.raw().as_ring())? {
                 // frames that are no message may come faster than they are dropped: other tasks go on meanwhile
-                let mut has_yielded = false;
-                poll_fn(|context| {
-                    if core::mem::replace(&mut has_yielded, true) {
-                        return Poll::Ready(());
-                    }
-                    context.waker().wake_by_ref();
-                    Poll::Pending
-                })
-                .await;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             } else {
-                self.readiness.woken().await?;
+                self.is_armed = true;
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// The consumer, for calls that do not wait: one that waits would block the runtime's thread.
@@ -140,5 +197,28 @@ impl<F: FramedTransportFrame, B: 'static> AsyncTypedConsumer<F, B> {
     /// See [`AsyncTypedConsumer`].
     pub fn into_inner(self) -> TypedConsumer<F, B> {
         self.rx
+    }
+}
+
+/// See [`AsyncTypedConsumer::values`].
+struct Values<'a, T, F: FramedTransportFrame, B> {
+    rx: &'a mut AsyncTypedConsumer<F, B>,
+    is_over: bool,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Codec, F: FramedTransportFrame, B: 'static> Stream for Values<'_, T, F, B> {
+    type Item = Result<(u8, T), TypedRecvError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let received = ready!(self.rx.poll_value(context));
+        self.is_over = matches!(received, Err(TypedRecvError::Recv(_)));
+        match received {
+            Err(TypedRecvError::Recv(RecvError::Closed)) => Poll::Ready(None),
+            received => Poll::Ready(Some(received)),
+        }
     }
 }

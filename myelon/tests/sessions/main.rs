@@ -10,6 +10,7 @@ mod heard;
 mod labels;
 mod life;
 mod members;
+mod members_for_tasks;
 mod outside;
 mod policies;
 mod processes;
@@ -21,3 +22,4 @@ mod sigterm;
 mod tasks;
 #[path = "../text_codec/mod.rs"]
 mod text_codec;
+mod ways_out;

@@ -176,7 +176,7 @@ fn tasks_are_told_as_well() -> Result {
         // its request holds the shutdown up
         let mut slow = Worker::<Frame>::start(&config(&label), 0)?;
         let mut worker = AsyncWorker::start::<Frame, Frame>(&config(&label), 1).await?;
-        let answers = scheduler.gather(&b"ask"[..], 1);
+        let answers = scheduler.gather_streaming(&b"ask"[..], 1);
         worker.recv().await?.finish(&b"done"[..], 1).await?;
         let shutting = tokio::spawn(scheduler.shutdown(soon()));
         let told = worker.recv().await.map(drop);

@@ -51,9 +51,28 @@ fn check_cancelled(ended: TransportResult<()>) -> Result {
 }
 
 fn block_a_scheduler(label: &str, call: &str) -> Result {
-    let config = config(label).with_cancel_token(example::token_of_sigterm()?);
+    let token = example::token_of_sigterm()?;
+    let config = config(label).with_cancel_token(token);
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     say("blocks");
+    let never = Deadline::NEVER;
+    if call == "shutdown" {
+        scheduler.broadcast(b"", 1, never)?;
+        let report = scheduler.shutdown_unless(never, token, |_, _| ())?;
+        assert_eq!(report.unanswered, [1, 1]);
+        // a successor gives up what is kept
+        scheduler = Scheduler::start(&config)?;
+    } else {
+        block_in(&mut scheduler, call)?;
+    }
+    for rank in [0, 1] {
+        scheduler.remove_worker(rank)?;
+    }
+    scheduler.shutdown(Deadline::after(Duration::from_secs(1)), |_, _| ())?;
+    Ok(())
+}
+
+fn block_in(scheduler: &mut Scheduler<Frame>, call: &str) -> Result {
     let never = Deadline::NEVER;
     check_cancelled(match call {
         "call" => scheduler.call(0, b"", 1, never).map(drop),
@@ -70,12 +89,7 @@ fn block_a_scheduler(label: &str, call: &str) -> Result {
             }
         },
         other => panic!("no such call: {other}"),
-    })?;
-    for rank in [0, 1] {
-        scheduler.remove_worker(rank)?;
-    }
-    scheduler.shutdown(Deadline::after(Duration::from_secs(1)), |_, _| ())?;
-    Ok(())
+    })
 }
 
 fn block_a_worker(label: &str, call: &str) -> Result {
@@ -109,7 +123,14 @@ fn terminate(member: &Member) -> Result {
 
 #[test]
 fn a_member_that_is_blocked_in_a_call_ends_in_order() -> Result {
-    let schedulers = ["call", "gather", "recv_any", "broadcast", "send_to"];
+    let schedulers = [
+        "call",
+        "gather",
+        "recv_any",
+        "broadcast",
+        "send_to",
+        "shutdown",
+    ];
     let schedulers = schedulers.map(|call| format!("scheduler {call}"));
     let workers = ["start", "recv", "serve", "respond"].map(|call| format!("worker {call}"));
     for role in schedulers.iter().chain(&workers) {

@@ -15,7 +15,7 @@ use myelon::{
 };
 
 /// Runs a test on a runtime of one thread, which must not be held up by any call.
-fn run(test: impl Future<Output = Result>) -> Result {
+pub(crate) fn run(test: impl Future<Output = Result>) -> Result {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -27,12 +27,12 @@ fn run(test: impl Future<Output = Result>) -> Result {
     })
 }
 
-fn scheduler(config: &RunnerMyelonTransportConfig) -> Result<AsyncScheduler> {
+pub(crate) fn scheduler(config: &RunnerMyelonTransportConfig) -> Result<AsyncScheduler> {
     Ok(AsyncScheduler::new(Scheduler::<Frame>::start(config)?)?)
 }
 
 /// A thread that echoes until the session is closed.
-fn echo(config: &RunnerMyelonTransportConfig, rank: usize) -> thread::JoinHandle<u64> {
+pub(crate) fn echo(config: &RunnerMyelonTransportConfig, rank: usize) -> thread::JoinHandle<u64> {
     let config = config.clone();
     thread::spawn(move || {
         let mut worker = Worker::<Frame>::start(&config, rank).expect("starts");
@@ -48,7 +48,7 @@ fn echo(config: &RunnerMyelonTransportConfig, rank: usize) -> thread::JoinHandle
     })
 }
 
-fn nothing_is_left(config: &RunnerMyelonTransportConfig) {
+pub(crate) fn nothing_is_left(config: &RunnerMyelonTransportConfig) {
     assert_eq!(SharedMemory::rings(config, Path::new("")), [""; 0]);
 }
 
@@ -121,7 +121,7 @@ fn requests_wait_for_space_in_their_order() -> Result {
         for number in 0..100_u8 {
             calls.push(scheduler.call_streaming(0, [number], 1));
         }
-        calls.push(scheduler.gather(long.clone(), 2));
+        calls.push(scheduler.gather_streaming(long.clone(), 2));
         calls.push(scheduler.call_streaming(1, &b"last"[..], 1));
         let workers = [0, 1].map(|rank| echo(&config, rank));
         let mut last_id = None;
@@ -184,7 +184,7 @@ fn a_death_ends_the_calls_as_the_policy_says() -> Result {
             matches!(error, TransportError::WorkerGone { rank: 0, .. }),
             "{error}"
         );
-        let mut gathered = scheduler.gather(&b"who?"[..], 1);
+        let mut gathered = scheduler.gather_streaming(&b"who?"[..], 1);
         let (mut here, mut gone) = (0, 0);
         while let Some(answer) = gathered.next().await {
             match answer {
@@ -428,7 +428,7 @@ fn one_task_is_a_whole_session() -> Result {
         for rank in 0..8 {
             workers.push(AsyncWorker::start::<Frame, Frame>(&config, rank).await?);
         }
-        let mut gathered = scheduler.gather(&b""[..], 1);
+        let mut gathered = scheduler.gather_streaming(&b""[..], 1);
         for worker in &mut workers {
             worker.recv().await?.finish(&b""[..], 1).await?;
         }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
-    CloseReport, Deadline, MultiProcessError, MultiProcessResult, RecvError, fail_point,
-    perform_sleep_wait,
+    CancelToken, CloseReport, Deadline, MultiProcessError, MultiProcessResult, RecvError,
+    fail_point, perform_sleep_wait,
 };
 
 use super::super::received::Response;
@@ -54,8 +54,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// each answer to `each`, with the worker's rank; it returns sooner if all requests are done and all answers
     /// received. The result says what was left: requests of workers that have not come, are away, or have not
     /// finished, and answers that have come too late. A worker without further requests learns from
-    /// [`SessionClosing`](TransportError::SessionClosing), within half a second by default, that no more come. A
-    /// cancelled token does not end this call.
+    /// [`SessionClosing`](TransportError::SessionClosing), within half a second by default, that no more come. The
+    /// session's tokens do not end this call: a program that is cancelled ends by it.
+    /// [`shutdown_unless`](Self::shutdown_unless) takes a token of its own.
     ///
     /// # Errors
     ///
@@ -66,15 +67,49 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         deadline: Deadline,
         each: impl FnMut(usize, Response<'_, Resp, B>),
     ) -> TransportResult<ShutdownReport> {
-        self.shutdown_unless(deadline, each, || false)
+        self.shutdown_until(deadline, each, || false)
+    }
+
+    /// As [`shutdown`](Self::shutdown), and ends as at its deadline once `token` is cancelled, or at once if it was
+    /// cancelled before. Where a signal cancels the session's token, a second one may cancel this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`shutdown`](Self::shutdown).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{CancelToken, Deadline, RunnerMyelonTransportConfig, Scheduler};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// scheduler.broadcast(b"compute", 1, Deadline::NEVER)?; // the worker does not come
+    /// let now = CancelToken::new();
+    /// let second_signal = now.clone();
+    /// std::thread::spawn(move || second_signal.cancel());
+    /// let report = scheduler.shutdown_unless(Deadline::NEVER, &now, |_rank, _answer| ())?;
+    /// assert_eq!(report.unanswered, [1]);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # scheduler.remove_worker(0)?;
+    /// # scheduler.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown_unless(
+        self,
+        deadline: Deadline,
+        token: &CancelToken,
+        each: impl FnMut(usize, Response<'_, Resp, B>),
+    ) -> TransportResult<ShutdownReport> {
+        self.shutdown_until(deadline, each, || token.is_cancelled())
     }
 
     /// As [`shutdown`](Self::shutdown), but no longer than until `is_over`.
-    pub(in crate::session) fn shutdown_unless(
+    pub(in crate::session) fn shutdown_until(
         mut self,
         deadline: Deadline,
         mut each: impl FnMut(usize, Response<'_, Resp, B>),
-        is_over: impl Fn() -> bool,
+        mut is_over: impl FnMut() -> bool,
     ) -> TransportResult<ShutdownReport> {
         if self.sender.is_forked() {
             return Err(MultiProcessError::Forked.into());

@@ -530,6 +530,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.receiver.workers()
     }
 
+    pub(super) fn next_request(&self) -> RequestId {
+        self.sender.next_request()
+    }
+
     pub(super) fn liveness_interval(&self) -> Duration {
         self.sender.liveness_interval()
     }

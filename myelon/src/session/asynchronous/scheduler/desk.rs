@@ -1,17 +1,19 @@
 //! The thread of an [`AsyncScheduler`](super::AsyncScheduler): it has the rings, and takes the orders of the tasks.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{Consumer, Deadline, Heap, RecvError, SendError};
-use tokio::sync::oneshot;
 
 use super::super::super::head::RequestId;
 use super::super::super::received::Response;
-use super::super::super::scheduler::{Awaits, Scheduler, ShutdownReport};
+use super::super::super::scheduler::{Awaits, Scheduler};
 use super::super::bell::silence;
-use super::{Inbox, Listener, Order, Outgoing, Piece};
+use super::limits::Limits;
+use super::unclaimed::Unclaimed;
+use super::{Inbox, Listener, Order, Outgoing, Piece, Shutdown};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
 /// The first pause before the thread tries again to send what has found no space, unless an answer comes.
@@ -44,7 +46,8 @@ pub(super) struct Desk<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>
     /// How often it has waited for space since something was sent.
     pauses: u32,
     under_way: UnderWay,
-    unasked: Option<Listener>,
+    limits: Limits,
+    unclaimed: Unclaimed,
     /// When it asks next what the absence of a worker means.
     next_check: Instant,
 }
@@ -59,13 +62,14 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         heard: Consumer<u64, Heap>,
     ) -> Self {
         Self {
+            unclaimed: Unclaimed::new(scheduler.next_request()),
             scheduler,
             inbox,
             heard,
             waiting: VecDeque::new(),
             pauses: 0,
             under_way: HashMap::new(),
-            unasked: None,
+            limits: Limits::default(),
             next_check: Instant::now(),
         }
     }
@@ -83,7 +87,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             match self.turn() {
                 Ok(None) => {}
                 Ok(Some(End::Over)) => break None,
-                Ok(Some(End::Shutdown(deadline, report))) => break Some((deadline, report)),
+                Ok(Some(End::Shutdown(shutdown))) => break Some(shutdown),
                 Err(error) => self.fail_all(&error),
             }
         };
@@ -92,16 +96,29 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         let Self {
             scheduler,
             inbox,
-            mut under_way,
-            mut unasked,
+            under_way,
+            mut limits,
+            mut unclaimed,
             ..
         } = self;
-        if let Some((deadline, report)) = shutdown {
+        if let Some(Shutdown {
+            deadline,
+            token,
+            report,
+        }) = shutdown
+        {
+            let session = scheduler.label().to_owned();
+            let under_way = RefCell::new(under_way);
             let take = |rank, response: Response<'_, Resp, B>| {
-                deliver(&mut under_way, &mut unasked, rank, &response);
+                deliver(&mut under_way.borrow_mut(), &mut unclaimed, rank, &response);
             };
-            let is_over = || inbox.state().is_over;
-            let ended = scheduler.shutdown_unless(deadline, take, is_over);
+            let is_over = || {
+                while let Some(request) = limits.pop_passed() {
+                    end_late(&mut under_way.borrow_mut(), &session, request);
+                }
+                token.is_cancelled() || inbox.state().is_over
+            };
+            let ended = scheduler.shutdown_until(deadline, take, is_over);
             // whoever has asked may have gone
             let _ = report.send(ended);
         }
@@ -121,12 +138,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         while taken < ANSWERS_AT_ONCE {
             match self.scheduler.recv_any(now) {
                 Ok((rank, response)) => {
-                    deliver(&mut self.under_way, &mut self.unasked, rank, &response);
+                    deliver(&mut self.under_way, &mut self.unclaimed, rank, &response);
                     taken += 1;
                 }
                 Err(TransportError::Recv(RecvError::Timeout)) => break,
                 Err(error) => return Err(error),
             }
+        }
+        while let Some(request) = self.limits.pop_passed() {
+            // what is there has come in time
+            self.take_in_what_is_there();
+            end_late(&mut self.under_way, self.scheduler.label(), request);
         }
         let interval = self.scheduler.liveness_interval();
         let is_idle = self.waiting.is_empty() && self.under_way.is_empty();
@@ -145,6 +167,16 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 (true, true) if self.scheduler.has_death_hook() => Deadline::after(interval),
                 (true, true) => Deadline::NEVER,
             };
+            let ranks = 0..self.scheduler.workers();
+            let is_under_way = |request| {
+                ranks
+                    .clone()
+                    .any(|rank| self.under_way.contains_key(&(rank, request)))
+            };
+            let until = match self.limits.next(is_under_way) {
+                Some(instant) => until.within(instant.saturating_duration_since(Instant::now())),
+                None => until,
+            };
             self.scheduler.sleep_beside(&self.heard, until)?;
         }
         Ok(None)
@@ -158,15 +190,14 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             };
             match order {
                 Some(Order::Send(outgoing)) => self.waiting.push_back(outgoing),
-                Some(Order::HearUnasked(listener)) => self.unasked = Some(listener),
+                Some(Order::HearUnasked(listener)) => self.unclaimed.hear_unasked(listener),
+                Some(Order::HearEarlier(listener)) => self.unclaimed.hear_earlier(listener),
                 Some(Order::State(told)) => {
                     self.send_waiting(false);
                     // whoever has asked may have gone
                     let _ = told.send(self.scheduler.state());
                 }
-                Some(Order::Shutdown { deadline, report }) => {
-                    return Some(End::Shutdown(deadline, report));
-                }
+                Some(Order::Shutdown(shutdown)) => return Some(End::Shutdown(shutdown)),
                 None if is_over => return Some(End::Over),
                 None => return None,
             }
@@ -191,6 +222,14 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 self.pauses = 0;
                 continue;
             }
+            if outgoing.deadline.has_passed() {
+                let blocked_on = self.held_up_by();
+                tell(
+                    &outgoing.listener,
+                    Err(SendError::Timeout { blocked_on }.into()),
+                );
+                continue;
+            }
             full |= match outgoing.to {
                 None => u64::MAX,
                 Some(rank) => 1 << rank,
@@ -198,6 +237,14 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             left.push_back(outgoing);
         }
         self.waiting = left;
+    }
+
+    /// What a request to all waits for.
+    fn held_up_by(&mut self) -> String {
+        let blocked_on = self.scheduler.requests().ring().blocked_on();
+        // requests to one worker that are earlier, and wait for space
+        let earlier = || String::from("earlier requests of other tasks wait for space");
+        blocked_on.map_or_else(earlier, |blocked_on| blocked_on.to_string())
     }
 
     /// Whether there is nothing left to do for this request: it was sent, or cannot be.
@@ -209,8 +256,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             true => FIRST_RUNS.saturating_mul(1 << outgoing.attempts.min(LONGER_RUNS_MAX)),
         };
         outgoing.attempts = outgoing.attempts.saturating_add(1);
-        let (message, kind, deadline) =
-            (&outgoing.message, outgoing.kind, Deadline::after(patience));
+        let deadline = outgoing.deadline.within(patience);
+        let (message, kind) = (&outgoing.message, outgoing.kind);
         let ranks = match outgoing.to {
             None => 0..self.scheduler.workers(),
             Some(_) => 0..0,
@@ -235,6 +282,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 self.under_way.insert((rank, id), listener.clone());
             }
             (Ok(id), None) => {
+                self.limits.add(outgoing.deadline, id);
                 for rank in 0..self.scheduler.workers() {
                     if gone.contains(&rank) {
                         let error = TransportError::WorkerGone {
@@ -324,7 +372,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             let Ok((rank, response)) = self.scheduler.recv_any(now) else {
                 return;
             };
-            deliver(&mut self.under_way, &mut self.unasked, rank, &response);
+            deliver(&mut self.under_way, &mut self.unclaimed, rank, &response);
         }
     }
 
@@ -344,8 +392,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         );
         let waiting = self.waiting.drain(..).map(|outgoing| outgoing.listener);
         let under_way = self.under_way.drain().map(|(_, listener)| listener);
-        let unasked = self.unasked.take_if(|_| is_final);
-        for listener in waiting.chain(under_way).chain(unasked) {
+        let others = is_final.then(|| self.unclaimed.end());
+        for listener in waiting.chain(under_way).chain(others.into_iter().flatten()) {
             tell(&listener, Err(again(error).into()));
         }
         let until = match is_final {
@@ -371,7 +419,7 @@ fn again(error: &TransportError) -> RecvError {
 enum End {
     /// No handle is left: the scheduler is dropped.
     Over,
-    Shutdown(Deadline, oneshot::Sender<TransportResult<ShutdownReport>>),
+    Shutdown(Shutdown),
 }
 
 /// Whoever has asked may have gone.
@@ -379,23 +427,33 @@ fn tell(listener: &Listener, what: TransportResult<Piece>) {
     let _ = listener.send(what);
 }
 
+/// Tells of each worker that has not answered this request in time.
+fn end_late(under_way: &mut UnderWay, session: &str, request: RequestId) {
+    for ((rank, _), listener) in under_way.extract_if(|(_, id), _| *id == request) {
+        let error = TransportError::NoAnswer {
+            session: session.to_owned(),
+            rank,
+            request,
+            why: String::new(),
+        };
+        tell(&listener, Err(error));
+    }
+}
+
 /// Copies a piece for whoever waits for it.
 fn deliver<F: FramedTransportFrame, B>(
     under_way: &mut UnderWay,
-    unasked: &mut Option<Listener>,
+    unclaimed: &mut Unclaimed,
     rank: usize,
     response: &Response<'_, F, B>,
 ) {
     let piece = || Piece::of(rank, response);
     let Some(request) = response.request() else {
-        if let Some(listener) = unasked
-            && listener.send(Ok(piece())).is_err()
-        {
-            *unasked = None;
-        }
+        unclaimed.take_unasked(piece);
         return;
     };
     let Some(listener) = under_way.get(&(rank, request)) else {
+        unclaimed.take_answer(request, piece);
         return;
     };
     if listener.send(Ok(piece())).is_err() || response.is_last() {

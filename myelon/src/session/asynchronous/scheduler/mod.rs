@@ -1,6 +1,9 @@
 //! A scheduler that tasks share. [`desk`] is the thread that has its rings.
 
 mod desk;
+mod gathering;
+mod limits;
+mod unclaimed;
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,9 +13,9 @@ use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use disruptor_mp::Deadline;
 #[cfg(doc)]
 use disruptor_mp::RecvError;
+use disruptor_mp::{CancelToken, Deadline};
 use futures_core::Stream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,8 +26,9 @@ use super::super::scheduler::{Scheduler, ShutdownReport, WorkerState};
 use super::bell::Bell;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
-/// A stream of pieces: of the answers to one request, in the order in which they come, or, from
-/// [`unasked`](AsyncScheduler::unasked), of messages that answer none. It ends after the last piece of each answer, or
+/// A stream of pieces: of the answers to one request, in the order in which they come; from
+/// [`unasked`](AsyncScheduler::unasked), of messages that answer none; or, from [`earlier`](AsyncScheduler::earlier), of
+/// the answers to earlier requests. It ends after the last piece of each answer, or
 /// early when the session is shut down: [`Piece::is_last`] tells. Pieces that were not taken yet are kept in memory,
 /// without a limit. Dropping it drops the pieces that are still to come, and the worker completes the request all the
 /// same.
@@ -66,8 +70,7 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 
 /// A [`Scheduler`] for tasks. Clones are the same scheduler. Dropping the last one closes the session, as dropping a
 /// [`Scheduler`] does, and ends a shutdown that goes on. It blocks until the thread has ended: a few milliseconds, or
-/// up to 640 ms while a message of more than half a ring is being sent. No task waits for the answers to a
-/// predecessor's requests, which [`Scheduler::resume`] receives: they are dropped.
+/// up to 640 ms while a message of more than half a ring is being sent.
 ///
 /// After the end, and in a forked child, no request is sent: `call` and `shutdown` return
 /// [`SessionClosed`](TransportError::SessionClosed), streams and the state are empty.
@@ -93,7 +96,7 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 /// assert_eq!(news.next().await.expect("the session is open")?.bytes, b"ready");
 ///
 /// // any number of tasks may do this at once
-/// let mut pieces: Pieces = scheduler.call_streaming(0, &b"prompt"[..], 1); // of all workers: gather()
+/// let mut pieces: Pieces = scheduler.call_streaming(0, &b"prompt"[..], 1); // of all workers: gather_streaming()
 /// let mut text = String::new();
 /// while let Some(piece) = pieces.next().await {
 ///     let piece: Piece = piece?;
@@ -103,8 +106,11 @@ type Listener = mpsc::UnboundedSender<TransportResult<Piece>>;
 /// let first = scheduler.call(0, &b"prompt"[..], 1).await?;
 /// assert_eq!((first.rank, first.number, first.is_last), (0, 0, false));
 /// assert!(scheduler.state().await[0].is_attached);
-/// let mut words = scheduler.gather(&b"to all"[..], 1);
+/// let mut words = scheduler.gather_streaming(&b"to all"[..], 1);
 /// assert_eq!(words.next().await.expect("an answer")?.bytes, b"two");
+/// let mut answers = Vec::new();
+/// let found = scheduler.gather(&b"to all"[..], 1, Deadline::NEVER, |piece| answers.push(piece)).await?;
+/// assert_eq!((answers.len(), found.missing), (1, vec![]));
 /// let report = scheduler.shutdown(Deadline::NEVER).await?;
 /// assert!(report.kept_for.is_empty());
 /// # working.await??;
@@ -121,6 +127,7 @@ struct Handle {
     /// The session's label.
     session: String,
     inbox: Arc<Inbox>,
+    workers: usize,
     thread: OnceLock<JoinHandle<()>>,
 }
 
@@ -159,11 +166,18 @@ struct State {
 enum Order {
     Send(Outgoing),
     HearUnasked(Listener),
+    HearEarlier(Listener),
     State(oneshot::Sender<Vec<WorkerState>>),
-    Shutdown {
-        deadline: Deadline,
-        report: oneshot::Sender<TransportResult<ShutdownReport>>,
-    },
+    Shutdown(Shutdown),
+}
+
+/// The session is to be shut down.
+#[derive(Debug)]
+struct Shutdown {
+    deadline: Deadline,
+    /// Ends it before the deadline.
+    token: CancelToken,
+    report: oneshot::Sender<TransportResult<ShutdownReport>>,
 }
 
 /// A request that was not sent yet.
@@ -174,6 +188,8 @@ struct Outgoing {
     message: Vec<u8>,
     kind: u8,
     listener: Listener,
+    /// Until when it waits for space and for answers.
+    deadline: Deadline,
     attempts: u32,
     /// A message of several runs was tried in vain, and is not tried again before this.
     not_before: Option<Instant>,
@@ -231,11 +247,13 @@ impl AsyncScheduler {
         });
         let session = scheduler.label().to_owned();
         let name = format!("session {}", session.escape_debug());
+        let workers = scheduler.workers();
         let desk = Desk::new(scheduler, Arc::clone(&inbox), heard);
         // made before the thread: if there is no thread, dropping it does no harm
         let handle = Self(Arc::new(Handle {
             session,
             inbox,
+            workers,
             thread: OnceLock::new(),
         }));
         let thread = thread::Builder::new().name(name);
@@ -275,15 +293,19 @@ impl AsyncScheduler {
     ///
     /// See [`AsyncScheduler`].
     pub fn call_streaming(&self, rank: usize, message: impl Into<Vec<u8>>, kind: u8) -> Pieces {
-        self.send(Some(rank), message.into(), kind)
+        self.send(Some(rank), message.into(), kind, Deadline::NEVER)
     }
 
     /// Sends a request to all workers, and returns the pieces of their answers as they come, those of all workers in
     /// one stream. For a worker that has left or was removed, [`TransportError::WorkerGone`] comes. A worker that has
     /// not come is waited for without a limit, and for one that is away [`OnWorkerDeath`](super::super::OnWorkerDeath)
-    /// decides. Dropping the stream ends the wait.
-    pub fn gather(&self, message: impl Into<Vec<u8>>, kind: u8) -> Pieces {
-        self.send(None, message.into(), kind)
+    /// decides. Dropping the stream ends the wait; [`gather`](Self::gather) has a deadline.
+    ///
+    /// # Examples
+    ///
+    /// See [`AsyncScheduler`].
+    pub fn gather_streaming(&self, message: impl Into<Vec<u8>>, kind: u8) -> Pieces {
+        self.send(None, message.into(), kind, Deadline::NEVER)
     }
 
     fn closed(&self) -> TransportError {
@@ -292,13 +314,14 @@ impl AsyncScheduler {
         }
     }
 
-    fn send(&self, to: Option<usize>, message: Vec<u8>, kind: u8) -> Pieces {
+    fn send(&self, to: Option<usize>, message: Vec<u8>, kind: u8, deadline: Deadline) -> Pieces {
         let (listener, pieces) = mpsc::unbounded_channel();
         self.0.inbox.order(Order::Send(Outgoing {
             to,
             message,
             kind,
             listener,
+            deadline,
             attempts: 0,
             not_before: None,
         }));
@@ -310,6 +333,45 @@ impl AsyncScheduler {
     pub fn unasked(&self) -> Pieces {
         let (listener, pieces) = mpsc::unbounded_channel();
         self.0.inbox.order(Order::HearUnasked(listener));
+        Pieces(pieces)
+    }
+
+    /// The answers to requests that were sent before [`new`](Self::new): those of a dead predecessor, if this scheduler
+    /// was started by [`Scheduler::resume`], and those that it has sent itself. Only the stream that was asked for last
+    /// gets them. While there is none, they are kept in memory for the next one, without a limit: so no answer is lost
+    /// that was unread at the death of the predecessor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{AsyncScheduler, Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut predecessor = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// # let sent = predecessor.send_to(0, b"prompt", 1, Deadline::NEVER)?;
+    /// # let dies = std::thread::spawn(move || {
+    /// #     let _predecessor = predecessor;
+    /// #     std::panic::resume_unwind(Box::new(()));
+    /// # });
+    /// # assert!(dies.join().is_err());
+    /// # worker.serve(Deadline::NEVER, |_kind, _prompt| b"answer")?;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// // the predecessor has died before it had received the answer
+    /// let scheduler = AsyncScheduler::new(Scheduler::<FixedFrame<256>>::resume(&config)?)?;
+    /// let mut earlier = scheduler.earlier();
+    /// let piece = earlier.next().await.expect("the session is open")?;
+    /// assert_eq!((piece.request, &*piece.bytes), (Some(sent), &b"answer"[..]));
+    /// scheduler.shutdown(Deadline::NEVER).await?;
+    /// assert!(earlier.next().await.is_none());
+    /// # worker.leave()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn earlier(&self) -> Pieces {
+        let (listener, pieces) = mpsc::unbounded_channel();
+        self.0.inbox.order(Order::HearEarlier(listener));
         Pieces(pieces)
     }
 
@@ -333,8 +395,30 @@ impl AsyncScheduler {
     ///
     /// See [`AsyncScheduler`].
     pub async fn shutdown(self, deadline: Deadline) -> TransportResult<ShutdownReport> {
+        self.shutdown_unless(deadline, &CancelToken::new()).await
+    }
+
+    /// As [`shutdown`](Self::shutdown), and ends as at its deadline once `token` is cancelled: see
+    /// [`Scheduler::shutdown_unless`].
+    ///
+    /// # Errors
+    ///
+    /// As [`shutdown`](Self::shutdown).
+    ///
+    /// # Examples
+    ///
+    /// See [`Scheduler::shutdown_unless`].
+    pub async fn shutdown_unless(
+        self,
+        deadline: Deadline,
+        token: &CancelToken,
+    ) -> TransportResult<ShutdownReport> {
         let (report, reported) = oneshot::channel();
-        self.0.inbox.order(Order::Shutdown { deadline, report });
+        self.0.inbox.order(Order::Shutdown(Shutdown {
+            deadline,
+            token: token.clone(),
+            report,
+        }));
         reported.await.unwrap_or_else(|_| Err(self.closed()))
     }
 }
