@@ -242,7 +242,7 @@ impl<'a> Peers<'a> {
             rest += &format!(
                 "<h2>{}</h2>\n<p>{}</p>\n<div class=\"wide\"><table>\n",
                 escaped(&heading(first)),
-                escaped(&explained(first))
+                escaped(explained(first))
             );
             for (number, cells) in self.table(&first.row.scenario).iter().enumerate() {
                 rest += "<tr>";
