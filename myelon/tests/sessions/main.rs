@@ -22,4 +22,5 @@ mod sigterm;
 mod tasks;
 #[path = "../text_codec/mod.rs"]
 mod text_codec;
+mod warnings;
 mod ways_out;

@@ -12,7 +12,7 @@ use super::receiver::Found;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
 /// How long a call waits for the answer of an absent worker before it logs a warning.
-const UNTIL_IT_SAYS_SO: Duration = Duration::from_secs(1);
+pub(in crate::session) const UNTIL_IT_SAYS_SO: Duration = Duration::from_secs(1);
 
 /// What a [gathering](Scheduler::gather) has found.
 ///
@@ -147,13 +147,19 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         if missing.iter().all(|missing| missing.rank != rank) {
             return;
         }
+        self.warn_of_absence(
+            rank,
+            &format!("a call waits for its answer to request {request}"),
+        );
+    }
+
+    /// Warns of what waits for a worker that is not there.
+    pub(super) fn warn_of_absence(&mut self, rank: usize, what_waits: &str) {
         let state = match self.sender.pid_of_the_dead(rank) {
             Some(pid) => format!("has died (pid {pid})"),
             None => String::from("has not come"),
         };
-        let advice = self
-            .sender
-            .advice(&format!("a call waits for its answer to request {request}"));
+        let advice = self.sender.advice(what_waits);
         tracing::warn!(
             session = self.sender.session(),
             "worker {rank} {state}{advice}"

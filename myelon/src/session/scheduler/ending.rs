@@ -1,5 +1,6 @@
 //! The end of a session.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use disruptor_mp::{
@@ -8,6 +9,7 @@ use disruptor_mp::{
 };
 
 use super::super::received::Response;
+use super::calls::UNTIL_IT_SAYS_SO;
 use super::sender::Awaits;
 use super::{ResponseReceiver, Scheduler};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
@@ -54,9 +56,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     /// each answer to `each`, with the worker's rank; it returns sooner if all requests are done and all answers
     /// received. The result says what was left: requests of workers that have not come, are away, or have not
     /// finished, and answers that have come too late. A worker without further requests learns from
-    /// [`SessionClosing`](TransportError::SessionClosing), within half a second by default, that no more come. The
-    /// session's tokens do not end this call: a program that is cancelled ends by it.
-    /// [`shutdown_unless`](Self::shutdown_unless) takes a token of its own.
+    /// [`SessionClosing`](TransportError::SessionClosing), within half a second by default, that no more come. After a
+    /// second the log names the workers that are not there and hold this call up. The session's tokens do not end it: a
+    /// program that is cancelled ends by it. [`shutdown_unless`](Self::shutdown_unless) takes a token of its own.
     ///
     /// # Errors
     ///
@@ -116,7 +118,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         }
         self.receiver.say_closing(self.sender.next_request());
         let mut quiet = 0;
-        let mut next_check = Instant::now();
+        let started = Instant::now();
+        let mut next_check = started;
+        let mut told = BTreeSet::new();
         let received = loop {
             // asked first: an answer is sent before its request is done
             let is_done = self.sender.is_everything_done();
@@ -151,6 +155,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
                 if let Err(error) = self.sender.check_for_deaths(Awaits::End) {
                     break Err(error);
                 }
+                if started.elapsed() >= UNTIL_IT_SAYS_SO {
+                    self.say_what_the_end_waits_for(&mut told);
+                }
             }
         };
         let states = self.sender.state();
@@ -161,6 +168,18 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             kept_for: closed?.kept_for,
         };
         received.map(|()| report)
+    }
+
+    /// Warns, once of each absence, of each worker that is not there and has something to do.
+    #[cold]
+    fn say_what_the_end_waits_for(&mut self, told: &mut BTreeSet<(usize, Option<u32>)>) {
+        for missing in self.sender.missing_workers() {
+            let rank = missing.rank;
+            let pid = self.sender.pid_of_the_dead(rank);
+            if !self.sender.has_done_everything(rank) && told.insert((rank, pid)) {
+                self.warn_of_absence(rank, "the shutdown waits for it to complete its requests");
+            }
+        }
     }
 
     /// Ends the session in order: workers receive the messages that were sent, and then the end. Answers that

@@ -13,6 +13,7 @@ use super::super::check_rank;
 use super::super::head::{Head, LAST, RequestId};
 use super::super::received::{Checks, Fit, Kept, Response, next_head, next_sequence};
 use super::answers::Answers;
+use super::calls::UNTIL_IT_SAYS_SO;
 use crate::codec::Codec;
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -56,6 +57,10 @@ pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     told_of_unknown: u64,
     /// The workers that died after their last message, in words.
     dead: Vec<Option<String>>,
+    /// Bit i: worker i was found dead in the last polls.
+    found_dead: u64,
+    /// Bit i: the log says of this absence of worker i that a call waits for it.
+    told_of_absence: u64,
 }
 
 /// What was handed out of one worker's answers. A worker that dies before it has completed a request answers it again,
@@ -151,6 +156,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             kept: VecDeque::new(),
             handed_out: vec![HandedOut::default(); answers.rings.len()],
             dead: vec![None; answers.rings.len()],
+            found_dead: 0,
+            told_of_absence: 0,
             first,
             last_sent,
             told_of_unknown: 0,
@@ -180,8 +187,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// those of the next worker with its rank. A worker that dies before it has completed a request answers it again
     /// when it comes back; what was received before is dropped. So are answers to the requests of a scheduler before
     /// this one, unless this one was started by [`Scheduler::resume`](super::Scheduler::resume). If there are no
-    /// workers, the call waits until the deadline for one to come.
-    /// [`missing_workers`](super::RequestSender::missing_workers) names the workers that are not attached.
+    /// workers, the call waits until the deadline for one to come. After a second the log names the workers that have
+    /// died. [`missing_workers`](super::RequestSender::missing_workers) names the workers that are not attached.
     ///
     /// # Errors
     ///
@@ -249,8 +256,41 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         request: RequestId,
         deadline: Deadline,
     ) -> TransportResult<Response<'_, F, B>> {
-        let found = self.wait_for_answer(rank, request, deadline)?;
+        let found = loop {
+            self.found_dead = 0;
+            let until = deadline.within(UNTIL_IT_SAYS_SO);
+            match self.wait_for_answer(rank, request, until) {
+                Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {
+                    let workers = match self.answers.rings[rank] {
+                        Some(_) => self.found_dead & 1 << rank,
+                        None => 1 << rank,
+                    };
+                    self.say_what_it_waits_for(workers);
+                }
+                found => break found?,
+            }
+        };
         self.hand_out(rank, found)
+    }
+
+    /// Says in the log, once of each absence, that a call waits for these workers: bit i is worker i.
+    #[cold]
+    fn say_what_it_waits_for(&mut self, workers: u64) {
+        for rank in 0..self.workers() {
+            if workers & !self.told_of_absence & 1 << rank == 0 {
+                continue;
+            }
+            self.told_of_absence |= 1 << rank;
+            let state = match (&self.answers.rings[rank], &self.dead[rank]) {
+                (Some(_), Some(owner)) => format!("has died ({owner})"),
+                _ => String::from("has not come, or has left"),
+            };
+            tracing::warn!(
+                session = self.answers.places.config.session,
+                "worker {rank} {state}: a call waits for what it sends. Start a worker of this rank, or give it up \
+                 with remove_worker()"
+            );
+        }
     }
 
     /// The message that [`recv_answer`](Self::recv_answer) hands out, if it has come.
@@ -398,13 +438,22 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
 
     /// Waits for a worker that has a whole message, and returns its rank.
     fn wait_for_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Head)> {
+        let mut started = None;
         loop {
             self.attach_workers()?;
+            self.found_dead = 0;
             if let Some(found) = self.poll(Checks::Quick)? {
                 return Ok(found);
             }
             match self.answers.places.config.go_on_until(deadline) {
-                Ok(()) => self.sleep(None, deadline)?,
+                Ok(()) => {
+                    let started = *started.get_or_insert_with(Instant::now);
+                    // the wait for a ring ends once in a liveness interval while its worker is dead
+                    if self.found_dead != 0 && started.elapsed() >= UNTIL_IT_SAYS_SO {
+                        self.say_what_it_waits_for(self.found_dead);
+                    }
+                    self.sleep(None, deadline)?;
+                }
                 Err(RecvError::Timeout) => {
                     let found = self.poll(Checks::AndLiveness)?;
                     return found.ok_or_else(|| RecvError::Timeout.into());
@@ -488,7 +537,11 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             }
             // a successor of the worker continues in the same ring
             Err(RecvError::ProducerDead { owner }) => {
-                self.dead[rank] = Some(owner);
+                self.found_dead |= 1 << rank;
+                if self.dead[rank].as_ref() != Some(&owner) {
+                    self.dead[rank] = Some(owner);
+                    self.told_of_absence &= !(1 << rank);
+                }
                 Ok(None)
             }
             // a wait is cancelled, not an answer that is there

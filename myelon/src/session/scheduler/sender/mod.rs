@@ -413,24 +413,23 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
 
     /// Whether each worker that is there, away or expected has done every request.
     pub(super) fn is_everything_done(&mut self) -> bool {
-        let workers = 0..self.places.config.workers;
-        let ids: Vec<_> = workers
-            .map(|rank| self.places.config.worker_id(rank))
-            .collect();
-        let ranks = 0..self.own.len();
-        [None].into_iter().chain(ranks.map(Some)).all(|only| {
+        let mut ranks = 0..self.own.len();
+        ranks.all(|rank| self.has_done_everything(rank))
+    }
+
+    /// Whether the worker `rank` has done every request, also those of earlier schedulers.
+    pub(super) fn has_done_everything(&mut self, rank: usize) -> bool {
+        let id = self.places.config.worker_id(rank);
+        [None, Some(rank)].into_iter().all(|only| {
             let last = self.last_whole(only);
             let Some(ring) = self.ring(only) else {
                 return true;
             };
-            let consumers = ring.ring_state().consumers;
-            ids.iter().all(|id| {
-                match consumers.iter().find(|(there, _)| there == id) {
-                    Some((_, released)) => *released >= last,
-                    // an expected worker that has not come has done nothing; asked after the list was made
-                    None => last < 0 || !ring.keeps_for(id),
-                }
-            })
+            match ring.consumer_sequence(&id) {
+                Some(released) => released >= last,
+                // an expected worker that has not come has done nothing; asked after its place was not found
+                None => last < 0 || !ring.keeps_for(&id),
+            }
         })
     }
 
