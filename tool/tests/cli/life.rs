@@ -178,6 +178,12 @@ fn a_ring_that_is_damaged_or_lies_is_named() {
     assert!(!shown.out.contains('\x1b'));
     let json = ends(1, &["show", "--json", &ring]).json();
     assert_eq!(json["faults"].as_array().map(Vec::len), Some(1));
+    // its lag is 0, which is below any threshold
+    let lag = ends(1, &["lag", "--max", "5", &ring]);
+    assert_eq!(
+        lag.err,
+        "myelon: implausible: consumer line 0 has released 99, but 2 is the last sequence that is published\n"
+    );
     let directory = rings.directory().to_str().expect("UTF-8");
     ends(0, &["list", "--dir", directory]).has(&["lies  live", "implausible"]);
     file.write_all_at(&[0xff], 90).expect("write");
