@@ -482,42 +482,6 @@ fn a_forked_child_reads_no_position_in_a_ring_of_its_parent() {
     );
 }
 
-/// A thread that reads counters while another one forks: the child does not wait for it.
-#[test]
-fn a_forked_child_waits_for_no_thread_of_its_parent() {
-    let (file, ring) = (
-        CountersFile::anonymous(),
-        HeapRing::<u64>::new(8).expect("ring"),
-    );
-    let mut tx = ring.producer().expect("producer");
-    tx.attach_counters(&file).expect("attach");
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                assert_eq!(file.snapshot().len(), 5);
-            }
-        });
-        let _over = Over(&is_over);
-        for _ in 0..50 {
-            // SAFETY: the child only asks for counters, and leaves by _exit or at a signal.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                // SAFETY: no pointers.
-                unsafe { libc::alarm(60) };
-                let is_empty = file.snapshot().is_empty();
-                let is_forked = matches!(file.counter(0x100, "mine"), Err(CountersError::Forked));
-                // SAFETY: ends the child without running anything of the parent's.
-                unsafe { libc::_exit(if is_empty && is_forked { 0 } else { 1 }) };
-            }
-            let mut status = 0;
-            // SAFETY: the child is our own, and the status has a place.
-            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-            assert_eq!(status, 0);
-        }
-    });
-}
-
 #[test]
 fn endpoints_of_two_attaches_have_slots_of_their_own() {
     let directory = tempfile::tempdir().expect("directory");

@@ -6,6 +6,7 @@ use std::path::Path;
 use disruptor_mp::inspect::{InspectError, RemovalCheck, RemovalError, check_removal, remove_dead};
 use serde_json::{Value, json};
 
+use crate::list::hidden;
 use crate::options::{Clean, Rm};
 use crate::ring::{path_json, path_of};
 use crate::text::printable;
@@ -15,7 +16,7 @@ use crate::{Failure, Outcome, reported};
 struct Deed {
     name: String,
     path: std::path::PathBuf,
-    /// `removed`, `would-remove`, `kept`, `in-use` or `refused`.
+    /// `removed`, `would-remove`, `kept`, `in-use`, `refused`, or `unreadable`: the file may be no ring.
     result: &'static str,
     /// Why, or what is lost.
     words: Vec<String>,
@@ -25,14 +26,16 @@ pub(crate) fn clean(options: &Clean, json: bool) -> Result<Outcome, Failure> {
     let mut deeds = Vec::new();
     let mut is_refused = false;
     for found in options.place.rings()? {
-        // a file that this user may not read says nothing about itself
-        if matches!(found.ring, Err(InspectError::Unreadable { .. })) {
-            continue;
-        }
         let (name, path) = (found.name, found.path);
         // its locks need not be open any longer
-        drop(found.ring);
-        let (result, words) = match remove(&path, options.dry_run, options.force) {
+        let unreadable = found.ring.map(drop).err();
+        let unreadable =
+            unreadable.filter(|error| matches!(error, InspectError::Unreadable { .. }));
+        let deed = match unreadable {
+            Some(error) => Ok(("unreadable", vec![error.to_string()])),
+            None => remove(&path, options.dry_run, options.force),
+        };
+        let (result, words) = match deed {
             Ok(deed) => deed,
             Err(
                 RemovalError::Inspect(InspectError::NotFound { .. }) | RemovalError::Changed { .. },
@@ -62,14 +65,18 @@ fn print(deeds: &[Deed], directory: &Path, json: bool) -> io::Result<()> {
         let array: Vec<_> = deeds.iter().map(Deed::json).collect();
         return writeln!(out, "{}", Value::Array(array));
     }
+    let (unreadable, rings): (Vec<_>, Vec<_>) = deeds.iter().partition(|deed| deed.is_unreadable());
     // a ring in use is what an operator expects
     let mut told = 0;
-    for deed in deeds.iter().filter(|deed| deed.result != "in-use") {
+    for deed in rings.iter().filter(|deed| deed.result != "in-use") {
         writeln!(out, "{}", deed.line())?;
         told += 1;
     }
     if told == 0 {
         writeln!(out, "nothing to remove in {}", directory.display())?;
+    }
+    if let Some(line) = hidden(unreadable.len()) {
+        writeln!(out, "{line}")?;
     }
     Ok(())
 }
@@ -122,6 +129,10 @@ fn remove(
 }
 
 impl Deed {
+    fn is_unreadable(&self) -> bool {
+        self.result == "unreadable"
+    }
+
     fn line(&self) -> String {
         let name = printable(&self.name);
         let words = printable(&self.words.join("; "));
@@ -139,6 +150,8 @@ impl Deed {
     }
 
     fn json(&self) -> Value {
-        json!({"ring": self.name, "path": path_json(&self.path), "result": self.result, "words": self.words})
+        // of a file that may not be read, nothing says that it is a ring
+        let ring = (!self.is_unreadable()).then_some(&self.name);
+        json!({"ring": ring, "path": path_json(&self.path), "result": self.result, "words": self.words})
     }
 }

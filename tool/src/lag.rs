@@ -5,6 +5,7 @@ use std::io::{self, Write, stdout};
 use disruptor_mp::inspect::{ConsumerSeen, Snapshot};
 use serde_json::json;
 
+use crate::implausible::Implausible;
 use crate::options::Lag;
 use crate::ring::{consumer_json, open};
 use crate::text::{printable, table};
@@ -12,11 +13,11 @@ use crate::{Failure, Outcome, reported};
 
 pub(crate) fn run(options: &Lag, json: bool) -> Result<Outcome, Failure> {
     let seen = open(&options.ring)?.snapshot()?;
-    let outcome = match seen.consumers.iter().any(|it| is_over(it, options)) {
-        true => Outcome::Finding,
-        false => Outcome::Fine,
-    };
-    reported(print(&seen, options, json), outcome)
+    let mut implausible = Implausible::new(json);
+    implausible.check(&seen);
+    let is_any_over = seen.consumers.iter().any(|it| is_over(it, options));
+    let outcome = Outcome::finding_if(is_any_over);
+    reported(print(&seen, options, json), implausible.or(outcome))
 }
 
 fn is_over(consumer: &ConsumerSeen, options: &Lag) -> bool {

@@ -8,16 +8,18 @@ use serde_json::{Value, json};
 use crate::options::In;
 use crate::ring::{path_json, ring_json};
 use crate::text::{printable, table};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 pub(crate) fn run(place: &In, json: bool) -> Result<Outcome, Failure> {
     let mut rows = vec![head()];
     let mut objects = Vec::new();
     let mut unreadable = 0;
+    let mut is_finding = false;
     for found in place.rings()? {
         let (name, path) = (found.name.clone(), found.path.clone());
         match read(found) {
             Ok((ring, seen)) => {
+                is_finding |= !seen.faults.is_empty();
                 rows.push(row(&name, &ring, &seen));
                 objects.push(ring_json(&name, &ring, &seen));
             }
@@ -29,6 +31,7 @@ pub(crate) fn run(place: &In, json: bool) -> Result<Outcome, Failure> {
                     true => rows.push(vec![printable(&name), error.word().into()]),
                     false => unreadable += 1,
                 }
+                is_finding |= needs_attention(&error);
                 objects.push(json!({
                     // of a file that may not be read, nothing says that it is one
                     "ring": is_ring.then_some(name),
@@ -39,26 +42,35 @@ pub(crate) fn run(place: &In, json: bool) -> Result<Outcome, Failure> {
             }
         }
     }
+    let lines = match rows.len() {
+        _ if json => vec![Value::Array(objects).to_string()],
+        1 => vec![format!("no rings in {}", place.directory().display())],
+        _ => table(&rows),
+    };
+    let hidden = hidden(unreadable).filter(|_| !json);
     let mut out = stdout().lock();
-    if json {
-        writeln!(out, "{}", Value::Array(objects))?;
-        return Ok(Outcome::Fine);
-    }
-    match rows.len() {
-        1 => writeln!(out, "no rings in {}", place.directory().display())?,
-        _ => {
-            for line in table(&rows) {
-                writeln!(out, "{line}")?;
-            }
-        }
-    }
-    if unreadable > 0 {
-        writeln!(
-            out,
-            "files that may be rings, but may not be read by this user: {unreadable}"
-        )?;
-    }
-    Ok(Outcome::Fine)
+    let said = lines
+        .iter()
+        .chain(&hidden)
+        .try_for_each(|line| writeln!(out, "{line}"));
+    reported(said, Outcome::finding_if(is_finding))
+}
+
+/// What a listing says of the files that this user may not read: nothing says that they are rings.
+pub(crate) fn hidden(count: usize) -> Option<String> {
+    (count > 0)
+        .then(|| format!("files that may be rings, but may not be read by this user: {count}"))
+}
+
+/// Whether it is a finding that this ring cannot be shown. A listing may well find a ring that is being created, one
+/// that was left half-made, and a file that this user may not read.
+pub(crate) fn needs_attention(error: &InspectError) -> bool {
+    !matches!(
+        error,
+        InspectError::BeingCreated { .. }
+            | InspectError::HalfMade { .. }
+            | InspectError::Unreadable { .. }
+    )
 }
 
 /// Opens and reads a ring that was found.

@@ -18,6 +18,7 @@ mod clean;
 mod doctor;
 mod fields;
 mod http;
+mod implausible;
 mod lag;
 mod list;
 mod metrics;
@@ -47,6 +48,15 @@ enum Outcome {
     Finding,
     /// Something was not removed.
     Refused,
+}
+
+impl Outcome {
+    fn finding_if(is_finding: bool) -> Self {
+        match is_finding {
+            true => Self::Finding,
+            false => Self::Fine,
+        }
+    }
 }
 
 /// Why a command could not do what it was asked.

@@ -9,6 +9,7 @@ use disruptor_mp::inspect::{Inspector, Sighting};
 use disruptor_mp::{RecvError, Sequence, UntypedConsumer, UntypedEvent};
 use serde_json::json;
 
+use crate::implausible::Implausible;
 use crate::options::{From, Record};
 use crate::recording::{EVENT_BYTES_MAX, Header, Writer};
 use crate::ring::{check_order, open};
@@ -37,7 +38,8 @@ pub(crate) fn run(options: &Record, json: bool) -> Result<Outcome, Failure> {
         return Err(Failure::Stopped(text));
     }
     let target = Target::open(&options.file, options.force)?;
-    let mut source = match Source::open(ring, options) {
+    let mut implausible = Implausible::new(json);
+    let mut source = match Source::open(ring, options, &mut implausible) {
         Ok(source) => source,
         Err(failure) => {
             target.discard();
@@ -112,7 +114,7 @@ pub(crate) fn run(options: &Record, json: bool) -> Result<Outcome, Failure> {
             Step::Nothing => {
                 if now - checked >= CHECK {
                     checked = now;
-                    if let Some(why) = source.end(&mut bytes)? {
+                    if let Some(why) = source.end(&mut bytes, &mut implausible)? {
                         break why;
                     }
                 }
@@ -139,7 +141,7 @@ pub(crate) fn run(options: &Record, json: bool) -> Result<Outcome, Failure> {
             printable(&why)
         )
     };
-    reported(said, outcome)
+    reported(said, implausible.or(outcome))
 }
 
 /// What a read of a ring found.
@@ -165,9 +167,14 @@ enum Source {
 }
 
 impl Source {
-    fn open(mut ring: Inspector, options: &Record) -> Result<Self, Failure> {
+    fn open(
+        mut ring: Inspector,
+        options: &Record,
+        implausible: &mut Implausible,
+    ) -> Result<Self, Failure> {
         let seen = ring.snapshot()?;
         check_order(&ring, &seen)?;
+        implausible.check(&seen);
         if options.lossless {
             return Ok(Self::Attached(UntypedConsumer::attach(
                 &ring,
@@ -244,11 +251,16 @@ impl Source {
     }
 
     /// Why no further event will come, if that is so; a consumer is told so by itself.
-    fn end(&mut self, bytes: &mut [u8]) -> Result<Option<String>, Failure> {
+    fn end(
+        &mut self,
+        bytes: &mut [u8],
+        implausible: &mut Implausible,
+    ) -> Result<Option<String>, Failure> {
         let Self::Watched { ring, next, .. } = self else {
             return Ok(None);
         };
         let seen = ring.snapshot()?;
+        implausible.check(&seen);
         if seen.published < *next {
             return Ok(why_ended(ring, &seen, *next)?.map(String::from));
         }

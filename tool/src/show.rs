@@ -18,10 +18,7 @@ pub(crate) fn run(options: &Show, json: bool) -> Result<Outcome, Failure> {
     sleep(options.interval);
     watch.refresh()?;
     let requests = Requests::of(&watch)?;
-    let outcome = match watch.seen.faults.is_empty() {
-        true => Outcome::Fine,
-        false => Outcome::Finding,
-    };
+    let outcome = Outcome::finding_if(!watch.seen.faults.is_empty());
     reported(print(&watch, &requests, json), outcome)
 }
 

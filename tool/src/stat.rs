@@ -5,6 +5,7 @@ use std::thread::sleep;
 
 use serde_json::{Value, json};
 
+use crate::implausible::Implausible;
 use crate::options::Stat;
 use crate::pace::{Pace, Watch};
 use crate::requests::Requests;
@@ -13,9 +14,11 @@ use crate::{Failure, Outcome};
 
 pub(crate) fn run(options: &Stat, json: bool) -> Result<Outcome, Failure> {
     let mut watch = Watch::open(&options.ring)?;
+    let mut implausible = Implausible::new(json);
     for _ in 0..options.count {
         sleep(options.interval);
         watch.refresh()?;
+        implausible.check(&watch.seen);
         let requests = Requests::of(&watch)?;
         let mut out = stdout().lock();
         match json {
@@ -24,7 +27,7 @@ pub(crate) fn run(options: &Stat, json: bool) -> Result<Outcome, Failure> {
         }
         out.flush()?;
     }
-    Ok(Outcome::Fine)
+    Ok(implausible.or(Outcome::Fine))
 }
 
 fn object(watch: &Watch, requests: &Requests) -> Value {

@@ -9,6 +9,7 @@ use disruptor_mp::inspect::{InspectError, Inspector, Liveness, NameState, Sighti
 use serde_json::json;
 
 use crate::fields::{Layout, hex};
+use crate::implausible::Implausible;
 use crate::options::{From, Tail};
 use crate::ring::{check_order, open};
 use crate::{Failure, Outcome};
@@ -50,7 +51,7 @@ pub(crate) fn run(options: &Tail, json: bool) -> Result<Outcome, Failure> {
         }
     }
     stdout().flush()?;
-    Ok(Outcome::Fine)
+    Ok(follower.implausible.or(Outcome::Fine))
 }
 
 enum Step {
@@ -66,6 +67,7 @@ struct Follower {
     size: usize,
     layout: Layout,
     is_json: bool,
+    implausible: Implausible,
     /// Whether the last event could not be read any more: then the follower gives itself a lead.
     has_missed: bool,
     out: std::io::BufWriter<std::io::Stdout>,
@@ -80,6 +82,8 @@ impl Follower {
         };
         let seen = ring.snapshot()?;
         check_order(&ring, &seen)?;
+        let mut implausible = Implausible::new(is_json);
+        implausible.check(&seen);
         let next = match options.from {
             From::Oldest => oldest(&ring, &seen),
             From::Latest => seen.published + 1,
@@ -92,6 +96,7 @@ impl Follower {
             size,
             layout,
             is_json,
+            implausible,
             has_missed: false,
             out: std::io::BufWriter::new(stdout()),
         })
@@ -161,6 +166,7 @@ impl Follower {
     /// Why no further event will come, if that is so.
     fn end(&mut self) -> Result<Option<&'static str>, Failure> {
         let seen = self.ring.snapshot()?;
+        self.implausible.check(&seen);
         if seen.published >= self.next {
             // sequences rose while the order of the ring was in doubt, or the event has just come
             if self.ring.read_event(self.next, &mut self.bytes)? == Sighting::NotYet {

@@ -9,15 +9,19 @@ use std::time::Duration;
 use disruptor_mp::inspect::{ConsumerSeen, InspectError, NameState, Snapshot};
 use serde_json::{Value, json};
 
-use crate::list::{note, read};
+use crate::list::{hidden, needs_attention, note, read};
 use crate::options::Top;
 use crate::pace::{Pace, Watch};
+use crate::ring::path_json;
 use crate::screen::Screen;
 use crate::text::{cut, printable, table};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, reported};
 
 /// The time over which the rates of a picture without a terminal are counted, at most.
 const FIRST: Duration = Duration::from_millis(200);
+
+/// The last line of a picture without a terminal.
+const NO_TERMINAL: &str = "(not a terminal: this is one picture; `myelon top --json` repeats)";
 
 pub(crate) fn run(options: &Top, json: bool) -> Result<Outcome, Failure> {
     let mut rings = Rings::default();
@@ -32,20 +36,16 @@ pub(crate) fn run(options: &Top, json: bool) -> Result<Outcome, Failure> {
             out.flush()?;
             pictures += 1;
         }
-        return Ok(Outcome::Fine);
+        return Ok(rings.outcome());
     }
     if !stdout().is_terminal() || !stdin().is_terminal() {
         sleep(options.interval.min(FIRST));
         rings.refresh(options)?;
+        let lines = rings.lines(usize::MAX, usize::MAX);
+        let mut lines = lines.iter().map(String::as_str).chain([NO_TERMINAL]);
         let mut out = stdout().lock();
-        for line in rings.lines(usize::MAX, usize::MAX) {
-            writeln!(out, "{line}")?;
-        }
-        writeln!(
-            out,
-            "(not a terminal: this is one picture; `myelon top --json` repeats)"
-        )?;
-        return Ok(Outcome::Fine);
+        let said = lines.try_for_each(|line| writeln!(out, "{line}"));
+        return reported(said, rings.outcome());
     }
     let mut screen = Screen::enter()?;
     let mut pictures = 0;
@@ -58,7 +58,7 @@ pub(crate) fn run(options: &Top, json: bool) -> Result<Outcome, Failure> {
         if options.count.is_some_and(|count| pictures >= count)
             || screen.is_left_within(options.interval)?
         {
-            return Ok(Outcome::Fine);
+            return Ok(rings.outcome());
         }
         rings.refresh(options)?;
     }
@@ -68,6 +68,8 @@ pub(crate) fn run(options: &Top, json: bool) -> Result<Outcome, Failure> {
 #[derive(Default)]
 struct Rings {
     rings: BTreeMap<PathBuf, Watched>,
+    /// The files that this user may not read, which may be no rings.
+    unreadable: Vec<PathBuf>,
 }
 
 struct Watched {
@@ -77,13 +79,13 @@ struct Watched {
 
 enum State {
     Readable(Box<Watch>),
-    /// One word for the reason.
-    Not(&'static str),
+    Not(InspectError),
 }
 
 impl Rings {
     fn refresh(&mut self, options: &Top) -> Result<(), Failure> {
         let mut earlier = std::mem::take(&mut self.rings);
+        self.unreadable.clear();
         for found in options.place.rings()? {
             let (name, path) = (found.name.clone(), found.path.clone());
             // a ring that is open already is read on, as it remembers where to search
@@ -94,10 +96,12 @@ impl Rings {
                 Some(state) => state,
                 None => match read(found) {
                     Ok((ring, seen)) => State::Readable(Box::new(Watch::new(ring, seen))),
-                    Err(InspectError::NotFound { .. } | InspectError::Unreadable { .. }) => {
+                    Err(InspectError::NotFound { .. }) => continue,
+                    Err(InspectError::Unreadable { .. }) => {
+                        self.unreadable.push(path);
                         continue;
                     }
-                    Err(error) => State::Not(error.word()),
+                    Err(error) => State::Not(error),
                 },
             };
             self.rings.insert(path, Watched { name, state });
@@ -108,8 +112,9 @@ impl Rings {
     /// The picture in lines of at most `width` columns. Narrow ones leave out columns. The consumers have
     /// lines of their own if the picture then has at most `height` lines, and is not narrow.
     fn lines(&self, width: usize, height: usize) -> Vec<String> {
+        let hidden = hidden(self.unreadable.len()).map(|line| cut(&line, width));
         if self.rings.is_empty() {
-            return vec![cut("no rings", width)];
+            return [cut("no rings", width)].into_iter().chain(hidden).collect();
         }
         let columns: &[Column] = match width {
             ..30 => &[Column::Ring, Column::Lag],
@@ -141,7 +146,8 @@ impl Rings {
             State::Readable(watch) => watch.seen.consumers.len(),
             State::Not(_) => 0,
         });
-        let lines = rows.len() + self.rings.len() + consumers.sum::<usize>();
+        let others = rows.len() + usize::from(hidden.is_some());
+        let lines = others + self.rings.len() + consumers.sum::<usize>();
         let has_consumers = width >= 50 && lines <= height;
         for watched in self.rings.values() {
             let cells = columns.iter().map(|column| column.of(watched, width));
@@ -157,15 +163,28 @@ impl Rings {
                 }));
             }
         }
-        table(&rows).iter().map(|line| cut(line, width)).collect()
+        let lines = table(&rows).into_iter().map(|line| cut(&line, width));
+        lines.chain(hidden).collect()
+    }
+
+    /// A finding if a ring of the last picture needs attention.
+    fn outcome(&self) -> Outcome {
+        let mut states = self.rings.values().map(|watched| &watched.state);
+        Outcome::finding_if(states.any(|state| match state {
+            State::Readable(watch) => !watch.seen.faults.is_empty(),
+            State::Not(error) => needs_attention(error),
+        }))
     }
 
     fn json(&self) -> Value {
         let rings = self.rings.values().map(|watched| match &watched.state {
             State::Readable(watch) => watch.json(&watched.name),
-            State::Not(word) => json!({"ring": watched.name, "state": word}),
+            State::Not(error) => json!({"ring": watched.name, "state": error.word()}),
         });
-        rings.collect()
+        let unreadable = self.unreadable.iter();
+        let unreadable = unreadable
+            .map(|path| json!({"ring": null, "path": path_json(path), "state": "unreadable"}));
+        rings.chain(unreadable).collect()
     }
 }
 
@@ -214,7 +233,7 @@ impl Column {
         let watch = match (&watched.state, self) {
             (_, Self::Ring) => return name(&watched.name, width),
             (State::Readable(watch), _) => watch,
-            (State::Not(word), Self::State) => return (*word).to_owned(),
+            (State::Not(error), Self::State) => return error.word().to_owned(),
             (State::Not(_), _) => return String::new(),
         };
         let (info, seen) = (watch.ring.info(), &watch.seen);

@@ -31,8 +31,9 @@
 //! A counter has one writer, which uses a plain load and a plain store: no locked instruction. Claiming a
 //! slot takes a byte lock on the file, so that the kernel knows its owner. When an owner ends or dies, its counters
 //! stay readable until another owner takes their slots, the same counter first, or until
-//! [`sweep`](CountersFile::sweep) is called. A [`CounterHandle`] keeps its mapping alive. In a forked child the counters of
-//! the parent do nothing and have no value, also those on the heap.
+//! [`sweep`](CountersFile::sweep) is called; the next section says when the positions of a killed owner go earlier.
+//! A [`CounterHandle`] keeps its mapping alive. In a forked child the counters of the parent do nothing and have no
+//! value, also those on the heap.
 //!
 //! # How fresh an endpoint's counters are
 //!
@@ -44,7 +45,8 @@
 //!
 //! * the ring is on another process's heap, its name was removed, or this user may not read it;
 //! * its directory and the label have more than 432 bytes together;
-//! * the endpoint was killed, and another one has its line.
+//! * the endpoint was killed, and another one has its line: the last position was nowhere else, and an endpoint that
+//!   takes a line does not know the counters file of the one before it.
 //!
 //! An endpoint that ends leaves its last position in the slot. A consumer that is away and keeps its place has a lag
 //! all the same; one that has left for good has none.

@@ -20,6 +20,7 @@ use crate::os::lock::LockFile;
 use crate::os::memory::Mapping;
 use crate::os::step::Step;
 use crate::sync::process::{AtomicU64, Ordering};
+use crate::testing::fail::point;
 
 /// The memory of a file, and the slots that this process has in it.
 pub(super) struct Table {
@@ -133,7 +134,9 @@ impl Table {
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        point("counters.held");
+        held
     }
 
     /// The ring of the endpoint that holds a slot, if both are of this process.
@@ -161,9 +164,11 @@ impl Table {
         let mut seen = words.read()?;
         let mut open = None;
         if seen.source.is_some() {
+            point("counters.read");
             open = self.open_ring(index);
         }
         if open.is_some() {
+            point("counters.opened");
             // the slot may have changed hands since
             seen = words.read()?;
         }

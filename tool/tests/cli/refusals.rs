@@ -57,7 +57,7 @@ fn each_kind_of_file_has_its_word() {
     builder.kill();
     refused(&half, "half-made", "left by a process that died");
     let directory = rings.directory().to_str().expect("UTF-8");
-    let list = ends(0, &["list", "--dir", directory]);
+    let list = ends(1, &["list", "--dir", directory]);
     list.has(&["newer", "version", "damaged", "half-made", "live"]);
     assert!(!list.out.contains("foreign"), "{list:?}");
     tx.ok("close");
