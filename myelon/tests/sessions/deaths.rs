@@ -23,12 +23,15 @@ fn config(label: &str, policy: OnWorkerDeath) -> RunnerMyelonTransportConfig {
     config.with_transport(rings.with_liveness_interval(Duration::from_millis(5)))
 }
 
-/// Does nothing unless this process was started as a member: a worker of the rank that is its role.
+/// Does nothing unless this process was started as a member: a scheduler, or a worker of the rank that is its role.
 #[test]
 fn a_member_of_a_test() -> Result {
     let Some((rank, label)) = role() else {
         return Ok(());
     };
+    if rank == "closes descriptors" {
+        return close_descriptors(&label);
+    }
     let config = config(&label, OnWorkerDeath::Wait);
     let mut worker = Worker::<Frame>::start(&config, rank.parse()?)?;
     say("started");
@@ -67,6 +70,50 @@ fn end(label: &str, scheduler: Scheduler<Frame>, mut first: Member) -> Result {
     scheduler.close()?;
     assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
     Ok(())
+}
+
+/// A scheduler that checks for deaths before and after it has closed descriptors that are not its own.
+fn close_descriptors(label: &str) -> Result {
+    let mut scheduler = Scheduler::<Frame>::start(&config(label, OnWorkerDeath::Wait))?;
+    scheduler.set_death_hook(|death| say(&format!("dead: {death:?}")));
+    say("started");
+    for closes in [false, true] {
+        std::io::stdin().read_line(&mut String::new())?;
+        if closes {
+            for descriptor in 3..1_000 {
+                let _ = nix::unistd::close(descriptor);
+            }
+        }
+        let states = scheduler.state();
+        let states = states
+            .iter()
+            .map(|it| (it.is_attached, it.is_away, it.deaths));
+        let states = states.collect::<Vec<_>>();
+        say(&format!(
+            "{states:?}, missing: {}",
+            scheduler.missing_workers().len()
+        ));
+    }
+    // dropping the scheduler would close descriptors that are closed
+    std::process::exit(0);
+}
+
+/// A scheduler whose lock descriptors are gone cannot probe any lock. That is no death.
+#[test]
+fn a_scheduler_that_cannot_probe_locks_takes_nobody_for_dead() -> Result {
+    let label = portable_shm_segment_name("deaths");
+    let mut blind = Member::start(module_path!(), "closes descriptors", &label)?;
+    assert_eq!(blind.answer(), "started");
+    let (first, second) = (worker(0, &label)?, worker(1, &label)?);
+    for _ in 0..2 {
+        blind.tell("check")?;
+        let alive = "[(true, false, 0), (true, false, 0)], missing: 0";
+        assert_eq!(blind.answer(), alive);
+    }
+    blind.process.wait()?;
+    drop(second);
+    let scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
+    end(&label, scheduler, first)
 }
 
 /// Whatever the policy, and whichever call waits or receives.

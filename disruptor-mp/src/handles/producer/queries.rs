@@ -205,7 +205,7 @@ impl<E: Event, B> Producer<E, B> {
     pub fn consumer_place(&self, id: &str) -> Option<ConsumerPlace> {
         match self.is_forked() {
             true => None,
-            false => diagnosis::place_of(&self.segment, id),
+            false => diagnosis::place_of(self.segment.control(), self.segment.locks(), id),
         }
     }
 
@@ -216,7 +216,7 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// The ids of the consumers that are attached: registered, with a live process. Reads each line and
-    /// probes each lock.
+    /// probes each lock. A consumer whose lock cannot be probed counts as attached.
     ///
     /// # Examples
     ///
@@ -232,7 +232,7 @@ impl<E: Event, B> Producer<E, B> {
     pub fn attached_consumer_ids(&self) -> Vec<String> {
         match self.is_forked() {
             true => Vec::new(),
-            false => diagnosis::attached(&self.segment),
+            false => diagnosis::attached(self.segment.control(), self.segment.locks()),
         }
     }
 

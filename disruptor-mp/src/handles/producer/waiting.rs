@@ -255,7 +255,7 @@ impl<E: Event, B> Producer<E, B> {
         };
         let is_absent = match self.core.expectation().was_pending() {
             true => clock::now().saturating_duration_since(stall.since) >= UNTIL_MISSED,
-            false => diagnosis::is_held_by_the_dead(&self.segment),
+            false => diagnosis::is_held_by_the_dead(self.segment.control(), self.segment.locks()),
         };
         if !is_absent {
             return;
@@ -267,7 +267,7 @@ impl<E: Event, B> Producer<E, B> {
             BlockedOn::Expected { .. } => true,
             BlockedOn::Consumer {
                 id,
-                is_alive: false,
+                is_alive: Some(false),
                 lag: 1..,
                 ..
             } => !self.liveness.alerts_of(id),

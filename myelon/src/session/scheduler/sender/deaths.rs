@@ -85,7 +85,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             let (places, is_away) = self.sight_of(rank);
             let mut state = WorkerState {
                 rank,
-                is_attached: places[0].is_some_and(|place| place.is_attached),
+                is_attached: places[0].is_some_and(|place| place.is_attached != Some(false)),
                 is_away,
                 position: places[0].map_or(-1, |place| place.released),
                 lag: 0,
@@ -173,10 +173,14 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// The places of the worker `rank`, and whether it is away or dead. Counts each absence once.
     fn sight_of(&mut self, rank: usize) -> ([Option<ConsumerPlace>; 2], bool) {
         let places = self.places_of(rank);
-        let mut there = places.iter().flatten();
+        let there = || places.iter().flatten();
+        if there().any(|place| place.is_attached.is_none()) {
+            // nothing is known: an absence that was told is not over
+            return (places, false);
+        }
         // a worker that comes attaches to its own ring first, and one that leaves is there last
-        let is_away =
-            there.clone().any(|place| place.has_come) && there.all(|place| !place.is_attached);
+        let is_away = there().any(|place| place.has_come)
+            && there().all(|place| place.is_attached == Some(false));
         let absence = is_away.then_some(places);
         let is_news = is_away && self.absences[rank] != absence;
         self.absences[rank] = absence;
