@@ -1,5 +1,7 @@
 //! What a scheduler is told, and what its log says, when the process of a worker is killed.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use crate::members::{Member, exit_when_the_test_ends, role, say};
 use crate::shared::{Backing, Frame, Result, soon};
 use crate::text_codec::Text;
+use disruptor_mp::inspect::Inspector;
 use myelon::{
     Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, SharedMemory, Worker,
     WorkerDeath, portable_shm_segment_name,
@@ -113,6 +116,32 @@ fn a_scheduler_that_cannot_probe_locks_takes_nobody_for_dead() -> Result {
     blind.process.wait()?;
     drop(second);
     let scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
+    end(&label, scheduler, first)
+}
+
+/// Words of its place that do not say which absence it is may change, or be read late.
+#[test]
+fn a_death_is_told_once_whatever_else_its_place_shows() -> Result {
+    let label = portable_shm_segment_name("deaths");
+    let config = config(&label, OnWorkerDeath::Wait);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (told, deaths) = mpsc::channel::<WorkerDeath>();
+    scheduler.set_death_hook(move |death| told.send(death).expect("the test hears"));
+    let (first, _) = with_a_dead_worker(&label, &mut scheduler, 0)?;
+    let ring = config.layout()?.rpc_ring_name();
+    let path = Path::new("/dev/shm").join(&ring);
+    let seen = Inspector::open(&path)?.snapshot()?;
+    let mut consumers = seen.consumers.iter();
+    let line = consumers.find(|it| it.id == "worker_1").expect("its line");
+    // by docs/segment-layout.md: the note is the last word of the line
+    let at = 4096 + 1024 + 128 * line.line as u64 + 120;
+    let file = File::options().write(true).open(&path)?;
+    for note in 1..=3_u64 {
+        file.write_all_at(&note.to_ne_bytes(), at)?;
+        let _ = scheduler.recv_any(within(30)).map(drop);
+        assert_eq!(scheduler.state()[1].deaths, 1);
+    }
+    assert_eq!(deaths.try_iter().count(), 1);
     end(&label, scheduler, first)
 }
 

@@ -28,6 +28,28 @@ pub struct WorkerDeath {
     pub policy: OnWorkerDeath,
 }
 
+/// What tells one absence of a worker from another: the process that has gone, by its number and its start, and what it
+/// had released in each ring. A worker that comes back in the same process releases more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Absence {
+    process: (u32, u64),
+    released: [Option<Sequence>; 2],
+}
+
+impl Absence {
+    /// Of a worker with these places, if it has come.
+    fn of(places: [Option<ConsumerPlace>; 2]) -> Option<Self> {
+        let [common, own] = places;
+        // a worker comes to its own ring first
+        let mut there = [own, common].into_iter().flatten();
+        let last = there.find(|place| place.has_come)?;
+        Some(Self {
+            process: last.owner,
+            released: places.map(|place| Some(place?.released)),
+        })
+    }
+}
+
 /// The program's hook, called for each death.
 pub(super) struct DeathHook(Box<dyn FnMut(WorkerDeath) + Send>);
 
@@ -181,16 +203,16 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         // a worker that comes attaches to its own ring first, and one that leaves is there last
         let is_away = there().any(|place| place.has_come)
             && there().all(|place| place.is_attached == Some(false));
-        let absence = is_away.then_some(places);
-        let is_news = is_away && self.absences[rank] != absence;
+        let absence = Absence::of(places).filter(|_| is_away);
+        let is_news = absence.is_some() && self.absences[rank] != absence;
         self.absences[rank] = absence;
         if is_news {
             self.deaths[rank] += 1;
             if let Some((_, absences)) = &mut self.counters {
                 absences[rank].set(self.deaths[rank]);
             }
-            if let (Some(DeathHook(tell)), Some(pid)) = (&mut self.on_death, pid_of(places)) {
-                let policy = self.places.config.on_worker_death;
+            if let (Some(DeathHook(tell)), Some(absence)) = (&mut self.on_death, absence) {
+                let (pid, policy) = (absence.process.0, self.places.config.on_worker_death);
                 tell(WorkerDeath { rank, pid, policy });
             }
         }
@@ -205,7 +227,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
 
     /// The process of the worker `rank`, if it is away or dead.
     pub(in crate::session) fn pid_of_the_dead(&mut self, rank: usize) -> Option<u32> {
-        pid_of(self.absence(rank)?)
+        let absence = Absence::of(self.absence(rank)?)?;
+        Some(absence.process.0)
     }
 
     /// Notes for a call that waits whether the worker `rank` is away; returns its places, and since when such a call
@@ -291,12 +314,4 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         Ok(())
     }
-}
-
-/// The process that has come last to these places.
-fn pid_of(places: [Option<ConsumerPlace>; 2]) -> Option<u32> {
-    let mut there = places.iter().flatten();
-    there
-        .find(|place| place.has_come)
-        .map(|place| place.owner.0)
 }

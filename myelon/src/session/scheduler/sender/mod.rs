@@ -25,8 +25,8 @@ use crate::transport::{
 };
 use crate::typed_transport::{TypedProducer, TypedPublishError};
 
-use deaths::DeathHook;
 pub use deaths::WorkerDeath;
+use deaths::{Absence, DeathHook};
 
 /// A worker that is not attached.
 ///
@@ -97,8 +97,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     parts: Vec<Option<(Sequence, Sequence)>>,
     /// What was sent in the ring of each worker, and, last in the list, in the common ring.
     logs: Vec<SentLog>,
-    /// Where each worker was found to be away, and how often that was.
-    absences: Vec<Option<[Option<ConsumerPlace>; 2]>>,
+    /// The absence of each worker that was counted and told, as long as it lasts, and how many there were.
+    absences: Vec<Option<Absence>>,
     deaths: Vec<u64>,
     /// Where the counters of the rings are shown, and those of the absences by rank.
     counters: Option<(CountersFile, Vec<PartyCounter>)>,
