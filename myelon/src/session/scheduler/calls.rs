@@ -116,7 +116,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         let mut started = None;
         let mut is_told = false;
         loop {
-            let until = self.sender.until_next_check(deadline, 0);
+            let until = self.sender.until_next_check(deadline);
             match self.receiver.wait_for_answer(rank, request, until) {
                 Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {}
                 found => return found,

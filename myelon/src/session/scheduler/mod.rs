@@ -405,7 +405,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         }
         loop {
             self.sender.notice_deaths_now_and_then();
-            let until = self.sender.until_next_check(deadline, 0);
+            let until = self.sender.until_next_check(deadline);
             match self.receiver.find_any(until) {
                 Err(TransportError::Recv(RecvError::Timeout)) if !deadline.has_passed() => {}
                 found => return found,
