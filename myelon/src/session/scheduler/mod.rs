@@ -246,7 +246,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             .requests()
             .discover_consumer_with_prefix(workers, WORKER_PREFIX);
         // from here on this process is the only scheduler of the session
-        let requests = TypedProducer::from_builder(requests)
+        let mut requests = TypedProducer::from_builder(requests)
             .map_err(|error| refused(&places.config, None, error))?;
         let mut answers = Answers {
             rings: (0..workers).map(|_| None).collect(),
@@ -254,6 +254,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             dropped: vec![Dropped::default(); workers],
             counters: None,
             process: std::process::id(),
+            epoch: requests.raw().ring().epoch(),
             closing: None,
         };
         for rank in 0..workers {
