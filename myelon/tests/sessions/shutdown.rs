@@ -164,6 +164,31 @@ fn the_report_counts_what_was_left() -> Result {
     Ok(())
 }
 
+/// A worker that receives no more has not passed over the notice of another worker's ring. That is no request.
+#[test]
+fn no_ring_is_kept_for_a_worker_that_is_there_and_has_nothing_to_do() -> Result {
+    for dies in [false, true] {
+        let label = portable_shm_segment_name("closing");
+        let mut scheduler = Scheduler::<Frame>::start(&config(&label))?;
+        let mut busy = Worker::<Frame>::start(&config(&label), 0)?;
+        let mut idle = Some(Worker::<Frame>::start(&config(&label), 1)?);
+        scheduler.send_to(0, b"", 1, soon())?;
+        busy.serve(soon(), |_, _| b"")?;
+        if dies {
+            idle = None;
+        }
+        let report = scheduler.shutdown(soon(), |_, _| ())?;
+        assert_eq!(report.unanswered, [0, 0]);
+        let kept_for = if dies { &["worker_1"][..] } else { &[] };
+        assert_eq!(report.kept_for, kept_for);
+        busy.leave()?;
+        let idle = idle.map_or_else(|| Worker::start(&config(&label), 1), Ok);
+        idle?.leave()?;
+        assert_eq!(SharedMemory::rings(&config(&label), Path::new("")), [""; 0]);
+    }
+    Ok(())
+}
+
 /// Drops it in a panic, which leaves rings and places as a death does.
 fn dies_with<T: Send + 'static>(left: T) {
     let dying = thread::spawn(move || {
