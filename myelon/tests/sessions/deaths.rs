@@ -32,8 +32,11 @@ fn a_member_of_a_test() -> Result {
     let Some((rank, label)) = role() else {
         return Ok(());
     };
-    if rank == "closes descriptors" {
-        return close_descriptors(&label);
+    match &*rank {
+        "closes descriptors" => return close_descriptors(&label),
+        #[cfg(feature = "tokio")]
+        "calls in tasks" | "gathers in tasks" => return call_in_tasks(&label, &rank),
+        _ => {}
     }
     let config = config(&label, OnWorkerDeath::Wait);
     let mut worker = Worker::<Frame>::start(&config, rank.parse()?)?;
@@ -280,4 +283,85 @@ fn a_call_that_waits_for_a_dead_worker_warns() -> Result {
         "{heard:?}"
     );
     end(&label, scheduler, first)
+}
+
+/// Two tasks call a worker, or more tasks than the ring has frames call all workers; what the log says of that is this
+/// member's answer.
+#[cfg(feature = "tokio")]
+fn call_in_tasks(label: &str, role: &str) -> Result {
+    use std::thread;
+    use std::time::Instant;
+
+    let heard = crate::heard::from_now_on();
+    let scheduler = Scheduler::<Frame>::start(&config(label, OnWorkerDeath::Wait))?;
+    let scheduler = myelon::AsyncScheduler::new(scheduler)?;
+    say("started");
+    std::io::stdin().read_line(&mut String::new())?;
+    let calls: Vec<_> = match role {
+        "calls in tasks" => (0..2)
+            .map(|_| scheduler.call_streaming(1, &b""[..], 1))
+            .collect(),
+        _ => (0..20)
+            .map(|_| scheduler.gather_streaming(&b""[..], 1))
+            .collect(),
+    };
+    let mut about = Vec::new();
+    let limit = Instant::now() + Duration::from_secs(8);
+    while about.is_empty() && Instant::now() < limit {
+        thread::sleep(Duration::from_millis(1));
+        about.extend(
+            heard()
+                .into_iter()
+                .filter(|text| text.contains("OnWorkerDeath")),
+        );
+    }
+    // it is not said again
+    thread::sleep(Duration::from_millis(200));
+    about.extend(
+        heard()
+            .into_iter()
+            .filter(|text| text.contains("OnWorkerDeath")),
+    );
+    say(&about.join(" | "));
+    drop(calls);
+    // as if it had died
+    std::process::exit(0);
+}
+
+/// The same for calls of tasks: one warning for all that wait, for answers or for space.
+#[cfg(feature = "tokio")]
+#[test]
+fn tasks_that_wait_for_a_dead_worker_are_warned_of_it() -> Result {
+    for role in ["calls in tasks", "gathers in tasks"] {
+        let label = portable_shm_segment_name("deaths");
+        let mut tasks = Member::start(module_path!(), role, &label)?;
+        assert_eq!(tasks.answer(), "started");
+        let (first, mut second) = (worker(0, &label)?, worker(1, &label)?);
+        second.kill()?;
+        tasks.tell("call")?;
+        let text = tasks.answer();
+        let pid = second.pid();
+        let what_waits = match role {
+            "calls in tasks" => [
+                format!("worker 1 has died ({pid}): a call waits for its answer to request"),
+                pid,
+            ],
+            _ => [String::from("requests to all workers wait for it"), pid],
+        };
+        let words = [
+            &*what_waits[0],
+            &what_waits[1],
+            "Start a worker of this rank",
+            "remove_worker()",
+            "OnWorkerDeath::Wait",
+            "RemoveAfter(duration)",
+            "Fail",
+        ];
+        assert!(words.iter().all(|words| text.contains(*words)), "{text}");
+        assert_eq!(text.matches(&what_waits[0]).count(), 1, "{text}");
+        tasks.process.wait()?;
+        let scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
+        end(&label, scheduler, first)?;
+    }
+    Ok(())
 }

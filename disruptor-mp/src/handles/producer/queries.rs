@@ -279,6 +279,15 @@ impl<E: Event, B> Producer<E, B> {
         self.asked.is_over = Some(Box::new(is_over));
     }
 
+    /// Does what a call that waits for space does at each liveness check: it drops dead consumers that have no place to
+    /// keep, and warns of the absent. For the layers above, whose calls do not wait.
+    #[doc(hidden)]
+    pub fn check_liveness_now(&mut self) {
+        if !self.is_forked() {
+            self.check_liveness();
+        }
+    }
+
     /// What a warning that a consumer is not there says at its end. For the layers above, which know what may be done.
     #[doc(hidden)]
     pub fn advise_about_the_absent(&mut self, advice: String) {

@@ -304,7 +304,7 @@ impl<E: Event, B> Producer<E, B> {
     /// notes the time without progress, and reports a dead consumer that keeps its place, a missing consumer
     /// and a missing name. Does none of this when this producer's own lock is lost, which is noticed here:
     /// the producer then cannot tell which consumers are alive.
-    fn check_liveness(&mut self) {
+    pub(super) fn check_liveness(&mut self) {
         if self.notice_loss() {
             return;
         }

@@ -40,7 +40,7 @@ pub use state::WorkerState;
 use answers::Answers;
 use receiver::Found;
 #[cfg(feature = "tokio")]
-pub(super) use sender::Awaits;
+pub(super) use {calls::UNTIL_IT_SAYS_SO, sender::Awaits};
 
 /// The scheduler of a session: sends requests to all its [`Worker`](super::Worker)s or to one of them, and receives
 /// their answers.
@@ -557,6 +557,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     pub(super) fn check_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
         self.sender.check_for_deaths(awaits)
+    }
+
+    pub(super) fn warn_of_the_absent(&mut self, only: Option<usize>) {
+        self.sender.warn_of_the_absent(only);
     }
 
     /// As many messages as all workers' rings hold.

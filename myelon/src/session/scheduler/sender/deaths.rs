@@ -119,6 +119,14 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         deadline.within(self.liveness_interval())
     }
 
+    /// Warns of a worker that holds the ring of the worker `only`, or the ring of the requests to all, and is not there.
+    #[cfg(feature = "tokio")]
+    pub(in crate::session) fn warn_of_the_absent(&mut self, only: Option<usize>) {
+        if let Some(ring) = self.ring(only) {
+            ring.check_liveness_now();
+        }
+    }
+
     /// The reason why a call must not go on waiting for this answer.
     ///
     /// # Errors
