@@ -164,6 +164,33 @@ fn the_report_counts_what_was_left() -> Result {
     Ok(())
 }
 
+/// A worker has come, answered and gone since the scheduler last checked for workers.
+#[test]
+fn the_report_counts_late_answers() -> Result {
+    for _ in 0..5 {
+        let label = portable_shm_segment_name("closing");
+        let mut scheduler = Scheduler::<Frame>::start(&config(&label))?;
+        scheduler.broadcast(b"", 1, soon())?;
+        let at_once = Deadline::after(Duration::ZERO);
+        // its next check for workers is in ten milliseconds
+        assert!(scheduler.recv_any(at_once).is_err());
+        let mut worker = Worker::<Frame>::start(&config(&label), 0)?;
+        worker.serve(soon(), |_, _| b"late")?;
+        drop(worker);
+        let mut received = 0;
+        let report = scheduler.shutdown(at_once, |_, _| received += 1)?;
+        assert_eq!((report.unread[0] + received, report.unread[1]), (1, 0));
+        assert_eq!(report.unanswered, [0, 1]);
+        for rank in [0, 1] {
+            let mut worker = Worker::<Frame>::start(&config(&label), rank)?;
+            while take(&mut worker).is_ok() {}
+            worker.leave()?;
+        }
+        assert_eq!(SharedMemory::rings(&config(&label), Path::new("")), [""; 0]);
+    }
+    Ok(())
+}
+
 /// A worker that receives no more has not passed over the notice of another worker's ring. That is no request.
 #[test]
 fn no_ring_is_kept_for_a_worker_that_is_there_and_has_nothing_to_do() -> Result {
@@ -283,7 +310,15 @@ fn tasks_are_told_as_well() -> Result {
         let mut worker = AsyncWorker::start::<Frame, Frame>(&config(&label), 1).await?;
         let answers = scheduler.gather_streaming(&b"ask"[..], 1);
         worker.recv().await?.finish(&b"done"[..], 1).await?;
+        {
+            // polled once, and dropped: no future hears what the thread is told meanwhile
+            let waiting = std::pin::pin!(worker.recv());
+            let limit = Duration::ZERO;
+            assert!(tokio::time::timeout(limit, waiting).await.is_err());
+        }
         let shutting = tokio::spawn(scheduler.shutdown(soon()));
+        // longer than the thread waits before it reads the scheduler's note again
+        tokio::time::sleep(Duration::from_millis(700)).await;
         let told = worker.recv().await.map(drop);
         assert!(
             matches!(told, Err(TransportError::SessionClosing { .. })),
