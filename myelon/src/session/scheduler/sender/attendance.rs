@@ -1,7 +1,7 @@
 //! Which workers are away, as far as their scheduler has noticed.
 //!
-//! The scheduler shares this with its rings of requests. While one of its calls waits for space, the ring asks once in a
-//! liveness interval: deaths are told then. The wait is over only if the session's policy says that the call fails or
+//! The scheduler shares this with its rings of requests. While one of its calls waits for space, the ring asks once in
+//! a liveness interval: deaths are told then. The wait is over only if the session's policy says that the call fails or
 //! that a worker is removed. Any other death leaves alone the wait, and the part of a long message that was sent.
 
 use core::fmt;
@@ -248,10 +248,9 @@ impl Attendance {
     /// Whether a wait for space is over. Notices each death.
     fn ends_a_wait(&mut self, only: Option<usize>) -> bool {
         let now = Instant::now();
-        let ranks = 0..self.ids.len();
-        ranks.fold(false, |is_over, rank| {
-            self.verdict_on_space(rank, now, only) != Verdict::GoOn || is_over
-        })
+        let verdicts = (0..self.ids.len()).map(|rank| self.verdict_on_space(rank, now, only));
+        // of every worker, as each death is told
+        verdicts.filter(|it| *it != Verdict::GoOn).count() > 0
     }
 
     fn places_of(&self, rank: usize) -> WorkerPlaces {
