@@ -119,7 +119,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         deadline.within(self.liveness_interval())
     }
 
-    /// Warns of a worker that holds the ring of the worker `only`, or the ring of the requests to all, and is not there.
+    /// Warns of an absent worker that holds the ring of the worker `only`, or the ring of the requests to all.
     #[cfg(feature = "tokio")]
     pub(in crate::session) fn warn_of_the_absent(&mut self, only: Option<usize>) {
         if let Some(ring) = self.ring(only) {
