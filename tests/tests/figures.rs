@@ -172,7 +172,7 @@ fn aims() -> Vec<(&'static str, u64, &'static str, f64, &'static str)> {
     for (size, _) in SIZES {
         let limit = match size {
             ..=64 => 1.4,
-            ..=1024 => 1.1,
+            65..=1024 => 1.1,
             _ => 1.0,
         };
         aims.push(("stream", size, "at least", limit, "the best"));
