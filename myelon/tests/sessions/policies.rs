@@ -394,7 +394,7 @@ fn a_call_that_waits_for_a_dead_worker_counts_its_death() -> Result {
     let config = watchful(1, OnWorkerDeath::Wait);
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     drop(Worker::<Frame>::start(&config, 0)?);
-    let patience = Deadline::after(Duration::from_millis(100));
+    let patience = Deadline::after(Duration::from_millis(500));
     let waited = scheduler.call(0, b"", 1, patience).map(drop);
     assert!(
         matches!(waited, Err(TransportError::NoAnswer { .. })),

@@ -115,7 +115,9 @@ fn a_half_that_waits_for_an_answer_warns_of_its_worker_once() -> Result {
     assert_eq!(texts, [""; 0]);
     take(&mut slow)?;
     slow.leave()?;
-    requests.remove_worker(0)?;
+    let mut successor = Worker::<Frame>::start(&config, 0)?;
+    take(&mut successor)?;
+    successor.leave()?;
     requests.close()?;
     Ok(())
 }
