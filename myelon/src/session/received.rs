@@ -107,8 +107,31 @@ pub(super) fn next_head<F: FramedTransportFrame, B>(
     Ok(None)
 }
 
-/// Whether a message or something else to report may be there. Reads no clock. If frames are held, the answer is yes:
-/// they may be a whole message, though no new frame has come.
+/// The next message's head, if the ring's next frame is there and is the message. As after [`next_head`], the message can
+/// be lent, and stays the next one. This is what a call does first: it returns no error, so that what it finds stays in
+/// registers. All else that the ring has to report is left to `next_head`, also an error that is met here, which comes
+/// again.
+#[inline(always)]
+pub(super) fn head_at_once<F: FramedTransportFrame, B>(
+    ring: &mut TypedConsumer<F, B>,
+) -> Option<Head> {
+    let raw = ring.raw();
+    raw.as_ring().peek()?;
+    match raw.find() {
+        Ok(true) => Head::of(raw.lent_bytes()),
+        _ => None,
+    }
+}
+
+/// Whether a message may be there. If frames are held, the answer is yes: they may be a whole message, though no new
+/// frame has come.
+#[inline(always)]
+pub(super) fn may_have_message<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> bool {
+    let ring = ring.raw().as_ring();
+    ring.may_have_event() || ring.held_count() > 0
+}
+
+/// Whether a message or something else to report may be there. Reads no clock.
 #[inline(always)]
 fn may_have_news<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> bool {
     let ring = ring.raw().as_ring();
@@ -116,6 +139,7 @@ fn may_have_news<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> 
 }
 
 /// The sequence of the first frame that this consumer has not released.
+#[inline(always)]
 pub(super) fn next_sequence<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,
 ) -> Sequence {
@@ -219,13 +243,6 @@ impl<F: FramedTransportFrame, B> Undone<'_, F, B> {
 
     fn is_in_place(&self) -> bool {
         self.message.as_ref().is_some_and(Message::is_in_place)
-    }
-
-    #[inline]
-    fn done(&mut self) {
-        if let Some(message) = self.message.take() {
-            message.release();
-        }
     }
 }
 
@@ -434,7 +451,10 @@ impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
     /// Completes the request, even during a panic. Answer it first: a request that is done is not delivered again.
     #[inline]
     pub fn done(mut self) {
-        self.message.done();
+        if let Some(message) = self.message.message.take() {
+            message.release();
+        }
+        core::mem::forget(self);
     }
 
     /// Which delivery of this request this is, from 1. It is more than 1 if a worker of this rank has received the

@@ -264,6 +264,7 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     }
 
     /// As [`send`](Self::send), for what has no codec of its own.
+    #[inline(always)]
     pub(crate) fn send_encoded<T: Encode>(
         &mut self,
         message: &T,

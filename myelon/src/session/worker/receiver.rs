@@ -17,7 +17,9 @@ use disruptor_mp::{
 use super::super::clock::coarse_now;
 use super::super::delivery::{MOST, deliveries, note};
 use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
-use super::super::received::{Checks, Dropped, Fit, Request, next_head, next_sequence};
+use super::super::received::{
+    Checks, Dropped, Fit, Request, head_at_once, may_have_message, next_head, next_sequence,
+};
 use super::super::{Places, show_later, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -185,7 +187,10 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     ///
     /// As [`Worker::recv`](super::Worker::recv).
     pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, F, B>> {
-        let (source, head) = self.wait(deadline)?;
+        let (source, head) = match self.next_at_once() {
+            Some(found) => found,
+            None => self.wait(deadline)?,
+        };
         self.last = source;
         self.vain_polls = 0;
         let ring = match (source, &mut self.own) {
@@ -218,20 +223,46 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// How often the next request was delivered; waits for it until the deadline.
     pub(super) fn deliveries_of_next(&mut self, deadline: Deadline) -> TransportResult<u32> {
-        let (source, _) = self.wait(deadline)?;
+        let (source, _) = match self.next_at_once() {
+            Some(found) => found,
+            None => self.wait(deadline)?,
+        };
         Ok(deliveries_of_next(self.ring(source)))
     }
 
+    /// Where the next request is, and its head, if it comes at once and is nothing but the next frame of its ring: else
+    /// [`wait`](Self::wait) finds it.
+    #[inline(always)]
+    fn next_at_once(&mut self) -> Option<(Source, Head)> {
+        let mut has_waited = false;
+        loop {
+            // each ring is polled after the other one has shown a request: see above
+            let (found, is_alone) = match self.own.as_mut().and_then(head_at_once) {
+                Some(own) => ((Source::Own, own), !may_have_message(&mut self.common)),
+                None => match head_at_once(&mut self.common) {
+                    Some(common) => ((Source::Common, common), !self.has_own()),
+                    None if core::mem::replace(&mut has_waited, true) => return None,
+                    None if self.poll_briefly() => continue,
+                    None => return None,
+                },
+            };
+            let (_, head) = found;
+            return (is_alone && head.request().is_some() && !head.has(NOTICE)).then_some(found);
+        }
+    }
+
+    /// Whether the ring of the requests to this worker may have a message.
+    #[inline(always)]
+    fn has_own(&mut self) -> bool {
+        self.own.as_mut().is_some_and(may_have_message)
+    }
+
     /// Waits until there is a request, and returns where it is.
+    #[cold]
     fn wait(&mut self, deadline: Deadline) -> TransportResult<(Source, Head)> {
-        let mut has_polled = false;
         loop {
             if let Some(found) = self.poll(Checks::Quick)? {
                 return Ok(found);
-            }
-            // once in a call: frames that are no requests are news, too
-            if !core::mem::replace(&mut has_polled, true) && self.poll_briefly() {
-                continue;
             }
             match self.places.config.go_on_until(deadline) {
                 Ok(()) => {
@@ -388,7 +419,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
     }
 
-    /// Whether one of the rings has news at once.
+    /// Whether one of the rings has something at once.
+    #[inline(always)]
     fn poll_briefly(&mut self) -> bool {
         let common = self.common.raw().as_ring();
         match &mut self.own {
@@ -515,9 +547,12 @@ fn set_deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>, co
 }
 
 /// Counts the delivery of this ring's next request, and returns the delivery's number, from 1.
+#[inline(always)]
 fn count_delivery<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> u32 {
-    let count = (deliveries_of_next(ring) + 1).min(MOST);
-    set_deliveries(ring, count);
+    let next = next_sequence(ring);
+    let ring = ring.raw().as_ring();
+    let count = (deliveries(ring.note(), next) + 1).min(MOST);
+    ring.set_note(note(next, count));
     count
 }
 

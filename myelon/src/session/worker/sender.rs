@@ -130,6 +130,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         Head::new(None, self.session, 0, LAST)
     }
 
+    #[inline(always)]
     fn send<T: Encode>(
         &mut self,
         message: &T,
@@ -138,11 +139,20 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
     ) -> Result<Sequence, TypedPublishError> {
         self.check_open()?;
         match self.responses.send_encoded(message, kind, deadline) {
-            Err(TypedPublishError::Transport(error)) if is_cancelled(&error) => {
-                self.check_open()?;
-                Err(error.into())
+            Ok(sequence) => Ok(sequence),
+            Err(error) => Err(self.unsent(error)),
+        }
+    }
+
+    /// Why a message was not sent: because the session is closed, if that has ended the wait for space.
+    #[cold]
+    #[inline(never)]
+    fn unsent(&mut self, error: TypedPublishError) -> TypedPublishError {
+        match &error {
+            TypedPublishError::Transport(cause) if is_cancelled(cause) => {
+                self.check_open().map_or_else(Into::into, |()| error)
             }
-            sent => sent,
+            _ => error,
         }
     }
 
@@ -168,6 +178,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
 
     /// Refuses a message of a session that the scheduler has closed, and lets the receiving half know: a request that
     /// is dropped from then on is done.
+    #[inline(always)]
     fn check_open(&mut self) -> TransportResult<()> {
         let is_over = self.is_closing();
         if is_over != self.is_over.load(Ordering::Relaxed) {
@@ -424,6 +435,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         self.sender
     }
 
+    #[inline(always)]
     fn check_open(&self) -> TransportResult<()> {
         match self.is_complete {
             true => Err(TransportError::AnswerComplete {
@@ -434,6 +446,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         }
     }
 
+    #[inline(always)]
     fn head(&self, flags: u8) -> Head {
         Head::new(
             Some(self.request),
@@ -443,6 +456,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         )
     }
 
+    #[inline(always)]
     fn send_last<T: Encode>(
         &mut self,
         piece: &T,
@@ -454,6 +468,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         sent
     }
 
+    #[inline(always)]
     fn send_piece<T: Encode>(
         &mut self,
         piece: &T,
@@ -497,6 +512,7 @@ pub(super) fn send_answer<F: FramedTransportFrame, B, T: Encode>(
 }
 
 /// Whether the scheduler has closed the session to whose worker this ring belongs.
+#[inline]
 fn is_closing<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -> bool {
     responses.raw().ring().is_peer_closed()
 }

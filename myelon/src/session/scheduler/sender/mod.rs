@@ -22,7 +22,7 @@ use super::state::SentLog;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
 };
-use crate::typed_transport::{TypedProducer, TypedPublishError};
+use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
 
 use attendance::Shared;
 pub use deaths::WorkerDeath;
@@ -252,6 +252,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         id
     }
 
+    #[inline]
     fn number(&mut self) -> Head {
         let id = self.take_number();
         Head::of_request(id, SentAt::of(self.sent_at))
@@ -269,6 +270,19 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Makes the ring of the worker `rank` ready for a request.
     #[inline]
     fn prepare(&mut self, rank: usize) -> Result<(), TypedPublishError> {
+        let is_ready = match self.own.get_mut(rank) {
+            Some(Some(own)) => self.unannounced == 0 && !own.raw().ring().is_unregarded(),
+            _ => false,
+        };
+        match is_ready {
+            true => Ok(()),
+            false => self.prepare_slowly(rank),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn prepare_slowly(&mut self, rank: usize) -> Result<(), TypedPublishError> {
         check_rank(&self.places.config, rank)?;
         if self.own[rank].is_none() {
             self.open(rank)?;
@@ -312,16 +326,75 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         mut send: impl FnMut(&mut Self, Deadline) -> Result<T, TypedPublishError>,
     ) -> Result<T, TypedPublishError> {
         let before = self.published(only);
-        let mut attempt = |sender: &mut Self| {
-            sender.shared.set_sending(true);
-            let sent = send(sender, deadline);
-            sender.shared.set_sending(false);
-            sent
+        match self.attempt(|sender| send(sender, deadline)) {
+            Ok(sent) => Ok(sent),
+            Err(error) => self.send_again(only, before, deadline, error, &mut send),
+        }
+    }
+
+    /// As [`until_sent`](Self::until_sent), for a message in the ring of the worker `only`, or in the common ring. What a
+    /// request costs that finds a free frame is compiled into the caller.
+    #[inline(always)]
+    fn send_in<T: Encode>(
+        &mut self,
+        only: Option<usize>,
+        message: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        let before = self.published(only);
+        match self.attempt(|sender| sender.try_in(only, message, kind, deadline)) {
+            Ok(sent) => Ok(sent),
+            Err(error) => {
+                let mut send =
+                    |sender: &mut Self, deadline| sender.try_in(only, message, kind, deadline);
+                self.send_again(only, before, deadline, error, &mut send)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn try_in<T: Encode>(
+        &mut self,
+        only: Option<usize>,
+        message: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
+        let ring = match only {
+            None => Some(&mut *self.common),
+            Some(rank) => self.own[rank].as_mut(),
         };
-        let mut sent = attempt(self);
+        match ring {
+            Some(ring) => ring.send_encoded(message, kind, deadline),
+            // a ring that was made ready is there
+            None => Ok(0),
+        }
+    }
+
+    /// Calls `send`, whose waits for space the policy may end.
+    #[inline(always)]
+    fn attempt<T>(&mut self, send: impl FnOnce(&mut Self) -> T) -> T {
+        self.shared.set_sending(true);
+        let sent = send(self);
+        self.shared.set_sending(false);
+        sent
+    }
+
+    /// Goes on after an attempt has failed. `before` is what was published before the attempt.
+    #[cold]
+    fn send_again<T>(
+        &mut self,
+        only: Option<usize>,
+        before: Sequence,
+        deadline: Deadline,
+        error: TypedPublishError,
+        send: &mut dyn FnMut(&mut Self, Deadline) -> Result<T, TypedPublishError>,
+    ) -> Result<T, TypedPublishError> {
+        let mut sent = Err(error);
         while is_timeout(&sent) && !deadline.has_passed() {
             sent = match self.check_for_deaths(Awaits::Space { only }) {
-                Ok(()) => attempt(self),
+                Ok(()) => self.attempt(|sender| send(sender, deadline)),
                 Err(error) => Err(error.into()),
             };
         }
@@ -342,6 +415,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     }
 
     /// The last sequence that was published in the ring of the worker `only`, or in the common ring.
+    #[inline]
     fn published(&mut self, only: Option<usize>) -> Sequence {
         let ring = self.ring(only);
         ring.map_or(-1, |ring| ring.last_published_sequence())
