@@ -176,9 +176,9 @@ pub use handles::diagnosis::{BlockedOn, RingState};
 pub use handles::guards::{Claim, Lease};
 pub use handles::kinds::{Heap, MappedFile, SharedMemory};
 pub use handles::observer::{Observer, SharedObserver};
-#[doc(hidden)]
-pub use handles::producer::NoteReader;
 pub use handles::producer::{CloseReport, Producer, SharedProducer, SyncPolicy};
+#[doc(hidden)]
+pub use handles::producer::{NoteReader, PlaceReader};
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use handles::readiness::Readiness;
 #[cfg(not(loom))]

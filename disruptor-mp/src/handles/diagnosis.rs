@@ -7,9 +7,10 @@ use crate::Sequence;
 use crate::error::{MultiProcessError, MultiProcessResult, SendError};
 use crate::event::Event;
 use crate::layout::DEFAULT_MAX_CONSUMERS;
-use crate::layout::control::{ConsumerId, Owner};
+use crate::layout::control::{ConsumerId, Control, Owner};
 use crate::layout::lock_bytes::line_byte;
 use crate::os::step::Step;
+use crate::protocol::Locks;
 use crate::protocol::expect::Expectation;
 use crate::protocol::lines::{self, Applicant, LineError};
 use crate::protocol::registered::{furthest_behind, registered, registered_at, smallest};
@@ -31,7 +32,7 @@ use crate::sync::Ordering;
 /// assert!(tx.blocked_on().is_none());
 /// tx.send(Deadline::NEVER, |event| *event = 7)?;
 /// match tx.blocked_on() {
-///     Some(BlockedOn::Consumer { id, is_alive, lag, .. }) => assert_eq!((id.as_str(), is_alive, lag), ("reader", true, 1)),
+///     Some(BlockedOn::Consumer { id, is_alive, lag, .. }) => assert_eq!((id.as_str(), is_alive, lag), ("reader", Some(true), 1)),
 ///     other => panic!("{other:?}"),
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -50,8 +51,8 @@ pub enum BlockedOn {
         owner: String,
         /// Its process id, in its own pid namespace.
         pid: u32,
-        /// Whether its process is alive and attached.
-        is_alive: bool,
+        /// Whether its process is alive and attached; `None` if its lock cannot be probed.
+        is_alive: Option<bool>,
         /// How many published events it has not released.
         lag: u64,
         /// For how long the producer has seen no progress.
@@ -97,7 +98,11 @@ impl fmt::Display for BlockedOn {
                 is_name_removed,
                 ..
             } => {
-                let state = if *is_alive { "alive" } else { "not attached" };
+                let state = match is_alive {
+                    Some(true) => "alive",
+                    Some(false) => "not attached",
+                    None => "not known to be alive or dead",
+                };
                 write!(
                     f,
                     "ring '{ring}' waits for consumer '{id}' ({owner}, {state}), {lag} events behind"
@@ -197,34 +202,34 @@ pub struct ConsumerPlace {
     pub note: u64,
     /// Whether the consumer has ever come.
     pub has_come: bool,
-    /// Whether it is attached, with a live process.
-    pub is_attached: bool,
+    /// Whether it is attached, with a live process; `None` if its lock cannot be probed.
+    pub is_attached: Option<bool>,
     /// The process that came last, by its number and its start.
     pub owner: (u32, u64),
 }
 
-pub(crate) fn place_of<E: Event>(segment: &Segment<E>, id: &str) -> Option<ConsumerPlace> {
-    let (index, line) =
-        registered_at(segment.control()).find(|(_, line)| line.id().text() == id)?;
+pub(crate) fn place_of(control: &Control, locks: &dyn Locks, id: &str) -> Option<ConsumerPlace> {
+    let (index, line) = registered_at(control).find(|(_, line)| line.id().text() == id)?;
     let owner = line.owner.load();
+    // before the other words are read: once it has died, they do not change any more
+    let is_attached = is_alive(locks, index);
     Some(ConsumerPlace {
         released: line.sequence.load(Ordering::Acquire),
-        note: line.note.load(Ordering::Relaxed),
+        note: line.note.load(Ordering::Acquire),
         has_come: owner != Owner::NOBODY,
-        is_attached: is_alive(segment, index),
+        is_attached,
         owner: (owner.pid, owner.start_ticks),
     })
 }
 
-/// Whether the line's owner is alive and attached.
-fn is_alive<E: Event>(segment: &Segment<E>, index: usize) -> bool {
-    let locks = segment.locks();
-    locks.is_held_by_other(line_byte(index)).unwrap_or(false)
+/// Whether the line's owner is alive and attached; `None` if its lock cannot be probed.
+fn is_alive(locks: &dyn Locks, index: usize) -> Option<bool> {
+    locks.is_held_by_other(line_byte(index)).ok()
 }
 
-/// Whether the consumer that is furthest behind is not attached. Allocates nothing.
-pub(crate) fn is_held_by_the_dead<E: Event>(segment: &Segment<E>) -> bool {
-    furthest_behind(segment.control()).is_some_and(|(index, _)| !is_alive(segment, index))
+/// Whether the consumer that is furthest behind is known not to be attached. Allocates nothing.
+pub(crate) fn is_held_by_the_dead(control: &Control, locks: &dyn Locks) -> bool {
+    furthest_behind(control).is_some_and(|(index, _)| is_alive(locks, index) == Some(false))
 }
 
 /// Names what blocks a full ring.
@@ -260,7 +265,7 @@ pub(crate) fn find<E: Event>(
             owner => describe(owner),
         },
         pid: owner.pid,
-        is_alive: is_alive(segment, index),
+        is_alive: is_alive(segment.locks(), index),
         lag: last
             .saturating_sub(line.sequence.load(Ordering::Acquire))
             .max(0) as u64,
@@ -270,9 +275,9 @@ pub(crate) fn find<E: Event>(
 }
 
 /// See [`Producer::attached_consumer_ids`](crate::Producer::attached_consumer_ids).
-pub(crate) fn attached<E: Event>(segment: &Segment<E>) -> Vec<String> {
-    registered_at(segment.control())
-        .filter(|(index, _)| is_alive(segment, *index))
+pub(crate) fn attached(control: &Control, locks: &dyn Locks) -> Vec<String> {
+    registered_at(control)
+        .filter(|(index, _)| is_alive(locks, *index) != Some(false))
         .map(|(_, line)| line.id().text())
         .collect()
 }
@@ -325,5 +330,113 @@ pub(crate) fn line_error<E: Event>(
                 .collect(),
         },
         LineError::Io(source) => segment.io_error(Step::Lock)(source),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::open::simple::HeapRing;
+
+    /// Locks that the system does not let this process probe.
+    #[derive(Debug)]
+    struct Refused;
+
+    impl Locks for Refused {
+        fn try_lock(&self, _: u64) -> io::Result<bool> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+        fn unlock(&self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+        fn is_held_by_other(&self, _: u64) -> io::Result<bool> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+        fn is_any_held_by_other(&self) -> io::Result<bool> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    #[test]
+    fn a_consumer_whose_lock_cannot_be_probed_does_not_count_as_dead() {
+        let ring = HeapRing::<u64>::new(1).expect("a ring");
+        let tx = ring.producer().expect("a producer");
+        let rx = ring.consumer("reader").expect("a consumer");
+        let control = tx.segment.control();
+        let alive = |locks| place_of(control, locks, "reader").map(|place| place.is_attached);
+        assert_eq!(alive(tx.segment.locks()), Some(Some(true)));
+        drop(rx);
+        assert_eq!(alive(tx.segment.locks()), Some(Some(false)));
+        assert!(is_held_by_the_dead(control, tx.segment.locks()));
+        assert_eq!(attached(control, tx.segment.locks()), [""; 0]);
+
+        assert_eq!(alive(&Refused), Some(None));
+        assert!(!is_held_by_the_dead(control, &Refused));
+        assert_eq!(attached(control, &Refused), ["reader"]);
+    }
+
+    /// A consumer that releases one more event and dies, both just before its lock is probed.
+    struct Dying<'a>(&'a Control);
+
+    impl core::fmt::Debug for Dying<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Dying")
+        }
+    }
+
+    impl Locks for Dying<'_> {
+        fn try_lock(&self, _: u64) -> io::Result<bool> {
+            Ok(false)
+        }
+        fn unlock(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn is_held_by_other(&self, _: u64) -> io::Result<bool> {
+            let line = &self.0.consumers[0];
+            line.sequence.store(5, Ordering::Release);
+            line.note.store(7, Ordering::Release);
+            Ok(false)
+        }
+        fn is_any_held_by_other(&self) -> io::Result<bool> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_dead_consumer_shows_what_it_has_written_last() {
+        let ring = HeapRing::<u64>::new(8).expect("a ring");
+        let tx = ring.producer().expect("a producer");
+        let _rx = ring.consumer("reader").expect("a consumer");
+        let control = tx.segment.control();
+        let place = place_of(control, &Dying(control), "reader").expect("its place");
+        assert_eq!((place.released, place.note), (5, 7));
+        assert_eq!(place.is_attached, Some(false));
+    }
+
+    #[test]
+    fn a_text_does_not_say_dead_of_what_is_not_known() {
+        let text = |is_alive| {
+            let blocked = BlockedOn::Consumer {
+                ring: String::from("ticks"),
+                id: String::from("reader"),
+                owner: String::from("pid 7"),
+                pid: 7,
+                is_alive,
+                lag: 8,
+                stalled_for: Duration::ZERO,
+                is_name_removed: false,
+            };
+            blocked.to_string()
+        };
+        let texts = [Some(true), Some(false), None].map(text);
+        let states = ["alive", "not attached", "not known to be alive or dead"];
+        for (text, state) in texts.iter().zip(states) {
+            assert!(
+                text.contains(&format!("(pid 7, {state}), 8 events behind")),
+                "{text}"
+            );
+        }
     }
 }

@@ -10,9 +10,12 @@ use super::{InspectError, Inspector, Process};
 use crate::Sequence;
 use crate::layout::control::{
     ConsumerLine, Control, KEPT, KEPT_UNTIL_DRAINED, LineState, NOTHING_WANTED, OPEN, Owner,
+    Vouched,
 };
 use crate::layout::lock_bytes::{LOCK_BYTES_END, PRODUCER_BYTE, VOUCHED_BYTE, line_byte};
 use crate::layout::stamp::MAX_SEQUENCE;
+use crate::layout::{CONTROL_OFFSET, LINE_BYTES};
+use crate::os::boot;
 use crate::protocol::{doubt, registered};
 use crate::segment::{PAUSE, is_in_doubt, origin_of};
 use crate::sync::Ordering;
@@ -487,6 +490,26 @@ impl Inspector {
         let found = origin_of(fd).and_then(|here| is_in_doubt(fd, &here));
         // without the boot's id it cannot be known
         Ok(found.ok())
+    }
+
+    /// The epoch of the ring's last producer, if that was of this boot of the machine; `None` also where that cannot be
+    /// told. For the layers above.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or was cut off.
+    #[doc(hidden)]
+    pub fn epoch_of_this_boot(&self) -> Result<Option<u64>, InspectError> {
+        let mut line = [0; LINE_BYTES];
+        self.read(&mut line, CONTROL_OFFSET as u64)?;
+        let vouched_in = Vouched::from_bytes(&line).origin.boot;
+        let here = boot::boot_id().unwrap_or(boot::UNKNOWN);
+        if here == boot::UNKNOWN || vouched_in != here {
+            return Ok(None);
+        }
+        // read after the boot: a producer stores its epoch before it vouches for the ring
+        let control = self.read_control()?;
+        Ok(Some(control.producer.epoch.load(Ordering::Relaxed)))
     }
 
     pub(super) fn name_state(&self) -> Result<NameState, InspectError> {

@@ -51,14 +51,20 @@ impl SentAt {
 }
 
 /// What a scheduler notes in its places in the rings of answers, of which it is the consumer: its number of workers in
-/// the lowest byte, and above it the number that its next request would have, once it shuts the session down.
+/// the lowest byte, and above it the number that its next request would have, once it shuts the session down. Until
+/// then that number counts no request: it has the scheduler's epoch alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SchedulerNote(u64);
 
+/// A number of a request counts the requests of one scheduler in so many bits. Above them is the scheduler's epoch, of
+/// which a note has the lower 16 bits.
+const COUNT_BITS: u32 = 40;
+
 impl SchedulerNote {
-    pub(super) fn new(workers: usize, closing: Option<RequestId>) -> Self {
+    pub(super) fn new(workers: usize, epoch: u64, closing: Option<RequestId>) -> Self {
+        let number = closing.map_or(epoch << COUNT_BITS, RequestId::get);
         // a session has at most 64 workers
-        Self(closing.map_or(0, RequestId::get) << 8 | workers as u64)
+        Self(number << 8 | workers as u64)
     }
 
     pub(super) fn of_word(word: u64) -> Self {
@@ -67,6 +73,12 @@ impl SchedulerNote {
 
     pub(super) fn to_word(self) -> u64 {
         self.0
+    }
+
+    /// Whether the scheduler with this epoch has noted it. A successor takes the place over with the note that it
+    /// finds, and notes its own a moment later; its epoch is in the common ring before that.
+    pub(super) fn is_of(self, epoch: u64) -> bool {
+        self.0 >> (COUNT_BITS + 8) == epoch & 0xffff
     }
 
     /// The scheduler's number of workers, if there has been a scheduler.
@@ -78,7 +90,8 @@ impl SchedulerNote {
     /// The lower 56 bits of the number that the next request would have.
     pub(super) fn closing(self) -> Option<u64> {
         let number = self.0 >> 8;
-        (number != 0).then_some(number)
+        let count = number & ((1 << COUNT_BITS) - 1);
+        (count != 0).then_some(number)
     }
 }
 
@@ -306,6 +319,26 @@ mod tests {
             bytes[12] = 8;
             assert_eq!(Head::of(&bytes), None);
         }
+    }
+
+    #[test]
+    fn a_note_says_whose_it_is_and_whether_it_ends_the_session() {
+        let mark = SessionMark::of(1);
+        for epoch in [0, 1, 7, 0xffff, 0x1_0000, u64::MAX >> COUNT_BITS] {
+            let first = RequestId::first(epoch, mark);
+            let open = SchedulerNote::new(64, epoch, None);
+            let closing = SchedulerNote::new(64, epoch, Some(first));
+            for note in [open, closing] {
+                let note = SchedulerNote::of_word(note.to_word());
+                assert_eq!(note.workers(), Some(64));
+                assert!(note.is_of(epoch) && !note.is_of(epoch + 1));
+            }
+            assert_eq!(open.closing(), None);
+            assert_eq!(closing.closing(), Some(first.get() << 8 >> 8));
+        }
+        // the place of a scheduler that has not come
+        let nothing = SchedulerNote::of_word(0);
+        assert_eq!((nothing.workers(), nothing.closing()), (None, None));
     }
 
     #[test]

@@ -58,6 +58,11 @@ pub(super) fn is_of_requests(name: &str) -> bool {
     rank.is_some_and(|rank| rank.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// The name of the ring of the requests to all workers, beside a ring of requests with this name.
+pub(super) fn common_ring_of(name: &str) -> &str {
+    name.trim_end_matches(|rank: char| rank.is_ascii_digit())
+}
+
 /// The names of a session's rings: one ring on which the scheduler sends to all workers, and for each worker one ring
 /// for its answers and one for the requests to it alone. Both sides compute the names from the same label.
 ///
@@ -182,5 +187,8 @@ mod tests {
         }
         validate_segment_name(&layout.rpc_ring_name()).expect("fits");
         assert!(is_of_requests(&layout.rpc_ring_name()) && !is_of_requests("orders"));
+        for name in [layout.rpc_ring_name(), layout.request_ring_name(12)] {
+            assert_eq!(common_ring_of(&name), layout.rpc_ring_name());
+        }
     }
 }

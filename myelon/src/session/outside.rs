@@ -4,17 +4,23 @@
 //! Everything follows from the rings themselves, at the moment of the reading: a worker's position and the note of its
 //! place, and of each frame its header and the head of its message, which has the time. No member writes anything more
 //! for this, and it is true while the scheduler is busy, stopped or dead.
+//!
+//! The time is that of a clock which begins anew with each boot of the machine. A file may outlive a boot, so there a
+//! time counts only if the request is of a scheduler that is known to be of this boot.
 
-use std::time::Duration;
+use std::ffi::OsStr;
+use std::time::{Duration, UNIX_EPOCH};
 
 use disruptor_mp::Sequence;
-use disruptor_mp::inspect::{ConsumerSeen, InspectError, Inspector, Sighting, Snapshot};
+use disruptor_mp::inspect::{
+    ConsumerSeen, InspectError, Inspector, Sighting, Snapshot, shared_memory_directory,
+};
 
 use super::clock::coarse_now;
 use super::config::WORKER_PREFIX;
 use super::delivery::deliveries;
-use super::head::{HEAD_BYTES, Head, NOTICE, SentAt};
-use super::names::is_of_requests;
+use super::head::{HEAD_BYTES, Head, NOTICE, RequestId, SentAt, SessionMark};
+use super::names::{common_ring_of, is_of_requests};
 use crate::transport::{AlignedFixedFrame, FRAME_HEADER_BYTES, FrameMeta, frame_flags};
 
 /// The requests in one ring that a worker has not completed.
@@ -33,7 +39,8 @@ pub struct RequestsSeen {
     pub in_flight: u64,
     /// The age of the oldest, from the start of the call that sent it, exact to a tick of the kernel (1 to 10 ms).
     /// `None` if there are none, or if the worker has released the beginning of the oldest one, which is longer than
-    /// its ring.
+    /// its ring. Also `None` if the machine may have been started again since: in a file, for the requests of a
+    /// scheduler that is not the last one, or was not of this boot.
     pub oldest: Option<Duration>,
     /// How often the oldest was delivered to the worker; 0 if it was not yet.
     pub deliveries: u32,
@@ -124,6 +131,7 @@ fn requests_after(
     payload_at: usize,
 ) -> Result<Vec<Sent>, InspectError> {
     let mut sent = Vec::new();
+    let mut of_this_boot = None;
     let mut bytes = vec![0; payload_at + HEAD_BYTES];
     let mut head = None;
     // published by any process that may write the ring: no more than its slots are read
@@ -146,15 +154,73 @@ fn requests_after(
         }
         if frame.flags & frame_flags::END != 0 {
             let head = head.take();
-            if !head.is_some_and(|head| head.has(NOTICE)) {
-                sent.push(Sent {
-                    last: sequence,
-                    sent_at: head.map(Head::sent_at),
-                });
+            if head.is_some_and(|head| head.has(NOTICE)) {
+                continue;
             }
+            let of_this_boot = match of_this_boot {
+                Some(known) => known,
+                None => *of_this_boot.insert(OfThisBoot::of(ring)?),
+            };
+            let timed = head.filter(|head| of_this_boot.has(*head));
+            sent.push(Sent {
+                last: sequence,
+                sent_at: timed.map(Head::sent_at),
+            });
         }
     }
     Ok(sent)
+}
+
+/// The requests that are known to be of this boot.
+#[derive(Clone, Copy)]
+enum OfThisBoot {
+    All,
+    From(RequestId),
+    None,
+}
+
+impl OfThisBoot {
+    /// Those in this ring.
+    fn of(ring: &Inspector) -> Result<Self, InspectError> {
+        if ring.path().starts_with(shared_memory_directory()) {
+            return Ok(Self::All);
+        }
+        // not the name in the ring, which may be any text
+        let name = ring.path().file_name().and_then(OsStr::to_str);
+        let name = name.unwrap_or_default();
+        let common = common_ring_of(name);
+        if common == name {
+            return Self::of_scheduler(ring);
+        }
+        // the scheduler, whose epoch is that of the common ring, may not have come to this one yet
+        if ring.epoch_of_this_boot()?.is_none() {
+            return Ok(Self::None);
+        }
+        match Inspector::open(ring.path().with_file_name(common)) {
+            Ok(common) => Self::of_scheduler(&common),
+            Err(_) => Ok(Self::None),
+        }
+    }
+
+    /// Those of the scheduler that has or had this common ring.
+    fn of_scheduler(common: &Inspector) -> Result<Self, InspectError> {
+        let created = common.info().created.duration_since(UNIX_EPOCH);
+        let mark = SessionMark::of(created.unwrap_or_default().as_nanos() as u64);
+        let epoch = common.epoch_of_this_boot()?;
+        Ok(epoch.map_or(Self::None, |epoch| {
+            Self::From(RequestId::first(epoch, mark))
+        }))
+    }
+
+    fn has(self, head: Head) -> bool {
+        match self {
+            Self::All => true,
+            Self::From(first) => head
+                .request()
+                .is_some_and(|id| id >= first && id.session() == first.session()),
+            Self::None => false,
+        }
+    }
 }
 
 /// Where the payload of the ring's frames begins; `None` for events that are no frames of this crate.

@@ -7,10 +7,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::policies::watchful;
 use crate::shared::{Backing, Frame, Result, session, soon, take};
+use disruptor_mp::inspect::Inspector;
 use myelon::{
-    Deadline, OnWorkerDeath, Request, RequestId, ResponseSender, Scheduler, SendError,
-    SharedMemory, TransportError, Worker,
+    Deadline, OnWorkerDeath, RecvError, Request, RequestId, ResponseSender, Scheduler, SendError,
+    SharedMemory, TransportError, TransportResult, Worker,
 };
 
 fn at_once() -> Deadline {
@@ -413,28 +415,122 @@ fn nothing_follows_the_last_piece_of_an_answer() -> Result {
     Ok(())
 }
 
-/// A message of more than half a ring begins anew after each time-out. A scheduler that checks for deaths meanwhile
-/// gets it to a worker that reads slowly all the same.
+/// A request of 101 frames.
+const LONG: [u8; 100 * 64] = [7; 100 * 64];
+
+/// Reads one request slowly: it polls only every 10 ms.
+fn read_slowly(worker: &mut Worker<Frame>) -> TransportResult<Vec<u8>> {
+    loop {
+        thread::sleep(Duration::from_millis(10));
+        match worker.recv(Deadline::after(Duration::ZERO)) {
+            Ok(request) => {
+                let bytes = request.to_vec();
+                request.done();
+                return Ok(bytes);
+            }
+            Err(TransportError::Recv(RecvError::Timeout)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A message of more than half a ring is sent in parts, as the worker makes room. A scheduler that checks for deaths
+/// meanwhile, and tells of one, sends each part once.
 #[test]
-fn a_long_message_reaches_a_slow_worker_while_the_scheduler_checks_for_deaths() -> Result {
-    let config = session(1).with_on_worker_death(OnWorkerDeath::Fail);
-    let rings = config.transport.clone();
-    let rings = rings.with_liveness_interval(Duration::from_millis(5));
-    let config = config.with_transport(rings);
+fn a_long_message_to_a_slow_worker_is_sent_once_while_its_scheduler_checks_for_deaths() -> Result {
+    let policies = [
+        OnWorkerDeath::Wait,
+        OnWorkerDeath::Fail,
+        OnWorkerDeath::RemoveAfter(Duration::from_secs(3_600)),
+    ];
+    for (policy, is_to_all) in policies.iter().flat_map(|it| [(*it, true), (*it, false)]) {
+        let config = watchful(2, policy);
+        let layout = config.layout()?;
+        let mut scheduler = Scheduler::<Frame>::start(&config)?;
+        let (told, deaths) = mpsc::channel();
+        scheduler.set_death_hook(move |death| told.send(death.rank).expect("the test hears"));
+        let mut worker = Worker::<Frame>::start(&config, 0)?;
+        let other = Worker::<Frame>::start(&config, 1)?;
+        let other = match is_to_all {
+            true => {
+                // it would hold the ring, alive or dead
+                other.leave()?;
+                None
+            }
+            false => Some(other),
+        };
+        let reading = thread::spawn(move || {
+            // as if it had died, while the message is sent
+            drop(other);
+            let message = read_slowly(&mut worker).expect("the message");
+            (worker, message)
+        });
+        let ring = match is_to_all {
+            true => {
+                scheduler.broadcast(&LONG, 1, soon())?;
+                layout.rpc_ring_name()
+            }
+            false => {
+                scheduler.send_to(0, &LONG, 1, soon())?;
+                layout.request_ring_name(0)
+            }
+        };
+        scheduler.state();
+        let told = deaths.try_iter().collect::<Vec<_>>();
+        let expected = if is_to_all { vec![] } else { vec![1] };
+        assert_eq!(told, expected, "{policy:?}, to all: {is_to_all}");
+        let published = Inspector::open_shared_memory(&ring)?.snapshot()?.published;
+        assert_eq!(published + 1, 101, "{policy:?}, to all: {is_to_all}");
+        let (worker, message) = reading.join().expect("no panic");
+        assert_eq!(message, LONG);
+        if !is_to_all {
+            scheduler.remove_worker(1)?;
+        }
+        worker.leave()?;
+        scheduler.close()?;
+    }
+    Ok(())
+}
+
+/// A message that a dead worker holds up starts again when that worker is removed, and reaches the others.
+#[test]
+fn a_long_message_goes_on_without_a_worker_that_is_removed() -> Result {
+    let config = watchful(2, OnWorkerDeath::RemoveAfter(Duration::from_millis(50)));
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     let mut worker = Worker::<Frame>::start(&config, 0)?;
-    let long = vec![7; 100 * 64];
-    scheduler.send_to(0, b"short", 1, soon())?;
+    drop(Worker::<Frame>::start(&config, 1)?);
     let reading = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(100));
-        assert_eq!(take(&mut worker).expect("the short one"), b"short");
-        let message = take(&mut worker).expect("the long one");
+        let message = take(&mut worker).expect("the message");
         (worker, message)
     });
-    scheduler.send_to(0, &long, 1, soon())?;
+    scheduler.broadcast(&LONG, 1, soon())?;
     let (worker, message) = reading.join().expect("no panic");
-    assert_eq!(message, long);
+    assert_eq!(message, LONG);
     worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// A program that uses the ring of the requests itself has its own deadline, whatever the policy of the session is.
+#[test]
+fn the_policy_ends_no_wait_of_a_program_that_sends_by_itself() -> Result {
+    let config = watchful(1, OnWorkerDeath::Fail);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    drop(Worker::<Frame>::start(&config, 0)?);
+    while scheduler.requests().try_send(b"", 1).is_ok() {}
+    let deadline = Deadline::after(Duration::from_millis(100));
+    let sent = scheduler.requests().send(b"", 1, deadline);
+    assert!(
+        matches!(sent, Err(TransportError::Send(SendError::Timeout { .. })))
+            && deadline.has_passed(),
+        "{sent:?}"
+    );
+    let error = scheduler.broadcast(b"", 1, soon()).unwrap_err();
+    assert!(
+        matches!(error, TransportError::WorkerDied { rank: 0, .. }),
+        "{error}"
+    );
+    scheduler.remove_worker(0)?;
     scheduler.close()?;
     Ok(())
 }

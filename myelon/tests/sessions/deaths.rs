@@ -1,5 +1,7 @@
 //! What a scheduler is told, and what its log says, when the process of a worker is killed.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use crate::members::{Member, exit_when_the_test_ends, role, say};
 use crate::shared::{Backing, Frame, Result, soon};
 use crate::text_codec::Text;
+use disruptor_mp::inspect::Inspector;
 use myelon::{
     Deadline, OnWorkerDeath, RunnerMyelonTransportConfig, Scheduler, SharedMemory, Worker,
     WorkerDeath, portable_shm_segment_name,
@@ -23,12 +26,18 @@ fn config(label: &str, policy: OnWorkerDeath) -> RunnerMyelonTransportConfig {
     config.with_transport(rings.with_liveness_interval(Duration::from_millis(5)))
 }
 
-/// Does nothing unless this process was started as a member: a worker of the rank that is its role.
+/// Does nothing unless this process was started as a member: a scheduler, or a worker of the rank that is its role.
 #[test]
 fn a_member_of_a_test() -> Result {
     let Some((rank, label)) = role() else {
         return Ok(());
     };
+    match &*rank {
+        "closes descriptors" => return close_descriptors(&label),
+        #[cfg(feature = "tokio")]
+        "calls in tasks" | "gathers in tasks" => return call_in_tasks(&label, &rank),
+        _ => {}
+    }
     let config = config(&label, OnWorkerDeath::Wait);
     let mut worker = Worker::<Frame>::start(&config, rank.parse()?)?;
     say("started");
@@ -67,6 +76,82 @@ fn end(label: &str, scheduler: Scheduler<Frame>, mut first: Member) -> Result {
     scheduler.close()?;
     assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
     Ok(())
+}
+
+/// A scheduler that checks for deaths before and after it has closed descriptors that are not its own.
+fn close_descriptors(label: &str) -> Result {
+    let mut scheduler = Scheduler::<Frame>::start(&config(label, OnWorkerDeath::Wait))?;
+    scheduler.set_death_hook(|death| say(&format!("dead: {death:?}")));
+    say("started");
+    for closes in [false, true] {
+        std::io::stdin().read_line(&mut String::new())?;
+        if closes {
+            for descriptor in 3..1_000 {
+                let _ = nix::unistd::close(descriptor);
+            }
+        }
+        let states = scheduler.state();
+        let states = states
+            .iter()
+            .map(|it| (it.is_attached, it.is_away, it.deaths));
+        let states = states.collect::<Vec<_>>();
+        say(&format!(
+            "{states:?}, missing: {}",
+            scheduler.missing_workers().len()
+        ));
+    }
+    // dropping the scheduler would close descriptors that are closed
+    std::process::exit(0);
+}
+
+/// A scheduler whose lock descriptors are gone cannot probe any lock. That is no death.
+#[test]
+fn a_scheduler_that_cannot_probe_locks_takes_nobody_for_dead() -> Result {
+    let label = portable_shm_segment_name("deaths");
+    let mut blind = Member::start(module_path!(), "closes descriptors", &label)?;
+    assert_eq!(blind.answer(), "started");
+    let config = config(&label, OnWorkerDeath::Wait);
+    // they receive nothing, so they do not notice that the scheduler counts as dead without its lock
+    let workers = [0, 1].map(|rank| Worker::<Frame>::start(&config, rank).expect("starts"));
+    for _ in 0..2 {
+        blind.tell("check")?;
+        let alive = "[(true, false, 0), (true, false, 0)], missing: 0";
+        assert_eq!(blind.answer(), alive);
+    }
+    blind.process.wait()?;
+    let scheduler = Scheduler::<Frame>::start(&config)?;
+    for worker in workers {
+        worker.leave()?;
+    }
+    scheduler.close()?;
+    assert_eq!(SharedMemory::rings(&config, Path::new("")), [""; 0]);
+    Ok(())
+}
+
+/// Words of its place that do not say which absence it is may change, or be read late.
+#[test]
+fn a_death_is_told_once_whatever_else_its_place_shows() -> Result {
+    let label = portable_shm_segment_name("deaths");
+    let config = config(&label, OnWorkerDeath::Wait);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (told, deaths) = mpsc::channel::<WorkerDeath>();
+    scheduler.set_death_hook(move |death| told.send(death).expect("the test hears"));
+    let (first, _) = with_a_dead_worker(&label, &mut scheduler, 0)?;
+    let ring = config.layout()?.rpc_ring_name();
+    let path = Path::new("/dev/shm").join(&ring);
+    let seen = Inspector::open(&path)?.snapshot()?;
+    let mut consumers = seen.consumers.iter();
+    let line = consumers.find(|it| it.id == "worker_1").expect("its line");
+    // by docs/segment-layout.md: the note is the last word of the line
+    let at = 4096 + 1024 + 128 * line.line as u64 + 120;
+    let file = File::options().write(true).open(&path)?;
+    for note in 1..=3_u64 {
+        file.write_all_at(&note.to_ne_bytes(), at)?;
+        let _ = scheduler.recv_any(within(30)).map(drop);
+        assert_eq!(scheduler.state()[1].deaths, 1);
+    }
+    assert_eq!(deaths.try_iter().count(), 1);
+    end(&label, scheduler, first)
 }
 
 /// Whatever the policy, and whichever call waits or receives.
@@ -204,4 +289,85 @@ fn a_call_that_waits_for_a_dead_worker_warns() -> Result {
         "{heard:?}"
     );
     end(&label, scheduler, first)
+}
+
+/// Two tasks call a worker, or more tasks than the ring has frames call all workers; what the log says of that is this
+/// member's answer.
+#[cfg(feature = "tokio")]
+fn call_in_tasks(label: &str, role: &str) -> Result {
+    use std::thread;
+    use std::time::Instant;
+
+    let heard = crate::heard::from_now_on();
+    let scheduler = Scheduler::<Frame>::start(&config(label, OnWorkerDeath::Wait))?;
+    let scheduler = myelon::AsyncScheduler::new(scheduler)?;
+    say("started");
+    std::io::stdin().read_line(&mut String::new())?;
+    let calls: Vec<_> = match role {
+        "calls in tasks" => (0..2)
+            .map(|_| scheduler.call_streaming(1, &b""[..], 1))
+            .collect(),
+        _ => (0..20)
+            .map(|_| scheduler.gather_streaming(&b""[..], 1))
+            .collect(),
+    };
+    let mut about = Vec::new();
+    let limit = Instant::now() + Duration::from_secs(8);
+    while about.is_empty() && Instant::now() < limit {
+        thread::sleep(Duration::from_millis(1));
+        about.extend(
+            heard()
+                .into_iter()
+                .filter(|text| text.contains("OnWorkerDeath")),
+        );
+    }
+    // it is not said again
+    thread::sleep(Duration::from_millis(200));
+    about.extend(
+        heard()
+            .into_iter()
+            .filter(|text| text.contains("OnWorkerDeath")),
+    );
+    say(&about.join(" | "));
+    drop(calls);
+    // as if it had died
+    std::process::exit(0);
+}
+
+/// The same for calls of tasks: one warning for all that wait, for answers or for space.
+#[cfg(feature = "tokio")]
+#[test]
+fn tasks_that_wait_for_a_dead_worker_are_warned_of_it() -> Result {
+    for role in ["calls in tasks", "gathers in tasks"] {
+        let label = portable_shm_segment_name("deaths");
+        let mut tasks = Member::start(module_path!(), role, &label)?;
+        assert_eq!(tasks.answer(), "started");
+        let (first, mut second) = (worker(0, &label)?, worker(1, &label)?);
+        second.kill()?;
+        tasks.tell("call")?;
+        let text = tasks.answer();
+        let pid = second.pid();
+        let what_waits = match role {
+            "calls in tasks" => [
+                format!("worker 1 has died ({pid}): a call waits for its answer to request"),
+                pid,
+            ],
+            _ => [String::from("requests to all workers wait for it"), pid],
+        };
+        let words = [
+            &*what_waits[0],
+            &what_waits[1],
+            "Start a worker of this rank",
+            "remove_worker()",
+            "OnWorkerDeath::Wait",
+            "RemoveAfter(duration)",
+            "Fail",
+        ];
+        assert!(words.iter().all(|words| text.contains(*words)), "{text}");
+        assert_eq!(text.matches(&what_waits[0]).count(), 1, "{text}");
+        tasks.process.wait()?;
+        let scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
+        end(&label, scheduler, first)?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the log of this thread says.
+//! What the log of this thread, or of a member's process, says.
 
 use std::sync::{Arc, Mutex};
 
@@ -42,4 +42,12 @@ pub(crate) fn while_it<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let result = tracing::subscriber::with_default(heard.clone(), work);
     let messages = std::mem::take(&mut *heard.0.lock().expect("no panic"));
     (result, messages)
+}
+
+/// From now on the messages of all threads are heard, in a process that is a member alone. Returns what takes them.
+#[cfg(feature = "tokio")]
+pub(crate) fn from_now_on() -> impl Fn() -> Vec<String> {
+    let heard = Heard::default();
+    tracing::subscriber::set_global_default(heard.clone()).expect("there is no other");
+    move || std::mem::take(&mut *heard.0.lock().expect("no panic"))
 }

@@ -18,7 +18,7 @@ fn within(milliseconds: u64) -> Deadline {
 }
 
 /// A session whose scheduler checks for deaths every millisecond.
-fn watchful(workers: usize, policy: OnWorkerDeath) -> RunnerMyelonTransportConfig {
+pub(crate) fn watchful(workers: usize, policy: OnWorkerDeath) -> RunnerMyelonTransportConfig {
     let config = session(workers).with_on_worker_death(policy);
     let rings = config.transport.clone();
     let rings = rings.with_liveness_interval(Duration::from_millis(1));

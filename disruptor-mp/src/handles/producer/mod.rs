@@ -17,7 +17,7 @@ mod waiting;
 mod compat;
 
 pub use ending::CloseReport;
-pub use queries::NoteReader;
+pub use queries::{NoteReader, PlaceReader};
 pub use syncing::SyncPolicy;
 
 use core::marker::PhantomData;
@@ -138,6 +138,7 @@ pub struct Producer<E: Event, B = SharedMemory> {
     is_name_loss_told: bool,
     /// What a warning of a consumer that is not there adds.
     advice: String,
+    asked: waiting::Asked,
     backing: PhantomData<fn() -> B>,
 }
 
@@ -204,6 +205,7 @@ impl<E: Event, B> Producer<E, B> {
             has_lost: false,
             is_name_loss_told: false,
             advice: String::new(),
+            asked: waiting::Asked::default(),
             backing: PhantomData,
         }
     }

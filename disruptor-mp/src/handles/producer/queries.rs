@@ -11,8 +11,8 @@ use crate::error::{MultiProcessError, MultiProcessResult, SendError};
 use crate::event::Event;
 use crate::handles::consumer::{Consumer, check_id};
 use crate::handles::diagnosis::{self, BlockedOn, ConsumerPlace, RingState};
-use crate::layout::lock_bytes::line_byte;
-use crate::protocol::registered::{registered, registered_at, smallest};
+use crate::layout::control::Control;
+use crate::protocol::registered::{registered, smallest};
 use crate::region::{MemoryReport, Region};
 use crate::sync::Ordering;
 use crate::waiting::AutoWaitStrategy;
@@ -20,33 +20,47 @@ use crate::waiting::cancel::CancelToken;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait_loop::wait;
 
+/// Reads the places of a ring's consumers, beside the producer. For the layers above.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct PlaceReader {
+    region: Arc<dyn Region>,
+}
+
+impl PlaceReader {
+    /// The place of the consumer with this id; `None` without one, and in a forked child.
+    pub fn place(&self, id: &str) -> Option<ConsumerPlace> {
+        diagnosis::place_of(self.control()?, self.region.locks(), id)
+    }
+
+    /// See [`RingState::gate`]; `None` also in a forked child.
+    pub fn gate(&self) -> Option<Sequence> {
+        smallest(self.control()?)
+    }
+
+    fn control(&self) -> Option<&Control> {
+        // a forked child has not mapped the region (R8)
+        let is_mapped = self.region.live_word().load(Ordering::Relaxed) != 0;
+        // SAFETY: the region is held, and mapped in this process; its control words are all atomic (R1).
+        is_mapped.then(|| unsafe { self.region.control().as_ref() })
+    }
+}
+
 /// Reads the note of a consumer's place, beside the producer. For the layers above.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct NoteReader {
-    region: Arc<dyn Region>,
+    places: PlaceReader,
     id: String,
 }
 
 impl NoteReader {
     /// The note, as [`Consumer::set_note`] has set it; 0 while the consumer is not attached, and in a forked child.
     pub fn note(&self) -> u64 {
-        // a forked child has not mapped the region (R8)
-        if self.region.live_word().load(Ordering::Relaxed) == 0 {
-            return 0;
-        }
-        // SAFETY: the region is held, and mapped in this process; its control words are all atomic (R1).
-        let control = unsafe { self.region.control().as_ref() };
-        let mut lines = registered_at(control);
-        let Some((index, line)) = lines.find(|(_, line)| line.id().text() == self.id) else {
-            return 0;
-        };
-        let note = line.note.load(Ordering::Acquire);
+        let place = self.places.place(&self.id);
         // the line of a dead consumer keeps what it wrote, which is no news from it
-        match self.region.locks().is_held_by_other(line_byte(index)) {
-            Ok(false) => 0,
-            _ => note,
-        }
+        let place = place.filter(|place| place.is_attached != Some(false));
+        place.map_or(0, |place| place.note)
     }
 }
 
@@ -200,12 +214,11 @@ impl<E: Event, B> Producer<E, B> {
             .map(|line| line.sequence.load(Ordering::Acquire))
     }
 
-    /// The place of the consumer with this id; `None` without one. For the layers above.
+    /// Reads the places of this ring's consumers. For the layers above.
     #[doc(hidden)]
-    pub fn consumer_place(&self, id: &str) -> Option<ConsumerPlace> {
-        match self.is_forked() {
-            true => None,
-            false => diagnosis::place_of(&self.segment, id),
+    pub fn place_reader(&self) -> PlaceReader {
+        PlaceReader {
+            region: self.segment.region().clone(),
         }
     }
 
@@ -216,7 +229,7 @@ impl<E: Event, B> Producer<E, B> {
     }
 
     /// The ids of the consumers that are attached: registered, with a live process. Reads each line and
-    /// probes each lock.
+    /// probes each lock. A consumer whose lock cannot be probed counts as attached.
     ///
     /// # Examples
     ///
@@ -232,7 +245,7 @@ impl<E: Event, B> Producer<E, B> {
     pub fn attached_consumer_ids(&self) -> Vec<String> {
         match self.is_forked() {
             true => Vec::new(),
-            false => diagnosis::attached(&self.segment),
+            false => diagnosis::attached(self.segment.control(), self.segment.locks()),
         }
     }
 
@@ -253,8 +266,25 @@ impl<E: Event, B> Producer<E, B> {
     #[doc(hidden)]
     pub fn note_reader(&self, id: &str) -> NoteReader {
         NoteReader {
-            region: self.segment.region().clone(),
+            places: self.place_reader(),
             id: id.to_owned(),
+        }
+    }
+
+    /// From now on `is_over` is asked once in a liveness interval while calls wait for space. If it returns true, the
+    /// call ends as if its deadline had passed; a managed publication has none, and must not be ended. For the layers
+    /// above, which so learn of a death without losing the part of a long message that was sent.
+    #[doc(hidden)]
+    pub fn ask_while_waiting(&mut self, is_over: impl FnMut() -> bool + Send + Sync + 'static) {
+        self.asked.is_over = Some(Box::new(is_over));
+    }
+
+    /// Does what a call that waits for space does at each liveness check: it drops dead consumers that have no place to
+    /// keep, and warns of the absent. For the layers above, whose calls do not wait.
+    #[doc(hidden)]
+    pub fn check_liveness_now(&mut self) {
+        if !self.is_forked() {
+            self.check_liveness();
         }
     }
 

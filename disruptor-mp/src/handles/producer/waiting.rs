@@ -1,6 +1,7 @@
 //! How a producer waits for space, and what it does meanwhile (R4, R5, R8). Reached only when the gate has
 //! run out, and by each publication in a ring with observers.
 
+use core::fmt;
 use std::time::Duration;
 
 use super::{FullSince, Producer};
@@ -113,11 +114,16 @@ impl<E: Event, B> Producer<E, B> {
         if self.wait_until_space(n, &mut waiter)? {
             return Ok(self.core.next());
         }
+        Err(self.timed_out())
+    }
+
+    /// The error of a wait that has ended without space.
+    fn timed_out(&mut self) -> SendError {
         // not `blocked_on`: a batch can be blocked while some slots are free
         let blocked_on = self
             .diagnose()
             .map_or_else(String::new, |blocked| blocked.to_string());
-        Err(SendError::Timeout { blocked_on })
+        SendError::Timeout { blocked_on }
     }
 
     /// As [`wait_for_space`](Self::wait_for_space), but returns false when the waiter's deadline has passed.
@@ -145,6 +151,10 @@ impl<E: Event, B> Producer<E, B> {
             return Ok(true);
         }
         space.has_waited = true;
+        // many short waits, one after the other, may come to no liveness check
+        if space.tx.asked.is_due(space.tx.habits.liveness_interval) {
+            space.ask()?;
+        }
         if wait(&mut space, waiter)?.is_some() {
             return Ok(true);
         }
@@ -255,7 +265,7 @@ impl<E: Event, B> Producer<E, B> {
         };
         let is_absent = match self.core.expectation().was_pending() {
             true => clock::now().saturating_duration_since(stall.since) >= UNTIL_MISSED,
-            false => diagnosis::is_held_by_the_dead(&self.segment),
+            false => diagnosis::is_held_by_the_dead(self.segment.control(), self.segment.locks()),
         };
         if !is_absent {
             return;
@@ -267,7 +277,7 @@ impl<E: Event, B> Producer<E, B> {
             BlockedOn::Expected { .. } => true,
             BlockedOn::Consumer {
                 id,
-                is_alive: false,
+                is_alive: Some(false),
                 lag: 1..,
                 ..
             } => !self.liveness.alerts_of(id),
@@ -294,7 +304,7 @@ impl<E: Event, B> Producer<E, B> {
     /// notes the time without progress, and reports a dead consumer that keeps its place, a missing consumer
     /// and a missing name. Does none of this when this producer's own lock is lost, which is noticed here:
     /// the producer then cannot tell which consumers are alive.
-    fn check_liveness(&mut self) {
+    pub(super) fn check_liveness(&mut self) {
         if self.notice_loss() {
             return;
         }
@@ -337,6 +347,31 @@ impl<E: Event, B> Producer<E, B> {
     }
 }
 
+/// What a layer above is asked once in a liveness interval, while calls wait for space: whether the wait is over.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) is_over: Option<Box<dyn FnMut() -> bool + Send + Sync>>,
+    timer: CheckTimer,
+}
+
+impl Asked {
+    fn is_due(&mut self, interval: Duration) -> bool {
+        self.is_over.is_some() && self.timer.is_due(clock::now(), interval, interval)
+    }
+
+    fn restart(&mut self, interval: Duration) {
+        if self.is_over.is_some() {
+            self.timer.restart(clock::now(), interval);
+        }
+    }
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Asked").finish_non_exhaustive()
+    }
+}
+
 /// Space for `n` events.
 struct Space<'a, E: Event, B> {
     tx: &'a mut Producer<E, B>,
@@ -356,6 +391,15 @@ impl<E: Event, B> Space<'_, E, B> {
             return Err(SendError::Cancelled);
         }
         Ok(is_there)
+    }
+
+    /// Asks the layer above whether the wait is over. The error is that of a deadline that has passed.
+    fn ask(&mut self) -> Result<(), SendError> {
+        let is_over = self.tx.asked.is_over.as_mut();
+        match is_over.is_some_and(|is_over| is_over()) && !self.is_there()? {
+            true => Err(self.tx.timed_out()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -387,7 +431,9 @@ impl<E: Event, B> Awaited for Space<'_, E, B> {
     }
 
     fn check_liveness(&mut self) -> Result<(), SendError> {
-        self.tx.check_liveness_or_fail()
+        self.tx.check_liveness_or_fail()?;
+        self.tx.asked.restart(self.tx.habits.liveness_interval);
+        self.ask()
     }
 
     fn sleep(&mut self, longest: Duration) -> Option<Duration> {
@@ -468,6 +514,53 @@ mod tests {
         assert_eq!(space.is_there(), Err(SendError::Cancelled));
         space.has_waited = false;
         assert_eq!(space.is_there(), Ok(true), "a call that need not wait");
+    }
+
+    #[test]
+    fn a_layer_above_ends_a_wait_for_space_as_a_deadline_does() {
+        let ring = HeapRing::<u64>::new(1).expect("a ring");
+        let mut tx = ring.producer().expect("a producer");
+        let _rx = ring.consumer("reader").expect("a consumer");
+        tx.habits.liveness_interval = Duration::from_millis(1);
+        tx.publish_value(1);
+        let mut asked = 0;
+        tx.ask_while_waiting(move || {
+            asked += 1;
+            asked == 3
+        });
+        let ended = tx.send_value(2, Deadline::NEVER);
+        assert!(
+            matches!(&ended, Err(SendError::Timeout { blocked_on }) if blocked_on.contains("'reader'")),
+            "{ended:?}"
+        );
+    }
+
+    #[test]
+    fn a_layer_above_is_asked_though_each_wait_is_short() {
+        let ring = HeapRing::<u64>::new(1).expect("a ring");
+        let mut tx = ring.producer().expect("a producer");
+        let mut rx = ring.consumer("reader").expect("a consumer");
+        tx.habits.strategy = AutoWaitStrategy::Block;
+        tx.habits.liveness_interval = Duration::from_millis(50);
+        let (told, asked) = std::sync::mpsc::channel();
+        tx.ask_while_waiting(move || told.send(()).is_err());
+        let reading = std::thread::spawn(move || {
+            while rx.recv(Deadline::NEVER).is_ok() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        // far more waits than fill three intervals
+        let mut times = 0;
+        for event in 0..10_000 {
+            tx.send_value(event, Deadline::NEVER).expect("sent");
+            times += asked.try_iter().count();
+            if times == 3 {
+                break;
+            }
+        }
+        assert_eq!(times, 3);
+        drop(tx);
+        reading.join().expect("no panic");
     }
 
     #[test]

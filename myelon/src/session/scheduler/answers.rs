@@ -26,6 +26,8 @@ pub(super) struct Answers<F: FramedTransportFrame, B> {
     pub(super) counters: Option<CountersFile>,
     /// The process that owns the places; a forked child must not give them up.
     pub(super) process: u32,
+    /// How many schedulers the session has had before this one.
+    pub(super) epoch: u64,
     /// The number that the next request would have, once this scheduler shuts the session down.
     pub(super) closing: Option<RequestId>,
 }
@@ -44,7 +46,7 @@ impl<F: FramedTransportFrame, B> Answers<F, B> {
 
     /// What workers read on their rings.
     fn note(&self) -> u64 {
-        SchedulerNote::new(self.rings.len(), self.closing).to_word()
+        SchedulerNote::new(self.rings.len(), self.epoch, self.closing).to_word()
     }
 
     /// Attaches to the ring of the worker `rank`, if it exists.

@@ -116,7 +116,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         let mut started = None;
         let mut is_told = false;
         loop {
-            let until = self.sender.until_next_check(deadline, 0);
+            let until = self.sender.until_next_check(deadline);
             match self.receiver.wait_for_answer(rank, request, until) {
                 Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {}
                 found => return found,
@@ -133,20 +133,22 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
                     .ok_or(error);
             }
             let has_waited = started.get_or_insert_with(Instant::now).elapsed();
-            if !is_told && has_waited >= UNTIL_IT_SAYS_SO {
+            if !is_told && has_waited >= UNTIL_IT_SAYS_SO && self.is_missing(rank) {
                 is_told = true;
                 self.say_what_it_waits_for(rank, request);
             }
         }
     }
 
+    /// Whether the worker `rank` is not attached.
+    pub(in crate::session) fn is_missing(&mut self, rank: usize) -> bool {
+        let missing = self.missing_workers();
+        missing.iter().any(|missing| missing.rank == rank)
+    }
+
     /// Warns that a call waits for the answer of a worker that is not there.
     #[cold]
-    fn say_what_it_waits_for(&mut self, rank: usize, request: RequestId) {
-        let missing = self.missing_workers();
-        if missing.iter().all(|missing| missing.rank != rank) {
-            return;
-        }
+    pub(in crate::session) fn say_what_it_waits_for(&mut self, rank: usize, request: RequestId) {
         self.warn_of_absence(
             rank,
             &format!("a call waits for its answer to request {request}"),

@@ -47,7 +47,9 @@ pub struct ShutdownReport {
     pub unanswered: Vec<usize>,
     /// Of each worker, by rank: how many of its messages were there and not received. They are dropped.
     pub unread: Vec<usize>,
-    /// The ids of the workers for which rings are kept: see [`CloseReport::kept_for`].
+    /// The ids of the workers for which rings are kept: see [`CloseReport::kept_for`]. Not of one that is attached and
+    /// had completed every request: what is left for it is the notice of a ring of requests to one worker, which it
+    /// passes over when it receives the next time, or leaves.
     pub kept_for: Vec<String>,
 }
 
@@ -161,11 +163,17 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             }
         };
         let states = self.sender.state();
+        let attached = states.iter().filter(|state| state.is_attached);
+        let ready = attached.filter(|state| self.sender.has_done_everything(state.rank));
+        let config = &self.receiver.answers.places.config;
+        let ready: Vec<_> = ready.map(|state| config.worker_id(state.rank)).collect();
         let (closed, unread) = self.end(ResponseReceiver::count_unread);
+        let mut kept_for = closed?.kept_for;
+        kept_for.retain(|id| !ready.contains(id));
         let report = ShutdownReport {
             unanswered: states.iter().map(|state| state.in_flight).collect(),
             unread,
-            kept_for: closed?.kept_for,
+            kept_for,
         };
         received.map(|()| report)
     }

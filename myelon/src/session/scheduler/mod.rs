@@ -40,7 +40,7 @@ pub use state::WorkerState;
 use answers::Answers;
 use receiver::Found;
 #[cfg(feature = "tokio")]
-pub(super) use sender::Awaits;
+pub(super) use {calls::UNTIL_IT_SAYS_SO, sender::Awaits};
 
 /// The scheduler of a session: sends requests to all its [`Worker`](super::Worker)s or to one of them, and receives
 /// their answers.
@@ -246,7 +246,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             .requests()
             .discover_consumer_with_prefix(workers, WORKER_PREFIX);
         // from here on this process is the only scheduler of the session
-        let requests = TypedProducer::from_builder(requests)
+        let mut requests = TypedProducer::from_builder(requests)
             .map_err(|error| refused(&places.config, None, error))?;
         let mut answers = Answers {
             rings: (0..workers).map(|_| None).collect(),
@@ -254,6 +254,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             dropped: vec![Dropped::default(); workers],
             counters: None,
             process: std::process::id(),
+            epoch: requests.raw().ring().epoch(),
             closing: None,
         };
         for rank in 0..workers {
@@ -405,7 +406,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         }
         loop {
             self.sender.notice_deaths_now_and_then();
-            let until = self.sender.until_next_check(deadline, 0);
+            let until = self.sender.until_next_check(deadline);
             match self.receiver.find_any(until) {
                 Err(TransportError::Recv(RecvError::Timeout)) if !deadline.has_passed() => {}
                 found => return found,
@@ -556,6 +557,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     pub(super) fn check_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
         self.sender.check_for_deaths(awaits)
+    }
+
+    pub(super) fn warn_of_the_absent(&mut self, only: Option<usize>) {
+        self.sender.warn_of_the_absent(only);
     }
 
     /// As many messages as all workers' rings hold.

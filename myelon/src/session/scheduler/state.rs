@@ -50,7 +50,8 @@ use super::super::delivery::deliveries;
 pub struct WorkerState {
     /// The worker's rank.
     pub rank: usize,
-    /// Whether it is attached, with a live process.
+    /// Whether it is attached, with a live process. Also `true` if its lock cannot be probed: then neither its life nor
+    /// its death is known.
     pub is_attached: bool,
     /// Whether it has come before and is away: its place is kept.
     pub is_away: bool,

@@ -285,6 +285,10 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
         self.next_note = now.saturating_add(self.note_interval());
         let note = SchedulerNote::of_word(self.note.note());
+        // read after the note: a successor that has not noted anything yet has taken over the common ring
+        if !note.is_of(self.common.raw().as_ring().ring_epoch()) {
+            return Ok(None);
+        }
         let workers = self.places.config.workers;
         if let Some(of_scheduler) = note.workers().filter(|it| *it != workers) {
             self.next_note = now;

@@ -9,7 +9,7 @@ use disruptor_mp::{Consumer, Deadline, Heap, RecvError, SendError};
 
 use super::super::super::head::RequestId;
 use super::super::super::received::Response;
-use super::super::super::scheduler::{Awaits, Scheduler};
+use super::super::super::scheduler::{Awaits, Scheduler, UNTIL_IT_SAYS_SO};
 use super::super::bell::silence;
 use super::limits::Limits;
 use super::unclaimed::Unclaimed;
@@ -50,10 +50,18 @@ pub(super) struct Desk<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>
     unclaimed: Unclaimed,
     /// When it asks next what the absence of a worker means.
     next_check: Instant,
+    /// When the log has said last that calls wait for a worker that is not there, by rank.
+    told: Vec<Option<Instant>>,
 }
 
 /// The requests that were sent and not answered, by worker.
-type UnderWay = HashMap<(usize, RequestId), Listener>;
+type UnderWay = HashMap<(usize, RequestId), Sent>;
+
+/// A request that was sent.
+struct Sent {
+    listener: Listener,
+    at: Instant,
+}
 
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B> {
     pub(super) fn new(
@@ -61,6 +69,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         inbox: Arc<Inbox>,
         heard: Consumer<u64, Heap>,
     ) -> Self {
+        let told = vec![None; scheduler.workers()];
         Self {
             unclaimed: Unclaimed::new(scheduler.next_request()),
             scheduler,
@@ -71,6 +80,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             under_way: HashMap::new(),
             limits: Limits::default(),
             next_check: Instant::now(),
+            told,
         }
     }
 
@@ -271,6 +281,10 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             Some(rank) => self.scheduler.send_to(rank, message, kind, deadline),
         };
         let listener = &outgoing.listener;
+        let under_way = || Sent {
+            listener: listener.clone(),
+            at: Instant::now(),
+        };
         match (sent, outgoing.to) {
             (Err(TransportError::Send(SendError::Timeout { .. })), _) => {
                 let pause = patience.saturating_mul(PAUSE_PER_RUNS);
@@ -279,7 +293,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             }
             (Err(error), _) => tell(listener, Err(error)),
             (Ok(id), Some(rank)) => {
-                self.under_way.insert((rank, id), listener.clone());
+                self.under_way.insert((rank, id), under_way());
             }
             (Ok(id), None) => {
                 self.limits.add(outgoing.deadline, id);
@@ -292,7 +306,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                         };
                         tell(listener, Err(error));
                     } else {
-                        self.under_way.insert((rank, id), listener.clone());
+                        self.under_way.insert((rank, id), under_way());
                     }
                 }
             }
@@ -300,19 +314,29 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         true
     }
 
-    /// Ends what waits for a worker that is gone, or whose death means an end.
+    /// Ends what waits for a worker that is gone, or whose death means an end. Warns of what goes on waiting.
     fn check_for_deaths(&mut self) {
         // nobody listens any more: the answer is dropped when it comes
-        self.under_way.retain(|_, listener| !listener.is_closed());
+        self.under_way.retain(|_, sent| !sent.listener.is_closed());
         let mut ranks: Vec<_> = self.under_way.keys().map(|(rank, _)| *rank).collect();
         ranks.sort_unstable();
         ranks.dedup();
         for rank in ranks {
-            let Some(request) = self.under_way.keys().find(|(of, _)| *of == rank) else {
+            let of_rank = self.under_way.iter().filter(|((of, _), _)| *of == rank);
+            let Some((&(_, request), sent)) = of_rank.min_by_key(|(_, sent)| sent.at) else {
                 continue;
             };
-            let request = request.1;
+            let sent_at = sent.at;
             let Err(error) = self.scheduler.go_on_waiting_for(rank, request) else {
+                // one warning is for all calls that wait at that time
+                let is_news = self.told[rank].is_none_or(|told_at| told_at < sent_at);
+                if is_news
+                    && sent_at.elapsed() >= UNTIL_IT_SAYS_SO
+                    && self.scheduler.is_missing(rank)
+                {
+                    self.told[rank] = Some(Instant::now());
+                    self.scheduler.say_what_it_waits_for(rank, request);
+                }
                 continue;
             };
             // it may have answered before it went, in a ring that was not attached
@@ -321,7 +345,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 .under_way
                 .extract_if(|(of, _), _| *of == rank)
                 .collect();
-            for ((rank, id), listener) in ended {
+            for ((rank, id), Sent { listener, .. }) in ended {
                 let request = Some(id);
                 let session = self.scheduler.label().to_owned();
                 let error = match error {
@@ -349,6 +373,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                 rank, is_removed, ..
             }) = self.scheduler.check_for_deaths(Awaits::Space { only })
             else {
+                self.scheduler.warn_of_the_absent(only);
                 continue;
             };
             for outgoing in self.waiting.iter().filter(|outgoing| outgoing.to == only) {
@@ -391,7 +416,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             TransportError::Recv(RecvError::Cancelled | RecvError::Forked | RecvError::LockLost)
         );
         let waiting = self.waiting.drain(..).map(|outgoing| outgoing.listener);
-        let under_way = self.under_way.drain().map(|(_, listener)| listener);
+        let under_way = self.under_way.drain().map(|(_, sent)| sent.listener);
         let others = is_final.then(|| self.unclaimed.end());
         for listener in waiting.chain(under_way).chain(others.into_iter().flatten()) {
             tell(&listener, Err(again(error).into()));
@@ -429,7 +454,7 @@ fn tell(listener: &Listener, what: TransportResult<Piece>) {
 
 /// Tells of each worker that has not answered this request in time.
 fn end_late(under_way: &mut UnderWay, session: &str, request: RequestId) {
-    for ((rank, _), listener) in under_way.extract_if(|(_, id), _| *id == request) {
+    for ((rank, _), Sent { listener, .. }) in under_way.extract_if(|(_, id), _| *id == request) {
         let error = TransportError::NoAnswer {
             session: session.to_owned(),
             rank,
@@ -452,11 +477,11 @@ fn deliver<F: FramedTransportFrame, B>(
         unclaimed.take_unasked(piece);
         return;
     };
-    let Some(listener) = under_way.get(&(rank, request)) else {
+    let Some(sent) = under_way.get(&(rank, request)) else {
         unclaimed.take_answer(request, piece);
         return;
     };
-    if listener.send(Ok(piece())).is_err() || response.is_last() {
+    if sent.listener.send(Ok(piece())).is_err() || response.is_last() {
         under_way.remove(&(rank, request));
     }
 }

@@ -1,15 +1,15 @@
 //! What the scheduler knows of its workers, and what it does about those that have died.
 
-use core::fmt;
 use std::time::Instant;
 
-use disruptor_mp::{ConsumerPlace, Deadline, MultiProcessError, Sequence};
+use disruptor_mp::{Deadline, MultiProcessError, Sequence};
 
 use super::super::super::clock::coarse_now;
 use super::super::super::config::OnWorkerDeath;
 use super::super::super::head::RequestId;
 use super::super::state::{WorkerState, deliveries_at};
-use super::{Awaits, LONGER_ATTEMPTS_MAX, RequestSender};
+use super::attendance::{DeathHook, Verdict, WorkerPlaces};
+use super::{Awaits, RequestSender};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
 /// A worker that has died, or has ended without leaving: what a [hook](crate::Scheduler::set_death_hook) is told.
@@ -28,15 +28,6 @@ pub struct WorkerDeath {
     pub policy: OnWorkerDeath,
 }
 
-/// The program's hook, called for each death.
-pub(super) struct DeathHook(Box<dyn FnMut(WorkerDeath) + Send>);
-
-impl fmt::Debug for DeathHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DeathHook").finish_non_exhaustive()
-    }
-}
-
 impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// From now on, `tell` is called once for each death of a worker: see
     /// [`Scheduler::set_death_hook`](crate::Scheduler::set_death_hook). The receiving half does not check for deaths.
@@ -45,12 +36,13 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     ///
     /// See [`WorkerState`](crate::WorkerState).
     pub fn set_death_hook(&mut self, tell: impl FnMut(WorkerDeath) + Send + 'static) {
-        self.on_death = Some(DeathHook(Box::new(tell)));
+        self.has_death_hook = true;
+        self.shared.attendance().set_hook(DeathHook::new(tell));
     }
 
     /// Whether the program wants to be told of deaths.
     pub(in crate::session) fn has_death_hook(&self) -> bool {
-        self.on_death.is_some()
+        self.has_death_hook
     }
 
     /// Notices each death, once in a liveness interval.
@@ -58,14 +50,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let now = coarse_now();
         if now >= self.next_check {
             self.next_check = now.saturating_add(self.liveness_interval());
-            self.notice_deaths();
-        }
-    }
-
-    /// Counts each absence, and tells of it.
-    fn notice_deaths(&mut self) {
-        for rank in 0..self.own.len() {
-            self.absence(rank);
+            self.shared.attendance().notice_all();
         }
     }
 
@@ -82,17 +67,18 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         let now = coarse_now();
         let mut states = Vec::with_capacity(self.own.len());
         for rank in 0..self.own.len() {
-            let (places, is_away) = self.sight_of(rank);
+            let (places, is_away) = self.shared.attendance().sight_of(rank);
+            let deaths = self.shared.attendance().deaths()[rank];
             let mut state = WorkerState {
                 rank,
-                is_attached: places[0].is_some_and(|place| place.is_attached),
+                is_attached: places[0].is_some_and(|place| place.is_attached != Some(false)),
                 is_away,
                 position: places[0].map_or(-1, |place| place.released),
                 lag: 0,
                 in_flight: 0,
                 oldest: None,
                 deliveries: 0,
-                deaths: self.deaths[rank],
+                deaths,
             };
             for (place, only) in places.into_iter().zip([None, Some(rank)]) {
                 let published = self.published(only);
@@ -128,18 +114,17 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
     }
 
-    /// How long a call waits before it checks for deaths: one liveness interval at first. A message of more than half a
-    /// ring starts again after an attempt that has sent only a part of it, so each attempt gets twice as long as the
-    /// one before. In all, such a message takes at most about twice the time that it needs, however slowly the workers
-    /// read.
-    pub(in crate::session) fn until_next_check(
-        &self,
-        deadline: Deadline,
-        attempts: u32,
-    ) -> Deadline {
-        let interval = self.liveness_interval();
-        let interval = interval.saturating_mul(1 << attempts.min(LONGER_ATTEMPTS_MAX));
-        deadline.within(interval)
+    /// How long a receiving call waits before it checks for deaths: one liveness interval.
+    pub(in crate::session) fn until_next_check(&self, deadline: Deadline) -> Deadline {
+        deadline.within(self.liveness_interval())
+    }
+
+    /// Warns of an absent worker that holds the ring of the worker `only`, or the ring of the requests to all.
+    #[cfg(feature = "tokio")]
+    pub(in crate::session) fn warn_of_the_absent(&mut self, only: Option<usize>) {
+        if let Some(ring) = self.ring(only) {
+            ring.check_liveness_now();
+        }
     }
 
     /// The reason why a call must not go on waiting for this answer.
@@ -164,99 +149,47 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.check_for_deaths(Awaits::Answer { rank, request })
     }
 
-    /// The places of the worker `rank` in the common ring and in its own.
-    fn places_of(&mut self, rank: usize) -> [Option<ConsumerPlace>; 2] {
-        let id = self.places.config.worker_id(rank);
-        [None, Some(rank)].map(|only| self.ring(only)?.consumer_place(&id))
-    }
-
-    /// The places of the worker `rank`, and whether it is away or dead. Counts each absence once.
-    fn sight_of(&mut self, rank: usize) -> ([Option<ConsumerPlace>; 2], bool) {
-        let places = self.places_of(rank);
-        let mut there = places.iter().flatten();
-        // a worker that comes attaches to its own ring first, and one that leaves is there last
-        let is_away =
-            there.clone().any(|place| place.has_come) && there.all(|place| !place.is_attached);
-        let absence = is_away.then_some(places);
-        let is_news = is_away && self.absences[rank] != absence;
-        self.absences[rank] = absence;
-        if is_news {
-            self.deaths[rank] += 1;
-            if let Some((_, absences)) = &mut self.counters {
-                absences[rank].set(self.deaths[rank]);
-            }
-            if let (Some(DeathHook(tell)), Some(pid)) = (&mut self.on_death, pid_of(places)) {
-                let policy = self.places.config.on_worker_death;
-                tell(WorkerDeath { rank, pid, policy });
-            }
-        }
-        (places, is_away)
-    }
-
-    /// Its places, which change when it comes back, if the worker `rank` is away or dead.
-    pub(super) fn absence(&mut self, rank: usize) -> Option<[Option<ConsumerPlace>; 2]> {
-        let (places, is_away) = self.sight_of(rank);
-        is_away.then_some(places)
+    /// Whether the worker `rank` is away or dead.
+    pub(super) fn is_away(&mut self, rank: usize) -> bool {
+        let (_, is_away) = self.shared.attendance().sight_of(rank);
+        is_away
     }
 
     /// The process of the worker `rank`, if it is away or dead.
     pub(in crate::session) fn pid_of_the_dead(&mut self, rank: usize) -> Option<u32> {
-        pid_of(self.absence(rank)?)
-    }
-
-    /// Notes for a call that waits whether the worker `rank` is away; returns its places, and since when such a call
-    /// has known that.
-    fn note_absence(
-        &mut self,
-        rank: usize,
-        now: Instant,
-    ) -> Option<(Instant, [Option<ConsumerPlace>; 2])> {
-        self.away_since[rank] = match (self.absence(rank), self.away_since[rank]) {
-            (None, _) => None,
-            (Some(absence), Some((since, seen))) if seen == absence => Some((since, seen)),
-            (Some(absence), _) => Some((now, absence)),
-        };
-        self.away_since[rank]
+        self.shared.attendance().pid_of_the_dead(rank)
     }
 
     /// Does what the session's policy says about each worker that has died and holds up the caller.
     #[cold]
     pub(in crate::session) fn check_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
-        if self.places.config.on_worker_death == OnWorkerDeath::Wait {
-            self.notice_deaths();
-            return Ok(());
-        }
         let now = Instant::now();
-        let gate = self.common.raw().ring().ring_state().gate;
-        for rank in 0..self.away_since.len() {
-            let Some((since, absence)) = self.note_absence(rank, now) else {
-                continue;
-            };
-            let (holds_up, request) = match awaits {
-                Awaits::Space { only: Some(only) } => (only == rank, None),
-                Awaits::Space { only: None } => {
-                    let released = absence[0].map(|place| place.released);
-                    (released.is_some_and(|it| Some(it) == gate), None)
+        for rank in 0..self.own.len() {
+            let (verdict, request) = match awaits {
+                Awaits::Space { only } => {
+                    let mut attendance = self.shared.attendance();
+                    (attendance.verdict_on_space(rank, now, only), None)
                 }
-                Awaits::Answer { rank: of, request } => (of == rank, Some(request)),
+                Awaits::Answer { rank: of, request } => {
+                    let mut attendance = self.shared.attendance();
+                    let verdict = attendance.verdict(rank, now, |_| of == rank);
+                    (verdict, Some(request))
+                }
                 Awaits::End => {
                     let published = [self.last_whole(None), self.last_whole(Some(rank))];
-                    let mut rings = absence.iter().zip(published);
-                    let has_more = rings.any(|(place, published)| {
-                        place.is_some_and(|place| place.released < published)
-                    });
-                    (has_more, None)
+                    let has_more = |places: WorkerPlaces| {
+                        let mut rings = places.iter().zip(published);
+                        rings.any(|(place, last)| place.is_some_and(|place| place.released < last))
+                    };
+                    let mut attendance = self.shared.attendance();
+                    (attendance.verdict(rank, now, has_more), None)
                 }
             };
-            let is_removed = match self.places.config.on_worker_death {
-                _ if !holds_up => continue,
-                OnWorkerDeath::Wait => continue,
-                OnWorkerDeath::Fail => false,
-                OnWorkerDeath::RemoveAfter(patience) if now.duration_since(since) < patience => {
-                    continue;
-                }
-                OnWorkerDeath::RemoveAfter(patience) => {
-                    self.away_since[rank] = None;
+            let is_removed = match verdict {
+                Verdict::GoOn => continue,
+                Verdict::Fail => false,
+                Verdict::Remove(patience) => {
+                    self.shared.attendance().forget_since_when(rank);
                     match self.remove_worker(rank) {
                         Ok(()) => {}
                         // it has come back, or left
@@ -287,12 +220,4 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         Ok(())
     }
-}
-
-/// The process that has come last to these places.
-fn pid_of(places: [Option<ConsumerPlace>; 2]) -> Option<u32> {
-    let mut there = places.iter().flatten();
-    there
-        .find(|place| place.has_come)
-        .map(|place| place.owner.0)
 }

@@ -1,22 +1,21 @@
-//! The half of a scheduler that sends requests. [`sending`] has the calls that send one, [`deaths`] what it knows of
-//! its workers.
+//! The half of a scheduler that sends requests. [`sending`] has the calls that send one, [`deaths`] what it does about
+//! its workers, and [`attendance`] which of them are away.
 
+mod attendance;
 mod deaths;
 mod sending;
 
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use disruptor_mp::observability::PartyCounter;
 use disruptor_mp::{
-    CloseReport, ConsumerPlace, CounterId, CountersError, CountersFile, Deadline, DiscoveryMode,
+    CloseReport, CounterId, CountersError, CountersFile, Deadline, DiscoveryMode,
     MultiProcessError, MultiProcessResult, Producer, SendError, Sequence, SharedMemory, fail_point,
 };
 
 use super::super::clock::coarse_now;
-use super::super::config::OnWorkerDeath;
 use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SentAt, SessionMark};
 use super::super::{Places, check_rank, show_later};
 use super::state::SentLog;
@@ -25,7 +24,7 @@ use crate::transport::{
 };
 use crate::typed_transport::{TypedProducer, TypedPublishError};
 
-use deaths::DeathHook;
+use attendance::Shared;
 pub use deaths::WorkerDeath;
 
 /// A worker that is not attached.
@@ -90,19 +89,15 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     sent_at: Duration,
     /// The last number that was given, for the receiving half.
     last_sent: Arc<AtomicU64>,
-    /// Since when each worker is away, as far as a waiting call has noticed it.
-    away_since: Vec<Option<(Instant, [Option<ConsumerPlace>; 2])>>,
+    shared: Arc<Shared>,
     /// For each worker's ring and, last, the common ring: the sequences before and at the end of what follows the last
     /// request, if that is no request: a part of an abandoned message, or notices.
     parts: Vec<Option<(Sequence, Sequence)>>,
     /// What was sent in the ring of each worker, and, last in the list, in the common ring.
     logs: Vec<SentLog>,
-    /// Where each worker was found to be away, and how often that was.
-    absences: Vec<Option<[Option<ConsumerPlace>; 2]>>,
-    deaths: Vec<u64>,
-    /// Where the counters of the rings are shown, and those of the absences by rank.
-    counters: Option<(CountersFile, Vec<PartyCounter>)>,
-    on_death: Option<DeathHook>,
+    /// Where the counters of the rings are shown.
+    counters: Option<CountersFile>,
+    has_death_hook: bool,
     /// When a receiving call next checks for deaths.
     next_check: Duration,
     /// The process that sends; a forked child must not make any ring.
@@ -119,9 +114,6 @@ pub(in crate::session) enum Awaits {
     /// Everything that the workers have to do.
     End,
 }
-
-/// How often a call waits twice as long as before.
-const LONGER_ATTEMPTS_MAX: u32 = 20;
 
 /// What is taken out at the end.
 #[derive(Debug)]
@@ -148,19 +140,19 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     pub(super) fn new(mut common: TypedProducer<F, B>, places: Places<F, B>) -> Self {
         let ring = common.raw().ring();
         let next = RequestId::first(ring.epoch(), SessionMark::of(ring.ring_created()));
+        let shared = Shared::new(&places.config, ring.place_reader());
+        shared.watch(ring, None);
         let mut sender = Self {
             common: UntilTheEnd(Some(common)),
             own: (0..places.config.workers).map(|_| None).collect(),
             unannounced: 0,
-            away_since: vec![None; places.config.workers],
+            shared,
             parts: vec![None; places.config.workers + 1],
             logs: (0..=places.config.workers)
                 .map(|_| SentLog::new(places.config.transport.rpc_depth))
                 .collect(),
-            absences: vec![None; places.config.workers],
-            deaths: vec![0; places.config.workers],
             counters: None,
-            on_death: None,
+            has_death_hook: false,
             next_check: Duration::ZERO,
             places,
             next,
@@ -210,7 +202,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             }
         }
         fail_point("session.opened");
-        let file = self.counters.as_ref().map(|(file, _)| file);
+        self.shared.watch(ring.raw().ring(), Some(rank));
+        let file = self.counters.as_ref();
         show_later(file, &self.places.config.session, |file| {
             ring.attach_counters(file)
         });
@@ -309,8 +302,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
     }
 
-    /// Calls `send` until it succeeds or the deadline passes. In between it applies the session's policy to dead
-    /// workers that hold the space: to the worker `only`, or to any.
+    /// Calls `send`, and again if the death of a worker that holds the space has ended its wait: of the worker `only`,
+    /// or of any. A message that was sent in part starts again then: once for each worker that is removed.
     #[inline(always)]
     fn until_sent<T>(
         &mut self,
@@ -319,34 +312,23 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         mut send: impl FnMut(&mut Self, Deadline) -> Result<T, TypedPublishError>,
     ) -> Result<T, TypedPublishError> {
         let before = self.published(only);
-        let sent = match self.places.config.on_worker_death {
-            OnWorkerDeath::Wait if self.on_death.is_none() => send(self, deadline),
-            _ => self.until_sent_or_dead(only, deadline, send),
+        let mut attempt = |sender: &mut Self| {
+            sender.shared.set_sending(true);
+            let sent = send(sender, deadline);
+            sender.shared.set_sending(false);
+            sent
         };
+        let mut sent = attempt(self);
+        while is_timeout(&sent) && !deadline.has_passed() {
+            sent = match self.check_for_deaths(Awaits::Space { only }) {
+                Ok(()) => attempt(self),
+                Err(error) => Err(error.into()),
+            };
+        }
         if sent.is_err() {
             self.note_part(only, before);
         }
         sent
-    }
-
-    fn until_sent_or_dead<T>(
-        &mut self,
-        only: Option<usize>,
-        deadline: Deadline,
-        mut send: impl FnMut(&mut Self, Deadline) -> Result<T, TypedPublishError>,
-    ) -> Result<T, TypedPublishError> {
-        let mut attempts = 0;
-        loop {
-            let before = self.published(only);
-            match send(self, self.until_next_check(deadline, attempts)) {
-                Err(TypedPublishError::Transport(TransportError::Send(SendError::Timeout {
-                    ..
-                }))) if !deadline.has_passed() => self.check_for_deaths(Awaits::Space { only })?,
-                sent => return sent,
-            }
-            // a part of a long message was sent
-            attempts += u32::from(self.published(only) != before);
-        }
     }
 
     /// The ring of the worker `only`, if there is one, or the common ring.
@@ -445,7 +427,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         for rank in 0..self.places.config.workers {
             let id = self.places.config.worker_id(rank);
             if !attached.contains(&id) {
-                let is_away = self.absence(rank).is_some();
+                let is_away = self.is_away(rank);
                 missing.push(MissingWorker { rank, id, is_away });
             }
         }
@@ -513,9 +495,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             counter.set(*deaths);
             Ok(counter)
         };
-        let absences = self.deaths.iter().enumerate().map(counter);
+        let mut attendance = self.shared.attendance();
+        let absences = attendance.deaths().iter().enumerate().map(counter);
         let absences: Result<Vec<_>, CountersError> = absences.collect();
-        self.counters = Some((file.clone(), absences?));
+        attendance.show(absences?);
+        self.counters = Some(file.clone());
         Ok(())
     }
 
@@ -571,6 +555,16 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         (kept_for, result)
     }
+}
+
+/// Whether a request found no space in time.
+fn is_timeout<T>(sent: &Result<T, TypedPublishError>) -> bool {
+    matches!(
+        sent,
+        Err(TypedPublishError::Transport(TransportError::Send(
+            SendError::Timeout { .. }
+        )))
+    )
 }
 
 impl<F: FramedTransportFrame, B> Drop for RequestSender<F, B> {
