@@ -62,7 +62,7 @@
 //! - Files in place of shared memory: [`MmapFramedTransportProducer`], [`MmapFramedTransportConsumer`],
 //!   [`MmapTypedProducer`], [`MmapTypedConsumer`].
 //! - What is known about a message: [`ReceivedMessageMeta`], [`Received`]; a buffer for long ones:
-//!   [`ReassemblyBuffer`].
+//!   [`ReassemblyBuffer`]; a message that comes again until it is done: [`HeldMessage`].
 //! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; messages:
 //!   [`Request`], [`RequestId`], [`Response`], [`Reply`]; the halves of a scheduler and of a worker: [`RequestSender`],
 //!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`]; requests and pieces that are written in place:
@@ -103,6 +103,8 @@ macro_rules! debug_is_text {
 }
 
 pub mod codec;
+mod delivery;
+mod held;
 pub mod inference;
 pub mod prelude;
 pub mod session;
@@ -114,6 +116,7 @@ pub use codec::{Codec, CodecError, ZeroCopyCodec};
 pub use disruptor_mp::*;
 #[cfg(feature = "flatbuffers")]
 pub use flatbuffers;
+pub use held::HeldMessage;
 #[doc(inline)]
 pub use inference::*;
 #[cfg(feature = "rkyv")]

@@ -26,7 +26,6 @@
 mod asynchronous;
 mod clock;
 pub(crate) mod config;
-mod delivery;
 mod frames;
 mod head;
 mod in_place;
@@ -62,6 +61,7 @@ pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 use config::RunnerMyelonTransportConfig;
 use names::MyelonTransportLayout;
 
+use crate::delivery;
 pub use crate::transport::request::RequestId;
 use crate::transport::{FramedTransportFrame, RingPlace, TransportError, TransportResult};
 
