@@ -69,7 +69,7 @@
 //!   [`RequestReservation`], [`PieceReservation`]; the pieces of an answer: [`AnswerPieces`], [`Piece`]; frames whose
 //!   size is chosen at run time: [`with_frames_for`], [`WithFrames`], [`FRAME_CLASSES`]; requests seen from outside:
 //!   [`requests_seen`], [`RequestsSeen`]; what [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`],
-//!   [`WorkerDeath`]; what a shutdown has left: [`ShutdownReport`]; members for tasks, with the feature `tokio`:
+//!   [`WorkerDeath`]; what a panic of a handler means: [`OnHandlerPanic`]; what a shutdown has left: [`ShutdownReport`]; members for tasks, with the feature `tokio`:
 //!   `AsyncScheduler`, `AsyncWorker`. Messages and values in tasks, on Linux: `AsyncTypedConsumer`.
 //! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:

@@ -46,8 +46,8 @@ use disruptor_mp::{
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Pieces};
-pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
+pub use config::{OnHandlerPanic, OnWorkerDeath};
 pub use frames::{FRAME_CLASSES, WithFrames, with_frames_for};
 pub use in_place::{PieceReservation, RequestReservation};
 pub use outside::{RequestsSeen, requests_seen};
