@@ -62,14 +62,14 @@
 //! - Files in place of shared memory: [`MmapFramedTransportProducer`], [`MmapFramedTransportConsumer`],
 //!   [`MmapTypedProducer`], [`MmapTypedConsumer`].
 //! - What is known about a message: [`ReceivedMessageMeta`], [`Received`]; a buffer for long ones:
-//!   [`ReassemblyBuffer`].
+//!   [`ReassemblyBuffer`]; a message that comes again until it is done: [`HeldMessage`].
 //! - Sessions: [`RunnerMyelonTransportConfig`], [`MyelonTransportConfig`], [`MyelonTransportLayout`]; messages:
 //!   [`Request`], [`RequestId`], [`Response`], [`Reply`]; the halves of a scheduler and of a worker: [`RequestSender`],
 //!   [`ResponseReceiver`], [`RequestReceiver`], [`ResponseSender`]; requests and pieces that are written in place:
 //!   [`RequestReservation`], [`PieceReservation`]; the pieces of an answer: [`AnswerPieces`], [`Piece`]; frames whose
 //!   size is chosen at run time: [`with_frames_for`], [`WithFrames`], [`FRAME_CLASSES`]; requests seen from outside:
 //!   [`requests_seen`], [`RequestsSeen`]; what [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`],
-//!   [`WorkerDeath`]; what a shutdown has left: [`ShutdownReport`]; members for tasks, with the feature `tokio`:
+//!   [`WorkerDeath`]; what a panic of a handler means: [`OnHandlerPanic`]; what a shutdown has left: [`ShutdownReport`]; members for tasks, with the feature `tokio`:
 //!   `AsyncScheduler`, `AsyncWorker`. Messages and values in tasks, on Linux: `AsyncTypedConsumer`.
 //! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:
@@ -103,6 +103,8 @@ macro_rules! debug_is_text {
 }
 
 pub mod codec;
+mod delivery;
+mod held;
 pub mod inference;
 pub mod prelude;
 pub mod session;
@@ -114,6 +116,7 @@ pub use codec::{Codec, CodecError, ZeroCopyCodec};
 pub use disruptor_mp::*;
 #[cfg(feature = "flatbuffers")]
 pub use flatbuffers;
+pub use held::HeldMessage;
 #[doc(inline)]
 pub use inference::*;
 #[cfg(feature = "rkyv")]

@@ -1,5 +1,6 @@
 //! Messages that were lent: a message that is not delivered comes again, and callers that wait for the ring
-//! learn of it. A message that is released explicitly is released even while its thread unwinds.
+//! learn of it. A message that is released explicitly is released even while its thread unwinds. A message that is held
+//! comes again until it is done, also after a death, and knows how often it was delivered.
 
 mod text_codec;
 
@@ -345,5 +346,121 @@ fn a_message_longer_than_the_ring_is_received_while_the_thread_unwinds() -> Resu
     });
     assert_eq!(seen.iter().collect::<Vec<_>>(), [message, b"next".to_vec()]);
     sending.join().expect("no panic");
+    Ok(())
+}
+
+#[test]
+fn a_held_message_comes_again_until_it_is_done_and_counts() -> Result {
+    // a message of one frame, and of several
+    for frames in [1, 3] {
+        let (ring, mut tx, mut rx) = pair(8)?;
+        let message: Vec<u8> = (0..4 * frames).collect();
+        tx.send(&message, 7, soon())?;
+        tx.send(b"next", 1, soon())?;
+        for delivery in [1, 2] {
+            let held = rx.recv_held(soon())?;
+            assert_eq!((held.kind(), &*held), (7, &message[..]));
+            assert_eq!(
+                (held.delivery(), held.is_in_place()),
+                (delivery, frames == 1)
+            );
+            drop(held);
+            assert!(is_seen_by_who_waits(&rx));
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let _held = rx.recv_held(soon()).expect("a message");
+            panic!("with the message in hand");
+        }));
+        outcome.expect_err("a panic");
+        // the next consumer of this id, and only that one
+        drop(rx);
+        let mut other = Rx::from_builder(ring.builder().with_consumer_id("other"))?;
+        assert_eq!(other.recv_held(soon())?.delivery(), 1);
+        let mut rx = Rx::from_builder(ring.builder().with_consumer_id("reader"))?;
+        let held = rx.try_recv_held()?.expect("a message");
+        assert_eq!((held.delivery(), &*held), (4, &message[..]));
+        held.done();
+        let held = rx.try_recv_held()?.expect("a message");
+        assert_eq!((held.delivery(), &*held), (1, &b"next"[..]));
+        held.done();
+        assert!(rx.try_recv_held()?.is_none());
+        assert_eq!(rx.received().messages, 2);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_held_message_is_read_as_a_value_and_stays_held() -> Result {
+    let (_ring, mut tx, mut rx) = pair(8)?;
+    tx.send(b"text", 7, soon())?;
+    tx.send(b"\xff", 7, soon())?;
+    let mut texts = Vec::new();
+    let mut table = KindTable::new().on(7, |Text(text)| texts.push(text))?;
+    let held = rx.recv_held(soon())?;
+    held.dispatch(&mut table)?;
+    assert_eq!(held.decode::<Text>()?, Text(String::from("text")));
+    assert_eq!(held.access::<Text>()?, "text");
+    drop(held);
+    rx.recv_held(soon())?.done();
+    let held = rx.recv_held(soon())?;
+    assert!(held.decode::<Text>().is_err() && held.dispatch(&mut table).is_err());
+    held.done();
+    drop(table);
+    assert_eq!(texts, ["text"]);
+    Ok(())
+}
+
+/// The environment variable that makes this program the process that is killed.
+const READER: &str = "MYELON_TEST_READER";
+
+type Shared = FramedTransportConsumer<Small>;
+
+fn attached(name: &str) -> Result<Shared> {
+    let strategy = myelon::MyelonWaitStrategy::Block;
+    Ok(Shared::attach_with_consumer_id(
+        name, 8, "reader", strategy,
+    )?)
+}
+
+/// Does nothing unless this process was started as the reader.
+#[test]
+fn a_reader_that_is_killed() -> Result {
+    let Ok(name) = std::env::var(READER) else {
+        return Ok(());
+    };
+    let mut rx = attached(&name)?;
+    let held = rx.recv_held(soon())?;
+    println!("held {}", held.delivery());
+    thread::sleep(Duration::from_secs(20));
+    Err("nobody has killed it".into())
+}
+
+#[cfg(not(miri))]
+#[test]
+fn a_message_that_its_readers_died_over_says_how_often() -> Result {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let name = myelon::portable_shm_segment_name("held");
+    let mut tx = FramedTransportProducer::<Small>::create(&name, 8)?;
+    tx.send(b"dangerous", 1, soon())?;
+    for delivery in [1, 2] {
+        let mut reader = Command::new(std::env::current_exe()?)
+            .args(["--exact", "a_reader_that_is_killed", "--nocapture"])
+            .env(READER, &*name)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = BufReader::new(reader.stdout.take().expect("piped")).lines();
+        let mut lines = lines.map_while(std::io::Result::ok);
+        let held = format!("held {delivery}");
+        assert!(lines.any(|line| line.ends_with(&held)), "{held}");
+        reader.kill()?;
+        reader.wait()?;
+    }
+    let mut rx = attached(&name)?;
+    let held = rx.recv_held(soon())?;
+    assert_eq!((held.delivery(), &*held), (3, &b"dangerous"[..]));
+    held.done();
+    rx.leave()?;
     Ok(())
 }

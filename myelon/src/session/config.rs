@@ -187,6 +187,59 @@ pub enum OnWorkerDeath {
     Fail,
 }
 
+/// What [`Worker::serve`](crate::Worker::serve) and [`Worker::serve_value`](crate::Worker::serve_value) do if the handler
+/// of a request panics; so do the calls of these names of an `AsyncWorker`. A worker that goes on calls the handler
+/// again, so what the handler has changed must be good for the next request. A program that receives requests itself
+/// has no such policy: a request that is dropped by a panic is delivered again.
+///
+/// # Examples
+///
+/// ```
+/// # use myelon::transport::FixedFrame;
+/// # use myelon::{Deadline, OnHandlerPanic, RunnerMyelonTransportConfig, Scheduler, Worker};
+/// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+/// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+/// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+/// let request = scheduler.send_to(0, b"7", 1, Deadline::NEVER)?;
+/// worker.set_panic_policy(OnHandlerPanic::Redeliver(3));
+/// let mut attempts = 0;
+/// worker.serve(Deadline::NEVER, |_kind, request| {
+///     attempts += 1;
+///     assert!(attempts > 1, "the first attempt panics");
+///     request.to_vec()
+/// })?;
+/// let answer = scheduler.recv_answer(0, request, Deadline::NEVER)?;
+/// assert!((attempts, &*answer) == (2, b"7") && !answer.is_given_up());
+/// # answer.release();
+/// # worker.leave()?;
+/// # scheduler.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnHandlerPanic {
+    /// The panic goes on, as a rule to the end of the process. The request is delivered again: to the next worker of
+    /// this rank, or to this one, if the program catches the panic and serves again.
+    #[default]
+    Stop,
+    /// The panic ends in the call, which says so in the log and hands the request to the handler again, at once, until
+    /// it was delivered so many times in all. Then it is given up.
+    Redeliver(u32),
+    /// The panic ends in the call, which says so in the log. The request is answered with an error: it is done, and the
+    /// scheduler gets an empty answer that [is given up](crate::Response::is_given_up).
+    GiveUp,
+}
+
+impl OnHandlerPanic {
+    /// Whether a request whose handler has panicked at this delivery is given up.
+    pub(super) fn gives_up(self, delivery: u32) -> bool {
+        match self {
+            Self::Redeliver(deliveries) => delivery >= deliveries,
+            _ => true,
+        }
+    }
+}
+
 impl RunnerMyelonTransportConfig {
     /// A session of `workers` workers; everything else is the default.
     pub fn new(session: impl Into<String>, workers: usize) -> Self {

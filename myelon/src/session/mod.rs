@@ -26,7 +26,6 @@
 mod asynchronous;
 mod clock;
 pub(crate) mod config;
-mod delivery;
 mod frames;
 mod head;
 mod in_place;
@@ -47,8 +46,8 @@ use disruptor_mp::{
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncRequest, AsyncScheduler, AsyncWorker, Pieces};
-pub use config::OnWorkerDeath;
 pub(crate) use config::WORKER_PREFIX;
+pub use config::{OnHandlerPanic, OnWorkerDeath};
 pub use frames::{FRAME_CLASSES, WithFrames, with_frames_for};
 pub use in_place::{PieceReservation, RequestReservation};
 pub use outside::{RequestsSeen, requests_seen};
@@ -62,6 +61,7 @@ pub use worker::{Reply, RequestReceiver, ResponseSender, Worker};
 use config::RunnerMyelonTransportConfig;
 use names::MyelonTransportLayout;
 
+use crate::delivery;
 pub use crate::transport::request::RequestId;
 use crate::transport::{FramedTransportFrame, RingPlace, TransportError, TransportResult};
 

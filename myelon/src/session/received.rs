@@ -252,6 +252,9 @@ impl<F: FramedTransportFrame, B> Drop for Undone<'_, F, B> {
     }
 }
 
+/// Why an answer that was given up has no value.
+const GAVE_UP: &str = "no value: the worker has given the request up";
+
 macro_rules! received {
     ($name:ident) => {
         impl<F: FramedTransportFrame, B> $name<'_, F, B> {
@@ -299,9 +302,7 @@ macro_rules! received {
             fn check_given(&self) -> Result<(), DecodeError> {
                 match self.head.has(GIVEN_UP) {
                     false => Ok(()),
-                    true => Err(self.undecodable(CodecError::custom(
-                        "no value: the worker has given the request up",
-                    ))),
+                    true => Err(self.undecodable(CodecError::custom(GAVE_UP))),
                 }
             }
 
@@ -548,6 +549,76 @@ impl Piece {
             bytes: response.to_vec(),
             is_last: response.is_last(),
             is_given_up: response.is_given_up(),
+        }
+    }
+
+    /// The value that the piece carries.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if it carries no `T`, or is an answer that was given up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{Deadline, RunnerMyelonTransportConfig, Scheduler, Worker};
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
+    /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
+    /// use myelon::KindTable;
+    /// use myelon::codec::Bincode;
+    ///
+    /// # let working = std::thread::spawn(move || {
+    /// #     worker.serve_value(Deadline::NEVER, |_, Bincode(number): Bincode<u32>| Bincode(number + 1)).unwrap();
+    /// #     worker.leave()
+    /// # });
+    /// # let question = [41, 0, 0, 0];
+    /// # let question = &question[..1];
+    /// let mut pieces = scheduler.call_streaming(0, question, 1, Deadline::NEVER)?;
+    /// let piece = pieces.next().expect("an answer")?;
+    /// assert_eq!(piece.decode::<Bincode<u32>>()?, Bincode(42));
+    /// let mut numbers = Vec::new();
+    /// let mut table = KindTable::new().on(1, |Bincode(number): Bincode<u32>| numbers.push(number))?;
+    /// piece.dispatch(&mut table)?;
+    /// drop(table);
+    /// assert_eq!(numbers, [42]);
+    /// # working.join().unwrap()?;
+    /// # scheduler.close()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode<T: Codec>(&self) -> Result<T, DecodeError> {
+        self.check_given()?;
+        DecodeError::of(self.kind, &self.bytes, T::decode)
+    }
+
+    /// Hands the value that the piece carries to the table's handler for the piece's kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::dispatch`].
+    ///
+    /// # Examples
+    ///
+    /// See [`decode`](Self::decode).
+    pub fn dispatch(&self, table: &mut KindTable<'_>) -> Result<(), TypedRecvError> {
+        if !table.is_empty() {
+            self.check_given()?;
+        }
+        table.dispatch(self.kind, &self.bytes)
+    }
+
+    /// Refuses an answer that was given up, which carries no value.
+    fn check_given(&self) -> Result<(), DecodeError> {
+        match self.is_given_up {
+            false => Ok(()),
+            true => Err(DecodeError {
+                kind: self.kind,
+                len: self.bytes.len(),
+                source: CodecError::custom(GAVE_UP),
+            }),
         }
     }
 }

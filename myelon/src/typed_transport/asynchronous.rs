@@ -12,6 +12,7 @@ use futures_core::Stream;
 use super::consumer::TypedConsumer;
 use super::error::TypedRecvError;
 use crate::codec::Codec;
+use crate::held::HeldMessage;
 use crate::transport::{FramedTransportFrame, Message};
 
 /// A [`TypedConsumer`] whose wait is a future, for values and for messages as bytes. While there is no message it uses
@@ -162,6 +163,37 @@ impl<F: FramedTransportFrame, B: 'static> AsyncTypedConsumer<F, B> {
     pub async fn recv_raw(&mut self) -> Result<Message<'_, F, B>, RecvError> {
         poll_fn(|context| self.poll_found(context)).await?;
         Ok(self.rx.raw().lend_found())
+    }
+
+    /// The next message, when it is there, which is delivered again unless it is done: see
+    /// [`recv_held`](crate::FramedTransportConsumer::recv_held). Cancel-safe, and a future that is dropped counts no
+    /// delivery.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_raw`](Self::recv_raw).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{AsyncTypedConsumer, Deadline, HeapRing, TypedConsumer, TypedProducer};
+    /// # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+    /// # let ring = HeapRing::<FixedFrame<64>>::new(8)?;
+    /// # let mut tx = TypedProducer::from_builder(ring.builder())?;
+    /// # let mut rx = AsyncTypedConsumer::new(TypedConsumer::from_builder(ring.builder())?)?;
+    /// tx.raw().send(b"work", 1, Deadline::NEVER)?;
+    /// drop(rx.recv_held().await?); // as by an early return
+    /// let message = rx.recv_held().await?;
+    /// assert_eq!((&*message, message.delivery()), (&b"work"[..], 2));
+    /// message.done();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn recv_held(&mut self) -> Result<HeldMessage<'_, F, B>, RecvError> {
+        poll_fn(|context| self.poll_found(context)).await?;
+        Ok(self.rx.raw().hold_found())
     }
 
     /// Whether there is a whole message, which `raw().lend_found()` lends then.

@@ -120,6 +120,14 @@ impl<'h> KindTable<'h> {
         }
     }
 
+    /// Hands a message to its handler.
+    pub(crate) fn dispatch(&mut self, kind: u8, bytes: &[u8]) -> Result<(), TypedRecvError> {
+        match self.is_empty() {
+            true => Err(TypedRecvError::NoKinds),
+            false => self.handle(kind, bytes),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.handlers.is_empty()
     }

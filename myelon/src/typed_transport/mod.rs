@@ -31,6 +31,7 @@ mod asynchronous;
 mod consumer;
 mod error;
 mod kinds;
+mod message;
 mod producer;
 
 #[cfg(all(feature = "tokio", target_os = "linux"))]

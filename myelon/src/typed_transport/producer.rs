@@ -273,6 +273,15 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
         self.send_by(message, kind, Patience::Until(deadline))
     }
 
+    /// As [`publish_managed`](Self::publish_managed), for what has no codec of its own.
+    pub(crate) fn send_managed<T: Encode>(
+        &mut self,
+        message: &T,
+        kind: u8,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send_by(message, kind, Patience::Managed)
+    }
+
     /// Encodes the message straight into a frame if it fits one.
     #[inline(always)]
     fn send_by<T: Encode>(

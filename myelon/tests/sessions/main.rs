@@ -16,6 +16,7 @@ mod policies;
 mod processes;
 mod removal;
 mod requests;
+mod required;
 mod shared;
 mod shutdown;
 mod sigterm;

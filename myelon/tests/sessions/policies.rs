@@ -235,14 +235,22 @@ fn what_a_worker_sent_before_it_died_is_received() -> Result {
 
 #[test]
 fn a_shutdown_waits_for_a_dead_worker_as_the_policy_says() -> Result {
-    for policy in [
-        OnWorkerDeath::Fail,
-        OnWorkerDeath::RemoveAfter(Duration::from_millis(20)),
+    let removal = OnWorkerDeath::RemoveAfter(Duration::from_millis(20));
+    // a worker that has died before it came to the ring of the requests to it has not done them either
+    for (policy, is_to_all) in [
+        (OnWorkerDeath::Fail, true),
+        (OnWorkerDeath::Fail, false),
+        (removal, true),
+        (removal, false),
     ] {
         let config = watchful(1, policy);
         let mut scheduler = Scheduler::<Frame>::start(&config)?;
-        drop(Worker::<Frame>::start(&config, 0)?);
-        scheduler.broadcast(b"", 1, soon())?;
+        let dead = Worker::<Frame>::start(&config, 0)?;
+        match is_to_all {
+            true => scheduler.broadcast(b"", 1, soon())?,
+            false => scheduler.send_to(0, b"", 1, soon())?,
+        };
+        drop(dead);
         match (policy, scheduler.shutdown(Deadline::NEVER, |_, _| ())) {
             (OnWorkerDeath::Fail, Err(TransportError::WorkerDied { rank: 0, .. })) => {
                 // the session is closed, and the request is kept

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::shared::{Backing, Frame, Result, session, soon};
 use crate::text_codec::Text;
 use myelon::{
-    CancelToken, Deadline, HandlerPanicPolicy, MAX_MESSAGE_BYTES, RecvError, RequestReceiver,
+    CancelToken, Deadline, MAX_MESSAGE_BYTES, OnHandlerPanic, RecvError, RequestReceiver,
     ResponseSender, RunnerMyelonTransportConfig, Scheduler, SendError, SharedMemory,
     TransportError, TransportResult, TypedPublishError, TypedRecvError, TypedServeError, Worker,
 };
@@ -91,11 +91,11 @@ fn a_request_whose_handler_panics_comes_again() -> Result {
 
 /// The caller learns at once that no answer comes, and the worker goes on.
 #[test]
-fn a_worker_that_skips_panics_gives_the_request_up() -> Result {
+fn a_worker_whose_handler_panics_answers_with_an_error() -> Result {
     let config = session(1);
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     let mut worker = Worker::<Frame>::start(&config, 0)?;
-    worker.set_panic_policy(HandlerPanicPolicy::Skip);
+    worker.set_panic_policy(OnHandlerPanic::GiveUp);
     for is_value in [false, true] {
         let id = scheduler.send_to(0, b"once", 7, soon())?;
         match is_value {
@@ -119,6 +119,55 @@ fn a_worker_that_skips_panics_gives_the_request_up() -> Result {
     let id = scheduler.send_to(0, b"twice", 1, soon())?;
     worker.serve(soon(), |_, request| request.to_vec())?;
     assert_eq!(&*scheduler.recv_answer(0, id, soon())?, b"twice");
+    worker.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+/// The handler gets the request again, a few times, and then it is given up. An attempt that does not panic answers.
+#[test]
+fn a_worker_whose_handler_panics_tries_again_and_then_gives_up() -> Result {
+    let config = session(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut worker = Worker::<Frame>::start(&config, 0)?;
+    worker.set_panic_policy(OnHandlerPanic::Redeliver(3));
+    for is_value in [false, true] {
+        for panics in [0, 1, 2, 3, 4] {
+            let id = scheduler.send_to(0, b"text", 7, soon())?;
+            let mut attempts = 0;
+            let mut attempt = || {
+                attempts += 1;
+                assert!(attempts > panics, "as the test wants it");
+            };
+            match is_value {
+                false => worker.serve(soon(), |_, request| {
+                    attempt();
+                    request.to_vec()
+                })?,
+                true => worker.serve_value(soon(), |_, text: Text| {
+                    attempt();
+                    text
+                })?,
+            };
+            assert_eq!(attempts, (panics + 1).min(3));
+            let answer = scheduler.recv_answer(0, id, soon())?;
+            assert_eq!(answer.is_given_up(), panics > 2);
+            assert_eq!(&*answer, if panics > 2 { &b""[..] } else { b"text" });
+        }
+    }
+    // what was delivered before counts, and a limit that is lower holds
+    let (told, limit) = std::sync::mpsc::channel();
+    worker.set_delivery_limit(2, move |id, _, _| _ = told.send(id));
+    let dangerous = scheduler.send_to(0, b"", 7, soon())?;
+    let next = scheduler.send_to(0, b"next", 7, soon())?;
+    drop(worker.recv(soon())?);
+    worker.serve(soon(), |_, request| {
+        assert!(!request.is_empty(), "as the test wants it");
+        request.to_vec()
+    })?;
+    assert_eq!(limit.try_recv(), Ok(dangerous));
+    assert!(scheduler.recv_answer(0, dangerous, soon())?.is_given_up());
+    assert_eq!(&*scheduler.recv_answer(0, next, soon())?, b"next");
     worker.leave()?;
     scheduler.close()?;
     Ok(())
@@ -249,7 +298,7 @@ fn a_panic_counts_though_its_answer_finds_no_space() -> Result {
     let config = short_of_space();
     let mut scheduler = Scheduler::<Frame>::start(&config)?;
     let mut worker = Worker::<Frame>::start(&config, 0)?;
-    worker.set_panic_policy(HandlerPanicPolicy::Skip);
+    worker.set_panic_policy(OnHandlerPanic::GiveUp);
     while worker
         .respond(b"", 1, Deadline::after(Duration::ZERO))
         .is_ok()

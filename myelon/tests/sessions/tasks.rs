@@ -1,6 +1,7 @@
 //! Members of sessions for tasks: many calls at once, futures that are dropped, deaths, and ends.
 #![cfg(feature = "tokio")]
 
+use std::cell::Cell;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -9,9 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use crate::shared::{Backing, Frame, Result, session, soon, take};
+use crate::text_codec::Text;
 use myelon::{
-    AsyncScheduler, AsyncWorker, CancelToken, Deadline, OnWorkerDeath, Piece,
-    RunnerMyelonTransportConfig, Scheduler, SharedMemory, TransportError, TransportResult, Worker,
+    AsyncScheduler, AsyncWorker, CancelToken, Deadline, OnHandlerPanic, OnWorkerDeath, Piece,
+    RunnerMyelonTransportConfig, Scheduler, SharedMemory, TransportError, TransportResult,
+    TypedServeError, Worker,
 };
 
 /// Runs a test on a runtime of one thread, which must not be held up by any call.
@@ -411,6 +414,175 @@ fn a_wait_that_is_dropped_holds_up_nothing() -> Result {
             request.finish([turn], 1).await?;
             assert_eq!(call.next().await.expect("a piece")?.bytes, [turn]);
         }
+        worker.leave().await?;
+        scheduler.shutdown(soon()).await?;
+        nothing_is_left(&config);
+        Ok(())
+    })
+}
+
+/// What the handler of a task does, panics included.
+#[test]
+fn a_task_whose_handler_panics_does_as_its_policy_says() -> Result {
+    run(async {
+        let config = session(1);
+        let scheduler = scheduler(&config)?;
+        let mut worker = AsyncWorker::start::<Frame, Frame>(&config, 0).await?;
+        for is_value in [false, true] {
+            for (policy, panics, is_given_up) in [
+                (OnHandlerPanic::GiveUp, 1, true),
+                (OnHandlerPanic::Redeliver(3), 2, false),
+                (OnHandlerPanic::Redeliver(3), 3, true),
+            ] {
+                worker.set_panic_policy(policy);
+                let mut call = scheduler.call_streaming(0, &b"text"[..], 1);
+                let attempts = Cell::new(0);
+                let attempt = async || {
+                    tokio::task::yield_now().await;
+                    attempts.set(attempts.get() + 1);
+                    assert!(attempts.get() > panics, "as the test wants it");
+                };
+                match is_value {
+                    false => {
+                        let echo = async |_, request: Vec<u8>| {
+                            attempt().await;
+                            request
+                        };
+                        worker.serve(echo).await?;
+                    }
+                    true => {
+                        let echo = async |_, text: Text| {
+                            attempt().await;
+                            text
+                        };
+                        worker.serve_value(echo).await?;
+                    }
+                }
+                assert_eq!(
+                    attempts.get(),
+                    if is_given_up { panics } else { panics + 1 }
+                );
+                let answer = call.next().await.expect("an answer")?;
+                assert_eq!((answer.is_given_up, answer.is_last), (is_given_up, true));
+                assert_eq!(answer.decode::<Text>().is_ok(), !is_given_up);
+            }
+        }
+
+        // the panic ends the task, and the next worker of the rank gets the request
+        worker.set_panic_policy(OnHandlerPanic::Stop);
+        let mut call = scheduler.call_streaming(0, &b"dangerous"[..], 1);
+        let task = tokio::spawn(async move {
+            let panics = async |_, _| -> Vec<u8> { panic!("as the test wants it") };
+            worker.serve(panics).await
+        });
+        assert!(task.await.is_err_and(|error| error.is_panic()));
+        let mut worker = successor(&config).await?;
+        let (told, limit) = std::sync::mpsc::channel();
+        worker.set_delivery_limit(1, move |id, kind, bytes| {
+            told.send((id, kind, bytes.to_vec())).expect("it is heard");
+        });
+        let mut next = scheduler.call_streaming(0, &b"next"[..], 1);
+        worker.serve(async |_, request: Vec<u8>| request).await?;
+        let answer = call.next().await.expect("an answer")?;
+        assert!(answer.is_given_up);
+        let id = answer.request.expect("an answer");
+        assert_eq!(limit.try_recv(), Ok((id, 1, b"dangerous".to_vec())));
+        assert_eq!(next.next().await.expect("an answer")?.bytes, b"next");
+
+        // what is no value, and what cannot be encoded, is given up
+        for (request, is_received) in [(&b"\xff"[..], false), (b"text", true)] {
+            let mut call = scheduler.call_streaming(0, request, 1);
+            let served = worker
+                .serve_value(async |_, _: Text| Text(String::from("forbidden")))
+                .await;
+            match is_received {
+                false => assert!(
+                    matches!(served, Err(TypedServeError::Recv(_))),
+                    "{served:?}"
+                ),
+                true => assert!(
+                    matches!(served, Err(TypedServeError::Publish(_))),
+                    "{served:?}"
+                ),
+            }
+            assert!(call.next().await.expect("an answer")?.is_given_up);
+        }
+        worker.leave().await?;
+        scheduler.shutdown(soon()).await?;
+        nothing_is_left(&config);
+        Ok(())
+    })
+}
+
+/// A worker that starts when the thread of its predecessor has ended.
+async fn successor(config: &RunnerMyelonTransportConfig) -> Result<AsyncWorker> {
+    loop {
+        match AsyncWorker::start::<Frame, Frame>(config, 0).await {
+            Ok(worker) => return Ok(worker),
+            Err(TransportError::Ring(_) | TransportError::MemberExists { .. }) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Tasks on either side may have a handler for each kind of message.
+#[cfg(feature = "bincode")]
+#[test]
+fn tasks_dispatch_messages_by_their_kinds_on_both_sides() -> Result {
+    use myelon::codec::{Bincode, Codec};
+    use myelon::{KindTable, TypedRecvError};
+
+    run(async {
+        let config = session(1);
+        let scheduler = scheduler(&config)?;
+        let mut worker = AsyncWorker::start::<Frame, Frame>(&config, 0).await?;
+        let number = Bincode(7_u64).encode()?;
+        let text = Bincode(String::from("stop")).encode()?;
+        let mut calls = [(number, 1), (text, 2), (Vec::new(), 3)]
+            .map(|(message, kind)| scheduler.call_streaming(0, message, kind));
+        let (mut numbers, mut texts) = (Vec::new(), Vec::new());
+        let mut table = KindTable::new()
+            .on(1, |Bincode(number): Bincode<u64>| numbers.push(number))?
+            .on(2, |Bincode(text): Bincode<String>| texts.push(text))?;
+        for _ in 0..2 {
+            let mut request = worker.recv().await?;
+            request.dispatch(&mut table)?;
+            request
+                .send_value(&Bincode(request.bytes().len() as u64), 4)
+                .await?;
+            request.finish_value(&Bincode(0_u64), 4).await?;
+        }
+        let request = worker.recv().await?;
+        let error = request.dispatch(&mut table).expect_err("no such kind");
+        assert!(
+            matches!(error, TypedRecvError::UnknownKind { kind: 3, .. }),
+            "{error}"
+        );
+        let error = request
+            .dispatch(&mut KindTable::new())
+            .expect_err("no kinds");
+        assert!(matches!(error, TypedRecvError::NoKinds), "{error}");
+        request.give_up().await?;
+        drop(table);
+        assert_eq!((numbers, texts), (vec![7], vec![String::from("stop")]));
+
+        let mut lengths = Vec::new();
+        let mut table = KindTable::new().on(4, |Bincode(len): Bincode<u64>| lengths.push(len))?;
+        for call in &mut calls[..2] {
+            while let Some(piece) = call.next().await {
+                piece?.dispatch(&mut table)?;
+            }
+        }
+        let given_up = calls[2].next().await.expect("an answer")?;
+        let error = given_up.dispatch(&mut table).expect_err("no value");
+        assert!(
+            error.to_string().contains("given the request up"),
+            "{error}"
+        );
+        drop(table);
+        assert_eq!(lengths, [8, 0, 12, 0]);
         worker.leave().await?;
         scheduler.shutdown(soon()).await?;
         nothing_is_left(&config);

@@ -122,6 +122,111 @@ fn a_half_that_waits_for_an_answer_warns_of_its_worker_once() -> Result {
     Ok(())
 }
 
+/// A worker that is alive and does nothing is named, with what waits for it. One that sends pieces moves.
+#[test]
+fn a_live_worker_that_does_not_move_is_named() -> Result {
+    let config = config(1);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let (mut requests, mut responses) = Worker::<Frame>::start(&config, 0)?.split();
+    let start = format!(
+        "worker 0 is alive (pid {}) and has not moved for 1",
+        std::process::id()
+    );
+    let is_named = |texts: &[String], what: &str| {
+        let [text] = texts else {
+            panic!("{texts:?}");
+        };
+        assert!(text.starts_with(&start) && text.contains(what), "{text}");
+    };
+    let sent = scheduler.send_to(0, b"", 1, soon())?;
+    let texts = heard(|| {
+        let waited = scheduler.recv_answer(0, sent, within(LONG)).map(drop);
+        let error = waited.as_ref().expect_err("no answer").to_string();
+        assert!(
+            error.contains("1 not completed, the oldest was sent 1")
+                && error.contains("it has not received it"),
+            "{error}"
+        );
+        waited
+    });
+    is_named(
+        &texts,
+        &format!("a call waits for its answer to request {sent}"),
+    );
+
+    // the next standstill of this worker has to be longer, so that a slow one does not fill the log
+    thread::sleep(Duration::from_millis(LONG));
+    let texts = heard(|| scheduler.recv_answer(0, sent, within(LONG)).map(drop));
+    assert_eq!(texts, [""; 0]);
+    let streaming = thread::spawn(move || -> Result<_> {
+        let request = requests.recv(soon())?;
+        let mut reply = responses.reply(request.id());
+        for _ in 0..8 {
+            reply.send(b"", 1, soon())?;
+            thread::sleep(Duration::from_millis(LONG / 3));
+        }
+        reply.finish(b"", 1, soon())?;
+        request.done();
+        Ok((requests, responses))
+    });
+    let (all, texts) = while_it(|| -> TransportResult<()> {
+        while !scheduler.recv_answer(0, sent, soon())?.is_last() {}
+        Ok(())
+    });
+    all?;
+    assert_eq!(texts, [""; 0], "it moves");
+    let (mut requests, responses) = streaming.join().expect("no panic")?;
+
+    // a ring that it does not empty
+    let (_, texts) = while_it(|| while scheduler.send_to(0, b"", 1, within(0)).is_ok() {});
+    assert_eq!(texts, [""; 0]);
+    let texts = heard(|| scheduler.send_to(0, b"", 1, within(LONG)).map(drop));
+    is_named(&texts, "requests to it wait");
+    while requests
+        .recv(within(0))
+        .map(|request| request.done())
+        .is_ok()
+    {}
+    drop(responses);
+    requests.leave()?;
+    scheduler.close()?;
+    Ok(())
+}
+
+#[test]
+fn a_live_worker_that_holds_up_all_or_the_end_is_named() -> Result {
+    let config = config(2);
+    let mut scheduler = Scheduler::<Frame>::start(&config)?;
+    let mut idle = Worker::<Frame>::start(&config, 0)?;
+    let mut busy = Worker::<Frame>::start(&config, 1)?;
+    while scheduler.broadcast(b"", 1, within(0)).is_ok() {
+        take(&mut busy)?;
+    }
+    let texts = heard(|| scheduler.broadcast(b"", 1, within(LONG)).map(drop));
+    assert!(
+        texts.len() == 1 && texts[0].contains("requests to all workers wait for it"),
+        "{texts:?}"
+    );
+    assert!(texts[0].starts_with("worker 0 is alive"), "{texts:?}");
+    while idle.recv(within(0)).map(|request| request.done()).is_ok() {}
+    scheduler.send_to(1, b"", 1, soon())?;
+    let texts = heard(|| {
+        let report = scheduler.shutdown(within(LONG), |_, _| ())?;
+        assert_eq!(report.unanswered, [0, 1]);
+        Err(TransportError::Recv(myelon::RecvError::Timeout))
+    });
+    assert!(
+        texts.len() == 1 && texts[0].starts_with("worker 1 is alive"),
+        "{texts:?}"
+    );
+    assert!(texts[0].contains("the shutdown waits for it"), "{texts:?}");
+    take(&mut busy)?;
+    for worker in [idle, busy] {
+        worker.leave()?;
+    }
+    Ok(())
+}
+
 /// Of the workers that have something to do: one is dead, and one has not come.
 #[test]
 fn a_shutdown_warns_of_the_workers_that_hold_it_up_once() -> Result {

@@ -5,6 +5,7 @@
 
 mod bell;
 mod scheduler;
+mod serving;
 mod worker;
 
 pub use scheduler::{AsyncScheduler, Pieces};

@@ -9,12 +9,14 @@ use std::time::Duration;
 use disruptor_mp::{CancelToken, Consumer, Deadline, Heap, MappedFile, RecvError};
 use tokio::sync::oneshot;
 
-use super::super::config::RunnerMyelonTransportConfig;
+use super::super::config::{OnHandlerPanic, RunnerMyelonTransportConfig};
 use super::super::head::RequestId;
 use super::super::received::Request;
-use super::super::worker::{RequestReceiver, ResponseSender, Worker};
+use super::super::worker::{DeliveryLimit, RequestReceiver, ResponseSender, Worker};
 use super::bell::{Bell, silence};
+use crate::codec::Codec;
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
+use crate::typed_transport::{DecodeError, KindTable, TypedPublishError, TypedRecvError};
 
 /// A [`Worker`] for a task. Dropping it does not block. Its thread ends soon after and keeps the places for a
 /// successor; until then the rank is taken.
@@ -76,16 +78,20 @@ use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 /// ```
 #[derive(Debug)]
 pub struct AsyncWorker {
-    orders: Orders,
+    pub(super) orders: Orders,
     /// Ends the waits of the thread.
     stop: CancelToken,
     rank: usize,
     starts_anew: bool,
+    /// For `serve`: when a request is given up.
+    pub(super) given_up: Option<DeliveryLimit>,
+    /// For `serve`: what a panic of its handler means.
+    pub(super) on_panic: OnHandlerPanic,
 }
 
 /// The way to the thread.
 #[derive(Clone, Debug)]
-struct Orders {
+pub(super) struct Orders {
     to_thread: mpsc::Sender<Order>,
     /// Wakes the thread where it waits for a request.
     bell: Arc<Bell>,
@@ -194,6 +200,8 @@ impl AsyncWorker {
             stop,
             rank,
             starts_anew: false,
+            given_up: None,
+            on_panic: OnHandlerPanic::default(),
         };
         let name = format!("worker {rank} of {}", config.session.escape_debug());
         let thread = thread::Builder::new().name(name);
@@ -229,15 +237,7 @@ impl AsyncWorker {
     ///
     /// As [`Worker::recv`].
     pub async fn recv(&mut self) -> TransportResult<AsyncRequest<'_>> {
-        let (handed, is_handed) = oneshot::channel();
-        self.orders.give(Order::Next(handed))?;
-        let request = is_handed.await.unwrap_or_else(|_| Err(gone()))?;
-        Ok(AsyncRequest {
-            request,
-            orders: self.orders.clone(),
-            is_done: false,
-            worker: PhantomData,
-        })
+        self.orders.next().await
     }
 
     /// Sends a message to the scheduler that answers no request: see [`Worker::respond`]. Waits for space.
@@ -322,6 +322,111 @@ impl AsyncRequest<'_> {
         &self.request.bytes
     }
 
+    /// The value that the request carries.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if it carries no `T`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "bincode")] {
+    /// # use myelon::transport::FixedFrame;
+    /// # use myelon::{AsyncScheduler, AsyncWorker, Deadline, RunnerMyelonTransportConfig, Scheduler};
+    /// use myelon::KindTable;
+    /// use myelon::codec::{Bincode, Codec};
+    ///
+    /// # let config = RunnerMyelonTransportConfig::new(myelon::portable_shm_segment_name("doc"), 1);
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let scheduler = AsyncScheduler::new(Scheduler::<FixedFrame<256>>::start(&config)?)?;
+    /// # let mut worker = AsyncWorker::start::<FixedFrame<256>, FixedFrame<256>>(&config, 0).await?;
+    /// let mut sum = scheduler.call_streaming(0, Bincode((2_u32, 3_u32)).encode()?, 1);
+    /// let mut stop = scheduler.call_streaming(0, Bincode(String::from("stop")).encode()?, 2);
+    ///
+    /// let mut request = worker.recv().await?;
+    /// let Bincode((left, right)) = request.decode::<Bincode<(u32, u32)>>()?;
+    /// request.send_value(&Bincode(left + right), 1).await?;
+    /// request.finish_value(&Bincode(left * right), 1).await?;
+    /// let mut texts = Vec::new();
+    /// let mut table = KindTable::new().on(2, |Bincode(text): Bincode<String>| texts.push(text))?;
+    /// let request = worker.recv().await?;
+    /// request.dispatch(&mut table)?;
+    /// request.finish(&b""[..], 2).await?;
+    /// drop(table);
+    /// assert_eq!(texts, ["stop"]);
+    ///
+    /// let piece = sum.next().await.expect("the sum")?;
+    /// assert_eq!(piece.decode::<Bincode<u32>>()?, Bincode(5));
+    /// let mut numbers = Vec::new();
+    /// let mut table = KindTable::new().on(1, |Bincode(number): Bincode<u32>| numbers.push(number))?;
+    /// sum.next().await.expect("the product")?.dispatch(&mut table)?;
+    /// drop(table);
+    /// assert_eq!(numbers, [6]);
+    /// # stop.next().await.expect("the end")?;
+    /// # worker.leave().await?;
+    /// # scheduler.shutdown(Deadline::NEVER).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode<T: Codec>(&self) -> Result<T, DecodeError> {
+        DecodeError::of(self.kind(), self.bytes(), T::decode)
+    }
+
+    /// Hands the value that the request carries to the table's handler for the request's kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::dispatch`].
+    ///
+    /// # Examples
+    ///
+    /// See [`decode`](Self::decode).
+    pub fn dispatch(&self, table: &mut KindTable<'_>) -> Result<(), TypedRecvError> {
+        table.dispatch(self.kind(), self.bytes())
+    }
+
+    /// As [`send`](Self::send), but sends a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`TypedPublishError::Encode`].
+    ///
+    /// # Examples
+    ///
+    /// See [`decode`](Self::decode).
+    pub async fn send_value<T: Codec>(
+        &mut self,
+        piece: &T,
+        kind: u8,
+    ) -> Result<(), TypedPublishError> {
+        Ok(self.piece(encoded(piece, kind)?, kind, false).await?)
+    }
+
+    /// As [`finish`](Self::finish), but sends a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`](Self::finish); [`TypedPublishError::Encode`]: the request is delivered again.
+    ///
+    /// # Examples
+    ///
+    /// See [`decode`](Self::decode).
+    pub async fn finish_value<T: Codec>(
+        self,
+        piece: &T,
+        kind: u8,
+    ) -> Result<(), TypedPublishError> {
+        Ok(self.finish(encoded(piece, kind)?, kind).await?)
+    }
+
+    /// Takes the bytes out.
+    pub(super) fn take_bytes(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.request.bytes)
+    }
+
     /// Sends the next piece of the answer. Waits for space. If the future is dropped, the piece may have been sent.
     ///
     /// # Errors
@@ -377,6 +482,12 @@ impl AsyncRequest<'_> {
     }
 }
 
+/// A value as a message of this kind.
+pub(super) fn encoded<T: Codec>(value: &T, kind: u8) -> Result<Vec<u8>, TypedPublishError> {
+    let bytes = value.encode();
+    bytes.map_err(|source| TypedPublishError::Encode { kind, source })
+}
+
 impl Drop for AsyncRequest<'_> {
     fn drop(&mut self) {
         if !self.is_done {
@@ -394,6 +505,19 @@ impl Orders {
         self.to_thread.send(order).map_err(|_| gone())?;
         self.bell.ring();
         Ok(())
+    }
+
+    /// The next request. The caller lets it borrow the worker.
+    pub(super) async fn next(&self) -> TransportResult<AsyncRequest<'static>> {
+        let (handed, is_handed) = oneshot::channel();
+        self.give(Order::Next(handed))?;
+        let request = is_handed.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(AsyncRequest {
+            request,
+            orders: self.clone(),
+            is_done: false,
+            worker: PhantomData,
+        })
     }
 
     /// Gives an order, and waits until it is carried out.
@@ -454,8 +578,16 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Hands<Req, Resp, 
     }
 
     fn leave(self, told: Told) {
-        let closed = self.responses.close().map(drop);
-        let left = self.requests.leave();
+        let Self {
+            requests,
+            responses,
+            heard,
+            ..
+        } = self;
+        let closed = responses.close().map(drop);
+        let left = requests.leave();
+        // the thread has no ring any more when the task hears of it
+        drop(heard);
         let _ = told.send(closed.and(left).map_err(TransportError::from));
     }
 

@@ -119,12 +119,12 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             let until = self.sender.until_next_check(deadline);
             match self.receiver.wait_for_answer(rank, request, until) {
                 Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {}
-                found => return found,
+                found => return found.map_err(|error| self.sender.explained(error)),
             }
             if self.sender.is_forked() {
                 return Err(RecvError::Forked.into());
             }
-            if let Err(error) = self.sender.go_on_waiting_for(rank, request) {
+            if let Err(error) = self.go_on_waiting_for(rank, request) {
                 // it may have answered before it went, in a ring that was not attached
                 self.receiver.attach_workers_now();
                 return self

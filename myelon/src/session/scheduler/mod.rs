@@ -314,6 +314,20 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.broadcast_value(value, kind, deadline)
     }
 
+    /// Sends a message to all workers, and watches the required ones meanwhile: see
+    /// [`RequestSender::broadcast_managed`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestSender::broadcast_managed`].
+    ///
+    /// # Examples
+    ///
+    /// See [`RequestSender::broadcast_managed`].
+    pub fn broadcast_managed(&mut self, message: &[u8], kind: u8) -> TransportResult<RequestId> {
+        self.sender.broadcast_managed(message, kind)
+    }
+
     /// Sends a message to one worker: see [`RequestSender::send_to`].
     ///
     /// # Errors
@@ -520,6 +534,19 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     }
 }
 
+impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
+    /// The reason why a call must not go on waiting for this answer.
+    #[cold]
+    pub(super) fn go_on_waiting_for(
+        &mut self,
+        rank: usize,
+        request: RequestId,
+    ) -> TransportResult<()> {
+        let heard = self.receiver.heard(rank);
+        self.sender.go_on_waiting_for(rank, request, heard)
+    }
+}
+
 /// What the thread of an [`AsyncScheduler`](super::AsyncScheduler) needs.
 #[cfg(feature = "tokio")]
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
@@ -547,12 +574,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.is_kept_for(rank)
     }
 
-    pub(super) fn go_on_waiting_for(
-        &mut self,
-        rank: usize,
-        request: RequestId,
-    ) -> TransportResult<()> {
-        self.sender.go_on_waiting_for(rank, request)
+    pub(super) fn why_no_answer(&mut self, rank: usize) -> String {
+        self.sender.why_no_answer(rank)
     }
 
     pub(super) fn check_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {

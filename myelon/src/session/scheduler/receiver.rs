@@ -463,6 +463,12 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         }
     }
 
+    /// The last frame that was released of what the worker `rank` sends.
+    pub(super) fn heard(&mut self, rank: usize) -> Option<Sequence> {
+        let ring = self.answers.rings[rank].as_mut()?;
+        Some(next_sequence(ring) - 1)
+    }
+
     /// The next call attaches to the rings of workers that have started, whenever the last check was.
     pub(super) fn attach_workers_now(&mut self) {
         self.next_check = Instant::now();

@@ -7,11 +7,10 @@ mod serving;
 use std::path::Path;
 
 use disruptor_mp::{
-    CountersFile, Deadline, DiscoveryMode, HandlerPanicPolicy, MappedFile, MultiProcessResult,
-    Sequence, SharedMemory,
+    CountersFile, Deadline, DiscoveryMode, MappedFile, MultiProcessResult, Sequence, SharedMemory,
 };
 
-use super::config::RunnerMyelonTransportConfig;
+use super::config::{OnHandlerPanic, RunnerMyelonTransportConfig};
 use super::received::Request;
 use super::{Places, SCHEDULER_ID, check_rank, refused};
 use crate::codec::Codec;
@@ -23,7 +22,9 @@ use crate::typed_transport::{TypedProducer, TypedPublishError};
 pub use receiver::RequestReceiver;
 pub use sender::{Reply, ResponseSender};
 
-use serving::DeliveryLimit;
+pub(super) use serving::DeliveryLimit;
+#[cfg(feature = "tokio")]
+pub(super) use serving::{not_received, tell_of_a_panic};
 
 /// A worker of a session: receives the requests of its [`Scheduler`](super::Scheduler), and answers on a ring of its own.
 /// It names the same frame types as the scheduler.
@@ -82,7 +83,7 @@ pub struct Worker<Req: FramedTransportFrame, Resp: FramedTransportFrame = Req, B
     receiver: RequestReceiver<Req, B>,
     sender: ResponseSender<Resp, B>,
     given_up: Option<DeliveryLimit>,
-    on_panic: HandlerPanicPolicy,
+    on_panic: OnHandlerPanic,
 }
 
 impl<Req: FramedTransportFrame, Resp: FramedTransportFrame> Worker<Req, Resp> {
@@ -160,7 +161,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             receiver,
             sender,
             given_up: None,
-            on_panic: HandlerPanicPolicy::default(),
+            on_panic: OnHandlerPanic::default(),
         })
     }
 

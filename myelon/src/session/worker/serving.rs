@@ -3,8 +3,9 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use disruptor_mp::{Deadline, HandlerPanicPolicy, Sequence, fail_point};
+use disruptor_mp::{Deadline, Sequence, fail_point};
 
+use super::super::config::OnHandlerPanic;
 use super::super::head::{
     Head, HeadedBytes, HeadedValue, RequestId, check_len, only_of_the_transport,
 };
@@ -16,12 +17,24 @@ use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 use crate::typed_transport::{TypedPublishError, TypedServeError};
 
 /// Is told the number, the kind and the bytes of a request that was given up.
-type Tell = dyn FnMut(RequestId, u8, &[u8]) + Send;
+pub(in crate::session) type Tell = dyn FnMut(RequestId, u8, &[u8]) + Send;
 
 /// When a worker gives a request up, and whom it tells.
-pub(super) struct DeliveryLimit {
-    deliveries: u32,
-    tell: Box<Tell>,
+pub(in crate::session) struct DeliveryLimit {
+    pub(in crate::session) deliveries: u32,
+    pub(in crate::session) tell: Box<Tell>,
+}
+
+impl DeliveryLimit {
+    pub(in crate::session) fn new(
+        deliveries: u32,
+        tell: impl FnMut(RequestId, u8, &[u8]) + Send + 'static,
+    ) -> Self {
+        Self {
+            deliveries,
+            tell: Box::new(tell),
+        }
+    }
 }
 
 impl fmt::Debug for DeliveryLimit {
@@ -52,27 +65,31 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     pub fn serve<A: AsRef<[u8]>>(
         &mut self,
         deadline: Deadline,
-        answer: impl FnOnce(u8, &[u8]) -> A,
+        mut answer: impl FnMut(u8, &[u8]) -> A,
     ) -> TransportResult<Sequence> {
-        self.give_up_repeated(deadline)?;
-        let request = self.receiver.recv(deadline)?;
-        let kind = request.kind();
-        let sender = &mut self.sender;
-        let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, &request)) else {
-            let given_up = give_up_panicked(sender, request, deadline);
-            return given_up.map_err(only_of_the_transport);
-        };
-        let reply = reply.as_ref();
-        let sent = match check_len(reply.len()) {
-            Ok(()) => {
-                let message = HeadedBytes(Head::answer_to(request.id()), reply);
-                send_answer(sender, &message, kind, deadline)
-            }
-            Err(error) => Err(error.into()),
-        };
-        let ended = end(sender, request, Some(sent), deadline);
-        self.note_end(&ended);
-        ended.sent.map_err(only_of_the_transport)
+        loop {
+            self.give_up_repeated(deadline)?;
+            let request = self.receiver.recv(deadline)?;
+            let kind = request.kind();
+            let sender = &mut self.sender;
+            let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, &request)) else {
+                match after_a_panic(sender, request, self.on_panic, deadline) {
+                    None => continue,
+                    Some(given_up) => return given_up.map_err(only_of_the_transport),
+                }
+            };
+            let reply = reply.as_ref();
+            let sent = match check_len(reply.len()) {
+                Ok(()) => {
+                    let message = HeadedBytes(Head::answer_to(request.id()), reply);
+                    send_answer(sender, &message, kind, deadline)
+                }
+                Err(error) => Err(error.into()),
+            };
+            let ended = end(sender, request, Some(sent), deadline);
+            self.note_end(&ended);
+            return ended.sent.map_err(only_of_the_transport);
+        }
     }
 
     /// As [`serve`](Self::serve), but with values: the request is decoded, and the answer is encoded.
@@ -91,33 +108,37 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     pub fn serve_value<Q: Codec, A: Codec>(
         &mut self,
         deadline: Deadline,
-        answer: impl FnOnce(u8, Q) -> A,
+        mut answer: impl FnMut(u8, Q) -> A,
     ) -> Result<Sequence, TypedServeError> {
-        self.give_up_repeated(deadline).map_err(not_received)?;
-        let request = self.receiver.recv(deadline).map_err(not_received)?;
-        let kind = request.kind();
-        let sender = &mut self.sender;
-        let value = match request.decode::<Q>() {
-            Ok(value) => value,
-            Err(error) => {
-                let ended = end(sender, request, None, deadline);
-                self.note_end(&ended);
-                ended.sent?;
-                return Err(TypedServeError::Recv(error.into()));
+        loop {
+            self.give_up_repeated(deadline).map_err(not_received)?;
+            let request = self.receiver.recv(deadline).map_err(not_received)?;
+            let kind = request.kind();
+            let sender = &mut self.sender;
+            let value = match request.decode::<Q>() {
+                Ok(value) => value,
+                Err(error) => {
+                    let ended = end(sender, request, None, deadline);
+                    self.note_end(&ended);
+                    ended.sent?;
+                    return Err(TypedServeError::Recv(error.into()));
+                }
+            };
+            let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, value)) else {
+                match after_a_panic(sender, request, self.on_panic, deadline) {
+                    None => continue,
+                    Some(given_up) => return Ok(given_up?),
+                }
+            };
+            let message = HeadedValue(Head::answer_to(request.id()), &reply);
+            let sent = send_answer(sender, &message, kind, deadline);
+            let ended = end(sender, request, Some(sent), deadline);
+            self.note_end(&ended);
+            if ended.is_done {
+                self.receiver.count();
             }
-        };
-        let Some(reply) = unless_it_panics(self.on_panic, || answer(kind, value)) else {
-            let given_up = give_up_panicked(sender, request, deadline);
-            return Ok(given_up?);
-        };
-        let message = HeadedValue(Head::answer_to(request.id()), &reply);
-        let sent = send_answer(sender, &message, kind, deadline);
-        let ended = end(sender, request, Some(sent), deadline);
-        self.note_end(&ended);
-        if ended.is_done {
-            self.receiver.count();
+            return Ok(ended.sent?);
         }
-        Ok(ended.sent?)
     }
 
     /// Takes the count of a delivery back that had no effect.
@@ -147,7 +168,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
     /// for _ in 0..2 {
     ///     drop(worker.recv(Deadline::NEVER)?); // as if the worker had died of it
     /// }
-    /// worker.set_panic_policy(myelon::HandlerPanicPolicy::Skip);
+    /// worker.set_panic_policy(myelon::OnHandlerPanic::GiveUp);
     /// let odd = scheduler.send_to(0, b"7", 1, Deadline::NEVER)?;
     /// worker.serve(Deadline::NEVER, |_kind, request| -> [u8; 0] { panic!("cannot do {request:?}") })?;
     /// for request in [poison, odd] {
@@ -162,24 +183,16 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
         deliveries: u32,
         tell: impl FnMut(RequestId, u8, &[u8]) + Send + 'static,
     ) {
-        self.given_up = Some(DeliveryLimit {
-            deliveries,
-            tell: Box::new(tell),
-        });
+        self.given_up = Some(DeliveryLimit::new(deliveries, tell));
     }
 
-    /// From now on, `serve` and `serve_value` do this if the handler panics. By default
-    /// ([`Redeliver`](HandlerPanicPolicy::Redeliver)) the panic goes on, and the request is delivered again: to this
-    /// worker at its next call, if the program goes on, or to its successor. With [`Skip`](HandlerPanicPolicy::Skip) the
-    /// panic ends in `serve`, which says so in the log: the request is done, and the scheduler gets an empty answer
-    /// that [is given up](crate::Response::is_given_up). If that answer cannot be sent, `serve` returns why, and the
-    /// request is delivered again. What the handler has changed must be good for the next request. A worker that is
-    /// [split](Self::split) has no such policy.
+    /// From now on, `serve` and `serve_value` do this if the handler panics. If the answer that gives a request up
+    /// cannot be sent, they return why, and the request is delivered again.
     ///
     /// # Examples
     ///
-    /// See [`set_delivery_limit`](Self::set_delivery_limit).
-    pub fn set_panic_policy(&mut self, policy: HandlerPanicPolicy) {
+    /// See [`OnHandlerPanic`].
+    pub fn set_panic_policy(&mut self, policy: OnHandlerPanic) {
         self.on_panic = policy;
     }
 
@@ -203,28 +216,42 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
 }
 
 /// Calls the handler of a request. `None` if it panics and the policy goes on.
-fn unless_it_panics<A>(policy: HandlerPanicPolicy, handler: impl FnOnce() -> A) -> Option<A> {
-    if policy == HandlerPanicPolicy::Redeliver {
+fn unless_it_panics<A>(policy: OnHandlerPanic, handler: impl FnOnce() -> A) -> Option<A> {
+    if policy == OnHandlerPanic::Stop {
         return Some(handler());
     }
     // the program has chosen this policy, whose documentation says what the handler must guarantee
     let answer = catch_unwind(AssertUnwindSafe(handler)).ok();
     if answer.is_none() {
-        tracing::error!("the handler of a request panicked");
+        tell_of_a_panic(policy);
     }
     answer
 }
 
-/// Gives up a request whose handler has panicked. If that fails, the request is delivered again, and this delivery
-/// counts.
-fn give_up_panicked<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
+/// Says in the log that a handler has panicked.
+#[cold]
+pub(in crate::session) fn tell_of_a_panic(policy: OnHandlerPanic) {
+    tracing::error!(on_panic = ?policy, "the handler of a request panicked");
+}
+
+/// Returns a request whose handler has panicked, or gives it up and tells of that. If that fails, the request is
+/// delivered again, and this delivery counts.
+#[cold]
+fn after_a_panic<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
     sender: &mut ResponseSender<Resp, B>,
     request: Request<'_, Req, B>,
+    policy: OnHandlerPanic,
     deadline: Deadline,
-) -> Result<Sequence, TypedPublishError> {
-    let sequence = send_given_up(sender, &request, deadline)?;
-    request.done();
-    Ok(sequence)
+) -> Option<Result<Sequence, TypedPublishError>> {
+    if !policy.gives_up(request.delivery()) {
+        drop(request);
+        return None;
+    }
+    let given_up = send_given_up(sender, &request, deadline);
+    if given_up.is_ok() {
+        request.done();
+    }
+    Some(given_up)
 }
 
 /// Sends the answer of a request that is given up.
@@ -284,7 +311,7 @@ fn end<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>(
 }
 
 /// A request was not received, as an error of values.
-fn not_received(error: TransportError) -> TypedServeError {
+pub(in crate::session) fn not_received(error: TransportError) -> TypedServeError {
     match error {
         TransportError::Recv(error) => TypedServeError::Recv(error.into()),
         TransportError::Ring(error) => TypedServeError::Ring(error),

@@ -124,7 +124,9 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             };
             let is_over = || {
                 while let Some(request) = limits.pop_passed() {
-                    end_late(&mut under_way.borrow_mut(), &session, request);
+                    end_late(&mut under_way.borrow_mut(), &session, request, |_| {
+                        String::new()
+                    });
                 }
                 token.is_cancelled() || inbox.state().is_over
             };
@@ -158,7 +160,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         while let Some(request) = self.limits.pop_passed() {
             // what is there has come in time
             self.take_in_what_is_there();
-            end_late(&mut self.under_way, self.scheduler.label(), request);
+            let session = self.scheduler.label().to_owned();
+            let scheduler = &mut self.scheduler;
+            end_late(&mut self.under_way, &session, request, |rank| {
+                scheduler.why_no_answer(rank)
+            });
         }
         let interval = self.scheduler.liveness_interval();
         let is_idle = self.waiting.is_empty() && self.under_way.is_empty();
@@ -453,13 +459,18 @@ fn tell(listener: &Listener, what: TransportResult<Piece>) {
 }
 
 /// Tells of each worker that has not answered this request in time.
-fn end_late(under_way: &mut UnderWay, session: &str, request: RequestId) {
+fn end_late(
+    under_way: &mut UnderWay,
+    session: &str,
+    request: RequestId,
+    mut why: impl FnMut(usize) -> String,
+) {
     for ((rank, _), Sent { listener, .. }) in under_way.extract_if(|(_, id), _| *id == request) {
         let error = TransportError::NoAnswer {
             session: session.to_owned(),
             rank,
             request,
-            why: String::new(),
+            why: why(rank),
         };
         tell(&listener, Err(error));
     }

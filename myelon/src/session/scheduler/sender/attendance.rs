@@ -14,6 +14,7 @@ use disruptor_mp::{ConsumerPlace, PlaceReader, Producer, Sequence};
 
 use super::super::super::config::{OnWorkerDeath, RunnerMyelonTransportConfig};
 use super::WorkerDeath;
+use super::standstill::{self, Sign, Standstill};
 use crate::transport::FramedTransportFrame;
 
 /// The places of a worker in the ring of the requests to all and in its own.
@@ -30,6 +31,8 @@ pub(super) struct Shared {
 /// What is known of each worker, by rank.
 #[derive(Debug)]
 pub(super) struct Attendance {
+    session: String,
+    interval: Duration,
     policy: OnWorkerDeath,
     ids: Vec<String>,
     common: PlaceReader,
@@ -43,6 +46,9 @@ pub(super) struct Attendance {
     on_death: Option<DeathHook>,
     /// Since when it is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<(Instant, Absence)>>,
+    /// How long each has stood still for calls that wait for space or for the end, and for calls that wait for an
+    /// answer.
+    standstills: Vec<[Standstill; 2]>,
 }
 
 /// What tells one absence of a worker from another: the process that has gone, by its number and its start, and what it
@@ -95,6 +101,8 @@ impl Shared {
     pub(super) fn new(config: &RunnerMyelonTransportConfig, common: PlaceReader) -> Arc<Self> {
         let workers = config.workers;
         let attendance = Attendance {
+            session: config.session.clone(),
+            interval: config.liveness_interval(),
             policy: config.on_worker_death,
             ids: (0..workers).map(|rank| config.worker_id(rank)).collect(),
             common,
@@ -104,6 +112,7 @@ impl Shared {
             counters: Vec::new(),
             on_death: None,
             away_since: vec![None; workers],
+            standstills: vec![Default::default(); workers],
         };
         Arc::new(Self {
             attendance: Mutex::new(attendance),
@@ -195,14 +204,46 @@ impl Attendance {
         Some(absence.process.0)
     }
 
-    /// What the policy says of the worker `rank`, if it is away and holds the caller up by these places.
+    /// The process of the worker `rank`, if it is attached.
+    pub(super) fn pid_of(&mut self, rank: usize) -> Option<u32> {
+        pid_of(self.places_of(rank))
+    }
+
+    /// Says in the log, when it is time, that the worker `rank` is alive and does not answer.
+    pub(super) fn notice_a_standstill(
+        &mut self,
+        rank: usize,
+        heard: Option<Sequence>,
+        what_waits: &str,
+    ) {
+        let places = self.places_of(rank);
+        let [_, standstill] = &mut self.standstills[rank];
+        let sign = Sign::of(places, heard);
+        if let Some(pid) = pid_of(places)
+            && let Some(time) = standstill.see(sign, Instant::now(), self.interval)
+        {
+            standstill::tell(&self.session, rank, pid, time, what_waits);
+        }
+    }
+
+    /// What the policy says of the worker `rank`, if it is away and holds the caller up by these places. Says in the
+    /// log, when it is time, what waits for it though it is alive.
     pub(super) fn verdict(
         &mut self,
         rank: usize,
         now: Instant,
+        what_waits: Option<&str>,
         holds_up: impl FnOnce(WorkerPlaces) -> bool,
     ) -> Verdict {
         let (places, is_away) = self.sight_of(rank);
+        let holds_up = holds_up(places);
+        let [standstill, _] = &mut self.standstills[rank];
+        if let Some(what_waits) = what_waits.filter(|_| holds_up)
+            && let Some(pid) = pid_of(places)
+            && let Some(time) = standstill.see(Sign::of(places, None), now, self.interval)
+        {
+            standstill::tell(&self.session, rank, pid, time, what_waits);
+        }
         let absence = Absence::of(places).filter(|_| is_away);
         let since = match (absence, self.away_since[rank]) {
             (None, _) => None,
@@ -211,7 +252,7 @@ impl Attendance {
         };
         self.away_since[rank] = since;
         match (since, self.policy) {
-            (Some((since, _)), policy) if holds_up(places) => match policy {
+            (Some((since, _)), policy) if holds_up => match policy {
                 OnWorkerDeath::Wait => Verdict::GoOn,
                 OnWorkerDeath::Fail => Verdict::Fail,
                 OnWorkerDeath::RemoveAfter(patience) => {
@@ -234,7 +275,11 @@ impl Attendance {
         only: Option<usize>,
     ) -> Verdict {
         let gate = self.common.gate();
-        self.verdict(rank, now, |[common, _]| match only {
+        let what_waits = match only {
+            None => "requests to all workers wait for it",
+            Some(_) => "requests to it wait",
+        };
+        self.verdict(rank, now, Some(what_waits), |[common, _]| match only {
             Some(only) => only == rank,
             None => common.is_some_and(|place| Some(place.released) == gate),
         })
@@ -257,4 +302,11 @@ impl Attendance {
         let rings = [Some(&self.common), self.own[rank].as_ref()];
         rings.map(|ring| ring?.place(&self.ids[rank]))
     }
+}
+
+/// The process of a worker with these places, if it is attached.
+fn pid_of(places: WorkerPlaces) -> Option<u32> {
+    let mut there = places.iter().flatten();
+    let attached = there.find(|place| place.is_attached == Some(true))?;
+    Some(attached.owner.0)
 }

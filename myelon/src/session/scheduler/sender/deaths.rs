@@ -8,7 +8,7 @@ use super::super::super::clock::coarse_now;
 use super::super::super::config::OnWorkerDeath;
 use super::super::super::head::RequestId;
 use super::super::state::{WorkerState, deliveries_at};
-use super::attendance::{DeathHook, Verdict, WorkerPlaces};
+use super::attendance::{DeathHook, Verdict};
 use super::{Awaits, RequestSender};
 use crate::transport::{FramedTransportFrame, TransportError, TransportResult};
 
@@ -127,7 +127,8 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
     }
 
-    /// The reason why a call must not go on waiting for this answer.
+    /// The reason why a call must not go on waiting for this answer. `heard` says how far what the worker sends was
+    /// received: the log tells of a live worker that stands still.
     ///
     /// # Errors
     ///
@@ -138,6 +139,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         &mut self,
         rank: usize,
         request: RequestId,
+        heard: Option<Sequence>,
     ) -> TransportResult<()> {
         if !self.is_kept_for(rank) {
             return Err(TransportError::WorkerGone {
@@ -146,6 +148,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 request: Some(request),
             });
         }
+        self.notice_a_standstill(rank, request, heard);
         self.check_for_deaths(Awaits::Answer { rank, request })
     }
 
@@ -172,17 +175,18 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 }
                 Awaits::Answer { rank: of, request } => {
                     let mut attendance = self.shared.attendance();
-                    let verdict = attendance.verdict(rank, now, |_| of == rank);
+                    let verdict = attendance.verdict(rank, now, None, |_| of == rank);
                     (verdict, Some(request))
                 }
                 Awaits::End => {
-                    let published = [self.last_whole(None), self.last_whole(Some(rank))];
-                    let has_more = |places: WorkerPlaces| {
-                        let mut rings = places.iter().zip(published);
-                        rings.any(|(place, last)| place.is_some_and(|place| place.released < last))
-                    };
+                    // also in a ring of its own to which it has not come
+                    let has_more = !self.has_done_everything(rank);
                     let mut attendance = self.shared.attendance();
-                    (attendance.verdict(rank, now, has_more), None)
+                    let what_waits = "the shutdown waits for it to complete its requests";
+                    (
+                        attendance.verdict(rank, now, Some(what_waits), |_| has_more),
+                        None,
+                    )
                 }
             };
             let is_removed = match verdict {

@@ -1,9 +1,11 @@
 //! The half of a scheduler that sends requests. [`sending`] has the calls that send one, [`deaths`] what it does about
-//! its workers, and [`attendance`] which of them are away.
+//! its workers, [`attendance`] which of them are away, [`managed`] the call that watches the required ones, and [`standstill`] which of them are alive and do not move.
 
 mod attendance;
 mod deaths;
+mod managed;
 mod sending;
+mod standstill;
 
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU64, Ordering};
