@@ -1,5 +1,6 @@
 //! The half of a scheduler that sends requests. [`sending`] has the calls that send one, [`deaths`] what it does about
-//! its workers, [`attendance`] which of them are away, [`managed`] the call that watches the required ones, and [`standstill`] which of them are alive and do not move.
+//! its workers, [`attendance`] which of them are away, [`managed`] the call that watches the required ones, and
+//! [`standstill`] which of them are alive and do not move.
 
 mod attendance;
 mod deaths;
