@@ -1,31 +1,33 @@
 //! An inference server: a scheduler process that serves clients, and four worker processes that compute. Clients send
 //! lines of JSON over a Unix socket and get a line for each token. A supervisor kills and restarts each of the five
-//! while a client, a thread of its own, goes on: it loses no request and sees no token twice. The weights of the
-//! model, 8 MiB, go to all workers in a session of their own with one frame for all of them: each worker reads them in
-//! place.
+//! while a client, a thread of its own, goes on: it loses no request and sees no token twice.
 //!
-//! The scheduler's core is [`serve`] and [`talk`], the worker's is [`compute`] and [`answer`]. The rest is the client
-//! and the supervisor.
+//! The weights of the model, a tensor of 8 MiB, go to all workers in a session of their own. The scheduler writes them
+//! into one frame, each worker reads them there, and acknowledges them: nobody copies them. A worker that starts, also
+//! in place of a dead one, asks for them, and computes once it has them. Each token depends on them.
+//!
+//! The scheduler's core is [`serve`], [`talk`] and [`give_weights`], the worker's is [`compute`], [`answer`] and
+//! [`load`]. The rest is the client and the supervisor.
 //!
 //! ```sh
 //! cargo run --release -p myelon --features tokio --example inference_server
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io::{self, BufRead, BufReader as Reader, Write};
 use std::os::unix::net::UnixStream as Connection;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc as channel};
 use std::thread;
 use std::time::Duration;
 
 use myelon::transport::{AlignedFixedFrame, FixedFrame};
 use myelon::{
-    AsyncScheduler, Deadline, RecvError, Reply, Request, RunnerMyelonTransportConfig, Scheduler,
-    TransportError, Worker,
+    AsyncScheduler, CancelToken, Deadline, RecvError, Reply, Request, RunnerMyelonTransportConfig,
+    Scheduler, SendError, TransportError, Worker,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -46,7 +48,12 @@ const WEIGHTS_BYTES: usize = 8 << 20;
 type Weights = AlignedFixedFrame<{ WEIGHTS_BYTES + 64 }>;
 
 const GENERATE: u8 = 1;
+/// The weights, and their acknowledgement.
 const LOAD: u8 = 2;
+/// A worker asks for the weights.
+const ASK: u8 = 3;
+
+type Failure = Box<dyn Error + Send + Sync>;
 
 fn config(label: &str) -> RunnerMyelonTransportConfig {
     let config = RunnerMyelonTransportConfig::new(label, WORKERS);
@@ -63,6 +70,13 @@ fn weights_config(label: &str) -> RunnerMyelonTransportConfig {
 
 fn weight(index: usize) -> u8 {
     (index % 251) as u8
+}
+
+/// The model that these weights make, as far as this example computes: their checksum.
+fn model(weights: impl Iterator<Item = u8>) -> u32 {
+    weights.fold(7, |sum, weight| {
+        sum.rotate_left(5).wrapping_add(u32::from(weight))
+    })
 }
 
 /// What a client asks for.
@@ -94,9 +108,9 @@ struct Said {
     is_last: bool,
 }
 
-/// The model: each token depends on the prompt and its number.
-fn token(prompt_sum: u32, number: u32) -> u32 {
-    (prompt_sum ^ number).wrapping_mul(0x9e37_79b9)
+/// Each token depends on the model, the prompt, and its number.
+fn token(model: u32, prompt_sum: u32, number: u32) -> u32 {
+    (model ^ prompt_sum ^ number).wrapping_mul(0x9e37_79b9)
 }
 
 fn sum(prompt: impl Iterator<Item = u32>) -> u32 {
@@ -107,10 +121,11 @@ fn sum(prompt: impl Iterator<Item = u32>) -> u32 {
 async fn serve(label: &str, socket: &Path) -> Result<(), Box<dyn Error>> {
     // answers to the requests of a dead scheduler are not for this one's clients, who ask again
     let scheduler = AsyncScheduler::new(Scheduler::<Prompts, Tokens>::start(&config(label))?)?;
-    let weights = Scheduler::<Weights, Tokens>::start(&weights_config(label))?;
-    let weights = AsyncScheduler::new(weights)?;
-    let all: Vec<u8> = (0..WEIGHTS_BYTES).map(weight).collect();
-    let _when_they_have_come = weights.gather_streaming(all, LOAD);
+    let end = CancelToken::new();
+    let giving = thread::spawn({
+        let (label, end) = (label.to_owned(), end.clone());
+        move || give_weights(&label, &end)
+    });
     let _ = std::fs::remove_file(socket); // of a scheduler that was killed
     let listener = UnixListener::bind(socket)?;
     let mut ends = signal(SignalKind::terminate())?;
@@ -127,13 +142,57 @@ async fn serve(label: &str, socket: &Path) -> Result<(), Box<dyn Error>> {
             _ = ends.recv() => break,
         }
     }
-    for session in [scheduler, weights] {
-        let report = session
-            .shutdown(Deadline::after(Duration::from_secs(10)))
-            .await?;
-        println!("scheduler: shut down, unanswered {:?}", report.unanswered);
-    }
+    let report = scheduler
+        .shutdown(Deadline::after(Duration::from_secs(10)))
+        .await?;
+    println!("scheduler: shut down, unanswered {:?}", report.unanswered);
+    end.cancel();
+    let given = giving.join().expect("it does not panic");
+    given.map_err(|error| error.to_string())?;
     Ok(std::fs::remove_file(socket)?)
+}
+
+/// The part of the scheduler that has the weights: writes them into a frame when a worker asks for them, and waits for
+/// the acknowledgements. Ends when the token is cancelled.
+fn give_weights(label: &str, end: &CancelToken) -> Result<(), Failure> {
+    let config = weights_config(label).with_cancel_token(end);
+    let mut scheduler = Scheduler::<Weights, Tokens>::start(&config)?;
+    let expected = model((0..WEIGHTS_BYTES).map(weight));
+    // the workers that were sent the weights and have not acknowledged them, and those that have
+    let (mut owed, mut loaded) = (BTreeSet::new(), BTreeSet::new());
+    loop {
+        let (rank, message) = match scheduler.recv_any(Deadline::NEVER) {
+            Ok(received) => received,
+            Err(TransportError::Recv(RecvError::Cancelled)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        if message.kind() == LOAD {
+            if *message != expected.to_ne_bytes() {
+                return Err(format!("worker {rank} has other weights").into());
+            }
+            owed.remove(&rank);
+            loaded.insert(rank);
+            continue;
+        }
+        drop(message);
+        if owed.contains(&rank) {
+            continue; // they are on their way
+        }
+        // a real one would read them from a file into this frame
+        let mut frame = match scheduler.reserve(WEIGHTS_BYTES, LOAD, Deadline::NEVER) {
+            Ok(frame) => frame,
+            Err(TransportError::Send(SendError::Cancelled)) => break,
+            Err(error) => return Err(error.into()),
+        };
+        for (index, byte) in frame.iter_mut().enumerate() {
+            *byte = weight(index);
+        }
+        frame.publish();
+        owed.extend(0..WORKERS);
+    }
+    println!("scheduler: workers {loaded:?} have acknowledged the weights");
+    scheduler.shutdown(Deadline::after(Duration::from_secs(10)), |_, _| ())?;
+    Ok(())
 }
 
 /// Talks to one client. Its requests are computed side by side.
@@ -199,28 +258,39 @@ fn said(piece: &[u8]) -> Option<(u32, u32)> {
     ))
 }
 
-/// The part of a worker that has the weights: a real one would copy them to its device. Ends when their session is
-/// closed.
-fn load(label: &str, rank: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// The part of a worker that loads the weights: a real one would copy them to its device. Tells the model that they
+/// make, and acknowledges them. Ends when their session is closed.
+fn load(label: &str, rank: usize, told: &channel::Sender<u32>) -> Result<(), Failure> {
     let worker = Worker::<Weights, Tokens>::start(&weights_config(label), rank)?;
     let (mut requests, mut responses) = worker.split();
+    let mut loaded = None;
+    let mut asks = true;
     loop {
+        if core::mem::take(&mut asks) && loaded.is_none() {
+            match responses.respond(b"", ASK, Deadline::NEVER) {
+                Ok(_) | Err(TransportError::SessionClosed { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         let weights = match requests.recv(Deadline::NEVER) {
             Ok(weights) => weights,
-            Err(TransportError::Recv(RecvError::ProducerDead { .. })) => continue,
+            Err(TransportError::Recv(RecvError::ProducerDead { .. })) => {
+                asks = true; // its successor does not know that this worker has asked
+                continue;
+            }
             Err(
                 TransportError::SessionClosing { .. } | TransportError::Recv(RecvError::Closed),
             ) => break,
             Err(error) => return Err(error.into()),
         };
-        let mut numbered = weights.iter().enumerate();
-        if !weights.is_in_place() || !numbered.all(|(index, byte)| *byte == weight(index)) {
+        if !weights.is_in_place() || weights.len() != WEIGHTS_BYTES {
             return Err("the weights are not what was sent, or not in place".into());
         }
-        match responses
-            .reply(weights.id())
-            .finish(b"", LOAD, Deadline::NEVER)
-        {
+        // they come again when another worker asks for them
+        let model = *loaded.get_or_insert_with(|| model(weights.iter().copied()));
+        let _ = told.send(model);
+        let mut reply = responses.reply(weights.id());
+        match reply.finish(&model.to_ne_bytes(), LOAD, Deadline::NEVER) {
             Ok(_) | Err(TransportError::SessionClosed { .. }) => weights.done(),
             Err(error) => return Err(error.into()),
         }
@@ -232,6 +302,7 @@ fn load(label: &str, rank: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
 /// Answers a request with a piece for each token. It is held meanwhile: if this worker dies, the next one of its rank
 /// gets it again.
 fn answer(
+    model: u32,
     request: &Request<'_, Prompts>,
     mut reply: Reply<'_, Tokens>,
 ) -> Result<(), TransportError> {
@@ -240,7 +311,7 @@ fn answer(
         return reply.finish(b"", GENERATE, Deadline::NEVER).map(|_| ());
     };
     for number in from..count {
-        let piece = [number, token(prompt, number)].map(u32::to_ne_bytes);
+        let piece = [number, token(model, prompt, number)].map(u32::to_ne_bytes);
         // the time that a token takes to compute
         thread::sleep(Duration::from_micros(300));
         if number + 1 < count {
@@ -259,12 +330,19 @@ fn asked(request: &[u8]) -> Option<(u32, u32, u32)> {
     Some((words.next()?, words.next()?, sum(words)))
 }
 
-/// A worker: holds each request while its tokens go out. Ends when the session is closed.
+/// A worker: loads the weights, and then holds each request while its tokens go out. Ends when the session is closed.
 fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
+    let (told, loaded) = channel::channel();
     let loading = thread::spawn({
         let label = label.to_owned();
-        move || load(&label, rank)
+        move || load(&label, rank, &told)
     });
+    // requests are kept meanwhile, as from the start of a worker before this one
+    let Ok(model) = loaded.recv() else {
+        // the server ends before it has begun, or the weights are not what they should be
+        let loaded = loading.join().expect("it does not panic");
+        return Ok(loaded.map_err(|error| error.to_string())?);
+    };
     let (mut requests, mut responses) =
         Worker::<Prompts, Tokens>::start(&config(label), rank)?.split();
     loop {
@@ -278,7 +356,7 @@ fn compute(label: &str, rank: usize) -> Result<(), Box<dyn Error>> {
             ) => break,
             Err(error) => return Err(error.into()),
         };
-        match answer(&request, responses.reply(request.id())) {
+        match answer(model, &request, responses.reply(request.id())) {
             // nobody hears the rest
             Ok(()) | Err(TransportError::SessionClosed { .. }) => request.done(),
             Err(error) => return Err(error.into()),
@@ -295,7 +373,8 @@ const LONGEST_PROMPT: u64 = 128 * 1024;
 const TEXT: u32 = 50;
 
 /// The client: asks for all texts at once, and again for the rest of each when the connection is lost.
-fn ask_for_all(socket: &Path, received: &AtomicUsize) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn ask_for_all(socket: &Path, received: &AtomicUsize) -> Result<(), Failure> {
+    let model = model((0..WEIGHTS_BYTES).map(weight));
     let mut open = BTreeMap::new();
     for id in 0..REQUESTS {
         let len = 1 + (LONGEST_PROMPT - 1) * id / (REQUESTS - 1);
@@ -332,7 +411,7 @@ fn ask_for_all(socket: &Path, received: &AtomicUsize) -> Result<(), Box<dyn Erro
             if said.number != ask.from {
                 return Err(format!("token {} came, not {}", said.number, ask.from).into());
             }
-            if said.token != token(sum(ask.prompt.iter().copied()), said.number) {
+            if said.token != token(model, sum(ask.prompt.iter().copied()), said.number) {
                 return Err("a wrong token".into());
             }
             ask.from += 1;

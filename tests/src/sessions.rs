@@ -2,6 +2,7 @@
 //! and its [judge].
 
 pub mod judge;
+pub mod tasks;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +10,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use myelon::transport::{AlignedFixedFrame, FixedFrame};
-use myelon::{RequestId, Response};
+use myelon::{Piece, RequestId, Response};
 
 use judge::{End, Entry, Fact};
 
@@ -188,13 +189,41 @@ impl Book {
         rank: usize,
         piece: &Response<'_, Answers, B>,
     ) -> io::Result<(u64, bool)> {
-        let id = piece.request().map_or(0, RequestId::get);
-        let named = self.ids.get(&id).copied();
-        let (request, end) = match piece.is_given_up() {
+        let end = match (piece.is_given_up(), piece.is_last()) {
+            (true, _) => End::GivenUp,
+            (false, true) => End::Last,
+            (false, false) => End::More,
+        };
+        self.write_received(rank, piece.request(), piece.piece(), end, piece)
+    }
+
+    /// As [`write_piece`](Self::write_piece), of a piece that a task has received.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_piece`](Self::write_piece).
+    pub fn write_copy(&mut self, piece: &Piece) -> io::Result<(u64, bool)> {
+        let end = match (piece.is_given_up, piece.is_last) {
+            (true, _) => End::GivenUp,
+            (false, true) => End::Last,
+            (false, false) => End::More,
+        };
+        self.write_received(piece.rank, piece.request, piece.number, end, &piece.bytes)
+    }
+
+    fn write_received(
+        &mut self,
+        rank: usize,
+        id: Option<RequestId>,
+        piece: u32,
+        end: End,
+        bytes: &[u8],
+    ) -> io::Result<(u64, bool)> {
+        let named = self.ids.get(&id.map_or(0, RequestId::get)).copied();
+        let request = match end {
             // it is empty, and only the life that has sent the request knows its number for sure
-            true => (named.ok_or("a request without a number"), End::GivenUp),
-            false if piece.is_last() => (number_of(piece), End::Last),
-            false => (number_of(piece), End::More),
+            End::GivenUp => named.ok_or("a request without a number"),
+            _ => number_of(bytes),
         };
         let request = request.map_err(io::Error::other)?;
         if named.is_some_and(|named| named != request) {
@@ -203,7 +232,7 @@ impl Book {
         }
         self.write(Fact::Received {
             request,
-            piece: piece.piece(),
+            piece,
             rank: rank as u32,
             end,
         })?;

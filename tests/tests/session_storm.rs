@@ -1,5 +1,5 @@
-//! A storm over sessions: the scheduler and its workers are killed, stopped and started again at random moments, also
-//! one while another is stopped. Each request that was sent is answered by each worker that it was sent to, no
+//! A storm over sessions: the scheduler and its workers, some of them members for tasks, are killed, stopped and started
+//! again at random moments, also one while another is stopped. Each request that was sent is answered by each worker that it was sent to, no
 //! scheduler receives a piece twice, each delivery has its number, and at the end all members go and nothing is left.
 //!
 //! `MYELON_STORM=2000` sets the number of kills and stops, as for `storm`: a tenth of it is played here. A round that
@@ -42,8 +42,11 @@ struct Count {
     stops: u64,
     /// Kills of one member while another one is stopped.
     both: u64,
+    /// Kills of members for tasks.
+    tasks: u64,
     again: usize,
     redelivered: usize,
+    unaccounted: usize,
 }
 
 impl std::ops::AddAssign for Count {
@@ -52,8 +55,10 @@ impl std::ops::AddAssign for Count {
         self.schedulers += other.schedulers;
         self.stops += other.stops;
         self.both += other.both;
+        self.tasks += other.tasks;
         self.again += other.again;
         self.redelivered += other.redelivered;
+        self.unaccounted += other.unaccounted;
     }
 }
 
@@ -62,6 +67,8 @@ struct Session {
     label: String,
     ledger: std::path::PathBuf,
     wrong: Wrong,
+    /// The members that are for tasks.
+    for_tasks: [bool; WORKERS + 1],
     members: Vec<Child>,
 }
 
@@ -71,6 +78,8 @@ impl Session {
             label: portable_shm_segment_name("test").to_string(),
             ledger: directory.join("ledger"),
             wrong,
+            // the members of a control are not
+            for_tasks: [(); WORKERS + 1].map(|()| random.bool() && wrong == Wrong::Nothing),
             members: Vec::new(),
         };
         // the members start in any order; their places in the list are their roles
@@ -91,6 +100,10 @@ impl Session {
         let role = match member {
             WORKERS => String::from("scheduler"),
             rank => rank.to_string(),
+        };
+        let role = match self.for_tasks[member] {
+            true => format!("task-{role}"),
+            false => role,
         };
         let wrong = match (self.wrong, member) {
             (Wrong::Early, 0..WORKERS) => "early",
@@ -184,6 +197,7 @@ fn play(seed: u64, wrong: Wrong) -> Result<Count, String> {
             session.kill(*member).expect("it is our child");
             count.kills += 1;
             count.schedulers += u64::from(*member == WORKERS);
+            count.tasks += u64::from(session.for_tasks[*member]);
         }
         for member in killed {
             session.members[member] = session.spawn(member).expect("it starts");
@@ -219,6 +233,10 @@ fn play(seed: u64, wrong: Wrong) -> Result<Count, String> {
     }
     count.again = judged.again;
     count.redelivered = judged.redelivered;
+    count.unaccounted = judged.unaccounted;
+    if judged.unaccounted > 0 && !session.for_tasks[WORKERS] {
+        return Err(format!("{} answers are missing", judged.unaccounted));
+    }
     Ok(count)
 }
 
@@ -256,10 +274,11 @@ fn storm_over_sessions_loses_no_request() {
         schedulers,
         stops,
         both,
+        tasks,
         redelivered,
         ..
     } = total;
-    assert!(schedulers > 0 && stops > 0 && both > 0 && redelivered > 0);
+    assert!(schedulers > 0 && stops > 0 && both > 0 && tasks > 0 && redelivered > 0);
 }
 
 /// Plays rounds with a planted fault until it is detected.

@@ -1,8 +1,8 @@
 //! A member of a session that may be killed at any moment: see `tests/session_storm.rs`.
 //!
-//! `session_member LABEL WORKERS LEDGER scheduler|RANK [WRONG]`. The scheduler sends requests until its input ends,
+//! `session_member LABEL WORKERS LEDGER [task-]scheduler|RANK [WRONG]`. The scheduler sends requests until its input ends,
 //! and then shuts the session down. It writes down what it sends and receives, each entry by one system call, so that
-//! a kill loses none. A worker answers in pieces until the session is closed.
+//! a kill loses none. A worker answers in pieces until the session is closed. The members `task-…` are those for tasks.
 
 use std::io::Read;
 use std::path::Path;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use myelon::{Deadline, RecvError, RunnerMyelonTransportConfig, Scheduler, TransportError, Worker};
 use myelon_tests::sessions::judge::Fact;
+use myelon_tests::sessions::tasks::{self, Failure, TaskScheduler};
 use myelon_tests::sessions::{Answers, Book, PIECES, Requests, message, number_of_request};
-
-type Failure = Box<dyn std::error::Error>;
+use tokio::time::timeout;
 
 /// Requests that are sent and not answered, at most.
 const UNDER_WAY_MAX: usize = 40;
@@ -33,9 +33,66 @@ fn main() -> Result<(), Failure> {
     let config = config.with_transport(rings);
     let wrong = wrong.first().map_or("", |wrong| wrong);
     let ledger = Path::new(ledger);
-    match role.parse() {
-        Ok(rank) => work(&config, rank, ledger, wrong),
-        Err(_) => schedule(&config, ledger, wrong),
+    match (role.strip_prefix("task-"), role.parse()) {
+        (Some(role), _) => {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_time().build()?.block_on(async {
+                match role.parse() {
+                    Ok(rank) => Ok(tasks::work(&config, rank, ledger, PIECES, |_| ()).await?),
+                    Err(_) => schedule_tasks(&config, ledger).await,
+                }
+            })
+        }
+        (None, Ok(rank)) => work(&config, rank, ledger, wrong),
+        (None, Err(_)) => schedule(&config, ledger, wrong),
+    }
+}
+
+/// True once the input of this process has ended.
+fn when_the_input_ends() -> Arc<AtomicBool> {
+    let is_over = Arc::new(AtomicBool::new(false));
+    std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            is_over.store(true, Ordering::Relaxed);
+        }
+    });
+    is_over
+}
+
+/// The worker that gets this request: each ninth one is for all.
+fn addressee(request: u64, workers: usize) -> Option<usize> {
+    (!request.is_multiple_of(9)).then_some(request as usize % workers)
+}
+
+async fn schedule_tasks(
+    config: &RunnerMyelonTransportConfig,
+    ledger: &Path,
+) -> Result<(), Failure> {
+    let pieces = vec![PIECES; config.workers];
+    let mut scheduler = TaskScheduler::start(config, ledger, &pieces).await?;
+    let mut next = scheduler.next_request();
+    let is_over = when_the_input_ends();
+    while !is_over.load(Ordering::Relaxed) {
+        if scheduler.under_way() < UNDER_WAY_MAX {
+            scheduler.send(next, addressee(next, config.workers))?;
+            next += 1;
+        }
+        let patience = match scheduler.under_way() < UNDER_WAY_MAX {
+            true => Duration::ZERO,
+            false => Duration::from_millis(2),
+        };
+        if let Ok(Some(done)) = timeout(patience, scheduler.next_done()).await {
+            done?;
+        }
+    }
+    scheduler.assemble(Duration::from_secs(20)).await;
+    scheduler.drain().await?;
+    scheduler.settle().await;
+    match scheduler.shut_down(ledger, &pieces).await? {
+        0 => Ok(()),
+        left => Err(format!("{left} requests are left").into()),
     }
 }
 
@@ -52,31 +109,25 @@ fn schedule(
     };
     // a control does not write down that it forgets
     book.write(Fact::Started { resumes: true })?;
-    let is_over = Arc::new(AtomicBool::new(false));
-    std::thread::spawn({
-        let is_over = Arc::clone(&is_over);
-        move || {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            is_over.store(true, Ordering::Relaxed);
-        }
-    });
-    let workers = config.workers as u64;
+    let is_over = when_the_input_ends();
     let mut under_way = 0_usize;
     while !is_over.load(Ordering::Relaxed) {
         let soon = Deadline::after(Duration::from_millis(2));
         if under_way < UNDER_WAY_MAX {
-            // each ninth one is for all
-            let to = (next % 9 != 0).then_some(next % workers);
-            book.write(Fact::Intended { request: next, to })?;
+            let to = addressee(next, config.workers);
+            book.write(Fact::Intended {
+                request: next,
+                to: to.map(|rank| rank as u64),
+            })?;
             let message = message(next);
             let sent = match to {
                 None => scheduler.broadcast(&message, 1, soon),
-                Some(rank) => scheduler.send_to(rank as usize, &message, 1, soon),
+                Some(rank) => scheduler.send_to(rank, &message, 1, soon),
             };
             match sent {
                 Ok(id) => {
                     book.write_sent(next, id)?;
-                    under_way += to.map_or(workers, |_| 1) as usize;
+                    under_way += to.map_or(config.workers, |_| 1);
                 }
                 Err(TransportError::Send(_)) => {}
                 Err(error) => return Err(error.into()),

@@ -1,5 +1,6 @@
 //! The sweep over sessions. One member of a session is killed or stopped at each step that it comes to: the scheduler,
-//! its successor, a worker, or a worker that has come back. A killed member is started again, a stopped one continues.
+//! its successor, a worker, or a worker that has come back; also a scheduler or a worker for tasks. A killed member is
+//! started again, a stopped one continues.
 //!
 //! The scheduler sends the requests of a [script](crate::sessions::SCRIPT). All members write one ledger, and at the end the [judge]
 //! accounts for each request: it was answered once, or given up by a worker that had died over it, or reported by a
@@ -22,7 +23,7 @@ use crate::sessions::{PIECES_OF, WORKERS};
 use crate::{Act, Actor, World, caught};
 
 /// A lower bound on the number of cases, so that the sweep cannot shrink unnoticed.
-pub const CASES_MIN: usize = 1_000;
+pub const CASES_MIN: usize = 1_300;
 
 /// The place of the scheduler among the members; those before it are the workers.
 const SCHEDULER: usize = WORKERS;
@@ -50,16 +51,22 @@ pub enum Role {
     Server,
     /// The worker that streams, come back after a kill.
     Returner,
+    /// A scheduler for tasks; so is its successor, which resumes.
+    TaskScheduler,
+    /// A worker for tasks, which streams its answers; so is its successor.
+    TaskWorker,
 }
 
 impl Role {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Scheduler,
         Self::Forgotten,
         Self::Successor,
         Self::Streamer,
         Self::Server,
         Self::Returner,
+        Self::TaskScheduler,
+        Self::TaskWorker,
     ];
 
     fn word(self) -> &'static str {
@@ -70,13 +77,15 @@ impl Role {
             Self::Streamer => "streaming-worker",
             Self::Server => "serving-worker",
             Self::Returner => "returning-worker",
+            Self::TaskScheduler => "scheduler-for-tasks",
+            Self::TaskWorker => "worker-for-tasks",
         }
     }
 
     fn member(self) -> usize {
         match self {
-            Self::Scheduler | Self::Forgotten | Self::Successor => SCHEDULER,
-            Self::Streamer | Self::Returner => 0,
+            Self::Scheduler | Self::Forgotten | Self::Successor | Self::TaskScheduler => SCHEDULER,
+            Self::Streamer | Self::Returner | Self::TaskWorker => 0,
             Self::Server => 1,
         }
     }
@@ -283,6 +292,10 @@ impl Stage {
             (Some(Flaw::Forgets), SCHEDULER) => " wrong=forgets",
             _ => "",
         };
+        let tasks = match self.role {
+            Role::TaskScheduler | Role::TaskWorker if member == self.role.member() => " tasks",
+            _ => "",
+        };
         // one that comes after the end, or meanwhile, finds the ring or does not
         let patience = match (self.is_over, self.is_ending) {
             (true, _) => 50,
@@ -296,9 +309,11 @@ impl Stage {
                     Role::Forgotten if deaths > 0 => " anew",
                     _ => "",
                 };
-                format!("session-schedule log={log}{anew}{flaw}")
+                format!("session-schedule log={log}{anew}{flaw}{tasks}")
             }
-            rank => format!("session-work rank={rank} patience_ms={patience} log={log}{flaw}"),
+            rank => {
+                format!("session-work rank={rank} patience_ms={patience} log={log}{flaw}{tasks}")
+            }
         };
         self.members[member].actor.tell(&line);
     }

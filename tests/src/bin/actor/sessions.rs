@@ -2,7 +2,7 @@
 //!
 //! The scheduler sends the requests of a script, each of them once over all its lives: to one worker, to all, and by
 //! calls. Worker 0 streams its answers in pieces, and answers again after a death. Worker 1 serves, and gives up a
-//! request that was delivered before.
+//! request that was delivered before. With `tasks` the scheduler, or worker 0, is a member for tasks.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,9 +11,12 @@ use std::time::Duration;
 use disruptor_mp::{Deadline, RecvError};
 use myelon::{RunnerMyelonTransportConfig, Scheduler, TransportError, Worker};
 use myelon_tests::sessions::judge::{Entry, Fact, open_answers};
+use myelon_tests::sessions::tasks::{self, TaskScheduler};
 use myelon_tests::sessions::{
     Answers, Book, PIECES, PIECES_OF, Requests, SCRIPT, Task, WORKERS, message, number_of_request,
 };
+
+use tokio::runtime::{self, Runtime};
 
 use crate::messages::told;
 use crate::options::Words;
@@ -29,6 +32,7 @@ const QUIET: u32 = 12;
 #[derive(Default)]
 pub(crate) struct Sessions {
     scheduling: Option<Scheduling>,
+    tasks: Option<(Runtime, TaskScheduler)>,
 }
 
 struct Scheduling {
@@ -41,7 +45,20 @@ struct Scheduling {
 impl Sessions {
     /// Answers a line whose verb is `session-` and this one.
     pub(crate) fn answer(&mut self, verb: &str, label: &str, words: &Words<'_>) -> Answer {
+        let log = Path::new(words.word("log"));
         match verb {
+            "schedule" if words.get("tasks").is_some() => {
+                let runtime = runtime()?;
+                let config = config(label, words);
+                let tasks = runtime.block_on(play_in_tasks(&config, log))?;
+                self.tasks = Some((runtime, tasks));
+                Ok(String::new())
+            }
+            "shutdown" if self.tasks.is_some() => {
+                let (runtime, tasks) = self.tasks.take().expect("a scheduler");
+                let left = runtime.block_on(tasks.shut_down(log, &PIECES_OF));
+                Ok(format!("unanswered={}", left.map_err(failed)?))
+            }
             "schedule" => {
                 let scheduling = Scheduling::start(label, words)?;
                 self.scheduling.insert(scheduling).play()?;
@@ -49,11 +66,18 @@ impl Sessions {
             }
             "shutdown" => {
                 let scheduling = self.scheduling.take().expect("a scheduler");
-                scheduling.shut_down(Path::new(words.word("log")))
+                scheduling.shut_down(log)
             }
             "work" => {
                 let rank = words.number("rank") as usize;
                 match rank {
+                    0 if words.get("tasks").is_some() => {
+                        let pause = |request| pause(request);
+                        let config = config(label, words);
+                        let worked = tasks::work(&config, rank, log, PIECES, pause);
+                        runtime()?.block_on(worked).map_err(told)?;
+                        Ok(String::new())
+                    }
                     0 => stream(label, rank, words),
                     _ => serve(label, rank, words),
                 }
@@ -230,6 +254,49 @@ impl Scheduling {
     }
 }
 
+/// A runtime of one thread.
+fn runtime() -> std::io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_time().build()
+}
+
+/// The scheduler sleeps before some answers.
+fn pause(request: u64) {
+    if request % 5 == 4 {
+        std::thread::sleep(SOON / 2);
+    }
+}
+
+/// As [`Scheduling::play`], with a task for each request.
+async fn play_in_tasks(
+    config: &RunnerMyelonTransportConfig,
+    log: &Path,
+) -> Result<TaskScheduler, Failure> {
+    let started = TaskScheduler::start(config, log, &PIECES_OF).await;
+    let mut scheduler = started.map_err(told)?;
+    let first = scheduler.next_request();
+    for (request, task) in SCRIPT.iter().enumerate().skip(first as usize) {
+        let request = request as u64;
+        match *task {
+            Task::To(rank) => scheduler.send(request, Some(rank))?,
+            Task::All => scheduler.send(request, None)?,
+            // others are under way
+            Task::Call(rank) => {
+                scheduler.send(request, Some(rank))?;
+                scheduler.next_done().await.expect("a task")?;
+            }
+            Task::Drain => {
+                // meanwhile the rings fill
+                std::thread::sleep(SOON);
+                scheduler.drain().await?;
+                std::thread::sleep(SOON);
+            }
+        }
+    }
+    scheduler.drain().await?;
+    scheduler.settle().await;
+    Ok(scheduler)
+}
+
 /// Streams the answers in pieces, until the session is closed. `wrong=early`: a request is done before it is answered.
 fn stream(label: &str, rank: usize, words: &Words<'_>) -> Answer {
     let mut book = Book::of_worker(Path::new(words.word("log")))?;
@@ -252,10 +319,7 @@ fn stream(label: &str, rank: usize, words: &Words<'_>) -> Answer {
             rank,
             delivery,
         })?;
-        if number % 5 == 4 {
-            // the scheduler sleeps meanwhile
-            std::thread::sleep(SOON / 2);
-        }
+        pause(number);
         let id = request.id();
         let mut request = Some(request);
         if words.get("wrong") == Some("early")
