@@ -136,7 +136,7 @@ fn the_death_of_a_child_of_any_kind_ends_the_run_with_its_words() {
 #[test]
 fn the_death_of_a_worker_ends_the_run_at_the_deadline() {
     let _turn = turn();
-    let script = format!("number=2 signal=KILL limit=3000{STRIKE}");
+    let script = format!("number=2 signal=KILL limit=10000{STRIKE}");
     let Some(says) = in_own_shared_memory("64m", &script, "session --scenario call") else {
         return;
     };
