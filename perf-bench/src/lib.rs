@@ -116,7 +116,8 @@ fn command(options: Options) -> Result<bool, Failure> {
         }
         Some(Command::Session(wanted)) => {
             return measure_parties("sessions", &options.common, |setting| {
-                scenario::wait::session::run(&wanted.scenarios, setting)
+                let pause = Duration::from_millis(wanted.pause_ms);
+                scenario::wait::session::run(&wanted.scenarios, pause, setting)
             });
         }
         Some(Command::Broadcast(wanted)) if wanted.has_choice() => {

@@ -50,7 +50,8 @@ pub(crate) enum Command {
     Layers(Layers),
     /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
     Wait(Wait),
-    /// What sessions cost beside their frames: calls, streams of tokens, idle members; takes about a minute.
+    /// What sessions cost beside their frames: calls, streams of tokens, first requests after a pause, idle members;
+    /// takes about a minute and a half.
     Session(Session),
     /// One producer and 1, 2, 4 and 8 consumers that each receive every event; also with an observer, with a slow
     /// consumer, and with one that is killed.
@@ -311,6 +312,10 @@ pub(crate) struct Session {
     /// Scenarios to measure.
     #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = SessionScenario::value_variants().to_vec())]
     pub(crate) scenarios: Vec<SessionScenario>,
+
+    /// The pause before each first request and before each bare wake-up beside it; 60000 for a minute.
+    #[arg(long, default_value_t = 200, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub(crate) pause_ms: u64,
 }
 
 /// Options of the broadcast scenarios.

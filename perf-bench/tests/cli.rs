@@ -380,14 +380,17 @@ fn session_has_a_row_for_each_figure_beside_what_it_is_made_of() {
         "call",
         "call_one_of_4",
         "call_one_of_8",
+        "addressed_one_of_8",
         "tokens",
         "tensor",
+        "first_request",
         "idle_scheduler",
         "idle_worker",
     ];
     let targets = [
         "ratio <= 1.25",
         "ratio <= 1.5",
+        "ratio <= 1.3",
         "ratio >= 0.7",
         "ratio <= 1.1",
         "max <= 10",
