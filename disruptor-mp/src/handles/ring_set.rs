@@ -344,8 +344,8 @@ impl RingWaiter {
         }
     }
 
-    /// If spinning pays, spins for a few microseconds. Returns whether one of these consumers may have an event. For the
-    /// layers above: an answer that comes at once needs no preparation of a wait.
+    /// If spinning pays, spins for a few microseconds. Returns whether one of these consumers may have an event. For
+    /// the layers above: an answer that comes at once needs no preparation of a wait.
     #[doc(hidden)]
     #[inline]
     pub fn poll_briefly<M: RingMember>(&mut self, members: &[M]) -> bool {

@@ -108,10 +108,10 @@ pub(super) fn next_head<F: FramedTransportFrame, B>(
     Ok(None)
 }
 
-/// The next message's head, if the ring's next frame is there and is the message. As after [`next_head`], the message can
-/// be lent, and stays the next one. This is what a call does first: it returns no error, so that what it finds stays in
-/// registers. All else that the ring has to report is left to `next_head`, also an error that is met here, which comes
-/// again.
+/// The next message's head, if the ring's next frame is there and is the message. As after [`next_head`], the message
+/// can be lent, and stays the next one. This is what a call does first: it returns no error, so that what it finds
+/// stays in registers. All else that the ring has to report is left to `next_head`, also an error that is met here,
+/// which comes again.
 #[inline(always)]
 pub(super) fn head_at_once<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,
@@ -157,8 +157,8 @@ pub(super) struct Kept {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A message that a receiver has lent, beside its bytes. It lies in the receiver, and a [`Request`] or a [`Response`] is
-/// one word: callers move them through memory, and a load that is wider than the stores before it waits for them.
+/// A message that a receiver has lent, beside its bytes. It lies in the receiver, and a [`Request`] or a [`Response`]
+/// is one word: callers move them through memory, and a load that is wider than the stores before it waits for them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lent {
     pub(super) head: Head,

@@ -550,8 +550,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         Some(self.answers.rings.get_mut(rank)?.as_mut()?.raw())
     }
 
-    /// The rank of the worker whose turn it is, and the head of its next message, if that is there at first sight and no
-    /// answer was kept.
+    /// The rank of the worker whose turn it is, and the head of its next message, if that is there at first sight and
+    /// no answer was kept.
     #[inline(always)]
     pub(super) fn next_in_turn(&mut self) -> Option<(usize, Head)> {
         if self.left_in_turn == 0 || !self.kept.is_empty() {

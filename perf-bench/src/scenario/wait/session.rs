@@ -641,9 +641,9 @@ impl Session<LargeFrame> {
     }
 }
 
-/// The first request after a pause, and its answer, in a session of one worker. Beside it, after a pause of its own, the
-/// wake-up floor: the kernel wakes a party that sleeps on a word, and the party stores another value there, for which
-/// this process spins.
+/// The first request after a pause, and its answer, in a session of one worker. Beside it, after a pause of its own,
+/// the wake-up floor: the kernel wakes a party that sleeps on a word, and the party stores another value there, for
+/// which this process spins.
 fn first_request(pause: Duration, setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let samples = match pause < LONG_PAUSE {
         true => FIRST_REQUESTS,

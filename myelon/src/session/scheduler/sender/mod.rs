@@ -348,8 +348,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         sent
     }
 
-    /// Sends a message in the ring of the worker `only`, or in the common ring, if a frame is free: then there is nothing
-    /// to wait for, and no error that could say more than the attempt of [`until_sent`](Self::until_sent) that follows.
+    /// Sends a message in the ring of the worker `only`, or in the common ring, if a frame is free: then there is
+    /// nothing to wait for, and no error that could say more than the attempt of [`until_sent`](Self::until_sent) that
+    /// follows.
     #[inline(always)]
     fn send_at_once<T: Encode>(
         &mut self,
