@@ -10,10 +10,10 @@ use crate::transport::FramedTransportFrame;
 const COUNT_BITS: u32 = 16;
 
 /// The greatest count of deliveries.
-pub(crate) const MOST: u32 = (1 << COUNT_BITS) - 1;
+const MOST: u32 = (1 << COUNT_BITS) - 1;
 
 /// The note of a place whose next message begins at `next` and was delivered `count` times, at most [`MOST`].
-pub(crate) fn note(next: Sequence, count: u32) -> u64 {
+fn note(next: Sequence, count: u32) -> u64 {
     (next as u64) << COUNT_BITS | u64::from(count)
 }
 
@@ -26,7 +26,19 @@ pub(crate) fn deliveries(of_place: u64, next: Sequence) -> u32 {
     }
 }
 
+/// How often this consumer's next message was delivered.
+pub(crate) fn of_next<F: FramedTransportFrame, B>(place: &Consumer<F, B>) -> u32 {
+    deliveries(place.note(), place.current_sequence() + 1)
+}
+
+/// Says how often this consumer's next message was delivered.
+#[inline(always)]
+pub(crate) fn set_of_next<F: FramedTransportFrame, B>(place: &Consumer<F, B>, count: u32) {
+    place.set_note(note(place.current_sequence() + 1, count));
+}
+
 /// Counts the delivery of this consumer's next message, and returns the delivery's number, from 1.
+#[inline(always)]
 pub(crate) fn count_next<F: FramedTransportFrame, B>(place: &Consumer<F, B>) -> u32 {
     let next = place.current_sequence() + 1;
     let count = (deliveries(place.note(), next) + 1).min(MOST);

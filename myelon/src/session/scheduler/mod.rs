@@ -3,23 +3,19 @@
 mod answers;
 mod calls;
 mod ending;
+#[cfg(feature = "tokio")]
+mod for_tasks;
 mod receiver;
 mod sender;
 pub(super) mod state;
 
 use std::path::Path;
-#[cfg(feature = "tokio")]
-use std::time::Duration;
 
-#[cfg(feature = "tokio")]
-use disruptor_mp::RingMember;
 use disruptor_mp::{
     CountersFile, DEFAULT_MAX_CONSUMERS, Deadline, MappedFile, RecvError, SharedMemory,
 };
 
 use super::config::{RunnerMyelonTransportConfig, WORKER_PREFIX};
-#[cfg(feature = "tokio")]
-use super::head::HEAD_BYTES;
 use super::head::RequestId;
 use super::in_place::RequestReservation;
 use super::received::{Dropped, Response};
@@ -548,70 +544,5 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     ) -> TransportResult<()> {
         let heard = self.receiver.heard(rank);
         self.sender.go_on_waiting_for(rank, request, heard)
-    }
-}
-
-/// What the thread of an [`AsyncScheduler`](super::AsyncScheduler) needs.
-#[cfg(feature = "tokio")]
-impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Resp, B> {
-    pub(super) fn label(&self) -> &str {
-        self.sender.session()
-    }
-
-    pub(super) fn workers(&self) -> usize {
-        self.receiver.workers()
-    }
-
-    pub(super) fn next_request(&self) -> RequestId {
-        self.sender.next_request()
-    }
-
-    pub(super) fn liveness_interval(&self) -> Duration {
-        self.sender.liveness_interval()
-    }
-
-    pub(super) fn has_death_hook(&self) -> bool {
-        self.sender.has_death_hook()
-    }
-
-    pub(super) fn is_kept_for(&mut self, rank: usize) -> bool {
-        self.sender.is_kept_for(rank)
-    }
-
-    pub(super) fn why_no_answer(&mut self, rank: usize) -> String {
-        self.sender.why_no_answer(rank)
-    }
-
-    pub(super) fn check_for_deaths(&mut self, awaits: Awaits) -> TransportResult<()> {
-        self.sender.check_for_deaths(awaits)
-    }
-
-    pub(super) fn warn_of_the_absent(&mut self, only: Option<usize>) {
-        self.sender.warn_of_the_absent(only);
-    }
-
-    /// As many messages as all workers' rings hold.
-    pub(super) fn answers_max(&self) -> usize {
-        self.receiver.answers_max()
-    }
-
-    pub(super) fn attach_workers_now(&mut self) {
-        self.receiver.attach_workers_now();
-    }
-
-    /// Waits until a worker's ring has news or the bell rings, or until it is time to check for missing workers.
-    pub(super) fn sleep_beside(
-        &mut self,
-        bell: &dyn RingMember,
-        deadline: Deadline,
-    ) -> TransportResult<()> {
-        self.receiver.sleep_beside(None, Some(bell), deadline)
-    }
-
-    /// Whether a message of `len` bytes is sent in several runs: a call that does not wait cannot send it.
-    pub(super) fn takes_runs(&mut self, len: usize) -> bool {
-        let ring = self.sender.transport();
-        let frames = (ring.depth() / 2).max(1);
-        len.saturating_add(HEAD_BYTES) > ring.frame_limit().saturating_mul(frames)
     }
 }

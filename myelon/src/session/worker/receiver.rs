@@ -15,10 +15,10 @@ use disruptor_mp::{
 };
 
 use super::super::clock::coarse_now;
-use super::super::delivery::{MOST, deliveries, note};
+use super::super::delivery;
 use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
 use super::super::received::{
-    Checks, Dropped, Fit, Lent, Request, head_at_once, may_have_message, next_head, next_sequence,
+    Checks, Dropped, Fit, Lent, Request, head_at_once, may_have_message, next_head,
 };
 use super::super::{Places, show_later, until_it_is_free};
 use crate::transport::{
@@ -202,7 +202,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             (Source::Own, Some(own)) => own,
             _ => &mut self.common,
         };
-        let delivery = count_delivery(ring);
+        let delivery = delivery::count_next(ring.raw().as_ring());
         if delivery.is_multiple_of(SUSPICIOUS) {
             tell_of_repetition(&self.places.config.session, self.rank, delivery);
         }
@@ -258,9 +258,9 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Takes the last delivery out of the count: the program returned the request, but no attempt to handle it failed.
     pub(in crate::session) fn uncount_delivery(&mut self) {
-        let ring = self.ring(self.last);
-        if let Some(before) = deliveries_of_next(ring).checked_sub(1) {
-            set_deliveries(ring, before);
+        let place = self.ring(self.last).raw().as_ring();
+        if let Some(before) = delivery::of_next(place).checked_sub(1) {
+            delivery::set_of_next(place, before);
         }
     }
 
@@ -270,7 +270,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             Some(found) => found,
             None => self.wait(deadline)?,
         };
-        Ok(deliveries_of_next(self.ring(source)))
+        Ok(delivery::of_next(self.ring(source).raw().as_ring()))
     }
 
     /// Where the next request is, and its head, if it comes at once and is nothing but the next frame of its ring: else
@@ -575,28 +575,6 @@ fn attach_to_own<F: FramedTransportFrame, B>(
         Err(TransportError::Ring(MultiProcessError::NotFound { .. })) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// How often the next request of this ring was delivered.
-fn deliveries_of_next<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> u32 {
-    let next = next_sequence(ring);
-    deliveries(ring.raw().as_ring().note(), next)
-}
-
-/// Says how often the next request of this ring was delivered.
-fn set_deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>, count: u32) {
-    let next = next_sequence(ring);
-    ring.raw().as_ring().set_note(note(next, count));
-}
-
-/// Counts the delivery of this ring's next request, and returns the delivery's number, from 1.
-#[inline(always)]
-fn count_delivery<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> u32 {
-    let next = next_sequence(ring);
-    let ring = ring.raw().as_ring();
-    let count = (deliveries(ring.note(), next) + 1).min(MOST);
-    ring.set_note(note(next, count));
-    count
 }
 
 /// Says in the log that a request comes again and again.

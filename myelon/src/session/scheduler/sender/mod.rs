@@ -1,21 +1,21 @@
 //! The half of a scheduler that sends requests. [`sending`] has the calls that send one, [`deaths`] what it does about
-//! its workers, [`attendance`] which of them are away, [`managed`] the call that watches the required ones, and
-//! [`standstill`] which of them are alive and do not move.
+//! its workers, [`attendance`] which of them are away, [`managed`] the call that watches the required ones,
+//! [`standstill`] which of them are alive and do not move, and [`ending`] its end.
 
 mod attendance;
 mod deaths;
+mod ending;
 mod managed;
 mod sending;
 mod standstill;
 
-use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
 use disruptor_mp::{
-    CloseReport, CounterId, CountersError, CountersFile, Deadline, DiscoveryMode,
-    MultiProcessError, MultiProcessResult, Producer, SendError, Sequence, SharedMemory, fail_point,
+    CounterId, CountersError, CountersFile, Deadline, DiscoveryMode, MultiProcessError, Producer,
+    SendError, Sequence, SharedMemory, fail_point,
 };
 
 use super::super::clock::coarse_now;
@@ -29,6 +29,7 @@ use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
 
 use attendance::Shared;
 pub use deaths::WorkerDeath;
+use ending::UntilTheEnd;
 
 /// A worker that is not attached.
 ///
@@ -116,26 +117,6 @@ pub(in crate::session) enum Awaits {
     Answer { rank: usize, request: RequestId },
     /// Everything that the workers have to do.
     End,
-}
-
-/// What is taken out at the end.
-#[derive(Debug)]
-struct UntilTheEnd<T>(Option<T>);
-
-impl<T> Deref for UntilTheEnd<T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        self.0.as_ref().expect("it has not ended")
-    }
-}
-
-impl<T> DerefMut for UntilTheEnd<T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect("it has not ended")
-    }
 }
 
 impl<F: FramedTransportFrame, B> RequestSender<F, B> {
@@ -542,54 +523,6 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     pub fn transport(&mut self) -> &mut FramedTransportProducer<F, B> {
         self.common.raw()
     }
-
-    /// Ends the session in order: workers receive the messages that were sent, and then the end. Never waits. Sent
-    /// messages are kept for workers that have not come or are away.
-    ///
-    /// # Errors
-    ///
-    /// [`MultiProcessError`].
-    pub fn close(mut self) -> MultiProcessResult<CloseReport> {
-        let (kept_for, others) = self.end_own();
-        fail_point("session.own_ended");
-        let Some(common) = self.common.0.take() else {
-            return Err(MultiProcessError::Forked);
-        };
-        let mut report = common.close()?;
-        others?;
-        for id in kept_for {
-            if !report.kept_for.contains(&id) {
-                report.kept_for.push(id);
-            }
-        }
-        Ok(report)
-    }
-
-    /// Ends the rings of requests to one worker: before the common ring, whose end workers take for the session's. If
-    /// one of them is kept for its worker, a notice keeps the common ring, too: a successor of this scheduler then
-    /// takes over both, and gives higher numbers. Returns the ids of those workers.
-    fn end_own(&mut self) -> (Vec<String>, MultiProcessResult<()>) {
-        let mut kept_for = Vec::new();
-        let mut result = match self.open_all() {
-            Err(TransportError::Ring(error)) => Err(error),
-            _ => Ok(()),
-        };
-        for rank in 0..self.own.len() {
-            let Some(own) = self.own[rank].take() else {
-                continue;
-            };
-            match own.close() {
-                Ok(report) if report.kept_for.is_empty() => {}
-                Ok(report) => {
-                    kept_for.extend(report.kept_for);
-                    // without space, what fills the common ring keeps it
-                    let _ = self.announce(rank, Deadline::after(Duration::ZERO));
-                }
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
-        (kept_for, result)
-    }
 }
 
 /// Whether a request found no space in time.
@@ -600,15 +533,4 @@ fn is_timeout<T>(sent: &Result<T, TypedPublishError>) -> bool {
             SendError::Timeout { .. }
         )))
     )
-}
-
-impl<F: FramedTransportFrame, B> Drop for RequestSender<F, B> {
-    fn drop(&mut self) {
-        // a panic leaves the rings as a death does, and so does a forked child
-        let is_ending = self.common.0.is_some() && !std::thread::panicking();
-        if is_ending && !self.is_forked() {
-            // a drop cannot return the errors; `close()` does
-            let _ = self.end_own();
-        }
-    }
 }
