@@ -2,9 +2,10 @@
 // `ci/imports` holds the code to that. `docs/architecture.md` shows them above the rings, and where something new goes.
 //
 // transport         layer 1, messages over rings of frames: nothing else; it re-exports `session`'s names and settings
+// delivery          how often a message was delivered: `transport`
 // codec             layer 2, values as bytes and bytes as values: `transport`'s limit of a message
-// typed_transport   layer 3, values over messages: `transport`, `codec`
-// session           one scheduler and its workers: `transport`, `codec`, `typed_transport`
+// typed_transport   layer 3, values over messages: `transport`, `delivery`, `codec`
+// session           one scheduler and its workers: `transport`, `delivery`, `codec`, `typed_transport`
 // inference         a fixed group of workers on one ring of events: `transport`'s places, `session`'s prefix of workers
 // prelude           the names that most programs need, of all of these
 
@@ -69,8 +70,9 @@
 //!   [`RequestReservation`], [`PieceReservation`]; the pieces of an answer: [`AnswerPieces`], [`Piece`]; frames whose
 //!   size is chosen at run time: [`with_frames_for`], [`WithFrames`], [`FRAME_CLASSES`]; requests seen from outside:
 //!   [`requests_seen`], [`RequestsSeen`]; what [`Gathered`] answers lack; what a death means: [`OnWorkerDeath`],
-//!   [`WorkerDeath`]; what a panic of a handler means: [`OnHandlerPanic`]; what a shutdown has left: [`ShutdownReport`]; members for tasks, with the feature `tokio`:
-//!   `AsyncScheduler`, `AsyncWorker`. Messages and values in tasks, on Linux: `AsyncTypedConsumer`.
+//!   [`WorkerDeath`]; what a panic of a handler means: [`OnHandlerPanic`]; what a shutdown has left:
+//!   [`ShutdownReport`]; members for tasks, with the feature `tokio`: `AsyncScheduler`, `AsyncWorker`. Messages and
+//!   values in tasks, on Linux: `AsyncTypedConsumer`.
 //! - Workers on a ring of events: [`FixedTopology`], [`WorkerCount`].
 //! - Frames of your own: [`FramedTransportFrame`], [`FrameMeta`]; a plain ring of frames:
 //!   [`publish_framed_payload`], [`recv_framed_message`].
@@ -104,7 +106,6 @@ macro_rules! debug_is_text {
 
 pub mod codec;
 mod delivery;
-mod held;
 pub mod inference;
 pub mod prelude;
 pub mod session;
@@ -116,7 +117,6 @@ pub use codec::{Codec, CodecError, ZeroCopyCodec};
 pub use disruptor_mp::*;
 #[cfg(feature = "flatbuffers")]
 pub use flatbuffers;
-pub use held::HeldMessage;
 #[doc(inline)]
 pub use inference::*;
 #[cfg(feature = "rkyv")]

@@ -35,6 +35,8 @@ pub(crate) struct Child<O, A> {
     answers: BufReader<ChildStdout>,
     /// Everything that the child has written to standard error.
     words: File,
+    /// Whether its end is known, and was the driver's wish or an error already.
+    is_reaped: bool,
     types: PhantomData<fn(O) -> A>,
 }
 
@@ -63,6 +65,7 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
             orders,
             answers: BufReader::new(answers),
             words,
+            is_reaped: false,
             types: PhantomData,
         })
     }
@@ -103,8 +106,10 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
         Ok(())
     }
 
-    /// Waits for the end of a child that has closed its output; returns how it ended.
+    /// Waits for the end of a child that has closed its output; returns how it ended, or unwinds if the guard has ended
+    /// it.
     fn end(&mut self) -> Result<String, Failure> {
+        watch::check_time();
         let status = self.reap()?;
         Ok(obituary(self.kind, status, &self.words))
     }
@@ -112,6 +117,7 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
     /// Waits for the end of a child that is about to end.
     fn reap(&mut self) -> std::io::Result<ExitStatus> {
         watch::remove_child(self.process.id() as i32);
+        self.is_reaped = true;
         self.process.wait()
     }
 
@@ -156,7 +162,8 @@ fn again(error: nix::Error) -> nix::Result<i32> {
 impl<O, A> Drop for Child<O, A> {
     fn drop(&mut self) {
         watch::remove_child(self.process.id() as i32);
-        if std::thread::panicking()
+        // a child ends by itself only if something is wrong
+        if !self.is_reaped
             && let Ok(Some(status)) = self.process.try_wait()
         {
             eprintln!("perf-bench: {}", obituary(self.kind, status, &self.words));

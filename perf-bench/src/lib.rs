@@ -26,17 +26,18 @@ use crate::clock::Clock;
 use crate::compare::{CompareScenario, Peer as Compared};
 use crate::floor::operation::Operation;
 use crate::layers::{LayerScenario, Layers};
+use crate::machine::Origin;
 use crate::measure::{Bench, Effort, Group, Series};
 use crate::options::{Choice, Command, Common, Options, Raw};
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::process::{Answer, Order, Peer};
 use crate::report::comparison::Row;
 use crate::scenario::Failure;
-use crate::scenario::wait::broadcast::{ADDITIONS, Beside, Broadcast};
+use crate::scenario::wait::broadcast::{ADDITIONS, Broadcast, Company};
 use crate::scenario::wait::session::SessionScenario;
 use crate::scenario::wait::{Setting, WaitScenario};
 use crate::selection::{Selection, Traffic};
-use crate::spec::{Layer, Work};
+use crate::spec::{Beside, Layer, Work};
 use crate::watch::Stopped;
 
 mod affinity;
@@ -115,14 +116,18 @@ fn command(options: Options) -> Result<bool, Failure> {
         }
         Some(Command::Session(wanted)) => {
             return measure_parties("sessions", &options.common, |setting| {
-                scenario::wait::session::run(&wanted.scenarios, setting)
+                let pause = Duration::from_millis(wanted.pause_ms);
+                scenario::wait::session::run(&wanted.scenarios, pause, setting)
             });
+        }
+        Some(Command::Broadcast(wanted)) if wanted.has_choice() => {
+            return measure_chosen_broadcasts(&wanted, &options.common);
         }
         Some(Command::Broadcast(wanted)) => {
             let broadcast = Broadcast {
                 consumers: wanted.consumers,
                 strategy: wanted.wait_strategy,
-                capacity: wanted.capacity,
+                capacity: wanted.capacity.unwrap_or(1024),
                 additions: &ADDITIONS,
             };
             return measure_parties("broadcast", &options.common, |setting| {
@@ -133,9 +138,9 @@ fn command(options: Options) -> Result<bool, Failure> {
             let traffic = Traffic::PingPong { per_s: choice.rate };
             return measure_choice(&choice, traffic, &options.common);
         }
-        Some(Command::Stream { choice, batch }) => {
+        Some(Command::Stream { choice, batch_size }) => {
             let traffic = Traffic::Stream {
-                batch: batch as usize,
+                batch: batch_size as usize,
                 per_s: choice.rate,
             };
             return measure_choice(&choice, traffic, &options.common);
@@ -148,7 +153,7 @@ fn command(options: Options) -> Result<bool, Failure> {
                 consumers: vec![1],
                 strategy: wait_strategy,
                 capacity,
-                additions: &[Beside::Churn],
+                additions: &[Company::Churn],
             };
             return measure_parties("churn", &options.common, |setting| broadcast.run(setting));
         }
@@ -371,15 +376,14 @@ fn start_receivers(
     arena: &Arena,
     cores: Option<affinity::Cores>,
 ) -> Result<Vec<Child<Order, Answer>>, Failure> {
-    if !plan.cells.iter().any(|cell| cell.spec.is_broadcast()) {
+    let broadcasts = plan.cells.iter().filter(|cell| cell.spec.is_broadcast());
+    let Some(most) = broadcasts.map(|cell| cell.spec.receivers()).max() else {
         return Ok(Vec::new());
-    }
+    };
     if let Some(cores) = cores {
         affinity::keep_to(cores);
     }
-    let receivers = (0..compare::RECEIVERS)
-        .map(|_| process::start_receiver(arena))
-        .collect();
+    let receivers = (0..most).map(|_| process::start_receiver(arena)).collect();
     if let Some(cores) = cores {
         affinity::pin(cores.driver);
     }
@@ -388,7 +392,8 @@ fn start_receivers(
 
 /// Measures the floor, and prints the rounds of each placement by themselves.
 fn measure_limits(plan: &Plan, common: &Common) -> Result<bool, Failure> {
-    let groups = Ground::prepare(common)?.measure(plan, common, true)?;
+    let ground = Ground::prepare(common)?;
+    let groups = ground.measure(plan, common, true)?;
     let mut all = Vec::new();
     for Group { placement, series } in &groups {
         let name = placement.map(|(placement, _)| placement.name());
@@ -406,18 +411,53 @@ fn measure_limits(plan: &Plan, common: &Common) -> Result<bool, Failure> {
     }
     println!("bare stream: {}", floor::STREAM_POLICY);
     if let Some(path) = &common.json {
-        report::json::write(path, &all)?;
+        report::json::write(path, &all, &Origin::of_process(ground.cores))?;
     }
     Ok(all_verified(all.iter().map(report::Row::complaint)))
 }
 
-/// Measures what `pingpong` and `stream` were asked for.
-fn measure_choice(choice: &Choice, traffic: Traffic, common: &Common) -> Result<bool, Failure> {
-    let mmap = MmapRoot::new(choice.mmap_root.as_deref())?;
-    let disk = match choice.backends.contains(&Backend::Disk) {
-        true => Some(MmapRoot::on_disk(choice.disk_root.as_deref())?),
+/// The directories of file-backed rings: on tmpfs, and on a disk if a backend needs one.
+fn roots(
+    backends: &[Backend],
+    mmap_root: Option<&Path>,
+    disk_root: Option<&Path>,
+) -> Result<(MmapRoot, Option<MmapRoot>), Failure> {
+    let mmap = MmapRoot::new(mmap_root)?;
+    let disk = match backends.contains(&Backend::Disk) {
+        true => Some(MmapRoot::on_disk(disk_root)?),
         false => None,
     };
+    Ok((mmap, disk))
+}
+
+/// Measures what `broadcast` was asked for on chosen layers.
+fn measure_chosen_broadcasts(
+    choice: &options::Broadcast,
+    common: &Common,
+) -> Result<bool, Failure> {
+    let backends = choice.backends.as_deref().unwrap_or(&[Backend::Shm]);
+    let (mmap_root, disk_root) = (choice.mmap_root.as_deref(), choice.disk_root.as_deref());
+    let (mmap, disk) = roots(backends, mmap_root, disk_root)?;
+    let selection = Selection {
+        layers: choice.layers.as_deref().unwrap_or(&[Layer::Raw]),
+        backends,
+        strategies: &[choice.wait_strategy],
+        sizes: choice.sizes.as_deref().unwrap_or(&[64]),
+        capacity: choice.capacity,
+        traffic: Traffic::Broadcast { receivers: 1 },
+        besides: &[Beside::Nothing],
+        roots: (&mmap.0, disk.as_ref().map_or(&mmap.0, |disk| &disk.0)),
+    };
+    measure_selected(&selection.broadcasts(&choice.consumers), common)
+}
+
+/// Measures what `pingpong` and `stream` were asked for.
+fn measure_choice(choice: &Choice, traffic: Traffic, common: &Common) -> Result<bool, Failure> {
+    let (mmap_root, disk_root) = (choice.mmap_root.as_deref(), choice.disk_root.as_deref());
+    let (mmap, disk) = roots(&choice.backends, mmap_root, disk_root)?;
+    let mut besides = vec![Beside::Nothing];
+    besides.extend(choice.enable_counters.then_some(Beside::Counters));
+    besides.extend(choice.liveness.then_some(Beside::Required));
     let selection = Selection {
         layers: &choice.layers,
         backends: &choice.backends,
@@ -425,29 +465,37 @@ fn measure_choice(choice: &Choice, traffic: Traffic, common: &Common) -> Result<
         sizes: &choice.sizes,
         capacity: choice.capacity,
         traffic,
+        besides: &besides,
         roots: (&mmap.0, disk.as_ref().map_or(&mmap.0, |disk| &disk.0)),
     };
-    let plan = selection.plan();
+    measure_selected(&selection.plan(), common)
+}
+
+fn measure_selected(plan: &Plan, common: &Common) -> Result<bool, Failure> {
     if !plan.has_rings() {
         return Err(
             "nothing to measure: no chosen layer has messages of a chosen size; see --help".into(),
         );
     }
     let ground = Ground::prepare(common)?;
-    let series = ground.measure_all(&plan, common)?;
-    let rows = report::rows(&plan, &series);
+    let series = ground.measure_all(plan, common)?;
+    let rows = report::rows(plan, &series);
     println!("{}", report::table::render(&rows));
     println!("{}\n", report::verdict::COLUMNS);
+    if plan.cells.iter().any(|cell| cell.spec.is_broadcast()) {
+        println!("broadcasts: x bare is the ratio to the same ring with one consumer\n");
+    }
     println!("{}", report::verdict::trust(&rows, ground.cores.is_some()));
     if let Some(path) = &common.json {
-        report::json::write(path, &rows)?;
+        report::json::write(path, &rows, &Origin::of_process(ground.cores))?;
     }
     Ok(all_verified(rows.iter().map(report::Row::complaint)))
 }
 
 fn measure_layers(title: &str, layers: &Layers, common: &Common) -> Result<bool, Failure> {
-    let series = Ground::prepare(common)?.measure_all(&layers.plan, common)?;
-    report_comparisons(title, &layers.rows(&series), common)
+    let ground = Ground::prepare(common)?;
+    let series = ground.measure_all(&layers.plan, common)?;
+    report_comparisons(title, &layers.rows(&series), common, ground.cores)
 }
 
 fn measure_and_report(plan: &Plan, common: &Common) -> Result<bool, Failure> {
@@ -464,7 +512,7 @@ fn measure_and_report(plan: &Plan, common: &Common) -> Result<bool, Failure> {
         rows[0].rounds
     );
     if let Some(path) = &common.json {
-        report::json::write(path, &rows)?;
+        report::json::write(path, &rows, &Origin::of_process(ground.cores))?;
     }
     println!("\n{}\n", report::verdict::COLUMNS);
     for sentence in report::verdict::verdict(&rows, ground.cores.is_some()) {
@@ -492,14 +540,19 @@ fn measure_parties(
         round_limit: common.round_limit(),
         faults: common.planted(),
     };
-    report_comparisons(title, &measure(setting)?, common)
+    report_comparisons(title, &measure(setting)?, common, cores)
 }
 
 /// Prints the rows and writes them to the JSON file; returns whether all were verified.
-fn report_comparisons(title: &str, rows: &[Row], common: &Common) -> Result<bool, Failure> {
+fn report_comparisons(
+    title: &str,
+    rows: &[Row],
+    common: &Common,
+    cores: Option<affinity::Cores>,
+) -> Result<bool, Failure> {
     println!("{}", report::comparison::render(title, rows));
     if let Some(path) = &common.json {
-        report::json::write(path, rows)?;
+        report::json::write(path, rows, &Origin::of_process(cores))?;
     }
     Ok(all_verified(rows.iter().map(Row::complaint)))
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::fs;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
 
 use crate::affinity::Cores;
 use crate::placement::topology;
@@ -84,6 +87,79 @@ impl fmt::Display for Machine {
         }
         Ok(())
     }
+}
+
+/// Where rows come from. Each row of a file has it; the names are a contract with programs that read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The commit of the source, or `unknown`.
+    pub(crate) commit: String,
+    pub(crate) command: String,
+    pub(crate) processor: String,
+    pub(crate) cores: String,
+    pub(crate) kernel: String,
+    /// `release` or `debug`.
+    pub(crate) build: String,
+}
+
+impl Origin {
+    /// That of the rows of this process, which it measures on these cores.
+    pub(crate) fn of_process(cores: Option<Cores>) -> Self {
+        let arguments = std::env::args_os().skip(1);
+        let command = arguments.fold(String::from("perf-bench"), |command, argument| {
+            command + " " + &argument.to_string_lossy()
+        });
+        Self::new(&Machine::read(cores), commit_of_program(), command)
+    }
+
+    /// That of a command on this machine.
+    pub(crate) fn new(machine: &Machine, commit: Option<String>, command: String) -> Self {
+        let unknown = || String::from("unknown");
+        let fact = |name| machine.fact(name).map_or_else(unknown, str::to_owned);
+        Self {
+            commit: commit.unwrap_or_else(unknown),
+            command,
+            processor: fact("processor"),
+            cores: fact("cores"),
+            kernel: fact("kernel"),
+            build: String::from(if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            }),
+        }
+    }
+
+    /// Its facts with their names.
+    pub(crate) fn facts(&self) -> [(&'static str, &str); 6] {
+        [
+            ("commit", &self.commit),
+            ("command", &self.command),
+            ("processor", &self.processor),
+            ("cores", &self.cores),
+            ("kernel", &self.kernel),
+            ("build", &self.build),
+        ]
+    }
+}
+
+/// The commit of the checkout in which this program lies, with a mark if there were changes.
+pub(crate) fn commit_of_program() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(program.parent()?)
+        .args([
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=12",
+            "--exclude=*",
+        ])
+        .output()
+        .ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !commit.trim().is_empty()).then(|| commit.trim().to_owned())
 }
 
 fn cpu_field(cpuinfo: &str, name: &str) -> Option<String> {

@@ -219,13 +219,13 @@ impl Bench<'_> {
         for (cell, Cell { spec, .. }) in self.plan.cells.iter().enumerate() {
             let _timed = Timed::start(self.effort.round_limit);
             let mut end = scenario::open(spec, Role::Driver)?;
-            if let Work::Compared { peer, flow } = spec.work
-                && flow.is_broadcast()
-            {
-                for (number, receiver) in self.receivers.iter_mut().enumerate() {
-                    let flow = Flow::Broadcast { receiver: number };
+            if spec.is_broadcast() {
+                let receivers = self.receivers.iter_mut().take(spec.receivers());
+                for (number, receiver) in receivers.enumerate() {
                     let mut spec = spec.clone();
-                    spec.work = Work::Compared { peer, flow };
+                    if let Work::Compared { flow, .. } = &mut spec.work {
+                        *flow = Flow::Broadcast { receiver: number };
+                    }
                     receiver.ask(&Order::Open { cell, spec })?;
                 }
             } else {
@@ -297,7 +297,8 @@ impl Bench<'_> {
         end: &mut dyn Endpoint,
         timed: Timed,
     ) -> Result<Measured, Failure> {
-        for receiver in &mut self.receivers {
+        let receivers = &mut self.receivers[..self.plan.cells[cell].spec.receivers()];
+        for receiver in &mut *receivers {
             receiver.order(&Order::Run { cell, round })?;
         }
         std::thread::sleep(SETTLE + round.delay(self.effort.round_limit));
@@ -306,7 +307,7 @@ impl Bench<'_> {
         let mut usage = Usage::read() - before;
         let mut ends_ns = outcome.took_ns.clone();
         let mut is_right = outcome.is_right();
-        for receiver in &mut self.receivers {
+        for receiver in receivers {
             let answer = receiver.answer()?;
             usage += answer.usage;
             is_right &= answer.is_right;

@@ -50,7 +50,8 @@ pub(crate) enum Command {
     Layers(Layers),
     /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
     Wait(Wait),
-    /// What sessions cost beside their frames: calls, streams of tokens, idle members; takes about a minute.
+    /// What sessions cost beside their frames: calls, streams of tokens, first requests after a pause, idle members;
+    /// takes about a minute and a half.
     Session(Session),
     /// One producer and 1, 2, 4 and 8 consumers that each receive every event; also with an observer, with a slow
     /// consumer, and with one that is killed.
@@ -65,8 +66,8 @@ pub(crate) enum Command {
         choice: Choice,
 
         /// Events of the raw layer per publish; frames are always published one message at a time.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=16), conflicts_with = "rate")]
-        batch: u64,
+        #[arg(long, alias = "batch", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=16), conflicts_with_all = ["rate", "liveness"])]
+        batch_size: u64,
     },
     /// A producer that publishes at full speed while a consumer attaches and detaches, again and again.
     Churn {
@@ -263,6 +264,15 @@ pub(crate) struct Choice {
     #[arg(long, value_name = "PER_S", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) rate: Option<u64>,
 
+    /// Measure each cell once more with counters: both ends of its rings show theirs in a file.
+    #[arg(long)]
+    pub(crate) enable_counters: bool,
+
+    /// Measure each cell once more with liveness checks: the producers require their consumers, and send by managed
+    /// calls.
+    #[arg(long)]
+    pub(crate) liveness: bool,
+
     /// Directory of files on tmpfs [default: shared memory's, else the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) mmap_root: Option<PathBuf>,
@@ -302,6 +312,10 @@ pub(crate) struct Session {
     /// Scenarios to measure.
     #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = SessionScenario::value_variants().to_vec())]
     pub(crate) scenarios: Vec<SessionScenario>,
+
+    /// The pause before each first request and before each bare wake-up beside it; 60000 for a minute.
+    #[arg(long, default_value_t = 200, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub(crate) pause_ms: u64,
 }
 
 /// Options of the broadcast scenarios.
@@ -315,9 +329,37 @@ pub(crate) struct Broadcast {
     #[arg(long, value_enum, default_value_t = Strategy::Block)]
     pub(crate) wait_strategy: Strategy,
 
-    /// Slots of each ring.
-    #[arg(long, default_value_t = 1024, value_parser = capacity)]
-    pub(crate) capacity: usize,
+    /// Slots or frames of each ring [default: 1024, or fewer of chosen long messages].
+    #[arg(long, value_parser = capacity)]
+    pub(crate) capacity: Option<usize>,
+
+    /// Layers to measure, with each number of consumers and without the additions [default: raw events of 56 bytes in
+    /// shared memory, with the additions].
+    #[arg(long = "layer", value_delimiter = ',', value_enum)]
+    pub(crate) layers: Option<Vec<Layer>>,
+
+    /// Backends of these rings: shm, mmap (a file on tmpfs) or disk (a file on a disk) [default: shm].
+    #[arg(long = "backend", value_delimiter = ',', value_parser = place)]
+    pub(crate) backends: Option<Vec<Backend>>,
+
+    /// Bytes of a message in these rings, as for `stream` [default: 64].
+    #[arg(long = "size", value_delimiter = ',', value_parser = any_size)]
+    pub(crate) sizes: Option<Vec<usize>>,
+
+    /// Directory of files on tmpfs [default: shared memory's, else the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mmap_root: Option<PathBuf>,
+
+    /// Directory of files on a disk [default: the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk_root: Option<PathBuf>,
+}
+
+impl Broadcast {
+    /// Whether a layer, a backend or a size was chosen.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.layers.is_some() || self.backends.is_some() || self.sizes.is_some()
+    }
 }
 
 /// The numbers of consumers that are measured by default.

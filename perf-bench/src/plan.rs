@@ -9,7 +9,7 @@ use crate::floor::operation::Operation;
 use crate::floor::{copy, cursor, stream::shape};
 use crate::payload::{PACKED_SIZES, SIZES};
 use crate::scenario::BATCH;
-use crate::spec::{Spec, Work};
+use crate::spec::{Beside, Spec, Work};
 use crate::strategy::Strategy;
 
 /// The selection that the options make.
@@ -240,6 +240,7 @@ impl Plan {
                 root: mmap_root.to_string_lossy().into_owned(),
                 strategy: Strategy::BusySpin,
                 per_s: None,
+                beside: Beside::Nothing,
                 arena_offset: 0,
             },
         });
@@ -261,6 +262,7 @@ impl Plan {
                 root: String::new(),
                 strategy: Strategy::BusySpin,
                 per_s: None,
+                beside: Beside::Nothing,
                 arena_offset: self.arena_bytes,
             },
         });
@@ -282,6 +284,9 @@ impl Drop for Plan {
     fn drop(&mut self) {
         for Cell { spec, .. } in &self.cells {
             for name in [spec.name.clone(), spec.reply_name()] {
+                if spec.beside == Beside::Counters {
+                    let _ = std::fs::remove_file(spec.counters_path(&name));
+                }
                 match spec.backend {
                     Backend::Shm => {
                         if let Ok(name) = std::ffi::CString::new(format!("/{name}")) {

@@ -5,6 +5,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use serde::Serialize;
 
+use crate::machine::Origin;
 use crate::measure::Spread;
 use crate::options::Common;
 use crate::plan::Plan;
@@ -81,7 +82,7 @@ pub(crate) fn run(times: u64, plan: &mut Plan, common: &Common) -> Result<bool, 
         "the ratio of a run is the median of its rounds; spread = (max - min) / median of the runs"
     );
     if let Some(path) = &common.json {
-        report::json::write(path, &repeated)?;
+        report::json::write(path, &repeated, &Origin::of_process(ground.cores))?;
     }
     Ok(is_good)
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use crate::backend::Backend;
 use crate::layers::{DEPTH, LARGE_FRAME_BYTES};
 use crate::payload::SIZES;
-use crate::plan::{COPIED_TOGETHER, Plan};
+use crate::plan::{COPIED_TOGETHER, Cell, Plan};
 use crate::scenario::{BATCH, FRAMES, LARGE_FRAMES};
-use crate::spec::{Layer, Work};
+use crate::spec::{Beside, Layer, Work};
 use crate::strategy::Strategy;
 
 /// Sizes of messages in frames, in bytes: powers of two within this range.
@@ -29,6 +29,8 @@ pub(crate) struct Selection<'a> {
     /// Slots or frames of each ring; otherwise they follow from the size.
     pub(crate) capacity: Option<usize>,
     pub(crate) traffic: Traffic,
+    /// What to measure each cell with.
+    pub(crate) besides: &'a [Beside],
     /// The directories of file-backed rings: on tmpfs and on a disk.
     pub(crate) roots: (&'a Path, &'a Path),
 }
@@ -40,12 +42,15 @@ pub(crate) enum Traffic {
     PingPong { per_s: Option<u64> },
     /// Messages one way, `batch` per publish, or at a fixed rate.
     Stream { batch: usize, per_s: Option<u64> },
+    /// Messages one way to so many receivers.
+    Broadcast { receivers: usize },
 }
 
 impl Traffic {
     fn per_s(self) -> Option<u64> {
         match self {
             Self::PingPong { per_s } | Self::Stream { per_s, .. } => per_s,
+            Self::Broadcast { .. } => None,
         }
     }
 }
@@ -111,7 +116,13 @@ impl Selection<'_> {
             for layer in layers() {
                 for &backend in self.backends {
                     for &strategy in self.strategies {
-                        self.add(&mut plan, (layer, size), (backend, strategy), floor);
+                        for &beside in self.besides {
+                            let traffic = self.traffic;
+                            let cell = self.add(&mut plan, (layer, size), backend, traffic);
+                            cell.floor = floor;
+                            cell.spec.strategy = strategy;
+                            cell.spec.beside = beside;
+                        }
                     }
                 }
             }
@@ -119,21 +130,52 @@ impl Selection<'_> {
         plan
     }
 
-    fn add(
+    /// The cells of broadcasts to so many receivers, each after the same ring with one receiver.
+    pub(crate) fn broadcasts(&self, receivers: &[usize]) -> Plan {
+        let mut plan = Plan::default();
+        plan.add_floor(Work::OneLineBounce, 8, 1);
+        plan.add_floor(Work::TwoLineBounce, 8, 1);
+        let more = receivers.iter().copied().filter(|&number| number != 1);
+        let numbers: Vec<_> = std::iter::once(1).chain(more).collect();
+        for &size in self.sizes {
+            for &layer in self.layers.iter().filter(|&&layer| suits(layer, size)) {
+                for &backend in self.backends {
+                    let one = plan.cells.len();
+                    for &receivers in &numbers {
+                        let traffic = Traffic::Broadcast { receivers };
+                        let cell = self.add(&mut plan, (layer, size), backend, traffic);
+                        cell.floor = one;
+                        cell.spec.strategy = self.strategies[0];
+                    }
+                }
+            }
+        }
+        plan
+    }
+
+    fn add<'p>(
         &self,
-        plan: &mut Plan,
+        plan: &'p mut Plan,
         (layer, size): (Layer, usize),
-        (backend, strategy): (Backend, Strategy),
-        floor: usize,
-    ) {
+        backend: Backend,
+        traffic: Traffic,
+    ) -> &'p mut Cell {
         let frame_bytes = frame_bytes(layer, size);
-        let (work, usual) = match self.traffic {
+        let (work, usual) = match traffic {
             Traffic::PingPong { .. } => (Work::ChosenPingPong { layer, frame_bytes }, 64),
             Traffic::Stream { batch, .. } => {
                 let work = Work::ChosenStream {
                     layer,
                     frame_bytes,
                     batch,
+                };
+                (work, 1024)
+            }
+            Traffic::Broadcast { receivers } => {
+                let work = Work::ChosenBroadcast {
+                    layer,
+                    frame_bytes,
+                    receivers,
                 };
                 (work, 1024)
             }
@@ -147,9 +189,8 @@ impl Selection<'_> {
         };
         let index = plan.add_ring(work, (size, capacity), backend, root);
         let cell = &mut plan.cells[index];
-        cell.floor = floor;
-        cell.spec.strategy = strategy;
-        cell.spec.per_s = self.traffic.per_s();
+        cell.spec.per_s = traffic.per_s();
+        cell
     }
 }
 
@@ -177,6 +218,7 @@ mod tests {
             sizes,
             capacity: None,
             traffic,
+            besides: &[Beside::Nothing],
             roots: (Path::new("none"), Path::new("none")),
         };
         selection.plan()
@@ -201,6 +243,28 @@ mod tests {
         let plan = plan(&[1 << 20], paced);
         assert_eq!(plan.cells.len(), 2 + 6);
         assert!(plan.cells[2..].iter().all(|cell| cell.floor == 1));
+    }
+
+    #[test]
+    fn broadcasts_are_compared_with_one_receiver() {
+        let selection = Selection {
+            layers: &[Layer::Raw, Layer::Framed],
+            backends: &[Backend::Shm, Backend::Mmap],
+            strategies: &[Strategy::Block],
+            sizes: &[56, 64],
+            capacity: Some(64),
+            traffic: Traffic::Broadcast { receivers: 1 },
+            besides: &[Beside::Nothing],
+            roots: (Path::new("none"), Path::new("none")),
+        };
+        let plan = selection.broadcasts(&[2, 4]);
+        // frames have no messages of 56 bytes
+        assert_eq!(plan.cells.len(), 2 + (1 + 2) * 2 * 3);
+        for (index, cell) in plan.cells.iter().enumerate().skip(2) {
+            let one = index - (index - 2) % 3;
+            assert_eq!(cell.floor, one);
+            assert_eq!(cell.spec.receivers(), [1, 2, 4][index - one]);
+        }
     }
 
     #[test]

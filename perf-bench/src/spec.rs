@@ -1,5 +1,7 @@
 //! The specification of one cell: all that both processes need to open it.
 
+use std::path::{Path, PathBuf};
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,12 @@ pub(crate) enum Work {
         frame_bytes: usize,
         batch: usize,
     },
+    /// One way to so many receivers, each a process, on any layer.
+    ChosenBroadcast {
+        layer: Layer,
+        frame_bytes: usize,
+        receivers: usize,
+    },
     /// A peer of `compare`, by its number.
     Compared { peer: usize, flow: Flow },
 }
@@ -88,7 +96,7 @@ pub(crate) enum Layer {
     #[value(name = "flatbuffers")]
     FlatBuffers,
     /// An rkyv archive in one frame, of which one field is read in place.
-    #[value(name = "in_place")]
+    #[value(name = "in_place", alias = "in-place")]
     InPlace,
 }
 
@@ -117,6 +125,16 @@ pub(crate) enum Format {
     FlatBuffers,
 }
 
+/// What the ends of a cell have besides their rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Beside {
+    Nothing,
+    /// Both ends of each ring show their counters in a file.
+    Counters,
+    /// Each ring's producer requires its consumer, and sends by managed calls.
+    Required,
+}
+
 /// A cell: its work, its ring or arena region, and its size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Spec {
@@ -132,6 +150,8 @@ pub(crate) struct Spec {
     pub(crate) strategy: Strategy,
     /// The fixed number of messages per second; otherwise each message follows at once.
     pub(crate) per_s: Option<u64>,
+    /// What the ends of a chosen cell have besides their rings.
+    pub(crate) beside: Beside,
     /// The offset in the arena of a bare loop's slots.
     pub(crate) arena_offset: usize,
 }
@@ -160,8 +180,17 @@ impl Spec {
             Work::FramedCopy { .. } => "framed_copy",
             Work::TypedStream { .. } => "typed_stream",
             Work::InPlace { .. } => "in_place",
-            Work::ChosenPingPong { .. } => "pingpong",
-            Work::ChosenStream { .. } => "stream",
+            Work::ChosenPingPong { .. } => match self.beside {
+                Beside::Nothing => "pingpong",
+                Beside::Counters => "pingpong_counters",
+                Beside::Required => "pingpong_required",
+            },
+            Work::ChosenStream { .. } => match self.beside {
+                Beside::Nothing => "stream",
+                Beside::Counters => "stream_counters",
+                Beside::Required => "stream_required",
+            },
+            Work::ChosenBroadcast { .. } => "broadcast",
             Work::BareStream { batch, packed } => match (batch, packed) {
                 (1, false) => "bare_stream",
                 (1, true) => "bare_stream_packed",
@@ -196,7 +225,9 @@ impl Spec {
             | Work::FramedCopy { .. } => "framed",
             Work::TypedPingPong | Work::TypedStream { .. } | Work::InPlace { .. } => "typed",
             Work::CodecAlone(_) | Work::Access { .. } => "codec",
-            Work::ChosenPingPong { layer, .. } | Work::ChosenStream { layer, .. } => layer.name(),
+            Work::ChosenPingPong { layer, .. }
+            | Work::ChosenStream { layer, .. }
+            | Work::ChosenBroadcast { layer, .. } => layer.name(),
             _ => "floor",
         }
     }
@@ -229,9 +260,9 @@ impl Spec {
     fn is_long(&self) -> bool {
         match self.work {
             Work::FreshCopy | Work::FramedCopy { .. } => true,
-            Work::ChosenPingPong { layer, .. } | Work::ChosenStream { layer, .. } => {
-                layer != Layer::Raw
-            }
+            Work::ChosenPingPong { layer, .. }
+            | Work::ChosenStream { layer, .. }
+            | Work::ChosenBroadcast { layer, .. } => layer != Layer::Raw,
             _ => false,
         }
     }
@@ -263,14 +294,32 @@ impl Spec {
         )
     }
 
-    /// Whether the cell has several receivers, each a process.
+    /// Whether the cell is a broadcast, whose receivers are processes without a core of their own.
     pub(crate) fn is_broadcast(&self) -> bool {
-        matches!(self.work, Work::Compared { flow, .. } if flow.is_broadcast())
+        match self.work {
+            Work::Compared { flow, .. } => flow.is_broadcast(),
+            Work::ChosenBroadcast { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The number of its receivers.
+    pub(crate) fn receivers(&self) -> usize {
+        match self.work {
+            Work::ChosenBroadcast { receivers, .. } => receivers,
+            _ if self.is_broadcast() => compare::RECEIVERS,
+            _ => 1,
+        }
     }
 
     /// The name of the ring from peer to driver.
     pub(crate) fn reply_name(&self) -> String {
         format!("{}r", self.name)
+    }
+
+    /// The file of the counters of a ring.
+    pub(crate) fn counters_path(&self, name: &str) -> PathBuf {
+        Path::new(&self.root).join(format!("{name}.counters"))
     }
 
     /// The number of messages that a round sends.
@@ -306,7 +355,7 @@ impl Spec {
                 laps / (self.size_bytes / frame_bytes) as u64
             }
             Work::FreshCopy => copies(self.size_bytes, 4_096),
-            Work::ChosenStream { frame_bytes, .. } => {
+            Work::ChosenStream { frame_bytes, .. } | Work::ChosenBroadcast { frame_bytes, .. } => {
                 // several laps of the ring, so that the sender keeps to the receiver's pace
                 let frames = self.size_bytes.div_ceil(frame_bytes) as u64;
                 copies(self.size_bytes, 262_144).max(4 * self.capacity as u64 / frames)

@@ -193,8 +193,9 @@ fn lateness(took: Duration, limit: Duration) -> Option<String> {
     (took > limit).then(|| format!("it took {took_ms} ms, and the limit is {limit_ms} ms"))
 }
 
-/// Unwinds without a panic message.
+/// Unwinds without a panic message. If the guard had a reason to kill the other processes, that is the reason.
 pub(crate) fn stop(why: &'static str) -> ! {
+    let why = reason_to_stop().unwrap_or(why);
     std::panic::resume_unwind(Box::new(Stopped(why)))
 }
 

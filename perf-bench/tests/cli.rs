@@ -5,7 +5,6 @@ mod run;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -16,6 +15,16 @@ const KEYS: &str = "scenario layer backend wait size_bytes capacity consumers ro
                     max_ns msgs_per_s bytes_per_s floor_one_line_ns floor_two_line_ns floor_stream_msgs_per_s \
                     ratio_to_floor placement cpu_user_s cpu_sys_s minor_faults major_faults voluntary_switches \
                     involuntary_switches verified";
+
+/// The keys of every row that say where it comes from.
+const ORIGIN_KEYS: &str = "commit command processor cores kernel build";
+
+/// These keys, and those of every row.
+fn with_origin(keys: &'static str) -> BTreeSet<&'static str> {
+    keys.split_whitespace()
+        .chain(ORIGIN_KEYS.split(' '))
+        .collect()
+}
 
 /// The keys of the commands that compare figures: `layers` and `wait`.
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
@@ -59,7 +68,7 @@ fn is(row: &Value, key: &str, value: &str) -> bool {
 #[test]
 fn every_row_of_the_default_run_has_the_promised_keys_and_is_verified() {
     let (rows, printed) = run(&[]);
-    let promised: BTreeSet<&str> = KEYS.split(' ').collect();
+    let promised = with_origin(KEYS);
     for row in &rows {
         let keys: BTreeSet<&str> = row
             .as_object()
@@ -251,7 +260,7 @@ fn limits_measures_no_ring() {
 fn assert_compares(row: &Value, rounds: u64) {
     let keys = row.as_object().expect("an object").keys();
     let keys: BTreeSet<&str> = keys.map(String::as_str).collect();
-    assert_eq!(keys, COMPARISON_KEYS.split(' ').collect());
+    assert_eq!(keys, with_origin(COMPARISON_KEYS));
     assert_eq!(row["verified"], true, "{row}");
     assert_eq!(row["rounds"], rounds, "{row}");
     let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite());
@@ -371,14 +380,17 @@ fn session_has_a_row_for_each_figure_beside_what_it_is_made_of() {
         "call",
         "call_one_of_4",
         "call_one_of_8",
+        "addressed_one_of_8",
         "tokens",
         "tensor",
+        "first_request",
         "idle_scheduler",
         "idle_worker",
     ];
     let targets = [
         "ratio <= 1.25",
         "ratio <= 1.5",
+        "ratio <= 1.3",
         "ratio >= 0.7",
         "ratio <= 1.1",
         "max <= 10",
@@ -428,6 +440,31 @@ fn broadcast_has_a_row_for_each_number_of_consumers_and_each_addition() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn broadcasts_are_measured_on_every_layer_beside_one_consumer() {
+    let layers = LAYERS.join(",");
+    let chosen = ["broadcast", "--layer", &layers, "--backend", "shm,mmap"];
+    let more = ["--size", "64", "--consumers", "2,4", "--rounds", "1"];
+    let (rows, printed) = run(&[&chosen[..], &more].concat());
+    for layer in LAYERS {
+        for backend in ["shm", "mmap"] {
+            let own = rows.iter().filter(|row| is(row, "layer", layer));
+            let own = own.filter(|row| is(row, "backend", backend));
+            let consumers: Vec<_> = own.filter_map(|row| row["consumers"].as_u64()).collect();
+            assert_eq!(consumers, [1, 2, 4], "{layer} {backend}");
+        }
+    }
+    for row in rows
+        .iter()
+        .filter(|row| row["consumers"] == 1 && !is(row, "layer", "floor"))
+    {
+        assert_eq!(row["ratio_to_floor"], 1.0, "{row}");
+    }
+    assert!(rows.iter().all(|row| row["verified"] == true));
+    assert!(printed.contains("broadcast to 4"), "{printed}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn wait_measures_only_what_was_asked_for() {
     let rows = rows(&["wait", "--scenario", "death", "--rounds", "1"]);
     assert_eq!(rows.len(), 3);
@@ -447,8 +484,10 @@ const LAYERS: [&str; 7] = [
 #[test]
 fn pingpong_and_stream_measure_every_layer_backend_and_wait_strategy() {
     let layers = LAYERS.join(",");
-    let chosen = ["--layer", &layers, "--size", "64,4096", "--rounds", "1"];
-    for (command, backends) in [("pingpong", "shm"), ("signal", "mmap")] {
+    // both spellings of the last layer
+    let other = layers.replace('_', "-");
+    for (command, backends, layers) in [("pingpong", "shm", &layers), ("signal", "mmap", &other)] {
+        let chosen = ["--layer", layers, "--size", "64,4096", "--rounds", "1"];
         let waits = ["--wait-strategy", "busy_spin,block"];
         let rows = rows(&[&[command, "--backend", backends][..], &waits, &chosen].concat());
         let is_chosen = |row: &&Value| !is(row, "layer", "floor");
@@ -459,6 +498,84 @@ fn pingpong_and_stream_measure_every_layer_backend_and_wait_strategy() {
             let waits: BTreeSet<_> = own.filter_map(|row| row["wait"].as_str()).collect();
             assert_eq!(waits, BTreeSet::from(["block", "busy_spin"]), "{layer}");
         }
+        assert!(rows.iter().all(|row| row["verified"] == true));
+    }
+}
+
+/// The scenarios of a layer, in the order of the rows.
+fn scenarios<'a>(rows: &'a [Value], layer: &str) -> Vec<&'a str> {
+    let own = rows.iter().filter(|row| is(row, "layer", layer));
+    own.filter_map(|row| row["scenario"].as_str()).collect()
+}
+
+#[test]
+fn counters_and_liveness_are_measured_beside_the_same_without() {
+    let layers = LAYERS.join(",");
+    for (command, names) in [
+        (
+            "pingpong",
+            ["pingpong", "pingpong_counters", "pingpong_required"],
+        ),
+        ("stream", ["stream", "stream_counters", "stream_required"]),
+    ] {
+        let chosen = [command, "--layer", &layers, "--size", "64", "--rounds", "1"];
+        let rows = rows(&[&chosen[..], &["--enable-counters", "--liveness"]].concat());
+        for layer in LAYERS {
+            assert_eq!(scenarios(&rows, layer), names, "{layer}");
+        }
+        assert!(rows.iter().all(|row| row["verified"] == true));
+    }
+}
+
+#[test]
+fn batches_are_compared_with_a_bare_stream_of_batches() {
+    let rows = rows(&[
+        "stream",
+        "--batch-size",
+        "16",
+        "--layer",
+        "raw",
+        "--size",
+        "56",
+        "--rounds",
+        "1",
+    ]);
+    assert_eq!(scenarios(&rows, "raw"), ["stream"]);
+    let floors = scenarios(&rows, "floor");
+    assert!(floors.contains(&"bare_stream_batch16"), "{floors:?}");
+}
+
+#[test]
+fn rings_on_a_disk_are_measured_and_removed() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let root = directory.path().to_str().expect("a name");
+    for command in ["pingpong", "stream", "broadcast"] {
+        let chosen = [command, "--backend", "disk", "--layer", "raw,framed"];
+        let rows = rows(&[&chosen[..], &["--disk-root", root, "--rounds", "1"]].concat());
+        let on_disk = rows.iter().filter(|row| is(row, "backend", "disk"));
+        assert!(on_disk.clone().count() >= 2, "{command}");
+        assert!(on_disk.clone().all(|row| row["verified"] == true));
+        assert_eq!(directory.path().read_dir().expect("readable").count(), 0);
+    }
+}
+
+#[test]
+fn the_shortest_and_the_longest_messages_are_measured() {
+    for (command, layer) in [
+        ("stream", "framed"),
+        ("stream", "in_place"),
+        ("pingpong", "framed"),
+    ] {
+        let sizes = if layer == "in_place" {
+            "67108864"
+        } else {
+            "8,67108864"
+        };
+        let chosen = [command, "--layer", layer, "--size", sizes, "--rounds", "1"];
+        let rows = rows(&chosen);
+        let own = rows.iter().filter(|row| is(row, "layer", layer));
+        let found: Vec<_> = own.map(|row| row["size_bytes"].to_string()).collect();
+        assert_eq!(found.join(","), sizes, "{layer}");
         assert!(rows.iter().all(|row| row["verified"] == true));
     }
 }
@@ -476,6 +593,7 @@ fn a_fixed_rate_gives_latencies_one_way_and_both_ways() {
             assert!(of("p50_ns") > 0.0, "{row}");
             assert!(of("p99_ns") <= of("p9999_ns"), "{row}");
             assert!(of("p9999_ns") <= of("max_ns"), "{row}");
+            assert_eq!(of("msgs_per_s"), 5000.0, "{row}");
         }
     }
 }
@@ -505,6 +623,7 @@ fn compare_has_a_row_for_each_peer_beside_both_kinds_of_rings() {
     let peers = [
         "raw",
         "framed",
+        "raw_called",
         "unix",
         "unix_buffered",
         "pipe",
@@ -520,6 +639,8 @@ fn compare_has_a_row_for_each_peer_beside_both_kinds_of_rings() {
     let mut expected = Vec::new();
     for (scenario, sizes) in cells {
         for size in sizes {
+            let is_there = |peer: &&str| *peer != "raw_called" || scenario == "stream";
+            let peers = peers.into_iter().filter(is_there);
             expected.extend(peers.map(|peer| (scenario.to_owned(), *size, peer.to_owned())));
         }
     }
@@ -532,7 +653,17 @@ fn compare_has_a_row_for_each_peer_beside_both_kinds_of_rings() {
     for row in &rows {
         let keys = row.as_object().expect("an object").keys();
         let keys: BTreeSet<&str> = keys.map(String::as_str).collect();
-        assert_eq!(keys, COMPARE_KEYS.split(' ').collect());
+        assert_eq!(keys, with_origin(COMPARE_KEYS));
+        let command = row["command"].as_str().expect("a command");
+        assert!(
+            command.starts_with("perf-bench compare --rounds 2 --quick --json"),
+            "{row}"
+        );
+        assert!(
+            row["kernel"]
+                .as_str()
+                .is_some_and(|kernel| kernel.len() > 8)
+        );
         assert_eq!(row["verified"], true, "{row}");
         assert_eq!(row["rounds"], 2, "{row}");
         assert!(row["messages"].as_u64() > Some(0), "{row}");
@@ -581,7 +712,7 @@ fn compare_measures_only_what_was_asked_for() {
     ];
     let (rows, printed) = run(&[&chosen[..], &["--rounds", "1"]].concat());
     let peers: Vec<_> = rows.iter().filter_map(|row| row["peer"].as_str()).collect();
-    assert_eq!(peers, ["raw", "framed", "pipe"]);
+    assert_eq!(peers, ["raw", "framed", "raw_called", "pipe"]);
     assert!(!printed.contains("not in this build"), "{printed}");
 }
 
@@ -618,6 +749,15 @@ fn bad_options_are_refused_and_say_what_is_possible() {
             "nothing to measure",
         ),
         (&["nofrag", "--size", "64"], "nothing to measure"),
+        (&["broadcast", "--layer", "onion"], "in_place"),
+        (
+            &["broadcast", "--layer", "framed", "--size", "56"],
+            "nothing to measure",
+        ),
+        (&["broadcast", "--backend", "floppy"], "shm, mmap or disk"),
+        (&["stream", "--batch-size", "17"], "1..=16"),
+        (&["stream", "--rate", "0"], "1..=10000000"),
+        (&["streams"], "stream"),
         (
             &["compare", "--size", "9"],
             "one of [8, 56, 64, 1024, 4096]",
@@ -628,7 +768,7 @@ fn bad_options_are_refused_and_say_what_is_possible() {
         ),
         (
             &["compare", "--peer", "pigeons"],
-            "there is no peer 'pigeons'; the peers are raw, framed, unix, ",
+            "there is no peer 'pigeons'; the peers are raw, framed, raw_called, unix, ",
         ),
         (&["compare", "--peer", "iceoryx2"], "--features iceoryx2"),
         (&["compare", "--peer", "subetha"], "--ignore-rust-version"),
@@ -645,78 +785,6 @@ fn bad_options_are_refused_and_say_what_is_possible() {
     }
     let list = run::to_its_end(program().arg("--list"));
     assert!(list.text.contains("stream_batch16"));
-}
-
-/// Starts the program on one core.
-#[cfg(target_os = "linux")]
-fn program_on_one_core() -> Command {
-    use std::os::unix::process::CommandExt;
-    let mut command = program();
-    let keep_to_one = || {
-        // SAFETY: the set consists of integers, for which zero is a valid value.
-        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        let size = size_of::<libc::cpu_set_t>();
-        // SAFETY: the pointer is to a local structure of that size, which the call fills in.
-        unsafe { libc::sched_getaffinity(0, size, &raw mut set) };
-        let is_set = |core: &usize| {
-            // SAFETY: the core is below the size of the set.
-            unsafe { libc::CPU_ISSET(*core, &set) }
-        };
-        let core = (0..libc::CPU_SETSIZE as usize).find(is_set).unwrap_or(0);
-        // SAFETY: as above.
-        let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the core is below the size of the set.
-        unsafe { libc::CPU_SET(core, &mut one) };
-        // SAFETY: the pointer is to a local structure of that size, which the call reads.
-        match unsafe { libc::sched_setaffinity(0, size, &raw const one) } {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    };
-    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
-    unsafe { command.pre_exec(keep_to_one) };
-    command
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn on_one_core_every_row_is_verified_and_the_output_says_what_it_is_worth() {
-    let _turn = turn();
-    let arguments = ["raw", "--quick", "--rounds", "1", "--size", "8"];
-    let mut program = program_on_one_core();
-    let program = program.args(arguments);
-    let Ended { code, text: says } =
-        run::to_its_end(program.args(["--backend", "shm", "--scenario", "stream"]));
-    assert_eq!(code, Some(0), "{says}");
-    assert!(
-        says.contains("NOT pinned, as there is only one core"),
-        "{says}"
-    );
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_ring_that_does_not_fit_is_an_error_and_nothing_is_left() {
-    let _turn = turn();
-    // a process that mounts a file system needs a namespace of its own
-    let script = "mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 77
-        \"$0\" raw --quick --rounds 1 --size 248 --backend \"$1\" --scenario stream,ping_pong
-        echo \"exit code $?\"
-        ls -A /dev/shm | sed 's/^/left: /'";
-    for backend in ["shm", "mmap"] {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
-        unshare.args([env!("CARGO_BIN_EXE_perf-bench"), backend]);
-        let Ended { code, text: says } = run::to_its_end(&mut unshare);
-        if code != Some(0) {
-            assert!(std::env::var_os("CI").is_none(), "no namespace: {says}");
-            eprintln!("skipped: no namespace: {says}");
-            return;
-        }
-        assert!(says.contains("exit code 1"), "{says}");
-        assert!(says.contains("bytes needed"), "{says}");
-        assert!(!says.contains("left: "), "{says}");
-    }
 }
 
 /// The directory in which a process of this program keeps its file-backed rings.

@@ -89,7 +89,7 @@ fn assert_both_ends_found(complaints: &str, scenario: &str, rounds: std::ops::Ra
 
 #[test]
 fn wrong_events_and_slow_rounds_are_found_in_each_raw_scenario() {
-    let faults = [&["slow"][..], &MESSAGE_FAULTS].concat();
+    let faults = all_faults();
     let complaints = assert_found(
         "raw --size 8,56 --backend shm --round-limit-ms 100",
         &faults,
@@ -105,11 +105,60 @@ fn wrong_events_and_slow_rounds_are_found_in_each_raw_scenario() {
 
 #[test]
 fn wrong_messages_and_slow_rounds_are_found_in_each_layer() {
-    let faults = [&["slow"][..], &MESSAGE_FAULTS].concat();
+    let faults = all_faults();
     let complaints = assert_found("layers --backend shm --round-limit-ms 100", &faults);
     for scenario in ["framed_ping_pong", "typed_ping_pong"] {
         assert_both_ends_found(&complaints, scenario, 2..=4);
     }
+}
+
+/// The four faults, the slow round first.
+fn all_faults() -> Vec<&'static str> {
+    [&["slow"][..], &MESSAGE_FAULTS].concat()
+}
+
+const EVERY_LAYER: &str = "--layer raw,framed,bincode,postcard,rkyv,flatbuffers,in_place --size 64";
+
+#[test]
+fn wrong_messages_and_slow_rounds_are_found_on_each_chosen_layer() {
+    for command in ["pingpong", "stream"] {
+        let options = "--enable-counters --liveness --round-limit-ms 100";
+        assert_found(&format!("{command} {EVERY_LAYER} {options}"), &all_faults());
+        let paced = "--layer raw,framed --size 64 --rate 5000 --round-limit-ms 100";
+        assert_found(&format!("{command} {paced}"), &all_faults());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn wrong_messages_and_slow_rounds_are_found_in_broadcasts_on_each_layer() {
+    let options = "--consumers 2 --round-limit-ms 200";
+    assert_found(&format!("broadcast {EVERY_LAYER} {options}"), &all_faults());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn wrong_events_and_slow_rounds_are_found_while_consumers_come_and_go() {
+    assert_found("churn", &MESSAGE_FAULTS);
+    assert_found("churn --round-limit-ms 1000", &["slow"]);
+}
+
+#[test]
+fn wrong_messages_and_slow_rounds_are_found_in_whole_messages() {
+    assert_found("nofrag --size 4096 --round-limit-ms 100", &all_faults());
+}
+
+/// Most floors have no messages.
+#[test]
+fn slow_rounds_are_found_in_each_floor() {
+    assert_found("limits --round-limit-ms 100", &["slow"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_slow_round_is_found_in_sessions_and_in_broadcasts() {
+    assert_found("session --scenario call --round-limit-ms 2000", &["slow"]);
+    assert_found("broadcast --consumers 2 --round-limit-ms 1000", &["slow"]);
 }
 
 #[test]

@@ -87,10 +87,11 @@ fn a_comparison_becomes_tables_a_page_and_a_plot() {
     assert_stands_alone(&plot);
     assert_eq!(page.matches("<svg").count(), 2, "a plot for each size");
     assert_eq!(page.matches("<table>").count(), 3);
+    // three more explain the colours
     assert_eq!(
         plot.matches("<circle").count(),
-        9,
-        "three peers in three scenarios"
+        10 + 3,
+        "three peers in three scenarios, and a fourth one in streams"
     );
 
     let mut wrong = all;

@@ -150,6 +150,30 @@ fn a_smoke_sweep_verifies_every_row_and_goes_on_where_it_was_stopped() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_sweep_finds_each_planted_fault_in_each_row() {
+    let _turn = turn();
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("rows.jsonl");
+    let options = "sweep --tier smoke --hang-limit-ms 600000 --fault flip,lose,double --out";
+    let arguments: Vec<&str> = options.split(' ').collect();
+    let out_name = out.to_str().expect("a name");
+    let says = [
+        "not verified: ping_pong on shm, 8 bytes: round 1: ",
+        "not verified: broadcast on shm, 56 bytes: round 1: ",
+    ];
+    fails(&[&arguments[..], &[out_name]].concat(), &says);
+    let rows = rows(&out);
+    assert!(rows.len() > 40, "{}", rows.len());
+    for row in rows {
+        // the lines of a bounce hold a number and no message
+        let scenario = row["scenario"].as_str().expect("a name");
+        let is_bounce = scenario.ends_with("line_bounce");
+        assert_eq!(row["verified"], is_bounce, "{row}");
+    }
+}
+
+#[test]
 fn files_of_other_versions_are_refused_with_what_to_do() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("old.jsonl");

@@ -1,6 +1,6 @@
 //! The dependencies obey `deny.toml`: their licences, their versions, where they come from. None needs a newer compiler
 //! than the workspace declares. Those that come with the rings are few, and `docs/choosing-a-layer.md` lists them.
-//! `cargo deny check` reads `deny.toml`, too, and checks advisories as well.
+//! `ci/deny` holds them to `deny.toml` with cargo-deny as well.
 
 use std::collections::BTreeSet;
 use std::process::Command;

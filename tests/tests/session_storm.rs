@@ -1,6 +1,7 @@
-//! A storm over sessions: the scheduler and its workers, some of them members for tasks, are killed, stopped and started
-//! again at random moments, also one while another is stopped. Each request that was sent is answered by each worker that it was sent to, no
-//! scheduler receives a piece twice, each delivery has its number, and at the end all members go and nothing is left.
+//! A storm over sessions: the scheduler and its workers, some of them members for tasks, are killed, stopped and
+//! started again at random moments, also one while another is stopped. Each request that was sent is answered by each
+//! worker that it was sent to, no scheduler receives a piece twice, each delivery has its number, and at the end all
+//! members go and nothing is left.
 //!
 //! `MYELON_STORM=2000` sets the number of kills and stops, as for `storm`: a tenth of it is played here. A round that
 //! fails names its seed: `MYELON_STORM_SEED=17` plays that round again.

@@ -19,8 +19,8 @@ use crate::waiting::{AutoWaitStrategy, Habits, Waiter};
 /// Calls that need not wait between two readings of the clock: a set that never waits reports dead producers, too.
 const CALLS_PER_CHECK: u32 = 16;
 
-/// Polls before a wait is prepared: about as long as a party that is awake takes to answer.
-const BRIEF_POLLS: u32 = 32;
+/// Polls before a wait is prepared: a few microseconds, within which a party that is awake answers.
+const BRIEF_POLLS: u32 = 128;
 
 /// As many words as the system waits for in one call.
 const RINGS_MAX: usize = 128;
@@ -48,6 +48,8 @@ use sealed::{InnerRef, Member};
 trait Inner {
     /// Whether the member's own calls would return at once.
     fn has_news(&self) -> bool;
+    /// Whether an event may be there: the end and a death are not checked.
+    fn may_have_event(&self) -> bool;
     /// Whether the member's producer is dead and nothing is left.
     fn is_orphaned(&self) -> bool;
     fn habits(&self) -> &Habits;
@@ -70,6 +72,11 @@ impl<M: Member + ?Sized> RingMember for M {}
 impl<E: Event, B> Inner for Consumer<E, B> {
     fn has_news(&self) -> bool {
         self.has_news()
+    }
+
+    #[inline(always)]
+    fn may_have_event(&self) -> bool {
+        self.may_have_event()
     }
 
     fn is_orphaned(&self) -> bool {
@@ -337,8 +344,8 @@ impl RingWaiter {
         }
     }
 
-    /// If spinning pays, spins for about a microsecond. Returns whether one of these consumers has something to report.
-    /// For the layers above: an answer that comes at once needs no preparation of a wait.
+    /// If spinning pays, spins for a few microseconds. Returns whether one of these consumers may have an event. For
+    /// the layers above: an answer that comes at once needs no preparation of a wait.
     #[doc(hidden)]
     #[inline]
     pub fn poll_briefly<M: RingMember>(&mut self, members: &[M]) -> bool {
@@ -397,13 +404,13 @@ impl<M: RingMember> Waiting<'_, M> {
         self.wait_for_any(deadline)
     }
 
-    fn poll_briefly(&mut self) -> bool {
+    #[inline]
+    fn poll_briefly(&self) -> bool {
         let strategy = self.waiter.habits.strategy;
-        self.each().all(|member| member.refusal().is_none())
-            && (0..BRIEF_POLLS).any(|_| {
-                strategy.hint();
-                self.find_ready().is_some()
-            })
+        (0..BRIEF_POLLS).any(|_| {
+            strategy.hint();
+            self.each().any(Inner::may_have_event)
+        })
     }
 
     /// Waits, as no member has anything to report yet.

@@ -112,6 +112,7 @@ mod ids;
 mod instruments;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod on_disk;
 mod position;
 mod slot;
 mod table;

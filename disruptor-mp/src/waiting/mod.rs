@@ -8,6 +8,7 @@ pub(crate) mod cancel;
 pub(crate) mod check_timer;
 pub(crate) mod deadline;
 pub(crate) mod participants;
+pub(crate) mod peer;
 mod strategies;
 pub(crate) mod wait_loop;
 
@@ -29,11 +30,11 @@ use cancel::{CancelToken, TokenEntry};
 use check_timer::CheckTimer;
 use deadline::Deadline;
 use participants::Participants;
+use peer::Peer;
 
 use crate::clock;
-use crate::protocol::ends;
 use crate::region::Region;
-use crate::sync::{Ordering, spin_loop, yield_now};
+use crate::sync::{spin_loop, yield_now};
 
 /// How often a blocked call checks liveness, unless the builder sets another interval.
 pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -84,7 +85,7 @@ pub(crate) struct Habits {
     /// Cancelling any of these ends the endpoint's waits.
     pub(crate) cancels: Vec<CancelToken>,
     /// If set, the end of this ring ends the endpoint's waits, too.
-    pub(crate) peer: Option<Arc<dyn Region>>,
+    pub(crate) peer: Option<Peer>,
     /// The cost of a wake-up, from the waker's first store to the sleeper's first instruction: a moving average.
     wake_cost: Duration,
     spinning: Spinning,
@@ -164,13 +165,9 @@ impl Habits {
     }
 
     /// Whether the ring whose end ends the waits was closed.
+    #[inline]
     pub(crate) fn is_peer_closed(&self) -> bool {
-        self.peer.as_ref().is_some_and(|region| {
-            // a forked child has not mapped it (R8)
-            region.live_word().load(Ordering::Relaxed) != 0
-                // SAFETY: the region is held, and mapped in this process; its control words are all atomic (R1).
-                && ends::closed_at(unsafe { region.control().as_ref() }).is_some()
-        })
+        self.peer.as_ref().is_some_and(Peer::is_closed)
     }
 
     /// How long a wait by `Block` spins. Spinning for longer than a wake-up takes costs more than it gains. With

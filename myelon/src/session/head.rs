@@ -105,10 +105,14 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// No member of a session sends it.
+    pub(super) const NOTHING: Self = Self { number: 0, rest: 0 };
+
     /// The lowest bit of the flags, and that of the mark.
     const FLAGS: u32 = 32;
     const MARK: u32 = 40;
 
+    #[inline(always)]
     pub(super) fn new(
         request: Option<RequestId>,
         session: SessionMark,
@@ -179,8 +183,8 @@ impl Head {
     pub(super) fn of(message: &[u8]) -> Option<Self> {
         // a copy: a hostile peer may change the bytes while they are checked
         let bytes: [u8; HEAD_BYTES] = *message.first_chunk()?;
-        let [number, rest] =
-            [0, 8].map(|at| u64::from_le_bytes(core::array::from_fn(|index| bytes[at + index])));
+        let number = u64::from_le_bytes(*bytes.first_chunk()?);
+        let rest = u64::from_le_bytes(*bytes.last_chunk()?);
         let known = u64::from(LAST | NOTICE | GIVEN_UP) << Self::FLAGS;
         let flags = u64::from(u8::MAX) << Self::FLAGS;
         (rest & flags & !known == 0).then_some(Self { number, rest })
@@ -210,14 +214,17 @@ pub(super) struct HeadedBytes<'a>(pub(super) Head, pub(super) &'a [u8]);
 impl Encode for HeadedBytes<'_> {
     #[inline]
     fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError> {
+        Ok(self.encode_at_once(out))
+    }
+
+    #[inline(always)]
+    fn encode_at_once(&self, out: &mut [u8]) -> Option<usize> {
         let Self(head, bytes) = self;
-        let len = HEAD_BYTES + bytes.len();
-        let Some(place) = out.get_mut(..len) else {
-            return Ok(None);
-        };
-        place[..HEAD_BYTES].copy_from_slice(&head.to_bytes());
-        place[HEAD_BYTES..].copy_from_slice(bytes);
-        Ok(Some(len))
+        let (place, rest) = out.split_first_chunk_mut::<HEAD_BYTES>()?;
+        let rest = rest.get_mut(..bytes.len())?;
+        *place = head.to_bytes();
+        copy(rest, bytes);
+        Some(HEAD_BYTES + bytes.len())
     }
 
     fn in_slices<R>(
@@ -226,6 +233,26 @@ impl Encode for HeadedBytes<'_> {
         send: impl FnOnce(Slices<'_>) -> R,
     ) -> Result<R, CodecError> {
         HeadedSlices(self.0, &[IoSlice::new(self.1)]).in_slices(scratch, send)
+    }
+}
+
+/// Copies to a place of the same length; a message of a common short length without a call, in two pieces that may
+/// overlap.
+#[inline(always)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    fn in_two<const N: usize>(to: &mut [u8], from: &[u8]) -> Option<()> {
+        *to.first_chunk_mut::<N>()? = *from.first_chunk()?;
+        *to.last_chunk_mut::<N>()? = *from.last_chunk()?;
+        Some(())
+    }
+    let copied = match from.len() {
+        8..=16 => in_two::<8>(to, from),
+        17..=32 => in_two::<16>(to, from),
+        33..=64 => in_two::<32>(to, from),
+        _ => None,
+    };
+    if copied.is_none() {
+        to.copy_from_slice(from);
     }
 }
 

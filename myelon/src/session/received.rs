@@ -1,14 +1,15 @@
 //! A received message of a session: its head, and what it lends.
 
+use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, Ordering};
-use std::collections::VecDeque;
 
 use disruptor_mp::{CounterId, RecvError, Sequence, SharedMemory};
 
 use super::head::{GIVEN_UP, HEAD_BYTES, Head, LAST, RequestId};
+use super::scheduler::ResponseReceiver;
+use super::worker::RequestReceiver;
 use crate::codec::{Codec, CodecError, ZeroCopyCodec};
-use crate::transport::{FramedTransportFrame, Message};
+use crate::transport::FramedTransportFrame;
 use crate::typed_transport::{DecodeError, KindTable, TypedConsumer, TypedRecvError};
 
 /// What a poll of a ring checks.
@@ -107,8 +108,31 @@ pub(super) fn next_head<F: FramedTransportFrame, B>(
     Ok(None)
 }
 
-/// Whether a message or something else to report may be there. Reads no clock. If frames are held, the answer is yes:
-/// they may be a whole message, though no new frame has come.
+/// The next message's head, if the ring's next frame is there and is the message. As after [`next_head`], the message
+/// can be lent, and stays the next one. This is what a call does first: it returns no error, so that what it finds
+/// stays in registers. All else that the ring has to report is left to `next_head`, also an error that is met here,
+/// which comes again.
+#[inline(always)]
+pub(super) fn head_at_once<F: FramedTransportFrame, B>(
+    ring: &mut TypedConsumer<F, B>,
+) -> Option<Head> {
+    let raw = ring.raw();
+    raw.as_ring().peek()?;
+    match raw.find() {
+        Ok(true) => Head::of(raw.lent_bytes()),
+        _ => None,
+    }
+}
+
+/// Whether a message may be there. If frames are held, the answer is yes: they may be a whole message, though no new
+/// frame has come.
+#[inline(always)]
+pub(super) fn may_have_message<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> bool {
+    let ring = ring.raw().as_ring();
+    ring.may_have_event() || ring.held_count() > 0
+}
+
+/// Whether a message or something else to report may be there. Reads no clock.
 #[inline(always)]
 fn may_have_news<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> bool {
     let ring = ring.raw().as_ring();
@@ -116,6 +140,7 @@ fn may_have_news<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> 
 }
 
 /// The sequence of the first frame that this consumer has not released.
+#[inline(always)]
 pub(super) fn next_sequence<F: FramedTransportFrame, B>(
     ring: &mut TypedConsumer<F, B>,
 ) -> Sequence {
@@ -132,123 +157,38 @@ pub(super) struct Kept {
     pub(super) bytes: Vec<u8>,
 }
 
-/// One of the kept answers. Dropping this forgets it, as dropping a [`Message`] releases it.
-#[derive(Debug)]
-pub(super) struct OneKept<'a> {
-    all: &'a mut VecDeque<Kept>,
-    index: usize,
+/// A message that a receiver has lent, beside its bytes. It lies in the receiver, and a [`Request`] or a [`Response`]
+/// is one word: callers move them through memory, and a load that is wider than the stores before it waits for them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lent {
+    pub(super) head: Head,
+    pub(super) kind: u8,
+    pub(super) is_in_place: bool,
 }
 
-impl OneKept<'_> {
-    fn get(&self) -> Option<&Kept> {
-        self.all.get(self.index)
-    }
+impl Lent {
+    /// Before the first message.
+    pub(super) const NOTHING: Self = Self {
+        head: Head::NOTHING,
+        kind: 0,
+        is_in_place: false,
+    };
 
-    fn release(self) {
-        self.all.remove(self.index);
-        core::mem::forget(self);
-    }
-}
-
-impl Drop for OneKept<'_> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.all.remove(self.index);
-        }
-    }
-}
-
-/// Where the bytes of an answer are.
-#[derive(Debug)]
-enum Body<'a, F: FramedTransportFrame, B> {
-    Lent(Message<'a, F, B>),
-    Kept(OneKept<'a>),
-}
-
-impl<F: FramedTransportFrame, B> Body<'_, F, B> {
-    fn kind(&self) -> u8 {
-        match self {
-            Self::Lent(message) => message.kind(),
-            Self::Kept(kept) => kept.get().map_or(0, |kept| kept.kind),
-        }
-    }
-
-    fn is_in_place(&self) -> bool {
-        matches!(self, Self::Lent(message) if message.is_in_place())
-    }
-
-    fn release(self) {
-        match self {
-            Self::Lent(message) => message.release(),
-            Self::Kept(kept) => kept.release(),
-        }
-    }
-
-    fn release_uncommitted(self) {
-        match self {
-            Self::Lent(message) => message.release_uncommitted(),
-            Self::Kept(kept) => core::mem::forget(kept),
-        }
-    }
-}
-
-impl<F: FramedTransportFrame, B> Deref for Body<'_, F, B> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Lent(message) => message,
-            Self::Kept(kept) => kept.get().map_or(&[], |kept| &kept.bytes),
-        }
-    }
-}
-
-/// A message that is delivered again, unless it is done.
-#[derive(Debug)]
-struct Undone<'a, F: FramedTransportFrame, B> {
-    message: Option<Message<'a, F, B>>,
-    /// Whether its session is closed, and so an answer was refused.
-    is_over: &'a AtomicBool,
-}
-
-impl<F: FramedTransportFrame, B> Undone<'_, F, B> {
-    fn kind(&self) -> u8 {
-        self.message.as_ref().map_or(0, Message::kind)
-    }
-
-    fn is_in_place(&self) -> bool {
-        self.message.as_ref().is_some_and(Message::is_in_place)
-    }
-
-    #[inline]
-    fn done(&mut self) {
-        if let Some(message) = self.message.take() {
-            message.release();
-        }
-    }
-}
-
-impl<F: FramedTransportFrame, B> Deref for Undone<'_, F, B> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.message.as_deref().unwrap_or_default()
-    }
-}
-
-impl<F: FramedTransportFrame, B> Drop for Undone<'_, F, B> {
-    #[inline]
-    fn drop(&mut self) {
-        let Some(message) = self.message.take() else {
-            return;
+    /// The message that was found in this ring, and whose head was read. From here on it is lent until
+    /// `raw().lend_found()` ends that; until then it stays the ring's next message.
+    #[inline(always)]
+    pub(super) fn of<F: FramedTransportFrame, B>(
+        head: Head,
+        ring: &mut TypedConsumer<F, B>,
+    ) -> Self {
+        let message = ring.raw().lend_found();
+        let lent = Self {
+            head,
+            kind: message.kind(),
+            is_in_place: message.is_in_place(),
         };
-        match self.is_over.load(Ordering::Relaxed) && !std::thread::panicking() {
-            // nobody waits for its answer, and it would come again for ever
-            true => message.release(),
-            false => message.release_uncommitted(),
-        }
+        core::mem::forget(message);
+        lent
     }
 }
 
@@ -259,8 +199,9 @@ macro_rules! received {
     ($name:ident) => {
         impl<F: FramedTransportFrame, B> $name<'_, F, B> {
             /// The kind of the message; the program chooses its meaning.
+            #[inline]
             pub fn kind(&self) -> u8 {
-                self.message.kind()
+                self.lent().kind
             }
 
             /// The value that the message carries, as a value of the caller's own. The message stays lent.
@@ -300,7 +241,7 @@ macro_rules! received {
 
             /// Refuses an answer that was given up, which carries no value.
             fn check_given(&self) -> Result<(), DecodeError> {
-                match self.head.has(GIVEN_UP) {
+                match self.lent().head.has(GIVEN_UP) {
                     false => Ok(()),
                     true => Err(self.undecodable(CodecError::custom(GAVE_UP))),
                 }
@@ -317,7 +258,21 @@ macro_rules! received {
 
             /// Whether the bytes are read where their sender wrote them, without a copy.
             pub fn is_in_place(&self) -> bool {
-                self.message.is_in_place()
+                self.lent().is_in_place
+            }
+
+            #[inline(always)]
+            fn lent(&self) -> &Lent {
+                self.0.lent()
+            }
+        }
+
+        impl<F: FramedTransportFrame, B> fmt::Debug for $name<'_, F, B> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    .field("lent", self.lent())
+                    .field("len", &self.len())
+                    .finish_non_exhaustive()
             }
         }
 
@@ -328,7 +283,7 @@ macro_rules! received {
             #[inline]
             fn deref(&self) -> &[u8] {
                 // the length was checked when the head was read
-                self.message.get(HEAD_BYTES..).unwrap_or_default()
+                self.0.lent_bytes().get(HEAD_BYTES..).unwrap_or_default()
             }
         }
     };
@@ -361,13 +316,11 @@ macro_rules! received {
 /// # scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a request that is dropped is delivered again: call `done()`"]
-pub struct Request<'a, F: FramedTransportFrame, B = SharedMemory> {
-    message: Undone<'a, F, B>,
-    head: Head,
-    delivery: u32,
-}
+pub struct Request<'a, F: FramedTransportFrame, B = SharedMemory>(
+    /// Has lent a message until this is dropped.
+    pub(super) &'a mut RequestReceiver<F, B>,
+);
 
 received!(Request);
 
@@ -404,98 +357,81 @@ received!(Request);
 /// # scheduler.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "dropping a message releases it"]
-pub struct Response<'a, F: FramedTransportFrame, B = SharedMemory> {
-    message: Body<'a, F, B>,
-    head: Head,
-}
+pub struct Response<'a, F: FramedTransportFrame, B = SharedMemory>(
+    /// Has lent a message until this is dropped.
+    pub(super) &'a mut ResponseReceiver<F, B>,
+);
 
 received!(Response);
 
-impl<'a, F: FramedTransportFrame, B> Request<'a, F, B> {
-    /// `head` was read from this message, which is delivered for the time `delivery`.
-    pub(super) fn new(
-        message: Message<'a, F, B>,
-        head: Head,
-        delivery: u32,
-        is_over: &'a AtomicBool,
-    ) -> Self {
-        let message = Undone {
-            message: Some(message),
-            is_over,
-        };
-        Self {
-            message,
-            head,
-            delivery,
-        }
-    }
-
+impl<F: FramedTransportFrame, B> Request<'_, F, B> {
     /// Completes the request, even during a panic. Answer it first: a request that is done is not delivered again.
     #[inline]
-    pub fn done(mut self) {
-        self.message.done();
+    pub fn done(self) {
+        self.0.release_lent();
+        core::mem::forget(self);
     }
 
     /// Which delivery of this request this is, from 1. It is more than 1 if a worker of this rank has received the
     /// request before, and has died or returned it. A worker that dies in the middle of a receiving call counts as
     /// one that has received the request. Counts to 65,535.
     pub fn delivery(&self) -> u32 {
-        self.delivery
+        self.0.delivery_of_lent()
     }
 
     /// The number of this request. The scheduler knows it from the call that sent the request.
+    #[inline]
     pub fn id(&self) -> RequestId {
+        let head = self.lent().head;
         // requests without a number are dropped
-        self.head
-            .request()
-            .unwrap_or(RequestId::first(0, self.head.session()))
+        let request = head.request();
+        request.unwrap_or(RequestId::first(0, head.session()))
     }
 }
 
-impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
+impl<F: FramedTransportFrame, B> Drop for Request<'_, F, B> {
+    fn drop(&mut self) {
+        match self.0.is_over() && !std::thread::panicking() {
+            // nobody waits for its answer, and it would come again for ever
+            true => self.0.release_lent(),
+            false => self.0.return_lent(),
+        }
+    }
+}
+
+impl<F: FramedTransportFrame, B> Response<'_, F, B> {
     /// Releases the message, even during a panic.
+    #[inline]
     pub fn release(self) {
-        self.message.release();
+        self.0.release_lent();
+        core::mem::forget(self);
     }
 
     /// Returns the message to be delivered again.
     pub fn release_uncommitted(self) {
-        self.message.release_uncommitted();
-    }
-
-    /// `head` was read from this message.
-    pub(super) fn new(message: Message<'a, F, B>, head: Head) -> Self {
-        Self {
-            message: Body::Lent(message),
-            head,
-        }
-    }
-
-    /// The kept answer at `index`, whose head is `head`.
-    pub(super) fn of_kept(all: &'a mut VecDeque<Kept>, index: usize, head: Head) -> Self {
-        Self {
-            message: Body::Kept(OneKept { all, index }),
-            head,
-        }
+        self.0.return_lent();
+        core::mem::forget(self);
     }
 
     /// The request that this message answers. `None` for a message that a worker has sent by itself.
+    #[inline]
     pub fn request(&self) -> Option<RequestId> {
-        self.head.request()
+        self.lent().head.request()
     }
 
     /// The number of this piece of the answer, from 0. A worker that answers again after a death should send the same
     /// pieces: those that were received before are dropped. If its answer is shorter this time, its last piece has a
     /// number that was there before.
+    #[inline]
     pub fn piece(&self) -> u32 {
-        self.head.piece()
+        self.lent().head.piece()
     }
 
     /// Whether the answer is complete with this piece.
+    #[inline]
     pub fn is_last(&self) -> bool {
-        self.head.has(LAST)
+        self.lent().head.has(LAST)
     }
 
     /// Whether the worker has given the request up: this is all of its answer, and it is empty. The request was
@@ -507,7 +443,17 @@ impl<'a, F: FramedTransportFrame, B> Response<'a, F, B> {
     ///
     /// See [`Reply`](super::Reply).
     pub fn is_given_up(&self) -> bool {
-        self.head.has(GIVEN_UP)
+        self.lent().head.has(GIVEN_UP)
+    }
+}
+
+impl<F: FramedTransportFrame, B> Drop for Response<'_, F, B> {
+    #[inline]
+    fn drop(&mut self) {
+        match std::thread::panicking() {
+            false => self.0.release_lent(),
+            true => self.0.return_lent(),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use futures_core::Stream;
 
 use super::consumer::TypedConsumer;
 use super::error::TypedRecvError;
+use super::held::HeldMessage;
 use crate::codec::Codec;
-use crate::held::HeldMessage;
 use crate::transport::{FramedTransportFrame, Message};
 
 /// A [`TypedConsumer`] whose wait is a future, for values and for messages as bytes. While there is no message it uses

@@ -30,6 +30,7 @@
 mod asynchronous;
 mod consumer;
 mod error;
+mod held;
 mod kinds;
 mod message;
 mod producer;
@@ -38,6 +39,7 @@ mod producer;
 pub use asynchronous::AsyncTypedConsumer;
 pub use consumer::{MmapTypedConsumer, TypedConsumer};
 pub use error::{DecodeError, KindTaken, TypedPublishError, TypedRecvError, TypedServeError};
+pub use held::HeldMessage;
 pub use kinds::KindTable;
 pub(crate) use producer::Encode;
 pub use producer::{MmapTypedProducer, TypedProducer};

@@ -8,8 +8,8 @@ use disruptor_mp::{
 use super::error::TypedPublishError;
 use crate::codec::{Codec, CodecError};
 use crate::transport::{
-    FramedTransportFrame, FramedTransportProducer, Patience, Reservation, RingPlace, Slices,
-    TransportError, TransportResult,
+    FrameMeta, FramedTransportFrame, FramedTransportProducer, Patience, Reservation, RingPlace,
+    Slices, TransportError, TransportResult, frame_flags,
 };
 
 /// The shown count of messages is brought up to date each time this many messages have passed: a power of two.
@@ -19,6 +19,11 @@ pub(super) const SHOWN_EVERY: u64 = 64;
 pub(crate) trait Encode {
     /// As [`Codec::encode_into`].
     fn encode_into(&self, out: &mut [u8]) -> Result<Option<usize>, CodecError>;
+    /// As [`encode_into`](Self::encode_into), of which it returns the length alone: a length stays in a register.
+    #[inline(always)]
+    fn encode_at_once(&self, out: &mut [u8]) -> Option<usize> {
+        self.encode_into(out).ok().flatten()
+    }
     /// Hands the encoded bytes to `send`. `scratch` is an empty buffer for what is not in memory yet.
     fn in_slices<R>(
         &self,
@@ -264,13 +269,51 @@ impl<F: FramedTransportFrame, B> TypedProducer<F, B> {
     }
 
     /// As [`send`](Self::send), for what has no codec of its own.
+    #[inline(always)]
     pub(crate) fn send_encoded<T: Encode>(
         &mut self,
         message: &T,
         kind: u8,
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
-        self.send_by(message, kind, Patience::Until(deadline))
+        match self.send_at_once(message, kind) {
+            Some(sequence) => Ok(sequence),
+            None => self.send_slowly(message, kind, Patience::Until(deadline)),
+        }
+    }
+
+    /// Encodes the message straight into a frame, if a frame is free and the message fits it. What it finds stays in
+    /// registers, because it returns no error: the slow half meets the same error again.
+    #[inline(always)]
+    pub(crate) fn send_at_once<T: Encode>(&mut self, message: &T, kind: u8) -> Option<Sequence> {
+        // a frame that carries the time of sending has less room
+        if self.is_long || self.raw.frame_limit() != F::PAYLOAD_BYTES {
+            return None;
+        }
+        let mut frame = self.raw.ring().claim_vacant()?;
+        let place = frame.payload_mut().get_mut(..F::PAYLOAD_BYTES)?;
+        let len = message.encode_at_once(place)?;
+        let meta = FrameMeta {
+            len: len.min(F::PAYLOAD_BYTES) as u32,
+            kind,
+            flags: frame_flags(true, true),
+            msg_id: frame.sequence() as u32,
+        };
+        *frame.header_mut() = meta.to_bytes();
+        let sequence = frame.publish();
+        self.count();
+        Some(sequence)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slowly<T: Encode>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        patience: Patience,
+    ) -> Result<Sequence, TypedPublishError> {
+        self.send_by(message, kind, patience)
     }
 
     /// As [`publish_managed`](Self::publish_managed), for what has no codec of its own.

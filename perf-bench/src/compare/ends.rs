@@ -149,7 +149,15 @@ impl Waiting {
         let before = clock.ticks();
         let outcome = in_blocks(clock, round.count, |block| {
             for index in block {
-                self.send(tx, &|words| round.fill::<FAULTY, W>(words, index, 0));
+                if FAULTY {
+                    self.send(tx, &|words| round.fill::<FAULTY, W>(words, index, 0));
+                    continue;
+                }
+                let key = round.sent_key::<FAULTY>(index);
+                let mut patience = Patience::default();
+                while !tx.try_send_key(key) {
+                    self.pause(&mut patience);
+                }
             }
         });
         tx.flush();

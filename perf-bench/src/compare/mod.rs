@@ -24,6 +24,7 @@ pub use self::transport::{Ends, InProcess, Link, Peer, Receiver, Sender, Transpo
 use crate::affinity::{self, Cores};
 use crate::arena::Role;
 use crate::backend::Backend;
+use crate::machine::Origin;
 use crate::options::{Common, Compare};
 use crate::plan::Plan;
 use crate::scenario::{Endpoint, Failure};
@@ -77,7 +78,7 @@ pub(crate) enum CompareScenario {
 }
 
 /// The rings and the peers that need no crate. The rings come first: all others are compared with them.
-static BUILT_IN: [Peer; 7] = [
+static BUILT_IN: [Peer; 8] = [
     Peer::across::<ours::Raw>(
         RAW,
         "a ring of events of the size of the message, writable slots; broadcasts sleep (Block)",
@@ -86,6 +87,11 @@ static BUILT_IN: [Peer; 7] = [
         FRAMED,
         "a ring of frames of 64, 1024 or 4096 bytes, read in place; broadcasts sleep (Block)",
     ),
+    Peer::across::<ours::Called>(
+        CALLED,
+        "the same ring as raw, by a `send` in a function that is never inlined; streams only",
+    )
+    .limited_to(usize::MAX, 0),
     Peer::across::<kernel::Sockets>(
         "unix",
         "a stream socket: a write for each message, reads of 8 KiB; calls wait in the kernel",
@@ -112,6 +118,8 @@ static BUILT_IN: [Peer; 7] = [
 
 pub(crate) const RAW: &str = "raw";
 pub(crate) const FRAMED: &str = "framed";
+/// The ring of events once more, each sent by a call.
+pub(crate) const CALLED: &str = "raw_called";
 const POSIX_QUEUE: &str = "posix_queue";
 
 /// The peers that are crates: the name, which is also that of the feature, and what building it needs.
@@ -205,13 +213,17 @@ fn chosen(names: &[String]) -> Result<Vec<(usize, &'static Peer)>, String> {
         return Err(format!("there is no peer '{name}'; the peers are {known}"));
     }
     let is_chosen = |peer: &Peer| {
-        let is_ours = peer.name == RAW || peer.name == FRAMED;
-        is_ours || names.is_empty() || names.iter().any(|name| name == peer.name)
+        is_ours(peer) || names.is_empty() || names.iter().any(|name| name == peer.name)
     };
     Ok(peers()
         .enumerate()
         .filter(|(_, peer)| is_chosen(peer))
         .collect())
+}
+
+/// Whether the peer is a ring of this family.
+fn is_ours(peer: &Peer) -> bool {
+    [RAW, FRAMED, CALLED].contains(&peer.name)
 }
 
 /// What to do about a peer that is not in this build.
@@ -258,7 +270,7 @@ pub(crate) fn run(options: &Compare, common: &Common) -> Result<bool, Failure> {
         );
     }
     if let Some(path) = &common.json {
-        report::json::write(path, &rows)?;
+        report::json::write(path, &rows, &Origin::of_process(ground.cores))?;
     }
     Ok(crate::all_verified(rows.iter().map(row::Row::complaint)))
 }
@@ -300,23 +312,23 @@ fn plan(
                 } else {
                     peer.longest
                 };
-                if size > longest {
+                if size > longest || peer.name == CALLED && flow != Flow::Stream {
                     continue;
                 }
-                let is_ours = [RAW, FRAMED].iter().position(|name| *name == peer.name);
                 let capacity = match peer.name {
                     POSIX_QUEUE => queue::capacity(capacity),
                     _ => capacity,
                 };
                 let work = Work::Compared { peer: index, flow };
-                let backend = if is_ours.is_some() {
+                let backend = if is_ours(peer) {
                     Backend::Shm
                 } else {
                     Backend::None
                 };
                 let cell = plan.add_ring(work, (size, capacity), backend, &directory.0);
                 plan.cells[cell].floor = floor;
-                if let Some(which) = is_ours {
+                let which = [RAW, FRAMED].iter().position(|name| *name == peer.name);
+                if let Some(which) = which {
                     ours[which] = Some(cell);
                 }
                 comparisons.push(Comparison { cell, peer, ours });
@@ -371,6 +383,6 @@ mod tests {
     fn the_rings_are_always_measured_before_their_peers() {
         let chosen = chosen(&["pipe".to_owned()]).expect("known");
         let names: Vec<_> = chosen.iter().map(|(_, peer)| peer.name).collect();
-        assert_eq!(names, [RAW, FRAMED, "pipe"]);
+        assert_eq!(names, [RAW, FRAMED, CALLED, "pipe"]);
     }
 }

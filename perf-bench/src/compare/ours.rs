@@ -11,6 +11,7 @@ use myelon::{
 
 use super::transport::{Link, Receiver, Sender, Transport};
 use crate::payload::{OfWords, Words, bytes_of, words_of};
+use crate::scenario::stream::send_one;
 use crate::watch::stop;
 
 /// How long an end without a core of its own waits inside.
@@ -78,6 +79,37 @@ impl<const W: usize> Sender<W> for RawTx<W> {
     #[inline(always)]
     fn try_send(&mut self, write: &impl Fn(&mut [u64; W])) -> bool {
         self.0.publish(|event| write(event.words_mut()));
+        true
+    }
+}
+
+/// Rings of events to which each event is sent by a call.
+pub(super) struct Called;
+
+pub(super) struct CalledTx<const W: usize>(RawTx<W>);
+
+impl Transport for Called {
+    type Tx<const W: usize> = CalledTx<W>;
+    type Rx<const W: usize> = RawRx<W>;
+
+    fn sender<const W: usize>(link: &Link) -> Result<CalledTx<W>, Box<dyn Error>> {
+        Ok(CalledTx(Raw::sender(link)?))
+    }
+
+    fn receiver<const W: usize>(link: &Link) -> Result<RawRx<W>, Box<dyn Error>> {
+        Raw::receiver(link)
+    }
+}
+
+impl<const W: usize> Sender<W> for CalledTx<W> {
+    #[inline(always)]
+    fn try_send(&mut self, write: &impl Fn(&mut [u64; W])) -> bool {
+        self.0.try_send(write)
+    }
+
+    #[inline(always)]
+    fn try_send_key(&mut self, key: u64) -> bool {
+        send_one(&mut self.0.0, key);
         true
     }
 }

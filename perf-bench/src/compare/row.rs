@@ -8,6 +8,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 use serde::{Deserialize, Serialize};
 
 use super::{Peer, RECEIVERS};
+use crate::machine::Origin;
 use crate::measure::{Series, Spread};
 use crate::plan::Plan;
 use crate::scenario::Failure;
@@ -61,6 +62,9 @@ pub(crate) struct Row {
     /// Why the row is not verified; printed on standard error.
     #[serde(skip)]
     reason: Option<String>,
+    /// Where a row that was read comes from; files of earlier versions do not say it.
+    #[serde(flatten, skip_serializing)]
+    pub(crate) origin: Option<Origin>,
 }
 
 impl Row {
@@ -109,6 +113,7 @@ pub(super) fn rows(plan: &Plan, comparisons: &[Comparison], series: &[Series]) -
             ratio_to_framed: beside(ours[1]),
             verified: own.is_verified(),
             reason: own.reason.clone(),
+            origin: None,
         }
     };
     comparisons.iter().map(row).collect()
@@ -201,6 +206,7 @@ pub(crate) fn digits(figure: f64) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::sweep::record::tests::origin;
 
     /// A row with this figure and this ratio to the ring of events.
     pub(crate) fn row(scenario: &str, peer: &str, size_bytes: usize, of: (f64, f64)) -> Row {
@@ -224,6 +230,7 @@ pub(crate) mod tests {
             ratio_to_framed: None,
             verified: true,
             reason: None,
+            origin: None,
         }
     }
 
@@ -232,8 +239,14 @@ pub(crate) mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("rows.json");
         let rows = [row("stream", "raw", 56, (1.0, 1.0))];
-        crate::report::json::write(&path, &rows).expect("written");
+        crate::report::json::write(&path, &rows, &origin()).expect("written");
         let read_back = read(&path).expect("readable").expect("an array");
+        assert_eq!(read_back[0].origin, Some(origin()));
+        // a file of an earlier version
+        let text = serde_json::to_string(&rows).expect("rows");
+        fs::write(&path, text).expect("written");
+        let earlier = read(&path).expect("readable").expect("an array");
+        assert_eq!(earlier[0].origin, None);
         assert_eq!(
             serde_json::to_value(read_back).ok(),
             serde_json::to_value(rows).ok()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Opener;
 use super::ends::{open_across, open_within};
+use crate::payload::fill;
 
 /// What the ends of one connection know of it. Messages go one way, from one sender to every receiver.
 #[derive(Clone, Debug)]
@@ -41,6 +42,12 @@ pub trait Sender<const W: usize> {
     /// Sends the message that `write` fills in, and returns true; or returns false if there is no space. An end that
     /// waits inside returns false after about a second.
     fn try_send(&mut self, write: &impl Fn(&mut [u64; W])) -> bool;
+
+    /// The same for a message whose words follow from a key.
+    #[inline(always)]
+    fn try_send_key(&mut self, key: u64) -> bool {
+        self.try_send(&|words| fill(words, key))
+    }
 
     /// Sends what has been held back to be sent together; called after a message to which an answer is expected, and
     /// after the last one.

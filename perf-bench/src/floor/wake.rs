@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::arena::Arena;
 use crate::clock::monotonic_ns;
+use crate::watch;
 
 /// No wake-up comes this late. A process that waits for a wake-up that never comes is ended by its parent.
 const LONG: Duration = Duration::from_secs(1);
@@ -40,6 +41,37 @@ pub(crate) fn send(arena: &Arena, number: usize) {
     arena.sent_at(number).store(monotonic_ns(), Release);
     word.fetch_add(1, Release);
     wake(word);
+}
+
+/// Sleeps until each of `count` wake-ups, and answers it: the other side of [`ask`].
+pub(crate) fn answer(arena: &Arena, count: usize) {
+    let word = arena.turn_word();
+    for number in 0..count as u32 {
+        loop {
+            let seen = word.load(Acquire);
+            if seen == 2 * number + 1 {
+                break;
+            }
+            wait(word, seen, LONG);
+        }
+        word.store(2 * number + 2, Release);
+    }
+}
+
+/// Sends wake-up `number` to the party that answers them, and spins until it has. Returns how long that took, in ns.
+pub(crate) fn ask(arena: &Arena, number: usize) -> u64 {
+    let word = arena.turn_word();
+    let turn = 2 * number as u32 + 1;
+    let start = monotonic_ns();
+    word.store(turn, Release);
+    wake(word);
+    watch::spin_until(|| word.load(Acquire) == turn + 1);
+    monotonic_ns() - start
+}
+
+/// The next wake-up that is answered is number 0 again.
+pub(crate) fn reset(arena: &Arena) {
+    arena.turn_word().store(0, Release);
 }
 
 /// Wakes one process or thread that sleeps on the word.

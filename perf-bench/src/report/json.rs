@@ -1,15 +1,26 @@
-//! `--json FILE`: an array with one object per row.
+//! `--json FILE`: an array with one object per row, each with the origin of the rows.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::machine::Origin;
 use crate::scenario::Failure;
 
+/// A row, and where it comes from.
+#[derive(Serialize)]
+struct Line<'a, R> {
+    #[serde(flatten)]
+    row: &'a R,
+    #[serde(flatten)]
+    origin: &'a Origin,
+}
+
 /// Writes the file whole or not at all.
-pub(crate) fn write(path: &Path, rows: &[impl Serialize]) -> Result<(), Failure> {
-    let mut text = serde_json::to_string_pretty(rows)?;
+pub(crate) fn write(path: &Path, rows: &[impl Serialize], origin: &Origin) -> Result<(), Failure> {
+    let lines: Vec<_> = rows.iter().map(|row| Line { row, origin }).collect();
+    let mut text = serde_json::to_string_pretty(&lines)?;
     text.push('\n');
     replace(path, &text)
 }

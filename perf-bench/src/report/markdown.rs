@@ -1,15 +1,14 @@
 //! The rows of a sweep as Markdown: one table for each step.
 
 use super::comparison::short;
-use crate::sweep::record::{Facts, Record};
+use crate::machine::Origin;
+use crate::sweep::record::Record;
 
 /// The whole text.
 pub(crate) fn render(records: &[Record]) -> String {
     let mut text = String::from("# perf-bench\n\n");
     if let Some(first) = records.first() {
-        for (name, fact) in facts(&first.facts) {
-            text += &format!("- {name}: {}\n", escaped(fact));
-        }
+        text += &facts(&first.facts.origin);
     }
     text += &format!("\n{}\n", summary_of(records));
     for (step, rows) in steps(records) {
@@ -24,6 +23,14 @@ pub(crate) fn render(records: &[Record]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A list of the facts.
+pub(super) fn facts(origin: &Origin) -> String {
+    let facts = origin.facts().into_iter();
+    facts.fold(String::new(), |text, (name, fact)| {
+        text + &format!("- {name}: {}\n", escaped(fact))
+    })
 }
 
 /// The columns of a table, texts first.
@@ -68,18 +75,6 @@ pub(super) fn cells(record: &Record) -> [String; HEADS.len()] {
         ns(record.p9999_ns),
         ns(record.max_ns),
         String::from(if record.verified { "yes" } else { "NO" }),
-    ]
-}
-
-/// What all rows share.
-pub(super) fn facts(facts: &Facts) -> [(&'static str, &str); 6] {
-    [
-        ("commit", &facts.commit),
-        ("command", &facts.command),
-        ("processor", &facts.processor),
-        ("cores", &facts.cores),
-        ("kernel", &facts.kernel),
-        ("build", &facts.build),
     ]
 }
 

@@ -103,7 +103,11 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
         let figure = Spread::of(own.figures.clone()).median;
         let is_latency = cell.spec.is_latency();
         let quantile = |q| is_latency.then(|| own.trips.value_at_quantile(q) as f64);
-        let rate = if is_latency { 1e9 / figure } else { figure };
+        let rate = match cell.spec.per_s {
+            Some(per_s) => per_s as f64,
+            None if is_latency => 1e9 / figure,
+            None => figure,
+        };
         let ratio = own.ratio(floor);
         Row {
             scenario: cell.spec.scenario(),
@@ -112,7 +116,7 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             wait: cell.spec.strategy.name(),
             size_bytes: cell.spec.size_bytes,
             capacity: cell.spec.capacity,
-            consumers: 1,
+            consumers: cell.spec.receivers(),
             rounds: own.figures.len(),
             messages: own.messages,
             p50_ns: is_latency.then_some(figure),

@@ -2,11 +2,12 @@
 //! loads nothing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::comparison::short;
-use super::markdown::{HEADS, TEXTS, cells, facts, steps, summary_of};
+use super::markdown::{HEADS, TEXTS, cells, steps, summary_of};
 use super::plot::{Axis, COLOURS, PARTS, bytes, escaped, open, plain};
+use crate::machine::Origin;
 use crate::sweep::record::Record;
 
 /// The page around the plots.
@@ -22,25 +23,30 @@ th.text, td.text { text-align: left; } .wrong { color: var(--wrong); font-weight
 summary { cursor: pointer; color: var(--soft); }
 ";
 
-/// Colours of series; further series begin again.
+/// Colours of series; further series begin again, with dashes.
 const SERIES: usize = 4;
+/// Kinds of dashes, the first of which is a whole line.
+const DASHES: usize = 3;
 
 /// The page of a sweep.
 pub(crate) fn render(records: &[Record]) -> String {
     let mut page = String::new();
     if let Some(first) = records.first() {
-        page += "<dl>\n";
-        for (name, fact) in facts(&first.facts) {
-            page += &format!("<dt>{name}</dt><dd>{}</dd>\n", escaped(fact));
-        }
-        page += "</dl>\n";
+        page += &facts(&first.facts.origin);
     }
     let sizes = by_size(records);
     if !sizes.is_empty() {
         page += "<h2>By size</h2>\n<p>The median of the rounds. Both axes are logarithmic.</p>\n";
-        for ((scenario, unit), lines) in &sizes {
-            page += &format!("<h3>{}, {}</h3>\n", escaped(scenario), escaped(unit));
-            page += &plot_by_size(scenario, unit, lines);
+        for (title, lines) in &sizes {
+            page += &titled(title, &plot_by_size(title, lines));
+        }
+    }
+    let percentiles = by_percentile(records);
+    if !percentiles.is_empty() {
+        page += "<h2>Percentiles</h2>\n<p>The time that so many of all round trips of a row did not exceed. The axis of \
+                 times is logarithmic.</p>\n";
+        for (title, lines) in &percentiles {
+            page += &titled(title, &plot_percentiles(title, lines));
         }
     }
     page += "<h2>Beside the floor</h2>\n<p>The ratio to the floor of the same round: the point is the median of the \
@@ -57,6 +63,13 @@ pub(crate) fn render(records: &[Record]) -> String {
     whole(&summary_of(records), &page)
 }
 
+/// The facts as a list.
+pub(super) fn facts(origin: &Origin) -> String {
+    let facts = origin.facts().into_iter();
+    let facts = facts.map(|(name, fact)| format!("<dt>{name}</dt><dd>{}</dd>\n", escaped(fact)));
+    format!("<dl>\n{}</dl>\n", facts.collect::<String>())
+}
+
 /// A whole page: a heading, one sentence, and the rest.
 pub(super) fn whole(summary: &str, rest: &str) -> String {
     format!(
@@ -68,42 +81,109 @@ pub(super) fn whole(summary: &str, rest: &str) -> String {
     )
 }
 
-/// A series of sizes and figures, with its name.
+/// What a plot shows: the scenarios or the step, the unit, and the placement of the cores.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Title {
+    what: String,
+    unit: String,
+    placement: String,
+}
+
+impl Title {
+    fn new(what: &str, unit: &str, record: &Record) -> Self {
+        Self {
+            what: what.to_owned(),
+            unit: unit.to_owned(),
+            placement: record.cell.placement.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.what, self.unit)?;
+        match self.placement.as_str() {
+            "" => Ok(()),
+            placement => write!(f, ", cores {placement}"),
+        }
+    }
+}
+
+/// A heading and its plot.
+fn titled(title: &Title, plot: &str) -> String {
+    format!("<h3>{}</h3>\n{plot}", escaped(&title.to_string()))
+}
+
+/// A series of points, with its name.
 type Line<'a> = (String, Vec<(usize, &'a Record)>);
 
 /// The rows by name of the series and by size.
 type Figures<'a> = BTreeMap<String, BTreeMap<usize, &'a Record>>;
 
-/// The series of each scenario that was measured at several sizes; the key is its name and its unit.
-fn by_size(records: &[Record]) -> BTreeMap<(String, String), Vec<Line<'_>>> {
-    let mut plots: BTreeMap<(String, String), Figures<'_>> = BTreeMap::new();
+/// The scenarios that share a plot: rings beside their floors.
+fn family(scenario: &str) -> &str {
+    if scenario.contains("ping_pong") || scenario.contains("bounce") {
+        "round trips"
+    } else if scenario.contains("stream") {
+        "streams"
+    } else {
+        scenario
+    }
+}
+
+/// The name of a row's series.
+fn series(record: &Record) -> String {
+    let cell = &record.cell;
+    match cell.backend.as_str() {
+        "none" => cell.scenario.clone(),
+        backend => format!("{} on {backend}", cell.scenario),
+    }
+}
+
+/// The series of each family of scenarios that were measured at several sizes.
+fn by_size(records: &[Record]) -> BTreeMap<Title, Vec<Line<'_>>> {
+    let mut plots: BTreeMap<Title, Figures<'_>> = BTreeMap::new();
     for record in records {
         let cell = &record.cell;
-        let name = [&cell.layer, &cell.backend, &cell.wait, &cell.placement];
-        let name: Vec<&str> = name
-            .iter()
-            .map(|part| part.as_str())
-            .filter(|part| !part.is_empty())
-            .collect();
-        let plot = plots
-            .entry((cell.scenario.clone(), cell.unit.clone()))
-            .or_default();
-        let line = plot.entry(name.join(", ")).or_default();
+        let title = Title::new(family(&cell.scenario), &cell.unit, record);
+        let plot = plots.entry(title).or_default();
+        let line = plot.entry(series(record)).or_default();
         line.entry(cell.size_bytes).or_insert(record);
     }
-    let plots = plots.into_iter().filter_map(|(key, lines)| {
+    let plots = plots.into_iter().filter_map(|(title, lines)| {
         let lines = lines.into_iter().filter(|(_, points)| points.len() > 1);
         let lines: Vec<Line<'_>> = lines
             .map(|(name, points)| (name, points.into_iter().collect()))
             .collect();
-        (!lines.is_empty()).then_some((key, lines))
+        (!lines.is_empty()).then_some((title, lines))
     });
     plots.collect()
 }
 
+/// The rows of each step that have percentiles.
+fn by_percentile(records: &[Record]) -> BTreeMap<Title, Vec<&Record>> {
+    let mut plots: BTreeMap<Title, Vec<&Record>> = BTreeMap::new();
+    for record in records.iter().filter(|record| record.p50_ns.is_some()) {
+        let title = Title::new(&record.cell.step, "ns", record);
+        plots.entry(title).or_default().push(record);
+    }
+    plots
+}
+
+/// The percentiles of a row that were measured, with their names.
+fn percentiles(record: &Record) -> [(&'static str, Option<f64>); 6] {
+    [
+        ("p50", record.p50_ns),
+        ("p90", record.p90_ns),
+        ("p99", record.p99_ns),
+        ("p99.9", record.p999_ns),
+        ("p99.99", record.p9999_ns),
+        ("max", record.max_ns),
+    ]
+}
+
 /// A row for each record: the range of its ratios, and their median.
 fn plot_ratios(step: &str, rows: &[&Record]) -> String {
-    const WIDTH: f64 = 940.0;
     const LABELS: f64 = 400.0;
     const ROW: f64 = 20.0;
     const TOP: f64 = 24.0;
@@ -169,26 +249,81 @@ fn plot_ratios(step: &str, rows: &[&Record]) -> String {
     svg
 }
 
-/// A line for each series, with its name below the plot.
-fn plot_by_size(scenario: &str, unit: &str, lines: &[Line<'_>]) -> String {
-    const WIDTH: f64 = 940.0;
-    const BOTTOM: f64 = 240.0;
-    let height = BOTTOM + 34.0 + lines.len() as f64 * 18.0;
-    let points = || lines.iter().flat_map(|(_, points)| points);
-    let x_axis = Axis::over(points().map(|(size, _)| *size as f64), (70.0, WIDTH - 20.0));
-    let y_axis = Axis::over(points().map(|(_, row)| row.figure), (BOTTOM, 12.0));
-    let mut svg = open(&format!("{unit} by size"), scenario, WIDTH, height);
-    for tick in y_axis.ticks() {
-        let y = y_axis.at(tick);
+const WIDTH: f64 = 940.0;
+const LEFT: f64 = 70.0;
+const RIGHT: f64 = WIDTH - 20.0;
+const BOTTOM: f64 = 240.0;
+
+/// The start of a plot with so many series, and its axis of figures.
+fn open_series(
+    what: &str,
+    title: &Title,
+    series: usize,
+    figures: impl Iterator<Item = f64>,
+) -> (String, Axis) {
+    let height = BOTTOM + 34.0 + series as f64 * 18.0;
+    let axis = Axis::over(figures, (BOTTOM, 12.0));
+    let mut svg = open(what, &title.to_string(), WIDTH, height);
+    for tick in axis.ticks() {
+        let y = axis.at(tick);
         let _ = writeln!(
             svg,
-            "<line class=\"grid\" x1=\"70\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
              <text class=\"soft\" x=\"62\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            WIDTH - 20.0,
             y + 4.0,
             plain(tick)
         );
     }
+    (svg, axis)
+}
+
+/// A label below the plot.
+fn label(svg: &mut String, x: f64, text: &str) {
+    let _ = writeln!(
+        svg,
+        "<text class=\"soft\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+        BOTTOM + 18.0,
+        escaped(text)
+    );
+}
+
+/// A series: a line through its points, each with a tip, and its name below the plot.
+fn draw_series(svg: &mut String, number: usize, name: &str, points: &[(f64, f64, String)]) {
+    let class = format!("s{} d{}", number % SERIES, number / SERIES % DASHES);
+    let path: Vec<_> = points
+        .iter()
+        .map(|(x, y, _)| format!("{x:.1},{y:.1}"))
+        .collect();
+    let _ = writeln!(
+        svg,
+        "<polyline class=\"{class}\" points=\"{}\"/>",
+        path.join(" ")
+    );
+    for (x, y, tip) in points {
+        let _ = writeln!(
+            svg,
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{}</title></circle>",
+            escaped(tip)
+        );
+    }
+    let y = BOTTOM + 40.0 + number as f64 * 18.0;
+    let middle = y - 4.0;
+    let _ = writeln!(
+        svg,
+        "<line class=\"key {class}\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\
+         <text x=\"{}\" y=\"{y:.1}\">{}</text>",
+        LEFT + 30.0,
+        LEFT + 38.0,
+        escaped(name)
+    );
+}
+
+/// The figures of each series against the size.
+fn plot_by_size(title: &Title, lines: &[Line<'_>]) -> String {
+    let points = || lines.iter().flat_map(|(_, points)| points);
+    let figures = points().map(|(_, row)| row.figure);
+    let (mut svg, y_axis) = open_series("by size", title, lines.len(), figures);
+    let x_axis = Axis::over(points().map(|(size, _)| *size as f64), (LEFT, RIGHT));
     let sizes: std::collections::BTreeSet<usize> = points().map(|(size, _)| *size).collect();
     let mut free_from = 0.0;
     for size in sizes {
@@ -198,47 +333,45 @@ fn plot_by_size(scenario: &str, unit: &str, lines: &[Line<'_>]) -> String {
             continue;
         }
         free_from = x + 52.0;
-        let _ = writeln!(
-            svg,
-            "<text class=\"soft\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-            BOTTOM + 18.0,
-            bytes(size)
-        );
+        label(&mut svg, x, &bytes(size));
     }
     for (number, (name, points)) in lines.iter().enumerate() {
-        let class = number % SERIES;
-        let path = points.iter().fold(String::new(), |path, (size, row)| {
-            path + &format!(
-                "{:.1},{:.1} ",
-                x_axis.at(*size as f64),
-                y_axis.at(row.figure)
-            )
-        });
-        let _ = writeln!(
-            svg,
-            "<polyline class=\"s{class}\" points=\"{}\"/>",
-            path.trim_end()
-        );
-        for (size, row) in points {
-            let tip = format!("{name}, {}: {} {unit}", bytes(*size), short(row.figure));
-            let _ = writeln!(
-                svg,
-                "<circle class=\"s{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\"><title>{}</title></circle>",
-                x_axis.at(*size as f64),
-                y_axis.at(row.figure),
-                escaped(&tip)
+        let points = points.iter().map(|(size, row)| {
+            let tip = format!(
+                "{name}, {}: {} {}",
+                bytes(*size),
+                short(row.figure),
+                title.unit
             );
-        }
-        let y = BOTTOM + 40.0 + number as f64 * 18.0;
-        let _ = writeln!(
-            svg,
-            "<circle class=\"s{class}\" cx=\"76\" cy=\"{:.1}\" r=\"5\"/><text x=\"88\" y=\"{y:.1}\">{}</text>",
-            y - 4.0,
-            escaped(name)
-        );
+            (x_axis.at(*size as f64), y_axis.at(row.figure), tip)
+        });
+        draw_series(&mut svg, number, name, &points.collect::<Vec<_>>());
     }
-    svg += "</svg></div>\n";
-    svg
+    svg + "</svg></div>\n"
+}
+
+/// The percentiles of each row, at equal distances.
+fn plot_percentiles(title: &Title, rows: &[&Record]) -> String {
+    let times = rows.iter().flat_map(|row| percentiles(row));
+    let times = times.filter_map(|(_, time)| time);
+    let (mut svg, axis) = open_series("percentiles", title, rows.len(), times);
+    let names = percentiles(rows[0]).map(|(name, _)| name);
+    let step = (RIGHT - LEFT) / names.len() as f64;
+    let at = |place: usize| LEFT + (place as f64 + 0.5) * step;
+    for (place, name) in names.into_iter().enumerate() {
+        label(&mut svg, at(place), name);
+    }
+    for (number, row) in rows.iter().enumerate() {
+        let name = series(row);
+        let points = percentiles(row).into_iter().enumerate();
+        let points = points.filter_map(|(place, (percentile, time))| {
+            let time = time?;
+            let tip = format!("{name}, {percentile}: {} ns", short(time));
+            Some((at(place), axis.at(time), tip))
+        });
+        draw_series(&mut svg, number, &name, &points.collect::<Vec<_>>());
+    }
+    svg + "</svg></div>\n"
 }
 
 fn table(rows: &[&Record]) -> String {

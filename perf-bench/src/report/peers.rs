@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::markdown::{self, summary};
-use super::page::whole;
+use super::page::{self, whole};
 use super::plot::{Axis, COLOURS, PARTS, bytes, escaped, open, plain};
 use super::verdict::TYPICAL_BYTES;
 use crate::compare::row::{Row, THREADS, digits};
-use crate::compare::{FRAMED, RAW};
+use crate::compare::{CALLED, FRAMED, RAW};
+use crate::machine::Origin;
 use crate::measure::Spread;
 
 /// A ratio that differs more than this from run to run is shown as a range.
@@ -153,6 +154,11 @@ impl<'a> Peers<'a> {
         names
     }
 
+    /// Where the rows of the first run come from, if they say it.
+    fn origin(&self) -> Option<&'a Origin> {
+        self.sides.first()?.row.origin.as_ref()
+    }
+
     fn side(&self, scenario: &str, size: usize, peer: &str) -> Option<&Side<'a>> {
         let mut sides = self.sides.iter();
         sides.find(|side| side.is(scenario, size) && side.row.peer == peer)
@@ -215,7 +221,11 @@ impl<'a> Peers<'a> {
 
     /// The tables as Markdown.
     pub(crate) fn markdown(&self) -> String {
-        let mut text = format!("# perf-bench compare\n\n{}\n", self.summary());
+        let mut text = String::from("# perf-bench compare\n\n");
+        if let Some(origin) = self.origin() {
+            text += &format!("{}\n", markdown::facts(origin));
+        }
+        text += &format!("{}\n", self.summary());
         for first in self.scenarios(|_| true) {
             text += &format!("\n## {}\n\n{}\n", heading(first), explained(first));
             for (number, cells) in self.table(&first.row.scenario).iter().enumerate() {
@@ -232,7 +242,7 @@ impl<'a> Peers<'a> {
 
     /// The page: a plot for each size, and the tables.
     pub(crate) fn page(&self) -> String {
-        let mut rest = String::new();
+        let mut rest = self.origin().map_or_else(String::new, page::facts);
         for size in self.sizes() {
             let (plot, width, height) = self.draw(size);
             let plot = open("peers side by side", &bytes(size), width, height) + &plot;
@@ -337,20 +347,37 @@ impl<'a> Peers<'a> {
         let _ = writeln!(
             svg,
             "<text class=\"soft\" x=\"{:.1}\" y=\"{:.1}\">Messages of {}. Points are medians, bars the range of all \
-             rounds; the axes are logarithmic.</text>",
+             rounds.</text><text class=\"soft\" x=\"{0:.1}\" y=\"{:.1}\">The axes are logarithmic.</text>",
             LABELS + 14.0,
             bottom + 20.0,
-            bytes(size)
+            bytes(size),
+            bottom + 38.0
         );
+        let mut x = LABELS + 180.0;
+        for (class, kind) in [
+            ("s0", "rings"),
+            ("s1", "other processes"),
+            ("s2", "threads"),
+        ] {
+            let y = bottom + 38.0;
+            let _ = writeln!(
+                svg,
+                "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{:.1}\" r=\"4\"/>\
+                 <text class=\"soft\" x=\"{:.1}\" y=\"{y:.1}\">{kind}</text>",
+                y - 4.0,
+                x + 9.0
+            );
+            x += 40.0 + 7.0 * kind.len() as f64;
+        }
         let width = LABELS + panels.len() as f64 * PANEL + 10.0;
-        (svg, width.max(650.0), bottom + 32.0)
+        (svg, width.max(650.0), bottom + 50.0)
     }
 }
 
 /// The colour of a peer, in the order of kinds: rings, processes, threads.
 fn class(peer: &str, between: &str) -> &'static str {
     match (peer, between) {
-        (RAW | FRAMED, _) => "s0",
+        (RAW | FRAMED | CALLED, _) => "s0",
         (_, THREADS) => "s2",
         _ => "s1",
     }
@@ -423,6 +450,9 @@ fn line(svg: &mut String, axis: Axis, side: &Side<'_>, (y, end): (f64, f64)) {
 mod tests {
     use super::*;
     use crate::compare::row::tests::row;
+
+    /// Circles that explain the colours.
+    const KEYS: usize = 3;
 
     fn rows() -> Vec<Row> {
         vec![
@@ -512,7 +542,8 @@ mod tests {
         }
         assert!(!page.contains("http"));
         assert!(file.contains("Messages of 56 B") && !file.contains("1 KiB"));
-        assert_eq!(file.matches("<circle").count(), 4, "one is not verified");
+        let points = file.matches("<circle").count() - KEYS;
+        assert_eq!(points, 4, "one is not verified");
         let small = [row("stream", "raw", 8, (1.0, 1.0))];
         assert!(Peers::of(&small).plot().contains("Messages of 8 B"));
     }

@@ -15,7 +15,9 @@ svg .soft { fill: var(--soft); } svg .grid { stroke: var(--faint); } svg .floor 
 .s0 { stroke: var(--one); fill: var(--one); } .s1 { stroke: var(--two); fill: var(--two); }
 .s2 { stroke: var(--three); fill: var(--three); } .s3 { stroke: var(--four); fill: var(--four); }
 .sx { stroke: var(--wrong); fill: var(--wrong); } .paper { fill: var(--paper); }
-polyline { fill: none !important; stroke-width: 2; } .range { stroke-width: 3; stroke-linecap: round; opacity: .55; }
+polyline { fill: none !important; stroke-width: 2; } .key { stroke-width: 2; }
+polyline.d1, .key.d1 { stroke-dasharray: 8 4; } polyline.d2, .key.d2 { stroke-dasharray: 2 3; }
+.range { stroke-width: 3; stroke-linecap: round; opacity: .55; }
 ";
 
 /// A logarithmic axis from one pixel to another.
@@ -40,10 +42,11 @@ impl Axis {
         } else {
             (1.0, 1.0)
         };
-        // a little room on both sides
+        // a little room on both sides, and enough for a few ticks
+        let room = (2.0 * least / most).sqrt().max(1.15);
         Self {
-            least: least / 1.15,
-            most: most * 1.15,
+            least: least / room,
+            most: most * room,
             from,
             to,
         }
@@ -59,24 +62,37 @@ impl Axis {
         self.from + share * (self.to - self.from)
     }
 
-    /// The values 1, 2 and 5 of each power of ten on the axis, or only 1 if there are many.
+    /// Round values on the axis: those of the coarsest kind of which there are at least three, so that their labels
+    /// have room.
     pub(super) fn ticks(self) -> Vec<f64> {
         let powers = self.least.log10().floor() as i32..=self.most.log10().ceil() as i32;
-        let steps: &[f64] = if powers.clone().count() > 4 {
-            &[1.0]
-        } else {
-            &[1.0, 2.0, 5.0]
+        let of = |steps: &[f64]| -> Vec<f64> {
+            let all = powers.clone();
+            let all = all.flat_map(|power| steps.iter().map(move |step| step * 10_f64.powi(power)));
+            all.filter(|tick| (self.least..=self.most).contains(tick))
+                .collect()
         };
-        let all = powers.flat_map(|power| steps.iter().map(move |step| step * 10_f64.powi(power)));
-        all.filter(|tick| (self.least..=self.most).contains(tick))
-            .collect()
+        let kinds: [&[f64]; 3] = [
+            &[1.0],
+            &[1.0, 2.0, 5.0],
+            &[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
+        ];
+        let mut ticks = kinds.into_iter().map(of);
+        let finest = of(kinds[2]);
+        ticks.find(|ticks| ticks.len() >= 3).unwrap_or(finest)
     }
 }
 
-/// A number without needless digits.
+/// A number without needless digits; thousands from 10,000 on, and millions.
 pub(super) fn plain(number: f64) -> String {
+    let (number, unit) = match number {
+        1e6.. => (number / 1e6, "M"),
+        1e4.. => (number / 1e3, "k"),
+        _ => (number, ""),
+    };
     let text = format!("{number:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}{unit}")
 }
 
 /// A size in the largest unit that divides it.
@@ -114,6 +130,10 @@ mod tests {
         let axis = Axis::over([0.5, 8.0].into_iter(), (0.0, 100.0));
         assert!((axis.at(2.0) - 50.0).abs() < 0.001);
         assert_eq!(axis.ticks(), [0.5, 1.0, 2.0, 5.0]);
+        let wide = Axis::over([1.0, 20_000.0].into_iter(), (0.0, 100.0));
+        assert_eq!(wide.ticks(), [1.0, 10.0, 100.0, 1000.0, 10_000.0]);
+        let narrow = Axis::over([3.0, 4.0].into_iter(), (0.0, 100.0));
+        assert_eq!(narrow.ticks(), [2.5, 3.0, 4.0]);
         let odd = Axis::over([0.0, f64::NAN].into_iter(), (0.0, 100.0));
         for value in [0.0, 1.0, f64::INFINITY, f64::NAN] {
             assert!((0.0..=100.0).contains(&odd.at(value)), "{value}");
@@ -124,6 +144,7 @@ mod tests {
     fn sizes_and_numbers_are_short() {
         let sizes = [8, 1000, 1024, 65_536, 2 << 20].map(bytes);
         assert_eq!(sizes, ["8 B", "1000 B", "1 KiB", "64 KiB", "2 MiB"]);
-        assert_eq!([0.05, 2.0, 100.0].map(plain), ["0.05", "2", "100"]);
+        let numbers = [0.05, 2.0, 1000.0, 20_000.0, 1.5e6].map(plain);
+        assert_eq!(numbers, ["0.05", "2", "1000", "20k", "1.5M"]);
     }
 }

@@ -81,7 +81,10 @@ fn table(heads: &[&str], rows: Vec<&Row>, cells: fn(&Row) -> Vec<String>) -> Str
     table.load_style(NOTHING).set_header(heads);
     for row in rows {
         let mut all = vec![
-            row.scenario.to_owned(),
+            match row.consumers {
+                1 => row.scenario.to_owned(),
+                consumers => format!("{} to {consumers}", row.scenario),
+            },
             row.layer.to_owned(),
             row.wait.to_owned(),
             row.backend.to_owned(),

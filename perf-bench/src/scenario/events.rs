@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use myelon::{Consumer, Deadline, Producer};
 
+use super::beside::{self, Counted};
 use super::message_ping_pong::Messages;
 use super::{Failure, RING_ENDED};
 use crate::backend::Open;
@@ -15,24 +16,53 @@ use crate::watch::stop;
 /// Events of `W` words.
 pub(crate) struct Events<const W: usize>;
 
+pub(crate) struct EventsTx<const W: usize, B> {
+    ring: Producer<Words<W>, B>,
+    is_managed: bool,
+    counted: Counted,
+}
+
+pub(crate) struct EventsRx<const W: usize, B> {
+    ring: Consumer<Words<W>, B>,
+    counted: Counted,
+}
+
 impl<const W: usize, B: Open> Messages<B> for Events<W> {
-    type Tx = Producer<Words<W>, B>;
-    type Rx = Consumer<Words<W>, B>;
+    type Tx = EventsTx<W, B>;
+    type Rx = EventsRx<W, B>;
 
     fn producer(spec: &Spec, name: &str) -> Result<Self::Tx, Failure> {
-        Ok(B::waiting_builder(spec, name).build_zeroed_producer()?)
+        let mut ring = B::waiting_builder(spec, name).build_zeroed_producer()?;
+        let liveness = beside::liveness(spec);
+        let is_managed = liveness.is_some();
+        if let Some(liveness) = liveness {
+            ring.enable_required_consumer_liveness(liveness);
+        }
+        let counted = Counted::producer(spec, name, |file| ring.attach_counters(file))?;
+        Ok(EventsTx {
+            ring,
+            is_managed,
+            counted,
+        })
     }
 
     fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure> {
-        Ok(B::waiting_builder(spec, name).build_consumer()?)
+        let builder = beside::named(B::waiting_builder(spec, name), spec);
+        let mut ring = builder.build_consumer()?;
+        let counted = Counted::consumer(spec, name, |file| ring.attach_counters(file))?;
+        Ok(EventsRx { ring, counted })
     }
 
     #[inline(always)]
     fn send<const FAULTY: bool>(tx: &mut Self::Tx, round: Round, index: u64, mark: u64) {
-        let sent = tx.send(Deadline::NEVER, |event| {
+        let write = |event: &mut Words<W>| {
             round.fill::<FAULTY, W>(event.words_mut(), index, mark);
-        });
-        if sent.is_err() {
+        };
+        let is_sent = match tx.is_managed {
+            false => tx.ring.send(Deadline::NEVER, write).is_ok(),
+            true => tx.ring.publish_managed(write).is_ok(),
+        };
+        if !is_sent {
             stop(RING_ENDED);
         }
     }
@@ -41,7 +71,7 @@ impl<const W: usize, B: Open> Messages<B> for Events<W> {
     fn send_batch<const FAULTY: bool>(tx: &mut Self::Tx, round: Round, indices: Range<u64>) {
         let Range { start, end } = indices;
         let count = (end - start) as usize;
-        let sent = tx.send_batch(count, Deadline::NEVER, |event, i| {
+        let sent = tx.ring.send_batch(count, Deadline::NEVER, |event, i| {
             round.fill::<FAULTY, W>(event.words_mut(), start + i as u64, 0);
         });
         if sent.is_err() {
@@ -51,7 +81,7 @@ impl<const W: usize, B: Open> Messages<B> for Events<W> {
 
     #[inline(always)]
     fn receive(rx: &mut Self::Rx, hash: u64, _: u64, indices: Range<u64>, _: u64) -> u64 {
-        indices.fold(hash, |hash, _| match rx.recv(Deadline::NEVER) {
+        indices.fold(hash, |hash, _| match rx.ring.recv(Deadline::NEVER) {
             Ok(event) => fold(hash, event.words()),
             Err(_) => stop(RING_ENDED),
         })
@@ -62,10 +92,12 @@ impl<const W: usize, B: Open> Messages<B> for Events<W> {
     }
 
     fn close(tx: Self::Tx) -> Result<(), Failure> {
-        Ok(tx.destroy()?)
+        tx.counted.check()?;
+        Ok(tx.ring.destroy()?)
     }
 
     fn detach(rx: Self::Rx) -> Result<(), Failure> {
-        Ok(rx.leave()?)
+        rx.counted.check()?;
+        Ok(rx.ring.leave()?)
     }
 }

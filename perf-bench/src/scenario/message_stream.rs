@@ -6,13 +6,15 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Release, SeqCst};
 
-use myelon::codec::{AnyTable, Bincode, FlatBuffer, Postcard, Rkyv};
+use myelon::codec::{AnyTable, Bincode, Codec, FlatBuffer, Postcard, Rkyv};
 use myelon::flatbuffers::{FlatBufferBuilder, ForwardsUOffset, Vector, WIPOffset};
+use myelon::observability::CountersFile;
 use myelon::rkyv::Archive;
 use myelon::transport::{FramedTransportFrame, ReassemblyBuffer};
 use myelon::{Deadline, RecvError, TypedConsumer, TypedProducer};
 
 use super::access::Flat;
+use super::beside::{self, Counted};
 use super::message_ping_pong::{Messages, Value};
 use super::stream::wait_for_progress;
 use super::{Endpoint, Failure, Outcome, RING_ENDED, in_blocks};
@@ -29,6 +31,33 @@ use crate::watch::{Patience, stop};
 /// The kind of all messages; the program's choice.
 const KIND: u8 = 7;
 
+/// The sending end of a ring of frames.
+pub(crate) struct Tx<F: FramedTransportFrame, B> {
+    ring: TypedProducer<F, B>,
+    is_managed: bool,
+    counted: Counted,
+}
+
+impl<F: FramedTransportFrame, B> Tx<F, B> {
+    /// Sends bytes; returns whether the ring is open.
+    #[inline(always)]
+    fn send_bytes(&mut self, message: &[u8]) -> bool {
+        match self.is_managed {
+            false => self.ring.publish_raw(message, KIND).is_ok(),
+            true => self.ring.raw().publish_managed(message, KIND).is_ok(),
+        }
+    }
+
+    /// Sends a value; returns whether the ring is open.
+    #[inline(always)]
+    fn send<T: Codec>(&mut self, value: &T) -> bool {
+        match self.is_managed {
+            false => self.ring.publish(value, KIND).is_ok(),
+            true => self.ring.publish_managed(value, KIND).is_ok(),
+        }
+    }
+}
+
 /// The content of the messages, and how they are received.
 pub(crate) trait Traffic: 'static {
     fn new(size_bytes: usize) -> Self;
@@ -36,7 +65,7 @@ pub(crate) trait Traffic: 'static {
     /// Sends message `index` of `round`; `mark` is 0 or [`REPLY`](crate::payload::REPLY).
     fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut TypedProducer<F, B>,
+        tx: &mut Tx<F, B>,
         round: Round,
         index: u64,
         mark: u64,
@@ -67,13 +96,13 @@ impl Traffic for Short {
     #[inline(always)]
     fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut TypedProducer<F, B>,
+        tx: &mut Tx<F, B>,
         round: Round,
         index: u64,
         mark: u64,
     ) {
         let words = round.words::<FAULTY, 8>(index, mark);
-        if tx.publish_raw(bytes_of(&words), KIND).is_err() {
+        if !tx.send_bytes(bytes_of(&words)) {
             stop(RING_ENDED);
         }
     }
@@ -124,13 +153,13 @@ impl Traffic for Values {
     #[inline(always)]
     fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut TypedProducer<F, B>,
+        tx: &mut Tx<F, B>,
         round: Round,
         index: u64,
         mark: u64,
     ) {
         let value = Bincode(Value::new(round.words::<FAULTY, 8>(index, mark)));
-        if tx.publish(&value, KIND).is_err() {
+        if !tx.send(&value) {
             stop(RING_ENDED);
         }
     }
@@ -172,13 +201,13 @@ impl Traffic for Archives {
 
     fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut TypedProducer<F, B>,
+        tx: &mut Tx<F, B>,
         round: Round,
         index: u64,
         mark: u64,
     ) {
         [self.message.0.id] = round.words::<FAULTY, 1>(index, mark);
-        if tx.publish(&self.message, KIND).is_err() {
+        if !tx.send(&self.message) {
             stop(RING_ENDED);
         }
     }
@@ -222,13 +251,13 @@ impl Traffic for Long {
 
     fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut TypedProducer<F, B>,
+        tx: &mut Tx<F, B>,
         round: Round,
         index: u64,
         mark: u64,
     ) {
         round.write_sample::<FAULTY>(&mut self.message, index, mark);
-        if tx.publish_raw(&self.message, KIND).is_err() {
+        if !tx.send_bytes(&self.message) {
             stop(RING_ENDED);
         }
     }
@@ -276,7 +305,7 @@ impl<C: Parcel> Traffic for Encoded<C> {
 
     fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
         &mut self,
-        tx: &mut TypedProducer<F, B>,
+        tx: &mut Tx<F, B>,
         round: Round,
         index: u64,
         mark: u64,
@@ -319,10 +348,7 @@ pub(crate) trait Parcel: 'static {
     fn content(parcel: &mut Self::Parcel) -> &mut [u8];
 
     /// Sends the value; returns whether the ring is open.
-    fn send<F: FramedTransportFrame, B>(
-        parcel: &mut Self::Parcel,
-        tx: &mut TypedProducer<F, B>,
-    ) -> bool;
+    fn send<F: FramedTransportFrame, B>(parcel: &mut Self::Parcel, tx: &mut Tx<F, B>) -> bool;
 
     /// Receives a value into memory of this process and folds its bytes; `None` if the ring has ended, or the message
     /// is no value.
@@ -349,9 +375,9 @@ macro_rules! parcel {
 
             fn send<F: FramedTransportFrame, B>(
                 parcel: &mut Self,
-                tx: &mut TypedProducer<F, B>,
+                tx: &mut Tx<F, B>,
             ) -> bool {
-                tx.publish(parcel, KIND).is_ok()
+                tx.send(parcel)
             }
 
             fn receive<F: FramedTransportFrame, B>(
@@ -383,7 +409,7 @@ impl Parcel for FlatBuffer<AnyTable<'static>> {
 
     fn send<F: FramedTransportFrame, B>(
         (bytes, kept): &mut Self::Parcel,
-        tx: &mut TypedProducer<F, B>,
+        tx: &mut Tx<F, B>,
     ) -> bool {
         let mut builder = std::mem::take(kept);
         let vector = builder.create_vector(bytes);
@@ -391,7 +417,7 @@ impl Parcel for FlatBuffer<AnyTable<'static>> {
         builder.push_slot_always(4, vector);
         let table = builder.end_table(start);
         let message = Self::finish(builder, WIPOffset::new(table.value()));
-        let is_sent = tx.publish(&message, KIND).is_ok();
+        let is_sent = tx.send(&message);
         *kept = message.into_builder();
         is_sent
     }
@@ -417,19 +443,31 @@ impl Parcel for FlatBuffer<AnyTable<'static>> {
 pub(crate) struct Over<T, F>(PhantomData<(T, F)>);
 
 impl<T: Traffic, F: FramedTransportFrame, B: Open> Messages<B> for Over<T, F> {
-    type Tx = (TypedProducer<F, B>, T);
-    type Rx = (TypedConsumer<F, B>, T);
+    type Tx = (Tx<F, B>, T);
+    type Rx = (TypedConsumer<F, B>, T, Counted);
 
     fn producer(spec: &Spec, name: &str) -> Result<Self::Tx, Failure> {
-        let builder = B::waiting_builder(spec, name);
-        let traffic = T::new(spec.size_bytes);
-        Ok((TypedProducer::from_builder(builder)?, traffic))
+        let mut ring = TypedProducer::from_builder(B::waiting_builder(spec, name))?;
+        let liveness = beside::liveness(spec);
+        let is_managed = liveness.is_some();
+        if let Some(liveness) = liveness {
+            ring.enable_required_consumer_liveness(liveness);
+        }
+        let counted = Counted::producer(spec, name, |file| ring.attach_counters(file))?;
+        let tx = Tx {
+            ring,
+            is_managed,
+            counted,
+        };
+        Ok((tx, T::new(spec.size_bytes)))
     }
 
     fn consumer(spec: &Spec, name: &str) -> Result<Self::Rx, Failure> {
-        let builder = B::waiting_builder(spec, name);
-        let traffic = T::new(spec.size_bytes);
-        Ok((TypedConsumer::from_builder(builder)?, traffic))
+        let builder = beside::named(B::waiting_builder(spec, name), spec);
+        let mut ring = TypedConsumer::from_builder(builder)?;
+        let attach = |file: &CountersFile| ring.raw().attach_counters(file);
+        let counted = Counted::consumer(spec, name, attach)?;
+        Ok((ring, T::new(spec.size_bytes), counted))
     }
 
     #[inline(always)]
@@ -439,7 +477,7 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Messages<B> for Over<T, F> {
 
     #[inline(always)]
     fn receive(
-        (rx, traffic): &mut Self::Rx,
+        (rx, traffic, _): &mut Self::Rx,
         hash: u64,
         round: u64,
         indices: Range<u64>,
@@ -453,11 +491,13 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Messages<B> for Over<T, F> {
     }
 
     fn close((tx, _): Self::Tx) -> Result<(), Failure> {
-        tx.close()?;
+        tx.counted.check()?;
+        tx.ring.close()?;
         Ok(())
     }
 
-    fn detach((rx, _): Self::Rx) -> Result<(), Failure> {
+    fn detach((rx, _, counted): Self::Rx) -> Result<(), Failure> {
+        counted.check()?;
         Ok(rx.detach()?)
     }
 }
@@ -467,6 +507,8 @@ pub(crate) struct Sending<M: Messages<B>, B: Open> {
     ring: M::Tx,
     batch: usize,
     per_s: Option<u64>,
+    /// Whether the ends meet in the arena. The receivers of a broadcast do not, as they are several.
+    is_met: bool,
 }
 
 impl<M: Messages<B>, B: Open> Sending<M, B> {
@@ -479,6 +521,7 @@ impl<M: Messages<B>, B: Open> Sending<M, B> {
             ring: M::producer(spec, &spec.name)?,
             batch,
             per_s: spec.per_s,
+            is_met: !spec.is_broadcast(),
         })
     }
 
@@ -511,15 +554,19 @@ impl<M: Messages<B>, B: Open> Sending<M, B> {
 
 impl<M: Messages<B>, B: Open> Endpoint for Sending<M, B> {
     fn run(&mut self, arena: &mut Arena, clock: &Clock, round: Round) -> Outcome {
-        arena.progress().store(0, SeqCst);
-        arena.meet();
+        if self.is_met {
+            arena.progress().store(0, SeqCst);
+            arena.meet();
+        }
         let pace = self.per_s.map(|per_s| Pace::begin(arena, per_s));
         let outcome = if round.has_faulty_messages() {
             self.send_all::<true>(clock, round, pace)
         } else {
             self.send_all::<false>(clock, round, pace)
         };
-        wait_for_progress(arena, round.number + 1);
+        if self.is_met {
+            wait_for_progress(arena, round.number + 1);
+        }
         outcome
     }
 
@@ -533,6 +580,7 @@ pub(crate) struct Receiving<M: Messages<B>, B: Open> {
     ring: M::Rx,
     size_bytes: usize,
     per_s: Option<u64>,
+    is_met: bool,
 }
 
 impl<M: Messages<B>, B: Open> Receiving<M, B> {
@@ -541,6 +589,7 @@ impl<M: Messages<B>, B: Open> Receiving<M, B> {
             ring: M::consumer(spec, &spec.name)?,
             size_bytes: spec.size_bytes,
             per_s: spec.per_s,
+            is_met: !spec.is_broadcast(),
         })
     }
 
@@ -559,16 +608,28 @@ impl<M: Messages<B>, B: Open> Receiving<M, B> {
 
 impl<M: Messages<B>, B: Open> Endpoint for Receiving<M, B> {
     fn run(&mut self, arena: &mut Arena, _: &Clock, round: Round) -> Outcome {
-        arena.meet();
+        if self.is_met {
+            arena.meet();
+        }
         let Round { number, count, .. } = round;
         let (hash, took_ns) = match self.per_s {
             Some(per_s) => self.receive_paced(arena, round, per_s),
             None => {
                 let hash = M::receive(&mut self.ring, 0, number, 0..count, 0);
-                (hash, Vec::new())
+                // when the last receiver of a broadcast is done, its round is over
+                (
+                    hash,
+                    if self.is_met {
+                        Vec::new()
+                    } else {
+                        vec![monotonic_ns()]
+                    },
+                )
             }
         };
-        arena.progress().store(number as i64 + 1, Release);
+        if self.is_met {
+            arena.progress().store(number as i64 + 1, Release);
+        }
         Outcome {
             hash,
             expected: M::expected(self.size_bytes, number, count, 0),

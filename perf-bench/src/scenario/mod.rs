@@ -4,6 +4,7 @@
 //! finishes opening: a ring from the peer to the driver exists only by then.
 
 pub(crate) mod access;
+mod beside;
 pub(crate) mod events;
 pub(crate) mod fresh_copy;
 pub(crate) mod message_ping_pong;
@@ -132,6 +133,9 @@ fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Fail
         Work::InPlace { frame_bytes } => open_large_frames::<Archives, B>(spec, frame_bytes, role),
         Work::ChosenPingPong { layer, frame_bytes }
         | Work::ChosenStream {
+            layer, frame_bytes, ..
+        }
+        | Work::ChosenBroadcast {
             layer, frame_bytes, ..
         } => match layer {
             Layer::Raw => {

@@ -66,7 +66,10 @@ impl<const W: usize, E: OfWords<W>, B: Open> Sending<W, E, B> {
 
 /// Sends one event, as a function of a larger program does.
 #[inline(never)]
-fn send_one<const W: usize, E: OfWords<W>, B: Open>(ring: &mut Producer<E, B>, key: u64) {
+pub(crate) fn send_one<const W: usize, E: OfWords<W>, B: Open>(
+    ring: &mut Producer<E, B>,
+    key: u64,
+) {
     ring.send(Deadline::NEVER, |event| fill(event.words_mut(), key))
         .expect("the ring is open");
 }

@@ -56,11 +56,12 @@ impl Check {
         let (old, mut new) = (by_cell(old), by_cell(new));
         let mut warnings = Vec::new();
         if let (Some(before), Some(after)) = (old.values().next(), new.values().next()) {
+            let (before, after) = (&before.facts.origin, &after.facts.origin);
             for (what, before, after) in [
-                ("processor", &before.facts.processor, &after.facts.processor),
-                ("cores", &before.facts.cores, &after.facts.cores),
-                ("kernel", &before.facts.kernel, &after.facts.kernel),
-                ("build", &before.facts.build, &after.facts.build),
+                ("processor", &before.processor, &after.processor),
+                ("cores", &before.cores, &after.cores),
+                ("kernel", &before.kernel, &after.kernel),
+                ("build", &before.build, &after.build),
             ] {
                 if before != after {
                     warnings.push(format!(
@@ -215,7 +216,7 @@ mod tests {
         assert!(Check::new(&old, &rows(&[("other", 1.0)])).is_err());
 
         new.remove(2);
-        new[0].facts.kernel = "another".into();
+        new[0].facts.origin.kernel = "another".into();
         let check = Check::new(&old, &new).expect("rows in common");
         assert!(check.is_good());
         assert_eq!(check.warnings.len(), 1);

@@ -4,7 +4,6 @@ pub(crate) mod check;
 pub(crate) mod record;
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -16,7 +15,7 @@ use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::fault::Planted;
 use crate::layers::{LayerScenario, Layers};
-use crate::machine;
+use crate::machine::{self, Origin};
 use crate::measure::{Effort, Group, ROUNDS_MIN};
 use crate::options::CONSUMERS;
 use crate::payload::SIZES;
@@ -173,22 +172,13 @@ impl Sweep<'_> {
     }
 
     fn facts(&self, machine: &machine::Machine) -> Facts {
-        let fact = |name| machine.fact(name).unwrap_or("unknown").to_owned();
-        let commit = self.commit.map(str::to_owned).or_else(commit_of_program);
+        let commit = self.commit.map(str::to_owned);
+        let commit = commit.or_else(machine::commit_of_program);
+        let tier = self.tier.name();
         Facts {
             format: FORMAT,
-            tier: self.tier.name().to_owned(),
-            commit: commit.unwrap_or_else(|| "unknown".to_owned()),
-            command: format!("perf-bench sweep --tier {}", self.tier.name()),
-            processor: fact("processor"),
-            cores: fact("cores"),
-            kernel: fact("kernel"),
-            build: if cfg!(debug_assertions) {
-                "debug"
-            } else {
-                "release"
-            }
-            .to_owned(),
+            tier: tier.to_owned(),
+            origin: Origin::new(machine, commit, format!("perf-bench sweep --tier {tier}")),
         }
     }
 
@@ -201,11 +191,16 @@ impl Sweep<'_> {
         let records = record::read(self.out)?;
         let shown = self.out.display();
         if let Some(other) = records.iter().find(|record| record.facts != *facts) {
-            let Facts { tier, commit, .. } = &other.facts;
+            let Facts { tier, origin, .. } = &other.facts;
+            let Origin {
+                commit,
+                processor,
+                kernel,
+                ..
+            } = origin;
             return Err(format!(
-                "{shown} has rows of another sweep (tier {tier}, commit {commit}, on {} with {}): give another file \
-                 with --out, or --fresh to replace this one",
-                other.facts.processor, other.facts.kernel
+                "{shown} has rows of another sweep (tier {tier}, commit {commit}, on {processor} with {kernel}): give \
+                 another file with --out, or --fresh to replace this one"
             )
             .into());
         }
@@ -322,25 +317,6 @@ fn complain(complaint: Option<String>) {
     if let Some(complaint) = complaint {
         eprintln!("perf-bench: {complaint}");
     }
-}
-
-/// The commit of the checkout in which this program lies, with a mark if there were changes.
-fn commit_of_program() -> Option<String> {
-    let program = std::env::current_exe().ok()?;
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(program.parent()?)
-        .args([
-            "describe",
-            "--always",
-            "--dirty",
-            "--abbrev=12",
-            "--exclude=*",
-        ])
-        .output()
-        .ok()?;
-    let commit = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !commit.trim().is_empty()).then(|| commit.trim().to_owned())
 }
 
 /// A short table of the rows, by step.

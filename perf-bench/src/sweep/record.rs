@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Origin;
 use crate::measure::Spread;
 use crate::report;
 use crate::report::comparison;
@@ -20,14 +21,8 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) struct Facts {
     pub(crate) format: u32,
     pub(crate) tier: String,
-    /// The commit of the source, or `unknown`.
-    pub(crate) commit: String,
-    pub(crate) command: String,
-    pub(crate) processor: String,
-    pub(crate) cores: String,
-    pub(crate) kernel: String,
-    /// `release` or `debug`.
-    pub(crate) build: String,
+    #[serde(flatten)]
+    pub(crate) origin: Origin,
 }
 
 /// A row. The names are a contract with programs that read them.
@@ -322,6 +317,19 @@ fn csv(value: &serde_json::Value) -> String {
 pub(crate) mod tests {
     use super::*;
 
+    /// The origin of rows.
+    pub(crate) fn origin() -> Origin {
+        let text = str::to_owned;
+        Origin {
+            commit: text("c0ffee"),
+            command: text("perf-bench sweep, \"again\""),
+            processor: text("A"),
+            cores: text("2"),
+            kernel: text("K"),
+            build: text("release"),
+        }
+    }
+
     /// A row of a round trip with these ratios.
     pub(crate) fn record(scenario: &str, unit: &str, ratios: &[f64]) -> Record {
         let spread = Spread::of(ratios.to_vec());
@@ -330,12 +338,7 @@ pub(crate) mod tests {
             facts: Facts {
                 format: FORMAT,
                 tier: text("smoke"),
-                commit: text("c0ffee"),
-                command: text("perf-bench sweep, \"again\""),
-                processor: text("A"),
-                cores: text("2"),
-                kernel: text("K"),
-                build: text("release"),
+                origin: origin(),
             },
             cell: Cell {
                 step: text("one"),

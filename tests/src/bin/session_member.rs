@@ -1,8 +1,9 @@
 //! A member of a session that may be killed at any moment: see `tests/session_storm.rs`.
 //!
-//! `session_member LABEL WORKERS LEDGER [task-]scheduler|RANK [WRONG]`. The scheduler sends requests until its input ends,
-//! and then shuts the session down. It writes down what it sends and receives, each entry by one system call, so that
-//! a kill loses none. A worker answers in pieces until the session is closed. The members `task-…` are those for tasks.
+//! `session_member LABEL WORKERS LEDGER [task-]scheduler|RANK [WRONG]`. The scheduler sends requests until its input
+//! ends, and then shuts the session down. It writes down what it sends and receives, each entry by one system call, so
+//! that a kill loses none. A worker answers in pieces until the session is closed. The members `task-…` are those for
+//! tasks.
 
 use std::io::Read;
 use std::path::Path;

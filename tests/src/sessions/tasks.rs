@@ -1,8 +1,8 @@
 //! Members of a session for tasks, which may be killed and stopped as well: a scheduler with a task for each request,
 //! and a worker whose task streams its answers.
 //!
-//! The thread of such a scheduler takes answers out of the rings before a task writes them down. So the answers that are
-//! under way may go with it: the ledger says so by [`Fact::Calls`].
+//! The thread of such a scheduler takes answers out of the rings before a task writes them down. So the answers that
+//! are under way may go with it: the ledger says so by [`Fact::Calls`].
 
 use std::collections::BTreeSet;
 use std::io;

@@ -347,6 +347,36 @@ fn no_command_that_looks_at_all_rings_changes_one() {
 }
 
 #[test]
+fn rm_says_of_each_kind_what_would_become_of_it() {
+    let scene = Scene::new();
+    for kind in &KINDS {
+        let ring = &*scene.rings.named(kind.file);
+        for force in [&[][..], &["--force"]] {
+            let result = match kind.clean {
+                Some("kept") if !force.is_empty() => Some("would-remove"),
+                result => result,
+            };
+            let rm = [&["rm", ring][..], force].concat();
+            let dry = [&rm[..], &["--dry-run"]].concat();
+            let Some(result) = result else {
+                scene.says(3, kind.word, &dry);
+                scene.says(3, kind.word, &rm);
+                continue;
+            };
+            let code = match result {
+                "would-remove" => 0,
+                _ => 4,
+            };
+            assert_eq!(scene.ends(code, &dry).json()["result"], result, "{ring}");
+            if code == 4 {
+                assert_eq!(scene.ends(code, &rm).json()["result"], result, "{ring}");
+            }
+        }
+    }
+    scene.says(3, "missing", &["rm", &scene.rings.named("missing")]);
+}
+
+#[test]
 fn a_listing_ends_with_1_where_a_ring_needs_attention() {
     let scene = Scene::new();
     for kind in &KINDS {

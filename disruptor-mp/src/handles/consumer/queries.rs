@@ -119,6 +119,7 @@ impl<E: Event, B> Consumer<E, B> {
     /// A number that stays with this consumer's place in the ring, and that the next consumer in this place finds. 0
     /// until one is set. For the layers above, which count there how often an event was handed out.
     #[doc(hidden)]
+    #[inline]
     pub fn note(&self) -> u64 {
         match self.is_forked() {
             true => 0,
@@ -128,6 +129,7 @@ impl<E: Event, B> Consumer<E, B> {
 
     /// See [`note`](Self::note).
     #[doc(hidden)]
+    #[inline]
     pub fn set_note(&self, note: u64) {
         if !self.is_forked() {
             self.core.set_note(note);

@@ -195,6 +195,14 @@ impl<E: Event, B> Consumer<E, B> {
         self.is_forked() || self.core.is_ready() || self.may_have_other_news()
     }
 
+    /// False if no event is there and no doubt is to be told. Checks nothing else: for the layers above, which then
+    /// spin or poll other rings before they check [everything](Self::may_have_news).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn may_have_event(&self) -> bool {
+        self.is_forked() || self.core.is_ready() || self.untold.is_some()
+    }
+
     /// A lease of the next event, which the caller has found published.
     #[cfg(all(feature = "tokio", target_os = "linux", not(loom)))]
     pub(crate) fn lease(&mut self) -> Lease<'_, E> {

@@ -18,6 +18,7 @@ use crate::sync::Ordering;
 use crate::waiting::AutoWaitStrategy;
 use crate::waiting::cancel::CancelToken;
 use crate::waiting::deadline::Deadline;
+use crate::waiting::peer::Peer;
 use crate::waiting::wait_loop::wait;
 
 /// Reads the places of a ring's consumers, beside the producer. For the layers above.
@@ -259,7 +260,7 @@ impl<E: Event, B> Producer<E, B> {
     /// space has become free since. A call that need not wait still succeeds. For the layers above.
     #[doc(hidden)]
     pub fn cancel_waits_when_closed<P: Event, C>(&mut self, other: &Consumer<P, C>) {
-        self.habits.peer = Some(other.segment().region().clone());
+        self.habits.peer = Some(Peer::new(other.segment().region().clone()));
     }
 
     /// Reads the note of the consumer with this id. For the layers above.
@@ -299,14 +300,8 @@ impl<E: Event, B> Producer<E, B> {
     #[doc(hidden)]
     #[inline]
     pub fn is_unregarded(&self) -> bool {
-        !self.is_forked()
-            && self
-                .segment
-                .view
-                .control()
-                .maybe_registered()
-                .next()
-                .is_none()
+        let registered = &self.segment.view.control().registered;
+        !self.is_forked() && registered.bits.load(Ordering::Acquire) == 0
     }
 
     /// Whether one of this producer's own tokens is cancelled. For the layers above.
@@ -317,6 +312,7 @@ impl<E: Event, B> Producer<E, B> {
 
     /// Whether the ring whose end cancels this producer's waits is closed. For the layers above.
     #[doc(hidden)]
+    #[inline]
     pub fn is_peer_closed(&self) -> bool {
         self.habits.is_peer_closed()
     }

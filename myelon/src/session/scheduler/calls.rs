@@ -95,18 +95,16 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         request: RequestId,
         deadline: Deadline,
     ) -> TransportResult<Response<'_, Resp, B>> {
-        let mut found = self.receiver.find_answer(rank, request, Checks::Quick)?;
-        if found.is_none() && self.receiver.poll_briefly(rank) {
-            found = self.receiver.find_answer(rank, request, Checks::Quick)?;
+        if let Some(head) = self.receiver.answer_at_once(rank, request) {
+            return self.receiver.lend(rank, head);
         }
-        let found = match found {
-            Some(found) => found,
-            None => self.wait_for_answer(rank, request, deadline)?,
-        };
+        let found = self.wait_for_answer(rank, request, deadline)?;
         self.receiver.hand_out(rank, found)
     }
 
     /// Waits for the answer of the worker `rank`; meanwhile it asks now and then what that worker's death means.
+    #[cold]
+    #[inline(never)]
     fn wait_for_answer(
         &mut self,
         rank: usize,

@@ -408,12 +408,16 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, Response<'_, Resp, B>)> {
+        if !self.sender.has_death_hook()
+            && let Some((rank, head)) = self.receiver.next_in_turn()
+        {
+            return Ok((rank, self.receiver.lend(rank, head)?));
+        }
         let (rank, found) = self.find_any(deadline)?;
         Ok((rank, self.receiver.hand_out(rank, found)?))
     }
 
     /// The next message. While it waits, it calls the death hook for each death.
-    #[inline]
     fn find_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Found)> {
         if !self.sender.has_death_hook() {
             return self.receiver.find_any(deadline);

@@ -11,7 +11,9 @@ use disruptor_mp::{
 
 use super::super::check_rank;
 use super::super::head::{Head, LAST, RequestId};
-use super::super::received::{Checks, Fit, Kept, Response, next_head, next_sequence};
+use super::super::received::{
+    Checks, Fit, Kept, Lent, Response, head_at_once, next_head, next_sequence,
+};
 use super::answers::Answers;
 use super::calls::UNTIL_IT_SAYS_SO;
 use crate::codec::Codec;
@@ -45,8 +47,13 @@ pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     left_in_turn: usize,
     waiter: RingWaiter,
     next_check: Instant,
+    /// Whether the rings of all workers are attached.
+    is_complete: bool,
     /// What came before an answer that was waited for, oldest first.
     kept: VecDeque<Kept>,
+    /// What was handed out last.
+    lent: Lent,
+    lent_from: LentFrom,
     /// Of the answers from each worker: what was handed out.
     handed_out: Vec<HandedOut>,
     /// The first request whose answers are received.
@@ -76,12 +83,42 @@ struct HandedOut {
     at: Sequence,
 }
 
+/// Where the message is that is lent.
+#[derive(Clone, Copy, Debug)]
+enum LentFrom {
+    /// It is the next one in the ring of the worker of this rank.
+    Ring(usize),
+    /// It is this one of the kept ones.
+    Kept(usize),
+}
+
 /// No sequence.
 const NOWHERE: Sequence = -1;
 
 impl HandedOut {
+    /// What becomes of a message with this head, at this sequence of its ring, by the first request whose answers are
+    /// received and the last number that was given.
+    #[inline(always)]
+    fn fit(&self, first: RequestId, last_sent: &AtomicU64, head: Head, sequence: Sequence) -> Fit {
+        if head.session() != first.session() {
+            return Fit::IsOld;
+        }
+        let Some(request) = head.request() else {
+            return Fit::Fits;
+        };
+        // read after the answer, which cannot come before its request has its number
+        if request.get() > last_sent.load(Ordering::Relaxed) {
+            return Fit::IsUnknown;
+        }
+        match request >= first && !self.has(head, sequence) {
+            true => Fit::Fits,
+            false => Fit::IsOld,
+        }
+    }
+
     /// Whether this piece was handed out before, from another place in the ring. If a repeated answer is shorter, its
     /// last piece counts as new.
+    #[inline(always)]
     fn has(&self, head: Head, sequence: Sequence) -> bool {
         let is_last = head.has(LAST);
         head.request().is_some()
@@ -90,6 +127,7 @@ impl HandedOut {
             && sequence != self.at
     }
 
+    #[inline(always)]
     fn add(&mut self, head: Head, sequence: Sequence) {
         if head.request().is_some() && head.request() >= self.request {
             *self = Self {
@@ -153,7 +191,10 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             left_in_turn: 0,
             waiter: RingWaiter::new(answers.places.config.transport.wait_strategy.into()),
             next_check: Instant::now(),
+            is_complete: false,
             kept: VecDeque::new(),
+            lent: Lent::NOTHING,
+            lent_from: LentFrom::Kept(0),
             handed_out: vec![HandedOut::default(); answers.rings.len()],
             dead: vec![None; answers.rings.len()],
             found_dead: 0,
@@ -195,18 +236,20 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// [`TransportError::Recv`] for a time-out or a fork; [`TransportError::Ring`] if a worker's ring does not
     /// fit.
     pub fn recv_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Response<'_, F, B>)> {
+        if let Some((rank, head)) = self.next_in_turn() {
+            return Ok((rank, self.lend(rank, head)?));
+        }
         let (rank, found) = self.find_any(deadline)?;
         Ok((rank, self.hand_out(rank, found)?))
     }
 
     /// The message that [`recv_any`](Self::recv_any) hands out.
-    #[inline]
     pub(super) fn find_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Found)> {
         if let Some(rank) = self.kept.front().map(|kept| kept.rank) {
             return Ok((rank, Found::Kept(0)));
         }
-        let (rank, head) = match self.next_in_turn()? {
-            Some(head) => (self.turn, head),
+        let (rank, head) = match self.next_in_turn() {
+            Some(found) => found,
             None => self.wait_for_any(deadline)?,
         };
         Ok((rank, Found::InRing(head)))
@@ -224,17 +267,69 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 return Err(RecvError::Forked.into());
             }
             Found::Kept(index) => {
-                let head = self.kept[index].head;
-                return Ok(Response::of_kept(&mut self.kept, index, head));
+                let kept = &self.kept[index];
+                self.lent = Lent {
+                    head: kept.head,
+                    kind: kept.kind,
+                    is_in_place: false,
+                };
+                self.lent_from = LentFrom::Kept(index);
+                return Ok(Response(self));
             }
         };
+        self.lend(rank, head)
+    }
+
+    /// The message whose head was found in the ring of the worker `rank`.
+    #[inline(always)]
+    pub(super) fn lend(&mut self, rank: usize, head: Head) -> TransportResult<Response<'_, F, B>> {
         let Some(responses) = &mut self.answers.rings[rank] else {
             return Err(RecvError::Timeout.into());
         };
         let sequence = next_sequence(responses);
-        let message = responses.raw().lend_found();
+        self.lent = Lent::of(head, responses);
+        self.lent_from = LentFrom::Ring(rank);
         self.handed_out[rank].add(head, sequence);
-        Ok(Response::new(message, head))
+        Ok(Response(self))
+    }
+
+    #[inline(always)]
+    pub(in crate::session) fn lent(&self) -> &Lent {
+        &self.lent
+    }
+
+    /// The bytes of the lent message, with its head.
+    #[inline(always)]
+    pub(in crate::session) fn lent_bytes(&self) -> &[u8] {
+        match self.lent_from {
+            LentFrom::Ring(rank) => match &self.answers.rings[rank] {
+                Some(ring) => ring.lender().lent_bytes(),
+                None => &[],
+            },
+            LentFrom::Kept(index) => self.kept.get(index).map_or(&[], |kept| &kept.bytes),
+        }
+    }
+
+    /// Releases the lent message.
+    #[inline(always)]
+    pub(in crate::session) fn release_lent(&mut self) {
+        match self.lent_from {
+            LentFrom::Ring(rank) => {
+                if let Some(ring) = &mut self.answers.rings[rank] {
+                    ring.raw().lend_found().release();
+                }
+            }
+            LentFrom::Kept(index) => drop(self.kept.remove(index)),
+        }
+    }
+
+    /// Has the lent message delivered again.
+    pub(in crate::session) fn return_lent(&mut self) {
+        if let LentFrom::Ring(rank) = self.lent_from
+            && let Some(ring) = &mut self.answers.rings[rank]
+        {
+            ring.raw().lend_found().release_uncommitted();
+        }
     }
 
     /// The next piece of the answer of the worker `rank` to `request`; waits for it until the deadline. Messages that
@@ -256,6 +351,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         request: RequestId,
         deadline: Deadline,
     ) -> TransportResult<Response<'_, F, B>> {
+        if let Some(head) = self.answer_at_once(rank, request) {
+            return self.lend(rank, head);
+        }
         let found = loop {
             self.found_dead = 0;
             let until = deadline.within(UNTIL_IT_SAYS_SO);
@@ -315,10 +413,36 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         Ok(None)
     }
 
-    /// Whether the worker `rank` sends something at once.
-    pub(super) fn poll_briefly(&mut self, rank: usize) -> bool {
-        let ring = self.answers.rings[rank].as_mut();
-        ring.is_some_and(|ring| self.waiter.poll_briefly(&[ring.raw().as_ring()]))
+    /// The head of the answer of the worker `rank` to `request`, if it is the worker's next message and comes at once,
+    /// and no answer was kept.
+    #[inline(always)]
+    pub(super) fn answer_at_once(&mut self, rank: usize, request: RequestId) -> Option<Head> {
+        if !self.kept.is_empty() {
+            return None;
+        }
+        let mut has_waited = false;
+        loop {
+            if let Some(head) = self.next_at_once(rank) {
+                return (head.request() == Some(request)).then_some(head);
+            }
+            if core::mem::replace(&mut has_waited, true) || !self.poll_briefly(rank) {
+                return None;
+            }
+        }
+    }
+
+    /// Whether the worker `rank` sends something at once. Attaches to the rings of workers that have started.
+    #[inline(always)]
+    fn poll_briefly(&mut self, rank: usize) -> bool {
+        if !self.is_complete && self.attach_workers().is_err() {
+            // the next attempt, which this call makes at once, returns the error
+            self.attach_workers_now();
+            return false;
+        }
+        match self.answers.rings.get_mut(rank) {
+            Some(Some(ring)) => self.waiter.poll_briefly(&[ring.raw().as_ring()]),
+            _ => false,
+        }
     }
 
     /// Waits for that message.
@@ -426,14 +550,26 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         Some(self.answers.rings.get_mut(rank)?.as_mut()?.raw())
     }
 
-    /// The head of the next message in this turn, if there is one.
-    #[inline]
-    fn next_in_turn(&mut self) -> TransportResult<Option<Head>> {
-        if self.left_in_turn == 0 {
-            return Ok(None);
+    /// The rank of the worker whose turn it is, and the head of its next message, if that is there at first sight and
+    /// no answer was kept.
+    #[inline(always)]
+    pub(super) fn next_in_turn(&mut self) -> Option<(usize, Head)> {
+        if self.left_in_turn == 0 || !self.kept.is_empty() {
+            return None;
         }
         self.left_in_turn -= 1;
-        self.next_of(self.turn, Checks::Quick)
+        let rank = self.turn;
+        Some((rank, self.next_at_once(rank)?))
+    }
+
+    /// As [`next_of`](Self::next_of), if that is the ring's next frame, and is there.
+    #[inline(always)]
+    fn next_at_once(&mut self, rank: usize) -> Option<Head> {
+        let ring = self.answers.rings.get_mut(rank)?.as_mut()?;
+        let sequence = next_sequence(ring);
+        let head = head_at_once(ring)?;
+        let fit = self.handed_out[rank].fit(self.first, &self.last_sent, head, sequence);
+        (fit == Fit::Fits && self.dead[rank].is_none()).then_some(head)
     }
 
     /// Waits for a worker that has a whole message, and returns its rank.
@@ -475,17 +611,25 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// Attaches to the rings of workers that have started since the last check.
+    #[inline]
     fn attach_workers(&mut self) -> TransportResult<()> {
-        if self.answers.rings.iter().all(Option::is_some) {
-            return Ok(());
+        match self.is_complete {
+            true => Ok(()),
+            false => self.attach_missing(),
         }
+    }
+
+    #[cold]
+    fn attach_missing(&mut self) -> TransportResult<()> {
         let now = Instant::now();
         if now < self.next_check {
             return Ok(());
         }
         self.next_check = now + WORKER_CHECK_INTERVAL;
         let mut missing = self.answers.missing().into_iter();
-        missing.try_for_each(|rank| self.answers.attach(rank))
+        missing.try_for_each(|rank| self.answers.attach(rank))?;
+        self.is_complete = self.answers.missing().is_empty();
+        Ok(())
     }
 
     /// The rank of a worker that has a whole message, if there is one: the next one after the last turn. It is this
@@ -504,31 +648,18 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// The head of the next message from the worker `rank`, if there is one.
-    #[inline]
     fn next_of(&mut self, rank: usize, checks: Checks) -> TransportResult<Option<Head>> {
         let Some(responses) = &mut self.answers.rings[rank] else {
             return Ok(None);
         };
-        let (handed_out, first) = (&self.handed_out[rank], self.first);
-        let last_sent = &self.last_sent;
+        let handed_out = &self.handed_out[rank];
         let mut unknown = None;
         let fit = |head: Head, sequence| {
-            if head.session() != first.session() {
-                return Fit::IsOld;
-            }
-            // read after the answer, which cannot come before its request has its number
-            if head
-                .request()
-                .is_some_and(|it| it.get() > last_sent.load(Ordering::Relaxed))
-            {
+            let fit = handed_out.fit(self.first, &self.last_sent, head, sequence);
+            if fit == Fit::IsUnknown {
                 unknown = head.request();
-                return Fit::IsUnknown;
             }
-            let is_ours = head.request().is_none_or(|request| request >= first);
-            match is_ours && !handed_out.has(head, sequence) {
-                true => Fit::Fits,
-                false => Fit::IsOld,
-            }
+            fit
         };
         let found = next_head(responses, checks, &mut self.answers.dropped[rank], fit);
         if let Some(request) = unknown {
@@ -541,8 +672,16 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 }
                 Ok(head)
             }
+            Err(error) => self.end_of(rank, error),
+        }
+    }
+
+    /// What the end of the ring of the worker `rank`, or another error of it, means.
+    #[cold]
+    fn end_of(&mut self, rank: usize, error: RecvError) -> TransportResult<Option<Head>> {
+        match error {
             // a successor of the worker continues in the same ring
-            Err(RecvError::ProducerDead { owner }) => {
+            RecvError::ProducerDead { owner } => {
                 self.found_dead |= 1 << rank;
                 if self.dead[rank].as_ref() != Some(&owner) {
                     self.dead[rank] = Some(owner);
@@ -551,14 +690,15 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 Ok(None)
             }
             // a wait is cancelled, not an answer that is there
-            Err(RecvError::Cancelled) => Ok(None),
+            RecvError::Cancelled => Ok(None),
             // a successor of the worker creates another ring, whose sequences start anew
-            Err(RecvError::Closed) => {
+            RecvError::Closed => {
                 self.answers.rings[rank] = None;
+                self.is_complete = false;
                 self.handed_out[rank].at = NOWHERE;
                 Ok(None)
             }
-            Err(error) => Err(error.into()),
+            error => Err(error.into()),
         }
     }
 
@@ -588,8 +728,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         bell: Option<&dyn RingMember>,
         deadline: Deadline,
     ) -> TransportResult<()> {
-        let is_complete = self.answers.rings.iter().all(Option::is_some);
-        let until = match is_complete {
+        let until = match self.is_complete {
             true => deadline,
             false => deadline.within(WORKER_CHECK_INTERVAL),
         };

@@ -148,7 +148,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Worker<Req, Resp,
             label: config.session,
             rank,
             session: receiver.session(),
-            is_over: receiver.is_over(),
+            is_over: receiver.over_flag(),
         };
         let responses = sender.responses.raw().ring();
         responses.cancel_waits_when_closed(receiver.transport().as_ring());

@@ -5,7 +5,7 @@
 //! publishes request n before request n + 1. So a worker that has found a request in one ring sees every request
 //! with a smaller number in the other ring, if it polls that ring afterwards (`rfcs/0008`).
 
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,9 @@ use disruptor_mp::{
 use super::super::clock::coarse_now;
 use super::super::delivery::{MOST, deliveries, note};
 use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
-use super::super::received::{Checks, Dropped, Fit, Request, next_head, next_sequence};
+use super::super::received::{
+    Checks, Dropped, Fit, Lent, Request, head_at_once, may_have_message, next_head, next_sequence,
+};
 use super::super::{Places, show_later, until_it_is_free};
 use crate::transport::{
     FramedTransportConsumer, FramedTransportFrame, TransportError, TransportResult,
@@ -50,6 +52,9 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     next_check: Instant,
     /// The ring of the request that was handed out last.
     last: Source,
+    /// What is lent of it, and which delivery of it this is.
+    lent: Lent,
+    delivery: u32,
     /// The scheduler's epoch before the last poll. A death is reported for this epoch, not for that of a successor,
     /// whose own death would otherwise go unreported.
     epoch: u64,
@@ -110,6 +115,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             rank,
             starts_anew: false,
             last: Source::Common,
+            lent: Lent::NOTHING,
+            delivery: 0,
             epoch: 0,
             dead: None,
             process: std::process::id(),
@@ -128,7 +135,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     }
 
     /// What the sending half sets when it is refused because the scheduler has closed the session.
-    pub(super) fn is_over(&self) -> Arc<AtomicBool> {
+    pub(super) fn over_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_over)
     }
 
@@ -185,7 +192,10 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
     ///
     /// As [`Worker::recv`](super::Worker::recv).
     pub fn recv(&mut self, deadline: Deadline) -> TransportResult<Request<'_, F, B>> {
-        let (source, head) = self.wait(deadline)?;
+        let (source, head) = match self.next_at_once() {
+            Some(found) => found,
+            None => self.wait(deadline)?,
+        };
         self.last = source;
         self.vain_polls = 0;
         let ring = match (source, &mut self.own) {
@@ -197,10 +207,48 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             tell_of_repetition(&self.places.config.session, self.rank, delivery);
         }
         fail_point("session.noted");
-        let message = ring.raw().lend_found();
-        Ok(Request::new(message, head, delivery, &self.is_over))
+        self.lent = Lent::of(head, ring);
+        self.delivery = delivery;
+        Ok(Request(self))
     }
 
+    #[inline(always)]
+    pub(in crate::session) fn lent(&self) -> &Lent {
+        &self.lent
+    }
+
+    /// The bytes of the lent request, with its head.
+    #[inline(always)]
+    pub(in crate::session) fn lent_bytes(&self) -> &[u8] {
+        let ring = match (self.last, &self.own) {
+            (Source::Own, Some(own)) => own,
+            _ => &self.common,
+        };
+        ring.lender().lent_bytes()
+    }
+
+    pub(in crate::session) fn delivery_of_lent(&self) -> u32 {
+        self.delivery
+    }
+
+    /// Completes the lent request.
+    #[inline(always)]
+    pub(in crate::session) fn release_lent(&mut self) {
+        self.ring(self.last).raw().lend_found().release();
+    }
+
+    /// Has the lent request delivered again.
+    pub(in crate::session) fn return_lent(&mut self) {
+        let ring = self.ring(self.last);
+        ring.raw().lend_found().release_uncommitted();
+    }
+
+    /// Whether an answer was refused because the scheduler has closed the session.
+    pub(in crate::session) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
     fn ring(&mut self, source: Source) -> &mut TypedConsumer<F, B> {
         match (source, &mut self.own) {
             (Source::Own, Some(own)) => own,
@@ -218,20 +266,46 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// How often the next request was delivered; waits for it until the deadline.
     pub(super) fn deliveries_of_next(&mut self, deadline: Deadline) -> TransportResult<u32> {
-        let (source, _) = self.wait(deadline)?;
+        let (source, _) = match self.next_at_once() {
+            Some(found) => found,
+            None => self.wait(deadline)?,
+        };
         Ok(deliveries_of_next(self.ring(source)))
     }
 
+    /// Where the next request is, and its head, if it comes at once and is nothing but the next frame of its ring: else
+    /// [`wait`](Self::wait) finds it.
+    #[inline(always)]
+    fn next_at_once(&mut self) -> Option<(Source, Head)> {
+        let mut has_waited = false;
+        loop {
+            // each ring is polled after the other one has shown a request: see above
+            let (found, is_alone) = match self.own.as_mut().and_then(head_at_once) {
+                Some(own) => ((Source::Own, own), !may_have_message(&mut self.common)),
+                None => match head_at_once(&mut self.common) {
+                    Some(common) => ((Source::Common, common), !self.has_own()),
+                    None if core::mem::replace(&mut has_waited, true) => return None,
+                    None if self.poll_briefly() => continue,
+                    None => return None,
+                },
+            };
+            let (_, head) = found;
+            return (is_alone && head.request().is_some() && !head.has(NOTICE)).then_some(found);
+        }
+    }
+
+    /// Whether the ring of the requests to this worker may have a message.
+    #[inline(always)]
+    fn has_own(&mut self) -> bool {
+        self.own.as_mut().is_some_and(may_have_message)
+    }
+
     /// Waits until there is a request, and returns where it is.
+    #[cold]
     fn wait(&mut self, deadline: Deadline) -> TransportResult<(Source, Head)> {
-        let mut has_polled = false;
         loop {
             if let Some(found) = self.poll(Checks::Quick)? {
                 return Ok(found);
-            }
-            // once in a call: frames that are no requests are news, too
-            if !core::mem::replace(&mut has_polled, true) && self.poll_briefly() {
-                continue;
             }
             match self.places.config.go_on_until(deadline) {
                 Ok(()) => {
@@ -388,7 +462,8 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
     }
 
-    /// Whether one of the rings has news at once.
+    /// Whether one of the rings has something at once.
+    #[inline(always)]
     fn poll_briefly(&mut self) -> bool {
         let common = self.common.raw().as_ring();
         match &mut self.own {
@@ -515,9 +590,12 @@ fn set_deliveries<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>, co
 }
 
 /// Counts the delivery of this ring's next request, and returns the delivery's number, from 1.
+#[inline(always)]
 fn count_delivery<F: FramedTransportFrame, B>(ring: &mut TypedConsumer<F, B>) -> u32 {
-    let count = (deliveries_of_next(ring) + 1).min(MOST);
-    set_deliveries(ring, count);
+    let next = next_sequence(ring);
+    let ring = ring.raw().as_ring();
+    let count = (deliveries(ring.note(), next) + 1).min(MOST);
+    ring.set_note(note(next, count));
     count
 }
 

@@ -130,6 +130,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         Head::new(None, self.session, 0, LAST)
     }
 
+    #[inline(always)]
     fn send<T: Encode>(
         &mut self,
         message: &T,
@@ -137,6 +138,21 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
         deadline: Deadline,
     ) -> Result<Sequence, TypedPublishError> {
         self.check_open()?;
+        match self.responses.send_at_once(message, kind) {
+            Some(sequence) => Ok(sequence),
+            None => self.send_slowly(message, kind, deadline),
+        }
+    }
+
+    /// Sends a message that is long, or for which there is no free frame yet.
+    #[cold]
+    #[inline(never)]
+    fn send_slowly<T: Encode>(
+        &mut self,
+        message: &T,
+        kind: u8,
+        deadline: Deadline,
+    ) -> Result<Sequence, TypedPublishError> {
         match self.responses.send_encoded(message, kind, deadline) {
             Err(TypedPublishError::Transport(error)) if is_cancelled(&error) => {
                 self.check_open()?;
@@ -168,6 +184,7 @@ impl<F: FramedTransportFrame, B> ResponseSender<F, B> {
 
     /// Refuses a message of a session that the scheduler has closed, and lets the receiving half know: a request that
     /// is dropped from then on is done.
+    #[inline(always)]
     fn check_open(&mut self) -> TransportResult<()> {
         let is_over = self.is_closing();
         if is_over != self.is_over.load(Ordering::Relaxed) {
@@ -424,6 +441,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         self.sender
     }
 
+    #[inline(always)]
     fn check_open(&self) -> TransportResult<()> {
         match self.is_complete {
             true => Err(TransportError::AnswerComplete {
@@ -434,6 +452,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         }
     }
 
+    #[inline(always)]
     fn head(&self, flags: u8) -> Head {
         Head::new(
             Some(self.request),
@@ -443,6 +462,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         )
     }
 
+    #[inline(always)]
     fn send_last<T: Encode>(
         &mut self,
         piece: &T,
@@ -454,6 +474,7 @@ impl<F: FramedTransportFrame, B> Reply<'_, F, B> {
         sent
     }
 
+    #[inline(always)]
     fn send_piece<T: Encode>(
         &mut self,
         piece: &T,
@@ -497,6 +518,7 @@ pub(super) fn send_answer<F: FramedTransportFrame, B, T: Encode>(
 }
 
 /// Whether the scheduler has closed the session to whose worker this ring belongs.
+#[inline]
 fn is_closing<F: FramedTransportFrame, B>(responses: &mut TypedProducer<F, B>) -> bool {
     responses.raw().ring().is_peer_closed()
 }

@@ -199,6 +199,12 @@ impl<F: FramedTransportFrame, B> TypedConsumer<F, B> {
         &mut self.raw
     }
 
+    /// As [`raw`](Self::raw), to read what it has lent.
+    #[inline(always)]
+    pub(crate) fn lender(&self) -> &FramedTransportConsumer<F, B> {
+        &self.raw
+    }
+
     /// Detaches for good: see [`Consumer::leave`](disruptor_mp::Consumer::leave).
     ///
     /// # Errors

@@ -41,16 +41,19 @@ pub(crate) struct Broadcast {
     pub(crate) strategy: Strategy,
     pub(crate) capacity: usize,
     /// The additions, each to a ring with one consumer.
-    pub(crate) additions: &'static [Beside],
+    pub(crate) additions: &'static [Company],
 }
 
 /// The additions that `broadcast` measures.
-pub(crate) const ADDITIONS: [Beside; 3] =
-    [Beside::Observer, Beside::SlowConsumer, Beside::DeadConsumer];
+pub(crate) const ADDITIONS: [Company; 3] = [
+    Company::Observer,
+    Company::SlowConsumer,
+    Company::DeadConsumer,
+];
 
 /// What else a ring has besides consumers that receive as fast as they can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beside {
+pub(crate) enum Company {
     Nobody,
     Observer,
     SlowConsumer,
@@ -60,7 +63,7 @@ pub(crate) enum Beside {
     Churn,
 }
 
-impl Beside {
+impl Company {
     /// The scenario's name in reports.
     fn scenario(self) -> &'static str {
         match self {
@@ -75,7 +78,7 @@ impl Beside {
 
 /// A ring with all processes that share it.
 struct Group {
-    beside: Beside,
+    company: Company,
     ring: Ring,
     tx: SharedProducer<Event>,
     consumers: Vec<Party>,
@@ -99,13 +102,13 @@ struct Run {
 impl Broadcast {
     /// Measures a ring for each number of consumers, and one for each addition.
     pub(crate) fn run(&self, setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
-        let mut all = vec![(1, Beside::Nobody)];
+        let mut all = vec![(1, Company::Nobody)];
         let numbers = self.consumers.iter().filter(|&&consumers| consumers != 1);
-        all.extend(numbers.map(|&consumers| (consumers, Beside::Nobody)));
-        all.extend(self.additions.iter().map(|&beside| (1, beside)));
+        all.extend(numbers.map(|&consumers| (consumers, Company::Nobody)));
+        all.extend(self.additions.iter().map(|&company| (1, company)));
         let groups: Result<Vec<_>, _> = all
             .into_iter()
-            .map(|(consumers, beside)| Group::open(self, setting, consumers, beside))
+            .map(|(consumers, company)| Group::open(self, setting, consumers, company))
             .collect();
         let mut groups = groups?;
         let mut reason = None;
@@ -142,28 +145,28 @@ impl Group {
         broadcast: &Broadcast,
         setting: Setting<'_>,
         consumers: usize,
-        beside: Beside,
+        company: Company,
     ) -> Result<Self, Failure> {
         let name = Name::new();
         let ring = Ring {
-            has_observers: beside == Beside::Observer,
+            has_observers: company == Company::Observer,
             ..name.ring(broadcast.capacity, broadcast.strategy)
         };
         let tx = ring.producer()?;
         let attach = || super::consumer(setting.arena, None, &ring);
         let consumers: Result<Vec<_>, _> = (0..consumers).map(|_| attach()).collect();
-        let other = match beside {
-            Beside::Nobody | Beside::DeadConsumer => None,
-            Beside::SlowConsumer => Some(attach()?),
-            Beside::Churn => Some(party::start(setting.arena, None)?),
-            Beside::Observer => {
+        let other = match company {
+            Company::Nobody | Company::DeadConsumer => None,
+            Company::SlowConsumer => Some(attach()?),
+            Company::Churn => Some(party::start(setting.arena, None)?),
+            Company::Observer => {
                 let mut observer = party::start(setting.arena, None)?;
                 observer.ask(&Order::Observe(ring.clone()))?;
                 Some(observer)
             }
         };
         Ok(Self {
-            beside,
+            company,
             tx,
             consumers: consumers?,
             other,
@@ -195,17 +198,17 @@ impl Group {
                 ms: time.as_millis() as u64,
                 events,
             };
-            if self.beside == Beside::Churn {
+            if self.company == Company::Churn {
                 silent = Some(other.ask(&churn(SILENT, 0))?);
             }
-            other.order(&match self.beside {
-                Beside::Observer => Order::Watch,
-                Beside::Churn => churn(time, CHURN_EVENTS),
+            other.order(&match self.company {
+                Company::Observer => Order::Watch,
+                Company::Churn => churn(time, CHURN_EVENTS),
                 _ => Order::TakeSlowly,
             })?;
         }
-        let mut victim = match self.beside {
-            Beside::DeadConsumer => {
+        let mut victim = match self.company {
+            Company::DeadConsumer => {
                 let mut victim = super::consumer(setting.arena, None, &self.ring)?;
                 victim.order(&Order::TakeAll)?;
                 Some(victim)
@@ -246,10 +249,10 @@ impl Group {
         }
         if let Some(other) = &mut self.other {
             let answer = other.answer()?;
-            is_right &= match self.beside {
+            is_right &= match self.company {
                 // all intact, and what was not seen was reported as missed
-                Beside::Observer => answer.end == "whole" && answer.count + answer.missed == count,
-                Beside::Churn => answer.end == "whole",
+                Company::Observer => answer.end == "whole" && answer.count + answer.missed == count,
+                Company::Churn => answer.end == "whole",
                 _ => (answer.count, answer.hash) == (count, hash),
             };
             // round 0 is the warm-up
@@ -273,13 +276,13 @@ impl Group {
             let row = Row::new(name, broadcast.strategy.name(), unit, broadcast.capacity);
             Row {
                 messages: self.messages,
-                consumers: self.consumers.len() + usize::from(self.beside != Beside::Nobody),
+                consumers: self.consumers.len() + usize::from(self.company != Company::Nobody),
                 ..pairs.fill(row.judged(reason.clone()), floor, None)
             }
         };
-        let name = self.beside.scenario();
+        let name = self.company.scenario();
         let mut rows = vec![row(name, "M/s", &self.pairs, "one_consumer")];
-        if self.beside == Beside::Churn {
+        if self.company == Company::Churn {
             let silent = "silent_ring";
             rows.push(row("churn_attach", "us", &self.attaching, silent));
             rows.push(row("churn_detach", "us", &self.detaching, silent));

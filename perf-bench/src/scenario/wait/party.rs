@@ -82,6 +82,8 @@ pub(crate) enum Order {
     TakeEach { count: usize },
     /// The same with bare wake-ups.
     BareWakes { first: u32, count: usize },
+    /// Answer so many bare wake-ups.
+    AnswerWakes { count: usize },
     /// Attach an observer to this ring.
     Observe(Ring),
     /// Receive until the end mark.
@@ -215,6 +217,7 @@ impl Ends {
             Order::BareWakes { first, count } => {
                 answer.took_ns = wake::receive(&self.arena, first, count);
             }
+            Order::AnswerWakes { count } => wake::answer(&self.arena, count),
             Order::Observe(ring) => self.observer = Some(ring.attach().build_observer()?),
             Order::TakeAll => (answer.count, answer.hash) = take_all(self.rx()?, || {})?,
             Order::TakeSlowly => {

@@ -1,5 +1,5 @@
 //! What a session costs beside the frames that it is made of: calls, addressed requests, streams of tokens, large
-//! requests, and idle members.
+//! requests, requests after a pause, and idle members.
 //!
 //! The driver is the scheduler, and each worker is a party. The reference is in the same round: a pair of rings of the
 //! same frames without a session, or four of them in a set. Both carry messages of 64 bytes with the default wait
@@ -16,11 +16,13 @@ use myelon::{
     portable_shm_segment_name,
 };
 
+use super::latency::quantile;
 use super::party::{self, Order, Party};
 use super::{LIVENESS_INTERVAL, Name, Pairs, Setting};
 use crate::affinity;
 use crate::clock::monotonic_ns;
 use crate::fault::Round;
+use crate::floor::wake;
 use crate::payload::{bytes_of, expected, fold, key, words_of};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
@@ -54,6 +56,9 @@ const TRIPS_QUICK: usize = 2_000;
 const ADAPTING: Duration = LIVENESS_INTERVAL.saturating_mul(2);
 const TOKENS_EACH: u64 = 200_000;
 const TOKENS_EACH_QUICK: u64 = 20_000;
+/// First requests of a round after pauses shorter than [`LONG_PAUSE`]; there is one after longer ones.
+const FIRST_REQUESTS: usize = 4;
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// Workers of the larger sessions.
 const WORKERS: usize = 4;
 const IDLE_MS: u64 = 2_500;
@@ -63,7 +68,7 @@ const IDLE_QUICK_MS: u64 = 500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum SessionScenario {
     /// A request to one worker and its answer, in sessions of one, four and eight workers, against a round trip of
-    /// frames.
+    /// frames; the last one also against a request to all in a session of one worker.
     #[value(name = "call")]
     Call,
     /// Four workers that stream pieces as fast as they can, against four streams of frames into one set.
@@ -72,14 +77,18 @@ pub(crate) enum SessionScenario {
     /// A tensor of 8 MiB for four workers, against a copy of it and a small request to all.
     #[value(name = "tensor")]
     Tensor,
+    /// The first request after a pause and its answer, against a bare wake-up after the same pause and its answer.
+    #[value(name = "first_request")]
+    FirstRequest,
     /// The processor time of a session of four workers without requests, against a bare sleep.
     #[value(name = "idle_session")]
     Idle,
 }
 
-/// Measures these scenarios, in this order.
+/// Measures these scenarios, in this order. `pause` is the time before a first request.
 pub(crate) fn run(
     scenarios: &[SessionScenario],
+    pause: Duration,
     setting: Setting<'_>,
 ) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
@@ -88,6 +97,7 @@ pub(crate) fn run(
             SessionScenario::Call => calls(setting)?,
             SessionScenario::Tokens => tokens(setting)?,
             SessionScenario::Tensor => tensor(setting)?,
+            SessionScenario::FirstRequest => first_request(pause, setting)?,
             SessionScenario::Idle => idle(setting)?,
         });
     }
@@ -232,6 +242,23 @@ impl Trip for Session {
     }
 }
 
+/// A session of one worker, to which the requests go as requests to all.
+struct ToAll<'a>(&'a mut Session);
+
+impl Trip for ToAll<'_> {
+    fn trip(
+        &mut self,
+        message: &[u8],
+        expected: &[u8],
+        deadline: Deadline,
+    ) -> Result<bool, Failure> {
+        let scheduler = &mut self.0.scheduler;
+        let request = scheduler.broadcast(message, KIND, deadline)?;
+        let answer = scheduler.recv_answer(0, request, deadline)?;
+        Ok(*answer == *expected)
+    }
+}
+
 /// The messages of one side, and whether all have come back.
 struct Trips {
     sent: u64,
@@ -272,7 +299,8 @@ impl Trips {
     }
 }
 
-/// Round trips of calls in sessions of 1, 4 and 8 workers, beside those of frames.
+/// Round trips of calls in sessions of 1, 4 and 8 workers, beside those of frames; and those of the last session beside
+/// requests to all in the first.
 fn calls(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     const SESSIONS: [usize; 3] = [1, WORKERS, 8];
     let trips = if setting.is_quick { TRIPS_QUICK } else { TRIPS };
@@ -287,6 +315,7 @@ fn calls(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         affinity::pin(cores.driver);
     }
     let mut pairs = SESSIONS.map(|_| Pairs::default());
+    let mut addressed = Pairs::default();
     let mut reason = None;
     let rounds = setting.rounds.min(ROUNDS_MAX);
     for number in 0..=rounds {
@@ -309,12 +338,17 @@ fn calls(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
             Ok(figure)
         };
         let reference = measure(&mut framed)?;
+        let to_all = measure(&mut ToAll(&mut sessions[0]))?;
+        let mut of_last = 0.0;
         for (session, pairs) in sessions.iter_mut().zip(&mut pairs) {
-            let figure = measure(session)?;
+            of_last = measure(session)?;
             // round 0 is the warm-up
             if number > 0 {
-                pairs.push(figure, reference);
+                pairs.push(of_last, reference);
             }
+        }
+        if number > 0 {
+            addressed.push(of_last, to_all);
         }
         let wrong = (!is_right).then_some("a message did not come back as it was sent");
         running.end(&mut reason, number, wrong);
@@ -325,21 +359,27 @@ fn calls(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     framed.tx.close()?;
     framed.party.answer()?;
     affinity::allow(&all_cores);
-    let names = ["call", "call_one_of_4", "call_one_of_8"];
-    let limits = [1.25, 1.5, 1.5];
-    let rows = names.into_iter().zip(SESSIONS).zip(pairs).zip(limits);
-    let rows = rows.map(|(((scenario, workers), pairs), limit)| Row {
+    let row = |(scenario, workers, pairs, limit): (_, usize, &Pairs, f64), floor| Row {
         layer: "session",
         size_bytes: WORDS * 8,
         consumers: workers,
         messages: (trips * rounds) as u64,
         ..pairs.fill(
             Row::new(scenario, Strategy::Block.name(), "ns", DEPTH).judged(reason.clone()),
-            "framed_round_trip",
+            floor,
             Some(Target::RatioAtMost(limit)),
         )
-    });
-    Ok(rows.collect())
+    };
+    let [of_1, of_4, of_8] = &pairs;
+    Ok(vec![
+        row(("call", 1, of_1, 1.25), "framed_round_trip"),
+        row(("call_one_of_4", WORKERS, of_4, 1.5), "framed_round_trip"),
+        row(("call_one_of_8", 8, of_8, 1.5), "framed_round_trip"),
+        row(
+            ("addressed_one_of_8", 8, &addressed, 1.3),
+            "broadcast_to_one",
+        ),
+    ])
 }
 
 /// Four workers that stream pieces, beside four streams of frames into one set.
@@ -349,8 +389,13 @@ fn tokens(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     } else {
         TOKENS_EACH
     };
-    let mut session = Session::<Frame>::start(setting, WORKERS, false)?;
-    let mut streams = Streams::start(setting)?;
+    // as those that send the frames, no worker has a core of its own
+    let unpinned = Setting {
+        cores: None,
+        ..setting
+    };
+    let mut session = Session::<Frame>::start(unpinned, WORKERS, false)?;
+    let mut streams = Streams::start(unpinned)?;
     let mut pairs = Pairs::default();
     let mut reason = None;
     let rounds = setting.rounds.min(ROUNDS_MAX);
@@ -594,6 +639,74 @@ impl Session<LargeFrame> {
             })?;
         Ok((monotonic_ns() - start, answers))
     }
+}
+
+/// The first request after a pause, and its answer, in a session of one worker. Beside it, after a pause of its own,
+/// the wake-up floor: the kernel wakes a party that sleeps on a word, and the party stores another value there, for
+/// which this process spins.
+fn first_request(pause: Duration, setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    let samples = match pause < LONG_PAUSE {
+        true => FIRST_REQUESTS,
+        false => 1,
+    };
+    // the pauses are no part of what a round may take
+    let pauses = pause.saturating_mul(2 * samples as u32);
+    let setting = Setting {
+        round_limit: setting.round_limit.saturating_add(pauses),
+        ..setting
+    };
+    let all_cores = affinity::allowed();
+    let mut bare = party::start(setting.arena, setting.cores.map(|cores| cores.peer))?;
+    let mut session = Session::<Frame>::start(setting, 1, false)?;
+    // after the parties, which would have this core, too
+    if let Some(cores) = setting.cores {
+        affinity::pin(cores.driver);
+    }
+    let mut pairs = Pairs::default();
+    let mut reason = None;
+    let rounds = setting.rounds.min(ROUNDS_MAX);
+    for number in 0..=rounds {
+        watch::check();
+        let running = setting.start_round(number);
+        let mut trips = Trips {
+            sent: 0,
+            is_right: true,
+            deadline: setting.deadline(),
+            round: Round {
+                number: number as u64,
+                count: samples as u64,
+                fault: running.fault,
+            },
+        };
+        bare.order(&Order::AnswerWakes { count: samples })?;
+        let (mut own, mut beside) = (Vec::new(), Vec::new());
+        for sample in 0..samples {
+            std::thread::sleep(pause);
+            beside.push(wake::ask(setting.arena, sample));
+            std::thread::sleep(pause);
+            let start = monotonic_ns();
+            trips.one(&mut session)?;
+            own.push(monotonic_ns() - start);
+        }
+        bare.answer()?;
+        wake::reset(setting.arena);
+        let wrong = (!trips.is_right).then_some("a message did not come back as it was sent");
+        running.end(&mut reason, number, wrong);
+        // round 0 is the warm-up
+        if number > 0 {
+            let us = |of: &[u64]| quantile(of, 50) / 1e3;
+            pairs.push(us(&own), us(&beside));
+        }
+    }
+    session.close()?;
+    affinity::allow(&all_cores);
+    let row = Row::new("first_request", Strategy::Block.name(), "us", DEPTH).judged(reason);
+    Ok(vec![Row {
+        layer: "session",
+        size_bytes: WORDS * 8,
+        messages: (samples * rounds) as u64,
+        ..pairs.fill(row, "bare_wake_up", Some(Target::RatioAtMost(1.5)))
+    }])
 }
 
 /// A session without requests: the processor time of the scheduler that waits for answers, and of each worker.

@@ -1,5 +1,6 @@
 //! The half of a scheduler that sends requests. [`sending`] has the calls that send one, [`deaths`] what it does about
-//! its workers, [`attendance`] which of them are away, [`managed`] the call that watches the required ones, and [`standstill`] which of them are alive and do not move.
+//! its workers, [`attendance`] which of them are away, [`managed`] the call that watches the required ones, and
+//! [`standstill`] which of them are alive and do not move.
 
 mod attendance;
 mod deaths;
@@ -24,7 +25,7 @@ use super::state::SentLog;
 use crate::transport::{
     FramedTransportFrame, FramedTransportProducer, TransportError, TransportResult,
 };
-use crate::typed_transport::{TypedProducer, TypedPublishError};
+use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
 
 use attendance::Shared;
 pub use deaths::WorkerDeath;
@@ -254,6 +255,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         id
     }
 
+    #[inline]
     fn number(&mut self) -> Head {
         let id = self.take_number();
         Head::of_request(id, SentAt::of(self.sent_at))
@@ -271,6 +273,19 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     /// Makes the ring of the worker `rank` ready for a request.
     #[inline]
     fn prepare(&mut self, rank: usize) -> Result<(), TypedPublishError> {
+        let is_ready = match self.own.get_mut(rank) {
+            Some(Some(own)) => self.unannounced == 0 && !own.raw().ring().is_unregarded(),
+            _ => false,
+        };
+        match is_ready {
+            true => Ok(()),
+            false => self.prepare_slowly(rank),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn prepare_slowly(&mut self, rank: usize) -> Result<(), TypedPublishError> {
         check_rank(&self.places.config, rank)?;
         if self.own[rank].is_none() {
             self.open(rank)?;
@@ -333,6 +348,23 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         sent
     }
 
+    /// Sends a message in the ring of the worker `only`, or in the common ring, if a frame is free: then there is
+    /// nothing to wait for, and no error that could say more than the attempt of [`until_sent`](Self::until_sent) that
+    /// follows.
+    #[inline(always)]
+    fn send_at_once<T: Encode>(
+        &mut self,
+        only: Option<usize>,
+        message: &T,
+        kind: u8,
+    ) -> Option<Sequence> {
+        let ring = match only {
+            None => self.common.0.as_mut(),
+            Some(rank) => self.own.get_mut(rank)?.as_mut(),
+        };
+        ring?.send_at_once(message, kind)
+    }
+
     /// The ring of the worker `only`, if there is one, or the common ring.
     #[inline]
     fn ring(&mut self, only: Option<usize>) -> Option<&mut Producer<F, B>> {
@@ -344,6 +376,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     }
 
     /// The last sequence that was published in the ring of the worker `only`, or in the common ring.
+    #[inline]
     fn published(&mut self, only: Option<usize>) -> Sequence {
         let ring = self.ring(only);
         ring.map_or(-1, |ring| ring.last_published_sequence())

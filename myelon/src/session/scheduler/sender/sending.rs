@@ -90,9 +90,12 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         }
         let id = self.next;
         let message = headed(self.number());
-        let last = self.until_sent(None, deadline, |sender, deadline| {
-            sender.common.send_encoded(&message, kind, deadline)
-        })?;
+        let last = match self.send_at_once(None, &message, kind) {
+            Some(last) => last,
+            None => self.until_sent(None, deadline, |sender, deadline| {
+                sender.common.send_encoded(&message, kind, deadline)
+            })?,
+        };
         fail_point("session.sent");
         self.note_sent(None, last);
         Ok(id)
@@ -247,6 +250,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         sent.map_err(only_of_the_transport)
     }
 
+    #[inline]
     fn send_encoded_to<T: Encode>(
         &mut self,
         rank: usize,
@@ -257,12 +261,17 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.prepare(rank)?;
         let id = self.next;
         let message = headed(self.number());
-        let last = self.until_sent(Some(rank), deadline, |sender, deadline| {
-            match &mut sender.own[rank] {
-                Some(own) => own.send_encoded(&message, kind, deadline),
-                None => Ok(0),
+        let last = match self.send_at_once(Some(rank), &message, kind) {
+            Some(last) => last,
+            None => {
+                self.until_sent(Some(rank), deadline, |sender, deadline| {
+                    match &mut sender.own[rank] {
+                        Some(own) => own.send_encoded(&message, kind, deadline),
+                        None => Ok(0),
+                    }
+                })?
             }
-        })?;
+        };
         fail_point("session.sent");
         self.note_sent(Some(rank), last);
         Ok(id)

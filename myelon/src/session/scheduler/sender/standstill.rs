@@ -36,8 +36,8 @@ pub(super) struct Standstill {
     seen: Option<(Sign, Instant, Instant)>,
     /// After this time the log says so next.
     next: Duration,
-    /// That time of a standstill that begins. Each word in the log doubles it, so that a worker that often takes long is
-    /// not reported each time.
+    /// That time of a standstill that begins. Each word in the log doubles it, so that a worker that often takes long
+    /// is not reported each time.
     patience: Duration,
 }
 

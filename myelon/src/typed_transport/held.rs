@@ -5,10 +5,11 @@ use core::ops::Deref;
 
 use disruptor_mp::{Deadline, RecvError, SharedMemory};
 
+use super::error::{DecodeError, TypedRecvError};
+use super::kinds::KindTable;
 use crate::codec::{Codec, ZeroCopyCodec};
 use crate::delivery::count_next;
 use crate::transport::{FramedTransportConsumer, FramedTransportFrame, Message};
-use crate::typed_transport::{DecodeError, KindTable, TypedRecvError};
 
 /// A message that is delivered again unless it is [done](Self::done): after a drop by an early return or a panic to this
 /// consumer, and after a death to the next consumer of its id. A message with more frames than the ring comes again
