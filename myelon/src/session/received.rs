@@ -514,15 +514,14 @@ impl Piece {
     /// # let mut scheduler = Scheduler::<FixedFrame<256>>::start(&config)?;
     /// # let mut worker = Worker::<FixedFrame<256>>::start(&config, 0)?;
     /// use myelon::KindTable;
-    /// use myelon::codec::Bincode;
+    /// use myelon::codec::{Bincode, Codec};
     ///
     /// # let working = std::thread::spawn(move || {
     /// #     worker.serve_value(Deadline::NEVER, |_, Bincode(number): Bincode<u32>| Bincode(number + 1)).unwrap();
     /// #     worker.leave()
     /// # });
-    /// # let question = [41, 0, 0, 0];
-    /// # let question = &question[..1];
-    /// let mut pieces = scheduler.call_streaming(0, question, 1, Deadline::NEVER)?;
+    /// let question = Bincode(41_u32).encode()?;
+    /// let mut pieces = scheduler.call_streaming(0, &question, 1, Deadline::NEVER)?;
     /// let piece = pieces.next().expect("an answer")?;
     /// assert_eq!(piece.decode::<Bincode<u32>>()?, Bincode(42));
     /// let mut numbers = Vec::new();

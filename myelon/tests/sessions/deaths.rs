@@ -295,6 +295,9 @@ fn a_call_that_waits_for_a_dead_worker_warns() -> Result {
 /// member's answer.
 #[cfg(feature = "tokio")]
 fn call_in_tasks(label: &str, role: &str) -> Result {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
     use std::thread;
     use std::time::Instant;
 
@@ -328,8 +331,14 @@ fn call_in_tasks(label: &str, role: &str) -> Result {
             .into_iter()
             .filter(|text| text.contains("OnWorkerDeath")),
     );
-    say(&about.join(" | "));
-    drop(calls);
+    let ended = calls.into_iter().map(|mut call| {
+        let mut context = Context::from_waker(Waker::noop());
+        format!("{:?}", pin!(call.next()).poll(&mut context))
+    });
+    match about.is_empty() {
+        true => say(&ended.collect::<Vec<_>>().join(" | ")),
+        false => say(&about.join(" | ")),
+    }
     // as if it had died
     std::process::exit(0);
 }
@@ -370,4 +379,38 @@ fn tasks_that_wait_for_a_dead_worker_are_warned_of_it() -> Result {
         end(&label, scheduler, first)?;
     }
     Ok(())
+}
+
+/// A worker that is stopped has not died. It is named all the same.
+#[cfg(feature = "tokio")]
+#[test]
+fn tasks_that_wait_for_a_stopped_worker_are_told_of_it() -> Result {
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use nix::unistd::Pid;
+
+    let label = portable_shm_segment_name("stopped");
+    let mut tasks = Member::start(module_path!(), "calls in tasks", &label)?;
+    assert_eq!(tasks.answer(), "started");
+    let (first, mut second) = (worker(0, &label)?, worker(1, &label)?);
+    let pid = Pid::from_raw(second.process.id() as i32);
+    kill(pid, Signal::SIGSTOP)?;
+    // until then one of its threads may go on
+    let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
+    assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
+    tasks.tell("call")?;
+    let text = tasks.answer();
+    let start = format!(
+        "worker 1 is alive ({}) and has not moved for ",
+        second.pid()
+    );
+    assert_eq!(text.matches(&start).count(), 1, "{text}");
+    assert!(
+        text.contains("a call waits for its answer to request"),
+        "{text}"
+    );
+    tasks.process.wait()?;
+    second.kill()?;
+    let scheduler = Scheduler::<Frame>::start(&config(&label, OnWorkerDeath::Wait))?;
+    end(&label, scheduler, first)
 }
