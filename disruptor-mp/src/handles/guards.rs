@@ -56,7 +56,7 @@ impl<'a, E: Event> Claim<'a, E> {
     }
 
     /// Publishes the event and returns its sequence.
-    #[inline]
+    #[inline(always)]
     pub fn publish(self) -> Sequence {
         if self.event != self.core.event(self.sequence) {
             copy(self.core, self.sequence, self.event);

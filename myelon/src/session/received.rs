@@ -185,7 +185,7 @@ impl Lent {
         let lent = Self {
             head,
             kind: message.kind(),
-            is_in_place: message.is_in_place(),
+            is_in_place: message.meta().frames == 1,
         };
         core::mem::forget(message);
         lent

@@ -10,6 +10,7 @@ use disruptor_mp::{
 };
 
 use super::super::check_rank;
+use super::super::clock::coarse_now;
 use super::super::head::{Head, LAST, RequestId};
 use super::super::received::{
     Checks, Fit, Kept, Lent, Response, head_at_once, next_head, next_sequence,
@@ -22,9 +23,13 @@ use crate::transport::{
 };
 use crate::typed_transport::DecodeError;
 
-/// How many messages of one worker are received before the next one's turn. A worker that waits
-/// for space gets many slots at once that way, and seldom has to wait again.
-const AT_A_TURN: usize = 64;
+/// A worker that sends without a pause is received for many messages before the next one's turn: it runs beside this
+/// process then, and neither has to wake the other. After this many messages it is decided whether its turn goes on...
+const IN_A_STRETCH: usize = 64;
+
+/// ...which it does until the coarse clock goes on, every few milliseconds, and until all workers, if each of them sends
+/// without a pause, would have had this many messages in all.
+const IN_A_ROUND: usize = 1 << 16;
 
 /// How often a scheduler checks whether the rings of missing workers exist.
 const WORKER_CHECK_INTERVAL: Duration = Duration::from_millis(10);
@@ -42,9 +47,12 @@ const WORKER_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     pub(super) answers: Answers<F, B>,
-    /// The worker whose turn it is, and how many messages may follow in this turn.
+    /// The worker whose turn it is, and how many messages and then how many stretches may follow in this turn.
     turn: usize,
-    left_in_turn: usize,
+    left_in_stretch: usize,
+    stretches_left: usize,
+    /// When the first stretch of the turn was over.
+    turn_began: Option<Duration>,
     waiter: RingWaiter,
     next_check: Instant,
     /// Whether the rings of all workers are attached.
@@ -64,6 +72,8 @@ pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     told_of_unknown: u64,
     /// The workers that died after their last message, in words.
     dead: Vec<Option<String>>,
+    /// Bit i: worker i is one of them.
+    are_dead: u64,
     /// Bit i: worker i was found dead in the last polls.
     found_dead: u64,
     /// Bit i: the log says of this absence of worker i that a call waits for it.
@@ -188,7 +198,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     pub(super) fn new(answers: Answers<F, B>, first: RequestId, last_sent: Arc<AtomicU64>) -> Self {
         Self {
             turn: answers.rings.len().saturating_sub(1),
-            left_in_turn: 0,
+            left_in_stretch: 0,
+            stretches_left: 0,
+            turn_began: None,
             waiter: RingWaiter::new(answers.places.config.transport.wait_strategy.into()),
             next_check: Instant::now(),
             is_complete: false,
@@ -197,6 +209,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             lent_from: LentFrom::Kept(0),
             handed_out: vec![HandedOut::default(); answers.rings.len()],
             dead: vec![None; answers.rings.len()],
+            are_dead: 0,
             found_dead: 0,
             told_of_absence: 0,
             first,
@@ -224,8 +237,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     }
 
     /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take
-    /// turns of up to 64 messages. If a worker has died or left, its remaining answers are received first, and then
-    /// those of the next worker with its rank. A worker that dies before it has completed a request answers it again
+    /// turns: a turn ends when the worker has sent nothing more, after a few milliseconds, or after 65,536 messages
+    /// divided by the number of workers. If a worker has died or left, its remaining answers are received first, and
+    /// then those of the next worker with its rank. A worker that dies before it has completed a request answers it again
     /// when it comes back; what was received before is dropped. So are answers to the requests of a scheduler before
     /// this one, unless this one was started by [`Scheduler::resume`](super::Scheduler::resume). If there are no
     /// workers, the call waits until the deadline for one to come. After a second the log names the workers that have
@@ -554,12 +568,26 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
     /// no answer was kept.
     #[inline(always)]
     pub(super) fn next_in_turn(&mut self) -> Option<(usize, Head)> {
-        if self.left_in_turn == 0 || !self.kept.is_empty() {
+        if !self.kept.is_empty() || self.left_in_stretch == 0 && !self.begins_stretch() {
             return None;
         }
-        self.left_in_turn -= 1;
+        self.left_in_stretch -= 1;
         let rank = self.turn;
         Some((rank, self.next_at_once(rank)?))
+    }
+
+    /// Whether the turn goes on. If it does, a stretch begins.
+    #[cold]
+    #[inline(never)]
+    fn begins_stretch(&mut self) -> bool {
+        let now = coarse_now();
+        if self.stretches_left == 0 || *self.turn_began.get_or_insert(now) != now {
+            self.stretches_left = 0;
+            return false;
+        }
+        self.stretches_left -= 1;
+        self.left_in_stretch = IN_A_STRETCH;
+        true
     }
 
     /// As [`next_of`](Self::next_of), if that is the ring's next frame, and is there.
@@ -569,7 +597,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         let sequence = next_sequence(ring);
         let head = head_at_once(ring)?;
         let fit = self.handed_out[rank].fit(self.first, &self.last_sent, head, sequence);
-        (fit == Fit::Fits && self.dead[rank].is_none()).then_some(head)
+        (fit == Fit::Fits && self.are_dead & 1 << rank == 0).then_some(head)
     }
 
     /// Waits for a worker that has a whole message, and returns its rank.
@@ -640,7 +668,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         for rank in (next..workers).chain(0..next.min(workers)) {
             if let Some(head) = self.next_of(rank, checks)? {
                 self.turn = rank;
-                self.left_in_turn = AT_A_TURN - 1;
+                self.left_in_stretch = IN_A_STRETCH - 1;
+                self.stretches_left = IN_A_ROUND / IN_A_STRETCH / workers;
+                self.turn_began = None;
                 return Ok(Some((rank, head)));
             }
         }
@@ -667,7 +697,8 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         }
         match found {
             Ok(head) => {
-                if head.is_some() {
+                if head.is_some() && self.are_dead & 1 << rank != 0 {
+                    self.are_dead &= !(1 << rank);
                     self.dead[rank] = None;
                 }
                 Ok(head)
@@ -685,6 +716,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
                 self.found_dead |= 1 << rank;
                 if self.dead[rank].as_ref() != Some(&owner) {
                     self.dead[rank] = Some(owner);
+                    self.are_dead |= 1 << rank;
                     self.told_of_absence &= !(1 << rank);
                 }
                 Ok(None)
