@@ -165,14 +165,14 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
         Ok(())
     }
 
-    /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take
-    /// turns: a turn ends when the worker has sent nothing more, after a few milliseconds, or after 65,536 messages
-    /// divided by the number of workers. If a worker has died or left, its remaining answers are received first, and
-    /// then those of the next worker with its rank. A worker that dies before it has completed a request answers it again
-    /// when it comes back; what was received before is dropped. So are answers to the requests of a scheduler before
-    /// this one, unless this one was started by [`Scheduler::resume`](super::Scheduler::resume). If there are no
-    /// workers, the call waits until the deadline for one to come. After a second the log names the workers that have
-    /// died. [`missing_workers`](super::RequestSender::missing_workers) names the workers that are not attached.
+    /// The next message of any worker, with that worker's rank; waits for it until the deadline. Workers take turns: a
+    /// turn ends when the worker has sent nothing more, after a few milliseconds, or after 65,536 messages divided by
+    /// the number of workers. If a worker has died or left, its remaining answers are received first, and then those of
+    /// the next worker with its rank. A worker that dies before it has completed a request answers it again when it
+    /// comes back; what was received before is dropped. So are answers to the requests of a scheduler before this one,
+    /// unless this one was started by [`Scheduler::resume`](super::Scheduler::resume). If there are no workers, the
+    /// call waits until the deadline for one to come. After a second the log names the workers that have died.
+    /// [`missing_workers`](super::RequestSender::missing_workers) names the workers that are not attached.
     ///
     /// # Errors
     ///

@@ -16,8 +16,8 @@ use crate::transport::{FramedTransportFrame, TransportResult};
 /// process then, and neither has to wake the other. After this many messages it is decided whether its turn goes on...
 const IN_A_STRETCH: usize = 64;
 
-/// ...which it does until the coarse clock goes on, every few milliseconds, and until all workers, if each of them sends
-/// without a pause, would have had this many messages in all.
+/// ...which it does until the coarse clock goes on, every few milliseconds, and until all workers, if each of them
+/// sends without a pause, would have had this many messages in all.
 const IN_A_ROUND: usize = 1 << 16;
 
 /// How often a scheduler checks whether the rings of missing workers exist.
