@@ -560,6 +560,7 @@ fn rings_on_a_disk_are_measured_and_removed() {
 }
 
 #[test]
+#[ignore = "takes many seconds: run by ci/bench"]
 fn the_shortest_and_the_longest_messages_are_measured() {
     for (command, layer) in [
         ("stream", "framed"),

@@ -120,6 +120,7 @@ fn all_faults() -> Vec<&'static str> {
 const EVERY_LAYER: &str = "--layer raw,framed,bincode,postcard,rkyv,flatbuffers,in_place --size 64";
 
 #[test]
+#[ignore = "takes many seconds: run by ci/bench"]
 fn wrong_messages_and_slow_rounds_are_found_on_each_chosen_layer() {
     for command in ["pingpong", "stream"] {
         let options = "--enable-counters --liveness --round-limit-ms 100";
@@ -131,6 +132,7 @@ fn wrong_messages_and_slow_rounds_are_found_on_each_chosen_layer() {
 
 #[test]
 #[cfg(target_os = "linux")]
+#[ignore = "takes many seconds: run by ci/bench"]
 fn wrong_messages_and_slow_rounds_are_found_in_broadcasts_on_each_layer() {
     let options = "--consumers 2 --round-limit-ms 200";
     assert_found(&format!("broadcast {EVERY_LAYER} {options}"), &all_faults());
@@ -150,12 +152,14 @@ fn wrong_messages_and_slow_rounds_are_found_in_whole_messages() {
 
 /// Most floors have no messages.
 #[test]
+#[ignore = "takes many seconds: run by ci/bench"]
 fn slow_rounds_are_found_in_each_floor() {
     assert_found("limits --round-limit-ms 100", &["slow"]);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
+#[ignore = "takes many seconds: run by ci/bench"]
 fn a_slow_round_is_found_in_sessions_and_in_broadcasts() {
     assert_found("session --scenario call --round-limit-ms 2000", &["slow"]);
     assert_found("broadcast --consumers 2 --round-limit-ms 1000", &["slow"]);
