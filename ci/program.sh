@@ -1,4 +1,4 @@
-# Shared code of ci/book, ci/deny and ci/spelling, which source it from the repository's root.
+# Shared code of ci/book, ci/compare, ci/deny and ci/spelling, which source it from the repository's root.
 #
 # program <package> <version> <name>: prints the path of a program that a package of the Python registry brings.
 # Installs it into the target directory if it is not there yet, which takes seconds.

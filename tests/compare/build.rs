@@ -1,0 +1,20 @@
+//! Extracts programs of `COMPARE.md`, for `src/main.rs`.
+
+use std::path::Path;
+use std::{env, fs};
+
+#[allow(dead_code, reason = "shared with others")]
+#[path = "../programs.rs"]
+mod programs;
+
+const PAGE: &str = "../../COMPARE.md";
+
+fn main() {
+    println!("cargo::rerun-if-changed={PAGE}");
+    println!("cargo::rerun-if-changed=../programs.rs");
+    let page = fs::read_to_string(PAGE).expect("the page");
+    let directory = env::var_os("OUT_DIR").expect("cargo's directory");
+    for program in programs::OTHERS {
+        program.extract(&page, Path::new(&directory));
+    }
+}
