@@ -306,7 +306,7 @@ impl AsyncRequest<'_> {
         self.request.kind
     }
 
-    /// Which delivery of this request this is, from 1: see [`Request::delivery`].
+    /// Which delivery of this request this is, from 1: see [`Request::delivery`](crate::Request::delivery).
     ///
     /// # Examples
     ///
@@ -381,7 +381,7 @@ impl AsyncRequest<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Request::dispatch`].
+    /// As [`Request::dispatch`](crate::Request::dispatch).
     ///
     /// # Examples
     ///
