@@ -251,17 +251,25 @@ fn on_one_core(program: &mut Command) {
     unsafe { program.pre_exec(keep_to_one) };
 }
 
+fn assert_verified_on_one_core(command: &str) {
+    let mut program = program();
+    on_one_core(&mut program);
+    let says = succeeds(&mut program, command);
+    assert!(
+        says.contains("NOT pinned, as there is only one core"),
+        "{command}: {says}"
+    );
+}
+
+#[test]
+fn on_one_core_every_row_is_verified_and_the_output_says_what_it_is_worth() {
+    let _turn = turn();
+    assert_verified_on_one_core("raw --size 8 --backend shm --scenario stream");
+}
+
 #[test]
 #[ignore = "takes many seconds: run by ci/bench"]
 fn on_one_core_each_command_verifies_its_rows_and_says_what_they_are_worth() {
     let _turn = turn();
-    for command in EACH_WAY {
-        let mut program = program();
-        on_one_core(&mut program);
-        let says = succeeds(&mut program, command);
-        assert!(
-            says.contains("NOT pinned, as there is only one core"),
-            "{command}: {says}"
-        );
-    }
+    EACH_WAY.into_iter().for_each(assert_verified_on_one_core);
 }
