@@ -79,6 +79,9 @@ counters! {
     SESSION_MALFORMED = 0x40, "session_malformed", "Messages that no member of a session sends, which were dropped.";
     ANSWERS_UNKNOWN = 0x41, "answers_unknown", "Answers to requests that were not sent, which were dropped.";
     WORKER_ABSENCES = 0x42, "worker_absences", "Times that a scheduler has found this worker dead, or gone without leaving.";
+    REQUESTS_IN_FLIGHT = 0x43, "requests_in_flight", "Requests that this worker had not completed when its scheduler last checked.";
+    OLDEST_REQUEST_MS = 0x44, "oldest_request_ms", "The age of the oldest of them, in milliseconds; 0 if there were none.";
+    REQUEST_DELIVERIES = 0x45, "request_deliveries", "How often the oldest of them had been delivered to the worker.";
 }
 
 impl CounterId {

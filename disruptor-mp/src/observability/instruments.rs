@@ -12,11 +12,11 @@ use super::metrics::{attributes, is_level, merged};
 use super::{COUNTERS, CounterId, CounterSnapshot, CountersFile};
 
 /// Makes `meter` report the file's counters. Each counter of this crate family is an observable counter
-/// `myelon.<name>`, except for the gauges `myelon.consumer_lag` and `myelon.consumer_lag_max`; the attributes `ring`,
-/// `role`, `id` and `directory` say to which endpoint it belongs: a producer has no `id`, and a ring on the heap no
-/// `directory`. A program's own counters are a gauge `myelon.counter` with the attributes `id` and `label`. Counters of
-/// the same attributes are one value. All instruments report the same moment in a collection. The file stays mapped as
-/// long as the meter's provider lives.
+/// `myelon.<name>`, or a gauge of that name where [`prometheus_text`](super::prometheus_text) has one; the attributes
+/// `ring`, `role`, `id` and `directory` say to which endpoint it belongs: a producer has no `id`, and a ring on the
+/// heap no `directory`. A program's own counters are a gauge `myelon.counter` with the attributes `id` and `label`.
+/// Counters of the same attributes are one value. All instruments report the same moment in a collection. The file
+/// stays mapped as long as the meter's provider lives.
 ///
 /// # Examples
 ///

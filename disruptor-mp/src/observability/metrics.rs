@@ -31,7 +31,14 @@ pub(super) fn merged<'a>(
 
 /// Whether the counter is a level, and not a count that only grows.
 pub(super) fn is_level(id: CounterId) -> bool {
-    id == CounterId::CONSUMER_LAG || id == CounterId::CONSUMER_LAG_MAX
+    matches!(
+        id,
+        CounterId::CONSUMER_LAG
+            | CounterId::CONSUMER_LAG_MAX
+            | CounterId::REQUESTS_IN_FLIGHT
+            | CounterId::OLDEST_REQUEST_MS
+            | CounterId::REQUEST_DELIVERIES
+    )
 }
 
 /// The attributes of a value: its endpoint's ring, role, id and directory, or id and label of a program's own counter.
@@ -60,12 +67,12 @@ fn labels(key: Key<'_>) -> String {
 /// the content type `text/plain; version=0.0.4`; or the program writes it to a file for the node exporter's
 /// textfile collector.
 ///
-/// A counter of this crate family is `myelon_<name>_total`, except for the gauges `myelon_consumer_lag` and
-/// `myelon_consumer_lag_max`. The labels `ring`, `role`, `id` and `directory` say to which endpoint it belongs: a
-/// producer has no `id`, and a ring on the heap no `directory`. A program's own counters are `myelon_counter`,
-/// distinguished by `id` and `label`. They are untyped, as only the program knows whether they can fall. Counters of
-/// the same labels are one value. A producer that is restarted counts from zero, which `rate()` treats as a counter
-/// reset.
+/// A counter of this crate family is `myelon_<name>_total`, except for the gauges: `myelon_consumer_lag`,
+/// `myelon_consumer_lag_max`, `myelon_requests_in_flight`, `myelon_oldest_request_ms`, `myelon_request_deliveries`. The
+/// labels `ring`, `role`, `id` and `directory` say to which endpoint it belongs: a producer has no `id`, and a ring on
+/// the heap no `directory`. A program's own counters are `myelon_counter`, distinguished by `id` and `label`. They are
+/// untyped, as only the program knows whether they can fall. Counters of the same labels are one value. A producer that
+/// is restarted counts from zero, which `rate()` treats as a counter reset.
 ///
 /// # Examples
 ///

@@ -105,15 +105,52 @@ fn rings_that_come_later_and_absences_are_shown() -> Result {
         });
         assert_eq!(absences(0), Some(0));
     }
+    // what each worker has, as the scheduler last saw it
+    let levels = |rank| {
+        let label = format!("{common}/worker/worker_{rank}");
+        let ids = [
+            CounterId::REQUESTS_IN_FLIGHT,
+            CounterId::OLDEST_REQUEST_MS,
+            CounterId::REQUEST_DELIVERIES,
+        ];
+        ids.map(|id| value(&file, id, &label))
+    };
+    let mut worker = Worker::<Frame>::start(&config, 1)?;
+    drop(worker.recv(soon())?);
+    std::thread::sleep(Duration::from_millis(30));
+    wait_until("the scheduler checks while it receives", || {
+        let none = scheduler.recv_any(Deadline::after(Duration::from_millis(1)));
+        assert!(matches!(none.map(drop), Err(TransportError::Recv(_))));
+        levels(1)[2] == Some(1)
+    });
+    let [in_flight, oldest, _] = levels(1);
+    assert_eq!(in_flight, Some(2));
+    assert!(oldest.is_some_and(|ms| ms >= 20), "{oldest:?}");
+    assert_eq!(
+        levels(0)[0],
+        Some(3),
+        "it has not come, and all is kept for it"
+    );
+    let state = scheduler.state();
+    assert_eq!((state[1].in_flight, state[1].deliveries), (2, 1));
+    for _ in 0..2 {
+        worker.recv(soon())?.done();
+    }
+    scheduler.state();
+    assert_eq!(levels(1), [Some(0); 3]);
     let answers = format!("{}/consumer/scheduler", layout.response_ring_name(1));
     let consumed = counters(&file, CounterId::EVENTS_CONSUMED);
     assert!(
         consumed.iter().any(|it| it.label == answers),
         "{consumed:?}"
     );
-    for rank in 0..2 {
-        scheduler.remove_worker(rank)?;
-    }
-    scheduler.close()?;
+    worker.leave()?;
+    scheduler.remove_worker(0)?;
+    drop(scheduler);
+    assert_eq!(
+        levels(0)[0],
+        Some(0),
+        "a scheduler that has ended checks no more"
+    );
     Ok(())
 }

@@ -8,6 +8,7 @@ use disruptor_mp::{
     fail_point, perform_sleep_wait,
 };
 
+use super::super::clock::NextCheck;
 use super::super::received::Response;
 use super::calls::UNTIL_IT_SAYS_SO;
 use super::sender::Awaits;
@@ -121,7 +122,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.receiver.say_closing(self.sender.next_request());
         let mut quiet = 0;
         let started = Instant::now();
-        let mut next_check = started;
+        let mut next_check = NextCheck::now();
         let mut told = BTreeSet::new();
         let received = loop {
             // asked first: an answer is sent before its request is done
@@ -152,8 +153,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
             if deadline.has_passed() || quiet == POLLS_AT_THE_END || is_over() {
                 break Ok(());
             }
-            if !is_done && next_check <= Instant::now() {
-                next_check = Instant::now() + self.sender.liveness_interval();
+            if !is_done && next_check.is_due(self.sender.liveness_interval()) {
                 if let Err(error) = self.sender.check_for_deaths(Awaits::End) {
                     break Err(error);
                 }

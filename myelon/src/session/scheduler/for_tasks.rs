@@ -26,8 +26,8 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         self.sender.liveness_interval()
     }
 
-    pub(in crate::session) fn has_death_hook(&self) -> bool {
-        self.sender.has_death_hook()
+    pub(in crate::session) fn is_to_check(&self) -> bool {
+        self.sender.is_to_check()
     }
 
     pub(in crate::session) fn is_kept_for(&mut self, rank: usize) -> bool {

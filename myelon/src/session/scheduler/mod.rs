@@ -404,7 +404,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         &mut self,
         deadline: Deadline,
     ) -> TransportResult<(usize, Response<'_, Resp, B>)> {
-        if !self.sender.has_death_hook()
+        if !self.sender.is_to_check()
             && let Some((rank, head)) = self.receiver.next_in_turn()
         {
             return Ok((rank, self.receiver.lend(rank, head)?));
@@ -415,11 +415,11 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
 
     /// The next message. While it waits, it calls the death hook for each death.
     fn find_any(&mut self, deadline: Deadline) -> TransportResult<(usize, Found)> {
-        if !self.sender.has_death_hook() {
+        if !self.sender.is_to_check() {
             return self.receiver.find_any(deadline);
         }
         loop {
-            self.sender.notice_deaths_now_and_then();
+            self.sender.check_now_and_then();
             let until = self.sender.until_next_check(deadline);
             match self.receiver.find_any(until) {
                 Err(TransportError::Recv(RecvError::Timeout)) if !deadline.has_passed() => {}
@@ -460,9 +460,18 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
     }
 
     /// Shows the counters of the session in `file`, which any process of the same user can read: those of each of this
-    /// scheduler's ends of a ring, also of rings that come later, and of each worker how many absences the scheduler
-    /// has noticed ([`WORKER_ABSENCES`](crate::CounterId::WORKER_ABSENCES)). A file has room for 1024 counters: enough
-    /// for the scheduler of 50 workers, or for 20 workers that show theirs in the same file.
+    /// scheduler's ends of a ring, also of rings that come later, and of each worker:
+    ///
+    /// - how many absences the scheduler has noticed ([`WORKER_ABSENCES`](crate::CounterId::WORKER_ABSENCES));
+    /// - how many requests it had not completed when the scheduler last checked
+    ///   ([`REQUESTS_IN_FLIGHT`](crate::CounterId::REQUESTS_IN_FLIGHT)), the age of the oldest
+    ///   ([`OLDEST_REQUEST_MS`](crate::CounterId::OLDEST_REQUEST_MS)), and how often that one was delivered
+    ///   ([`REQUEST_DELIVERIES`](crate::CounterId::REQUEST_DELIVERIES)).
+    ///
+    /// The scheduler checks in [`state`](Self::state), and once in a liveness interval while its calls receive. It does
+    /// not check while it sends, and a killed one leaves what it saw last: [`requests_seen`](crate::requests_seen) has
+    /// the figures of any moment. A file has room for 1024 counters: enough for the scheduler of 44 workers, or for 19
+    /// workers that show theirs in the same file.
     ///
     /// # Errors
     ///

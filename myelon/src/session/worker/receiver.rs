@@ -7,14 +7,14 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use disruptor_mp::{
     CountersFile, Deadline, MultiProcessError, MultiProcessResult, NoteReader, RecvError,
     RingMember, RingWaiter, SharedMemory, fail_point,
 };
 
-use super::super::clock::coarse_now;
+use super::super::clock::{NextCheck, coarse_now};
 use super::super::delivery;
 use super::super::head::{Head, NOTICE, SchedulerNote, SessionMark};
 use super::super::received::{
@@ -49,7 +49,7 @@ pub struct RequestReceiver<F: FramedTransportFrame, B = SharedMemory> {
     waiter: RingWaiter,
     /// How often it has checked for a ring of its own since the last request.
     vain_polls: u32,
-    next_check: Instant,
+    next_check: NextCheck,
     /// The ring of the request that was handed out last.
     last: Source,
     /// What is lent of it, and which delivery of it this is.
@@ -110,7 +110,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
             counters: None,
             waiter: RingWaiter::new(places.config.transport.wait_strategy.into()),
             vain_polls: 0,
-            next_check: Instant::now(),
+            next_check: NextCheck::now(),
             places,
             rank,
             starts_anew: false,
@@ -478,7 +478,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         let until = match self.own {
             Some(_) => deadline,
             // without a ring of its own, it checks for one: while the common ring is full, no notice can come
-            None => deadline.within(self.next_check.saturating_duration_since(Instant::now())),
+            None => deadline.within(self.next_check.left()),
         };
         let rings = [Some(&mut self.common), self.own.as_mut()];
         let rings = rings.into_iter().flatten();
@@ -495,13 +495,11 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
 
     /// Attaches to a ring of its own if there is one, when a check for it is due.
     fn find_own(&mut self) -> TransportResult<()> {
-        let now = Instant::now();
-        if self.own.is_some() || now < self.next_check {
-            return Ok(());
-        }
         let interval = self.places.config.liveness_interval();
         let intervals = 1 << self.vain_polls.min(RARER_CHECKS_MAX);
-        self.next_check = now + interval.saturating_mul(intervals);
+        if self.own.is_some() || !self.next_check.is_due(interval.saturating_mul(intervals)) {
+            return Ok(());
+        }
         self.vain_polls = self.vain_polls.saturating_add(1);
         self.attach_own()
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use disruptor_mp::{Consumer, Deadline, Heap, RecvError, SendError};
 
+use super::super::super::clock::NextCheck;
 use super::super::super::head::RequestId;
 use super::super::super::received::Response;
 use super::super::super::scheduler::{Awaits, Scheduler, UNTIL_IT_SAYS_SO};
@@ -49,7 +50,7 @@ pub(super) struct Desk<Req: FramedTransportFrame, Resp: FramedTransportFrame, B>
     limits: Limits,
     unclaimed: Unclaimed,
     /// When it asks next what the absence of a worker means.
-    next_check: Instant,
+    next_check: NextCheck,
     /// When the log has said last that calls wait for a worker that is not there, by rank.
     told: Vec<Option<Instant>>,
 }
@@ -79,7 +80,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
             pauses: 0,
             under_way: HashMap::new(),
             limits: Limits::default(),
-            next_check: Instant::now(),
+            next_check: NextCheck::now(),
             told,
         }
     }
@@ -168,8 +169,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
         }
         let interval = self.scheduler.liveness_interval();
         let is_idle = self.waiting.is_empty() && self.under_way.is_empty();
-        if !is_idle && self.next_check <= Instant::now() {
-            self.next_check = Instant::now() + interval;
+        if !is_idle && self.next_check.is_due(interval) {
             self.check_for_deaths();
         }
         if taken == 0 {
@@ -180,7 +180,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Desk<Req, Resp, B
                     Deadline::after(UNTIL_IT_TRIES_AGAIN.saturating_mul(longer).min(interval))
                 }
                 (true, false) => Deadline::after(interval),
-                (true, true) if self.scheduler.has_death_hook() => Deadline::after(interval),
+                (true, true) if self.scheduler.is_to_check() => Deadline::after(interval),
                 (true, true) => Deadline::NEVER,
             };
             let ranks = 0..self.scheduler.workers();

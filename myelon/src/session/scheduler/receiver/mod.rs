@@ -7,11 +7,12 @@ mod polling;
 use core::sync::atomic::AtomicU64;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use disruptor_mp::{CountersFile, Deadline, RecvError, RingWaiter, SharedMemory, fail_point};
 
 use super::super::check_rank;
+use super::super::clock::NextCheck;
 use super::super::head::{Head, RequestId};
 use super::super::received::{Checks, Kept, Lent, Response, next_sequence};
 use super::answers::Answers;
@@ -44,7 +45,7 @@ pub struct ResponseReceiver<F: FramedTransportFrame, B = SharedMemory> {
     /// When the first stretch of the turn was over.
     turn_began: Option<Duration>,
     waiter: RingWaiter,
-    next_check: Instant,
+    next_check: NextCheck,
     /// Whether the rings of all workers are attached.
     is_complete: bool,
     /// What came before an answer that was waited for, oldest first.
@@ -131,7 +132,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
             stretches_left: 0,
             turn_began: None,
             waiter: RingWaiter::new(answers.places.config.transport.wait_strategy.into()),
-            next_check: Instant::now(),
+            next_check: NextCheck::now(),
             is_complete: false,
             kept: VecDeque::new(),
             lent: Lent::NOTHING,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use disruptor_mp::{Deadline, RecvError, RingMember, Sequence};
 
-use super::super::super::clock::coarse_now;
+use super::super::super::clock::{NextCheck, coarse_now};
 use super::super::super::head::{Head, RequestId};
 use super::super::super::received::{Checks, Fit, head_at_once, next_head, next_sequence};
 use super::super::calls::UNTIL_IT_SAYS_SO;
@@ -95,7 +95,7 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
 
     /// The next call attaches to the rings of workers that have started, whenever the last check was.
     pub(in crate::session) fn attach_workers_now(&mut self) {
-        self.next_check = Instant::now();
+        self.next_check = NextCheck::now();
     }
 
     /// Attaches to the rings of workers that have started since the last check.
@@ -109,11 +109,9 @@ impl<F: FramedTransportFrame, B> ResponseReceiver<F, B> {
 
     #[cold]
     fn attach_missing(&mut self) -> TransportResult<()> {
-        let now = Instant::now();
-        if now < self.next_check {
+        if !self.next_check.is_due(WORKER_CHECK_INTERVAL) {
             return Ok(());
         }
-        self.next_check = now + WORKER_CHECK_INTERVAL;
         let mut missing = self.answers.missing().into_iter();
         missing.try_for_each(|rank| self.answers.attach(rank))?;
         self.is_complete = self.answers.missing().is_empty();

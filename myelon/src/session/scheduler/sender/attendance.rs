@@ -10,9 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use disruptor_mp::observability::PartyCounter;
-use disruptor_mp::{ConsumerPlace, PlaceReader, Producer, Sequence};
+use disruptor_mp::{
+    ConsumerPlace, CounterId, CountersError, CountersFile, PlaceReader, Producer, Sequence,
+};
 
 use super::super::super::config::{OnWorkerDeath, RunnerMyelonTransportConfig};
+use super::super::state::WorkerState;
 use super::WorkerDeath;
 use super::standstill::{self, Sign, Standstill};
 use crate::transport::FramedTransportFrame;
@@ -41,14 +44,59 @@ pub(super) struct Attendance {
     /// The absence that was counted and told, as long as it lasts.
     told: Vec<Option<Absence>>,
     deaths: Vec<u64>,
-    /// Where the deaths are shown, if they are.
-    counters: Vec<PartyCounter>,
+    /// Where each worker's figures are shown, if they are.
+    counters: Vec<WorkerCounters>,
     on_death: Option<DeathHook>,
     /// Since when it is away, as far as a waiting call has noticed it.
     away_since: Vec<Option<(Instant, Absence)>>,
     /// How long each has stood still for calls that wait for space or for the end, and for calls that wait for an
     /// answer.
     standstills: Vec<[Standstill; 2]>,
+}
+
+/// The counters of a worker that its scheduler keeps in a file.
+#[derive(Debug)]
+pub(super) struct WorkerCounters {
+    absences: PartyCounter,
+    in_flight: PartyCounter,
+    oldest_ms: PartyCounter,
+    deliveries: PartyCounter,
+}
+
+impl WorkerCounters {
+    /// Of the worker with this consumer id of the ring of the requests to all.
+    pub(super) fn new(
+        file: &CountersFile,
+        ring: &str,
+        id: &str,
+        absences: u64,
+    ) -> Result<Self, CountersError> {
+        let counter = |counter| file.party_counter(counter, ring, "worker", id);
+        let mut counters = Self {
+            absences: counter(CounterId::WORKER_ABSENCES)?,
+            in_flight: counter(CounterId::REQUESTS_IN_FLIGHT)?,
+            oldest_ms: counter(CounterId::OLDEST_REQUEST_MS)?,
+            deliveries: counter(CounterId::REQUEST_DELIVERIES)?,
+        };
+        counters.absences.set(absences);
+        Ok(counters)
+    }
+
+    fn show(&mut self, state: &WorkerState) {
+        let oldest = state.oldest.unwrap_or_default();
+        self.in_flight.set(state.in_flight as u64);
+        self.oldest_ms.set(oldest.as_millis() as u64);
+        self.deliveries.set(state.deliveries.into());
+    }
+}
+
+/// A scheduler that has ended checks no more: what it saw last must not stay in the file as if it were so.
+impl Drop for WorkerCounters {
+    fn drop(&mut self) {
+        self.in_flight.set(0);
+        self.oldest_ms.set(0);
+        self.deliveries.set(0);
+    }
 }
 
 /// What tells one absence of a worker from another: the process that has gone, by its number and its start, and what it
@@ -158,9 +206,16 @@ impl Attendance {
         &self.deaths
     }
 
-    /// From now on each worker's deaths are shown by its counter.
-    pub(super) fn show(&mut self, counters: Vec<PartyCounter>) {
+    /// From now on each worker's figures are shown by its counters.
+    pub(super) fn show_in(&mut self, counters: Vec<WorkerCounters>) {
         self.counters = counters;
+    }
+
+    /// Shows what the scheduler has just seen of a worker.
+    pub(super) fn show(&mut self, state: &WorkerState) {
+        if let Some(counters) = self.counters.get_mut(state.rank) {
+            counters.show(state);
+        }
     }
 
     /// Counts each absence, and tells of it.
@@ -187,7 +242,7 @@ impl Attendance {
         if is_news {
             self.deaths[rank] += 1;
             if let Some(counter) = self.counters.get_mut(rank) {
-                counter.set(self.deaths[rank]);
+                counter.absences.set(self.deaths[rank]);
             }
             if let (Some(DeathHook(tell)), Some(absence)) = (&mut self.on_death, absence) {
                 let (pid, policy) = (absence.process.0, self.policy);

@@ -40,17 +40,19 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.shared.attendance().set_hook(DeathHook::new(tell));
     }
 
-    /// Whether the program wants to be told of deaths.
-    pub(in crate::session) fn has_death_hook(&self) -> bool {
-        self.has_death_hook
+    /// Whether the program wants to be told of deaths, or to show what its workers have.
+    pub(in crate::session) fn is_to_check(&self) -> bool {
+        self.has_death_hook || self.counters.is_some()
     }
 
-    /// Notices each death, once in a liveness interval.
-    pub(in crate::session) fn notice_deaths_now_and_then(&mut self) {
-        let now = coarse_now();
-        if now >= self.next_check {
-            self.next_check = now.saturating_add(self.liveness_interval());
-            self.shared.attendance().notice_all();
+    /// Notices each death and shows what each worker has, once in a liveness interval.
+    pub(in crate::session) fn check_now_and_then(&mut self) {
+        let interval = self.liveness_interval();
+        if self.next_check.is_due(interval) {
+            match self.counters {
+                Some(_) => drop(self.state()),
+                None => self.shared.attendance().notice_all(),
+            }
         }
     }
 
@@ -100,6 +102,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 let deliveries = place.as_ref().map_or(0, deliveries_at);
                 state.deliveries = state.deliveries.max(deliveries);
             }
+            self.shared.attendance().show(&state);
             states.push(state);
         }
         states

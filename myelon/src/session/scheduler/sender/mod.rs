@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use disruptor_mp::{
-    CounterId, CountersError, CountersFile, Deadline, DiscoveryMode, MultiProcessError, Producer,
-    SendError, Sequence, SharedMemory, fail_point,
+    CountersFile, Deadline, DiscoveryMode, MultiProcessError, Producer, SendError, Sequence,
+    SharedMemory, fail_point,
 };
 
-use super::super::clock::coarse_now;
+use super::super::clock::{NextCheck, coarse_now};
 use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SentAt, SessionMark};
 use super::super::{Places, check_rank, show_later};
 use super::state::SentLog;
@@ -27,7 +27,7 @@ use crate::transport::{
 };
 use crate::typed_transport::{Encode, TypedProducer, TypedPublishError};
 
-use attendance::Shared;
+use attendance::{Shared, WorkerCounters};
 pub use deaths::WorkerDeath;
 use ending::UntilTheEnd;
 
@@ -102,8 +102,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     /// Where the counters of the rings are shown.
     counters: Option<CountersFile>,
     has_death_hook: bool,
-    /// When a receiving call next checks for deaths.
-    next_check: Duration,
+    /// When a call that receives checks the workers next.
+    next_check: NextCheck,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -137,7 +137,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 .collect(),
             counters: None,
             has_death_hook: false,
-            next_check: Duration::ZERO,
+            next_check: NextCheck::now(),
             places,
             next,
             sent_at: Duration::ZERO,
@@ -489,7 +489,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
     }
 
     /// Shows the counters of the rings of requests in `file`, also of those that are made later, and of each worker how
-    /// many absences this scheduler has noticed.
+    /// many absences this scheduler has noticed, and which requests it has not completed.
     ///
     /// # Errors
     ///
@@ -504,18 +504,21 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
             own.attach_counters(file)?;
         }
         let ring = self.places.layout.rpc_ring_name();
-        let counter = |(rank, deaths): (usize, &u64)| {
+        let counters = |(rank, deaths): (usize, &u64)| {
             let id = self.places.config.worker_id(rank);
-            let mut counter =
-                file.party_counter(CounterId::WORKER_ABSENCES, &ring, "worker", &id)?;
-            counter.set(*deaths);
-            Ok(counter)
+            WorkerCounters::new(file, &ring, &id, *deaths)
         };
         let mut attendance = self.shared.attendance();
-        let absences = attendance.deaths().iter().enumerate().map(counter);
-        let absences: Result<Vec<_>, CountersError> = absences.collect();
-        attendance.show(absences?);
+        let counters: Result<Vec<_>, _> = attendance
+            .deaths()
+            .iter()
+            .enumerate()
+            .map(counters)
+            .collect();
+        attendance.show_in(counters?);
+        drop(attendance);
         self.counters = Some(file.clone());
+        self.state();
         Ok(())
     }
 
