@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
     Wait(Wait),
     /// What sessions cost beside their frames: calls, streams of tokens, first requests after a pause, idle members;
-    /// takes about a minute and a half.
+    /// takes about two minutes.
     Session(Session),
     /// One producer and 1, 2, 4 and 8 consumers that each receive every event; also with an observer, with a slow
     /// consumer, and with one that is killed.

@@ -122,7 +122,7 @@ fn faults_of_behaviour(page: &str) -> Vec<String> {
 }
 
 /// A lower bound on the page's rows, including the heads of its tables, so that the page cannot shrink unnoticed.
-const PROMISES_MIN: usize = 179;
+const PROMISES_MIN: usize = 180;
 
 fn page(name: &str) -> String {
     fs::read_to_string(format!("{ROOT}/docs/{name}.md")).expect("the page")

@@ -376,6 +376,37 @@ impl RingWaiter {
         let waiter = self;
         Waiting { waiter, members }.wait(deadline)
     }
+
+    /// As [`wait`](Self::wait), but also ends when a liveness check is due, once in an interval: that check is made,
+    /// and if it finds nothing, the call returns [`RecvError::Timeout`]. For a caller that has checks of its own to
+    /// make: it wakes up once for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use disruptor_mp::{AutoWaitStrategy, Deadline, HeapRing, RecvError, RingWaiter};
+    ///
+    /// let ring = HeapRing::<u64>::new(8)?;
+    /// let rx = ring.consumer("reader")?;
+    /// let _tx = ring.producer()?;
+    /// let mut waiter = RingWaiter::new(AutoWaitStrategy::Block);
+    /// assert_eq!(waiter.wait_until_check(&[&rx], Deadline::NEVER), Err(RecvError::Timeout)); // after an interval
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_until_check<M: RingMember>(
+        &mut self,
+        members: &[M],
+        deadline: Deadline,
+    ) -> Result<usize, RecvError> {
+        let waiter = &mut *self;
+        let interval = Waiting { waiter, members }.interval();
+        let left = self.timer.left(clock::now(), interval);
+        self.wait(members, deadline.within(left))
+    }
 }
 
 /// A wait for these members.

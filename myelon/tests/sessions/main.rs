@@ -7,6 +7,7 @@ mod deaths;
 mod ends;
 mod frames;
 mod heard;
+mod idle;
 mod labels;
 mod life;
 mod members;

@@ -78,9 +78,6 @@ const SUSPICIOUS: u32 = 128;
 /// often after that: at most 2 to the power of this many intervals apart.
 const RARER_CHECKS_MAX: u32 = 3;
 
-/// How often a worker that waits reads its scheduler's note, at most.
-const READ_NOTE: Duration = Duration::from_millis(200);
-
 /// The ring that has the next request.
 #[derive(Clone, Copy, Debug)]
 enum Source {
@@ -344,12 +341,6 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         Ok(false)
     }
 
-    /// How often it reads the scheduler's note. Liveness is checked in between.
-    fn note_interval(&self) -> Duration {
-        let interval = self.places.config.liveness_interval();
-        READ_NOTE.max(interval.saturating_mul(2))
-    }
-
     /// Tells what the scheduler has noted, when it is time to read it: another number of workers, or, once and behind
     /// the last request, that it shuts the session down.
     fn read_note(&mut self) -> TransportResult<Option<(Source, Head)>> {
@@ -357,7 +348,7 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         if now < self.next_note {
             return Ok(None);
         }
-        self.next_note = now.saturating_add(self.note_interval());
+        self.next_note = now.saturating_add(self.places.config.liveness_interval());
         let note = SchedulerNote::of_word(self.note.note());
         // read after the note: a successor that has not noted anything yet has taken over the common ring
         if !note.is_of(self.common.raw().as_ring().ring_epoch()) {
@@ -472,22 +463,18 @@ impl<F: FramedTransportFrame, B> RequestReceiver<F, B> {
         }
     }
 
-    /// Waits until one of the rings has news, or the bell rings.
+    /// Waits until one of the rings has news, the bell rings, or it is time for a liveness check. All that is done now
+    /// and then is done at those times, so that an idle worker wakes up once in an interval.
     fn sleep(&mut self, bell: Option<&dyn RingMember>, deadline: Deadline) -> TransportResult<()> {
-        let deadline = deadline.within(self.note_interval());
-        let until = match self.own {
-            Some(_) => deadline,
-            // without a ring of its own, it checks for one: while the common ring is full, no notice can come
-            None => deadline.within(self.next_check.left()),
-        };
         let rings = [Some(&mut self.common), self.own.as_mut()];
         let rings = rings.into_iter().flatten();
         let rings = rings.map(|ring| ring.raw().as_ring() as &dyn RingMember);
         let rings: Vec<_> = rings.chain(bell).collect();
-        match self.waiter.wait(&rings, until) {
+        match self.waiter.wait_until_check(&rings, deadline) {
             Ok(_) | Err(RecvError::Timeout) => {}
             Err(error) => return Err(error.into()),
         }
+        // while the common ring is full, no notice of it can come
         self.find_own()?;
         self.epoch = self.common.raw().as_ring().ring_epoch();
         Ok(())

@@ -61,7 +61,7 @@ const FIRST_REQUESTS: usize = 4;
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// Workers of the larger sessions.
 const WORKERS: usize = 4;
-const IDLE_MS: u64 = 2_500;
+const IDLE_MS: u64 = 10_000;
 const IDLE_QUICK_MS: u64 = 500;
 
 /// The scenarios that can be selected by name.
@@ -719,7 +719,7 @@ fn idle(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let mut bare = party::start(setting.arena, None)?;
     let (mut of_scheduler, mut of_worker) = (Pairs::default(), Pairs::default());
     let mut reason = None;
-    let rounds = setting.rounds.min(4);
+    let rounds = setting.rounds.min(2);
     let per_10_s = |cpu_ns: u64| cpu_ns as f64 / 1e6 * 10_000.0 / ms as f64;
     for number in 1..=rounds {
         watch::check();
@@ -733,7 +733,7 @@ fn idle(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         if running.has_surprise() {
             session.scheduler.broadcast(&[], KIND, setting.deadline())?;
         }
-        let before = crate::clock::process_cpu_ns();
+        let before = crate::clock::thread_cpu_ns();
         let end = session
             .scheduler
             .recv_any(Deadline::after(Duration::from_millis(ms)));
@@ -741,7 +741,7 @@ fn idle(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
             end.map(drop),
             Err(TransportError::Recv(myelon::RecvError::Timeout))
         );
-        let own = crate::clock::process_cpu_ns() - before;
+        let own = crate::clock::thread_cpu_ns() - before;
         let bare = bare.answer()?;
         of_scheduler.push(per_10_s(own), per_10_s(bare.cpu_ns));
         // the one that has taken the most

@@ -47,8 +47,9 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
 
     /// Notices each death and shows what each worker has, once in a liveness interval.
     pub(in crate::session) fn check_now_and_then(&mut self) {
-        let interval = self.liveness_interval();
-        if self.next_check.is_due(interval) {
+        let now = coarse_now();
+        if now >= self.next_check {
+            self.next_check = now.saturating_add(self.liveness_interval());
             match self.counters {
                 Some(_) => drop(self.state()),
                 None => self.shared.attendance().notice_all(),

@@ -18,7 +18,7 @@ use disruptor_mp::{
     SharedMemory, fail_point,
 };
 
-use super::super::clock::{NextCheck, coarse_now};
+use super::super::clock::coarse_now;
 use super::super::head::{Head, HeadedBytes, NOTICE, RequestId, SentAt, SessionMark};
 use super::super::{Places, check_rank, show_later};
 use super::state::SentLog;
@@ -102,8 +102,8 @@ pub struct RequestSender<F: FramedTransportFrame, B = SharedMemory> {
     /// Where the counters of the rings are shown.
     counters: Option<CountersFile>,
     has_death_hook: bool,
-    /// When a call that receives checks the workers next.
-    next_check: NextCheck,
+    /// When a call that receives checks the workers next, on the coarse clock: such a call is short.
+    next_check: Duration,
     /// The process that sends; a forked child must not make any ring.
     process: u32,
 }
@@ -137,7 +137,7 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
                 .collect(),
             counters: None,
             has_death_hook: false,
-            next_check: NextCheck::now(),
+            next_check: Duration::ZERO,
             places,
             next,
             sent_at: Duration::ZERO,
