@@ -86,8 +86,9 @@ fn a_consumer_that_may_sleep_costs_a_publication_nothing() {
     assert!(spinning > 10, "that is no publication");
 }
 
-/// The calls of both sides, and how many instructions each executed when this was written.
-const CALLS: [(&str, u64); 4] = [("send", 47), ("claim", 61), ("recv", 52), ("lease", 48)];
+/// The calls of both sides, and how many instructions each executed when this was written. `send` takes two more than
+/// it could, to keep a register over a wait: its slow half does not take the closure (`rfcs/0002`).
+const CALLS: [(&str, u64); 4] = [("send", 49), ("claim", 61), ("recv", 52), ("lease", 48)];
 
 #[test]
 fn no_hot_call_executes_more_than_it_did() {

@@ -8,6 +8,7 @@ use crate::Sequence;
 use crate::event::Event;
 use crate::protocol::consume::ConsumerCore;
 use crate::protocol::publish::ProducerCore;
+use crate::testing::fail::point;
 
 /// A slot that only this producer sees until it is published. A claim that is dropped unpublished has no effect.
 ///
@@ -63,6 +64,27 @@ impl<'a, E: Event> Claim<'a, E> {
         }
         self.core.publish_one(self.sequence);
         self.sequence
+    }
+
+    /// Lets `write` write the event, and publishes it, after a wait or in a ring with observers. Inlined, so that no
+    /// slow half takes the closure.
+    #[inline(always)]
+    pub(crate) fn write_slowly(mut self, write: impl FnOnce(&mut E)) -> Sequence {
+        point("publish.claimed");
+        write(&mut self);
+        self.publish_slowly()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_slowly(self) -> Sequence {
+        let (core, sequence) = (self.core, self.sequence);
+        if self.event == core.event(sequence) {
+            core.publish_one(sequence);
+            return sequence;
+        }
+        // SAFETY: the claim borrows the private event as long as it lives.
+        core.publish_observed(sequence, unsafe { self.event.cast().as_ref() })
     }
 }
 

@@ -152,6 +152,21 @@ hot_paths!(
     hot_recv_56
 );
 
+/// `send`, with a closure that refers to a variable
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_send_key_8(tx: &mut SharedProducer<Small>, key: u64) -> bool {
+    tx.send(Deadline::NEVER, |event| event.word = key).is_ok()
+}
+
+/// `send`, with a closure that refers to a variable
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub fn hot_send_key_56(tx: &mut SharedProducer<Line>, key: u64) -> bool {
+    tx.send(Deadline::NEVER, |event| event.words = [key; 7])
+        .is_ok()
+}
+
 /// A message whose length is known at compile time, so that copying it needs no call.
 type Message = [u8; 40];
 type Frame = FixedFrame<48>;

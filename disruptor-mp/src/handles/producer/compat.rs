@@ -7,6 +7,7 @@ use super::Producer;
 use crate::Sequence;
 use crate::error::{MissingFreeSlots, MultiProcessResult, RingBufferFull, SendError};
 use crate::event::Event;
+use crate::handles::guards::Claim;
 use crate::protocol::registered::registered;
 use crate::waiting::AutoWaitStrategy;
 use crate::waiting::deadline::Deadline;
@@ -59,15 +60,17 @@ impl<E: Event, B> Producer<E, B> {
             Some(sequence) => {
                 self.core.publish(sequence, write);
             }
-            None => self.publish_slowly(write),
+            None => {
+                self.claim_or_panic_slowly().write_slowly(write);
+            }
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn publish_slowly<F: FnOnce(&mut E)>(&mut self, write: F) {
+    fn claim_or_panic_slowly(&mut self) -> Claim<'_, E> {
         let sequence = self.wait_or_panic(1);
-        self.write_slowly(sequence, write);
+        self.claimed_slowly(sequence)
     }
 
     /// [`send_value`](Self::send_value) without a deadline, which panics where that call returns an error.

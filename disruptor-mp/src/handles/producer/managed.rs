@@ -119,18 +119,15 @@ impl<E: Event, B> Producer<E, B> {
     ) -> Result<Sequence, RequiredConsumerError> {
         match self.vacant_managed(1) {
             Some(sequence) => Ok(self.core.publish(sequence, write)),
-            None => self.publish_managed_slowly(write),
+            None => Ok(self.claim_managed_slowly()?.write_slowly(write)),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn publish_managed_slowly<F: FnOnce(&mut E)>(
-        &mut self,
-        write: F,
-    ) -> Result<Sequence, RequiredConsumerError> {
+    fn claim_managed_slowly(&mut self) -> Result<Claim<'_, E>, RequiredConsumerError> {
         let sequence = self.wait_managed(1)?;
-        Ok(self.write_slowly(sequence, write))
+        Ok(self.claimed_slowly(sequence))
     }
 
     /// Claims the next slot, waiting for it as long as the required consumers make progress: write through

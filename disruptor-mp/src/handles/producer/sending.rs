@@ -43,19 +43,18 @@ impl<E: Event, B> Producer<E, B> {
     ) -> Result<Sequence, SendError> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.core.publish(sequence, write)),
-            None => self.send_slowly(deadline, write),
+            None => Ok(self.claim_slowly(deadline)?.write_slowly(write)),
         }
     }
 
+    /// A claim after a wait, or in a ring with observers. The caller writes the event: a slow half that took the
+    /// closure would have the variables that it refers to in memory, and the caller would store them there before each
+    /// event, also where it does not wait (`rfcs/0002`).
     #[cold]
     #[inline(never)]
-    fn send_slowly<F: FnOnce(&mut E)>(
-        &mut self,
-        deadline: Deadline,
-        write: F,
-    ) -> Result<Sequence, SendError> {
+    fn claim_slowly(&mut self, deadline: Deadline) -> Result<Claim<'_, E>, SendError> {
         let sequence = self.wait_for_space(1, deadline)?;
-        Ok(self.write_slowly(sequence, write))
+        Ok(self.claimed_slowly(sequence))
     }
 
     /// Publishes a whole event by value, waiting for a free slot until the deadline.
@@ -133,33 +132,7 @@ impl<E: Event, B> Producer<E, B> {
     pub fn try_send<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
         match self.vacant(1) {
             Some(sequence) => Ok(self.core.publish(sequence, write)),
-            None => self.try_send_slowly(write),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn try_send_slowly<F: FnOnce(&mut E)>(&mut self, write: F) -> Result<Sequence, RingBufferFull> {
-        match self.refill(1) {
-            Some(sequence) => Ok(self.write_slowly(sequence, write)),
-            None => Err(RingBufferFull),
-        }
-    }
-
-    /// Publishes one event in a slot that is free after a wait, or in a ring with observers.
-    pub(crate) fn write_slowly<F: FnOnce(&mut E)>(
-        &mut self,
-        sequence: Sequence,
-        write: F,
-    ) -> Sequence {
-        match &mut self.scratch {
-            None => self.core.publish(sequence, write),
-            Some(scratch) => {
-                point("publish.claimed");
-                // SAFETY: zeroed when it was made, and any bytes are an `E` by the contract of `Event`.
-                write(unsafe { scratch.assume_init_mut() });
-                self.core.publish_observed(sequence, scratch)
-            }
+            None => Ok(self.try_claim_slowly()?.write_slowly(write)),
         }
     }
 
@@ -334,7 +307,7 @@ impl<E: Event, B> Producer<E, B> {
         };
         let view = self.segment.view;
         self.core.publish_batch::<true>(first, n, |slot, index| {
-            // SAFETY: as in `write_slowly`.
+            // SAFETY: zeroed when it was made, and any bytes are an `E` by the contract of `Event`.
             write(unsafe { scratch.assume_init_mut() }, index);
             let sequence = first + index as Sequence;
             observe::write(view.stamp(sequence), sequence, || {
