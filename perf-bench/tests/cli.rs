@@ -26,13 +26,15 @@ fn with_origin(keys: &'static str) -> BTreeSet<&'static str> {
         .collect()
 }
 
-/// The keys of the commands that compare figures: `layers` and `wait`.
+/// The keys of the commands that compare figures, such as `layers` and `wait`.
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
-                         figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met verified";
+                         figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met cpu_user_s \
+                         cpu_sys_s minor_faults major_faults voluntary_switches involuntary_switches verified";
 
 /// The keys of `compare`.
 const COMPARE_KEYS: &str = "scenario peer between size_bytes capacity receivers rounds messages unit figure figure_min \
-                      figure_max floor ratio_to_floor ratio_to_raw ratio_to_framed verified";
+                      figure_max floor ratio_to_floor ratio_to_raw ratio_to_framed cpu_user_s cpu_sys_s minor_faults \
+                      major_faults voluntary_switches involuntary_switches verified";
 
 /// Runs the program with `--quick --json` and returns the rows.
 fn rows(arguments: &[&str]) -> Vec<Value> {
@@ -256,6 +258,24 @@ fn limits_measures_no_ring() {
     assert!(printed.contains("% stolen, load at most"), "{printed}");
 }
 
+/// Checks that the processes of a row have taken processor time, and that nothing is counted backwards.
+fn assert_has_usage(row: &Value) {
+    let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite() && *n >= 0.0);
+    let spent = of("cpu_user_s").zip(of("cpu_sys_s"));
+    assert!(
+        spent.is_some_and(|(user, system)| user + system > 0.0),
+        "{row}"
+    );
+    for kind in [
+        "minor_faults",
+        "major_faults",
+        "voluntary_switches",
+        "involuntary_switches",
+    ] {
+        assert!(row[kind].as_u64().is_some(), "{kind}: {row}");
+    }
+}
+
 /// Checks that a row of `layers` or `wait` has all promised keys, and that no figure is missing or infinite.
 fn assert_compares(row: &Value, rounds: u64) {
     let keys = row.as_object().expect("an object").keys();
@@ -266,6 +286,7 @@ fn assert_compares(row: &Value, rounds: u64) {
     let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite());
     assert!(of("ratio_to_floor").is_some(), "{row}");
     assert!(of("figure") <= of("figure_max"), "{row}");
+    assert_has_usage(row);
     assert_eq!(row["target"].is_null(), row["is_met"].is_null(), "{row}");
 }
 
@@ -330,6 +351,10 @@ fn layers_has_a_row_for_each_layer_and_backend_beside_the_one_below() {
 fn assert_has_rows(command: &str, names: &[&str], targets: &[&str]) {
     let (rows, printed) = run(&[command, "--rounds", "2"]);
     rows.iter().for_each(|row| assert_compares(row, 2));
+    // some of these scenarios are about sleeping
+    let sleeps = |row: &Value| row["voluntary_switches"].as_u64() > Some(0);
+    assert!(rows.iter().any(sleeps), "{printed}");
+    assert!(printed.contains("cpu s"), "{printed}");
     let found: Vec<_> = rows
         .iter()
         .filter_map(|row| row["scenario"].as_str())
@@ -668,6 +693,7 @@ fn compare_has_a_row_for_each_peer_beside_both_kinds_of_rings() {
         assert_eq!(row["verified"], true, "{row}");
         assert_eq!(row["rounds"], 2, "{row}");
         assert!(row["messages"].as_u64() > Some(0), "{row}");
+        assert_has_usage(row);
         let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite() && *n > 0.0);
         for ratio in ["ratio_to_floor", "ratio_to_raw"] {
             assert!(of(ratio).is_some(), "{row}");

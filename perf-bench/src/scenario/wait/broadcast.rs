@@ -21,6 +21,7 @@ use crate::payload::{OfWords, expected, fill, key};
 use crate::report::comparison::Row;
 use crate::scenario::Failure;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 use crate::watch;
 
 /// Events after which a slow consumer sleeps.
@@ -96,6 +97,7 @@ struct Group {
 struct Run {
     per_s: f64,
     count: u64,
+    usage: Usage,
     is_right: bool,
 }
 
@@ -124,7 +126,8 @@ impl Broadcast {
                 }
                 // round 0 is the warm-up
                 if round > 0 {
-                    group.pairs.push(run.per_s / 1e6, one_consumer / 1e6);
+                    let own = (run.per_s / 1e6, run.usage);
+                    group.pairs.push(own, one_consumer / 1e6);
                     group.messages += run.count;
                 }
             }
@@ -222,7 +225,7 @@ impl Group {
             fault,
         };
         let (tx, deadline) = (&mut self.tx, setting.deadline());
-        let start = monotonic_ns();
+        let (before, start) = (Usage::read(), monotonic_ns());
         let count = std::thread::scope(|scope| {
             if let Some(victim) = &mut victim {
                 scope.spawn(|| {
@@ -240,15 +243,18 @@ impl Group {
         tx.send(deadline, |event| {
             fill(event.words_mut(), key(number, count) | END);
         })?;
+        let mut usage = Usage::read() - before;
         let hash = expected::<7>(number, count, 0);
         let (mut end, mut is_right) = (start, true);
         for party in &mut self.consumers {
             let answer = party.answer()?;
             is_right &= (answer.count, answer.hash) == (count, hash);
             end = end.max(answer.at_ns);
+            usage += answer.usage;
         }
         if let Some(other) = &mut self.other {
             let answer = other.answer()?;
+            usage += answer.usage;
             is_right &= match self.company {
                 // all intact, and what was not seen was reported as missed
                 Company::Observer => answer.end == "whole" && answer.count + answer.missed == count,
@@ -259,14 +265,15 @@ impl Group {
             if let (true, Some(silent)) = (number > 0, silent) {
                 let us = |took: &[u64]| quantile(took, 50) / 1e3;
                 let attached = (us(&answer.took_ns), us(&silent.took_ns));
-                self.attaching.push(attached.0, attached.1);
+                self.attaching.push((attached.0, answer.usage), attached.1);
                 let detached = (us(&answer.left_ns), us(&silent.left_ns));
-                self.detaching.push(detached.0, detached.1);
+                self.detaching.push((detached.0, answer.usage), detached.1);
             }
         }
         Ok(Run {
             per_s: count as f64 * 1e9 / (end - start).max(1) as f64,
             count,
+            usage,
             is_right,
         })
     }

@@ -18,6 +18,7 @@ use crate::payload::{OfWords, fill};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 use crate::watch;
 
 /// Events of a round.
@@ -51,6 +52,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         spaced(count, |number| wake::send(setting.arena, number));
         let bare = party.answer()?.took_ns;
         party.order(&Order::TakeEach { count })?;
+        let before = Usage::read();
         let mut sent = Vec::with_capacity(count);
         let mut surplus = 0;
         spaced(count, |number| {
@@ -63,7 +65,9 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
                 surplus = plant(fault, &mut tx, &mut sent);
             }
         });
+        let mut usage = Usage::read() - before;
         let answer = party.answer()?;
+        usage += answer.usage;
         // the next round begins with an empty ring
         party.ask(&Order::TakeEach { count: surplus })?;
         let own = answer.took_ns;
@@ -73,8 +77,8 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         running.end(&mut reason, round, wrong);
         // round 0 is the warm-up
         if round > 0 {
-            p50.push(quantile(&own, 50), quantile(&bare, 50));
-            p99.push(quantile(&own, 99), quantile(&bare, 99));
+            p50.push((quantile(&own, 50), usage), quantile(&bare, 50));
+            p99.push((quantile(&own, 99), usage), quantile(&bare, 99));
         }
     }
     if pinned {

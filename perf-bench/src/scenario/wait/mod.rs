@@ -27,6 +27,7 @@ use crate::measure::Spread;
 use crate::payload::Words;
 use crate::report::comparison::{Row, Target};
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 use crate::watch::{Timed, patience};
 
 /// The event of all rings: 56 bytes.
@@ -190,19 +191,23 @@ fn producer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Fa
 struct Pairs {
     own: Vec<f64>,
     beside: Vec<f64>,
+    /// What the processes of the measured case took from the system. A process that was killed has told nothing.
+    usage: Usage,
 }
 
 impl Pairs {
-    fn push(&mut self, own: f64, beside: f64) {
+    fn push(&mut self, (own, usage): (f64, Usage), beside: f64) {
         self.own.push(own);
         self.beside.push(beside);
+        self.usage += usage;
     }
 
     /// The row of these rounds.
     fn fill(&self, row: Row, floor: &'static str, target: Option<Target>) -> Row {
         let ratios = self.own.iter().zip(&self.beside);
         let ratios = ratios.map(|(own, beside)| own / beside).collect();
-        row.with(
+        let usage = self.usage;
+        Row { usage, ..row }.with(
             (Spread::of(self.own.clone()), self.own.len()),
             (floor, Spread::of(self.beside.clone())),
             ratios,
@@ -218,8 +223,12 @@ mod tests {
     #[test]
     fn a_row_has_the_ratio_of_its_rounds_and_not_of_its_medians() {
         let mut pairs = Pairs::default();
+        let usage = Usage {
+            minor_faults: 2,
+            ..Usage::default()
+        };
         for (own, beside) in [(10.0, 5.0), (30.0, 10.0), (80.0, 100.0)] {
-            pairs.push(own, beside);
+            pairs.push((own, usage), beside);
         }
         let row = pairs.fill(
             Row::new("s", "w", "ns", 1),
@@ -232,6 +241,7 @@ mod tests {
             (2.0, 0.8, 3.0)
         );
         assert_eq!((row.rounds, row.is_met), (3, Some(false)));
+        assert_eq!(row.usage.minor_faults, 6);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::floor::wake;
 use crate::payload::{OfWords, bytes_of, fold, key_of};
 use crate::scenario::Failure;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 
 /// A ring, as both sides open it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,7 +95,8 @@ pub(crate) enum Order {
     Watch,
     /// Attach to this ring, receive so many events and detach, for so long and at least once.
     Churn { ring: Ring, ms: u64, events: u64 },
-    /// Publish each received event again, until the ring's end.
+    /// Publish each received event again, until the ring's end. In the place of one with the end mark, publish what
+    /// this process has taken from the system so far.
     Echo,
     /// Wait for an event that does not come.
     IdleConsumer { ms: u64 },
@@ -154,6 +156,11 @@ pub(crate) struct Answer {
     pub(crate) at_ns: u64,
     /// The processor time that the order took.
     pub(crate) cpu_ns: u64,
+    /// What the order took from the system.
+    pub(crate) usage: Usage,
+    /// The last two, where they are not those of the whole order.
+    #[serde(skip)]
+    taken: Option<(u64, Usage)>,
 }
 
 /// The driver's handle; dropping it ends the process.
@@ -176,22 +183,42 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
         frames_rx: None,
     };
     child::obey_all(|order| {
-        let before = process_cpu_ns();
+        let before = Taken::so_far();
         let answer = ends.obey(order)?;
         let done_at = monotonic_ns();
+        let (cpu_ns, usage) = answer.taken.unwrap_or_else(|| before.until_now());
         Ok(Answer {
             at_ns: if answer.at_ns > 0 {
                 answer.at_ns
             } else {
                 done_at
             },
-            cpu_ns: match answer.cpu_ns {
-                0 => process_cpu_ns() - before,
-                own => own,
-            },
+            cpu_ns,
+            usage,
             ..answer
         })
     })
+}
+
+/// What this process had taken from the system at one time.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    cpu_ns: u64,
+    usage: Usage,
+}
+
+impl Taken {
+    fn so_far() -> Self {
+        Self {
+            cpu_ns: process_cpu_ns(),
+            usage: Usage::read(),
+        }
+    }
+
+    /// The processor time since then, and all that was taken since then.
+    fn until_now(self) -> (u64, Usage) {
+        (process_cpu_ns() - self.cpu_ns, Usage::read() - self.usage)
+    }
 }
 
 /// The arena and the ends that a party has.
@@ -250,7 +277,7 @@ impl Ends {
                 is_large,
             } => {
                 let config = session::config(&label, workers, is_large);
-                (answer.count, answer.cpu_ns) = match is_large {
+                (answer.count, answer.taken) = match is_large {
                     true => work::<LargeFrame>(&config, rank)?,
                     false => work::<Frame>(&config, rank)?,
                 };
@@ -293,6 +320,13 @@ impl Ends {
                 Err(RecvError::Closed) => break,
                 Err(error) => return Err(error.into()),
             };
+            if key_of(event.words()).is_some_and(|key| key & END != 0) {
+                let words = Usage::read().to_words();
+                tx.send(Deadline::NEVER, |slot| {
+                    slot.words_mut()[..words.len()].copy_from_slice(&words);
+                })?;
+                continue;
+            }
             tx.send(Deadline::NEVER, |slot| *slot = event)?;
             count += 1;
         }
@@ -345,11 +379,11 @@ fn stream(round: Round, mut send: impl FnMut(&[u8]) -> Result<(), Failure>) -> R
     Ok(())
 }
 
-/// A worker of a session; returns how many requests it has served, and its processor time since the first one.
+/// A worker of a session; returns how many requests it has served, and what it has taken since the first one.
 fn work<F: FramedTransportFrame>(
     config: &RunnerMyelonTransportConfig,
     rank: usize,
-) -> Result<(u64, u64), Failure> {
+) -> Result<(u64, Option<(u64, Usage)>), Failure> {
     let (mut requests, mut responses) = Worker::<F, Frame>::start(config, rank)?.split();
     let (mut count, mut since) = (0, None);
     loop {
@@ -370,17 +404,20 @@ fn work<F: FramedTransportFrame>(
                     .map(drop)?)
             })?;
             reply.finish(&[], session::TOKENS, Deadline::NEVER)?;
+        } else if request.kind() == session::USAGE {
+            let usage = serde_json::to_vec(&Usage::read())?;
+            reply.finish(&usage, session::USAGE, Deadline::NEVER)?;
         } else {
             reply.finish(&request, request.kind(), Deadline::NEVER)?;
         }
         request.done();
         count += 1;
-        since.get_or_insert_with(process_cpu_ns);
+        since.get_or_insert_with(Taken::so_far);
     }
-    let cpu_ns = since.map_or(0, |since| process_cpu_ns() - since);
+    let taken = since.map(Taken::until_now);
     responses.close()?;
     requests.leave()?;
-    Ok((count, cpu_ns))
+    Ok((count, taken))
 }
 
 fn within(ms: u64) -> Deadline {
