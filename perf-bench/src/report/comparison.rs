@@ -163,6 +163,7 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
     let mut table = Table::new();
     let heads = [
         title,
+        "layer",
         "on",
         "bytes",
         "unit",
@@ -186,6 +187,7 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
         };
         let cells = [
             row.scenario.to_owned(),
+            row.layer.to_owned(),
             row.backend.to_owned(),
             row.size_bytes.to_string(),
             row.unit.to_owned(),
@@ -206,7 +208,7 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
             .chain([verified]);
         table.add_row(cells.enumerate().map(|(column, text)| {
             let side = match column {
-                0 | 1 | 3 | 6 | 10 | 11 => CellAlignment::Left,
+                0 | 1 | 2 | 4 | 7 | 11 | 12 => CellAlignment::Left,
                 _ => CellAlignment::Right,
             };
             Cell::new(text).set_alignment(side)

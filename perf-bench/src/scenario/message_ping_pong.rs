@@ -62,6 +62,12 @@ pub(crate) trait Messages<B: Open>: 'static {
     fn detach(rx: Self::Rx) -> Result<(), Failure>;
 }
 
+/// Messages of which a receiver can tell which one it has received.
+pub(crate) trait Numbered<B: Open>: Messages<B> {
+    /// Waits for the next message of `round` or of an earlier one; returns its key, or `None` if it is not whole.
+    fn receive_any(rx: &mut Self::Rx, round: u64) -> Option<u64>;
+}
+
 /// Messages of bytes, copied into a frame and read in it.
 pub(crate) struct Framed;
 

@@ -6,6 +6,7 @@
 
 mod affinity;
 pub(crate) mod broadcast;
+pub(crate) mod churn;
 mod death;
 mod fan_out;
 mod idle;
@@ -25,7 +26,10 @@ use crate::arena::Arena;
 use crate::fault::{Fault, Planted, Round, complain};
 use crate::measure::Spread;
 use crate::payload::Words;
+use crate::plan::Plan;
 use crate::report::comparison::{Row, Target};
+use crate::selection;
+use crate::spec::Spec;
 use crate::strategy::Strategy;
 use crate::usage::Usage;
 use crate::watch::{Timed, patience};
@@ -63,6 +67,11 @@ pub(crate) enum WaitScenario {
     /// The time until a kill -9 of the other side, or of a required consumer, is noticed, against the end of a pipe.
     #[value(name = "death")]
     Death,
+}
+
+impl WaitScenario {
+    /// Those whose rings can be chosen.
+    pub(crate) const CHOSEN: [Self; 1] = [Self::WakeLatency];
 }
 
 /// Where to measure, and for how long.
@@ -129,12 +138,15 @@ impl Running {
 /// Bytes of slots that [`run`] needs in the arena.
 pub(crate) const ARENA_BYTES: usize = latency::EVENTS_MAX * size_of::<u64>();
 
-/// Measures these scenarios, in this order.
+/// Measures these scenarios, in this order, with their own rings.
 pub(crate) fn run(scenarios: &[WaitScenario], setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    let rings = selection::of_events(Strategy::Block, None);
     let mut rows = Vec::new();
     for scenario in scenarios {
         rows.extend(match scenario {
-            WaitScenario::WakeLatency => latency::run(setting)?,
+            WaitScenario::WakeLatency => {
+                latency::run(&rings, Some(Target::RatioAtMost(1.3)), setting)?
+            }
             WaitScenario::Idle => idle::run(setting)?,
             WaitScenario::FanOut => fan_out::run(setting)?,
             WaitScenario::Affinity => affinity::run(setting)?,
@@ -142,6 +154,21 @@ pub(crate) fn run(scenarios: &[WaitScenario], setting: Setting<'_>) -> Result<Ve
         });
     }
     Ok(rows)
+}
+
+/// Measures the scenarios of [`WaitScenario::CHOSEN`] with these rings.
+pub(crate) fn run_chosen(rings: &Plan, setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    latency::run(rings, None, setting)
+}
+
+/// A row of this ring, without figures.
+fn row_of(spec: &Spec, scenario: &'static str, unit: &'static str) -> Row {
+    Row {
+        layer: spec.layer(),
+        backend: spec.backend.name(),
+        size_bytes: spec.size_bytes,
+        ..Row::new(scenario, spec.strategy.name(), unit, spec.capacity)
+    }
 }
 
 /// A ring's name. Dropping it removes the name, whichever process created the ring and however that process ended.
@@ -176,6 +203,13 @@ impl Drop for Name {
 fn consumer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Failure> {
     let mut party = party::start(arena, core)?;
     party.ask(&Order::Consume(ring.clone()))?;
+    Ok(party)
+}
+
+/// Starts a party that has attached to a ring of a chosen layer.
+fn receiver(arena: &Arena, core: Option<usize>, spec: &Spec) -> Result<Party, Failure> {
+    let mut party = party::start(arena, core)?;
+    party.ask(&Order::Attach(spec.clone()))?;
     Ok(party)
 }
 

@@ -25,8 +25,10 @@ use crate::child::{self, Child};
 use crate::clock::{monotonic_ns, process_cpu_ns};
 use crate::fault::Round;
 use crate::floor::wake;
-use crate::payload::{OfWords, bytes_of, fold, key_of};
-use crate::scenario::Failure;
+use crate::payload::{OfWords, bytes_of, fold, follows, key_of};
+use crate::scenario::ends::Receiver;
+use crate::scenario::{Failure, open_receiver};
+use crate::spec::Spec;
 use crate::strategy::Strategy;
 use crate::usage::Usage;
 
@@ -79,9 +81,15 @@ pub(crate) enum Order {
     Consume(Ring),
     /// Attach the consumer that this ring's producer requires.
     ConsumeRequired(Ring),
-    /// Receive so many events one by one, and report how long each took.
-    TakeEach { count: usize },
-    /// The same with bare wake-ups.
+    /// Receive an event.
+    Take,
+    /// Attach to this ring of a chosen layer.
+    Attach(Spec),
+    /// Receive the messages of this round one by one, and report the time at which each came.
+    TakeEach(Round),
+    /// Receive as many messages of the round with this number as the driver announces.
+    TakeAnnounced { number: u64 },
+    /// Sleep until each of so many bare wake-ups, and report how long each took.
     BareWakes { first: u32, count: usize },
     /// Answer so many bare wake-ups.
     AnswerWakes { count: usize },
@@ -93,8 +101,14 @@ pub(crate) enum Order {
     TakeSlowly,
     /// The same with an observer.
     Watch,
-    /// Attach to this ring, receive so many events and detach, for so long and at least once.
-    Churn { ring: Ring, ms: u64, events: u64 },
+    /// Attach to this ring of a chosen layer, receive so many messages of the round with this number and detach, for so
+    /// long and at least once.
+    Churn {
+        spec: Spec,
+        round: u64,
+        ms: u64,
+        messages: u64,
+    },
     /// Publish each received event again, until the ring's end. In the place of one with the end mark, publish what
     /// this process has taken from the system so far.
     Echo,
@@ -138,12 +152,10 @@ pub(crate) enum Order {
 /// A party's answer to an order.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// How long each event took from just before its publication, in ns.
+    /// How long each wake-up or attaching took, or the time on the monotonic clock at which each message came, in ns.
     pub(crate) took_ns: Vec<u64>,
     /// How long each detaching took, in ns.
     pub(crate) left_ns: Vec<u64>,
-    /// The key of each of these events; 0 for a torn one.
-    pub(crate) keys: Vec<u64>,
     /// The number of events received.
     pub(crate) count: u64,
     /// The number of events that an observer missed.
@@ -178,6 +190,7 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
         arena: Arena::inherit(descriptor)?,
         tx: None,
         rx: None,
+        chosen: None,
         observer: None,
         frames_tx: None,
         frames_rx: None,
@@ -226,6 +239,8 @@ struct Ends {
     arena: Arena,
     tx: Option<SharedProducer<Event>>,
     rx: Option<SharedConsumer<Event>>,
+    /// The receiving end of a ring of a chosen layer.
+    chosen: Option<Box<dyn Receiver>>,
     observer: Option<SharedObserver<Event>>,
     frames_tx: Option<FramedTransportProducer<Frame>>,
     frames_rx: Option<FramedTransportConsumer<Frame>>,
@@ -238,9 +253,10 @@ impl Ends {
             Order::Produce(ring) => self.tx = Some(ring.producer()?),
             Order::Consume(ring) => self.rx = Some(ring.consumer()?),
             Order::ConsumeRequired(ring) => self.rx = Some(ring.required_consumer()?),
-            Order::TakeEach { count } => {
-                (answer.took_ns, answer.keys) = take_each(self.rx()?, count)?;
-            }
+            Order::Take => drop(self.rx()?.recv(Deadline::NEVER)?),
+            Order::Attach(spec) => self.chosen = Some(open_receiver(&spec)?),
+            Order::TakeEach(round) => answer = take_each(self.chosen()?, round),
+            Order::TakeAnnounced { number } => answer = self.take_announced(number)?,
             Order::BareWakes { first, count } => {
                 answer.took_ns = wake::receive(&self.arena, first, count);
             }
@@ -254,7 +270,12 @@ impl Ends {
                 let observer = self.observer.as_mut().ok_or("no observer")?;
                 (answer.count, answer.missed, answer.end) = watch(observer)?;
             }
-            Order::Churn { ring, ms, events } => answer = churn(&ring, ms, events)?,
+            Order::Churn {
+                spec,
+                round,
+                ms,
+                messages,
+            } => answer = churn(&spec, round, ms, messages)?,
             Order::Echo => answer.count = self.echo()?,
             Order::IdleConsumer { ms } => {
                 answer.end = await_event(self.rx()?, within(ms));
@@ -367,6 +388,40 @@ impl Ends {
     fn rx(&mut self) -> Result<&mut SharedConsumer<Event>, Failure> {
         Ok(self.rx.as_mut().ok_or("no consumer")?)
     }
+
+    fn chosen(&mut self) -> Result<&mut dyn Receiver, Failure> {
+        Ok(self.chosen.as_deref_mut().ok_or("no ring was chosen")?)
+    }
+
+    /// Receives messages until the driver has announced no more; returns their number, and whether they are right.
+    fn take_announced(&mut self, number: u64) -> Result<Answer, Failure> {
+        let announced = self.arena.driver_progress();
+        let rx = self.chosen.as_deref_mut().ok_or("no ring was chosen")?;
+        let (before, mut count, mut hash) = (Taken::so_far(), 0, 0);
+        loop {
+            let end = announced.load(Ordering::Acquire) as u64;
+            if end == count {
+                break;
+            }
+            hash = rx.receive(hash, number, count..end);
+            count = end;
+        }
+        // without the time that it takes to know what they should be
+        Ok(Answer {
+            count,
+            at_ns: monotonic_ns(),
+            taken: Some(before.until_now()),
+            end: String::from(wholeness(hash == rx.expected(number, count))),
+            ..Answer::default()
+        })
+    }
+}
+
+/// The word for messages that are as they were sent.
+pub(super) const WHOLE: &str = "whole";
+
+fn wholeness(is_whole: bool) -> &'static str {
+    if is_whole { WHOLE } else { "torn" }
 }
 
 /// The messages of a round, with its fault.
@@ -424,20 +479,20 @@ fn within(ms: u64) -> Deadline {
     Deadline::after(Duration::from_millis(ms))
 }
 
-/// Receives `count` events, each of which carries its time of sending; returns the ns that each took, and its key.
-fn take_each(
-    rx: &mut SharedConsumer<Event>,
-    count: usize,
-) -> Result<(Vec<u64>, Vec<u64>), Failure> {
-    let (mut took, mut keys) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for _ in 0..count {
-        let lease = rx.recv(Deadline::NEVER)?;
-        let now = monotonic_ns();
-        let sent_at = key_of(lease.words()).unwrap_or(0);
-        took.push(now.saturating_sub(sent_at));
-        keys.push(sent_at);
+/// Receives the messages of a round; returns the time at which each came, and whether they are right.
+fn take_each(rx: &mut dyn Receiver, round: Round) -> Answer {
+    let Round { number, count, .. } = round;
+    let mut took_ns = Vec::with_capacity(count as usize);
+    let hash = (0..count).fold(0, |hash, index| {
+        let hash = rx.receive(hash, number, index..index + 1);
+        took_ns.push(monotonic_ns());
+        hash
+    });
+    Answer {
+        took_ns,
+        end: String::from(wholeness(hash == rx.expected(number, count))),
+        ..Answer::default()
     }
-    Ok((took, keys))
 }
 
 /// Receives events until the one with the end mark, and calls `after_each` in between. Returns the number of events
@@ -493,43 +548,32 @@ fn watch(observer: &mut SharedObserver<Event>) -> Result<(u64, u64, String), Fai
             Err(error) => return Err(error.into()),
         }
     }
-    let end = if is_whole { "whole" } else { "torn" };
-    Ok((seen, missed, String::from(end)))
+    Ok((seen, missed, String::from(wholeness(is_whole))))
 }
 
-/// Attaches and detaches for `ms`; `took_ns` has how long each attaching took.
-fn churn(ring: &Ring, ms: u64, events: u64) -> Result<Answer, Failure> {
+/// Attaches and detaches for `ms`; the answer has how long each took. While the ring is silent, `messages` is 0.
+fn churn(spec: &Spec, round: u64, ms: u64, messages: u64) -> Result<Answer, Failure> {
     let mut answer = Answer::default();
     let mut is_whole = true;
     let end = monotonic_ns() + ms * 1_000_000;
     while answer.took_ns.is_empty() || monotonic_ns() < end {
         let before = monotonic_ns();
-        let mut rx = ring.consumer()?;
+        let mut rx = open_receiver(spec)?;
         answer.took_ns.push(monotonic_ns() - before);
-        let mut next = None;
-        for _ in 0..events {
-            match rx.recv(within(CHURN_PATIENCE_MS)) {
-                Ok(event) => {
-                    // keys count within a round; the end mark is no part of the count
-                    let key = key_of(event.words());
-                    let number = key.map(|key| key & !END);
-                    is_whole &= key.is_some() && (next.is_none() || next == number);
-                    next = key.filter(|key| key & END == 0).map(|key| key + 1);
-                }
-                Err(RecvError::Timeout) => break,
-                Err(error) => return Err(error.into()),
-            }
+        let mut last = None;
+        for _ in 0..messages {
+            // first come those that the ring retains, perhaps of an earlier stream
+            let key = rx.receive_any(round);
+            is_whole &= key.is_some_and(|key| last.is_none_or(|last| follows(key, last)));
+            last = key;
         }
         let before = monotonic_ns();
         rx.detach()?;
         answer.left_ns.push(monotonic_ns() - before);
     }
-    answer.end = String::from(if is_whole { "whole" } else { "torn" });
+    answer.end = String::from(wholeness(is_whole));
     Ok(answer)
 }
-
-/// The time after which a consumer of [`churn`] detaches without an event.
-const CHURN_PATIENCE_MS: u64 = 20;
 
 fn await_event(rx: &mut SharedConsumer<Event>, deadline: Deadline) -> String {
     match rx.recv(deadline) {
