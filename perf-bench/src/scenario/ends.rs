@@ -23,6 +23,10 @@ pub(crate) trait Receiver {
     /// Waits for these messages of `round`, and folds them into `hash`.
     fn receive(&mut self, hash: u64, round: u64, indices: Range<u64>) -> u64;
 
+    /// Waits for messages of `round` and folds them into `hash`: for these, or for one burst, if there are bursts.
+    /// Returns the hash and the number of messages.
+    fn receive_burst(&mut self, hash: u64, round: u64, indices: Range<u64>) -> (u64, u64);
+
     /// The hash of the first `count` messages of `round`.
     fn expected(&self, round: u64, count: u64) -> u64;
 
@@ -74,6 +78,10 @@ pub(super) fn receiver<M: Numbered<B>, B: Open>(spec: &Spec) -> Result<Box<dyn R
 impl<M: Numbered<B>, B: Open> Receiver for Receiving<M, B> {
     fn receive(&mut self, hash: u64, round: u64, indices: Range<u64>) -> u64 {
         M::receive(&mut self.ring, hash, round, indices, 0)
+    }
+
+    fn receive_burst(&mut self, hash: u64, round: u64, indices: Range<u64>) -> (u64, u64) {
+        M::receive_burst(&mut self.ring, hash, round, indices)
     }
 
     fn expected(&self, round: u64, count: u64) -> u64 {

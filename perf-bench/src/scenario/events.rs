@@ -109,4 +109,13 @@ impl<const W: usize, B: Open> Numbered<B> for Events<W> {
             Err(_) => stop(RING_ENDED),
         }
     }
+
+    /// All events that are there.
+    fn receive_burst(rx: &mut Self::Rx, mut hash: u64, _: u64, _: Range<u64>) -> (u64, u64) {
+        let burst = rx.ring.process_within(Deadline::NEVER, |event, _, _| {
+            hash = fold(hash, event.words());
+        });
+        let count = burst.unwrap_or_else(|_| stop(RING_ENDED));
+        (hash, count as u64)
+    }
 }

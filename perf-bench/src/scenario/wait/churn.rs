@@ -2,8 +2,9 @@
 //! again and again: what that costs the stream, and how long attaching and detaching take. What it receives is what the
 //! ring still holds when it attaches.
 //!
-//! In each round, every ring is measured twice for a third of a second (a tenth with `--quick`), without that process
-//! and with it. Before the second time, that process attaches and detaches while the ring is silent.
+//! There are two such rings, and the process attaches only to the second: a ring with more parties than cores waits in
+//! another way. In each round, every ring is measured for a third of a second (a tenth with `--quick`). Before the
+//! second is, the process attaches to it and detaches while it is silent.
 //!
 //! The consumer receives as many messages as the producer has announced. The producer announces more before it sends
 //! the last ones that it has announced, so a consumer that has received all of them finds more, unless it is the end.
@@ -32,21 +33,23 @@ const SILENT: Duration = Duration::from_millis(20);
 const CHUNK_BYTES: usize = 1 << 14;
 const ROUNDS_MAX: usize = 10;
 
-/// A ring with both processes that attach to it.
-struct Churned<'a> {
-    spec: &'a Spec,
+/// A ring with the process that always receives.
+struct Ring {
+    spec: Spec,
     tx: Box<dyn Sender>,
     consumer: Party,
+    pairs: Pairs,
+    messages: u64,
+}
+
+/// The ring without the process that attaches and detaches, the ring with it, and that process.
+struct Churned {
+    without: Ring,
+    with: Ring,
     other: Party,
-    /// Messages between two reads of the clock.
-    chunk: u64,
-    without: Pairs,
-    with: Pairs,
     /// The µs that attaching and detaching took while messages were sent, beside those on the silent ring.
     attaching: Pairs,
     detaching: Pairs,
-    /// The messages without the other process, and with it.
-    messages: [u64; 2],
     reason: Option<String>,
 }
 
@@ -76,25 +79,27 @@ pub(crate) fn run(rings: &Plan, setting: Setting<'_>) -> Result<Vec<Row>, Failur
     let mut rows = Vec::new();
     for cell in cells {
         rows.extend(cell.rows());
-        drop((cell.consumer, cell.other));
-        cell.tx.close()?;
+        drop(cell.other);
+        for ring in [cell.without, cell.with] {
+            drop(ring.consumer);
+            ring.tx.close()?;
+        }
     }
     Ok(rows)
 }
 
-impl<'a> Churned<'a> {
-    fn open(spec: &'a Spec, setting: Setting<'_>) -> Result<Self, Failure> {
+impl Churned {
+    fn open(spec: &Spec, setting: Setting<'_>) -> Result<Self, Failure> {
+        let second = Spec {
+            name: spec.reply_name(),
+            ..spec.clone()
+        };
         Ok(Self {
-            spec,
-            tx: open_sender(spec)?,
-            consumer: receiver(setting.arena, None, spec)?,
+            without: Ring::open(spec.clone(), setting)?,
+            with: Ring::open(second, setting)?,
             other: party::start(setting.arena, None)?,
-            chunk: (CHUNK_BYTES / spec.size_bytes).clamp(1, 256) as u64,
-            without: Pairs::default(),
-            with: Pairs::default(),
             attaching: Pairs::default(),
             detaching: Pairs::default(),
-            messages: [0; 2],
             reason: None,
         })
     }
@@ -106,22 +111,27 @@ impl<'a> Churned<'a> {
         number: u64,
         fault: Option<Fault>,
     ) -> Result<bool, Failure> {
-        // both streams have keys of their own
-        let round = |part: u64| Round {
-            number: 2 * number + part,
+        let round = Round {
+            number,
             count: 0,
             fault,
         };
-        let without = self.stream(setting, round(0), false)?;
-        let silent = self.other.ask(&self.churn(round(1), SILENT, 0))?;
-        let with = self.stream(setting, round(1), true)?;
+        let churn = |time: Duration, messages| Order::Churn {
+            spec: self.with.spec.clone(),
+            round: number,
+            ms: time.as_millis() as u64,
+            messages,
+        };
+        let (on_silent, on_busy) = (churn(SILENT, 0), churn(setting.step_time(), MESSAGES));
+        let without = self.without.stream(setting, round, None)?;
+        let silent = self.other.ask(&on_silent)?;
+        let other = Some((&mut self.other, on_busy));
+        let with = self.with.stream(setting, round, other)?;
         // round 0 is the warm-up
         if let (true, Some(other)) = (number > 0, &with.other) {
-            let [alone, beside] = [&without, &with].map(|run| run.per_s / 1e6);
-            self.without.push((alone, without.usage), alone);
-            self.with.push((beside, with.usage), alone);
-            self.messages[0] += without.count;
-            self.messages[1] += with.count;
+            let alone = without.per_s / 1e6;
+            self.without.add(&without, alone);
+            self.with.add(&with, alone);
             let us = |took: &[u64]| quantile(took, 50) / 1e3;
             let own = (us(&other.took_ns), other.usage);
             self.attaching.push(own, us(&silent.took_ns));
@@ -131,48 +141,81 @@ impl<'a> Churned<'a> {
         Ok(without.is_right && with.is_right)
     }
 
-    /// The order to attach and detach for so long.
-    fn churn(&self, round: Round, time: Duration, messages: u64) -> Order {
-        Order::Churn {
-            spec: self.spec.clone(),
-            round: round.number,
-            ms: time.as_millis() as u64,
-            messages,
-        }
+    fn rows(&self) -> [Row; 4] {
+        let Self { without, with, .. } = self;
+        let row = |name, unit, ring: &Ring, consumers, (pairs, floor): (&Pairs, _)| {
+            let row = super::row_of(&ring.spec, name, unit).judged(self.reason.clone());
+            Row {
+                messages: ring.messages,
+                consumers,
+                ..pairs.fill(row, floor, None)
+            }
+        };
+        let (one, silent) = ("one_consumer", "silent_ring");
+        [
+            row("broadcast", "M/s", without, 1, (&without.pairs, one)),
+            row("churn", "M/s", with, 2, (&with.pairs, one)),
+            row("churn_attach", "us", with, 2, (&self.attaching, silent)),
+            row("churn_detach", "us", with, 2, (&self.detaching, silent)),
+        ]
+    }
+}
+
+impl Ring {
+    fn open(spec: Spec, setting: Setting<'_>) -> Result<Self, Failure> {
+        Ok(Self {
+            tx: open_sender(&spec)?,
+            consumer: receiver(setting.arena, None, &spec)?,
+            pairs: Pairs::default(),
+            messages: 0,
+            spec,
+        })
     }
 
-    /// Sends messages, with the other process or without it.
+    /// Adds a counted round; `alone` is the rate without the other process, in millions per second.
+    fn add(&mut self, run: &Run, alone: f64) {
+        self.pairs.push((run.per_s / 1e6, run.usage), alone);
+        self.messages += run.count;
+    }
+
+    /// Sends messages, while another process obeys its order, if there is one.
     fn stream(
         &mut self,
         setting: Setting<'_>,
         round: Round,
-        has_other: bool,
+        other: Option<(&mut Party, Order)>,
     ) -> Result<Run, Failure> {
         watch::check();
         let (time, announced) = (setting.step_time(), setting.arena.driver_progress());
+        let chunk = (CHUNK_BYTES / self.spec.size_bytes).clamp(1, 256) as u64;
         let mut sent = 0;
-        announced.store((sent + 2 * self.chunk) as i64, Release);
+        announced.store((sent + 2 * chunk) as i64, Release);
         let number = round.number;
         self.consumer.order(&Order::TakeAnnounced { number })?;
-        if has_other {
-            let order = self.churn(round, time, MESSAGES);
-            self.other.order(&order)?;
-        }
+        let other = match other {
+            Some((other, order)) => other.order(&order).map(|()| Some(other))?,
+            None => None,
+        };
         std::thread::sleep(SETTLE);
         let (before, start_ns, start) = (Usage::read(), monotonic_ns(), Instant::now());
         // until the other process has all messages that it waits for
-        while start.elapsed() < time || has_other && !self.other.has_answered()? {
-            announced.store((sent + 2 * self.chunk) as i64, Release);
-            self.tx.send(round, sent..sent + self.chunk);
-            sent += self.chunk;
+        let is_over = || {
+            other
+                .as_ref()
+                .map_or(Ok(true), |other| other.has_answered())
+        };
+        while start.elapsed() < time || !is_over()? {
+            announced.store((sent + 2 * chunk) as i64, Release);
+            self.tx.send(round, sent..sent + chunk);
+            sent += chunk;
         }
-        self.tx.send(round, sent..sent + self.chunk);
-        sent += self.chunk;
+        self.tx.send(round, sent..sent + chunk);
+        sent += chunk;
         let mut usage = Usage::read() - before;
         let answer = self.consumer.answer()?;
         usage += answer.usage;
         let mut is_right = answer.count == sent && answer.end == party::WHOLE;
-        let other = has_other.then(|| self.other.answer()).transpose()?;
+        let other = other.map(Party::answer).transpose()?;
         if let Some(other) = &other {
             usage += other.usage;
             is_right &= other.end == party::WHOLE;
@@ -185,24 +228,5 @@ impl<'a> Churned<'a> {
             other,
             is_right,
         })
-    }
-
-    fn rows(&self) -> [Row; 4] {
-        let [without, with] = self.messages;
-        let row = |name, unit, messages, consumers, (pairs, floor): (&Pairs, _)| {
-            let row = super::row_of(self.spec, name, unit).judged(self.reason.clone());
-            Row {
-                messages,
-                consumers,
-                ..pairs.fill(row, floor, None)
-            }
-        };
-        let (one, silent) = ("one_consumer", "silent_ring");
-        [
-            row("broadcast", "M/s", without, 1, (&self.without, one)),
-            row("churn", "M/s", with, 2, (&self.with, one)),
-            row("churn_attach", "us", with, 2, (&self.attaching, silent)),
-            row("churn_detach", "us", with, 2, (&self.detaching, silent)),
-        ]
     }
 }

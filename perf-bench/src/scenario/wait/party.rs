@@ -398,13 +398,18 @@ impl Ends {
         let announced = self.arena.driver_progress();
         let rx = self.chosen.as_deref_mut().ok_or("no ring was chosen")?;
         let (before, mut count, mut hash) = (Taken::so_far(), 0, 0);
+        let mut end = 0;
         loop {
-            let end = announced.load(Ordering::Acquire) as u64;
-            if end == count {
+            // a burst may have gone beyond the last known end, but not beyond what is announced by now
+            if count >= end {
+                end = announced.load(Ordering::Acquire) as u64;
+            }
+            if count == end {
                 break;
             }
-            hash = rx.receive(hash, number, count..end);
-            count = end;
+            let burst = rx.receive_burst(hash, number, count..end);
+            hash = burst.0;
+            count += burst.1;
         }
         // without the time that it takes to know what they should be
         Ok(Answer {
