@@ -15,7 +15,7 @@ pub(crate) enum Backend {
     Shm,
     /// A mapped file, on tmpfs unless `--mmap-root` says otherwise.
     Mmap,
-    /// A mapped file on a disk. Only `pingpong` and `stream` have a directory for it.
+    /// A mapped file on a disk. Only the commands that take a layer have a directory for it.
     #[value(skip)]
     Disk,
     /// No ring: a bare loop in nameless shared memory.

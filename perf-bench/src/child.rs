@@ -94,13 +94,23 @@ impl<O: Serialize, A: DeserializeOwned> Child<O, A> {
         answer.map_err(|error| format!("in the {kind} process: {error}").into())
     }
 
-    /// Waits until there is something to read. An answer is one line, so nothing of it has been read before.
-    fn await_answer(&self) -> Result<(), Failure> {
+    /// Whether there is something to read: the answer to the last order, or the end of the child. An answer is one
+    /// line, so nothing of it has been read before.
+    pub(crate) fn has_answered(&self) -> Result<bool, Failure> {
+        self.has_answered_within(PollTimeout::ZERO)
+    }
+
+    fn has_answered_within(&self, patience: PollTimeout) -> Result<bool, Failure> {
         let mut answers = [PollFd::new(
             self.answers.get_ref().as_fd(),
             PollFlags::POLLIN,
         )];
-        while poll(&mut answers, PollTimeout::from(100_u8)).or_else(again)? == 0 {
+        Ok(poll(&mut answers, patience).or_else(again)? > 0)
+    }
+
+    /// Waits until there is something to read.
+    fn await_answer(&self) -> Result<(), Failure> {
+        while !self.has_answered_within(PollTimeout::from(100_u8))? {
             watch::check_time();
         }
         Ok(())

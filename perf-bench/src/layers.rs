@@ -360,6 +360,7 @@ impl Layers {
             backend: spec.backend.name(),
             size_bytes: spec.size_bytes,
             messages: series[comparison.cell].messages,
+            usage: series[comparison.cell].usage,
             ..row.judged(reason).with(
                 (Spread::of(own.clone()), own.len()),
                 (names.join(" + "), Spread::of(beside.clone())),

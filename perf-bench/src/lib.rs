@@ -33,11 +33,12 @@ use crate::plan::{Plan, Scenario, Wanted};
 use crate::process::{Answer, Order, Peer};
 use crate::report::comparison::Row;
 use crate::scenario::Failure;
-use crate::scenario::wait::broadcast::{ADDITIONS, Broadcast, Company};
+use crate::scenario::wait::broadcast::Broadcast;
 use crate::scenario::wait::session::SessionScenario;
-use crate::scenario::wait::{Setting, WaitScenario};
+use crate::scenario::wait::{Setting, WaitScenario, churn};
 use crate::selection::{Selection, Traffic};
 use crate::spec::{Beside, Layer, Work};
+use crate::strategy::Strategy;
 use crate::watch::Stopped;
 
 mod affinity;
@@ -109,18 +110,14 @@ fn command(options: Options) -> Result<bool, Failure> {
             let layers = Layers::new(&layers.scenarios, &layers.backends, &root.0);
             return measure_layers("layers", &layers, &options.common);
         }
-        Some(Command::Wait(wait)) => {
-            return measure_parties("waiting", &options.common, |setting| {
-                scenario::wait::run(&wait.scenarios, setting)
-            });
-        }
+        Some(Command::Wait(wait)) => return measure_waiting(&wait, &options.common),
         Some(Command::Session(wanted)) => {
             return measure_parties("sessions", &options.common, |setting| {
                 let pause = Duration::from_millis(wanted.pause_ms);
                 scenario::wait::session::run(&wanted.scenarios, pause, setting)
             });
         }
-        Some(Command::Broadcast(wanted)) if wanted.has_choice() => {
+        Some(Command::Broadcast(wanted)) if wanted.rings.are_chosen() => {
             return measure_chosen_broadcasts(&wanted, &options.common);
         }
         Some(Command::Broadcast(wanted)) => {
@@ -128,7 +125,6 @@ fn command(options: Options) -> Result<bool, Failure> {
                 consumers: wanted.consumers,
                 strategy: wanted.wait_strategy,
                 capacity: wanted.capacity.unwrap_or(1024),
-                additions: &ADDITIONS,
             };
             return measure_parties("broadcast", &options.common, |setting| {
                 broadcast.run(setting)
@@ -145,18 +141,7 @@ fn command(options: Options) -> Result<bool, Failure> {
             };
             return measure_choice(&choice, traffic, &options.common);
         }
-        Some(Command::Churn {
-            wait_strategy,
-            capacity,
-        }) => {
-            let broadcast = Broadcast {
-                consumers: vec![1],
-                strategy: wait_strategy,
-                capacity,
-                additions: &[Company::Churn],
-            };
-            return measure_parties("churn", &options.common, |setting| broadcast.run(setting));
-        }
+        Some(Command::Churn(wanted)) => return measure_churn(&wanted, &options.common),
         Some(Command::Nofrag {
             sizes,
             backends,
@@ -430,25 +415,92 @@ fn roots(
     Ok((mmap, disk))
 }
 
+/// Calls `measure` with the choice of rings.
+fn with_rings(
+    rings: &options::Rings,
+    (strategy, capacity): (Strategy, Option<usize>),
+    measure: impl FnOnce(Selection<'_>) -> Result<bool, Failure>,
+) -> Result<bool, Failure> {
+    let backends = rings.backends.as_deref().unwrap_or(&[Backend::Shm]);
+    let (mmap_root, disk_root) = (rings.mmap_root.as_deref(), rings.disk_root.as_deref());
+    let (mmap, disk) = roots(backends, mmap_root, disk_root)?;
+    measure(Selection {
+        layers: rings.layers.as_deref().unwrap_or(&[Layer::Raw]),
+        backends,
+        strategies: &[strategy],
+        sizes: rings.sizes.as_deref().unwrap_or(&[64]),
+        capacity,
+        traffic: selection::ONE_WAY,
+        besides: &[Beside::Nothing],
+        roots: (&mmap.0, disk.as_ref().map_or(&mmap.0, |disk| &disk.0)),
+    })
+}
+
 /// Measures what `broadcast` was asked for on chosen layers.
 fn measure_chosen_broadcasts(
     choice: &options::Broadcast,
     common: &Common,
 ) -> Result<bool, Failure> {
-    let backends = choice.backends.as_deref().unwrap_or(&[Backend::Shm]);
-    let (mmap_root, disk_root) = (choice.mmap_root.as_deref(), choice.disk_root.as_deref());
-    let (mmap, disk) = roots(backends, mmap_root, disk_root)?;
-    let selection = Selection {
-        layers: choice.layers.as_deref().unwrap_or(&[Layer::Raw]),
-        backends,
-        strategies: &[choice.wait_strategy],
-        sizes: choice.sizes.as_deref().unwrap_or(&[64]),
-        capacity: choice.capacity,
-        traffic: Traffic::Broadcast { receivers: 1 },
-        besides: &[Beside::Nothing],
-        roots: (&mmap.0, disk.as_ref().map_or(&mmap.0, |disk| &disk.0)),
+    let shape = (choice.wait_strategy, choice.capacity);
+    with_rings(&choice.rings, shape, |selection| {
+        measure_selected(&selection.broadcasts(&choice.consumers), common)
+    })
+}
+
+/// Measures what `churn` was asked for.
+fn measure_churn(wanted: &options::Churn, common: &Common) -> Result<bool, Failure> {
+    let measure = |rings: &Plan| {
+        has_messages(rings)?;
+        measure_parties("churn", common, |setting| churn::run(rings, setting))
     };
-    measure_selected(&selection.broadcasts(&choice.consumers), common)
+    let (strategy, capacity) = (wanted.wait_strategy, wanted.capacity);
+    if !wanted.rings.are_chosen() {
+        return measure(&selection::of_events(strategy, capacity));
+    }
+    with_rings(&wanted.rings, (strategy, capacity), |selection| {
+        measure(&selection.rings())
+    })
+}
+
+/// Measures what `wait` was asked for.
+fn measure_waiting(wanted: &options::Wait, common: &Common) -> Result<bool, Failure> {
+    let scenarios = wanted.scenarios.as_deref();
+    if !wanted.rings.are_chosen() {
+        let scenarios = scenarios.unwrap_or(WaitScenario::value_variants());
+        return measure_parties("waiting", common, |setting| {
+            scenario::wait::run(scenarios, setting)
+        });
+    }
+    let mut others = scenarios.unwrap_or_default().iter();
+    if let Some(other) = others.find(|other| !WaitScenario::CHOSEN.contains(other)) {
+        let name = |scenario: &WaitScenario| {
+            let name = scenario.to_possible_value();
+            name.map_or_else(String::new, |name| name.get_name().to_owned())
+        };
+        let have = WaitScenario::CHOSEN.each_ref().map(name).join(", ");
+        return Err(format!(
+            "{} has rings of its own: --layer, --backend and --size are for these scenarios: {have}",
+            name(other)
+        )
+        .into());
+    }
+    with_rings(&wanted.rings, (Strategy::Block, None), |selection| {
+        let rings = selection.rings();
+        has_messages(&rings)?;
+        measure_parties("waiting", common, |setting| {
+            scenario::wait::run_chosen(&rings, setting)
+        })
+    })
+}
+
+/// An error if there is nothing to measure.
+fn has_messages(plan: &Plan) -> Result<(), Failure> {
+    match plan.has_rings() {
+        true => Ok(()),
+        false => Err(
+            "nothing to measure: no chosen layer has messages of a chosen size; see --help".into(),
+        ),
+    }
 }
 
 /// Measures what `pingpong` and `stream` were asked for.
@@ -472,11 +524,7 @@ fn measure_choice(choice: &Choice, traffic: Traffic, common: &Common) -> Result<
 }
 
 fn measure_selected(plan: &Plan, common: &Common) -> Result<bool, Failure> {
-    if !plan.has_rings() {
-        return Err(
-            "nothing to measure: no chosen layer has messages of a chosen size; see --help".into(),
-        );
-    }
+    has_messages(plan)?;
     let ground = Ground::prepare(common)?;
     let series = ground.measure_all(plan, common)?;
     let rows = report::rows(plan, &series);

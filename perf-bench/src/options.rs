@@ -48,13 +48,14 @@ pub(crate) enum Command {
     Raw(Raw),
     /// The cost that frames and codecs add to layer 0; takes about half a minute.
     Layers(Layers),
-    /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute.
+    /// The cost of waiting: wake-ups, idle calls, fan-out on two cores, deaths; takes about a minute. With a layer, a
+    /// backend or a size, only the wake-ups, in such rings.
     Wait(Wait),
     /// What sessions cost beside their frames: calls, streams of tokens, first requests after a pause, idle members;
     /// takes about two minutes.
     Session(Session),
     /// One producer and 1, 2, 4 and 8 consumers that each receive every event; also with an observer, with a slow
-    /// consumer, and with one that is killed.
+    /// consumer, and with one that is killed. With a layer, a backend or a size, only the numbers of consumers.
     Broadcast(Broadcast),
     /// The round trip of a message and its reply, on any layer, backend and wait strategy.
     #[command(alias = "ping_pong", alias = "ping-pong")]
@@ -70,15 +71,7 @@ pub(crate) enum Command {
         batch_size: u64,
     },
     /// A producer that publishes at full speed while a consumer attaches and detaches, again and again.
-    Churn {
-        /// How all ends wait.
-        #[arg(long, value_enum, default_value_t = Strategy::Block)]
-        wait_strategy: Strategy,
-
-        /// Slots of each ring.
-        #[arg(long, default_value_t = 1024, value_parser = capacity)]
-        capacity: usize,
-    },
+    Churn(Churn),
     /// Messages in frames of the smallest class that takes them whole, chosen at run time, against the same messages
     /// split into frames of the next smaller class.
     Nofrag {
@@ -301,9 +294,58 @@ pub(crate) struct Layers {
 /// Options of the waiting scenarios.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Wait {
-    /// Scenarios to measure.
-    #[arg(long = "scenario", value_delimiter = ',', value_enum, default_values_t = WaitScenario::value_variants().to_vec())]
-    pub(crate) scenarios: Vec<WaitScenario>,
+    /// Scenarios to measure [default: all; with a layer, a backend or a size, those that have them: wake_latency].
+    #[arg(long = "scenario", value_delimiter = ',', value_enum)]
+    pub(crate) scenarios: Option<Vec<WaitScenario>>,
+
+    #[command(flatten)]
+    pub(crate) rings: Rings,
+}
+
+/// Options of `churn`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Churn {
+    /// How all ends wait.
+    #[arg(long, value_enum, default_value_t = Strategy::Block)]
+    pub(crate) wait_strategy: Strategy,
+
+    /// Slots or frames of each ring [default: 1024, or fewer of chosen long messages].
+    #[arg(long, value_parser = capacity)]
+    pub(crate) capacity: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) rings: Rings,
+}
+
+/// The rings of the commands that have rings of events of 56 bytes unless others are chosen.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Rings {
+    /// Layers to measure [default: raw; if no backend and no size is given, raw events of 56 bytes in shared memory].
+    #[arg(long = "layer", value_delimiter = ',', value_enum)]
+    pub(crate) layers: Option<Vec<Layer>>,
+
+    /// Backends of these rings: shm, mmap (a file on tmpfs) or disk (a file on a disk) [default: shm].
+    #[arg(long = "backend", value_delimiter = ',', value_parser = place)]
+    pub(crate) backends: Option<Vec<Backend>>,
+
+    /// Bytes of a message in these rings, as for `stream` [default: 64].
+    #[arg(long = "size", value_delimiter = ',', value_parser = any_size)]
+    pub(crate) sizes: Option<Vec<usize>>,
+
+    /// Directory of files on tmpfs [default: shared memory's, else the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mmap_root: Option<PathBuf>,
+
+    /// Directory of files on a disk [default: the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk_root: Option<PathBuf>,
+}
+
+impl Rings {
+    /// Whether a layer, a backend or a size was chosen.
+    pub(crate) fn are_chosen(&self) -> bool {
+        self.layers.is_some() || self.backends.is_some() || self.sizes.is_some()
+    }
 }
 
 /// Options of the sessions' scenarios.
@@ -333,33 +375,8 @@ pub(crate) struct Broadcast {
     #[arg(long, value_parser = capacity)]
     pub(crate) capacity: Option<usize>,
 
-    /// Layers to measure, with each number of consumers and without the additions [default: raw events of 56 bytes in
-    /// shared memory, with the additions].
-    #[arg(long = "layer", value_delimiter = ',', value_enum)]
-    pub(crate) layers: Option<Vec<Layer>>,
-
-    /// Backends of these rings: shm, mmap (a file on tmpfs) or disk (a file on a disk) [default: shm].
-    #[arg(long = "backend", value_delimiter = ',', value_parser = place)]
-    pub(crate) backends: Option<Vec<Backend>>,
-
-    /// Bytes of a message in these rings, as for `stream` [default: 64].
-    #[arg(long = "size", value_delimiter = ',', value_parser = any_size)]
-    pub(crate) sizes: Option<Vec<usize>>,
-
-    /// Directory of files on tmpfs [default: shared memory's, else the temporary directory].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) mmap_root: Option<PathBuf>,
-
-    /// Directory of files on a disk [default: the temporary directory].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) disk_root: Option<PathBuf>,
-}
-
-impl Broadcast {
-    /// Whether a layer, a backend or a size was chosen.
-    pub(crate) fn has_choice(&self) -> bool {
-        self.layers.is_some() || self.backends.is_some() || self.sizes.is_some()
-    }
+    #[command(flatten)]
+    pub(crate) rings: Rings,
 }
 
 /// The numbers of consumers that are measured by default.

@@ -66,6 +66,26 @@ pub(crate) fn key(round: u64, index: u64) -> u64 {
     (round << 40) + index
 }
 
+/// Whether this may be the key of a message of `round` or of an earlier one.
+#[inline]
+pub(crate) fn is_up_to(round: u64, key: u64) -> bool {
+    key < self::key(round + 1, 0)
+}
+
+/// The round and the index of the message with this key.
+#[inline]
+pub(crate) fn parts(key: u64) -> (u64, u64) {
+    let first = self::key(1, 0);
+    (key / first, key % first)
+}
+
+/// Whether the message with this key may come right after that with the key `last`: as the next of its round, or as
+/// the first of a later one.
+#[inline]
+pub(crate) fn follows(key: u64, last: u64) -> bool {
+    key == last + 1 || key > last && parts(key).1 == 0
+}
+
 /// Writes every word of an event.
 #[inline(always)]
 pub(crate) fn fill<const W: usize>(words: &mut [u64; W], key: u64) {
@@ -167,6 +187,23 @@ mod tests {
         assert_eq!(key_of(&words), Some(42));
         words[6] ^= 1;
         assert_eq!(key_of(&words), None);
+    }
+
+    #[test]
+    fn the_next_message_and_the_first_of_a_later_round_follow_a_message() {
+        assert_eq!(parts(key(3, 7)), (3, 7));
+        assert!(is_up_to(3, key(3, 7)) && !is_up_to(3, key(4, 0)));
+        for (round, index, may_follow) in [
+            (3, 8, true),
+            (3, 9, false),
+            (3, 7, false),
+            (4, 0, true),
+            (4, 1, false),
+            (2, 0, false),
+        ] {
+            let found = follows(key(round, index), key(3, 7));
+            assert_eq!(found, may_follow, "{round} {index}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! reader: one word of each KiB (or of a shorter message), at another position in each message. In the warm-up round
 //! the sample is every word. Filling or reading the whole message would take about as long as moving it.
 
+use crate::payload::{is_up_to, parts};
+
 /// Bytes from one word of a sample to the next.
 const SPACING: usize = 1024;
 const WORD: usize = size_of::<u64>();
@@ -96,6 +98,27 @@ pub(crate) fn fold(hash: u64, message: &[u8], round: u64, index: u64) -> u64 {
     mix(hash, sum)
 }
 
+/// The key of a message of `round` or of an earlier one; `None` if its sample is not whole.
+pub(crate) fn key_of(message: &[u8], round: u64) -> Option<u64> {
+    let (words, _) = message.as_chunks::<WORD>();
+    // The positions of other samples hold words of earlier messages, so the latest key is that of this one.
+    let pieces = SPACING.min(message.len()) / WORD;
+    let sample = |key| {
+        let (round, index) = parts(key);
+        Sample::new(message.len(), round, index)
+    };
+    let first = words.get(..pieces)?.iter().zip(0..);
+    let keys = first.filter_map(|(&word, at)| {
+        let key = u64::from_ne_bytes(word).wrapping_sub(place(0));
+        (is_up_to(round, key) && sample(key).at == at * WORD).then_some(key)
+    });
+    let key = keys.max()?;
+    let mut places = sample(key).places(words.len()).zip(0..);
+    let is_whole =
+        places.all(|(at, number)| u64::from_ne_bytes(words[at]) == sample(key).word(number));
+    is_whole.then_some(key)
+}
+
 /// The hash that a reader of `count` messages of `len` bytes must arrive at.
 pub(crate) fn expected(len: usize, round: u64, count: u64) -> u64 {
     (0..count).fold(0, |hash, index| {
@@ -127,6 +150,24 @@ mod tests {
             for wrong in [&[0, 2, 1][..], &[0, 1], &[0, 1, 1, 2]] {
                 assert_ne!(hash(round, wrong), expected(LEN, round, 3));
             }
+        }
+    }
+
+    #[test]
+    fn a_message_has_its_key_until_a_bit_of_it_is_wrong() {
+        for len in [8, 64, 1024, LEN] {
+            let mut message = vec![0; len];
+            for (round, index) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 129), (2, 0), (2, 1)] {
+                write(&mut message, round, index);
+                let key = Some(crate::payload::key(round, index));
+                for later in 0..2 {
+                    assert_eq!(key_of(&message, round + later), key, "{len} {round}");
+                }
+                let mut torn = message.clone();
+                flip_last(&mut torn, round, index);
+                assert_ne!(key_of(&torn, round), key, "{len} {round}");
+            }
+            assert_eq!(key_of(&message, 1), None, "{len}");
         }
     }
 

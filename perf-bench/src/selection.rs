@@ -1,10 +1,10 @@
-//! `pingpong` and `stream`: which cells a choice of layers, backends, wait strategies and sizes gives.
+//! `pingpong`, `stream` and others: which cells a choice of layers, backends, wait strategies and sizes gives.
 
 use std::path::Path;
 
 use crate::backend::Backend;
 use crate::layers::{DEPTH, LARGE_FRAME_BYTES};
-use crate::payload::SIZES;
+use crate::payload::{SIZES, Words};
 use crate::plan::{COPIED_TOGETHER, Cell, Plan};
 use crate::scenario::{BATCH, FRAMES, LARGE_FRAMES};
 use crate::spec::{Beside, Layer, Work};
@@ -55,6 +55,12 @@ impl Traffic {
     }
 }
 
+/// Messages one way, one by one.
+pub(crate) const ONE_WAY: Traffic = Traffic::Stream {
+    batch: 1,
+    per_s: None,
+};
+
 /// Whether the layer has messages of that size.
 fn suits(layer: Layer, size: usize) -> bool {
     match layer {
@@ -94,6 +100,21 @@ pub(crate) fn depth(size: usize, frame_bytes: usize, most: usize) -> usize {
     needed.max(wanted)
 }
 
+/// A ring of events of 56 bytes in shared memory, for messages one way.
+pub(crate) fn of_events(strategy: Strategy, capacity: Option<usize>) -> Plan {
+    let selection = Selection {
+        layers: &[Layer::Raw],
+        backends: &[Backend::Shm],
+        strategies: &[strategy],
+        sizes: &[size_of::<Words<7>>()],
+        capacity,
+        traffic: ONE_WAY,
+        besides: &[Beside::Nothing],
+        roots: (Path::new(""), Path::new("")),
+    };
+    selection.rings()
+}
+
 impl Selection<'_> {
     /// The cells, each after the floor that it is compared with: round trips and latencies with the two-line bounce,
     /// streams with a bare stream or, above its sizes, with copying what the other core has written.
@@ -124,6 +145,20 @@ impl Selection<'_> {
                             cell.spec.beside = beside;
                         }
                     }
+                }
+            }
+        }
+        plan
+    }
+
+    /// The rings alone, without floors; all have the first of the wait strategies.
+    pub(crate) fn rings(&self) -> Plan {
+        let mut plan = Plan::default();
+        for &size in self.sizes {
+            for &layer in self.layers.iter().filter(|&&layer| suits(layer, size)) {
+                for &backend in self.backends {
+                    let cell = self.add(&mut plan, (layer, size), backend, self.traffic);
+                    cell.spec.strategy = self.strategies[0];
                 }
             }
         }
@@ -243,6 +278,22 @@ mod tests {
         let plan = plan(&[1 << 20], paced);
         assert_eq!(plan.cells.len(), 2 + 6);
         assert!(plan.cells[2..].iter().all(|cell| cell.floor == 1));
+    }
+
+    #[test]
+    fn rings_for_scenarios_with_floors_of_their_own_come_alone() {
+        let usual = of_events(Strategy::Block, None);
+        let [cell] = &usual.cells[..] else {
+            panic!("{usual:?}");
+        };
+        let spec = &cell.spec;
+        assert_eq!((spec.layer(), spec.backend.name()), ("raw", "shm"));
+        assert_eq!((spec.size_bytes, spec.capacity), (56, 1024));
+        assert_eq!(spec.strategy, Strategy::Block);
+        assert_eq!(
+            of_events(Strategy::Block, Some(64)).cells[0].spec.capacity,
+            64
+        );
     }
 
     #[test]

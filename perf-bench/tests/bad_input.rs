@@ -64,6 +64,8 @@ fn each_command_says_how_much_shared_memory_it_needs() {
     let more = [
         "raw --size 248 --backend mmap",
         "broadcast --size 64 --backend mmap",
+        "churn --size 64 --backend mmap",
+        "wait --size 64 --backend mmap",
         "sweep --tier smoke",
         "repeat",
     ];
@@ -106,7 +108,7 @@ const STRIKE: &str = "
     (exit $code)";
 
 /// The commands with a child of each kind, by its number: the second process, a party, a receiver.
-const CHILDREN: [(&str, u32, &str); 7] = [
+const CHILDREN: [(&str, u32, &str); 8] = [
     ("raw --size 56 --backend shm", 1, "peer"),
     ("pingpong --wait-strategy block", 1, "peer"),
     ("wait --scenario fan_out", 1, "party"),
@@ -117,6 +119,7 @@ const CHILDREN: [(&str, u32, &str); 7] = [
         "peer",
     ),
     ("churn", 2, "party"),
+    ("wait --size 64", 1, "party"),
     (
         "compare --peer pipe --size 56 --scenario broadcast",
         3,

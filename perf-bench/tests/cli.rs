@@ -26,13 +26,15 @@ fn with_origin(keys: &'static str) -> BTreeSet<&'static str> {
         .collect()
 }
 
-/// The keys of the commands that compare figures: `layers` and `wait`.
+/// The keys of the commands that compare figures, such as `layers` and `wait`.
 const COMPARISON_KEYS: &str = "scenario layer backend wait size_bytes capacity consumers rounds messages unit figure figure_min \
-                         figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met verified";
+                         figure_max floor floor_figure ratio_to_floor ratio_min ratio_max target is_met cpu_user_s \
+                         cpu_sys_s minor_faults major_faults voluntary_switches involuntary_switches verified";
 
 /// The keys of `compare`.
 const COMPARE_KEYS: &str = "scenario peer between size_bytes capacity receivers rounds messages unit figure figure_min \
-                      figure_max floor ratio_to_floor ratio_to_raw ratio_to_framed verified";
+                      figure_max floor ratio_to_floor ratio_to_raw ratio_to_framed cpu_user_s cpu_sys_s minor_faults \
+                      major_faults voluntary_switches involuntary_switches verified";
 
 /// Runs the program with `--quick --json` and returns the rows.
 fn rows(arguments: &[&str]) -> Vec<Value> {
@@ -256,6 +258,24 @@ fn limits_measures_no_ring() {
     assert!(printed.contains("% stolen, load at most"), "{printed}");
 }
 
+/// Checks that the processes of a row have taken processor time, and that nothing is counted backwards.
+fn assert_has_usage(row: &Value) {
+    let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite() && *n >= 0.0);
+    let spent = of("cpu_user_s").zip(of("cpu_sys_s"));
+    assert!(
+        spent.is_some_and(|(user, system)| user + system > 0.0),
+        "{row}"
+    );
+    for kind in [
+        "minor_faults",
+        "major_faults",
+        "voluntary_switches",
+        "involuntary_switches",
+    ] {
+        assert!(row[kind].as_u64().is_some(), "{kind}: {row}");
+    }
+}
+
 /// Checks that a row of `layers` or `wait` has all promised keys, and that no figure is missing or infinite.
 fn assert_compares(row: &Value, rounds: u64) {
     let keys = row.as_object().expect("an object").keys();
@@ -266,6 +286,7 @@ fn assert_compares(row: &Value, rounds: u64) {
     let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite());
     assert!(of("ratio_to_floor").is_some(), "{row}");
     assert!(of("figure") <= of("figure_max"), "{row}");
+    assert_has_usage(row);
     assert_eq!(row["target"].is_null(), row["is_met"].is_null(), "{row}");
 }
 
@@ -330,6 +351,10 @@ fn layers_has_a_row_for_each_layer_and_backend_beside_the_one_below() {
 fn assert_has_rows(command: &str, names: &[&str], targets: &[&str]) {
     let (rows, printed) = run(&[command, "--rounds", "2"]);
     rows.iter().for_each(|row| assert_compares(row, 2));
+    // some of these scenarios are about sleeping
+    let sleeps = |row: &Value| row["voluntary_switches"].as_u64() > Some(0);
+    assert!(rows.iter().any(sleeps), "{printed}");
+    assert!(printed.contains("cpu s"), "{printed}");
     let found: Vec<_> = rows
         .iter()
         .filter_map(|row| row["scenario"].as_str())
@@ -549,7 +574,7 @@ fn batches_are_compared_with_a_bare_stream_of_batches() {
 fn rings_on_a_disk_are_measured_and_removed() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let root = directory.path().to_str().expect("a name");
-    for command in ["pingpong", "stream", "broadcast"] {
+    for command in ["pingpong", "stream", "broadcast", "churn", "wait"] {
         let chosen = [command, "--backend", "disk", "--layer", "raw,framed"];
         let rows = rows(&[&chosen[..], &["--disk-root", root, "--rounds", "1"]].concat());
         let on_disk = rows.iter().filter(|row| is(row, "backend", "disk"));
@@ -599,19 +624,51 @@ fn a_fixed_rate_gives_latencies_one_way_and_both_ways() {
     }
 }
 
+const CHURN: [&str; 4] = ["broadcast", "churn", "churn_attach", "churn_detach"];
+const WAKE: [&str; 2] = ["wake_latency_p50", "wake_latency_p99"];
+
+/// Runs a command with these layers, and checks that it has the same rows for each of them.
+#[cfg(target_os = "linux")]
+fn assert_has_layers(command: &str, layers: &[&str], options: &str, names: &[&str]) {
+    let layer = layers.join(",");
+    let chosen = [command, "--rounds", "1", "--layer", &layer];
+    let rows = rows(&[&chosen[..], &options.split(' ').collect::<Vec<_>>()].concat());
+    rows.iter().for_each(|row| assert_compares(row, 1));
+    assert_eq!(rows.len(), layers.len() * names.len(), "{command}");
+    for layer in layers {
+        assert_eq!(scenarios(&rows, layer), names, "{command} {layer}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn churn_and_wake_ups_are_measured_on_chosen_layers() {
+    let size = "--backend mmap --size 1024";
+    assert_has_layers("churn", &["raw", "flatbuffers"], size, &CHURN);
+    assert_has_layers("wait", &["raw", "in_place"], size, &WAKE);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "takes many seconds: run by ci/bench"]
+fn churn_and_wake_ups_are_measured_on_every_layer() {
+    for (command, names) in [("churn", &CHURN[..]), ("wait", &WAKE)] {
+        assert_has_layers(command, &LAYERS, "--size 64", names);
+        // the raw layer has no such events; the other layers split them, or take large frames
+        assert_has_layers(command, &LAYERS[1..], "--size 131072", names);
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn churn_attaches_and_detaches_and_nofrag_sends_whole() {
     let rows = rows(&["churn", "--rounds", "1"]);
     rows.iter().for_each(|row| assert_compares(row, 1));
-    let names: Vec<_> = rows
-        .iter()
-        .filter_map(|row| row["scenario"].as_str())
-        .collect();
-    assert_eq!(
-        names,
-        ["broadcast", "churn", "churn_attach", "churn_detach"]
-    );
+    assert_eq!(scenarios(&rows, "raw"), CHURN);
+    let is_usual = |row: &Value| row["size_bytes"] == 56 && row["capacity"] == 1024;
+    assert!(rows.iter().all(is_usual));
+    assert_eq!(rows[0]["consumers"], 1);
+    assert_eq!(rows[1]["consumers"], 2);
     let rows = self::rows(&["nofrag", "--size", "4096,65536", "--rounds", "1"]);
     assert_eq!(rows.len(), 2);
     rows.iter().for_each(|row| assert_compares(row, 1));
@@ -668,6 +725,7 @@ fn compare_has_a_row_for_each_peer_beside_both_kinds_of_rings() {
         assert_eq!(row["verified"], true, "{row}");
         assert_eq!(row["rounds"], 2, "{row}");
         assert!(row["messages"].as_u64() > Some(0), "{row}");
+        assert_has_usage(row);
         let of = |key: &str| row[key].as_f64().filter(|n| n.is_finite() && *n > 0.0);
         for ratio in ["ratio_to_floor", "ratio_to_raw"] {
             assert!(of(ratio).is_some(), "{row}");
@@ -756,6 +814,17 @@ fn bad_options_are_refused_and_say_what_is_possible() {
             "nothing to measure",
         ),
         (&["broadcast", "--backend", "floppy"], "shm, mmap or disk"),
+        (&["churn", "--size", "1000"], "a power of two"),
+        (
+            &["churn", "--layer", "framed", "--size", "56"],
+            "nothing to measure",
+        ),
+        (&["wait", "--backend", "floppy"], "shm, mmap or disk"),
+        (&["wait", "--size", "4096"], "nothing to measure"),
+        (
+            &["wait", "--scenario", "wake_latency,idle", "--size", "64"],
+            "idle has rings of its own: --layer, --backend and --size are for these scenarios: wake_latency",
+        ),
         (&["stream", "--batch-size", "17"], "1..=16"),
         (&["stream", "--rate", "0"], "1..=10000000"),
         (&["streams"], "stream"),

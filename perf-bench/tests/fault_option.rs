@@ -140,6 +140,15 @@ fn wrong_messages_and_slow_rounds_are_found_in_broadcasts_on_each_layer() {
 
 #[test]
 #[cfg(target_os = "linux")]
+#[ignore = "takes many seconds: run by ci/bench"]
+fn wrong_messages_are_found_in_churn_and_wake_ups_on_each_layer() {
+    for command in ["churn", "wait"] {
+        assert_found(&format!("{command} {EVERY_LAYER}"), &MESSAGE_FAULTS);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn wrong_events_and_slow_rounds_are_found_while_consumers_come_and_go() {
     assert_found("churn", &MESSAGE_FAULTS);
     assert_found("churn --round-limit-ms 1000", &["slow"]);

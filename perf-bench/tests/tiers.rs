@@ -68,6 +68,10 @@ fn a_smoke_sweep_verifies_every_row_and_goes_on_where_it_was_stopped() {
                 "{row}"
             );
         }
+        assert!(
+            row["cpu_user_s"].as_f64().is_some() && row["minor_faults"].is_u64(),
+            "{row}"
+        );
         let ratios = row["ratios"].as_array().expect("ratios");
         assert_eq!(row["rounds"], ratios.len(), "{row}");
     }

@@ -11,7 +11,9 @@ use super::{Peer, RECEIVERS};
 use crate::machine::Origin;
 use crate::measure::{Series, Spread};
 use crate::plan::Plan;
+use crate::report::{USAGE_HEADS, usage_cells};
 use crate::scenario::Failure;
+use crate::usage::Usage;
 
 /// What each column means.
 pub(super) const COLUMNS: &str = "\
@@ -22,6 +24,9 @@ min - max   the range of this figure over the rounds
 x floor     divided by the bounce of two cache lines, or by the bare stream, of the same round
 x raw       divided by the ring of events of the same round: times as long, or times the rate
 x framed    divided by the ring of frames, likewise
+cpu s       processor time of all processes: user + system
+faults      page faults of all processes: without input or output + with
+switches    context switches of all processes: because they waited + because their core was taken away
 verified    whether each end received exactly the messages that were sent, in every round; if not, there is no figure";
 
 /// What a peer within one process connects.
@@ -58,6 +63,9 @@ pub(crate) struct Row {
     pub(crate) ratio_to_floor: f64,
     pub(crate) ratio_to_raw: Option<f64>,
     pub(crate) ratio_to_framed: Option<f64>,
+    /// Of all processes of the cell, in all counted rounds.
+    #[serde(flatten)]
+    pub(crate) usage: Usage,
     pub(crate) verified: bool,
     /// Why the row is not verified; printed on standard error.
     #[serde(skip)]
@@ -111,6 +119,7 @@ pub(super) fn rows(plan: &Plan, comparisons: &[Comparison], series: &[Series]) -
             ratio_to_floor: own.ratio(&series[floor]).median,
             ratio_to_raw: beside(ours[0]),
             ratio_to_framed: beside(ours[1]),
+            usage: own.usage,
             verified: own.is_verified(),
             reason: own.reason.clone(),
             origin: None,
@@ -144,7 +153,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<Row>>, Failure> {
 /// The rows as a table.
 pub(super) fn render(rows: &[Row]) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header([
+    let heads = [
         "compare",
         "peer",
         "between",
@@ -156,8 +165,9 @@ pub(super) fn render(rows: &[Row]) -> String {
         "x floor",
         "x raw",
         "x framed",
-        "verified",
-    ]);
+    ];
+    let heads = heads.iter().chain(&USAGE_HEADS).chain(&["verified"]);
+    table.load_style(NOTHING).set_header(heads);
     for row in rows {
         let mut cells = vec![
             row.scenario.clone(),
@@ -175,10 +185,11 @@ pub(super) fn render(rows: &[Row]) -> String {
                 digits(row.ratio_to_floor),
                 ratio(row.ratio_to_raw),
                 ratio(row.ratio_to_framed),
-                "yes".to_owned(),
             ]);
+            cells.extend(usage_cells(&row.usage));
+            cells.push("yes".to_owned());
         } else {
-            cells.extend(["", "", "", "", "", ""].map(str::to_owned));
+            cells.extend([""; 9].map(str::to_owned));
             cells.push("NO".to_owned());
         }
         table.add_row(cells.into_iter().enumerate().map(|(column, text)| {
@@ -228,6 +239,7 @@ pub(crate) mod tests {
             ratio_to_floor: 1.0,
             ratio_to_raw: Some(of.1),
             ratio_to_framed: None,
+            usage: Usage::default(),
             verified: true,
             reason: None,
             origin: None,
@@ -243,7 +255,10 @@ pub(crate) mod tests {
         let read_back = read(&path).expect("readable").expect("an array");
         assert_eq!(read_back[0].origin, Some(origin()));
         // a file of an earlier version
-        let text = serde_json::to_string(&rows).expect("rows");
+        let mut text = serde_json::to_value(&rows).expect("rows");
+        let old = text[0].as_object_mut().expect("an object");
+        old.retain(|key, _| !key.starts_with("cpu_") && !key.ends_with("_switches"));
+        let text = text.to_string();
         fs::write(&path, text).expect("written");
         let earlier = read(&path).expect("readable").expect("an array");
         assert_eq!(earlier[0].origin, None);

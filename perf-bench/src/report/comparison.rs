@@ -6,8 +6,10 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use serde::Serialize;
 
+use super::{USAGE_HEADS, usage_cells};
 use crate::measure::Spread;
 use crate::payload::Words;
+use crate::usage::Usage;
 
 /// The target of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +50,9 @@ pub(crate) struct Row {
     /// The target in words; absent if there is none.
     pub(crate) target: Option<String>,
     pub(crate) is_met: Option<bool>,
+    /// Of all processes of the measured case that have told it, in all counted rounds.
+    #[serde(flatten)]
+    pub(crate) usage: Usage,
     pub(crate) verified: bool,
     /// Why the row is not verified; printed on standard error.
     #[serde(skip)]
@@ -86,6 +91,7 @@ impl Row {
             ratio_max: 0.0,
             target: None,
             is_met: None,
+            usage: Usage::default(),
             verified: false,
             reason: None,
             ratios: Vec::new(),
@@ -155,8 +161,9 @@ impl Target {
 /// The table on standard output.
 pub(crate) fn render(title: &str, rows: &[Row]) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header([
+    let heads = [
         title,
+        "layer",
         "on",
         "bytes",
         "unit",
@@ -169,8 +176,9 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
         "target",
         "",
         "rounds",
-        "verified",
-    ]);
+    ];
+    let heads = heads.iter().chain(&USAGE_HEADS).chain(&["verified"]);
+    table.load_style(NOTHING).set_header(heads);
     for row in rows {
         let verdict = match row.is_met {
             Some(true) => "met",
@@ -179,6 +187,7 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
         };
         let cells = [
             row.scenario.to_owned(),
+            row.layer.to_owned(),
             row.backend.to_owned(),
             row.size_bytes.to_string(),
             row.unit.to_owned(),
@@ -191,11 +200,15 @@ pub(crate) fn render(title: &str, rows: &[Row]) -> String {
             row.target.clone().unwrap_or_default(),
             verdict.to_owned(),
             row.rounds.to_string(),
-            if row.verified { "yes" } else { "NO" }.to_owned(),
         ];
-        table.add_row(cells.into_iter().enumerate().map(|(column, text)| {
+        let verified = if row.verified { "yes" } else { "NO" }.to_owned();
+        let cells = cells
+            .into_iter()
+            .chain(usage_cells(&row.usage))
+            .chain([verified]);
+        table.add_row(cells.enumerate().map(|(column, text)| {
             let side = match column {
-                0 | 1 | 3 | 6 | 10 | 11 => CellAlignment::Left,
+                0 | 1 | 2 | 4 | 7 | 11 | 12 => CellAlignment::Left,
                 _ => CellAlignment::Right,
             };
             Cell::new(text).set_alignment(side)

@@ -17,6 +17,7 @@ use crate::payload::SIZES;
 use crate::plan::Plan;
 use crate::scenario::BATCH;
 use crate::spec::Work;
+use crate::usage::Usage;
 
 /// One measured cell. The serialised names are a contract with programs that read them.
 #[derive(Clone, Debug, Serialize)]
@@ -50,13 +51,9 @@ pub(crate) struct Row {
     pub(crate) ratio_to_floor: f64,
     /// The placement of the cores in these rounds, if rounds are kept apart by it.
     pub(crate) placement: Option<&'static str>,
-    pub(crate) cpu_user_s: f64,
-    pub(crate) cpu_sys_s: f64,
-    /// Page faults and context switches of both processes, in all counted rounds.
-    pub(crate) minor_faults: i64,
-    pub(crate) major_faults: i64,
-    pub(crate) voluntary_switches: i64,
-    pub(crate) involuntary_switches: i64,
+    /// Of all processes of the cell, in all counted rounds.
+    #[serde(flatten)]
+    pub(crate) usage: Usage,
     pub(crate) verified: bool,
     /// Why the row is not verified; printed on standard error.
     #[serde(skip)]
@@ -132,12 +129,7 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
             floor_stream_msgs_per_s: (!is_latency).then(|| bounce(cell.floor)),
             ratio_to_floor: ratio.median,
             placement: None,
-            cpu_user_s: own.usage.user_s,
-            cpu_sys_s: own.usage.system_s,
-            minor_faults: own.usage.minor_faults,
-            major_faults: own.usage.major_faults,
-            voluntary_switches: own.usage.voluntary_switches,
-            involuntary_switches: own.usage.involuntary_switches,
+            usage: own.usage,
             verified: own.is_verified(),
             reason: own.reason.clone(),
             ratio,
@@ -147,6 +139,21 @@ pub(crate) fn rows(plan: &Plan, series: &[Series]) -> Vec<Row> {
         }
     };
     (0..series.len()).map(row).collect()
+}
+
+/// The heads of the columns of [`usage_cells`].
+pub(crate) const USAGE_HEADS: [&str; 3] = ["cpu s", "faults", "switches"];
+
+/// The cells of a table that say what the processes of a row took from the system.
+pub(crate) fn usage_cells(usage: &Usage) -> [String; 3] {
+    [
+        format!("{:.3}+{:.3}", usage.user_s, usage.system_s),
+        format!("{}+{}", usage.minor_faults, usage.major_faults),
+        format!(
+            "{}+{}",
+            usage.voluntary_switches, usage.involuntary_switches
+        ),
+    ]
 }
 
 /// One line with the gain of batches at each size, on the first backend on which both were measured.
@@ -237,7 +244,7 @@ mod tests {
         );
         assert_eq!(row.floor_stream_msgs_per_s, None);
         assert_eq!((row.rounds, row.messages), (3, 300));
-        assert_eq!((row.cpu_user_s, row.cpu_sys_s), (1.5, 0.25));
+        assert_eq!((row.usage.user_s, row.usage.system_s), (1.5, 0.25));
         // the histogram keeps three digits
         for (found, expected) in [
             (row.p90_ns, 9_000.0),

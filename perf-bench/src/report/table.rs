@@ -3,8 +3,8 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 
-use super::Row;
 use super::comparison::short;
+use super::{Row, USAGE_HEADS, usage_cells};
 
 /// One table of latencies and one of rates; floors are rows like any other.
 pub(crate) fn render(rows: &[Row]) -> String {
@@ -29,10 +29,6 @@ pub(crate) fn render(rows: &[Row]) -> String {
             "max",
             "x two-line",
             "min - max",
-            "cpu s",
-            "faults",
-            "switches",
-            "verified",
         ];
         text += &table(&heads, latencies, latency);
     }
@@ -48,10 +44,6 @@ pub(crate) fn render(rows: &[Row]) -> String {
             "GB/s",
             "x bare",
             "min - max",
-            "cpu s",
-            "faults",
-            "switches",
-            "verified",
         ];
         text.push('\n');
         text += &table(&heads, rates, rate);
@@ -65,10 +57,6 @@ pub(crate) fn render(rows: &[Row]) -> String {
             "bytes",
             "capacity",
             "ns each",
-            "cpu s",
-            "faults",
-            "switches",
-            "verified",
         ];
         text.push('\n');
         text += &table(&heads, operations, |row| vec![short(1e9 / row.msgs_per_s)]);
@@ -78,6 +66,7 @@ pub(crate) fn render(rows: &[Row]) -> String {
 
 fn table(heads: &[&str], rows: Vec<&Row>, cells: fn(&Row) -> Vec<String>) -> String {
     let mut table = Table::new();
+    let heads = heads.iter().chain(&USAGE_HEADS).chain(&["verified"]);
     table.load_style(NOTHING).set_header(heads);
     for row in rows {
         let mut all = vec![
@@ -92,12 +81,7 @@ fn table(heads: &[&str], rows: Vec<&Row>, cells: fn(&Row) -> Vec<String>) -> Str
             row.capacity.to_string(),
         ];
         all.extend(cells(row));
-        all.push(format!("{:.3}+{:.3}", row.cpu_user_s, row.cpu_sys_s));
-        all.push(format!("{}+{}", row.minor_faults, row.major_faults));
-        all.push(format!(
-            "{}+{}",
-            row.voluntary_switches, row.involuntary_switches
-        ));
+        all.extend(usage_cells(&row.usage));
         all.push(if row.verified { "yes" } else { "NO" }.to_owned());
         table.add_row(all.into_iter().enumerate().map(|(column, text)| {
             let side = if column < 4 {

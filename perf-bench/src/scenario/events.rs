@@ -5,11 +5,11 @@ use std::ops::Range;
 use myelon::{Consumer, Deadline, Producer};
 
 use super::beside::{self, Counted};
-use super::message_ping_pong::Messages;
+use super::message_ping_pong::{Messages, Numbered};
 use super::{Failure, RING_ENDED};
 use crate::backend::Open;
 use crate::fault::Round;
-use crate::payload::{OfWords, Words, expected, fold};
+use crate::payload::{OfWords, Words, expected, fold, is_up_to, key_of};
 use crate::spec::Spec;
 use crate::watch::stop;
 
@@ -99,5 +99,23 @@ impl<const W: usize, B: Open> Messages<B> for Events<W> {
     fn detach(rx: Self::Rx) -> Result<(), Failure> {
         rx.counted.check()?;
         Ok(rx.ring.leave()?)
+    }
+}
+
+impl<const W: usize, B: Open> Numbered<B> for Events<W> {
+    fn receive_any(rx: &mut Self::Rx, round: u64) -> Option<u64> {
+        match rx.ring.recv(Deadline::NEVER) {
+            Ok(event) => key_of(event.words()).filter(|&key| is_up_to(round, key)),
+            Err(_) => stop(RING_ENDED),
+        }
+    }
+
+    /// All events that are there.
+    fn receive_burst(rx: &mut Self::Rx, mut hash: u64, _: u64, _: Range<u64>) -> (u64, u64) {
+        let burst = rx.ring.process_within(Deadline::NEVER, |event, _, _| {
+            hash = fold(hash, event.words());
+        });
+        let count = burst.unwrap_or_else(|_| stop(RING_ENDED));
+        (hash, count as u64)
     }
 }

@@ -62,6 +62,19 @@ pub(crate) trait Messages<B: Open>: 'static {
     fn detach(rx: Self::Rx) -> Result<(), Failure>;
 }
 
+/// Messages of which a receiver can tell which one it has received.
+pub(crate) trait Numbered<B: Open>: Messages<B> {
+    /// Waits for the next message of `round` or of an earlier one; returns its key, or `None` if it is not whole.
+    fn receive_any(rx: &mut Self::Rx, round: u64) -> Option<u64>;
+
+    /// Waits for messages of `round` and folds them into `hash`: for these, or for one burst, if there are bursts.
+    /// Returns the hash and the number of messages.
+    fn receive_burst(rx: &mut Self::Rx, hash: u64, round: u64, indices: Range<u64>) -> (u64, u64) {
+        let count = indices.end - indices.start;
+        (Self::receive(rx, hash, round, indices, 0), count)
+    }
+}
+
 /// Messages of bytes, copied into a frame and read in it.
 pub(crate) struct Framed;
 

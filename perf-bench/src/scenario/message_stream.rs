@@ -15,7 +15,7 @@ use myelon::{Deadline, RecvError, TypedConsumer, TypedProducer};
 
 use super::access::Flat;
 use super::beside::{self, Counted};
-use super::message_ping_pong::{Messages, Value};
+use super::message_ping_pong::{Messages, Numbered, Value};
 use super::stream::wait_for_progress;
 use super::{Endpoint, Failure, Outcome, RING_ENDED, in_blocks};
 use crate::arena::Arena;
@@ -23,7 +23,7 @@ use crate::backend::Open;
 use crate::clock::{Clock, monotonic_ns};
 use crate::fault::Round;
 use crate::pace::Pace;
-use crate::payload::{bytes_of, expected, fold, words_of};
+use crate::payload::{bytes_of, expected, fold, is_up_to, key_of, words_of};
 use crate::sample;
 use crate::spec::{Spec, Work};
 use crate::watch::{Patience, stop};
@@ -83,6 +83,16 @@ pub(crate) trait Traffic: 'static {
 
     /// The hash of so many messages of that size.
     fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64;
+}
+
+/// Traffic of which a receiver can tell which message it has received.
+pub(crate) trait NumberedTraffic: Traffic {
+    /// Waits for the next message of `round` or of an earlier one; returns its key, or `None` if it is not whole.
+    fn receive_any<F: FramedTransportFrame, B>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        round: u64,
+    ) -> Option<u64>;
 }
 
 /// Messages of 64 bytes, each read in full in its frame.
@@ -233,6 +243,20 @@ impl Traffic for Archives {
     }
 }
 
+impl NumberedTraffic for Archives {
+    fn receive_any<F: FramedTransportFrame, B>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        round: u64,
+    ) -> Option<u64> {
+        let read = |_, flat: &<Flat as Archive>::Archived| key_of(&[flat.id.to_native()]);
+        let received =
+            rx.recv_leased_within::<Rkyv<Flat>, _, _>(&mut self.buffer, Deadline::NEVER, read);
+        let key = received.unwrap_or_else(|_| stop(RING_ENDED));
+        key.filter(|&key| is_up_to(round, key))
+    }
+}
+
 /// Long messages, each copied once into the receiver's own memory.
 pub(crate) struct Long {
     /// The driver's message, or the peer's copy of a message that came in a single frame.
@@ -270,22 +294,44 @@ impl Traffic for Long {
         indices: Range<u64>,
         mark: u64,
     ) -> u64 {
-        let Self { message, buffer } = self;
         let round = sample::marked(round, mark);
         indices.fold(hash, |hash, index| {
-            let received = rx.raw().recv_leased(buffer, Deadline::NEVER, |_, bytes| {
-                if bytes.len() > F::PAYLOAD_BYTES {
-                    return sample::fold(hash, bytes, round, index);
-                }
-                message.copy_from_slice(bytes);
-                sample::fold(hash, message, round, index)
-            });
-            received.unwrap_or_else(|_| stop(RING_ENDED))
+            self.take(rx, |message| sample::fold(hash, message, round, index))
         })
     }
 
     fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64 {
         sample::expected(size_bytes, sample::marked(round, mark), count)
+    }
+}
+
+impl Long {
+    /// Waits for a message, and reads this process's own copy of it.
+    #[inline(always)]
+    fn take<F: FramedTransportFrame, B, R>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        let Self { message, buffer } = self;
+        let received = rx.raw().recv_leased(buffer, Deadline::NEVER, |_, bytes| {
+            if bytes.len() > F::PAYLOAD_BYTES {
+                return read(bytes);
+            }
+            message.copy_from_slice(bytes);
+            read(message)
+        });
+        received.unwrap_or_else(|_| stop(RING_ENDED))
+    }
+}
+
+impl NumberedTraffic for Long {
+    fn receive_any<F: FramedTransportFrame, B>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        round: u64,
+    ) -> Option<u64> {
+        self.take(rx, |message| sample::key_of(message, round))
     }
 }
 
@@ -334,6 +380,20 @@ impl<C: Parcel> Traffic for Encoded<C> {
 
     fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64 {
         Long::expected(size_bytes, round, count, mark)
+    }
+}
+
+impl<C: Parcel> NumberedTraffic for Encoded<C> {
+    fn receive_any<F: FramedTransportFrame, B>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        round: u64,
+    ) -> Option<u64> {
+        let Self { parcel, buffer } = self;
+        // 0 stands for a message that is not whole
+        let number = |bytes: &[u8]| sample::key_of(bytes, round).map_or(0, |key| key + 1);
+        let number = C::receive(rx, parcel, buffer, number);
+        number.unwrap_or_else(|| stop(RING_ENDED)).checked_sub(1)
     }
 }
 
@@ -499,6 +559,12 @@ impl<T: Traffic, F: FramedTransportFrame, B: Open> Messages<B> for Over<T, F> {
     fn detach((rx, _, counted): Self::Rx) -> Result<(), Failure> {
         counted.check()?;
         Ok(rx.detach()?)
+    }
+}
+
+impl<T: NumberedTraffic, F: FramedTransportFrame, B: Open> Numbered<B> for Over<T, F> {
+    fn receive_any((rx, traffic, _): &mut Self::Rx, round: u64) -> Option<u64> {
+        traffic.receive_any(rx, round)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 mod beside;
+pub(crate) mod ends;
 pub(crate) mod events;
 pub(crate) mod fresh_copy;
 pub(crate) mod message_ping_pong;
@@ -22,6 +23,7 @@ use myelon::transport::AlignedFixedFrame;
 use myelon::{MappedFile, SharedMemory};
 
 use self::access::{Access, Flat};
+use self::ends::{Receiver, Sender};
 use self::events::Events;
 use self::fresh_copy::FreshCopy;
 use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed, Value};
@@ -86,6 +88,67 @@ pub(crate) trait Endpoint {
     }
 }
 
+/// Runs `$body` with the type `$frame` of frames of one of the sizes of [`FRAMES`].
+macro_rules! for_frame {
+    ($bytes:expr, $frame:ident => $body:expr) => {
+        for_frame!(@ $bytes, $frame, $body, 64 256 4_096 65_536)
+    };
+    (@ $bytes:expr, $frame:ident, $body:expr, $($n:literal)*) => {
+        match $bytes {
+            $($n => {
+                type $frame = AlignedFixedFrame<$n>;
+                $body
+            })*
+            _ => Err("no frame is made for that size".into()),
+        }
+    };
+}
+
+/// The same, also of one of the sizes of [`LARGE_FRAMES`].
+macro_rules! for_large_frame {
+    ($bytes:expr, $frame:ident => $body:expr) => {
+        for_frame!(@ $bytes, $frame, $body, 64 256 4_096 65_536 0x10_0000 0x400_0000)
+    };
+}
+
+/// Runs `$body` with the type `$messages` of the messages of a chosen layer; `$chosen` is the layer and the payload of
+/// its frames.
+macro_rules! for_messages {
+    ($spec:expr, $chosen:expr, $messages:ident => $body:expr) => {{
+        let (layer, bytes) = $chosen;
+        match layer {
+            Layer::Raw => for_size!($spec.size_bytes, W => {
+                type $messages = Events<W>;
+                $body
+            }),
+            Layer::Framed => for_large_frame!(bytes, F => {
+                type $messages = Over<Long, F>;
+                $body
+            }),
+            Layer::Bincode => for_frame!(bytes, F => {
+                type $messages = Over<Encoded<Bincode<Flat>>, F>;
+                $body
+            }),
+            Layer::Postcard => for_frame!(bytes, F => {
+                type $messages = Over<Encoded<Postcard<Flat>>, F>;
+                $body
+            }),
+            Layer::Rkyv => for_frame!(bytes, F => {
+                type $messages = Over<Encoded<Rkyv<Flat>>, F>;
+                $body
+            }),
+            Layer::FlatBuffers => for_frame!(bytes, F => {
+                type $messages = Over<Encoded<FlatBuffer<AnyTable<'static>>>, F>;
+                $body
+            }),
+            Layer::InPlace => for_large_frame!(bytes, F => {
+                type $messages = Over<Archives, F>;
+                $body
+            }),
+        }
+    }};
+}
+
 /// Opens this process's end of a cell.
 pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure> {
     match spec.work {
@@ -122,6 +185,40 @@ pub(crate) fn open(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure
     }
 }
 
+/// Creates a ring of a chosen layer.
+pub(crate) fn open_sender(spec: &Spec) -> Result<Box<dyn Sender>, Failure> {
+    match spec.backend {
+        Backend::Shm => open_sender_on::<SharedMemory>(spec),
+        _ => open_sender_on::<MappedFile>(spec),
+    }
+}
+
+fn open_sender_on<B: Open>(spec: &Spec) -> Result<Box<dyn Sender>, Failure> {
+    for_messages!(spec, chosen(spec)?, M => ends::sender::<M, B>(spec))
+}
+
+/// Attaches to such a ring.
+pub(crate) fn open_receiver(spec: &Spec) -> Result<Box<dyn Receiver>, Failure> {
+    match spec.backend {
+        Backend::Shm => open_receiver_on::<SharedMemory>(spec),
+        _ => open_receiver_on::<MappedFile>(spec),
+    }
+}
+
+fn open_receiver_on<B: Open>(spec: &Spec) -> Result<Box<dyn Receiver>, Failure> {
+    for_messages!(spec, chosen(spec)?, M => ends::receiver::<M, B>(spec))
+}
+
+/// The layer of a ring, and the payload of its frames.
+fn chosen(spec: &Spec) -> Result<(Layer, usize), Failure> {
+    match spec.work {
+        Work::ChosenStream {
+            layer, frame_bytes, ..
+        } => Ok((layer, frame_bytes)),
+        _ => Err("a ring for messages one way was expected".into()),
+    }
+}
+
 fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Failure> {
     match spec.work {
         Work::FramedPingPong => open_messages::<Framed, B>(spec, role),
@@ -137,19 +234,7 @@ fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Fail
         }
         | Work::ChosenBroadcast {
             layer, frame_bytes, ..
-        } => match layer {
-            Layer::Raw => {
-                for_size!(spec.size_bytes, W => open_messages::<Events<W>, B>(spec, role))
-            }
-            Layer::Framed => open_large_frames::<Long, B>(spec, frame_bytes, role),
-            Layer::Bincode => open_frames::<Encoded<Bincode<Flat>>, B>(spec, frame_bytes, role),
-            Layer::Postcard => open_frames::<Encoded<Postcard<Flat>>, B>(spec, frame_bytes, role),
-            Layer::Rkyv => open_frames::<Encoded<Rkyv<Flat>>, B>(spec, frame_bytes, role),
-            Layer::FlatBuffers => {
-                open_frames::<Encoded<FlatBuffer<AnyTable<'_>>>, B>(spec, frame_bytes, role)
-            }
-            Layer::InPlace => open_large_frames::<Archives, B>(spec, frame_bytes, role),
-        },
+        } => for_messages!(spec, (layer, frame_bytes), M => open_messages::<M, B>(spec, role)),
         _ => for_size!(spec.size_bytes, W => open_events::<W, B>(spec, role)),
     }
 }
@@ -172,13 +257,7 @@ fn open_frames<T: Traffic, B: Open>(
     frame_bytes: usize,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
-    match frame_bytes {
-        64 => open_messages::<Over<T, AlignedFixedFrame<64>>, B>(spec, role),
-        256 => open_messages::<Over<T, AlignedFixedFrame<256>>, B>(spec, role),
-        4_096 => open_messages::<Over<T, AlignedFixedFrame<4_096>>, B>(spec, role),
-        65_536 => open_messages::<Over<T, AlignedFixedFrame<65_536>>, B>(spec, role),
-        _ => Err("no frame is made for that size".into()),
-    }
+    for_frame!(frame_bytes, F => open_messages::<Over<T, F>, B>(spec, role))
 }
 
 /// The same, also of one of the sizes of [`LARGE_FRAMES`].
@@ -187,11 +266,7 @@ fn open_large_frames<T: Traffic, B: Open>(
     frame_bytes: usize,
     role: Role,
 ) -> Result<Box<dyn Endpoint>, Failure> {
-    match frame_bytes {
-        0x10_0000 => open_messages::<Over<T, AlignedFixedFrame<0x10_0000>>, B>(spec, role),
-        0x400_0000 => open_messages::<Over<T, AlignedFixedFrame<0x400_0000>>, B>(spec, role),
-        _ => open_frames::<T, B>(spec, frame_bytes, role),
-    }
+    for_large_frame!(frame_bytes, F => open_messages::<Over<T, F>, B>(spec, role))
 }
 
 /// The payload sizes of frames for messages of every kind, in bytes.

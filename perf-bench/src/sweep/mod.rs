@@ -22,7 +22,7 @@ use crate::payload::SIZES;
 use crate::plan::{Plan, Scenario, Wanted};
 use crate::report;
 use crate::scenario::Failure;
-use crate::scenario::wait::broadcast::{ADDITIONS, Broadcast};
+use crate::scenario::wait::broadcast::Broadcast;
 use crate::scenario::wait::{self, Setting, WaitScenario};
 use crate::strategy::Strategy;
 
@@ -255,7 +255,6 @@ impl Sweep<'_> {
                         consumers: CONSUMERS.to_vec(),
                         strategy: Strategy::Block,
                         capacity: 1024,
-                        additions: &ADDITIONS,
                     }
                     .run(setting)?,
                 };

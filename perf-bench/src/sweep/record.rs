@@ -12,6 +12,7 @@ use crate::measure::Spread;
 use crate::report;
 use crate::report::comparison;
 use crate::scenario::Failure;
+use crate::usage::Usage;
 
 /// The number of this format. A change to the meaning of a field needs a new one.
 pub(crate) const FORMAT: u32 = 1;
@@ -50,6 +51,8 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) p9999_ns: Option<f64>,
     pub(crate) max_ns: Option<f64>,
+    #[serde(flatten)]
+    pub(crate) usage: Usage,
     pub(crate) verified: bool,
     /// The ratio of each round.
     pub(crate) ratios: Vec<f64>,
@@ -142,6 +145,7 @@ impl Record {
             p999_ns: row.p999_ns,
             p9999_ns: row.p9999_ns,
             max_ns: row.max_ns,
+            usage: row.usage,
             verified: row.verified,
             ratios: row.ratios.clone(),
         }
@@ -184,6 +188,7 @@ impl Record {
             p999_ns: None,
             p9999_ns: None,
             max_ns: None,
+            usage: row.usage,
             verified: row.verified,
             ratios: row.ratios.clone(),
         }
@@ -368,6 +373,7 @@ pub(crate) mod tests {
             p999_ns: None,
             p9999_ns: None,
             max_ns: None,
+            usage: Usage::default(),
             verified: true,
             ratios: ratios.to_vec(),
         }

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use myelon::{Deadline, SharedConsumer, SharedProducer};
 
 use super::party::{self, Order, Party};
-use super::{CAPACITY, Event, LIVENESS_INTERVAL, Name, Pairs, Setting};
+use super::{CAPACITY, END, Event, LIVENESS_INTERVAL, Name, Pairs, Setting};
 use crate::affinity::{self, Cores};
 use crate::clock::monotonic_ns;
 use crate::fault::{Fault, Round};
-use crate::payload::{OfWords, key_of};
+use crate::payload::{OfWords, fill, key_of};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 use crate::watch;
 
 const ROUNDS_MAX: usize = 10;
@@ -54,17 +55,17 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         let running = setting.start_round(round);
         let fault = running.fault;
         let mut is_right = true;
-        let mut one = |cores: Option<Cores>| -> Result<f64, Failure> {
+        let mut one = |cores: Option<Cores>| -> Result<(f64, Usage), Failure> {
             let mut pair = Pair::start(setting, cores, fault)?;
             pair.adapt()?;
-            let figure = pair.median_ns(trips)?;
+            let measured = pair.median_ns(trips)?;
             is_right &= pair.close()?;
             affinity::allow(&all_cores);
-            Ok(figure)
+            Ok(measured)
         };
-        let free = one(None)?;
+        let (free, _) = one(None)?;
         let own_cores = one(Some(apart))?;
-        let same_core = one(Some(together))?;
+        let (same_core, _) = one(Some(together))?;
         let mut pair = Pair::start(setting, Some(apart), fault)?;
         pair.adapt()?;
         pair.move_to(together)?;
@@ -148,16 +149,28 @@ impl Pair {
         Ok(())
     }
 
-    fn median_ns(&mut self, trips: usize) -> Result<f64, Failure> {
+    /// The median of so many round trips, and what both processes have taken for them.
+    fn median_ns(&mut self, trips: usize) -> Result<(f64, Usage), Failure> {
         watch::check();
+        let before = self.usage()?;
         let mut took = Vec::with_capacity(trips);
         for _ in 0..trips {
             let start = monotonic_ns();
             self.trip()?;
             took.push(monotonic_ns() - start);
         }
+        let usage = self.usage()? - before;
         took.sort_unstable();
-        Ok(took[trips / 2] as f64)
+        Ok((took[trips / 2] as f64, usage))
+    }
+
+    /// What both processes have taken from the system so far.
+    fn usage(&mut self) -> Result<Usage, Failure> {
+        self.tx
+            .send(self.deadline, |event| fill(event.words_mut(), END))?;
+        let event = self.rx.recv(self.deadline)?;
+        let [words @ .., _] = *event.words();
+        Ok(Usage::read() + Usage::from_words(words))
     }
 
     fn trip(&mut self) -> Result<(), Failure> {

@@ -4,15 +4,14 @@
 //! In each round every ring is measured once for a third of a second (a tenth with `--quick`), and its rate is divided
 //! by that of the ring with one consumer. Each consumer is a process. A slow consumer sleeps after each [`SLOW_BURST`]
 //! events; as every event is for everyone, the producer waits for it. The dead consumer is killed in the middle of each
-//! round; the producer stops at most until its next liveness check. In `churn` a process attaches and detaches all the
-//! time. An observer holds nobody up, and is told how many events it missed.
+//! round; the producer stops at most until its next liveness check. An observer holds nobody up, and is told how many
+//! events it missed.
 
 use std::time::Duration;
 
 use myelon::SharedProducer;
 
 use super::fan_out::{Pace, publish};
-use super::latency::quantile;
 use super::party::{self, Order, Party, Ring};
 use super::{END, Event, Name, Pairs, SETTLE, Setting};
 use crate::clock::monotonic_ns;
@@ -21,14 +20,11 @@ use crate::payload::{OfWords, expected, fill, key};
 use crate::report::comparison::Row;
 use crate::scenario::Failure;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 use crate::watch;
 
 /// Events after which a slow consumer sleeps.
 pub(super) const SLOW_BURST: u64 = 256;
-/// Events that a consumer of `churn` receives before it detaches.
-const CHURN_EVENTS: u64 = 16;
-/// How long it attaches and detaches while the ring is silent.
-const SILENT: Duration = Duration::from_millis(20);
 /// The time for which it sleeps.
 pub(super) const SLOW_PAUSE: Duration = Duration::from_micros(200);
 const ROUNDS_MAX: usize = 10;
@@ -40,12 +36,10 @@ pub(crate) struct Broadcast {
     pub(crate) consumers: Vec<usize>,
     pub(crate) strategy: Strategy,
     pub(crate) capacity: usize,
-    /// The additions, each to a ring with one consumer.
-    pub(crate) additions: &'static [Company],
 }
 
-/// The additions that `broadcast` measures.
-pub(crate) const ADDITIONS: [Company; 3] = [
+/// What is added to a ring with one consumer.
+const ADDITIONS: [Company; 3] = [
     Company::Observer,
     Company::SlowConsumer,
     Company::DeadConsumer,
@@ -53,14 +47,12 @@ pub(crate) const ADDITIONS: [Company; 3] = [
 
 /// What else a ring has besides consumers that receive as fast as they can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Company {
+enum Company {
     Nobody,
     Observer,
     SlowConsumer,
     /// A consumer that is killed in each round.
     DeadConsumer,
-    /// A process that attaches, receives a few events and detaches, again and again.
-    Churn,
 }
 
 impl Company {
@@ -71,7 +63,6 @@ impl Company {
             Self::Observer => "broadcast_observer",
             Self::SlowConsumer => "broadcast_slow",
             Self::DeadConsumer => "broadcast_dead",
-            Self::Churn => "churn",
         }
     }
 }
@@ -85,9 +76,6 @@ struct Group {
     /// The observer or the slow consumer.
     other: Option<Party>,
     pairs: Pairs,
-    /// The µs that attaching and detaching took while events were published, beside those on the silent ring.
-    attaching: Pairs,
-    detaching: Pairs,
     messages: u64,
     _name: Name,
 }
@@ -96,6 +84,7 @@ struct Group {
 struct Run {
     per_s: f64,
     count: u64,
+    usage: Usage,
     is_right: bool,
 }
 
@@ -105,7 +94,7 @@ impl Broadcast {
         let mut all = vec![(1, Company::Nobody)];
         let numbers = self.consumers.iter().filter(|&&consumers| consumers != 1);
         all.extend(numbers.map(|&consumers| (consumers, Company::Nobody)));
-        all.extend(self.additions.iter().map(|&company| (1, company)));
+        all.extend(ADDITIONS.map(|company| (1, company)));
         let groups: Result<Vec<_>, _> = all
             .into_iter()
             .map(|(consumers, company)| Group::open(self, setting, consumers, company))
@@ -124,7 +113,8 @@ impl Broadcast {
                 }
                 // round 0 is the warm-up
                 if round > 0 {
-                    group.pairs.push(run.per_s / 1e6, one_consumer / 1e6);
+                    let own = (run.per_s / 1e6, run.usage);
+                    group.pairs.push(own, one_consumer / 1e6);
                     group.messages += run.count;
                 }
             }
@@ -133,7 +123,7 @@ impl Broadcast {
         }
         let mut rows = Vec::new();
         for group in groups {
-            rows.extend(group.rows(self, &reason));
+            rows.push(group.row(self, &reason));
             group.close()?;
         }
         Ok(rows)
@@ -158,7 +148,6 @@ impl Group {
         let other = match company {
             Company::Nobody | Company::DeadConsumer => None,
             Company::SlowConsumer => Some(attach()?),
-            Company::Churn => Some(party::start(setting.arena, None)?),
             Company::Observer => {
                 let mut observer = party::start(setting.arena, None)?;
                 observer.ask(&Order::Observe(ring.clone()))?;
@@ -172,8 +161,6 @@ impl Group {
             other,
             ring,
             pairs: Pairs::default(),
-            attaching: Pairs::default(),
-            detaching: Pairs::default(),
             messages: 0,
             _name: name,
         })
@@ -191,19 +178,9 @@ impl Group {
         for party in &mut self.consumers {
             party.order(&Order::TakeAll)?;
         }
-        let mut silent = None;
         if let Some(other) = &mut self.other {
-            let churn = |time: Duration, events| Order::Churn {
-                ring: self.ring.clone(),
-                ms: time.as_millis() as u64,
-                events,
-            };
-            if self.company == Company::Churn {
-                silent = Some(other.ask(&churn(SILENT, 0))?);
-            }
             other.order(&match self.company {
                 Company::Observer => Order::Watch,
-                Company::Churn => churn(time, CHURN_EVENTS),
                 _ => Order::TakeSlowly,
             })?;
         }
@@ -222,7 +199,7 @@ impl Group {
             fault,
         };
         let (tx, deadline) = (&mut self.tx, setting.deadline());
-        let start = monotonic_ns();
+        let (before, start) = (Usage::read(), monotonic_ns());
         let count = std::thread::scope(|scope| {
             if let Some(victim) = &mut victim {
                 scope.spawn(|| {
@@ -240,54 +217,44 @@ impl Group {
         tx.send(deadline, |event| {
             fill(event.words_mut(), key(number, count) | END);
         })?;
+        let mut usage = Usage::read() - before;
         let hash = expected::<7>(number, count, 0);
         let (mut end, mut is_right) = (start, true);
         for party in &mut self.consumers {
             let answer = party.answer()?;
             is_right &= (answer.count, answer.hash) == (count, hash);
             end = end.max(answer.at_ns);
+            usage += answer.usage;
         }
         if let Some(other) = &mut self.other {
             let answer = other.answer()?;
+            usage += answer.usage;
             is_right &= match self.company {
                 // all intact, and what was not seen was reported as missed
-                Company::Observer => answer.end == "whole" && answer.count + answer.missed == count,
-                Company::Churn => answer.end == "whole",
+                Company::Observer => {
+                    answer.end == party::WHOLE && answer.count + answer.missed == count
+                }
                 _ => (answer.count, answer.hash) == (count, hash),
             };
-            // round 0 is the warm-up
-            if let (true, Some(silent)) = (number > 0, silent) {
-                let us = |took: &[u64]| quantile(took, 50) / 1e3;
-                let attached = (us(&answer.took_ns), us(&silent.took_ns));
-                self.attaching.push(attached.0, attached.1);
-                let detached = (us(&answer.left_ns), us(&silent.left_ns));
-                self.detaching.push(detached.0, detached.1);
-            }
         }
         Ok(Run {
             per_s: count as f64 * 1e9 / (end - start).max(1) as f64,
             count,
+            usage,
             is_right,
         })
     }
 
-    fn rows(&self, broadcast: &Broadcast, reason: &Option<String>) -> Vec<Row> {
-        let row = |name, unit, pairs: &Pairs, floor| {
-            let row = Row::new(name, broadcast.strategy.name(), unit, broadcast.capacity);
-            Row {
-                messages: self.messages,
-                consumers: self.consumers.len() + usize::from(self.company != Company::Nobody),
-                ..pairs.fill(row.judged(reason.clone()), floor, None)
-            }
-        };
-        let name = self.company.scenario();
-        let mut rows = vec![row(name, "M/s", &self.pairs, "one_consumer")];
-        if self.company == Company::Churn {
-            let silent = "silent_ring";
-            rows.push(row("churn_attach", "us", &self.attaching, silent));
-            rows.push(row("churn_detach", "us", &self.detaching, silent));
+    fn row(&self, broadcast: &Broadcast, reason: &Option<String>) -> Row {
+        let wait = broadcast.strategy.name();
+        let row = Row::new(self.company.scenario(), wait, "M/s", broadcast.capacity);
+        Row {
+            messages: self.messages,
+            consumers: self.consumers.len() + usize::from(self.company != Company::Nobody),
+            ..self
+                .pairs
+                .fill(row.judged(reason.clone()), "one_consumer", None)
         }
-        rows
     }
 
     /// Ends all processes.

@@ -41,7 +41,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         let victim = consumer(setting.arena, None, &ring)?;
         let end = kill(victim, &mut survivor, &Order::AwaitSpace, pause, is_early)?;
         let mut is_right = end.is_right("space");
-        of_consumer.push(end.noticed_ms, end.gone_ms);
+        of_consumer.push((end.noticed_ms, end.answer.usage), end.gone_ms);
 
         let name = Name::new();
         let ring = name.ring(FULL_CAPACITY, Strategy::Block);
@@ -51,7 +51,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         victim.order(&Order::TakeAll)?;
         let end = kill(victim, &mut survivor, &Order::AwaitAlert, pause, is_early)?;
         is_right &= end.is_right("GracefulShutdownTriggered");
-        of_required.push(end.noticed_ms, end.gone_ms);
+        of_required.push((end.noticed_ms, end.answer.usage), end.gone_ms);
 
         let name = Name::new();
         let ring = name.ring(CAPACITY, Strategy::Block);
@@ -59,7 +59,7 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         let mut survivor = consumer(setting.arena, None, &ring)?;
         let end = kill(victim, &mut survivor, &Order::AwaitEvent, pause, is_early)?;
         is_right &= end.is_right("ProducerDead");
-        of_producer.push(end.noticed_ms, end.gone_ms);
+        of_producer.push((end.noticed_ms, end.answer.usage), end.gone_ms);
         let wrong = (!is_right).then_some("a survivor noticed something else, or before the death");
         running.end(&mut reason, round + 1, wrong);
     }

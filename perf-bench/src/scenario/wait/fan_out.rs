@@ -20,6 +20,7 @@ use crate::payload::{OfWords, expected, fill, key};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 use crate::watch;
 
 const CONSUMERS: usize = 3;
@@ -46,6 +47,7 @@ struct Run {
     cpu: f64,
     cpu_of_consumers: f64,
     count: u64,
+    usage: Usage,
     /// Whether every consumer received exactly the events that were sent.
     is_right: bool,
 }
@@ -95,10 +97,12 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         running.end(&mut reason, round as usize, wrong);
         // round 0 is the warm-up
         if round > 0 {
-            rates.push(own.per_s / 1e6, beside.per_s / 1e6);
-            paced.push(own_paced.cpu, beside_paced.cpu);
-            even.push(own_even.cpu_of_consumers, beside_even.cpu_of_consumers);
-            even_rates.push(own_even.per_s / 1e6, beside_even.per_s / 1e6);
+            rates.push((own.per_s / 1e6, own.usage), beside.per_s / 1e6);
+            paced.push((own_paced.cpu, own_paced.usage), beside_paced.cpu);
+            let of_consumers = (own_even.cpu_of_consumers, own_even.usage);
+            even.push(of_consumers, beside_even.cpu_of_consumers);
+            let rate = (own_even.per_s / 1e6, own_even.usage);
+            even_rates.push(rate, beside_even.per_s / 1e6);
             count += own.count;
             paced_count += own_paced.count;
             even_count += own_even.count;
@@ -160,6 +164,7 @@ impl Side {
             party.order(&Order::TakeAll)?;
         }
         std::thread::sleep(SETTLE);
+        let before = Usage::read();
         let (start, cpu) = (monotonic_ns(), process_cpu_ns());
         let round = Round {
             number,
@@ -177,6 +182,7 @@ impl Side {
             fill(event.words_mut(), key(number, count) | END);
         })?;
         let own_cpu = process_cpu_ns() - cpu;
+        let mut usage = Usage::read() - before;
         let hash = expected::<7>(number, count, 0);
         let (mut end, mut cpu, mut is_right) = (start, 0, true);
         for party in &mut self.parties {
@@ -184,6 +190,7 @@ impl Side {
             is_right &= (answer.count, answer.hash) == (count, hash);
             end = end.max(answer.at_ns);
             cpu += answer.cpu_ns;
+            usage += answer.usage;
         }
         let elapsed = (end - start).max(1) as f64;
         Ok(Run {
@@ -191,6 +198,7 @@ impl Side {
             cpu: (own_cpu + cpu) as f64 / elapsed,
             cpu_of_consumers: cpu as f64 / elapsed,
             count,
+            usage,
             is_right,
         })
     }

@@ -62,12 +62,15 @@ pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         ] {
             let own = party.answer()?;
             is_idle &= own.end == "Timeout";
-            pairs.push(ms_per_10_s(own.cpu_ns), ms_per_10_s(bare.cpu_ns));
+            pairs.push(
+                (ms_per_10_s(own.cpu_ns), own.usage),
+                ms_per_10_s(bare.cpu_ns),
+            );
         }
         if running.has_surprise() {
             // these two have only noticed the event; the next round begins with an empty ring
-            in_set.ask(&Order::TakeEach { count: 1 })?;
-            at_descriptor.ask(&Order::TakeEach { count: 1 })?;
+            in_set.ask(&Order::Take)?;
+            at_descriptor.ask(&Order::Take)?;
         }
         let wrong = (!is_idle).then_some("a wait that should have timed out ended otherwise");
         running.end(&mut reason, round, wrong);

@@ -1,128 +1,146 @@
-//! How soon a sleeping consumer receives an event that is published now, compared with a bare wake-up by the kernel.
+//! How soon a sleeping consumer receives a message that is sent now, compared with a bare wake-up by the kernel.
 //!
-//! The driver sends an event every millisecond and sleeps in between. The party on the other core sleeps before
-//! each event, because a millisecond is far longer than the time for which it spins. The event carries the time
-//! from just before its publication.
+//! The driver sends a message every millisecond and sleeps in between. The party on the other core sleeps before each
+//! message, because a millisecond is far longer than the time for which it spins. Long messages have more time, because
+//! they are copied into the ring and out of it. The time of a message counts from just before it is sent.
 
 use std::time::{Duration, Instant};
 
-use myelon::SharedProducer;
-
-use super::party::Order;
-use super::{CAPACITY, Event, Name, Pairs, SETTLE, Setting, consumer};
+use super::party::{self, Order, Party};
+use super::{Pairs, SETTLE, Setting, receiver};
 use crate::affinity;
 use crate::clock::monotonic_ns;
-use crate::fault::Fault;
+use crate::fault::Round;
 use crate::floor::wake;
-use crate::payload::{OfWords, fill};
+use crate::plan::Plan;
 use crate::report::comparison::{Row, Target};
-use crate::scenario::Failure;
-use crate::strategy::Strategy;
+use crate::scenario::ends::Sender;
+use crate::scenario::{Failure, open_sender};
+use crate::spec::Spec;
+use crate::usage::Usage;
 use crate::watch;
 
-/// Events of a round.
+/// Messages of a round.
 pub(super) const EVENTS_MAX: usize = 200;
 const EVENTS_QUICK: usize = 100;
-/// The event after which a fault is planted.
-const FAULTY_NUMBER: usize = 10;
 const SPACING: Duration = Duration::from_millis(1);
+/// What is added to it for each byte.
+const SPACING_PER_BYTE: Duration = Duration::from_nanos(2);
 
-pub(super) fn run(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+/// A ring, and what was measured on it.
+struct Woken<'a> {
+    spec: &'a Spec,
+    tx: Box<dyn Sender>,
+    party: Party,
+    p50: Pairs,
+    p99: Pairs,
+    reason: Option<String>,
+}
+
+/// Measures each of these rings; `target` is the limit for the ratio of the medians.
+pub(super) fn run(
+    rings: &Plan,
+    target: Option<Target>,
+    setting: Setting<'_>,
+) -> Result<Vec<Row>, Failure> {
     let count = if setting.is_quick {
         EVENTS_QUICK
     } else {
         EVENTS_MAX
     };
-    let name = Name::new();
-    let ring = name.ring(CAPACITY, Strategy::Block);
-    let mut tx = ring.producer()?;
-    // Started after the producer, whose process may then use both cores. Of these scenarios, only this one is pinned.
+    let specs = rings.cells.iter().map(|cell| &cell.spec);
+    let senders: Result<Vec<_>, _> = specs.clone().map(open_sender).collect();
+    // Started after the producers, whose process may then use both cores. Of these scenarios, only this one is pinned.
     let all_cores = affinity::allowed();
-    let mut party = consumer(setting.arena, setting.cores.map(|cores| cores.peer), &ring)?;
+    let core = setting.cores.map(|cores| cores.peer);
+    let mut cells = Vec::new();
+    for (spec, tx) in specs.zip(senders?) {
+        cells.push(Woken {
+            spec,
+            tx,
+            party: receiver(setting.arena, core, spec)?,
+            p50: Pairs::default(),
+            p99: Pairs::default(),
+            reason: None,
+        });
+    }
     let pinned = setting
         .cores
         .is_some_and(|cores| affinity::pin(cores.driver));
-    let (mut p50, mut p99) = (Pairs::default(), Pairs::default());
-    let mut reason = None;
-    for round in 0..=setting.rounds {
-        let running = setting.start_round(round);
-        let first = wake::word(setting.arena);
-        party.order(&Order::BareWakes { first, count })?;
-        spaced(count, |number| wake::send(setting.arena, number));
-        let bare = party.answer()?.took_ns;
-        party.order(&Order::TakeEach { count })?;
-        let mut sent = Vec::with_capacity(count);
-        let mut surplus = 0;
-        spaced(count, |number| {
-            let now = monotonic_ns();
-            tx.publish(|event| fill(event.words_mut(), now));
-            sent.push(now);
-            if number == FAULTY_NUMBER
-                && let Some(fault) = running.fault
-            {
-                surplus = plant(fault, &mut tx, &mut sent);
-            }
-        });
-        let answer = party.answer()?;
-        // the next round begins with an empty ring
-        party.ask(&Order::TakeEach { count: surplus })?;
-        let own = answer.took_ns;
-        let is_whole = bare.len() == count && own.len() == count;
-        let is_right = is_whole && answer.keys == sent[..count];
-        let wrong = (!is_right).then_some("the consumer received other events than were sent");
-        running.end(&mut reason, round, wrong);
-        // round 0 is the warm-up
-        if round > 0 {
-            p50.push(quantile(&own, 50), quantile(&bare, 50));
-            p99.push(quantile(&own, 99), quantile(&bare, 99));
+    for number in 0..=setting.rounds {
+        for cell in &mut cells {
+            cell.round(setting, number, count)?;
         }
     }
     if pinned {
         affinity::allow(&all_cores);
     }
-    tx.destroy()?;
-    let row = |scenario, pairs: &Pairs, target| Row {
-        messages: (count * setting.rounds) as u64,
-        ..pairs.fill(
-            Row::new(scenario, Strategy::Block.name(), "ns", CAPACITY).judged(reason.clone()),
-            "bare_futex",
-            target,
-        )
-    };
-    Ok(vec![
-        row("wake_latency_p50", &p50, Some(Target::RatioAtMost(1.3))),
-        row("wake_latency_p99", &p99, None),
-    ])
-}
-
-/// Sends one more event which is not what its time says, or changes the record of the events that were sent. Returns
-/// the number of further events.
-fn plant(fault: Fault, tx: &mut SharedProducer<Event>, sent: &mut Vec<u64>) -> usize {
-    let now = monotonic_ns();
-    match fault {
-        Fault::Flip => tx.publish(|event| {
-            fill(event.words_mut(), now);
-            event.words_mut()[6] ^= 1;
-            sent.push(now);
-        }),
-        // recorded but not published
-        Fault::Lose => {
-            sent.push(now);
-            return 0;
-        }
-        // published but not recorded
-        Fault::Double => tx.publish(|event| fill(event.words_mut(), sent[sent.len() - 1])),
-        Fault::Slow => return 0,
+    let mut rows = Vec::new();
+    for cell in cells {
+        let row = |name, pairs: &Pairs, target| Row {
+            messages: (count * setting.rounds) as u64,
+            ..pairs.fill(
+                super::row_of(cell.spec, name, "ns").judged(cell.reason.clone()),
+                "bare_futex",
+                target,
+            )
+        };
+        rows.push(row("wake_latency_p50", &cell.p50, target));
+        rows.push(row("wake_latency_p99", &cell.p99, None));
+        drop(cell.party);
+        cell.tx.close()?;
     }
-    1
+    Ok(rows)
 }
 
-/// Calls `send` once per millisecond.
-fn spaced(count: usize, mut send: impl FnMut(usize)) {
+impl Woken<'_> {
+    fn round(&mut self, setting: Setting<'_>, number: usize, count: usize) -> Result<(), Failure> {
+        let Self {
+            spec, tx, party, ..
+        } = self;
+        let spacing = SPACING + SPACING_PER_BYTE * spec.size_bytes as u32;
+        let running = setting.start_round(number);
+        let first = wake::word(setting.arena);
+        party.order(&Order::BareWakes { first, count })?;
+        spaced(count, spacing, |number| wake::send(setting.arena, number));
+        let bare = party.answer()?.took_ns;
+        let round = Round {
+            number: number as u64,
+            count: count as u64,
+            fault: running.fault,
+        };
+        party.order(&Order::TakeEach(round))?;
+        let mut sent_ns = Vec::with_capacity(count);
+        let before = Usage::read();
+        spaced(count, spacing, |index| {
+            sent_ns.push(monotonic_ns());
+            tx.send(round, index as u64..index as u64 + 1);
+        });
+        let usage = Usage::read() - before;
+        let answer = party.answer()?;
+        let usage = usage + answer.usage;
+        let times = answer.took_ns.iter().zip(&sent_ns);
+        let own: Vec<u64> = times.map(|(at, sent)| at.saturating_sub(*sent)).collect();
+        let is_right = bare.len() == count && own.len() == count && answer.end == party::WHOLE;
+        let wrong = (!is_right).then_some("the consumer received other messages than were sent");
+        running.end(&mut self.reason, number, wrong);
+        // round 0 is the warm-up
+        if number > 0 {
+            let p50 = (quantile(&own, 50), usage);
+            self.p50.push(p50, quantile(&bare, 50));
+            let p99 = (quantile(&own, 99), usage);
+            self.p99.push(p99, quantile(&bare, 99));
+        }
+        Ok(())
+    }
+}
+
+/// Calls `send` once in each time of this length.
+fn spaced(count: usize, spacing: Duration, mut send: impl FnMut(usize)) {
     std::thread::sleep(SETTLE);
     let mut due = Instant::now();
     for number in 0..count {
-        due += SPACING;
+        due += spacing;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         watch::check();
         send(number);

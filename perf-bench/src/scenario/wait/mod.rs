@@ -6,6 +6,7 @@
 
 mod affinity;
 pub(crate) mod broadcast;
+pub(crate) mod churn;
 mod death;
 mod fan_out;
 mod idle;
@@ -25,8 +26,12 @@ use crate::arena::Arena;
 use crate::fault::{Fault, Planted, Round, complain};
 use crate::measure::Spread;
 use crate::payload::Words;
+use crate::plan::Plan;
 use crate::report::comparison::{Row, Target};
+use crate::selection;
+use crate::spec::Spec;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 use crate::watch::{Timed, patience};
 
 /// The event of all rings: 56 bytes.
@@ -62,6 +67,11 @@ pub(crate) enum WaitScenario {
     /// The time until a kill -9 of the other side, or of a required consumer, is noticed, against the end of a pipe.
     #[value(name = "death")]
     Death,
+}
+
+impl WaitScenario {
+    /// Those whose rings can be chosen.
+    pub(crate) const CHOSEN: [Self; 1] = [Self::WakeLatency];
 }
 
 /// Where to measure, and for how long.
@@ -128,12 +138,15 @@ impl Running {
 /// Bytes of slots that [`run`] needs in the arena.
 pub(crate) const ARENA_BYTES: usize = latency::EVENTS_MAX * size_of::<u64>();
 
-/// Measures these scenarios, in this order.
+/// Measures these scenarios, in this order, with their own rings.
 pub(crate) fn run(scenarios: &[WaitScenario], setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    let rings = selection::of_events(Strategy::Block, None);
     let mut rows = Vec::new();
     for scenario in scenarios {
         rows.extend(match scenario {
-            WaitScenario::WakeLatency => latency::run(setting)?,
+            WaitScenario::WakeLatency => {
+                latency::run(&rings, Some(Target::RatioAtMost(1.3)), setting)?
+            }
             WaitScenario::Idle => idle::run(setting)?,
             WaitScenario::FanOut => fan_out::run(setting)?,
             WaitScenario::Affinity => affinity::run(setting)?,
@@ -141,6 +154,21 @@ pub(crate) fn run(scenarios: &[WaitScenario], setting: Setting<'_>) -> Result<Ve
         });
     }
     Ok(rows)
+}
+
+/// Measures the scenarios of [`WaitScenario::CHOSEN`] with these rings.
+pub(crate) fn run_chosen(rings: &Plan, setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
+    latency::run(rings, None, setting)
+}
+
+/// A row of this ring, without figures.
+fn row_of(spec: &Spec, scenario: &'static str, unit: &'static str) -> Row {
+    Row {
+        layer: spec.layer(),
+        backend: spec.backend.name(),
+        size_bytes: spec.size_bytes,
+        ..Row::new(scenario, spec.strategy.name(), unit, spec.capacity)
+    }
 }
 
 /// A ring's name. Dropping it removes the name, whichever process created the ring and however that process ended.
@@ -178,6 +206,13 @@ fn consumer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Fa
     Ok(party)
 }
 
+/// Starts a party that has attached to a ring of a chosen layer.
+fn receiver(arena: &Arena, core: Option<usize>, spec: &Spec) -> Result<Party, Failure> {
+    let mut party = party::start(arena, core)?;
+    party.ask(&Order::Attach(spec.clone()))?;
+    Ok(party)
+}
+
 /// Starts a party that has the producer of `ring`.
 fn producer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Failure> {
     let mut party = party::start(arena, core)?;
@@ -190,19 +225,23 @@ fn producer(arena: &Arena, core: Option<usize>, ring: &Ring) -> Result<Party, Fa
 struct Pairs {
     own: Vec<f64>,
     beside: Vec<f64>,
+    /// What the processes of the measured case took from the system. A process that was killed has told nothing.
+    usage: Usage,
 }
 
 impl Pairs {
-    fn push(&mut self, own: f64, beside: f64) {
+    fn push(&mut self, (own, usage): (f64, Usage), beside: f64) {
         self.own.push(own);
         self.beside.push(beside);
+        self.usage += usage;
     }
 
     /// The row of these rounds.
     fn fill(&self, row: Row, floor: &'static str, target: Option<Target>) -> Row {
         let ratios = self.own.iter().zip(&self.beside);
         let ratios = ratios.map(|(own, beside)| own / beside).collect();
-        row.with(
+        let usage = self.usage;
+        Row { usage, ..row }.with(
             (Spread::of(self.own.clone()), self.own.len()),
             (floor, Spread::of(self.beside.clone())),
             ratios,
@@ -218,8 +257,12 @@ mod tests {
     #[test]
     fn a_row_has_the_ratio_of_its_rounds_and_not_of_its_medians() {
         let mut pairs = Pairs::default();
+        let usage = Usage {
+            minor_faults: 2,
+            ..Usage::default()
+        };
         for (own, beside) in [(10.0, 5.0), (30.0, 10.0), (80.0, 100.0)] {
-            pairs.push(own, beside);
+            pairs.push((own, usage), beside);
         }
         let row = pairs.fill(
             Row::new("s", "w", "ns", 1),
@@ -232,6 +275,7 @@ mod tests {
             (2.0, 0.8, 3.0)
         );
         assert_eq!((row.rounds, row.is_met), (3, Some(false)));
+        assert_eq!(row.usage.minor_faults, 6);
     }
 
     #[test]

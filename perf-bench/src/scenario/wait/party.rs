@@ -25,9 +25,12 @@ use crate::child::{self, Child};
 use crate::clock::{monotonic_ns, process_cpu_ns};
 use crate::fault::Round;
 use crate::floor::wake;
-use crate::payload::{OfWords, bytes_of, fold, key_of};
-use crate::scenario::Failure;
+use crate::payload::{OfWords, bytes_of, fold, follows, key_of};
+use crate::scenario::ends::Receiver;
+use crate::scenario::{Failure, open_receiver};
+use crate::spec::Spec;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 
 /// A ring, as both sides open it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,9 +81,15 @@ pub(crate) enum Order {
     Consume(Ring),
     /// Attach the consumer that this ring's producer requires.
     ConsumeRequired(Ring),
-    /// Receive so many events one by one, and report how long each took.
-    TakeEach { count: usize },
-    /// The same with bare wake-ups.
+    /// Receive an event.
+    Take,
+    /// Attach to this ring of a chosen layer.
+    Attach(Spec),
+    /// Receive the messages of this round one by one, and report the time at which each came.
+    TakeEach(Round),
+    /// Receive as many messages of the round with this number as the driver announces.
+    TakeAnnounced { number: u64 },
+    /// Sleep until each of so many bare wake-ups, and report how long each took.
     BareWakes { first: u32, count: usize },
     /// Answer so many bare wake-ups.
     AnswerWakes { count: usize },
@@ -92,9 +101,16 @@ pub(crate) enum Order {
     TakeSlowly,
     /// The same with an observer.
     Watch,
-    /// Attach to this ring, receive so many events and detach, for so long and at least once.
-    Churn { ring: Ring, ms: u64, events: u64 },
-    /// Publish each received event again, until the ring's end.
+    /// Attach to this ring of a chosen layer, receive so many messages of the round with this number and detach, for so
+    /// long and at least once.
+    Churn {
+        spec: Spec,
+        round: u64,
+        ms: u64,
+        messages: u64,
+    },
+    /// Publish each received event again, until the ring's end. In the place of one with the end mark, publish what
+    /// this process has taken from the system so far.
     Echo,
     /// Wait for an event that does not come.
     IdleConsumer { ms: u64 },
@@ -136,12 +152,10 @@ pub(crate) enum Order {
 /// A party's answer to an order.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// How long each event took from just before its publication, in ns.
+    /// How long each wake-up or attaching took, or the time on the monotonic clock at which each message came, in ns.
     pub(crate) took_ns: Vec<u64>,
     /// How long each detaching took, in ns.
     pub(crate) left_ns: Vec<u64>,
-    /// The key of each of these events; 0 for a torn one.
-    pub(crate) keys: Vec<u64>,
     /// The number of events received.
     pub(crate) count: u64,
     /// The number of events that an observer missed.
@@ -154,6 +168,11 @@ pub(crate) struct Answer {
     pub(crate) at_ns: u64,
     /// The processor time that the order took.
     pub(crate) cpu_ns: u64,
+    /// What the order took from the system.
+    pub(crate) usage: Usage,
+    /// The last two, where they are not those of the whole order.
+    #[serde(skip)]
+    taken: Option<(u64, Usage)>,
 }
 
 /// The driver's handle; dropping it ends the process.
@@ -171,27 +190,48 @@ pub(crate) fn serve(descriptor: i32, core: Option<usize>) -> Result<(), Failure>
         arena: Arena::inherit(descriptor)?,
         tx: None,
         rx: None,
+        chosen: None,
         observer: None,
         frames_tx: None,
         frames_rx: None,
     };
     child::obey_all(|order| {
-        let before = process_cpu_ns();
+        let before = Taken::so_far();
         let answer = ends.obey(order)?;
         let done_at = monotonic_ns();
+        let (cpu_ns, usage) = answer.taken.unwrap_or_else(|| before.until_now());
         Ok(Answer {
             at_ns: if answer.at_ns > 0 {
                 answer.at_ns
             } else {
                 done_at
             },
-            cpu_ns: match answer.cpu_ns {
-                0 => process_cpu_ns() - before,
-                own => own,
-            },
+            cpu_ns,
+            usage,
             ..answer
         })
     })
+}
+
+/// What this process had taken from the system at one time.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    cpu_ns: u64,
+    usage: Usage,
+}
+
+impl Taken {
+    fn so_far() -> Self {
+        Self {
+            cpu_ns: process_cpu_ns(),
+            usage: Usage::read(),
+        }
+    }
+
+    /// The processor time since then, and all that was taken since then.
+    fn until_now(self) -> (u64, Usage) {
+        (process_cpu_ns() - self.cpu_ns, Usage::read() - self.usage)
+    }
 }
 
 /// The arena and the ends that a party has.
@@ -199,6 +239,8 @@ struct Ends {
     arena: Arena,
     tx: Option<SharedProducer<Event>>,
     rx: Option<SharedConsumer<Event>>,
+    /// The receiving end of a ring of a chosen layer.
+    chosen: Option<Box<dyn Receiver>>,
     observer: Option<SharedObserver<Event>>,
     frames_tx: Option<FramedTransportProducer<Frame>>,
     frames_rx: Option<FramedTransportConsumer<Frame>>,
@@ -211,9 +253,10 @@ impl Ends {
             Order::Produce(ring) => self.tx = Some(ring.producer()?),
             Order::Consume(ring) => self.rx = Some(ring.consumer()?),
             Order::ConsumeRequired(ring) => self.rx = Some(ring.required_consumer()?),
-            Order::TakeEach { count } => {
-                (answer.took_ns, answer.keys) = take_each(self.rx()?, count)?;
-            }
+            Order::Take => drop(self.rx()?.recv(Deadline::NEVER)?),
+            Order::Attach(spec) => self.chosen = Some(open_receiver(&spec)?),
+            Order::TakeEach(round) => answer = take_each(self.chosen()?, round),
+            Order::TakeAnnounced { number } => answer = self.take_announced(number)?,
             Order::BareWakes { first, count } => {
                 answer.took_ns = wake::receive(&self.arena, first, count);
             }
@@ -227,7 +270,12 @@ impl Ends {
                 let observer = self.observer.as_mut().ok_or("no observer")?;
                 (answer.count, answer.missed, answer.end) = watch(observer)?;
             }
-            Order::Churn { ring, ms, events } => answer = churn(&ring, ms, events)?,
+            Order::Churn {
+                spec,
+                round,
+                ms,
+                messages,
+            } => answer = churn(&spec, round, ms, messages)?,
             Order::Echo => answer.count = self.echo()?,
             Order::IdleConsumer { ms } => {
                 answer.end = await_event(self.rx()?, within(ms));
@@ -250,7 +298,7 @@ impl Ends {
                 is_large,
             } => {
                 let config = session::config(&label, workers, is_large);
-                (answer.count, answer.cpu_ns) = match is_large {
+                (answer.count, answer.taken) = match is_large {
                     true => work::<LargeFrame>(&config, rank)?,
                     false => work::<Frame>(&config, rank)?,
                 };
@@ -293,6 +341,13 @@ impl Ends {
                 Err(RecvError::Closed) => break,
                 Err(error) => return Err(error.into()),
             };
+            if key_of(event.words()).is_some_and(|key| key & END != 0) {
+                let words = Usage::read().to_words();
+                tx.send(Deadline::NEVER, |slot| {
+                    slot.words_mut()[..words.len()].copy_from_slice(&words);
+                })?;
+                continue;
+            }
             tx.send(Deadline::NEVER, |slot| *slot = event)?;
             count += 1;
         }
@@ -333,6 +388,45 @@ impl Ends {
     fn rx(&mut self) -> Result<&mut SharedConsumer<Event>, Failure> {
         Ok(self.rx.as_mut().ok_or("no consumer")?)
     }
+
+    fn chosen(&mut self) -> Result<&mut dyn Receiver, Failure> {
+        Ok(self.chosen.as_deref_mut().ok_or("no ring was chosen")?)
+    }
+
+    /// Receives messages until the driver has announced no more; returns their number, and whether they are right.
+    fn take_announced(&mut self, number: u64) -> Result<Answer, Failure> {
+        let announced = self.arena.driver_progress();
+        let rx = self.chosen.as_deref_mut().ok_or("no ring was chosen")?;
+        let (before, mut count, mut hash) = (Taken::so_far(), 0, 0);
+        let mut end = 0;
+        loop {
+            // a burst may have gone beyond the last known end, but not beyond what is announced by now
+            if count >= end {
+                end = announced.load(Ordering::Acquire) as u64;
+            }
+            if count == end {
+                break;
+            }
+            let burst = rx.receive_burst(hash, number, count..end);
+            hash = burst.0;
+            count += burst.1;
+        }
+        // without the time that it takes to know what they should be
+        Ok(Answer {
+            count,
+            at_ns: monotonic_ns(),
+            taken: Some(before.until_now()),
+            end: String::from(wholeness(hash == rx.expected(number, count))),
+            ..Answer::default()
+        })
+    }
+}
+
+/// The word for messages that are as they were sent.
+pub(super) const WHOLE: &str = "whole";
+
+fn wholeness(is_whole: bool) -> &'static str {
+    if is_whole { WHOLE } else { "torn" }
 }
 
 /// The messages of a round, with its fault.
@@ -345,11 +439,11 @@ fn stream(round: Round, mut send: impl FnMut(&[u8]) -> Result<(), Failure>) -> R
     Ok(())
 }
 
-/// A worker of a session; returns how many requests it has served, and its processor time since the first one.
+/// A worker of a session; returns how many requests it has served, and what it has taken since the first one.
 fn work<F: FramedTransportFrame>(
     config: &RunnerMyelonTransportConfig,
     rank: usize,
-) -> Result<(u64, u64), Failure> {
+) -> Result<(u64, Option<(u64, Usage)>), Failure> {
     let (mut requests, mut responses) = Worker::<F, Frame>::start(config, rank)?.split();
     let (mut count, mut since) = (0, None);
     loop {
@@ -370,37 +464,40 @@ fn work<F: FramedTransportFrame>(
                     .map(drop)?)
             })?;
             reply.finish(&[], session::TOKENS, Deadline::NEVER)?;
+        } else if request.kind() == session::USAGE {
+            let usage = serde_json::to_vec(&Usage::read())?;
+            reply.finish(&usage, session::USAGE, Deadline::NEVER)?;
         } else {
             reply.finish(&request, request.kind(), Deadline::NEVER)?;
         }
         request.done();
         count += 1;
-        since.get_or_insert_with(process_cpu_ns);
+        since.get_or_insert_with(Taken::so_far);
     }
-    let cpu_ns = since.map_or(0, |since| process_cpu_ns() - since);
+    let taken = since.map(Taken::until_now);
     responses.close()?;
     requests.leave()?;
-    Ok((count, cpu_ns))
+    Ok((count, taken))
 }
 
 fn within(ms: u64) -> Deadline {
     Deadline::after(Duration::from_millis(ms))
 }
 
-/// Receives `count` events, each of which carries its time of sending; returns the ns that each took, and its key.
-fn take_each(
-    rx: &mut SharedConsumer<Event>,
-    count: usize,
-) -> Result<(Vec<u64>, Vec<u64>), Failure> {
-    let (mut took, mut keys) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for _ in 0..count {
-        let lease = rx.recv(Deadline::NEVER)?;
-        let now = monotonic_ns();
-        let sent_at = key_of(lease.words()).unwrap_or(0);
-        took.push(now.saturating_sub(sent_at));
-        keys.push(sent_at);
+/// Receives the messages of a round; returns the time at which each came, and whether they are right.
+fn take_each(rx: &mut dyn Receiver, round: Round) -> Answer {
+    let Round { number, count, .. } = round;
+    let mut took_ns = Vec::with_capacity(count as usize);
+    let hash = (0..count).fold(0, |hash, index| {
+        let hash = rx.receive(hash, number, index..index + 1);
+        took_ns.push(monotonic_ns());
+        hash
+    });
+    Answer {
+        took_ns,
+        end: String::from(wholeness(hash == rx.expected(number, count))),
+        ..Answer::default()
     }
-    Ok((took, keys))
 }
 
 /// Receives events until the one with the end mark, and calls `after_each` in between. Returns the number of events
@@ -456,43 +553,32 @@ fn watch(observer: &mut SharedObserver<Event>) -> Result<(u64, u64, String), Fai
             Err(error) => return Err(error.into()),
         }
     }
-    let end = if is_whole { "whole" } else { "torn" };
-    Ok((seen, missed, String::from(end)))
+    Ok((seen, missed, String::from(wholeness(is_whole))))
 }
 
-/// Attaches and detaches for `ms`; `took_ns` has how long each attaching took.
-fn churn(ring: &Ring, ms: u64, events: u64) -> Result<Answer, Failure> {
+/// Attaches and detaches for `ms`; the answer has how long each took. While the ring is silent, `messages` is 0.
+fn churn(spec: &Spec, round: u64, ms: u64, messages: u64) -> Result<Answer, Failure> {
     let mut answer = Answer::default();
     let mut is_whole = true;
     let end = monotonic_ns() + ms * 1_000_000;
     while answer.took_ns.is_empty() || monotonic_ns() < end {
         let before = monotonic_ns();
-        let mut rx = ring.consumer()?;
+        let mut rx = open_receiver(spec)?;
         answer.took_ns.push(monotonic_ns() - before);
-        let mut next = None;
-        for _ in 0..events {
-            match rx.recv(within(CHURN_PATIENCE_MS)) {
-                Ok(event) => {
-                    // keys count within a round; the end mark is no part of the count
-                    let key = key_of(event.words());
-                    let number = key.map(|key| key & !END);
-                    is_whole &= key.is_some() && (next.is_none() || next == number);
-                    next = key.filter(|key| key & END == 0).map(|key| key + 1);
-                }
-                Err(RecvError::Timeout) => break,
-                Err(error) => return Err(error.into()),
-            }
+        let mut last = None;
+        for _ in 0..messages {
+            // first come those that the ring retains, perhaps of an earlier stream
+            let key = rx.receive_any(round);
+            is_whole &= key.is_some_and(|key| last.is_none_or(|last| follows(key, last)));
+            last = key;
         }
         let before = monotonic_ns();
         rx.detach()?;
         answer.left_ns.push(monotonic_ns() - before);
     }
-    answer.end = String::from(if is_whole { "whole" } else { "torn" });
+    answer.end = String::from(wholeness(is_whole));
     Ok(answer)
 }
-
-/// The time after which a consumer of [`churn`] detaches without an event.
-const CHURN_PATIENCE_MS: u64 = 20;
 
 fn await_event(rx: &mut SharedConsumer<Event>, deadline: Deadline) -> String {
     match rx.recv(deadline) {

@@ -17,7 +17,7 @@ use myelon::{
 };
 
 use super::latency::quantile;
-use super::party::{self, Order, Party};
+use super::party::{self, Answer, Order, Party};
 use super::{LIVENESS_INTERVAL, Name, Pairs, Setting};
 use crate::affinity;
 use crate::clock::monotonic_ns;
@@ -27,6 +27,7 @@ use crate::payload::{bytes_of, expected, fold, key, words_of};
 use crate::report::comparison::{Row, Target};
 use crate::scenario::Failure;
 use crate::strategy::Strategy;
+use crate::usage::Usage;
 use crate::watch;
 
 /// Frames with room for a message of 64 bytes and the head of a session.
@@ -47,6 +48,8 @@ pub(super) const KIND: u8 = 1;
 pub(super) const TOKENS: u8 = 2;
 /// The kind of a request that carries a tensor: the answer is what [`seen_of`] says.
 pub(super) const TENSOR: u8 = 3;
+/// The kind of a request that asks what the worker has taken from the system so far.
+pub(super) const USAGE: u8 = 4;
 
 const ROUNDS_MAX: usize = 10;
 /// Number of round trips for one figure, which is their median.
@@ -166,15 +169,21 @@ impl<F: FramedTransportFrame> Session<F> {
         })
     }
 
-    /// Ends the session; returns how many requests each worker has served, and its processor time in ns.
-    fn close(self) -> Result<Vec<(u64, u64)>, Failure> {
-        self.scheduler.close()?;
-        let mut served = Vec::new();
-        for mut party in self.workers {
-            let answer = party.answer()?;
-            served.push((answer.count, answer.cpu_ns));
+    /// What all workers have taken from the system so far. Each of them wakes up to say it.
+    fn usage_of_workers(&mut self, deadline: Deadline) -> Result<Usage, Failure> {
+        let mut usage = Usage::default();
+        for rank in 0..self.workers.len() {
+            let answer = self.scheduler.call(rank, &[], USAGE, deadline)?;
+            usage += serde_json::from_slice(&answer)?;
         }
-        Ok(served)
+        Ok(usage)
+    }
+
+    /// Ends the session; returns the answers of its workers.
+    fn close(self) -> Result<Vec<Answer>, Failure> {
+        self.scheduler.close()?;
+        let workers = self.workers.into_iter();
+        workers.map(|mut party| party.answer()).collect()
     }
 }
 
@@ -216,6 +225,11 @@ trait Trip {
         expected: &[u8],
         deadline: Deadline,
     ) -> Result<bool, Failure>;
+
+    /// What all processes have taken from the system so far; unknown for a side that others are only compared with.
+    fn usage(&mut self, _: Deadline) -> Result<Usage, Failure> {
+        Ok(Usage::default())
+    }
 }
 
 impl Trip for Framed {
@@ -239,6 +253,10 @@ impl Trip for Session {
     ) -> Result<bool, Failure> {
         let answer = self.scheduler.call(0, message, KIND, deadline)?;
         Ok(*answer == *expected)
+    }
+
+    fn usage(&mut self, deadline: Deadline) -> Result<Usage, Failure> {
+        Ok(self.usage_of_workers(deadline)? + Usage::read())
     }
 }
 
@@ -321,7 +339,7 @@ fn calls(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     for number in 0..=rounds {
         let running = setting.start_round(number);
         let mut is_right = true;
-        let mut measure = |side: &mut dyn Trip| -> Result<f64, Failure> {
+        let mut measure = |side: &mut dyn Trip| -> Result<(f64, Usage), Failure> {
             let mut of_side = Trips {
                 sent: 0,
                 is_right: true,
@@ -333,13 +351,15 @@ fn calls(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
                 },
             };
             of_side.adapt(side)?;
+            let before = side.usage(of_side.deadline)?;
             let figure = of_side.median_ns(side, trips)?;
+            let usage = side.usage(of_side.deadline)? - before;
             is_right &= of_side.is_right;
-            Ok(figure)
+            Ok((figure, usage))
         };
-        let reference = measure(&mut framed)?;
-        let to_all = measure(&mut ToAll(&mut sessions[0]))?;
-        let mut of_last = 0.0;
+        let (reference, _) = measure(&mut framed)?;
+        let (to_all, _) = measure(&mut ToAll(&mut sessions[0]))?;
+        let mut of_last = (0.0, Usage::default());
         for (session, pairs) in sessions.iter_mut().zip(&mut pairs) {
             of_last = measure(session)?;
             // round 0 is the warm-up
@@ -408,11 +428,13 @@ fn tokens(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
             fault: running.fault,
         };
         let (reference, is_reference_right) = streams.run(setting, round)?;
+        let before = session.usage(setting.deadline())?;
         let (figure, is_right) = session.stream(setting, round)?;
+        let usage = session.usage(setting.deadline())? - before;
         let wrong = (!is_right || !is_reference_right).then_some("a stream was not what was sent");
         running.end(&mut reason, number, wrong);
         if number > 0 {
-            pairs.push(figure / 1e6, reference / 1e6);
+            pairs.push((figure / 1e6, usage), reference / 1e6);
         }
     }
     session.close()?;
@@ -582,6 +604,9 @@ fn tensor(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         };
         let (mut took, mut beside) = (Vec::new(), Vec::new());
         let mut is_right = true;
+        // of the workers with the small requests, which take little
+        let before = session.usage_of_workers(setting.deadline())?;
+        let mut usage = Usage::default();
         for sent in 0..tensors as u64 {
             let mut words = [0; WORDS];
             crate::payload::fill(&mut words, key(round.number, sent));
@@ -589,7 +614,9 @@ fn tensor(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
             let expected = seen_of(&tensor, true);
             round.fill::<true, WORDS>(&mut words, sent, 0);
             tensor[..WORDS * 8].copy_from_slice(bytes_of(&words));
+            let before = Usage::read();
             let (ns, seen) = session.ask_all(&tensor, TENSOR, setting)?;
+            usage += Usage::read() - before;
             is_right &= seen.len() == WORKERS && seen.iter().all(|seen| *seen == expected);
             took.push(ns);
             let start = monotonic_ns();
@@ -599,13 +626,14 @@ fn tensor(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
             is_right &= seen.len() == WORKERS;
             beside.push(copied + ns);
         }
+        usage += session.usage_of_workers(setting.deadline())? - before;
         let wrong = (!is_right).then_some("a worker has not seen the tensor, or not in place");
         running.end(&mut reason, number, wrong);
         took.sort_unstable();
         beside.sort_unstable();
         if number > 0 {
             let us = |of: &[u64]| of[of.len() / 2] as f64 / 1e3;
-            pairs.push(us(&took), us(&beside));
+            pairs.push((us(&took), usage), us(&beside));
         }
     }
     session.close()?;
@@ -678,16 +706,21 @@ fn first_request(pause: Duration, setting: Setting<'_>) -> Result<Vec<Row>, Fail
                 fault: running.fault,
             },
         };
+        // of the worker with its sleep during the bare wake-ups, which takes little
+        let before = session.usage_of_workers(setting.deadline())?;
+        let mut usage = Usage::default();
         bare.order(&Order::AnswerWakes { count: samples })?;
         let (mut own, mut beside) = (Vec::new(), Vec::new());
         for sample in 0..samples {
             std::thread::sleep(pause);
             beside.push(wake::ask(setting.arena, sample));
             std::thread::sleep(pause);
-            let start = monotonic_ns();
+            let (before, start) = (Usage::read(), monotonic_ns());
             trips.one(&mut session)?;
             own.push(monotonic_ns() - start);
+            usage += Usage::read() - before;
         }
+        usage += session.usage_of_workers(setting.deadline())? - before;
         bare.answer()?;
         wake::reset(setting.arena);
         let wrong = (!trips.is_right).then_some("a message did not come back as it was sent");
@@ -695,7 +728,7 @@ fn first_request(pause: Duration, setting: Setting<'_>) -> Result<Vec<Row>, Fail
         // round 0 is the warm-up
         if number > 0 {
             let us = |of: &[u64]| quantile(of, 50) / 1e3;
-            pairs.push(us(&own), us(&beside));
+            pairs.push((us(&own), usage), us(&beside));
         }
     }
     session.close()?;
@@ -733,7 +766,7 @@ fn idle(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
         if running.has_surprise() {
             session.scheduler.broadcast(&[], KIND, setting.deadline())?;
         }
-        let before = crate::clock::thread_cpu_ns();
+        let (before, usage) = (crate::clock::thread_cpu_ns(), Usage::read());
         let end = session
             .scheduler
             .recv_any(Deadline::after(Duration::from_millis(ms)));
@@ -742,12 +775,15 @@ fn idle(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
             Err(TransportError::Recv(myelon::RecvError::Timeout))
         );
         let own = crate::clock::thread_cpu_ns() - before;
+        let own = (per_10_s(own), Usage::read() - usage);
         let bare = bare.answer()?;
-        of_scheduler.push(per_10_s(own), per_10_s(bare.cpu_ns));
+        of_scheduler.push(own, per_10_s(bare.cpu_ns));
         // the one that has taken the most
-        let served = session.close()?.into_iter();
-        let worst = served.map(|(_, cpu_ns)| cpu_ns).max().unwrap_or(0);
-        of_worker.push(per_10_s(worst), per_10_s(bare.cpu_ns));
+        let workers = session.close()?.into_iter();
+        let worst = workers.max_by_key(|worker| worker.cpu_ns);
+        let worst = worst.unwrap_or_default();
+        let own = (per_10_s(worst.cpu_ns), worst.usage);
+        of_worker.push(own, per_10_s(bare.cpu_ns));
         let wrong = (!is_idle || !gathered.missing.is_empty())
             .then_some("a session without requests had an answer, or a worker had not come");
         running.end(&mut reason, number, wrong);
