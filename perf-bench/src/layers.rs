@@ -211,9 +211,20 @@ impl Layers {
             exact,
             &[raw],
             Unit::MillionsPerSecond,
-            None,
+            Target::RatioAtLeast(0.7),
         );
         let unit = Unit::MillionsPerSecond;
+        let work = Work::ReservedStream {
+            frame_bytes: SHORT_BYTES,
+        };
+        let reserved = self.add_ring(work, (SHORT_BYTES, SHORT_DEPTH), place);
+        self.compare(
+            "reserved_stream",
+            reserved,
+            &[raw],
+            unit,
+            Target::RatioAtLeast(0.85),
+        );
         self.compare(
             "short_in_large_frames",
             large,

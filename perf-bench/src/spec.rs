@@ -50,6 +50,8 @@ pub(crate) enum Work {
     CodecByHand,
     /// Messages of one frame, one way, read in place.
     FramedStream { frame_bytes: usize },
+    /// The same messages, each written into a frame that was reserved for it.
+    ReservedStream { frame_bytes: usize },
     /// Long messages, one way, copied out.
     FramedCopy { frame_bytes: usize },
     /// Values of one frame, one way.
@@ -177,6 +179,7 @@ impl Spec {
             Work::TypedPingPong => "typed_ping_pong",
             Work::CodecByHand => "codec_by_hand",
             Work::FramedStream { .. } => "framed_stream",
+            Work::ReservedStream { .. } => "reserved_stream",
             Work::FramedCopy { .. } => "framed_copy",
             Work::TypedStream { .. } => "typed_stream",
             Work::InPlace { .. } => "in_place",
@@ -222,6 +225,7 @@ impl Spec {
             Work::FramedPingPong
             | Work::CodecByHand
             | Work::FramedStream { .. }
+            | Work::ReservedStream { .. }
             | Work::FramedCopy { .. } => "framed",
             Work::TypedPingPong | Work::TypedStream { .. } | Work::InPlace { .. } => "typed",
             Work::CodecAlone(_) | Work::Access { .. } => "codec",

@@ -308,6 +308,7 @@ fn layers_has_a_row_for_each_layer_and_backend_beside_the_one_below() {
         ("typed_ping_pong", 64, "codec_by_hand"),
         ("typed_ping_pong", 64, "framed_ping_pong + codec_alone"),
         ("framed_stream", 64, "stream"),
+        ("reserved_stream", 64, "stream"),
         ("short_in_large_frames", 64, "framed_stream"),
         ("typed_stream", 64, "framed_stream"),
         ("framed_copy", 65_536, "fresh_copy"),

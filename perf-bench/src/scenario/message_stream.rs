@@ -138,6 +138,50 @@ impl Traffic for Short {
     }
 }
 
+/// The same messages, each written into a frame that was reserved for it.
+pub(crate) struct Reserved;
+
+impl Traffic for Reserved {
+    fn new(_: usize) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
+        &mut self,
+        tx: &mut Tx<F, B>,
+        round: Round,
+        index: u64,
+        mark: u64,
+    ) {
+        let words = round.words::<FAULTY, 8>(index, mark);
+        let Ok(mut message) = tx
+            .ring
+            .raw()
+            .reserve(size_of_val(&words), KIND, Deadline::NEVER)
+        else {
+            stop(RING_ENDED);
+        };
+        message.copy_from_slice(bytes_of(&words));
+        message.publish();
+    }
+
+    fn receive<F: FramedTransportFrame, B>(
+        &mut self,
+        rx: &mut TypedConsumer<F, B>,
+        hash: u64,
+        round: u64,
+        indices: Range<u64>,
+        mark: u64,
+    ) -> u64 {
+        Short.receive(rx, hash, round, indices, mark)
+    }
+
+    fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64 {
+        Short::expected(size_bytes, round, count, mark)
+    }
+}
+
 /// Receives bursts until there are `count` messages. Returns the number of messages beyond `count`, which should be 0.
 fn take(count: u64, mut burst: impl FnMut() -> Result<usize, RecvError>) -> u64 {
     let mut seen = 0;

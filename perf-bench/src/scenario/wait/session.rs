@@ -64,7 +64,9 @@ const FIRST_REQUESTS: usize = 4;
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// Workers of the larger sessions.
 const WORKERS: usize = 4;
+/// Idle members are watched for so long, in each of a few rounds.
 const IDLE_MS: u64 = 10_000;
+const IDLE_ROUNDS: usize = 3;
 const IDLE_QUICK_MS: u64 = 500;
 
 /// The scenarios that can be selected by name.
@@ -752,7 +754,7 @@ fn idle(setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
     let mut bare = party::start(setting.arena, None)?;
     let (mut of_scheduler, mut of_worker) = (Pairs::default(), Pairs::default());
     let mut reason = None;
-    let rounds = setting.rounds.min(2);
+    let rounds = setting.rounds.min(IDLE_ROUNDS);
     let per_10_s = |cpu_ns: u64| cpu_ns as f64 / 1e6 * 10_000.0 / ms as f64;
     for number in 1..=rounds {
         watch::check();
