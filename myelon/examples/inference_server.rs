@@ -22,7 +22,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc as channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use myelon::transport::{AlignedFixedFrame, FixedFrame};
 use myelon::{
@@ -141,6 +141,17 @@ async fn serve(label: &str, socket: &Path) -> Result<(), Box<dyn Error>> {
             }
             _ = ends.recv() => break,
         }
+    }
+    // a worker that was just restarted comes first: otherwise it would wait for a session that has gone
+    let patience = Instant::now() + Duration::from_secs(10);
+    while scheduler
+        .state()
+        .await
+        .iter()
+        .any(|worker| !worker.is_attached)
+        && Instant::now() < patience
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let report = scheduler
         .shutdown(Deadline::after(Duration::from_secs(10)))
