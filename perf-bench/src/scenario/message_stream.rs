@@ -48,6 +48,20 @@ impl<F: FramedTransportFrame, B> Tx<F, B> {
         }
     }
 
+    /// Writes these bytes into a frame that is reserved for them; returns whether the ring is open.
+    #[inline(always)]
+    fn write_reserved(&mut self, message: &[u8]) -> bool {
+        let reserved = self
+            .ring
+            .raw()
+            .reserve(message.len(), KIND, Deadline::NEVER);
+        reserved.is_ok_and(|mut frame| {
+            frame.copy_from_slice(message);
+            frame.publish();
+            true
+        })
+    }
+
     /// Sends a value; returns whether the ring is open.
     #[inline(always)]
     fn send<T: Codec>(&mut self, value: &T) -> bool {
@@ -95,10 +109,10 @@ pub(crate) trait NumberedTraffic: Traffic {
     ) -> Option<u64>;
 }
 
-/// Messages of 64 bytes, each read in full in its frame.
-pub(crate) struct Short;
+/// Messages of 64 bytes, each read in full in its frame. Sent as a slice, or written into a frame that was reserved.
+pub(crate) struct Short<const RESERVED: bool = false>;
 
-impl Traffic for Short {
+impl<const RESERVED: bool> Traffic for Short<RESERVED> {
     fn new(_: usize) -> Self {
         Self
     }
@@ -112,7 +126,12 @@ impl Traffic for Short {
         mark: u64,
     ) {
         let words = round.words::<FAULTY, 8>(index, mark);
-        if !tx.send_bytes(bytes_of(&words)) {
+        let bytes = bytes_of(&words);
+        let is_open = match RESERVED {
+            false => tx.send_bytes(bytes),
+            true => tx.write_reserved(bytes),
+        };
+        if !is_open {
             stop(RING_ENDED);
         }
     }
@@ -135,50 +154,6 @@ impl Traffic for Short {
 
     fn expected(_: usize, round: u64, count: u64, mark: u64) -> u64 {
         expected::<8>(round, count, mark)
-    }
-}
-
-/// The same messages, each written into a frame that was reserved for it.
-pub(crate) struct Reserved;
-
-impl Traffic for Reserved {
-    fn new(_: usize) -> Self {
-        Self
-    }
-
-    #[inline(always)]
-    fn send<const FAULTY: bool, F: FramedTransportFrame, B>(
-        &mut self,
-        tx: &mut Tx<F, B>,
-        round: Round,
-        index: u64,
-        mark: u64,
-    ) {
-        let words = round.words::<FAULTY, 8>(index, mark);
-        let Ok(mut message) = tx
-            .ring
-            .raw()
-            .reserve(size_of_val(&words), KIND, Deadline::NEVER)
-        else {
-            stop(RING_ENDED);
-        };
-        message.copy_from_slice(bytes_of(&words));
-        message.publish();
-    }
-
-    fn receive<F: FramedTransportFrame, B>(
-        &mut self,
-        rx: &mut TypedConsumer<F, B>,
-        hash: u64,
-        round: u64,
-        indices: Range<u64>,
-        mark: u64,
-    ) -> u64 {
-        Short.receive(rx, hash, round, indices, mark)
-    }
-
-    fn expected(size_bytes: usize, round: u64, count: u64, mark: u64) -> u64 {
-        Short::expected(size_bytes, round, count, mark)
     }
 }
 

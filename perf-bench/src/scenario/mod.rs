@@ -27,7 +27,7 @@ use self::ends::{Receiver, Sender};
 use self::events::Events;
 use self::fresh_copy::FreshCopy;
 use self::message_ping_pong::{ByHand, CodecAlone, Framed, Messages, Typed, Value};
-use self::message_stream::{Archives, Encoded, Long, Over, Reserved, Short, Traffic, Values};
+use self::message_stream::{Archives, Encoded, Long, Over, Short, Traffic, Values};
 
 use crate::arena::{Arena, Role};
 use crate::backend::{Backend, Open};
@@ -225,7 +225,9 @@ fn open_ring<B: Open>(spec: &Spec, role: Role) -> Result<Box<dyn Endpoint>, Fail
         Work::TypedPingPong => open_messages::<Typed, B>(spec, role),
         Work::CodecByHand => open_messages::<ByHand, B>(spec, role),
         Work::FramedStream { frame_bytes } => open_frames::<Short, B>(spec, frame_bytes, role),
-        Work::ReservedStream { frame_bytes } => open_frames::<Reserved, B>(spec, frame_bytes, role),
+        Work::ReservedStream { frame_bytes } => {
+            open_frames::<Short<true>, B>(spec, frame_bytes, role)
+        }
         Work::FramedCopy { frame_bytes } => open_large_frames::<Long, B>(spec, frame_bytes, role),
         Work::TypedStream { frame_bytes } => open_frames::<Values, B>(spec, frame_bytes, role),
         Work::InPlace { frame_bytes } => open_large_frames::<Archives, B>(spec, frame_bytes, role),

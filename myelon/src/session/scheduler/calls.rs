@@ -114,9 +114,7 @@ impl<Req: FramedTransportFrame, Resp: FramedTransportFrame, B> Scheduler<Req, Re
         let mut started = None;
         let mut is_told = false;
         loop {
-            if self.sender.is_to_check() {
-                self.sender.check_now_and_then();
-            }
+            self.sender.check_now_and_then();
             let until = self.sender.until_next_check(deadline);
             match self.receiver.wait_for_answer(rank, request, until) {
                 Err(TransportError::NoAnswer { .. }) if !deadline.has_passed() => {}

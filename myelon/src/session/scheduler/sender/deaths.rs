@@ -45,8 +45,11 @@ impl<F: FramedTransportFrame, B> RequestSender<F, B> {
         self.has_death_hook || self.counters.is_some()
     }
 
-    /// Notices each death and shows what each worker has, once in a liveness interval.
+    /// Notices each death and shows what each worker has, once in a liveness interval, if that is wanted.
     pub(in crate::session) fn check_now_and_then(&mut self) {
+        if !self.is_to_check() {
+            return;
+        }
         let now = coarse_now();
         if now >= self.next_check {
             self.next_check = now.saturating_add(self.liveness_interval());
