@@ -51,15 +51,13 @@ impl<F: FramedTransportFrame, B> Tx<F, B> {
     /// Writes these bytes into a frame that is reserved for them; returns whether the ring is open.
     #[inline(always)]
     fn write_reserved(&mut self, message: &[u8]) -> bool {
-        let reserved = self
-            .ring
-            .raw()
-            .reserve(message.len(), KIND, Deadline::NEVER);
-        reserved.is_ok_and(|mut frame| {
-            frame.copy_from_slice(message);
-            frame.publish();
-            true
-        })
+        let ring = self.ring.raw();
+        let Ok(mut frame) = ring.reserve(message.len(), KIND, Deadline::NEVER) else {
+            return false;
+        };
+        frame.copy_from_slice(message);
+        frame.publish();
+        true
     }
 
     /// Sends a value; returns whether the ring is open.
