@@ -13,13 +13,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::party::Rings;
-use crate::{Run, ends, myelon, needs_root, wait_until};
+use crate::{Run, ends, needs_root, wait_until};
 
 /// The program, with its outputs piped.
 fn start(arguments: &[&str]) -> Child {
-    let mut command = myelon(arguments);
-    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    piped.spawn().expect("it starts")
+    Command::new("env")
+        // a shell that runs the tests in the background of a script ignores ctrl-C for them
+        .args(["--default-signal", env!("CARGO_BIN_EXE_myelon")])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
 }
 
 fn signal(child: &Child, signal: Signal) {
